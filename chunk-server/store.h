@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store: block id to record, on one or more disks of a chunk server. It knows no names.
+ *
+ * One store per disk ("mountpath"): segments (fs/disk/segment.h) in "segments/", an index of rows
+ * (id -> segment, offset, length), which is a discardable view rebuilt from footers and the tail (I15).
+ * cs_disks.h puts several stores behind one: a block belongs to the disk that its id hashes to.
+ *
+ * Generations: everything whose put was answered before a sync starts is in the generation which that
+ * sync makes durable. The store syncs by itself every 100 ms or 64 MiB, at once when someone waits.
+ * A failed sync poisons the segment (I4): its unsynced records are lost, a new boot id is taken, the
+ * disk is reported failed.
+ *
+ * Threads: the loop's; verification, writes and syncs run on workers inside.
+ */
+#ifndef CAIRN_CHUNK_SERVER_STORE_H
+#define CAIRN_CHUNK_SERVER_STORE_H
+
+#include "fs/base/buf.h"
+#include "fs/disk/segment.h"
+#include "fs/io/disk.h"
+#include "fs/io/rows.h"
+
+struct cs_store;
+
+struct cs_store_options {
+	struct loop *loop;
+	struct disk *disk;		/* not owned */
+	struct rows *index;		/* not owned; emptied and rebuilt if it cannot be trusted */
+	bool index_is_trusted;		/* closed cleanly, or same OS boot (I15) */
+	struct buf_pool *pool;
+	uint8_t cluster[UUID_BYTES], disk_uuid[UUID_BYTES];
+	enum hash_kind hash;
+	uint64_t segment_bytes;		/* start a new segment after this many bytes */
+	uint32_t sync_ms;		/* 100 */
+	uint64_t sync_bytes;		/* 64 MiB */
+	uint32_t full_percent;		/* 95: refuse puts above; two segments are kept for healing */
+};
+
+/* Opens or starts the store: finds the tail, cuts what is torn, syncs it, rebuilds the index if needed. */
+must_check int cs_store_open(const struct cs_store_options *options, struct cs_store **out, struct error *err);
+void cs_store_close(struct cs_store *store);	/* syncs; index closed cleanly */
+
+struct cs_store_stats {
+	uint64_t blocks, bytes_stored, bytes_plain, bytes_free, bytes_total;
+	uint64_t segments;
+	bool is_failed;
+};
+void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out);
+
+/* Append a verified record (cs_verify did it). done() once it is written (not synced) and indexed. */
+struct cs_put {
+	struct buf *record;		/* header and stored bytes; a reference is taken */
+	struct block_id id;
+	uint32_t plain_len;
+	void (*done)(struct cs_put *put);
+	int rc;				/* 0; -E_NOSPC; -E_IO */
+	bool was_there;			/* nothing written */
+	uint64_t generation;		/* durable when cs_store_durable() >= this */
+	void *user;
+	struct cs_put *prev, *next;	/* private */
+};
+void cs_store_put(struct cs_store *store, struct cs_put *put);
+
+/* Where a block is; -E_NO_BLOCK. */
+struct cs_place { uint64_t segment, offset; uint32_t length, plain_len; uint8_t codec; uint64_t generation; };
+must_check int cs_store_find(struct cs_store *store, const struct block_id *id, struct cs_place *out);
+
+/* Read a record; checked with record_check() and its id compared. Cached pages are answered inline. */
+struct cs_get {
+	struct block_id id;
+	void (*done)(struct cs_get *get);
+	int rc;				/* 0, -E_NO_BLOCK, -E_CORRUPT, -E_IO, -E_OVERLOADED (no buffer) */
+	struct buf *record;		/* a reference for the caller */
+	void *user;
+	struct disk_op op;		/* private */
+	struct cs_place place;
+	struct cs_store *store;
+	struct loop_task task;
+};
+void cs_store_get(struct cs_store *store, struct cs_get *get);
+
+/* Call done() when everything up to `generation` is durable; -E_IO if that can no longer be. */
+struct cs_sync {
+	uint64_t generation;
+	void (*done)(struct cs_sync *sync);
+	int rc;
+	void *user;
+	struct cs_sync *prev, *next;	/* private */
+	struct loop_task task;
+};
+void cs_store_sync(struct cs_store *store, struct cs_sync *sync);
+uint64_t cs_store_durable(const struct cs_store *store);
+uint64_t cs_store_generation(const struct cs_store *store);	/* that a put answered now would get */
+
+/* Visit every indexed block in id order from `from` on; fn returns false to stop. */
+must_check int cs_store_scan(struct cs_store *store, const struct block_id *from,
+			     bool (*fn)(void *arg, const struct block_id *id, const struct cs_place *place), void *arg);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The client library: one mount of a cluster, without FUSE. The mount (client/fuse), tools and the
+ * simulation use it. A front fills a struct cl_op, submits it from any thread, and gets done() on the
+ * loop's thread, exactly once, by the op's deadline.
+ *
+ * Inside: session and leases (session.c, lease.c), names and attributes cached under lease (node.c), the
+ * data path (read.c, write.c) over fs/net/blocks.h. Consistency: design section 4; fs/README.md.
+ *
+ * Memory is bounded by cl_options.memory_bytes (I11): writers wait when it is used up.
+ */
+#ifndef CAIRN_CLIENT_CORE_CLIENT_H
+#define CAIRN_CLIENT_CORE_CLIENT_H
+
+#include <sys/stat.h>
+
+#include "fs/base/buf.h"
+#include "fs/io/loop.h"
+#include "fs/net/net.h"
+#include "fs/tree/root.h"
+
+struct client;
+
+struct cl_options {
+	struct loop *loop;
+	struct net *net;
+	struct buf_pool *pool;
+	const char *mds_address;
+	const char *node_name;
+	const char *session_file;	/* where the session number is kept; NULL: not kept (simulation) */
+	uint8_t cluster[16];		/* zero: take the server's */
+	uint32_t timeout_ms;		/* soft deadline of an operation (timeo=60 s) */
+	bool is_hard;			/* renew the deadline for ever, until interrupted */
+	uint64_t memory_bytes;		/* dirty data and blocks in flight */
+	uint32_t flush_ms;		/* gathered writes are published after this: 1,000 */
+	uint32_t blocks_in_flight;	/* of one read or write stream */
+	int codec;			/* enum codec for what it writes */
+	/* Front's duties at a recall; may be NULL. Called on the loop's thread; must not wait. */
+	void (*on_inval_attr)(void *arg, inode_no ino);
+	void (*on_inval_names)(void *arg);				/* bump the epoch of the mount */
+	/* Pages: call done(done_arg) from any thread once they are dropped. */
+	void (*on_inval_pages)(void *arg, inode_no ino, void (*done)(void *done_arg), void *done_arg);
+	void *arg;
+};
+
+must_check int client_create(const struct cl_options *options, struct client **out);
+/* Connect, open a session, fetch the map; done(arg, rc, sentence) once. */
+void client_start(struct client *c, void (*done)(void *arg, int rc, const char *why), void *arg);
+/* Publish what is dirty, return leases, close the session; done once, within timeout_ms. */
+void client_stop(struct client *c, void (*done)(void *arg, int rc), void *arg);
+void client_destroy(struct client *c);		/* after stop, or to crash (simulation) */
+bool client_is_fenced(const struct client *c);
+session_no client_session(const struct client *c);
+
+enum cl_op_kind {
+	CL_LOOKUP = 1, CL_GETATTR, CL_SETATTR, CL_MAKE, CL_LINK, CL_UNLINK, CL_RENAME, CL_READLINK,
+	CL_OPENDIR, CL_READDIR, CL_RELEASEDIR, CL_OPEN, CL_READ, CL_WRITE, CL_FLUSH, CL_FSYNC, CL_RELEASE,
+	CL_FALLOCATE, CL_LSEEK, CL_COPY_RANGE, CL_GETXATTR, CL_SETXATTR, CL_LISTXATTR, CL_REMOVEXATTR,
+	CL_STATFS, CL_SYNCFS, CL_FORGET, CL_MAP,
+};
+
+struct cl_attr {
+	struct stat st;			/* st_ino, st_mode ... as stat(2) */
+	int64_t btime_ns;
+	uint64_t version;
+	uint64_t valid_ms;		/* how long the kernel may keep it: never beyond the lease; 0: not at all */
+	struct root root;
+};
+
+struct cl_entry {			/* of a listing */
+	char name[NAME_BYTES_MAX + 1];
+	uint32_t name_len;
+	uint64_t cookie;
+	inode_no ino;
+	uint32_t type;			/* S_IFMT bits */
+	bool has_attr;
+	struct cl_attr attr;
+	uint64_t entry_valid_ms;
+};
+
+struct cl_extent_info { uint64_t offset, length; struct block_id id; };	/* CL_MAP: for cairn stat */
+
+struct cl_handle;			/* an open file: owned by the client between OPEN and RELEASE */
+
+struct cl_op {
+	enum cl_op_kind kind;
+	uint32_t uid, gid;
+	/* arguments; unused ones zero */
+	inode_no ino, parent, new_parent;
+	const char *name, *new_name;	/* NUL-terminated; live until done */
+	const char *target;		/* symlink */
+	struct cl_handle *handle;	/* READ, WRITE, FLUSH, FSYNC, RELEASE, FALLOCATE, LSEEK; optional for SETATTR, GETATTR */
+	struct cl_handle *out_handle;	/* COPY_RANGE: destination */
+	uint32_t mode, rdev, flags;	/* MAKE: mode; OPEN: O_*; RENAME: RENAME_*; FALLOCATE: FALLOC_FL_*; SETXATTR: XATTR_* */
+	uint32_t set_mask;		/* MS_SET_* numbers of the protocol (cairn-protocol(5)) */
+	uint64_t size, offset, out_offset, length;
+	int64_t atime_ns, mtime_ns;
+	int whence;			/* LSEEK: SEEK_DATA, SEEK_HOLE */
+	bool exclusive, want_open;	/* MAKE */
+	bool data_only;			/* FSYNC */
+	bool kill_priv;			/* WRITE, SETATTR(size) */
+	uint64_t lookups;		/* FORGET */
+	const void *bytes;		/* WRITE, SETXATTR: live until done */
+	uint32_t bytes_len;
+	void *out; uint32_t out_capacity;	/* GETXATTR, LISTXATTR, READLINK; 0: ask the size */
+	uint32_t deadline_ms;		/* 0: the mount's */
+
+	void (*done)(struct cl_op *op);
+	void *user;
+
+	/* results */
+	int rc;				/* 0 or a negated code */
+	struct cl_attr attr;
+	uint64_t entry_valid_ms;	/* LOOKUP, MAKE, LINK; with -E_NOENT of LOOKUP: a negative entry may be kept so long */
+	struct cl_handle *opened;	/* OPEN, MAKE with want_open */
+	bool keep_cache;		/* OPEN: kernel pages of this inode are still right */
+	bool direct_io;			/* OPEN: another node writes it */
+	struct iovec *iov;		/* READ: the data, up to iov_count pieces, valid until done returns */
+	uint32_t iov_count;
+	uint32_t out_len;		/* bytes read, written, or length of value or names */
+	uint64_t out_offset_found;	/* LSEEK */
+	struct cl_entry *entries; uint32_t entry_count; bool end;	/* READDIR; valid until done returns */
+	struct cl_extent_info *extents; uint32_t extent_count;		/* MAP; valid until done returns */
+	uint64_t fs_bytes_total, fs_bytes_free, fs_files, fs_files_free;	/* STATFS */
+
+	/* private */
+	struct client *client;
+	struct loop_task task;
+	uint64_t due_ns;
+	bool is_interrupted, is_finished;
+	void *state;
+	struct cl_op *prev, *next;
+};
+
+void client_submit(struct client *c, struct cl_op *op);		/* any thread */
+/* Any thread: the op ends soon with -E_INTR, unless it ends otherwise first. Safe until done() returns. */
+void client_interrupt(struct client *c, struct cl_op *op);
+
+struct cl_stats {
+	uint64_t dirty_bytes, memory_bytes, nodes, leases, ops_waiting;
+	uint64_t reads, read_bytes, writes, write_bytes, blocks_put, blocks_present;
+	char waiting_for[128];		/* "", or what the oldest waiting operation waits for */
+};
+void client_stats(const struct client *c, struct cl_stats *out);
+
+#endif

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Blocks of the cluster by id: get, put, have, sync against the chunk servers that the map names.
+ * Used by the client, by the metadata server (moving inline content to blocks), by tools.
+ *
+ * Get (I12): least-loaded replica first, hedged to the next after about the p95 (at most 100 ms), formers
+ * last; a wrong record is counted, logged and asked elsewhere. Put: to the first reachable replica, which
+ * forwards; retried at the next; a stale epoch (I10) refreshes the row. Sync: each server that holds a mark
+ * up to its generation; a changed boot id means asking HAVE again and putting again what is missing.
+ *
+ * CPU work (digest, codec) runs on the loop's workers. Everything else on the loop's thread.
+ */
+#ifndef CAIRN_FS_NET_BLOCKS_H
+#define CAIRN_FS_NET_BLOCKS_H
+
+#include "fs/disk/record.h"
+#include "fs/net/rpc.h"
+#include "fs/placement/map.h"
+
+struct blocks;
+
+struct blocks_options {
+	struct rpc *rpc;
+	struct rpc_peer *mds;		/* for map rows; must outlive this */
+	struct loop *loop;
+	struct buf_pool *pool;
+	enum hash_kind hash;
+	uint8_t min_copies;
+	enum codec codec;
+	uint8_t codec_param;
+	uint32_t call_ms;		/* deadline of one attempt */
+};
+must_check int blocks_create(const struct blocks_options *options, struct blocks **out);
+void blocks_destroy(struct blocks *b);		/* operations end with -E_CANCELED */
+struct map *blocks_map(struct blocks *b);
+void blocks_map_refresh(struct blocks *b);	/* soon; e.g. when a reply tells a newer version */
+
+/* Marks: who must sync up to what before a publish may name the blocks put so far (I2). */
+#define BLOCKS_MARKS_MAX 64
+struct blocks_mark { server_no server; uint64_t boot_id, generation; };
+struct blocks_marks {
+	struct blocks_mark at[BLOCKS_MARKS_MAX];
+	uint32_t count;
+	uint64_t collection;		/* lowest collection epoch seen; ~0: none yet */
+};
+void blocks_marks_init(struct blocks_marks *marks);
+
+/* Read one block. Zero it, fill id .. done; cancel with blocks_get_cancel(). */
+struct blocks_get {
+	struct block_id id;
+	uint32_t plain_len;		/* expected; 0: any */
+	bool verify_id;			/* SHA-256 as well (entering a cache tier, fsck); else XXH3 and header id */
+	uint64_t deadline_ns;		/* loop time */
+	void (*done)(struct blocks_get *get);
+	int rc;				/* 0, -E_NO_BLOCK, -E_NO_REPLICA, -E_CORRUPT, -E_TIMEDOUT, -E_CANCELED */
+	struct buf *plain;		/* a reference for the caller */
+	void *user;
+	void *state;			/* private */
+};
+void blocks_get_start(struct blocks *b, struct blocks_get *get);
+void blocks_get_cancel(struct blocks *b, struct blocks_get *get);
+
+/* Write one block: encode, send, collect marks. */
+struct blocks_put {
+	struct buf *plain;		/* len 1 .. BLOCK_BYTES_MAX; a reference is taken until done */
+	struct block_id id;		/* filled by us unless has_id */
+	bool has_id;
+	uint64_t deadline_ns;
+	struct blocks_marks *marks;	/* added to on success; may be NULL */
+	void (*done)(struct blocks_put *put);
+	int rc;				/* 0: on min_copies servers at least; -E_NOSPC, -E_TIMEDOUT, ... */
+	uint32_t sent_bytes;		/* stored length; 0 if it was there already */
+	void *user;
+	void *state;
+};
+void blocks_put_start(struct blocks *b, struct blocks_put *put);
+
+/*
+ * Make everything behind the marks durable. -E_STALE_GENERATION: a server restarted since; the ids put
+ * since the last good sync must be put again (blocks_reput does it from what the replicas still hold).
+ */
+struct blocks_sync {
+	const struct blocks_marks *marks;
+	uint64_t deadline_ns;
+	void (*done)(struct blocks_sync *sync);
+	int rc;
+	void *user;
+	void *state;
+};
+void blocks_sync_start(struct blocks *b, struct blocks_sync *sync);
+
+/* Ask HAVE for each id; what fewer than min_copies hold is read from who has it and put again. */
+struct blocks_reput {
+	const struct block_id *ids;
+	uint32_t count;
+	uint64_t deadline_ns;
+	struct blocks_marks *marks;	/* filled anew */
+	void (*done)(struct blocks_reput *reput);
+	int rc;				/* -E_NO_REPLICA: a block is nowhere any more */
+	void *user;
+	void *state;
+};
+void blocks_reput_start(struct blocks *b, struct blocks_reput *reput);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Remote calls over frames, both ways on one connection (a metadata server recalls leases on the
+ * connection that the client made). Every call has a deadline and completes exactly once; what is
+ * outstanding is bounded by credits (I11); a Hello with the cluster id opens every connection, and a
+ * server of another cluster is refused.
+ *
+ * Exactly once: mutations carry (session, slot, slot_seq) in the header; `resend` calls are sent again
+ * on each new connection of the peer until their deadline. Retries live here and in session code only.
+ *
+ * Everything runs on the loop's thread.
+ */
+#ifndef CAIRN_FS_NET_RPC_H
+#define CAIRN_FS_NET_RPC_H
+
+#include "fs/net/net.h"
+#include "fs/wire/msg.h"
+
+struct rpc;		/* one endpoint: a process (or one in the simulation) */
+struct rpc_peer;	/* one remote: outgoing and reconnecting, or an accepted connection */
+
+enum rpc_role { RPC_CLIENT = 1, RPC_CHUNK_SERVER = 2, RPC_METADATA_SERVER = 3, RPC_TOOL = 4 };
+
+/* A request that came in. Answer it exactly once with rpc_answer(), now or later. */
+struct rpc_request {
+	struct rpc_peer *peer;		/* NULL once the connection is gone: answering is still required */
+	struct frame_header header;
+	const ProtobufCMessage *msg;	/* valid until answered */
+	struct buf *bulk;		/* valid until answered; buf_ref() to keep it */
+	uint64_t received_ns;
+	void *user;			/* of the handler */
+};
+
+struct rpc_options {
+	struct loop *loop;
+	struct net *net;
+	struct buf_pool *pool;
+	enum rpc_role role;
+	uint8_t cluster[16];		/* zero: accept any, and learn it (tools, clients before their first hello) */
+	const char *name;
+	server_no server;
+	uint64_t boot_id;
+	uint32_t hash, copies, min_copies;	/* told in hello replies by servers */
+	uint64_t incompat;
+	void (*on_request)(void *arg, struct rpc_request *req);	/* NULL: answers -E_NOSYS to all */
+	/* An accepted peer's hello was taken; and its connection ended. May be NULL. */
+	void (*on_accept)(void *arg, struct rpc_peer *peer, const Wire__Hello *hello);
+	void (*on_lost)(void *arg, struct rpc_peer *peer);	/* peer is freed after */
+	void *arg;
+};
+
+must_check int rpc_create(const struct rpc_options *options, struct rpc **out);
+void rpc_destroy(struct rpc *rpc);	/* calls complete with -E_CANCELED; requests may still be answered */
+must_check int rpc_listen(struct rpc *rpc, const char *address, struct error *err);
+const char *rpc_listen_address(const struct rpc *rpc);	/* with the real port; NULL before */
+void rpc_set_server(struct rpc *rpc, server_no server);	/* after a join */
+const uint8_t *rpc_cluster(const struct rpc *rpc);	/* 16 bytes, zero while unknown */
+
+void rpc_answer(struct rpc_request *req, int rc, const ProtobufCMessage *reply, struct buf *bulk);
+/* The same with the reply header's epoch (map version) and whether the bulk is a self-checking record. */
+void rpc_answer_epoch(struct rpc_request *req, int rc, const ProtobufCMessage *reply, struct buf *bulk,
+		      uint64_t epoch, bool bulk_is_record);
+
+/* An outgoing peer: connects at the first call and again after a loss, with backoff (10 ms .. 1 s). */
+must_check int rpc_peer_create(struct rpc *rpc, const char *address, struct rpc_peer **out);
+void rpc_peer_destroy(struct rpc_peer *peer);	/* outgoing ones only; its calls end with -E_CANCELED */
+bool rpc_peer_is_connected(const struct rpc_peer *peer);
+const Wire__HelloReply *rpc_peer_hello(const struct rpc_peer *peer);	/* NULL before the first */
+/* on_up(arg): each time a hello completed; on_down(arg, rc): each time the connection is lost or refused. */
+void rpc_peer_watch(struct rpc_peer *peer, void (*on_up)(void *), void (*on_down)(void *, int), void *arg);
+void rpc_peer_set_user(struct rpc_peer *peer, void *user);
+void *rpc_peer_user(const struct rpc_peer *peer);
+const char *rpc_peer_name(const struct rpc_peer *peer);		/* for logs */
+void rpc_peer_drop(struct rpc_peer *peer);			/* close its connection now */
+/* Smoothed response time of the peer in us, and calls outstanding: to choose the least loaded. */
+uint64_t rpc_peer_latency_us(const struct rpc_peer *peer);
+uint32_t rpc_peer_outstanding(const struct rpc_peer *peer);
+
+/* Zero it, fill the first part, keep it until done(). The request message is packed at once. */
+struct rpc_call {
+	uint16_t type;
+	const ProtobufCMessage *request;
+	struct buf *bulk;		/* a reference is taken */
+	bool bulk_is_record;
+	bool resend;			/* again on a new connection, until the deadline */
+	uint32_t deadline_ms;		/* > 0 */
+	uint64_t session, epoch, slot_seq;
+	uint32_t slot;
+	uint64_t request_id;		/* 0: the rpc chooses one */
+	void (*done)(struct rpc_call *call);
+
+	int rc;				/* 0, -E_TIMEDOUT, -E_NOTCONN, -E_CANCELED, or what the remote said */
+	const ProtobufCMessage *reply;	/* in done() only; also with an error if the remote sent one */
+	struct buf *reply_bulk;		/* in done() only, else buf_ref() it */
+	uint64_t reply_epoch;
+
+	struct rpc_peer *peer;		/* private from here */
+	uint64_t due_ns, sent_ns;
+	struct buf *packed;
+	bool is_sent, is_done;
+	struct loop_task task;
+	struct rpc_call *prev, *next;
+	void *user;			/* the caller's own */
+};
+void rpc_call(struct rpc_peer *peer, struct rpc_call *call);
+void rpc_cancel(struct rpc_call *call);		/* done() will not run; a no-op after it ran */
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The root descriptor: what an inode's content is. 48 bytes on disk and wire, for ever:
+ *
+ *   offset size
+ *      0    1   kind: 0 empty, 1 inline, 2 block, 3 node
+ *      1    1   depth: 0 for empty, inline, block; levels of nodes for a node (1 = the root is a leaf)
+ *      2    6   zero
+ *      8    8   length of the content in bytes
+ *     16   32   id of the block or node; zero for empty and inline
+ *
+ * It says what it names, so user data that looks like a node is still data. "inline" means the
+ * bytes lie beside the inode in the metadata server.
+ */
+#ifndef CAIRN_FS_TREE_ROOT_H
+#define CAIRN_FS_TREE_ROOT_H
+
+#include "fs/hash/block_id.h"
+
+#define ROOT_BYTES 48u
+
+enum root_kind { ROOT_EMPTY = 0, ROOT_INLINE = 1, ROOT_BLOCK = 2, ROOT_NODE = 3 };
+
+struct root {
+	enum root_kind kind;
+	uint8_t depth;
+	uint64_t length;
+	struct block_id id;
+};
+
+void root_encode(const struct root *root, uint8_t out[ROOT_BYTES]);
+/* -E_MALFORMED unless kind, depth, length and id agree with each other (table above). */
+must_check int root_decode(const uint8_t in[ROOT_BYTES], struct root *out);
+bool root_equal(const struct root *a, const struct root *b);
+
+#endif

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The metadata server's state machine: ms_step(state, event, effects).
+ *
+ * Pure: no clock, no randomness, no I/O. Time and ids come in with the event; what is to be said goes
+ * out as effects. Durable state is rows (inodes, names, xattrs, sessions, slots, PGs, servers: rows.h),
+ * changed only through an overlay (txn.h) that ms_step fills and the caller makes a journal record of: a
+ * record is the row changes of one decided event (I3). Volatile state (leases, opens under lease, parked
+ * requests, heartbeats) is rebuilt by reclaim after a restart.
+ *
+ * Keeps: I3, I5 (leases), I7 (slots), I10 (map), I11 (bounded tables), I13 (publish), I14 (an operation
+ * under a lease that its sender holds is executed, never parked behind that lease's own recall).
+ * Threads: one.
+ *
+ * Contract with serve.c, for each event:
+ *   1. ms_step() reads rows through the overlay, decides, and either parks the request (no change, the
+ *      RECALL effects say whom to ask), or refuses it (no change, a REPLY), or changes rows in the overlay.
+ *   2. If ms_txn_event_changes() > 0 the caller encodes the journal record, numbers it, appends it.
+ *   3. After a batch: journal write, overlay flushed to rows, rows_commit, only then the replies leave.
+ */
+#ifndef CAIRN_METADATA_SERVER_STEP_H
+#define CAIRN_METADATA_SERVER_STEP_H
+
+#include "fs/io/rows.h"
+#include "fs/placement/map.h"
+#include "fs/tree/root.h"
+
+struct ms_state;
+struct ms_effects;
+
+/* SETATTR_* bits of mask. */
+enum ms_setattr {
+	MS_SET_MODE = 1, MS_SET_UID = 2, MS_SET_GID = 4, MS_SET_SIZE = 8, MS_SET_ATIME = 16, MS_SET_MTIME = 32,
+	MS_SET_ATIME_NOW = 64, MS_SET_MTIME_NOW = 128, MS_SET_KILL_PRIV = 256,
+};
+
+enum ms_lease_mode { MS_LEASE_NONE = 0, MS_LEASE_READ = 1, MS_LEASE_WRITE = 2 };
+
+struct ms_lease {
+	inode_no ino;		/* the inode, or the directory of a name */
+	uint64_t name_hash;	/* 0: the inode itself */
+	enum ms_lease_mode mode;
+};
+
+struct ms_attr {
+	inode_no ino;
+	uint32_t mode, uid, gid, nlink, rdev, flags;
+	uint64_t size, version;
+	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
+	struct root root;
+};
+
+struct ms_caller {
+	uint32_t uid, gid;
+	const uint32_t *groups;
+	uint32_t group_count;
+};
+
+struct ms_name { const uint8_t *bytes; uint32_t len; };
+
+/* Events: requests by message type (fs/wire/messages.def), and what the server itself observes. */
+enum ms_event_kind {
+	MS_EV_REQUEST = 1,		/* a client's or chunk server's request: `op` says which */
+	MS_EV_RECALL_ANSWER,		/* a session answered our recall */
+	MS_EV_TICK,			/* time passed: expire sessions, suspect servers, end the recovery window */
+	MS_EV_TERM,			/* a metadata server started: first event of its term */
+	MS_EV_MOVED,			/* background: inline content was put into blocks, synced (I2) */
+	MS_EV_RESERVE,			/* set aside a range of inode numbers, durable before use */
+};
+
+struct ms_request {
+	uint16_t op;			/* enum msg_type number */
+	session_no session;
+	uint32_t slot;
+	uint64_t slot_seq;		/* 0: not a mutation */
+	struct ms_caller caller;
+	inode_no ino, parent, new_parent;
+	struct ms_name name, new_name, target;
+	uint32_t mask, mode, uid, gid, rdev, flags, bytes_max;
+	uint64_t size, cookie, base_version, collection, new_bytes, number, term, credit_wanted;
+	int64_t atime_ns, mtime_ns;
+	bool exclusive, open, write, directory, attributes, lease, kill_priv, close;
+	struct root root;
+	const uint8_t *bulk; uint32_t bulk_len;		/* inline content, xattr value */
+	const struct ms_lease *leases; uint32_t lease_count;	/* reclaim, return */
+	const inode_no *opens; uint32_t open_count;
+	/* sessions and membership */
+	const char *node, *address, *host, *rack;
+	session_no old_session, new_session;	/* new: random, from serve */
+	uint8_t uuid[16];			/* nonce of a session open, or server uuid of a join */
+	server_no server;
+	uint64_t boot_id, blocks, bytes_stored, bytes_plain, bytes_free, bytes_total, map_version;
+	uint32_t disks, state;
+	const uint32_t *owed_pgs; uint32_t owed_pg_count;
+};
+
+struct ms_event {
+	enum ms_event_kind kind;
+	uint64_t now_ms;		/* loop time (BOOTTIME): leases, heartbeats */
+	uint64_t wall_ns;		/* CLOCK_REALTIME: times of inodes */
+	uint64_t token;			/* the caller's, comes back in the reply effect */
+	struct ms_request req;		/* borrowed for the call; parking copies it */
+};
+
+/* --- effects ------------------------------------------------------------------------------------ */
+
+enum ms_effect_kind {
+	MS_FX_REPLY = 1,	/* answer `token` with reply */
+	MS_FX_RECALL,		/* ask `session` to give `leases` back (down to their mode) */
+	MS_FX_FENCED,		/* `session` ended without its leave: drop its connection */
+	MS_FX_MAP,		/* the map changed: tell chunk servers at their next heartbeat */
+	MS_FX_MOVE_INLINE,	/* inode `ino` at `version` has inline bytes that belong into blocks */
+	MS_FX_RESERVE,		/* inode numbers run low: send MS_EV_RESERVE soon */
+};
+
+struct ms_dir_entry {
+	struct ms_name name;
+	inode_no ino;
+	uint32_t type;		/* S_IFMT bits */
+	uint64_t cookie;
+	struct ms_attr attr;
+	struct ms_lease lease, name_lease;
+};
+
+#define MS_REPLY_LEASES_MAX 8
+struct ms_reply {
+	int rc;
+	struct ms_attr attr, parent;		/* ino 0: absent */
+	struct ms_lease leases[MS_REPLY_LEASES_MAX];
+	uint32_t lease_count;
+	const uint8_t *bulk; uint32_t bulk_len;	/* inline bytes, xattr value or names; valid until the next step */
+	struct ms_name target;
+	const struct ms_dir_entry *entries; uint32_t entry_count;	/* valid until the next step */
+	bool end;
+	inode_no parent_ino;
+	session_no session;
+	uint32_t lease_ms;
+	uint64_t credit_bytes, name_key, map_version, lost_from, number;
+	server_no server;
+	enum server_state server_state;
+	uint64_t bytes_total, bytes_free, files, files_free;
+	bool wait_durable;			/* FSYNC: hold the answer until `number` is durable */
+};
+
+struct ms_effect {
+	enum ms_effect_kind kind;
+	uint64_t token;
+	session_no session;
+	inode_no ino;
+	uint64_t version;
+	struct ms_reply reply;
+	struct ms_lease leases[MS_REPLY_LEASES_MAX];
+	uint32_t lease_count;
+};
+
+/* One event yields a handful of effects; parked requests that wake may add theirs. */
+typedef void (*ms_effect_fn)(void *arg, const struct ms_effect *effect);
+
+/* --- the state ----------------------------------------------------------------------------------- */
+
+struct ms_config {
+	uint64_t lease_ms, down_ms, out_ms, suspect_ms;
+	uint8_t copies, min_copies;
+	uint64_t name_key;
+	uint64_t inline_bytes_max;
+	uint32_t leases_max_per_session, parked_max, sessions_max;
+};
+
+struct ms_txn;			/* txn.h: the overlay over rows */
+
+must_check int ms_state_create(const struct ms_config *config, struct ms_txn *txn, struct ms_state **out);
+void ms_state_destroy(struct ms_state *state);
+/* Rows of an empty file system (root directory, counters, empty map): for mkfs and tests. */
+must_check int ms_state_format(const struct ms_config *config, struct ms_txn *txn, uint64_t wall_ns,
+			       uint32_t root_uid, uint32_t root_gid);
+
+/* The only function that changes state. fn is called for each effect, in order. */
+void ms_step(struct ms_state *state, const struct ms_event *event, ms_effect_fn fn, void *arg);
+
+struct map *ms_state_map(struct ms_state *state);	/* read-only to callers */
+
+struct ms_counts {
+	uint64_t files, directories, bytes_logical, leases, parked, sessions;
+	uint32_t pgs_clean, pgs_degraded, pgs_lost;
+	bool recovering;
+};
+void ms_state_counts(const struct ms_state *state, struct ms_counts *out);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main() of a Check test program: TEST_MAIN("manifest", tcase_add_test(tc, a_name); ...)
+ * CK_FORK=no is honoured (sanitizers); the exit status is 1 if a test failed.
+ */
+#ifndef CAIRN_TESTS_CHECK_MAIN_H
+#define CAIRN_TESTS_CHECK_MAIN_H
+
+#include <check.h>
+#include <stdlib.h>
+
+#define TEST_MAIN(suite_name, ...)                                                                 \
+	int main(void)                                                                             \
+	{                                                                                          \
+		Suite *suite = suite_create(suite_name);                                           \
+		TCase *tc = tcase_create(suite_name);                                              \
+		tcase_set_timeout(tc, 120);                                                        \
+		__VA_ARGS__;                                                                       \
+		suite_add_tcase(suite, tc);                                                        \
+		SRunner *runner = srunner_create(suite);                                           \
+		srunner_run_all(runner, CK_ENV);                                                   \
+		int failed = srunner_ntests_failed(runner);                                        \
+		srunner_free(runner);                                                              \
+		return failed ? EXIT_FAILURE : EXIT_SUCCESS;                                       \
+	}
+
+#endif
