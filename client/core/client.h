@@ -59,6 +59,12 @@ enum cl_op_kind {
 	CL_STATFS, CL_SYNCFS, CL_FORGET, CL_MAP,
 };
 
+/* Bits of cl_op.set_mask; the numbers of the protocol (cairn-protocol(5), SetAttr.mask). */
+enum cl_set {
+	CL_SET_MODE = 1, CL_SET_UID = 2, CL_SET_GID = 4, CL_SET_SIZE = 8, CL_SET_ATIME = 16, CL_SET_MTIME = 32,
+	CL_SET_ATIME_NOW = 64, CL_SET_MTIME_NOW = 128, CL_SET_KILL_PRIV = 256,
+};
+
 struct cl_attr {
 	struct stat st;			/* st_ino, st_mode ... as stat(2) */
 	int64_t btime_ns;
@@ -92,7 +98,7 @@ struct cl_op {
 	struct cl_handle *handle;	/* READ, WRITE, FLUSH, FSYNC, RELEASE, FALLOCATE, LSEEK; optional for SETATTR, GETATTR */
 	struct cl_handle *out_handle;	/* COPY_RANGE: destination */
 	uint32_t mode, rdev, flags;	/* MAKE: mode; OPEN: O_*; RENAME: RENAME_*; FALLOCATE: FALLOC_FL_*; SETXATTR: XATTR_* */
-	uint32_t set_mask;		/* MS_SET_* numbers of the protocol (cairn-protocol(5)) */
+	uint32_t set_mask;		/* CL_SET_* */
 	uint64_t size, offset, out_offset, length;
 	int64_t atime_ns, mtime_ns;
 	int whence;			/* LSEEK: SEEK_DATA, SEEK_HOLE */
@@ -132,7 +138,12 @@ struct cl_op {
 	struct cl_op *prev, *next;
 };
 
-void client_submit(struct client *c, struct cl_op *op);		/* any thread */
+/*
+ * Any thread. READDIR: op->length bounds the listing: sum over entries of (160 + name bytes) rounded up to 8
+ * is at most `length`; "." and ".." are the front's (op->parent returns the inode of ".."). OPENDIR and
+ * MAKE with want_open give op->opened as OPEN does.
+ */
+void client_submit(struct client *c, struct cl_op *op);
 /* Any thread: the op ends soon with -E_INTR, unless it ends otherwise first. Safe until done() returns. */
 void client_interrupt(struct client *c, struct cl_op *op);
 
