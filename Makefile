@@ -31,7 +31,9 @@ APT_CHECK := check clang libclang-rt-14-dev python3 python3-pytest python3-hypot
 	strace rsync sqlite3 attr mandoc iproute2 nftables procps psmisc
 APT_BENCH := fio
 
-LIBS_CORE := libuv libprotobuf-c libcrypto libxxhash liblz4 libzstd inih jansson
+# Optional: the system journal as the log of daemons under systemd (fs/base/log.c).
+SYSTEMD   := $(shell $(PKG_CONFIG) --exists libsystemd && echo libsystemd)
+LIBS_CORE := libuv libprotobuf-c libcrypto libxxhash liblz4 libzstd inih jansson $(SYSTEMD)
 LDLIBS_CORE = $(shell $(PKG_CONFIG) --libs $(LIBS_CORE)) -llmdb -lm -lpthread
 FUSE_CFLAGS = $(shell $(PKG_CONFIG) --cflags fuse3)
 FUSE_LIBS   = $(shell $(PKG_CONFIG) --static --libs fuse3)
@@ -41,7 +43,8 @@ CHECK_LIBS  = $(shell $(PKG_CONFIG) --libs check)
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Wundef \
 	-Wmissing-prototypes -Wno-sign-conversion -Wno-variadic-macros
 CFLAGS   ?= -O2 -g
-CPPFLAGS += -D_GNU_SOURCE -I. -I$(O)/gen -DCAIRN_VERSION='"$(VERSION)"' -DUTHASH_FATAL_BUG=1
+CPPFLAGS += -D_GNU_SOURCE -I. -I$(O)/gen -DCAIRN_VERSION='"$(VERSION)"' -DUTHASH_FATAL_BUG=1 \
+	$(if $(SYSTEMD),-DHAVE_SYSTEMD)
 ALL_CFLAGS = -std=gnu11 $(CFLAGS) -fno-omit-frame-pointer $(WARN) $(if $(DEV),-Werror) \
 	$(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=undefined -DCAIRN_SLOW_ASSERTS -DCAIRN_FAULTS)
 ALL_LDFLAGS = $(LDFLAGS) $(if $(SAN),-fsanitize=$(SAN))

@@ -39,6 +39,8 @@ typedef uint16_t pg_no;		/* 0 .. PG_COUNT - 1 */
 
 /* Print where and what, then the panic hook (the trace ring), then abort(). Any thread. */
 noreturn_fn void base_panic(const char *file, int line, const char *what);
+/* What base_panic() calls before it aborts; NULL: nothing. Set at start, before threads. */
+void base_set_panic_hook(void (*hook)(void));
 
 #define ASSERT(cond) \
 	((cond) ? (void)0 : base_panic(__FILE__, __LINE__, #cond))

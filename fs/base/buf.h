@@ -32,8 +32,9 @@ struct buf_pool *buf_pool_create(uint64_t bytes_max);
 void buf_pool_destroy(struct buf_pool *pool);	/* every buffer must have been put */
 uint64_t buf_pool_used_bytes(const struct buf_pool *pool);
 /*
- * Call fn(arg) once, from the thread that puts, when a buffer is freed after a get failed.
- * One waiter slot per pool; NULL clears it.
+ * After a get failed, call fn(arg) once, from the thread that puts, when memory is free again. Stays
+ * registered: the next failing get arms it anew. Set it before the first get, or a free in between
+ * is missed. One waiter slot per pool; NULL clears it.
  */
 void buf_pool_on_free(struct buf_pool *pool, void (*fn)(void *arg), void *arg);
 
