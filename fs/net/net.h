@@ -38,6 +38,7 @@ struct net_ops {
 		      void (*on_accept)(void *arg, struct net_conn *conn), void *arg,
 		      struct net_listener **out);
 	void (*listener_close)(struct net_listener *l);
+	const char *(*listener_address)(const struct net_listener *l);	/* as bound, with the real port */
 	/* on_connect(arg, conn, rc): exactly once; conn NULL unless rc is 0. */
 	int (*connect)(struct net *net, const char *address, uint32_t timeout_ms,
 		       void (*on_connect)(void *arg, struct net_conn *conn, int rc), void *arg);
@@ -51,9 +52,10 @@ struct net_ops {
 };
 struct net { const struct net_ops *ops; struct loop *loop; struct buf_pool *pool; };
 
-/* Addresses are "HOST:PORT", "[V6]:PORT"; port 0 asks for a free one (net_listener_address tells). */
+/*
+ * TCP over the libuv loop; owns the waiter slot of the pool (buf_pool_on_free). Addresses are "HOST:PORT",
+ * "[V6]:PORT"; port 0 asks for a free one. destroy() ends what is open; the rest happens in loop_uv_destroy.
+ */
 must_check int net_tcp_create(struct loop *loop, struct buf_pool *pool, struct net **out);
-/* The address a TCP listener is bound to, "HOST:PORT". */
-const char *net_tcp_listener_address(const struct net_listener *l);
 
 #endif
