@@ -5,10 +5,14 @@
  * and new code replays old journals.
  *
  *   header, 48 bytes: 0 4 magic "CRNJ" · 4 4 payload bytes · 8 8 term · 16 8 number ·
- *                    24 8 wall clock, ns · 32 2 event kind (for people and statistics) · 34 2 zero ·
+ *                    24 8 wall clock, ns · 32 2 event kind (for people and statistics) · 34 2 lag ·
  *                    36 4 change count · 40 8 XXH3-64 of header 0..39 and then the payload
  *   payload: changes, each: op u8 (1 put, 2 delete) · zero u8 · key bytes u16 · value bytes u32 ·
  *            key · value
+ *
+ * The lag is this number minus the newest durable one when the record was written, 0 if unknown or more
+ * than 65,535. It tells a torn tail from a bad middle: a damaged record that a later one calls durable was
+ * lost after its sync (refuse); any other was never synced, in whatever order its sectors came out (cut).
  *
  * A sequence is (term, number): numbers rise by one over the life of the file system, terms rise
  * with each start of a metadata server. Pure; threads: any.
@@ -28,6 +32,7 @@ struct journal_header {
 	uint32_t payload_len;
 	uint32_t change_count;
 	uint16_t event_kind;
+	uint16_t lag;		/* number - durable at writing; 0: unknown */
 };
 
 enum row_op { ROW_PUT = 1, ROW_DELETE = 2 };

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Start-up of a metadata directory: lock it, check its superblock, open the journal, bring the rows to
+ * the journal's end.
+ *
+ * The rows are a discardable view (I15): kept only if closed cleanly or written under this boot of the
+ * system, and if the journal still continues where they stand; else they are cleared, loaded from the
+ * newest good snapshot and everything after it is replayed. Replay applies, it never decides (I3).
+ *
+ * A metadata directory holds: super, lock, journal/, snapshots/, rows/ (LMDB), view. Further journal
+ * directories hold super, lock, journal/.
+ */
+#ifndef CAIRN_METADATA_SERVER_RECOVER_H
+#define CAIRN_METADATA_SERVER_RECOVER_H
+
+#include "fs/disk/super.h"
+#include "metadata-server/journal.h"
+#include "metadata-server/txn.h"
+
+struct ms_recover_options {
+	struct loop *loop;
+	struct disk **disks;		/* [0] the metadata directory, then further journal directories */
+	uint32_t disk_count;
+	struct rows *rows;
+	uint64_t journal_file_bytes_max;
+};
+
+struct ms_recovery {
+	struct super super;
+	struct ms_journal *journal;
+	struct ms_txn *txn;		/* over the rows; nothing in it */
+	uint64_t term, number;		/* newest applied; the journal's last */
+	uint64_t snapshot_number;	/* of the newest snapshot */
+	uint64_t replayed;		/* records */
+	bool rebuilt;			/* the rows were not kept */
+};
+
+/* -E_BUSY: another process has it; -E_NOENT: not formatted; and what journal and snapshot say. */
+must_check int ms_recover(const struct ms_recover_options *options, struct ms_recovery *out,
+			  struct error *err);
+/* Close journal and txn; `clean` (all is flushed and synced) keeps the rows for the next start. */
+void ms_recover_close(const struct ms_recover_options *options, struct ms_recovery *r, bool clean);
+
+/* Read and check the superblock of a metadata directory. */
+must_check int ms_recover_super(struct disk *disk, struct super *out, struct error *err);
+
+#endif
