@@ -5,7 +5,7 @@
  *
  * Names are relative to the disk's directory, at most one '/' deep. Synchronous calls are for start-up,
  * tools and worker threads; on a loop use disk_submit(), which runs the same call on a worker (in the
- * simulation: later, in virtual time). Results: 0 or bytes, else a negated code.
+ * simulation: later, in virtual time). Results: reads answer bytes, all others 0; else a negated code.
  *
  * I4: a sync that failed is never retried and believed. The file is then poisoned: every later write
  * and sync of it returns -E_IO until it is closed.
@@ -33,7 +33,7 @@ struct disk_space { uint64_t bytes_total, bytes_free; };
 struct disk_ops {
 	int (*open)(struct disk *disk, const char *name, int flags, struct disk_file **out);
 	void (*close)(struct disk_file *file);
-	/* Full reads and writes: bytes short only at the end of the file. */
+	/* Full reads and writes: a read is short only at the end of the file, a write never. */
 	int (*read)(struct disk_file *file, void *out, uint32_t len, uint64_t offset);
 	int (*read_cached)(struct disk_file *file, void *out, uint32_t len, uint64_t offset); /* -E_AGAIN if it would wait */
 	int (*writev)(struct disk_file *file, const struct iovec *iov, int iov_count, uint64_t offset);
@@ -52,7 +52,10 @@ struct disk_ops {
 };
 
 struct disk { const struct disk_ops *ops; };
-struct disk_file { struct disk *disk; };
+struct disk_file {
+	struct disk *disk;
+	_Atomic bool is_poisoned;	/* set and asked by disk.c alone (I4); backends start it false */
+};
 
 /* The directory must exist. -E_NOENT, -E_NOTDIR, -E_ACCES ... */
 must_check int disk_posix_create(const char *directory, struct disk **out);
