@@ -5,7 +5,8 @@
  *   header, 64 bytes:  0 4 magic "CRNS" · 4 2 version 1 · 6 2 zero · 8 8 segment number ·
  *                     16 16 cluster id · 32 16 disk uuid · 48 8 zero · 56 8 XXH3-64 of 0..55
  *   records (fs/disk/record.h), each at a multiple of 8, no gaps
- *   footer, once sealed: entries of 48 bytes (id 32, offset u64, length u32, zero u32), then
+ *   footer, once sealed: entries of 48 bytes (id 32, offset u64, length u32,
+ *     plain bytes - 1 u16, codec u8, zero u8), so that an index needs no record headers; then
  *     trailer, 64 bytes, at the end of the file: 0 4 magic "CRNF" · 4 4 entry count ·
  *       8 8 offset of the first entry · 16 8 segment number · 24 8 XXH3-64 of the entries ·
  *      32 24 zero · 56 8 XXH3-64 of 0..55
@@ -36,6 +37,8 @@ struct segment_entry {
 	struct block_id id;
 	uint64_t offset;	/* of the record's header in the file */
 	uint32_t length;	/* header and stored bytes, without padding */
+	uint32_t plain_len;	/* 1 .. BLOCK_BYTES_MAX */
+	uint8_t codec;
 };
 void segment_entry_encode(const struct segment_entry *e, uint8_t out[SEGMENT_ENTRY_BYTES]);
 must_check int segment_entry_decode(const uint8_t in[SEGMENT_ENTRY_BYTES], struct segment_entry *out);
