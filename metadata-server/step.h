@@ -17,6 +17,11 @@
  *      RECALL effects say whom to ask), or refuses it (no change, a REPLY), or changes rows in the overlay.
  *   2. If ms_txn_event_changes() > 0 the caller encodes the journal record, numbers it, appends it.
  *   3. After a batch: journal write, overlay flushed to rows, rows_commit, only then the replies leave.
+ *      Effects for one session leave in the order they came: a recall never overtakes a grant.
+ *   4. MS_EV_TERM comes first, and its record is durable before any other event. MS_EV_TICK comes at
+ *      least every 100 ms, and at once after MS_FX_TICK.
+ * Any call may fail for want of memory only through ms_txn_event_encode() or ms_txn_flush(): the server
+ * then ends, as after a failed journal; what it had said is in the journal.
  */
 #ifndef CAIRN_METADATA_SERVER_STEP_H
 #define CAIRN_METADATA_SERVER_STEP_H
@@ -61,11 +66,17 @@ struct ms_name { const uint8_t *bytes; uint32_t len; };
 /* Events: requests by message type (fs/wire/messages.def), and what the server itself observes. */
 enum ms_event_kind {
 	MS_EV_REQUEST = 1,		/* a client's or chunk server's request: `op` says which */
-	MS_EV_RECALL_ANSWER,		/* a session answered our recall */
+	/* A session answered our recall: `leases` are those of the recall, mode is what was kept (0: none). */
+	MS_EV_RECALL_ANSWER,
 	MS_EV_TICK,			/* time passed: expire sessions, suspect servers, end the recovery window */
-	MS_EV_TERM,			/* a metadata server started: first event of its term */
-	MS_EV_MOVED,			/* background: inline content was put into blocks, synced (I2) */
-	MS_EV_RESERVE,			/* set aside a range of inode numbers, durable before use */
+	/* A metadata server started: first event of its term. `term` is the new one, `number` the last before. */
+	MS_EV_TERM,
+	MS_EV_MOVED,			/* background: inline content of `ino` at `base_version` is in `root`, synced (I2) */
+	/*
+	 * Set aside a range of inode numbers (flags 0). Once that record is durable the caller sends it
+	 * again with flags 1: from then on numbers are taken from the range.
+	 */
+	MS_EV_RESERVE,
 };
 
 struct ms_request {
@@ -82,8 +93,9 @@ struct ms_request {
 	bool exclusive, open, write, directory, attributes, lease, kill_priv, close;
 	struct root root;
 	const uint8_t *bulk; uint32_t bulk_len;		/* inline content, xattr value */
-	const struct ms_lease *leases; uint32_t lease_count;	/* reclaim, return */
-	const inode_no *opens; uint32_t open_count;
+	const struct ms_lease *leases; uint32_t lease_count;	/* reclaim; return: mode is what is kept */
+	const inode_no *opens; uint32_t open_count;		/* reclaim: an inode as often as it is open */
+	bool more;						/* reclaim: not the last message of it */
 	/* sessions and membership */
 	const char *node, *address, *host, *rack;
 	session_no old_session, new_session;	/* new: random, from serve */
@@ -109,8 +121,9 @@ enum ms_effect_kind {
 	MS_FX_RECALL,		/* ask `session` to give `leases` back (down to their mode) */
 	MS_FX_FENCED,		/* `session` ended without its leave: drop its connection */
 	MS_FX_MAP,		/* the map changed: tell chunk servers at their next heartbeat */
-	MS_FX_MOVE_INLINE,	/* inode `ino` at `version` has inline bytes that belong into blocks */
+	MS_FX_MOVE_INLINE,	/* inode `ino` at `version` has inline bytes that belong into blocks; repeated until done */
 	MS_FX_RESERVE,		/* inode numbers run low: send MS_EV_RESERVE soon */
+	MS_FX_TICK,		/* more to do than fits one record: send MS_EV_TICK at once */
 };
 
 struct ms_dir_entry {
@@ -128,18 +141,21 @@ struct ms_reply {
 	struct ms_attr attr, parent;		/* ino 0: absent */
 	struct ms_lease leases[MS_REPLY_LEASES_MAX];
 	uint32_t lease_count;
-	const uint8_t *bulk; uint32_t bulk_len;	/* inline bytes, xattr value or names; valid until the next step */
-	struct ms_name target;
-	const struct ms_dir_entry *entries; uint32_t entry_count;	/* valid until the next step */
+	const uint8_t *bulk; uint32_t bulk_len;	/* inline bytes, xattr value or names; valid while fn runs */
+	struct ms_name target;			/* the same */
+	const struct ms_dir_entry *entries; uint32_t entry_count;	/* the same */
 	bool end;
 	inode_no parent_ino;
 	session_no session;
 	uint32_t lease_ms;
-	uint64_t credit_bytes, name_key, map_version, lost_from, number;
+	uint64_t credit_bytes;			/* granted and not yet settled, in all: less what is sent unsettled */
+	uint64_t name_key, map_version, lost_from, number;
 	server_no server;
 	enum server_state server_state;
 	uint64_t bytes_total, bytes_free, files, files_free;
-	bool wait_durable;			/* FSYNC: hold the answer until `number` is durable */
+	/* Hold the answer until `number` is durable; 0: the number of this event's own record (session open). */
+	bool wait_durable;
+	bool resent;				/* answered from its slot: stamp it with the newest number */
 };
 
 struct ms_effect {
@@ -185,5 +201,11 @@ struct ms_counts {
 	bool recovering;
 };
 void ms_state_counts(const struct ms_state *state, struct ms_counts *out);
+
+/* What a chunk server's last heartbeat said; zero before the first one of this term. */
+struct ms_server_stats {
+	uint64_t blocks, bytes_stored, bytes_plain, bytes_free, bytes_total, heard_ms;
+};
+void ms_state_server_stats(const struct ms_state *state, server_no server, struct ms_server_stats *out);
 
 #endif

@@ -33,9 +33,14 @@ void ms_txn_event_abort(struct ms_txn *txn);		/* drop the event's changes */
  */
 must_check int ms_txn_event_encode(struct ms_txn *txn, uint8_t *out, uint32_t capacity, uint32_t *change_count);
 
+uint32_t ms_txn_event_bytes(const struct ms_txn *txn);	/* of the payload so far */
+
 /* Put all changes since the last flush into the rows, in key order, and forget them. Not yet committed. */
 must_check int ms_txn_flush(struct ms_txn *txn);
-/* Apply the payload of a journal record: replay. -E_MALFORMED. */
+/*
+ * Apply the payload of a journal record: replay. -E_MALFORMED: nothing was applied. The overlay
+ * flushes itself when it grows large; the caller flushes and commits at the end.
+ */
 must_check int ms_txn_apply(struct ms_txn *txn, const uint8_t *payload, uint32_t len);
 
 #endif
