@@ -99,6 +99,9 @@ struct cl_op {
 	struct cl_handle *out_handle;	/* COPY_RANGE: destination */
 	uint32_t mode, rdev, flags;	/* MAKE: mode; OPEN: O_*; RENAME: RENAME_*; FALLOCATE: FALLOC_FL_*; SETXATTR: XATTR_* */
 	uint32_t set_mask;		/* CL_SET_* */
+	uint32_t new_uid, new_gid;	/* SETATTR; uid and gid above are the caller's */
+	bool is_directory;		/* UNLINK: rmdir */
+	bool want_attr;			/* READDIR: readdir-plus; each entry with attributes counts a lookup */
 	uint64_t size, offset, out_offset, length;
 	int64_t atime_ns, mtime_ns;
 	int whence;			/* LSEEK: SEEK_DATA, SEEK_HOLE */

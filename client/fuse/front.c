@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The mount's life, and the way of one request through it.
+ */
+#include "client/fuse/front.h"
+#include "client/fuse/front_internal.h"
+#include "client/fuse/read_ahead.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+
+#include "fs/base/log.h"
+
+#define LOG_MODULE "front"
+
+/* --- one request ---------------------------------------------------------------------------- */
+
+double front_seconds(uint64_t ms)
+{
+	return (double)ms / 1000.0;
+}
+
+struct front_op *front_op_create(fuse_req_t req, enum cl_op_kind kind, void (*reply)(struct front_op *),
+				 size_t name_bytes)
+{
+	struct front *f = CHECKED_CAST(fuse_req_userdata(req), struct front, FRONT_MAGIC);
+	const struct fuse_ctx *ctx = fuse_req_ctx(req);
+	struct front_op *fop = calloc(1, sizeof *fop + name_bytes);
+
+	if (!fop) {
+		fuse_reply_err(req, ENOMEM);
+		return NULL;
+	}
+	fop->front = f;
+	fop->req = req;
+	fop->reply = reply;
+	fop->op.kind = kind;
+	fop->op.uid = ctx->uid;
+	fop->op.gid = ctx->gid;
+	return fop;
+}
+
+struct front_op *front_op_named(fuse_req_t req, enum cl_op_kind kind, void (*reply)(struct front_op *),
+				const char *name, const char *second)
+{
+	size_t name_bytes = strlen(name) + 1, second_bytes = second ? strlen(second) + 1 : 0;
+	struct front_op *fop = front_op_create(req, kind, reply, name_bytes + second_bytes);
+
+	if (!fop)
+		return NULL;
+	fop->op.name = memcpy(fop->names, name, name_bytes);
+	if (second)
+		memcpy(fop->names + name_bytes, second, second_bytes);
+	return fop;
+}
+
+const char *front_op_second(const struct front_op *fop)
+{
+	return fop->names + strlen(fop->names) + 1;
+}
+
+void front_op_destroy(struct front_op *fop)
+{
+	if (fop->data_is_spare)
+		front_spare_put(fop->front, fop->data);
+	else
+		free(fop->data);
+	free(fop);
+}
+
+static void op_interrupted(fuse_req_t req, void *data)
+{
+	struct front_op *fop = data;
+
+	(void)req;
+	client_interrupt(fop->front->client, &fop->op);
+}
+
+static void op_done(struct cl_op *op)
+{
+	struct front_op *fop = container_of(op, struct front_op, op);
+
+	/* libfuse interrupts under the request's lock: after this no interrupt can be on its way into the op. */
+	fuse_req_interrupt_func(fop->req, NULL, NULL);
+	fop->reply(fop);
+	front_op_destroy(fop);
+}
+
+/* On the loop, where done() cannot run between the submit and the registration. */
+static void op_start(struct loop_task *task)
+{
+	struct front_op *fop = container_of(task, struct front_op, task);
+
+	client_submit(fop->front->client, &fop->op);
+	fuse_req_interrupt_func(fop->req, op_interrupted, fop);
+}
+
+void front_op_submit(struct front_op *fop)
+{
+	fop->op.done = op_done;
+	fop->task.run = op_start;
+	loop_post(fop->front->options.loop, &fop->task);
+}
+
+void front_op_refuse(struct front_op *fop, int sys)
+{
+	fuse_reply_err(fop->req, sys);
+	front_op_destroy(fop);
+}
+
+bool front_op_failed(struct front_op *fop)
+{
+	if (fop->op.rc >= 0)
+		return false;
+	fuse_reply_err(fop->req, error_to_errno(fop->op.rc));
+	return true;
+}
+
+/* --- write buffers: a megabyte each, kept, since fresh pages cost more than the copy ---------- */
+
+void *front_spare_get(struct front *f)
+{
+	struct front_spare *spare;
+
+	pthread_mutex_lock(&f->lock);
+	spare = f->spares;
+	if (spare) {
+		f->spares = spare->next;
+		f->spare_count--;
+	}
+	pthread_mutex_unlock(&f->lock);
+	return spare ? (void *)spare : aligned_alloc(4096, FRONT_IO_BYTES);
+}
+
+void front_spare_put(struct front *f, void *memory)
+{
+	struct front_spare *spare = memory;
+
+	if (!spare)
+		return;
+	pthread_mutex_lock(&f->lock);
+	if (f->spare_count < FRONT_SPARE_MAX) {
+		spare->next = f->spares;
+		f->spares = spare;
+		f->spare_count++;
+		spare = NULL;
+	}
+	pthread_mutex_unlock(&f->lock);
+	free(spare);
+}
+
+/* --- the mount ------------------------------------------------------------------------------- */
+
+static void front_init(void *userdata, struct fuse_conn_info *conn)
+{
+	static const uint64_t wanted[] = {
+		FUSE_CAP_ASYNC_READ,	      FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_HANDLE_KILLPRIV_V2,
+		FUSE_CAP_READDIRPLUS,	      FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_ASYNC_DIO,
+		FUSE_CAP_CACHE_SYMLINKS,      FUSE_CAP_EXPORT_SUPPORT,	FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
+	};
+	/* Splicing is slower than copying; locks stay the kernel's own on each node for now. */
+	static const uint64_t unwanted[] = {
+		FUSE_CAP_SPLICE_READ,	  FUSE_CAP_SPLICE_WRITE,     FUSE_CAP_SPLICE_MOVE,
+		FUSE_CAP_WRITEBACK_CACHE, FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_ATOMIC_O_TRUNC,
+		FUSE_CAP_POSIX_LOCKS,	  FUSE_CAP_FLOCK_LOCKS,
+	};
+
+	(void)userdata;
+	for (size_t i = 0; i < ARRAY_COUNT(wanted); i++)
+		(void)fuse_set_feature_flag(conn, wanted[i]);	/* what the kernel lacks we do without */
+	for (size_t i = 0; i < ARRAY_COUNT(unwanted); i++)
+		fuse_unset_feature_flag(conn, unwanted[i]);
+	conn->max_background = 64;
+	conn->congestion_threshold = 48;
+	conn->time_gran = 1;
+}
+
+int front_create(const struct front_options *options, struct front **out)
+{
+	struct front *f = calloc(1, sizeof *f);
+
+	if (!f)
+		return -E_NOMEM;
+	f->magic = FRONT_MAGIC;
+	f->options = *options;
+	f->has_epoch = true;
+	pthread_mutex_init(&f->lock, NULL);
+	pthread_cond_init(&f->wake, NULL);
+	*out = f;
+	return 0;
+}
+
+void front_client_options(struct front *f, struct cl_options *options)
+{
+	options->on_inval_attr = front_notify_attr;
+	options->on_inval_names = front_notify_names;
+	options->on_inval_pages = front_notify_pages;
+	options->arg = f;
+}
+
+void front_set_client(struct front *f, struct client *client)
+{
+	f->client = client;
+}
+
+/* The arguments of libfuse: its own options first, then what the user gave for the kernel. */
+static int mount_arguments(const struct front *f, char *out, size_t out_bytes)
+{
+	int n = snprintf(out, out_bytes, "fsname=%s,subtype=cairn,default_permissions,allow_other%s%s",
+			 f->options.source, f->options.kernel_options[0] ? "," : "",
+			 f->options.kernel_options);
+
+	return n > 0 && (size_t)n < out_bytes ? 0 : -E_NAMETOOLONG;
+}
+
+static int session_create(struct front *f, struct error *err)
+{
+	static struct fuse_lowlevel_ops ops;
+	char program[] = "mount.cairn", dash_o[] = "-o", text[4096];
+	char *argv[] = { program, dash_o, text, NULL };
+	struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+
+	if (mount_arguments(f, text, sizeof text) < 0)
+		return error_set(err, -E_NAMETOOLONG, "cannot mount '%s'", f->options.source);
+	ops.init = front_init;
+	front_ops_fill(&ops);
+	front_data_fill(&ops);
+	front_dir_fill(&ops);
+	f->session = fuse_session_new(&args, &ops, sizeof ops, f);
+	fuse_opt_free_args(&args);
+	if (!f->session)
+		return error_say(err, -E_INVAL, "cannot mount on '%s': libfuse refused the options '%s'",
+				 f->options.mountpoint, f->options.kernel_options);
+	return 0;
+}
+
+int front_mount(struct front *f, struct error *err)
+{
+	int rc = session_create(f, err);
+
+	if (rc < 0)
+		return rc;
+	if (fuse_session_mount(f->session, f->options.mountpoint) != 0)
+		return error_say(err, -E_IO, "cannot mount on '%s': %s; is /dev/fuse there, and is this root?",
+				 f->options.mountpoint, strerror(errno));
+	f->is_mounted = true;
+	rc = read_ahead_raise(f->options.mountpoint, f->options.read_ahead_kb);
+	if (rc < 0)
+		log_warn("cannot raise read-ahead of '%s', reads will be slower: %s", f->options.mountpoint,
+			 error_text(rc));
+	rc = front_notify_start(f);
+	return rc < 0 ? error_set(err, rc, "cannot start the notifier thread") : 0;
+}
+
+int front_serve(struct front *f)
+{
+	struct fuse_loop_config *config = fuse_loop_cfg_create();
+	int rc;
+
+	if (!config)
+		return -E_NOMEM;
+	fuse_loop_cfg_set_clone_fd(config, 0);
+	fuse_loop_cfg_set_max_threads(config, f->options.threads);
+	fuse_loop_cfg_set_idle_threads(config, f->options.threads);
+	rc = fuse_session_loop_mt(f->session, config);
+	fuse_loop_cfg_destroy(config);
+	return rc < 0 ? error_from_errno(-rc) : 0;
+}
+
+void front_stop(struct front *f)
+{
+	if (f->session)
+		fuse_session_exit(f->session);
+	/* Lazily, so that a user inside the mount cannot keep us; it also wakes the readers of /dev/fuse. */
+	if (f->is_mounted && umount2(f->options.mountpoint, MNT_DETACH) != 0 && errno != EINVAL)
+		log_warn("cannot unmount '%s': %s", f->options.mountpoint, strerror(errno));
+}
+
+void front_destroy(struct front *f)
+{
+	if (!f)
+		return;
+	front_notify_stop(f);
+	if (f->session) {
+		if (f->is_mounted)
+			fuse_session_unmount(f->session);
+		fuse_session_destroy(f->session);
+	}
+	while (f->spares) {
+		struct front_spare *spare = f->spares;
+
+		f->spares = spare->next;
+		free(spare);
+	}
+	pthread_cond_destroy(&f->wake);
+	pthread_mutex_destroy(&f->lock);
+	free(f);
+}

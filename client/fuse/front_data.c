@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Open files: create, open, read, write, flush, fsync, release, fallocate, lseek, copy_file_range.
+ */
+#include "client/fuse/front_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct cl_handle *handle_of(const struct fuse_file_info *fi)
+{
+	return (struct cl_handle *)(uintptr_t)fi->fh;
+}
+
+/* --- open, create, release ---------------------------------------------------------------------- */
+
+static void fill_opened(struct front_op *fop)
+{
+	fop->fi.fh = (uintptr_t)fop->op.opened;
+	fop->fi.keep_cache = fop->op.keep_cache;
+	fop->fi.direct_io = fop->op.direct_io || (fop->fi.flags & O_DIRECT) != 0;
+	fop->fi.parallel_direct_writes = 1;
+}
+
+/* The asker went away before our reply: nobody else will close what was opened. */
+static void release_unclaimed(struct front_op *fop);
+
+static void reply_open(struct front_op *fop)
+{
+	if (front_op_failed(fop))
+		return;
+	fill_opened(fop);
+	if (fuse_reply_open(fop->req, &fop->fi) == -ENOENT)
+		release_unclaimed(fop);
+}
+
+static void reply_create(struct front_op *fop)
+{
+	struct fuse_entry_param e;
+
+	if (front_op_failed(fop))
+		return;
+	fill_opened(fop);
+	front_entry_param(&fop->op.attr, fop->op.entry_valid_ms, &e);
+	if (fuse_reply_create(fop->req, &e, &fop->fi) == -ENOENT) {
+		release_unclaimed(fop);
+		front_forget(fop->front, e.ino, 1);
+	}
+}
+
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+	struct front_op *fop = front_op_named(req, CL_MAKE, reply_create, name, NULL);
+
+	if (!fop)
+		return;
+	fop->fi = *fi;
+	fop->op.parent = parent;
+	fop->op.mode = (mode & ~(mode_t)S_IFMT) | S_IFREG;
+	fop->op.flags = (uint32_t)fi->flags;
+	fop->op.exclusive = (fi->flags & O_EXCL) != 0;
+	fop->op.want_open = true;
+	fop->op.kill_priv = fi->kill_suidgid;
+	front_op_submit(fop);
+}
+
+static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct front_op *fop = front_op_create(req, CL_OPEN, reply_open, 0);
+
+	if (!fop)
+		return;
+	fop->fi = *fi;
+	fop->op.ino = ino;
+	fop->op.flags = (uint32_t)fi->flags;
+	fop->op.kill_priv = fi->kill_suidgid;
+	front_op_submit(fop);
+}
+
+/* An op on an open handle; offset and length where the kind has them. */
+static struct front_op *handle_op(fuse_req_t req, enum cl_op_kind kind, void (*reply)(struct front_op *),
+				  fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+	struct front_op *fop = front_op_create(req, kind, reply, 0);
+
+	if (!fop)
+		return NULL;
+	fop->op.ino = ino;
+	fop->op.handle = handle_of(fi);
+	return fop;
+}
+
+static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct front_op *fop = handle_op(req, CL_FLUSH, front_reply_status, ino, fi);
+
+	if (fop)
+		front_op_submit(fop);
+}
+
+static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct front_op *fop = handle_op(req, CL_RELEASE, front_reply_status, ino, fi);
+
+	if (fop)
+		front_op_submit(fop);
+}
+
+static void unclaimed_done(struct cl_op *op)
+{
+	free(op);
+}
+
+static void release_unclaimed(struct front_op *fop)
+{
+	struct cl_op *op = calloc(1, sizeof *op);
+
+	if (!op)
+		return;		/* the handle stays until the unmount */
+	op->kind = CL_RELEASE;
+	op->ino = fop->op.ino;
+	op->handle = fop->op.opened;
+	op->done = unclaimed_done;
+	client_submit(fop->front->client, op);
+}
+
+static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
+{
+	struct front_op *fop = handle_op(req, CL_FSYNC, front_reply_status, ino, fi);
+
+	if (!fop)
+		return;
+	fop->op.data_only = data_only != 0;
+	front_op_submit(fop);
+}
+
+/* --- read and write ------------------------------------------------------------------------------ */
+
+/* A reply of more pieces than writev(2) takes is first gathered. */
+static void reply_gathered(struct front_op *fop)
+{
+	char *all = malloc(fop->op.out_len);
+	size_t at = 0;
+
+	if (!all) {
+		fuse_reply_err(fop->req, ENOMEM);
+		return;
+	}
+	for (uint32_t i = 0; i < fop->op.iov_count; i++) {
+		memcpy(all + at, fop->op.iov[i].iov_base, fop->op.iov[i].iov_len);
+		at += fop->op.iov[i].iov_len;
+	}
+	fuse_reply_buf(fop->req, all, at);
+	free(all);
+}
+
+static void reply_read(struct front_op *fop)
+{
+	if (front_op_failed(fop))
+		return;
+	if (fop->op.iov_count == 0)
+		fuse_reply_buf(fop->req, NULL, 0);
+	else if (fop->op.iov_count >= IOV_MAX - 1)
+		reply_gathered(fop);
+	else
+		fuse_reply_iov(fop->req, fop->op.iov, (int)fop->op.iov_count);
+}
+
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+{
+	struct front_op *fop = handle_op(req, CL_READ, reply_read, ino, fi);
+
+	if (!fop)
+		return;
+	fop->op.offset = (uint64_t)offset;
+	fop->op.length = size;
+	front_op_submit(fop);
+}
+
+static void reply_write(struct front_op *fop)
+{
+	if (!front_op_failed(fop))
+		fuse_reply_write(fop->req, fop->op.out_len);
+}
+
+/* libfuse reuses its buffer once we return, so the bytes are copied, here on the FUSE thread. */
+static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t offset,
+			 struct fuse_file_info *fi)
+{
+	struct front_op *fop = handle_op(req, CL_WRITE, reply_write, ino, fi);
+	size_t size = fuse_buf_size(in);
+	struct fuse_bufvec copy = FUSE_BUFVEC_INIT(size);
+	ssize_t copied;
+
+	if (!fop)
+		return;
+	fop->data_is_spare = size > 4096 && size <= FRONT_IO_BYTES;
+	fop->data = fop->data_is_spare ? front_spare_get(fop->front) : malloc(size ? size : 1);
+	if (!fop->data) {
+		front_op_refuse(fop, ENOMEM);
+		return;
+	}
+	copy.buf[0].mem = fop->data;
+	copied = fuse_buf_copy(&copy, in, 0);
+	if (copied < 0) {
+		front_op_refuse(fop, (int)-copied);
+		return;
+	}
+	fop->op.offset = (uint64_t)offset;
+	fop->op.bytes = fop->data;
+	fop->op.bytes_len = (uint32_t)copied;
+	fop->op.flags = (uint32_t)fi->flags;
+	fop->op.kill_priv = fi->kill_suidgid;
+	front_op_submit(fop);
+}
+
+/* --- the rest --------------------------------------------------------------------------------------- */
+
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
+			 struct fuse_file_info *fi)
+{
+	struct front_op *fop = handle_op(req, CL_FALLOCATE, front_reply_status, ino, fi);
+
+	if (!fop)
+		return;
+	fop->op.flags = (uint32_t)mode;
+	fop->op.offset = (uint64_t)offset;
+	fop->op.length = (uint64_t)length;
+	front_op_submit(fop);
+}
+
+static void reply_lseek(struct front_op *fop)
+{
+	if (!front_op_failed(fop))
+		fuse_reply_lseek(fop->req, (off_t)fop->op.out_offset_found);
+}
+
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
+{
+	struct front_op *fop = handle_op(req, CL_LSEEK, reply_lseek, ino, fi);
+
+	if (!fop)
+		return;
+	fop->op.offset = (uint64_t)offset;
+	fop->op.whence = whence;
+	front_op_submit(fop);
+}
+
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset, struct fuse_file_info *fi,
+			       fuse_ino_t out_ino, off_t out_offset, struct fuse_file_info *out_fi,
+			       size_t length, int flags)
+{
+	struct front_op *fop = handle_op(req, CL_COPY_RANGE, reply_write, ino, fi);
+
+	(void)out_ino;
+	if (!fop)
+		return;
+	fop->op.offset = (uint64_t)offset;
+	fop->op.out_handle = handle_of(out_fi);
+	fop->op.out_offset = (uint64_t)out_offset;
+	fop->op.length = length;
+	fop->op.flags = (uint32_t)flags;
+	front_op_submit(fop);
+}
+
+void front_data_fill(struct fuse_lowlevel_ops *ops)
+{
+	ops->create = op_create;
+	ops->open = op_open;
+	ops->read = op_read;
+	ops->write_buf = op_write_buf;
+	ops->flush = op_flush;
+	ops->release = op_release;
+	ops->fsync = op_fsync;
+	ops->fallocate = op_fallocate;
+	ops->lseek = op_lseek;
+	ops->copy_file_range = op_copy_file_range;
+}

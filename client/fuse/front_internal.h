@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Shared by front.c, front_ops.c, front_data.c, front_dir.c and front_notify.c only.
+ */
+#ifndef CAIRN_CLIENT_FUSE_FRONT_INTERNAL_H
+#define CAIRN_CLIENT_FUSE_FRONT_INTERNAL_H
+
+#include <pthread.h>
+
+#include "client/fuse/front.h"
+
+#define FRONT_MAGIC	0x46524e54u	/* "FRNT" */
+#define FRONT_IO_BYTES	MiB(1)		/* the largest request that the kernel sends */
+#define FRONT_SPARE_MAX	32u		/* write buffers kept for reuse */
+
+/* Pages to drop, on behalf of a recall. */
+struct front_drop {
+	inode_no ino;
+	void (*done)(void *arg);
+	void *arg;
+	struct front_drop *prev, *next;
+};
+
+struct front_spare {
+	struct front_spare *next;
+};
+
+struct front {
+	uint32_t magic;
+	struct front_options options;
+	struct client *client;
+	struct fuse_session *session;
+	bool is_mounted;
+	bool has_epoch;			/* the kernel takes FUSE_NOTIFY_INC_EPOCH */
+
+	pthread_t notifier;		/* drops pages; serves nothing */
+	bool notifier_runs;
+	pthread_mutex_t lock;		/* guards drops, is_stopping, spares */
+	pthread_cond_t wake;
+	struct front_drop *drops;
+	bool is_stopping;
+	struct front_spare *spares;
+	unsigned spare_count;
+};
+
+/* One kernel request on its way: from the FUSE thread to the loop, and back as a reply. */
+struct front_op {
+	struct cl_op op;		/* first */
+	struct front *front;
+	fuse_req_t req;
+	void (*reply)(struct front_op *fop);
+	struct loop_task task;
+	void *data;			/* what the op reads from or writes to; owned */
+	bool data_is_spare;
+	size_t size;			/* of the kernel's buffer: readdir, getxattr */
+	struct fuse_file_info fi;	/* open, create: filled for the reply */
+	char names[];			/* copies of names */
+};
+
+/* front.c */
+struct front_op *front_op_create(fuse_req_t req, enum cl_op_kind kind, void (*reply)(struct front_op *),
+				 size_t name_bytes);	/* NULL: ENOMEM was replied */
+/* The same with a copy of one name, or two, behind it; op.name is set. */
+struct front_op *front_op_named(fuse_req_t req, enum cl_op_kind kind, void (*reply)(struct front_op *),
+				const char *name, const char *second);
+const char *front_op_second(const struct front_op *fop);
+void front_op_submit(struct front_op *fop);
+void front_op_refuse(struct front_op *fop, int sys);	/* reply errno and destroy: before the submit */
+void front_op_destroy(struct front_op *fop);
+bool front_op_failed(struct front_op *fop);	/* if so, the error was replied */
+void *front_spare_get(struct front *f);		/* FRONT_IO_BYTES; NULL: out of memory */
+void front_spare_put(struct front *f, void *spare);
+double front_seconds(uint64_t ms);
+
+/* front_ops.c, front_data.c, front_dir.c fill their parts of the table */
+void front_ops_fill(struct fuse_lowlevel_ops *ops);
+void front_data_fill(struct fuse_lowlevel_ops *ops);
+void front_dir_fill(struct fuse_lowlevel_ops *ops);
+void front_reply_entry(struct front_op *fop);
+void front_reply_status(struct front_op *fop);
+void front_entry_param(const struct cl_attr *attr, uint64_t entry_valid_ms, struct fuse_entry_param *out);
+/* Tell the client that the kernel gave `count` lookups of an inode back. No reply. */
+void front_forget(struct front *f, inode_no ino, uint64_t count);
+
+/* front_notify.c: the callbacks of cl_options, and the thread behind them */
+must_check int front_notify_start(struct front *f);
+void front_notify_stop(struct front *f);
+void front_notify_attr(void *arg, inode_no ino);
+void front_notify_names(void *arg);
+void front_notify_pages(void *arg, inode_no ino, void (*done)(void *), void *done_arg);
+
+#endif

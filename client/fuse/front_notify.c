@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the kernel must forget. Attributes and names never wait and are told from the loop; dropping pages
+ * waits for reads in flight, so it has a thread of its own that serves no request.
+ *
+ * A notification for an inode that the kernel does not know (ENOENT) may have crossed its first lookup,
+ * whose old reply is then cached for the full timeout; bumping the epoch of all names cures that.
+ */
+#include "client/fuse/front_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "fs/base/log.h"
+
+#define LOG_MODULE "notify"
+
+void front_notify_names(void *arg)
+{
+	struct front *f = arg;
+	int rc;
+
+	if (!f->is_mounted || !f->has_epoch)
+		return;
+	rc = fuse_lowlevel_notify_increment_epoch(f->session);
+	if (rc == -ENOSYS || rc == -EINVAL) {
+		f->has_epoch = false;
+		log_warn("this kernel cannot forget all names at once (FUSE 7.44); "
+			 "names changed by other nodes show after their lease");
+	}
+}
+
+void front_notify_attr(void *arg, inode_no ino)
+{
+	struct front *f = arg;
+
+	/* A negative offset means attributes only. */
+	if (f->is_mounted && fuse_lowlevel_notify_inval_inode(f->session, ino, -1, 0) == -ENOENT)
+		front_notify_names(f);
+}
+
+void front_notify_pages(void *arg, inode_no ino, void (*done)(void *), void *done_arg)
+{
+	struct front *f = arg;
+	struct front_drop *drop = f->notifier_runs ? calloc(1, sizeof *drop) : NULL;
+
+	if (!drop) {		/* nothing is cached before the mount; without memory attributes must do */
+		front_notify_attr(f, ino);
+		done(done_arg);
+		return;
+	}
+	drop->ino = ino;
+	drop->done = done;
+	drop->arg = done_arg;
+	pthread_mutex_lock(&f->lock);
+	DL_APPEND(f->drops, drop);
+	pthread_cond_signal(&f->wake);
+	pthread_mutex_unlock(&f->lock);
+}
+
+/* The next inode to drop; NULL once the front stops and all are done. */
+static struct front_drop *drop_next(struct front *f)
+{
+	struct front_drop *drop;
+
+	pthread_mutex_lock(&f->lock);
+	while (!f->drops && !f->is_stopping)
+		pthread_cond_wait(&f->wake, &f->lock);
+	drop = f->drops;
+	if (drop)
+		DL_DELETE(f->drops, drop);
+	pthread_mutex_unlock(&f->lock);
+	return drop;
+}
+
+static void *notifier_main(void *arg)
+{
+	struct front *f = CHECKED_CAST(arg, struct front, FRONT_MAGIC);
+	struct front_drop *drop;
+
+	while ((drop = drop_next(f))) {
+		if (fuse_lowlevel_notify_inval_inode(f->session, drop->ino, 0, 0) == -ENOENT)
+			front_notify_names(f);
+		drop->done(drop->arg);
+		free(drop);
+	}
+	return NULL;
+}
+
+int front_notify_start(struct front *f)
+{
+	if (pthread_create(&f->notifier, NULL, notifier_main, f) != 0)
+		return -E_NOMEM;
+	f->notifier_runs = true;
+	return 0;
+}
+
+void front_notify_stop(struct front *f)
+{
+	if (!f->notifier_runs)
+		return;
+	pthread_mutex_lock(&f->lock);
+	f->is_stopping = true;
+	pthread_cond_signal(&f->wake);
+	pthread_mutex_unlock(&f->lock);
+	pthread_join(f->notifier, NULL);
+	f->notifier_runs = false;
+}

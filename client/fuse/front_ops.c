@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names, attributes, extended attributes: decode, submit, reply.
+ */
+#include "client/fuse/front_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- replies ---------------------------------------------------------------------------------- */
+
+void front_entry_param(const struct cl_attr *attr, uint64_t entry_valid_ms, struct fuse_entry_param *out)
+{
+	memset(out, 0, sizeof *out);
+	out->ino = attr->st.st_ino;
+	out->attr = attr->st;
+	out->attr_timeout = front_seconds(attr->valid_ms);
+	out->entry_timeout = front_seconds(entry_valid_ms);
+}
+
+void front_reply_entry(struct front_op *fop)
+{
+	struct fuse_entry_param e;
+
+	if (fop->op.rc == -E_NOENT && fop->op.kind == CL_LOOKUP && fop->op.entry_valid_ms > 0) {
+		memset(&e, 0, sizeof e);	/* a name known to be absent, under lease */
+		e.entry_timeout = front_seconds(fop->op.entry_valid_ms);
+		fuse_reply_entry(fop->req, &e);
+		return;
+	}
+	if (front_op_failed(fop))
+		return;
+	front_entry_param(&fop->op.attr, fop->op.entry_valid_ms, &e);
+	/* A reply that found no asker (interrupted) gives its lookup back. */
+	if (fuse_reply_entry(fop->req, &e) == -ENOENT)
+		front_forget(fop->front, e.ino, 1);
+}
+
+void front_reply_status(struct front_op *fop)
+{
+	fuse_reply_err(fop->req, fop->op.rc < 0 ? error_to_errno(fop->op.rc) : 0);
+}
+
+static void reply_attr(struct front_op *fop)
+{
+	if (!front_op_failed(fop))
+		fuse_reply_attr(fop->req, &fop->op.attr.st, front_seconds(fop->op.attr.valid_ms));
+}
+
+static void reply_target(struct front_op *fop)
+{
+	if (front_op_failed(fop))
+		return;
+	((char *)fop->data)[MIN_OF(fop->op.out_len, SYMLINK_BYTES_MAX)] = '\0';
+	fuse_reply_readlink(fop->req, fop->data);
+}
+
+static void reply_sized(struct front_op *fop)
+{
+	if (front_op_failed(fop))
+		return;
+	if (fop->size == 0)
+		fuse_reply_xattr(fop->req, fop->op.out_len);
+	else
+		fuse_reply_buf(fop->req, fop->data, fop->op.out_len);
+}
+
+static void reply_statfs(struct front_op *fop)
+{
+	const struct cl_op *op = &fop->op;
+	struct statvfs st = { .f_bsize = BLOCK_BYTES_MAX, .f_frsize = 4096, .f_namemax = NAME_BYTES_MAX };
+
+	if (front_op_failed(fop))
+		return;
+	st.f_blocks = op->fs_bytes_total / st.f_frsize;
+	st.f_bfree = st.f_bavail = op->fs_bytes_free / st.f_frsize;
+	st.f_files = op->fs_files + op->fs_files_free;
+	st.f_ffree = st.f_favail = op->fs_files_free;
+	fuse_reply_statfs(fop->req, &st);
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	struct front_op *fop = front_op_named(req, CL_LOOKUP, front_reply_entry, name, NULL);
+
+	if (!fop)
+		return;
+	fop->op.parent = parent;
+	front_op_submit(fop);
+}
+
+static void forget_done(struct cl_op *op)
+{
+	free(op);
+}
+
+static void forget_start(struct loop_task *task)
+{
+	struct cl_op *op = container_of(task, struct cl_op, task);
+
+	client_submit(op->user, op);
+}
+
+void front_forget(struct front *f, inode_no ino, uint64_t count)
+{
+	struct cl_op *op = calloc(1, sizeof *op);
+
+	if (!op)
+		return;		/* the client only keeps the inode cached for longer */
+	op->kind = CL_FORGET;
+	op->ino = ino;
+	op->lookups = count;
+	op->done = forget_done;
+	op->user = f->client;
+	op->task.run = forget_start;
+	loop_post(f->options.loop, &op->task);
+}
+
+static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
+{
+	front_forget(CHECKED_CAST(fuse_req_userdata(req), struct front, FRONT_MAGIC), ino, count);
+	fuse_reply_none(req);
+}
+
+static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct front_op *fop = front_op_create(req, CL_GETATTR, reply_attr, 0);
+
+	if (!fop)
+		return;
+	fop->op.ino = ino;
+	if (fi)
+		fop->op.handle = (struct cl_handle *)(uintptr_t)fi->fh;
+	front_op_submit(fop);
+}
+
+/* The kernel's bits are not the protocol's. */
+static uint32_t set_mask_of(int to_set)
+{
+	static const struct { int kernel; uint32_t ours; } bits[] = {
+		{ FUSE_SET_ATTR_MODE, CL_SET_MODE },
+		{ FUSE_SET_ATTR_UID, CL_SET_UID },
+		{ FUSE_SET_ATTR_GID, CL_SET_GID },
+		{ FUSE_SET_ATTR_SIZE, CL_SET_SIZE },
+		{ FUSE_SET_ATTR_ATIME, CL_SET_ATIME },
+		{ FUSE_SET_ATTR_MTIME, CL_SET_MTIME },
+		{ FUSE_SET_ATTR_ATIME_NOW, CL_SET_ATIME_NOW },
+		{ FUSE_SET_ATTR_MTIME_NOW, CL_SET_MTIME_NOW },
+		{ FUSE_SET_ATTR_KILL_SUID, CL_SET_KILL_PRIV },
+		{ FUSE_SET_ATTR_KILL_SGID, CL_SET_KILL_PRIV },
+		{ FUSE_SET_ATTR_KILL_PRIV, CL_SET_KILL_PRIV },
+	};
+	uint32_t mask = 0;
+
+	for (size_t i = 0; i < ARRAY_COUNT(bits); i++)
+		if (to_set & bits[i].kernel)
+			mask |= bits[i].ours;
+	return mask;
+}
+
+static int64_t ns_of(const struct timespec *t)
+{
+	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
+}
+
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi)
+{
+	struct front_op *fop = front_op_create(req, CL_SETATTR, reply_attr, 0);
+
+	if (!fop)
+		return;
+	fop->op.ino = ino;
+	fop->op.set_mask = set_mask_of(to_set);
+	fop->op.mode = st->st_mode;
+	fop->op.new_uid = st->st_uid;
+	fop->op.new_gid = st->st_gid;
+	fop->op.size = (uint64_t)st->st_size;
+	fop->op.atime_ns = ns_of(&st->st_atim);
+	fop->op.mtime_ns = ns_of(&st->st_mtim);
+	fop->op.kill_priv = (fop->op.set_mask & CL_SET_KILL_PRIV) != 0;
+	if (fi)
+		fop->op.handle = (struct cl_handle *)(uintptr_t)fi->fh;
+	front_op_submit(fop);
+}
+
+static void op_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	struct front_op *fop = front_op_create(req, CL_READLINK, reply_target, 0);
+
+	if (!fop)
+		return;
+	fop->data = malloc(SYMLINK_BYTES_MAX + 1);
+	if (!fop->data) {
+		front_op_refuse(fop, ENOMEM);
+		return;
+	}
+	fop->op.ino = ino;
+	fop->op.out = fop->data;
+	fop->op.out_capacity = SYMLINK_BYTES_MAX;
+	front_op_submit(fop);
+}
+
+static void make(fuse_req_t req, fuse_ino_t parent, const char *name, uint32_t mode, dev_t rdev)
+{
+	struct front_op *fop = front_op_named(req, CL_MAKE, front_reply_entry, name, NULL);
+
+	if (!fop)
+		return;
+	fop->op.parent = parent;
+	fop->op.mode = mode;
+	fop->op.rdev = (uint32_t)rdev;
+	fop->op.exclusive = true;
+	front_op_submit(fop);
+}
+
+static void op_mknod(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+	make(req, parent, name, mode & S_IFMT ? mode : mode | S_IFREG, rdev);
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+	make(req, parent, name, (mode & ~(mode_t)S_IFMT) | S_IFDIR, 0);
+}
+
+static void op_symlink(fuse_req_t req, const char *target, fuse_ino_t parent, const char *name)
+{
+	struct front_op *fop = front_op_named(req, CL_MAKE, front_reply_entry, name, target);
+
+	if (!fop)
+		return;
+	fop->op.parent = parent;
+	fop->op.mode = S_IFLNK | 0777;
+	fop->op.target = front_op_second(fop);
+	fop->op.exclusive = true;
+	front_op_submit(fop);
+}
+
+static void unlink_name(fuse_req_t req, fuse_ino_t parent, const char *name, bool is_directory)
+{
+	struct front_op *fop = front_op_named(req, CL_UNLINK, front_reply_status, name, NULL);
+
+	if (!fop)
+		return;
+	fop->op.parent = parent;
+	fop->op.is_directory = is_directory;
+	front_op_submit(fop);
+}
+
+static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	unlink_name(req, parent, name, false);
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+	unlink_name(req, parent, name, true);
+}
+
+static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+		      const char *new_name, unsigned int flags)
+{
+	struct front_op *fop = front_op_named(req, CL_RENAME, front_reply_status, name, new_name);
+
+	if (!fop)
+		return;
+	fop->op.parent = parent;
+	fop->op.new_parent = new_parent;
+	fop->op.new_name = front_op_second(fop);
+	fop->op.flags = flags;
+	front_op_submit(fop);
+}
+
+static void op_link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char *new_name)
+{
+	struct front_op *fop = front_op_named(req, CL_LINK, front_reply_entry, new_name, NULL);
+
+	if (!fop)
+		return;
+	fop->op.ino = ino;
+	fop->op.parent = new_parent;
+	front_op_submit(fop);
+}
+
+static void op_statfs(fuse_req_t req, fuse_ino_t ino)
+{
+	struct front_op *fop = front_op_create(req, CL_STATFS, reply_statfs, 0);
+
+	if (!fop)
+		return;
+	fop->op.ino = ino;
+	front_op_submit(fop);
+}
+
+/* --- extended attributes ------------------------------------------------------------------------ */
+
+/*
+ * ACLs are a property of the file system, off for now: "not supported" makes ls stop asking after its first
+ * question, and ENOSYS would switch off every getxattr of the mount for ever. security.selinux likewise.
+ */
+static bool name_is_refused(const char *name)
+{
+	return strcmp(name, "system.posix_acl_access") == 0 || strcmp(name, "system.posix_acl_default") == 0 ||
+	       strcmp(name, "security.selinux") == 0;
+}
+
+/* Room for what the kernel asked for; size 0 only asks how much there is. */
+static void submit_sized(struct front_op *fop, fuse_ino_t ino, size_t size)
+{
+	fop->op.ino = ino;
+	fop->size = size;
+	if (size) {
+		fop->data = malloc(size);
+		if (!fop->data) {
+			front_op_refuse(fop, ENOMEM);
+			return;
+		}
+	}
+	fop->op.out = fop->data;
+	fop->op.out_capacity = (uint32_t)size;
+	front_op_submit(fop);
+}
+
+static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	struct front_op *fop;
+
+	if (name_is_refused(name)) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	fop = front_op_named(req, CL_GETXATTR, reply_sized, name, NULL);
+	if (fop)
+		submit_sized(fop, ino, size);
+}
+
+static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
+{
+	struct front_op *fop = front_op_create(req, CL_LISTXATTR, reply_sized, 0);
+
+	if (fop)
+		submit_sized(fop, ino, size);
+}
+
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+{
+	struct front_op *fop;
+
+	if (name_is_refused(name)) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	fop = front_op_named(req, CL_SETXATTR, front_reply_status, name, NULL);
+	if (!fop)
+		return;
+	fop->data = malloc(size ? size : 1);
+	if (!fop->data) {
+		front_op_refuse(fop, ENOMEM);
+		return;
+	}
+	memcpy(fop->data, value, size);
+	fop->op.ino = ino;
+	fop->op.bytes = fop->data;
+	fop->op.bytes_len = (uint32_t)size;
+	fop->op.flags = (uint32_t)flags;
+	front_op_submit(fop);
+}
+
+static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
+{
+	struct front_op *fop = front_op_named(req, CL_REMOVEXATTR, front_reply_status, name, NULL);
+
+	if (!fop)
+		return;
+	fop->op.ino = ino;
+	front_op_submit(fop);
+}
+
+void front_ops_fill(struct fuse_lowlevel_ops *ops)
+{
+	ops->lookup = op_lookup;
+	ops->forget = op_forget;	/* libfuse hands batches to it one by one */
+	ops->getattr = op_getattr;
+	ops->setattr = op_setattr;
+	ops->readlink = op_readlink;
+	ops->mknod = op_mknod;
+	ops->mkdir = op_mkdir;
+	ops->symlink = op_symlink;
+	ops->unlink = op_unlink;
+	ops->rmdir = op_rmdir;
+	ops->rename = op_rename;
+	ops->link = op_link;
+	ops->statfs = op_statfs;
+	ops->getxattr = op_getxattr;
+	ops->listxattr = op_listxattr;
+	ops->setxattr = op_setxattr;
+	ops->removexattr = op_removexattr;
+}
