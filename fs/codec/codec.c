@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table of codecs: how each encodes and decodes one block. A row's encoder answers 0 when the
+ * result would not fit, and the caller then stores the block raw.
+ */
+#include "fs/codec/codec.h"
+
+#include <lz4.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+/* Level 0 is asked by callers that do not care: zstd's fastest ordinary level, as models shrink little. */
+#define ZSTD_LEVEL_DEFAULT 1
+
+struct codec_scratch {
+	ZSTD_CCtx *zstd_encoder;
+	ZSTD_DCtx *zstd_decoder;
+	void *lz4_state;
+};
+
+struct codec_row {
+	const char *name;
+	/* Encode into at most `room` bytes; the length, or 0: does not fit. *param may be settled. */
+	uint32_t (*encode)(struct codec_scratch *s, const void *plain, uint32_t plain_len, void *out,
+			   uint32_t room, uint8_t *param);
+	/* Decode into at most `room` bytes; the length, or negative: not an encoding. */
+	int64_t (*decode)(struct codec_scratch *s, const void *stored, uint32_t stored_len,
+			  void *out, uint32_t room);
+};
+
+static uint32_t raw_encode(struct codec_scratch *s, const void *plain, uint32_t plain_len, void *out,
+			   uint32_t room, uint8_t *param)
+{
+	(void)s, (void)plain, (void)plain_len, (void)out, (void)room, (void)param;
+	return 0; /* saves nothing: codec_encode copies whatever does not shrink */
+}
+
+static int64_t raw_decode(struct codec_scratch *s, const void *stored, uint32_t stored_len,
+			  void *out, uint32_t room)
+{
+	(void)s;
+	if (stored_len > room)
+		return -1;
+	memcpy(out, stored, stored_len);
+	return stored_len;
+}
+
+static uint32_t lz4_encode(struct codec_scratch *s, const void *plain, uint32_t plain_len, void *out,
+			   uint32_t room, uint8_t *param)
+{
+	*param = 0;
+	return (uint32_t)LZ4_compress_fast_extState(s->lz4_state, plain, out, (int)plain_len,
+						    (int)room, 1);
+}
+
+static int64_t lz4_decode(struct codec_scratch *s, const void *stored, uint32_t stored_len,
+			  void *out, uint32_t room)
+{
+	(void)s;
+	return LZ4_decompress_safe(stored, out, (int)stored_len, (int)room);
+}
+
+static uint32_t zstd_encode(struct codec_scratch *s, const void *plain, uint32_t plain_len,
+			    void *out, uint32_t room, uint8_t *param)
+{
+	if (*param == 0)
+		*param = ZSTD_LEVEL_DEFAULT;
+	size_t len = ZSTD_compressCCtx(s->zstd_encoder, out, room, plain, plain_len, *param);
+	return ZSTD_isError(len) ? 0 : (uint32_t)len;
+}
+
+static int64_t zstd_decode(struct codec_scratch *s, const void *stored, uint32_t stored_len,
+			   void *out, uint32_t room)
+{
+	size_t len = ZSTD_decompressDCtx(s->zstd_decoder, out, room, stored, stored_len);
+
+	return ZSTD_isError(len) ? -1 : (int64_t)len;
+}
+
+static const struct codec_row rows[CODEC_COUNT] = {
+	[CODEC_RAW] = {"raw", raw_encode, raw_decode},
+	[CODEC_LZ4] = {"lz4", lz4_encode, lz4_decode},
+	[CODEC_ZSTD] = {"zstd", zstd_encode, zstd_decode},
+};
+
+struct codec_scratch *codec_scratch_create(void)
+{
+	struct codec_scratch *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->zstd_encoder = ZSTD_createCCtx();
+	s->zstd_decoder = ZSTD_createDCtx();
+	s->lz4_state = malloc((size_t)LZ4_sizeofState());
+	if (s->zstd_encoder && s->zstd_decoder && s->lz4_state)
+		return s;
+	codec_scratch_destroy(s);
+	return NULL;
+}
+
+void codec_scratch_destroy(struct codec_scratch *s)
+{
+	if (!s)
+		return;
+	ZSTD_freeCCtx(s->zstd_encoder);
+	ZSTD_freeDCtx(s->zstd_decoder);
+	free(s->lz4_state);
+	free(s);
+}
+
+const char *codec_name(enum codec codec)
+{
+	return codec_is_known(codec) ? rows[codec].name : "unknown";
+}
+
+int codec_parse(const char *name, enum codec *out)
+{
+	for (size_t i = 0; i < CODEC_COUNT; i++) {
+		if (strcmp(rows[i].name, name) != 0)
+			continue;
+		*out = (enum codec)i;
+		return 0;
+	}
+	return -E_INVAL;
+}
+
+bool codec_is_known(unsigned number)
+{
+	return number < CODEC_COUNT;
+}
+
+void codec_encode(struct codec_scratch *s, enum codec want, uint8_t param, const void *plain,
+		  uint32_t plain_len, void *out, struct codec_result *result)
+{
+	ASSERT(codec_is_known(want));
+	ASSERT(plain_len >= 1 && plain_len <= BLOCK_BYTES_MAX);
+
+	/* Decoding costs every reader: it must be worth a sixteenth of the block. */
+	uint32_t room = plain_len - DIV_CEIL(plain_len, 16u);
+	uint32_t len = room ? rows[want].encode(s, plain, plain_len, out, room, &param) : 0;
+
+	if (len > 0) {
+		*result = (struct codec_result){.codec = want, .param = param, .len = len};
+		return;
+	}
+	memcpy(out, plain, plain_len);
+	*result = (struct codec_result){.codec = CODEC_RAW, .len = plain_len};
+}
+
+int codec_decode(struct codec_scratch *s, unsigned codec, const void *stored, uint32_t stored_len,
+		 void *out, uint32_t plain_len)
+{
+	if (!codec_is_known(codec) || plain_len == 0 || plain_len > BLOCK_BYTES_MAX ||
+	    stored_len == 0 || stored_len > plain_len)
+		return -E_MALFORMED;
+	int64_t len = rows[codec].decode(s, stored, stored_len, out, plain_len);
+	return len == plain_len ? 0 : -E_MALFORMED;
+}

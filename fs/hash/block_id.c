@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Block ids by OpenSSL's one-shot digest; the method is fetched once per process, as fetching locks. */
+#include "fs/hash/block_id.h"
+
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "fs/base/text.h"
+
+static EVP_MD *sha256;
+static EVP_MD *sha3_256;
+static pthread_once_t fetched = PTHREAD_ONCE_INIT;
+
+static void fetch(void)
+{
+	sha256 = EVP_MD_fetch(NULL, "SHA2-256", NULL);
+	sha3_256 = EVP_MD_fetch(NULL, "SHA3-256", NULL);
+	ASSERT(sha256 && sha3_256);
+}
+
+void block_id_of(enum hash_kind kind, const void *bytes, size_t len, struct block_id *out)
+{
+	pthread_once(&fetched, fetch);
+	ASSERT(kind == HASH_SHA256 || kind == HASH_SHA3_256);
+	const EVP_MD *method = kind == HASH_SHA256 ? sha256 : sha3_256;
+	unsigned digest_bytes = 0;
+
+	int ok = EVP_Digest(bytes, len, out->bytes, &digest_bytes, method, NULL);
+	ASSERT(ok == 1 && digest_bytes == BLOCK_ID_BYTES);
+}
+
+bool block_id_equal(const struct block_id *a, const struct block_id *b)
+{
+	return memcmp(a->bytes, b->bytes, BLOCK_ID_BYTES) == 0;
+}
+
+bool block_id_is_zero(const struct block_id *id)
+{
+	static const struct block_id zero;
+
+	return block_id_equal(id, &zero);
+}
+
+int block_id_compare(const struct block_id *a, const struct block_id *b)
+{
+	return memcmp(a->bytes, b->bytes, BLOCK_ID_BYTES);
+}
+
+char *block_id_hex(const struct block_id *id, char out[BLOCK_ID_HEX_BYTES])
+{
+	text_hex(out, id->bytes, BLOCK_ID_BYTES);
+	return out;
+}
+
+int block_id_parse(const char *hex, struct block_id *out)
+{
+	return text_parse_hex(hex, out->bytes, BLOCK_ID_BYTES);
+}
+
+pg_no block_id_pg(const struct block_id *id)
+{
+	unsigned first_16_bits = (unsigned)id->bytes[0] << 8 | id->bytes[1];
+
+	return (pg_no)(first_16_bits >> (16 - PG_BITS));
+}
