@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Magic in front, checksum behind. */
+#include "fs/disk/sealed.h"
+
+#include <string.h>
+
+#include "fs/base/bytes.h"
+#include "fs/hash/checksum.h"
+
+void sealed_finish(uint8_t *bytes, size_t len)
+{
+	size_t covered = len - SEALED_CHECKSUM_BYTES;
+	struct wr w = wr_init(bytes + covered, SEALED_CHECKSUM_BYTES);
+
+	wr_u64(&w, checksum_of(bytes, covered));
+}
+
+int sealed_check(const uint8_t *bytes, size_t len, const char *magic)
+{
+	size_t covered = len - SEALED_CHECKSUM_BYTES;
+	struct rd r = rd_init(bytes + covered, SEALED_CHECKSUM_BYTES);
+
+	if (memcmp(bytes, magic, strlen(magic)) != 0)
+		return -E_BAD_MAGIC;
+	return rd_u64(&r) == checksum_of(bytes, covered) ? 0 : -E_CORRUPT;
+}
