@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The order of a mount: parse, go to the background, connect, mount, say so to the parent, serve, then
+ * publish what is dirty and leave. The parent of a background mount returns only when the mount is usable,
+ * or prints why it is not.
+ *
+ * Threads: main runs libfuse's loop, a second one runs the event loop with the client.
+ */
+#include "client/fuse/program.h"
+#include "client/fuse/front.h"
+#include "client/fuse/mount_options.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/base/log.h"
+#include "fs/base/text.h"
+#include "fs/codec/codec.h"
+
+#define LOG_MODULE "mount"
+#define WORKER_COUNT 2u
+/* Pooled buffers beyond the client's own bound: frames on their way in and out. */
+#define POOL_SLACK_BYTES MiB(64)
+
+struct mount {
+	struct mount_options options;
+	char session_file[PATH_MAX + 16];
+	char node[256];
+	struct loop *loop;
+	struct buf_pool *pool;
+	struct net *net;
+	struct front *front;
+	struct client *client;
+	pthread_t loop_thread;
+	bool loop_runs;
+
+	struct loop_task task;		/* start or stop of the client, on the loop */
+	sem_t task_done;
+	struct error task_error;
+};
+
+/* --- on the loop ---------------------------------------------------------------------------------- */
+
+static void start_done(void *arg, int rc, const char *why)
+{
+	struct mount *m = arg;
+
+	if (rc < 0)
+		(void)error_say(&m->task_error, rc, "cannot mount '%s': %s", m->options.source,
+				why && *why ? why : error_text(rc));
+	sem_post(&m->task_done);
+}
+
+static void start_on_loop(struct loop_task *task)
+{
+	struct mount *m = container_of(task, struct mount, task);
+
+	client_start(m->client, start_done, m);
+}
+
+static void stop_done(void *arg, int rc)
+{
+	struct mount *m = arg;
+
+	m->task_error.code = rc;
+	sem_post(&m->task_done);
+}
+
+static void stop_on_loop(struct loop_task *task)
+{
+	struct mount *m = container_of(task, struct mount, task);
+
+	client_stop(m->client, stop_done, m);
+}
+
+static void run_on_loop(struct mount *m, void (*run)(struct loop_task *))
+{
+	m->task_error = (struct error){ 0 };
+	m->task.run = run;
+	loop_post(m->loop, &m->task);
+	while (sem_wait(&m->task_done) != 0 && errno == EINTR)
+		;
+}
+
+static void on_signal(void *arg, int signo)
+{
+	struct mount *m = arg;
+
+	if (signo == SIGHUP)
+		return;
+	log_info("unmounting '%s' (signal %d)", m->options.mountpoint, signo);
+	front_stop(m->front);
+}
+
+static void *loop_main(void *arg)
+{
+	struct mount *m = arg;
+
+	loop_uv_run(m->loop);
+	return NULL;
+}
+
+/* --- building up and taking down -------------------------------------------------------------------- */
+
+static int create_client(struct mount *m, struct error *err)
+{
+	struct cl_options o = { 0 };
+	enum codec codec;
+	int rc = codec_parse(m->options.codec, &codec);
+
+	if (rc < 0)
+		return error_say(err, rc, "unknown codec '%s': wants raw, lz4 or zstd", m->options.codec);
+	snprintf(m->session_file, sizeof m->session_file, "%s/session", m->options.cache_dir);
+	if (gethostname(m->node, sizeof m->node - 1) != 0)
+		(void)text_copy(m->node, sizeof m->node, "node");
+	o.loop = m->loop;
+	o.net = m->net;
+	o.pool = m->pool;
+	o.mds_address = m->options.mds_address;
+	o.node_name = m->node;
+	o.session_file = m->session_file;
+	o.timeout_ms = (uint32_t)(m->options.timeo_s * 1000);
+	o.is_hard = m->options.is_hard;
+	o.memory_bytes = m->options.memory_bytes;
+	o.flush_ms = (uint32_t)m->options.flush_ms;
+	o.blocks_in_flight = (uint32_t)m->options.blocks_in_flight;
+	o.codec = (int)codec;
+	front_client_options(m->front, &o);
+	rc = client_create(&o, &m->client);
+	if (rc < 0)
+		return error_set(err, rc, "cannot start the client");
+	front_set_client(m->front, m->client);
+	return 0;
+}
+
+static int create_front(struct mount *m)
+{
+	struct front_options o = {
+		.source = m->options.source,
+		.mountpoint = m->options.mountpoint,
+		.kernel_options = m->options.kernel_options,
+		.threads = (unsigned)m->options.threads,
+		.read_ahead_kb = (uint32_t)m->options.read_ahead_kb,
+		.loop = m->loop,
+	};
+
+	return front_create(&o, &m->front);
+}
+
+static int mkdir_parents(const char *path)
+{
+	char copy[PATH_MAX];
+
+	if (!text_copy(copy, sizeof copy, path))
+		return -E_NAMETOOLONG;
+	for (char *s = copy + 1;; s++) {
+		if (*s != '/' && *s != '\0')
+			continue;
+		char was = *s;
+
+		*s = '\0';
+		if (mkdir(copy, 0700) != 0 && errno != EEXIST)
+			return error_from_errno(errno);
+		*s = was;
+		if (was == '\0')
+			return 0;
+	}
+}
+
+static int build(struct mount *m, struct error *err)
+{
+	int rc = mkdir_parents(m->options.cache_dir);
+
+	if (rc < 0)
+		return error_set(err, rc, "cannot create the cache folder '%s'", m->options.cache_dir);
+	rc = loop_uv_create(WORKER_COUNT, &m->loop);
+	if (rc < 0)
+		return error_set(err, rc, "cannot start the event loop");
+	m->pool = buf_pool_create(m->options.memory_bytes + POOL_SLACK_BYTES);
+	rc = m->pool ? net_tcp_create(m->loop, m->pool, &m->net) : -E_NOMEM;
+	if (rc == 0)
+		rc = create_front(m);
+	if (rc < 0)
+		return error_set(err, rc, "cannot start");
+	rc = create_client(m, err);
+	if (rc < 0)
+		return rc;
+	rc = loop_uv_on_signals(m->loop, on_signal, m);
+	if (rc < 0)
+		return error_set(err, rc, "cannot handle signals");
+	if (pthread_create(&m->loop_thread, NULL, loop_main, m) != 0)
+		return error_set(err, -E_NOMEM, "cannot start the loop thread");
+	m->loop_runs = true;
+	return 0;
+}
+
+static void take_down(struct mount *m)
+{
+	if (m->loop_runs) {
+		loop_uv_stop(m->loop);
+		pthread_join(m->loop_thread, NULL);
+	}
+	client_destroy(m->client);
+	front_destroy(m->front);
+	if (m->net)
+		m->net->ops->destroy(m->net);
+	if (m->loop)
+		loop_uv_destroy(m->loop);
+	if (m->pool)
+		buf_pool_destroy(m->pool);
+	sem_destroy(&m->task_done);
+}
+
+/* --- telling the parent ------------------------------------------------------------------------------- */
+
+/* An empty message means mounted. */
+static void tell_parent(int fd, const char *sentence)
+{
+	if (fd < 0)
+		return;
+	if (write(fd, sentence, strlen(sentence)) < 0)
+		log_warn("cannot tell the parent process: %s", strerror(errno));
+	close(fd);
+}
+
+static int wait_for_child(int fd)
+{
+	char sentence[ERROR_TEXT_BYTES + 64];
+	size_t len = 0;
+	ssize_t n;
+
+	while (len < sizeof sentence - 1 && (n = read(fd, sentence + len, sizeof sentence - 1 - len)) > 0)
+		len += (size_t)n;
+	sentence[len] = '\0';
+	if (strcmp(sentence, "mounted") == 0)
+		return PROGRAM_DONE;
+	fprintf(stderr, "mount.cairn: %s\n", len ? sentence : "the mount process died; see its log");
+	return PROGRAM_FAILED;
+}
+
+static void detach_stdio(const struct mount_options *o)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int log;
+
+	char dir[PATH_MAX];
+	if (text_copy(dir, sizeof dir, o->log_file) && strrchr(dir, '/')) {
+		*strrchr(dir, '/') = '\0';
+		if (dir[0])
+			(void)mkdir_parents(dir);	/* without it the log goes nowhere */
+	}
+	log = open(o->log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+	if (null >= 0) {
+		dup2(null, 0);
+		dup2(null, 1);
+		dup2(log >= 0 ? log : null, 2);
+	}
+	if (log > 2)
+		close(log);
+	if (null > 2)
+		close(null);
+}
+
+static int write_pid_file(const char *path)
+{
+	FILE *f;
+
+	if (!path[0])
+		return 0;
+	f = fopen(path, "we");
+	if (!f)
+		return error_from_errno(errno);
+	fprintf(f, "%d\n", (int)getpid());
+	return fclose(f) == 0 ? 0 : error_from_errno(errno);
+}
+
+/* --- the mount process ---------------------------------------------------------------------------------- */
+
+static int bring_up(struct mount *m, struct error *err)
+{
+	int rc = build(m, err);
+
+	if (rc < 0)
+		return rc;
+	run_on_loop(m, start_on_loop);
+	if (m->task_error.code < 0) {
+		*err = m->task_error;
+		return err->code;
+	}
+	rc = front_mount(m->front, err);
+	if (rc < 0)
+		return rc;
+	rc = write_pid_file(m->options.pid_file);
+	if (rc < 0)
+		return error_set(err, rc, "cannot write '%s'", m->options.pid_file);
+	return 0;
+}
+
+static int serve(struct mount *m)
+{
+	int rc = front_serve(m->front), stopped;
+
+	run_on_loop(m, stop_on_loop);
+	stopped = m->task_error.code;
+	if (stopped < 0)
+		log_error("cannot publish all that was written: %s", error_text(stopped));
+	if (m->options.pid_file[0])
+		unlink(m->options.pid_file);
+	return rc < 0 || stopped < 0 ? PROGRAM_FAILED : PROGRAM_DONE;
+}
+
+static int mount_process(const struct mount_options *options, int parent_fd)
+{
+	struct mount m = { .options = *options };
+	struct error err = { 0 };
+	int status = PROGRAM_FAILED;
+
+	sem_init(&m.task_done, 0, 0);
+	log_init("mount.cairn", options->is_verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	if (bring_up(&m, &err) < 0) {
+		if (parent_fd < 0)
+			fprintf(stderr, "mount.cairn: %s\n", err.text);
+		tell_parent(parent_fd, err.text);
+	} else {
+		log_info("mounted '%s' on '%s'", options->source, options->mountpoint);
+		tell_parent(parent_fd, "mounted");
+		status = serve(&m);
+	}
+	take_down(&m);
+	return status;
+}
+
+static int mount_in_background(const struct mount_options *o)
+{
+	int fds[2];
+	pid_t pid;
+
+	if (pipe2(fds, O_CLOEXEC) != 0 || (pid = fork()) < 0) {
+		fprintf(stderr, "mount.cairn: cannot go to the background: %s\n", strerror(errno));
+		return PROGRAM_SYSTEM;
+	}
+	if (pid > 0) {
+		close(fds[1]);
+		return wait_for_child(fds[0]);
+	}
+	close(fds[0]);
+	setsid();
+	if (chdir("/") != 0)
+		log_warn("cannot change to '/': %s", strerror(errno));
+	detach_stdio(o);
+	return mount_process(o, fds[1]);
+}
+
+static int remount(const struct mount_options *o)
+{
+	static const struct { const char *name; unsigned long flag; } flags[] = {
+		{ "ro", MS_RDONLY },	     { "nosuid", MS_NOSUID },	  { "nodev", MS_NODEV },
+		{ "noexec", MS_NOEXEC },     { "sync", MS_SYNCHRONOUS },  { "noatime", MS_NOATIME },
+		{ "nodiratime", MS_NODIRATIME }, { "relatime", MS_RELATIME }, { "strictatime", MS_STRICTATIME },
+		{ "dirsync", MS_DIRSYNC },
+	};
+	unsigned long mask = MS_REMOUNT;
+	char copy[MOUNT_TEXT_BYTES], *rest = copy, *name;
+
+	(void)text_copy(copy, sizeof copy, o->kernel_options);
+	while ((name = strsep(&rest, ",")))
+		for (size_t i = 0; i < ARRAY_COUNT(flags); i++)
+			if (strcmp(flags[i].name, name) == 0)
+				mask |= flags[i].flag;
+	if (mount(o->source, o->mountpoint, NULL, mask, NULL) == 0)
+		return PROGRAM_DONE;
+	fprintf(stderr, "mount.cairn: cannot remount '%s': %s\n", o->mountpoint, strerror(errno));
+	return PROGRAM_FAILED;
+}
+
+int program_run(int argc, char **argv)
+{
+	struct mount_options o;
+	struct error err = { 0 };
+
+	if (mount_options_parse(argc, argv, &o, &err) < 0) {
+		fprintf(stderr, "mount.cairn: %s\n", err.text);
+		return PROGRAM_USAGE;
+	}
+	if (o.is_help) {
+		mount_options_help();
+		return PROGRAM_DONE;
+	}
+	if (o.is_fake)
+		return PROGRAM_DONE;
+	if (o.is_remount)
+		return remount(&o);
+	return o.is_foreground ? mount_process(&o, -1) : mount_in_background(&o);
+}
