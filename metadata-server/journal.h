@@ -6,8 +6,9 @@
  * append() writes (not synced) to every directory; a group-committed sync runs on a worker whenever
  * something waits, and at least every JOURNAL_SYNC_MS_MAX. A directory that fails to write or sync is
  * dropped (I4), logged and counted; with none left the journal is failed and every call says so.
- * Opening finds the end: a torn tail is cut, a bad middle is -E_BAD_MIDDLE with a message. With several
- * directories the longest good one wins and the others are made equal to it.
+ * Opening finds the end: a torn tail is cut, a bad middle is -E_BAD_MIDDLE with a message (the lag of
+ * fs/disk/journal_record.h tells them apart). With several directories the longest good one wins and the
+ * others are made equal to it. A file is synced before the next is begun.
  *
  * Threads: the loop's.
  */
@@ -25,15 +26,19 @@ struct ms_journal_options {
 	uint32_t disk_count;
 	uint8_t cluster[16];
 	uint64_t file_bytes_max;	/* start a new file after this many bytes */
+	bool read_only;			/* replay only (fsck): nothing is cut, repaired or synced; no loop */
 };
 
-/* fn gets each record after `after`, in order; a negative return stops with that code. */
+/* fn gets each record after `after`, in order; a negative return stops replay with that code. */
 typedef int (*ms_journal_replay_fn)(void *arg, const struct journal_header *h, const uint8_t *payload);
 
+/*
+ * -E_NOENT (no journal directory), -E_WRONG_CLUSTER, -E_BAD_MIDDLE, or what the disk says: a directory that
+ * cannot be read refuses too, for it might hold more than the others.
+ */
 must_check int ms_journal_open(const struct ms_journal_options *options, struct ms_journal **out,
 			       struct error *err);
-void ms_journal_close(struct ms_journal *j);	/* syncs first; cleanly closed */
-/* Read-only forms for fsck and recovery work on a journal opened like this too. */
+void ms_journal_close(struct ms_journal *j);	/* syncs first, memory goes when the last worker is back */
 must_check int ms_journal_replay(struct ms_journal *j, uint64_t after, ms_journal_replay_fn fn, void *arg,
 				 struct error *err);
 uint64_t ms_journal_last(const struct ms_journal *j);	/* newest number; 0: empty */
@@ -42,11 +47,11 @@ uint64_t ms_journal_first(const struct ms_journal *j);	/* oldest number still he
 uint64_t ms_journal_bytes(const struct ms_journal *j);
 uint32_t ms_journal_copies(const struct ms_journal *j);	/* directories in good health */
 
-/* Whole records, numbered last + 1 ...; written to every directory before it returns. */
+/* Whole records, numbered last + 1 ...; written to every directory before it returns. -E_IO: none is left. */
 must_check int ms_journal_append(struct ms_journal *j, const uint8_t *records, uint32_t len,
 				 uint64_t last_number, uint64_t last_term);
 uint64_t ms_journal_durable(const struct ms_journal *j);
-/* Sync soon; on_durable is called on the loop whenever the durable number rose, or with rc < 0 once failed. */
+/* Sync soon; on_durable is called on the loop whenever a sync ended, or with rc < 0 once failed. */
 void ms_journal_sync(struct ms_journal *j);
 void ms_journal_watch(struct ms_journal *j, void (*on_durable)(void *arg, int rc), void *arg);
 /* Records up to `number` are in a snapshot: files that hold only such may go. */

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The journal in files: appending, group commit, the next file, trimming.
+ *
+ * Keeps I4: `durable` rises only when the sync that covers it has returned on every good directory; a
+ * directory whose write or sync failed is never used again before the next start.
+ * A file is synced before the next is begun (journal_scan.c relies on it): the next one is begun only where
+ * a sync ended, when none is running.
+ */
+#include "metadata-server/journal_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "fs/base/fault.h"
+#include "fs/base/log.h"
+
+#define LOG_MODULE "journal"
+
+/* --- health ----------------------------------------------------------------------------------------- */
+
+uint32_t ms_journal_copies(const struct ms_journal *j)
+{
+	uint32_t good = 0;
+
+	for (uint32_t i = 0; i < j->copy_count; i++)
+		good += j->copies[i].is_good;
+	return good;
+}
+
+void ms_journal_copy_drop(struct ms_journal *j, struct ms_journal_copy *copy, int rc, const char *what)
+{
+	if (!copy->is_good)
+		return;
+	copy->is_good = false;	/* its file is closed at the end: a worker may be at it */
+	log_error("journal directory %u is out of service: it %s: %s", copy->index + 1, what, error_text(rc));
+	if (ms_journal_copies(j) == 0)
+		j->is_failed = true;
+}
+
+static void tell(struct ms_journal *j)
+{
+	if (j->on_durable)
+		j->on_durable(j->on_durable_arg, j->is_failed ? -E_IO : 0);
+}
+
+/* --- files ------------------------------------------------------------------------------------------ */
+
+static int part_add(struct ms_journal *j, uint64_t first)
+{
+	if (j->part_count == j->part_capacity) {
+		uint32_t capacity = j->part_capacity ? j->part_capacity * 2 : 16;
+		struct ms_journal_part *parts = realloc(j->parts, capacity * sizeof(*parts));
+		if (!parts)
+			return -E_NOMEM;
+		j->parts = parts;
+		j->part_capacity = capacity;
+	}
+	j->parts[j->part_count++] = (struct ms_journal_part){ first, JOURNAL_FILE_HEADER_BYTES };
+	j->bytes += JOURNAL_FILE_HEADER_BYTES;
+	return 0;
+}
+
+static int copy_begin(struct ms_journal_copy *copy, const char *name, const uint8_t header[])
+{
+	struct disk_file *file;
+	int rc = disk_open(copy->disk, name, DISK_WRITE | DISK_CREATE, &file);
+
+	if (rc < 0)
+		return rc;
+	rc = disk_truncate(file, 0);
+	if (rc >= 0)
+		rc = disk_write(file, header, JOURNAL_FILE_HEADER_BYTES, 0);
+	if (rc < 0) {
+		disk_close(file);
+		return rc;
+	}
+	disk_close(copy->tail);
+	copy->tail = file;
+	copy->is_dir_dirty = true;
+	return 0;
+}
+
+/* Begin the file of record `first` in every good directory. No sync is running. */
+static int part_begin(struct ms_journal *j, uint64_t first, uint64_t term)
+{
+	struct journal_file_header h = { .first_number = first, .term = term };
+	uint8_t header[JOURNAL_FILE_HEADER_BYTES];
+	char name[JOURNAL_NAME_BYTES];
+	int rc = part_add(j, first);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < sizeof(h.cluster); i++)
+		h.cluster[i] = j->options.cluster[i];
+	journal_file_header_encode(&h, header);
+	ms_journal_scan_name(first, name);
+	for (uint32_t i = 0; i < j->copy_count; i++) {
+		if (!j->copies[i].is_good)
+			continue;
+		rc = copy_begin(&j->copies[i], name, header);
+		if (rc < 0)
+			ms_journal_copy_drop(j, &j->copies[i], rc, "cannot begin a file");
+	}
+	return j->is_failed ? -E_IO : 0;
+}
+
+/* --- appending -------------------------------------------------------------------------------------- */
+
+static void sync_due(struct loop_timer *timer)
+{
+	ms_journal_sync(container_of(timer, struct ms_journal, timer));
+}
+
+/* What was written waits for a sync at most so long. */
+static void timer_arm(struct ms_journal *j)
+{
+	if (j->timer.is_active)
+		return;
+	j->timer.fn = sync_due;
+	loop_timer_start(j->options.loop, &j->timer, JOURNAL_SYNC_MS_MAX);
+}
+
+static int first_part(struct ms_journal *j, const uint8_t *records, uint32_t len)
+{
+	struct journal_header h;
+	const uint8_t *payload;
+	int rc = journal_record_decode(records, len, &h, &payload);
+
+	ASSERT(rc > 0);
+	ASSERT(h.number > j->last);
+	return part_begin(j, h.number, h.term);
+}
+
+int ms_journal_append(struct ms_journal *j, const uint8_t *records, uint32_t len, uint64_t last_number,
+		      uint64_t last_term)
+{
+	struct ms_journal_part *part;
+	int rc = 0;
+
+	ASSERT(!j->options.read_only && len > 0);
+	ASSERT(last_number > j->last && last_term >= j->last_term);
+	if (j->is_failed)
+		return -E_IO;
+	if (j->part_count == 0)
+		rc = first_part(j, records, len);
+	if (rc < 0)
+		return rc;
+	part = &j->parts[j->part_count - 1];
+	for (uint32_t i = 0; i < j->copy_count; i++) {
+		struct ms_journal_copy *copy = &j->copies[i];
+		if (!copy->is_good)
+			continue;
+		rc = FAULT(journal_append) ? -E_IO : disk_write(copy->tail, records, len, part->bytes);
+		if (rc < 0)
+			ms_journal_copy_drop(j, copy, rc, "cannot be written to");
+	}
+	if (j->is_failed) {
+		tell(j);
+		return -E_IO;
+	}
+	part->bytes += len;
+	j->bytes += len;
+	j->last = last_number;
+	j->last_term = last_term;
+	if (j->syncs_running == 0)
+		timer_arm(j);
+	return 0;
+}
+
+/* --- group commit ----------------------------------------------------------------------------------- */
+
+static int copy_sync(struct ms_journal_copy *copy)
+{
+	int rc = FAULT(journal_sync) ? -E_IO : disk_sync(copy->tail);
+
+	if (rc >= 0 && copy->is_dir_dirty)
+		rc = disk_sync_dir(copy->disk, JOURNAL_DIR);
+	return rc;
+}
+
+static void sync_run(struct loop_work *work)
+{
+	struct ms_journal_copy *copy = container_of(work, struct ms_journal_copy, sync);
+
+	copy->sync_rc = copy_sync(copy);
+}
+
+static void sync_took(struct ms_journal_copy *copy, int rc)
+{
+	if (rc < 0)
+		ms_journal_copy_drop(copy->journal, copy, rc, "cannot be synced");
+	else
+		copy->is_dir_dirty = false;
+}
+
+/*
+ * The newest file is long enough: begin the next. Records that were written while the last sync ran are
+ * synced here and now; that holds the loop up once a file.
+ */
+static void rotate(struct ms_journal *j)
+{
+	for (uint32_t i = 0; i < j->copy_count && j->durable < j->last; i++)
+		if (j->copies[i].is_good)
+			sync_took(&j->copies[i], copy_sync(&j->copies[i]));
+	if (j->is_failed)
+		return;
+	j->durable = j->last;
+	if (part_begin(j, j->last + 1, j->last_term) == -E_NOMEM)
+		log_warn("cannot begin a new file: %s", error_text(-E_NOMEM));
+}
+
+static void journal_free(struct ms_journal *j)
+{
+	for (uint32_t i = 0; i < j->copy_count; i++)
+		disk_close(j->copies[i].tail);
+	free(j->parts);
+	free(j);
+}
+
+static void sync_done(struct loop_work *work)
+{
+	struct ms_journal_copy *copy = container_of(work, struct ms_journal_copy, sync);
+	struct ms_journal *j = copy->journal;
+	bool again;
+
+	ASSERT(j->syncs_running > 0);
+	j->syncs_running--;
+	sync_took(copy, copy->sync_rc);
+	if (j->syncs_running > 0)
+		return;
+	if (j->is_closed) {
+		journal_free(j);
+		return;
+	}
+	if (!j->is_failed) {
+		j->durable = MAX_OF(j->durable, j->sync_target);
+		if (j->parts[j->part_count - 1].bytes >= j->options.file_bytes_max &&
+		    j->part_count < JOURNAL_PARTS_MAX)
+			rotate(j);
+	}
+	again = j->sync_wanted;
+	j->sync_wanted = false;
+	if (again)
+		ms_journal_sync(j);
+	else if (j->durable < j->last && !j->is_failed)
+		timer_arm(j);
+	tell(j);
+}
+
+void ms_journal_sync(struct ms_journal *j)
+{
+	if (j->is_failed || j->durable == j->last)
+		return;
+	if (j->syncs_running > 0) {
+		j->sync_wanted = true;
+		return;
+	}
+	loop_timer_stop(j->options.loop, &j->timer);
+	j->sync_target = j->last;
+	for (uint32_t i = 0; i < j->copy_count; i++) {
+		struct ms_journal_copy *copy = &j->copies[i];
+		if (!copy->is_good)
+			continue;
+		j->syncs_running++;
+		copy->sync.run = sync_run;
+		copy->sync.done = sync_done;
+		loop_work(j->options.loop, &copy->sync);
+	}
+}
+
+void ms_journal_watch(struct ms_journal *j, void (*on_durable)(void *arg, int rc), void *arg)
+{
+	j->on_durable = on_durable;
+	j->on_durable_arg = arg;
+}
+
+/* --- the rest --------------------------------------------------------------------------------------- */
+
+void ms_journal_close(struct ms_journal *j)
+{
+	if (!j)
+		return;
+	j->on_durable = NULL;
+	if (!j->options.read_only && j->options.loop)
+		loop_timer_stop(j->options.loop, &j->timer);
+	if (!j->is_failed && j->durable < j->last) {
+		for (uint32_t i = 0; i < j->copy_count; i++)
+			if (j->copies[i].is_good)
+				sync_took(&j->copies[i], copy_sync(&j->copies[i]));
+	}
+	j->is_closed = true;
+	if (j->syncs_running == 0)
+		journal_free(j);
+}
+
+uint64_t ms_journal_last(const struct ms_journal *j)
+{
+	return j->last;
+}
+
+uint64_t ms_journal_last_term(const struct ms_journal *j)
+{
+	return j->last_term;
+}
+
+uint64_t ms_journal_first(const struct ms_journal *j)
+{
+	return j->part_count > 0 ? j->parts[0].first : j->last + 1;
+}
+
+uint64_t ms_journal_bytes(const struct ms_journal *j)
+{
+	return j->bytes;
+}
+
+uint64_t ms_journal_durable(const struct ms_journal *j)
+{
+	return j->durable;
+}
+
+void ms_journal_trim(struct ms_journal *j, uint64_t number)
+{
+	char name[JOURNAL_NAME_BYTES];
+	uint32_t gone = 0;
+
+	while (gone + 1 < j->part_count && j->parts[gone + 1].first <= number + 1) {
+		ms_journal_scan_name(j->parts[gone].first, name);
+		for (uint32_t i = 0; i < j->copy_count; i++) {
+			int rc = j->copies[i].is_good ? disk_unlink(j->copies[i].disk, name) : 0;
+			if (rc < 0 && rc != -E_NOENT)
+				log_warn("cannot remove '%s': %s", name, error_text(rc));
+		}
+		j->bytes -= j->parts[gone].bytes;
+		gone++;
+	}
+	j->part_count -= gone;
+	for (uint32_t i = 0; i < j->part_count; i++)
+		j->parts[i] = j->parts[i + gone];
+}
