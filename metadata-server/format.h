@@ -19,7 +19,10 @@ struct ms_format_options {
 	uint32_t root_uid, root_gid;
 };
 
-/* disks[0] is the metadata directory, the others further journal directories. -E_NOT_EMPTY: formatted already. */
+/*
+ * disks[0] is the metadata directory, the others further journal directories.
+ * -E_NOT_EMPTY: formatted already.
+ */
 must_check int ms_format(struct disk **disks, uint32_t disk_count, const struct ms_format_options *options,
 			 struct error *err);
 

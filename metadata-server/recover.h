@@ -3,12 +3,13 @@
  * Start-up of a metadata directory: lock it, check its superblock, open the journal, bring the rows to
  * the journal's end.
  *
- * The rows are a discardable view (I15): kept only if closed cleanly or written under this boot of the
- * system, and if the journal still continues where they stand; else they are cleared, loaded from the
- * newest good snapshot and everything after it is replayed. Replay applies, it never decides (I3).
+ * The rows are a discardable view (I15). fs/io/view.h has emptied them unless they were closed cleanly or
+ * written under this boot of the system; here they are kept only if the journal goes on where they stand.
+ * Else they are cleared, loaded from the newest good snapshot, and everything after it is replayed.
+ * Replay applies, it never decides (I3).
  *
- * A metadata directory holds: super, lock, journal/, snapshots/, rows/ (LMDB), view. Further journal
- * directories hold super, lock, journal/.
+ * A metadata directory holds: super, lock, journal/, snapshots/, rows/ (LMDB and its view file). Further
+ * journal directories hold super, lock, journal/.
  */
 #ifndef CAIRN_METADATA_SERVER_RECOVER_H
 #define CAIRN_METADATA_SERVER_RECOVER_H
@@ -38,8 +39,8 @@ struct ms_recovery {
 /* -E_BUSY: another process has it; -E_NOENT: not formatted; and what journal and snapshot say. */
 must_check int ms_recover(const struct ms_recover_options *options, struct ms_recovery *out,
 			  struct error *err);
-/* Close journal and txn; `clean` (all is flushed and synced) keeps the rows for the next start. */
-void ms_recover_close(const struct ms_recover_options *options, struct ms_recovery *r, bool clean);
+/* Close journal (it syncs) and txn; zeroed is allowed. */
+void ms_recover_close(struct ms_recovery *r);
 
 /* Read and check the superblock of a metadata directory. */
 must_check int ms_recover_super(struct disk *disk, struct super *out, struct error *err);

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From a metadata directory to rows that stand at the journal's end.
+ *
+ * Keeps I3 and I15. The applied row is committed together with the rows that it speaks of, so wherever a
+ * crash stops us, the next start knows where the rows are.
+ */
+#include "metadata-server/recover.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "fs/base/log.h"
+#include "metadata-server/snapshot.h"
+
+#define LOG_MODULE "recover"
+
+#define COMMIT_RECORDS	16384u	/* replayed in one transaction of the view */
+
+int ms_recover_super(struct disk *disk, struct super *out, struct error *err)
+{
+	uint8_t bytes[SUPER_BYTES];
+	int rc = disk_read_file(disk, SUPER_FILE, bytes, sizeof(bytes));
+
+	if (rc == -E_NOENT)
+		return error_say(err, rc, "not formatted: it has no superblock; mkfs.cairn makes one");
+	if (rc < 0)
+		return error_set(err, rc, "cannot read '%s'", SUPER_FILE);
+	rc = rc == (int)sizeof(bytes) ? super_decode(bytes, out) : -E_MALFORMED;
+	if (rc < 0)
+		return error_set(err, rc, "superblock '%s'", SUPER_FILE);
+	if (out->role != SUPER_METADATA)
+		return error_say(err, -E_INVAL, "it belongs to a chunk server, not to a metadata server");
+	return 0;
+}
+
+static int open_directories(const struct ms_recover_options *o, struct ms_recovery *r, struct error *err)
+{
+	struct super super;
+	int rc;
+
+	for (uint32_t i = 0; i < o->disk_count; i++) {
+		rc = ms_recover_super(o->disks[i], i == 0 ? &r->super : &super, err);
+		if (rc >= 0 && i > 0 && memcmp(super.cluster, r->super.cluster, sizeof(super.cluster)) != 0)
+			rc = error_say(err, -E_WRONG_CLUSTER, "it belongs to another cluster");
+		if (rc >= 0) {
+			rc = disk_lock(o->disks[i]);
+			if (rc == -E_BUSY)
+				rc = error_say(err, rc, "in use by another process");
+			else if (rc < 0)
+				rc = error_set(err, rc, "cannot lock it");
+		}
+		if (rc < 0)
+			return i == 0 ? rc : error_wrap(err, "journal directory %u", i + 1);
+	}
+	return 0;
+}
+
+/* --- replay ----------------------------------------------------------------------------------------- */
+
+struct replay {
+	const struct ms_recover_options *options;
+	struct ms_recovery *r;
+	struct error *err;
+	uint32_t uncommitted;
+};
+
+static int replay_commit(struct replay *p)
+{
+	int rc = ms_txn_flush(p->r->txn);
+
+	if (rc >= 0)
+		rc = ms_snapshot_set_applied(p->options->rows, p->r->term, p->r->number);
+	if (rc >= 0)
+		rc = rows_commit(p->options->rows);
+	p->uncommitted = 0;
+	return rc;
+}
+
+static int replay_record(void *arg, const struct journal_header *h, const uint8_t *payload)
+{
+	struct replay *p = arg;
+	struct ms_recovery *r = p->r;
+	int rc;
+
+	if (h->number != r->number + 1)
+		return error_say(p->err, -E_BAD_MIDDLE, "journal records %" PRIu64 " to %" PRIu64
+				 " are missing", r->number + 1, h->number - 1);
+	rc = ms_txn_apply(r->txn, payload, h->payload_len);
+	if (rc < 0)
+		return error_set(p->err, rc, "cannot apply journal record %" PRIu64, h->number);
+	r->number = h->number;
+	r->term = h->term;
+	r->replayed++;
+	if (++p->uncommitted < COMMIT_RECORDS)
+		return 0;
+	rc = replay_commit(p);
+	return rc < 0 ? error_set(p->err, rc, "cannot bring the rows up to record %" PRIu64, h->number) : 0;
+}
+
+static int replay(const struct ms_recover_options *o, struct ms_recovery *r, struct error *err)
+{
+	struct replay p = { .options = o, .r = r, .err = err };
+	int rc = ms_journal_replay(r->journal, r->number, replay_record, &p, err);
+
+	if (rc < 0)
+		return rc;
+	rc = replay_commit(&p);
+	return rc < 0 ? error_set(err, rc, "cannot bring the rows up to record %" PRIu64, r->number) : 0;
+}
+
+/* --- which rows ------------------------------------------------------------------------------------- */
+
+static int take_term(void *arg, const struct journal_header *h, const uint8_t *payload)
+{
+	(void)payload;
+	*(uint64_t *)arg = h->term;
+	return -E_CANCELED;	/* one is enough */
+}
+
+/* Do the rows stand at a place of this journal from which it goes on? */
+static bool rows_fit(const struct ms_recover_options *o, struct ms_recovery *r)
+{
+	struct error ignored = { 0 };
+	uint64_t term = 0;
+	int rc;
+
+	if (ms_snapshot_applied(o->rows, &r->term, &r->number) < 0)
+		return false;
+	if (r->number > ms_journal_last(r->journal) || r->number + 1 < ms_journal_first(r->journal))
+		return false;
+	if (r->number < ms_journal_first(r->journal))
+		return r->term <= ms_journal_last_term(r->journal);
+	rc = ms_journal_replay(r->journal, r->number - 1, take_term, &term, &ignored);
+	return rc == -E_CANCELED && term == r->term;
+}
+
+static int rebuild(const struct ms_recover_options *o, struct ms_recovery *r, struct error *err)
+{
+	struct snapshot_header h;
+	int rc = ms_snapshot_load(o->disks[0], r->super.cluster, o->rows, &h, err);
+
+	if (rc < 0)
+		return rc;
+	r->rebuilt = true;
+	r->term = h.term;
+	r->number = h.number;
+	if (h.number > ms_journal_last(r->journal))
+		return error_say(err, -E_BAD_MIDDLE, "the journal ends at record %" PRIu64 ", before the "
+				 "snapshot at %" PRIu64 "; restore the journal directory from another "
+				 "of journal.dirs or a backup", ms_journal_last(r->journal), h.number);
+	if (h.number + 1 < ms_journal_first(r->journal))
+		return error_say(err, -E_BAD_MIDDLE, "the journal begins at record %" PRIu64 ", behind the "
+				 "end of the snapshot at %" PRIu64 "; restore 'snapshots' from a backup",
+				 ms_journal_first(r->journal), h.number);
+	return 0;
+}
+
+static int recover_opened(const struct ms_recover_options *o, struct ms_recovery *r, struct error *err)
+{
+	uint64_t newest;
+	int rc;
+
+	if (!rows_fit(o, r)) {
+		rc = rebuild(o, r, err);
+		if (rc < 0)
+			return rc;
+	}
+	rc = ms_txn_create(o->rows, &r->txn);
+	if (rc < 0)
+		return error_set(err, rc, "cannot begin with the rows");
+	rc = replay(o, r, err);
+	if (rc < 0)
+		return rc;
+	if (r->term < ms_journal_last_term(r->journal))
+		r->term = ms_journal_last_term(r->journal);
+	if (ms_snapshot_list(o->disks[0], &newest, 1) == 1)
+		r->snapshot_number = newest;
+	log_info("recovered term=%" PRIu64 " number=%" PRIu64 " replayed=%" PRIu64 " rebuilt=%d", r->term,
+		 r->number, r->replayed, r->rebuilt);
+	return 0;
+}
+
+int ms_recover(const struct ms_recover_options *o, struct ms_recovery *out, struct error *err)
+{
+	struct ms_journal_options journal = {
+		.loop = o->loop, .disks = o->disks, .disk_count = o->disk_count,
+		.file_bytes_max = o->journal_file_bytes_max,
+	};
+	struct error local = { 0 };
+	int rc;
+
+	if (!err)
+		err = &local;
+	memset(out, 0, sizeof(*out));
+	rc = open_directories(o, out, err);
+	if (rc < 0)
+		return rc;
+	memcpy(journal.cluster, out->super.cluster, sizeof(journal.cluster));
+	rc = ms_journal_open(&journal, &out->journal, err);
+	if (rc < 0)
+		return rc;
+	rc = recover_opened(o, out, err);
+	if (rc < 0)
+		ms_recover_close(out);
+	return rc;
+}
+
+void ms_recover_close(struct ms_recovery *r)
+{
+	ms_txn_destroy(r->txn);
+	ms_journal_close(r->journal);
+	memset(r, 0, sizeof(*r));
+}
