@@ -8,10 +8,14 @@
  *
  * Generations: everything whose put was answered before a sync starts is in the generation which that
  * sync makes durable. The store syncs by itself every 100 ms or 64 MiB, at once when someone waits.
- * A failed sync poisons the segment (I4): its unsynced records are lost, a new boot id is taken, the
- * disk is reported failed.
+ * A failed sync poisons the store (I4): the segment is cut back to what was synced, unsynced records
+ * are lost and no longer found, puts are refused until a restart, and the owner is told: it takes a new
+ * boot id, so that nobody takes an old generation for durable.
  *
- * Threads: the loop's; verification, writes and syncs run on workers inside.
+ * Damage is quarantined, never a refusal of the disk: a record that does not check is not indexed,
+ * counted, and logged with its segment and offset.
+ *
+ * Threads: the loop's; writes, reads that would wait, and syncs run on workers inside.
  */
 #ifndef CAIRN_CHUNK_SERVER_STORE_H
 #define CAIRN_CHUNK_SERVER_STORE_H
@@ -35,15 +39,25 @@ struct cs_store_options {
 	uint32_t sync_ms;		/* 100 */
 	uint64_t sync_bytes;		/* 64 MiB */
 	uint32_t full_percent;		/* 95: refuse puts above; two segments are kept for healing */
+	void (*on_failed)(void *arg, int rc);	/* once, when the disk is given up; may be NULL */
+	void *arg;
 };
 
 /* Opens or starts the store: finds the tail, cuts what is torn, syncs it, rebuilds the index if needed. */
 must_check int cs_store_open(const struct cs_store_options *options, struct cs_store **out, struct error *err);
-void cs_store_close(struct cs_store *store);	/* syncs; index closed cleanly */
+/* Syncs and ends; the store must be idle. NULL is allowed. 0: all is durable and the index matches. */
+int cs_store_close(struct cs_store *store);
+/* No write, sync or read in flight: close may be called. */
+bool cs_store_is_idle(const struct cs_store *store);
+/* Forget the store without a sync, as a crash does; its loop and disk call nothing of it any more. */
+void cs_store_drop(struct cs_store *store);
 
 struct cs_store_stats {
-	uint64_t blocks, bytes_stored, bytes_plain, bytes_free, bytes_total;
+	uint64_t blocks, bytes_stored, bytes_plain;	/* stored: header and encoded bytes */
+	uint64_t bytes_free;	/* for puts: without the reserve that full_percent keeps */
+	uint64_t bytes_total;
 	uint64_t segments;
+	uint64_t damaged;	/* places that did not check, found since the start */
 	bool is_failed;
 };
 void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out);
@@ -54,15 +68,18 @@ struct cs_put {
 	struct block_id id;
 	uint32_t plain_len;
 	void (*done)(struct cs_put *put);
-	int rc;				/* 0; -E_NOSPC; -E_IO */
+	int rc;				/* 0; -E_NOSPC; -E_IO; -E_OVERLOADED (queue full) */
 	bool was_there;			/* nothing written */
 	uint64_t generation;		/* durable when cs_store_durable() >= this */
 	void *user;
 	struct cs_put *prev, *next;	/* private */
+	struct cs_put *twins;		/* private: puts of the same id that came meanwhile */
+	struct cs_store *store;
+	struct loop_task task;
 };
 void cs_store_put(struct cs_store *store, struct cs_put *put);
 
-/* Where a block is; -E_NO_BLOCK. */
+/* Where a block is, and the generation in which it is durable; -E_NO_BLOCK. */
 struct cs_place { uint64_t segment, offset; uint32_t length, plain_len; uint8_t codec; uint64_t generation; };
 must_check int cs_store_find(struct cs_store *store, const struct block_id *id, struct cs_place *out);
 
@@ -75,10 +92,17 @@ struct cs_get {
 	void *user;
 	struct disk_op op;		/* private */
 	struct cs_place place;
+	struct store_file *file;
 	struct cs_store *store;
 	struct loop_task task;
 };
 void cs_store_get(struct cs_store *store, struct cs_get *get);
+
+/*
+ * What lies at `place` is not the block: forget it, so that a new put is taken. The bytes stay where
+ * they are. A no-op if the index names another place by now.
+ */
+void cs_store_quarantine(struct cs_store *store, const struct block_id *id, const struct cs_place *place);
 
 /* Call done() when everything up to `generation` is durable; -E_IO if that can no longer be. */
 struct cs_sync {
@@ -87,6 +111,7 @@ struct cs_sync {
 	int rc;
 	void *user;
 	struct cs_sync *prev, *next;	/* private */
+	struct cs_store *store;
 	struct loop_task task;
 };
 void cs_store_sync(struct cs_store *store, struct cs_sync *sync);

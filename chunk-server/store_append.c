@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Appending: verified records queue; up to 64 of them become one gather-write at the tail of the
+ * active segment, then one commit of index rows, then the answers. A write that failed moves no tail:
+ * the next one overwrites the place, and nothing was answered. Keeps I4 (with store_sync.c), I11.
+ */
+#include "chunk-server/store_internal.h"
+
+#include <utlist.h>
+
+#include "fs/base/fault.h"
+#include "fs/base/log.h"
+
+#define LOG_MODULE "store"
+
+static const uint8_t padding[RECORD_ALIGN];
+
+static uint64_t padded(uint32_t length)
+{
+	return DIV_CEIL((uint64_t)length, RECORD_ALIGN) * RECORD_ALIGN;
+}
+
+/* --- answers ------------------------------------------------------------------------------------ */
+
+static void put_answer(struct cs_put *put, int rc, bool was_there, uint64_t generation)
+{
+	struct cs_put *twins = put->twins;
+
+	put->twins = NULL;
+	buf_put(put->record);
+	put->rc = rc;
+	put->was_there = was_there;
+	put->generation = generation;
+	put->done(put);
+	while (twins != NULL) {
+		struct cs_put *twin = twins;
+		DL_DELETE(twins, twin);
+		put_answer(twin, rc, rc == 0, generation);
+	}
+}
+
+static void put_task(struct loop_task *task)
+{
+	struct cs_put *put = container_of(task, struct cs_put, task);
+
+	put->store->tasks--;
+	put_answer(put, put->rc, put->was_there, put->generation);
+}
+
+/* Answer, but never inside the call that asked. */
+static void put_answer_later(struct cs_put *put, int rc, bool was_there, uint64_t generation)
+{
+	put->rc = rc;
+	put->was_there = was_there;
+	put->generation = generation;
+	put->task.run = put_task;
+	put->store->tasks++;
+	loop_post(put->store->options.loop, &put->task);
+}
+
+static void queue_fail(struct cs_store *store, int rc)
+{
+	struct cs_put *queue = store->queue;
+
+	store->queue = NULL;
+	store->queue_count = 0;
+	while (queue != NULL) {
+		struct cs_put *put = queue;
+		DL_DELETE(queue, put);
+		put_answer_later(put, rc, false, 0);
+	}
+}
+
+void cs_store_fail(struct cs_store *store, int rc)
+{
+	if (store->is_failed)
+		return;
+	store->is_failed = true;
+	log_error("disk is given up until a restart: %s rc=%d", error_text(rc), rc);
+	queue_fail(store, -E_IO);
+	cs_store_sync_fail(store, -E_IO);
+	if (store->options.on_failed != NULL)
+		store->options.on_failed(store->options.arg, rc);
+}
+
+/* --- rolling to the next segment ---------------------------------------------------------------- */
+
+static void roll_run(struct loop_work *work)
+{
+	struct store_roll *roll = container_of(work, struct store_roll, work);
+	struct cs_store *store = roll->store;
+
+	/* Entries and options do not change while a roll runs. */
+	if (roll->old != NULL) {
+		roll->rc = cs_store_seal(roll->old, roll->number, roll->tail, &store->entries);
+		if (roll->rc < 0)
+			return;
+		roll->is_sealed = true;
+	}
+	roll->rc = cs_store_room(&store->options);
+	if (roll->rc == 0)
+		roll->rc = cs_store_make_segment(&store->options, roll->made_number, &roll->made);
+}
+
+static void roll_sealed(struct cs_store *store)
+{
+	store->sealed_count++;
+	store->durable = store->roll.generation;
+	store->entries.count = 0;
+	cs_store_file_put(store, store->active);
+	store->active = NULL;
+	cs_store_sync_settle(store);
+}
+
+static void roll_made(struct cs_store *store)
+{
+	struct store_roll *roll = &store->roll;
+
+	store->active = cs_store_file_add(store, roll->made_number, roll->made);
+	if (store->active == NULL) {
+		disk_close(roll->made);
+		cs_store_fail(store, -E_NOMEM);
+		return;
+	}
+	store->tail = SEGMENT_HEADER_BYTES;
+	store->durable_tail = SEGMENT_HEADER_BYTES;
+	store->is_full_logged = false;
+}
+
+static void roll_done(struct loop_work *work)
+{
+	struct store_roll *roll = container_of(work, struct store_roll, work);
+	struct cs_store *store = roll->store;
+
+	store->is_rolling = false;
+	if (roll->is_sealed)
+		roll_sealed(store);
+	if (roll->rc == 0) {
+		roll_made(store);
+	} else if (roll->rc == -E_NOSPC && (roll->old == NULL || roll->is_sealed)) {
+		if (!store->is_full_logged)
+			log_warn("disk is full: puts are refused");
+		store->is_full_logged = true;
+		queue_fail(store, -E_NOSPC);
+	} else {
+		cs_store_fail(store, roll->rc);
+	}
+	cs_store_pump(store);
+}
+
+static void roll_start(struct cs_store *store)
+{
+	ASSERT(!store->is_rolling && !store->is_writing && !store->is_syncing);
+	store->is_rolling = true;
+	store->roll = (struct store_roll){
+		.store = store, .made_number = store->next_number++, .generation = store->generation,
+	};
+	store->roll.work.run = roll_run;
+	store->roll.work.done = roll_done;
+	if (store->active != NULL) {
+		store->roll.old = store->active->file;
+		store->roll.number = store->active->number;
+		store->roll.tail = store->tail;
+		/* Sealing syncs all that was written: what is answered later is in the next generation. */
+		store->generation++;
+		store->dirty_bytes = 0;
+		store->is_sync_due = false;
+		loop_timer_stop(store->options.loop, &store->sync_timer);
+	}
+	loop_work(store->options.loop, &store->roll.work);
+}
+
+/* --- the gather-write ---------------------------------------------------------------------------- */
+
+/* Does the active segment take `length` more, `count` records being planned, with its footer? */
+static bool segment_takes(const struct cs_store *store, uint64_t tail, uint32_t count, uint32_t length)
+{
+	uint64_t entries = (uint64_t)store->entries.count + count + 1;
+
+	return store->active != NULL && entries <= STORE_ENTRIES_MAX &&
+	       tail + padded(length) + entries * SEGMENT_ENTRY_BYTES + SEGMENT_TRAILER_BYTES <=
+		       store->options.segment_bytes;
+}
+
+/* Index the batch: 0, or why its records cannot be answered. */
+static int batch_index(struct cs_store *store)
+{
+	struct store_covered covered = {
+		.number = store->active->number, .tail = store->tail,
+		.sealed_count = store->sealed_count,
+	};
+	struct store_counts before = store->counts;
+	uint32_t first = store->entries.count - store->batch_count;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < store->batch_count && rc == 0; i++)
+		rc = cs_store_index_add(store, store->active->number, &store->entries.at[first + i]);
+	if (rc == 0)
+		rc = cs_store_index_commit(store, &covered);
+	else
+		rows_abort(store->options.index);
+	if (rc < 0)
+		store->counts = before;
+	return rc;
+}
+
+static void batch_written(struct cs_store *store)
+{
+	uint64_t at = store->tail;
+
+	for (uint32_t i = 0; i < store->batch_count; i++) {
+		const struct cs_put *put = store->batch[i];
+		struct record record;
+		/* Verified before the put: what does not decode now is a bug of ours. */
+		int rc = record_decode_header(put->record->data, &record);
+		ASSERT(rc == 0 && block_id_equal(&record.id, &put->id));
+		store->entries.at[store->entries.count++] = (struct segment_entry){
+			.id = put->id, .offset = at, .length = put->record->len,
+			.plain_len = record.plain_len, .codec = record.codec,
+		};
+		at += padded(put->record->len);
+	}
+	ASSERT(at == store->batch_tail);
+	cs_store_sync_wrote(store, at - store->tail);
+	store->tail = at;
+}
+
+static void write_done(struct disk_op *op)
+{
+	struct cs_store *store = container_of(op, struct cs_store, write);
+	struct cs_put *batch[STORE_BATCH_MAX];
+	uint32_t count = store->batch_count;
+	int rc = op->rc < 0 ? op->rc : 0;
+
+	store->is_writing = false;
+	if (rc == 0 && (uint64_t)op->rc != store->batch_tail - store->tail)
+		rc = -E_IO;
+	if (rc == 0) {
+		batch_written(store);
+		/* Written but not indexed: the next start finds the records by their tail. */
+		rc = batch_index(store);
+	}
+	for (uint32_t i = 0; i < count; i++)
+		batch[i] = store->batch[i];
+	store->batch_count = 0;
+	uint64_t generation = store->generation;
+	if (store->is_failed && rc == 0)
+		rc = -E_IO;	/* a sync failed meanwhile: these bytes are given up with the others */
+	if (rc < 0 && rc != -E_NOSPC)
+		cs_store_fail(store, rc);
+	for (uint32_t i = 0; i < count; i++)
+		put_answer(batch[i], rc == 0 || rc == -E_NOSPC ? rc : -E_IO, false, generation);
+	cs_store_pump(store);
+}
+
+/* Move as much of the queue as one write takes into the batch. */
+static void batch_fill(struct cs_store *store)
+{
+	uint64_t tail = store->tail;
+	uint32_t count = 0;
+
+	while (store->queue != NULL && count < STORE_BATCH_MAX &&
+	       segment_takes(store, tail, count, store->queue->record->len)) {
+		struct cs_put *put = store->queue;
+		uint32_t length = put->record->len;
+		DL_DELETE(store->queue, put);
+		store->queue_count--;
+		store->batch[count] = put;
+		store->iov[2 * count] = (struct iovec){ put->record->data, length };
+		store->iov[2 * count + 1] =
+			(struct iovec){ (void *)(uintptr_t)padding, padded(length) - length };
+		tail += padded(length);
+		count++;
+	}
+	store->batch_count = count;
+	store->batch_tail = tail;
+}
+
+static void write_start(struct cs_store *store)
+{
+	int rc = cs_store_entries_reserve(&store->entries, STORE_BATCH_MAX);
+
+	if (FAULT(store_append))
+		rc = -E_IO;
+	if (rc == -E_NOMEM) {
+		queue_fail(store, rc);
+		return;
+	}
+	if (rc < 0) {
+		cs_store_fail(store, rc);
+		return;
+	}
+	batch_fill(store);
+	ASSERT(store->batch_count > 0);
+	store->is_writing = true;
+	store->write = (struct disk_op){
+		.kind = DISK_OP_WRITEV, .file = store->active->file, .iov = store->iov,
+		.iov_count = (int)(2 * store->batch_count), .offset = store->tail, .done = write_done,
+	};
+	disk_submit(store->options.loop, &store->write);
+}
+
+void cs_store_pump(struct cs_store *store)
+{
+	if (store->is_failed || store->is_rolling)
+		return;
+	if (store->queue != NULL && !store->is_writing) {
+		if (segment_takes(store, store->tail, 0, store->queue->record->len)) {
+			write_start(store);
+		} else if (!store->is_syncing) {
+			roll_start(store);
+			return;
+		}
+	}
+	cs_store_sync_start_if_due(store);
+}
+
+/* --- puts ---------------------------------------------------------------------------------------- */
+
+/* A put of the same id that is queued or being written. */
+static struct cs_put *put_in_flight(struct cs_store *store, const struct block_id *id)
+{
+	struct cs_put *put;
+
+	for (uint32_t i = 0; i < store->batch_count; i++) {
+		if (block_id_equal(&store->batch[i]->id, id))
+			return store->batch[i];
+	}
+	DL_FOREACH(store->queue, put) {
+		if (block_id_equal(&put->id, id))
+			return put;
+	}
+	return NULL;
+}
+
+void cs_store_put(struct cs_store *store, struct cs_put *put)
+{
+	struct cs_place place;
+
+	ASSERT(put->record->len > RECORD_HEADER_BYTES && put->record->len <= RECORD_BYTES_MAX);
+	put->store = store;
+	put->twins = NULL;
+	put->record = buf_ref(put->record);
+	if (cs_store_find(store, &put->id, &place) == 0) {
+		put_answer_later(put, 0, true, place.generation);
+		return;
+	}
+	if (store->is_failed || store->queue_count >= STORE_QUEUE_MAX) {
+		put_answer_later(put, store->is_failed ? -E_IO : -E_OVERLOADED, false, 0);
+		return;
+	}
+	struct cs_put *first = put_in_flight(store, &put->id);
+	if (first != NULL) {
+		DL_APPEND(first->twins, put);
+		return;
+	}
+	DL_APPEND(store->queue, put);
+	store->queue_count++;
+	cs_store_pump(store);
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the store share. Private to store_*.c.
+ *
+ * One thing at a time changes the active segment: a gather-write, or a roll to the next segment.
+ * A sync may run beside a write (what it covers was fixed when it started), never beside a roll,
+ * which syncs as well. cs_store_pump() starts whatever may start.
+ *
+ * Index rows: 'b' + id -> segment u32 · offset / 8 u32 · length u32 (low 24 bits) with the codec in
+ * the high 8 · plain bytes - 1 u16. And one row 's', written with each batch: what the index covers
+ * (segment, tail, sealed segments), the counts, and which disk it is of.
+ */
+#ifndef CAIRN_CHUNK_SERVER_STORE_INTERNAL_H
+#define CAIRN_CHUNK_SERVER_STORE_INTERNAL_H
+
+#include "chunk-server/store.h"
+
+#define STORE_DIR		"segments"
+#define STORE_NAME_BYTES	64u
+#define STORE_BATCH_MAX		64u	/* records of one gather-write */
+#define STORE_QUEUE_MAX		512u	/* puts that wait: the buffer pool bounds them as well */
+#define STORE_FILES_MAX		256u	/* open segments */
+#define STORE_ENTRIES_MAX	65536u	/* records of one segment: a footer of 3 MiB */
+#define STORE_SEGMENT_BYTES_MIN	(4u * RECORD_BYTES_MAX)
+#define STORE_SEGMENT_BYTES_MAX	GiB(1)	/* a footer of its smallest records stays below 4 GiB */
+
+/* An open segment. In use while users > 0; else it may be closed for another. */
+struct store_file {
+	uint64_t number;
+	struct disk_file *file;
+	uint32_t users;
+	struct store_file *prev, *next;	/* most recently used first */
+};
+
+/* The records of the active segment, for its footer. */
+struct store_entries {
+	struct segment_entry *at;
+	uint32_t count, capacity;
+};
+
+struct store_counts {
+	uint64_t blocks, bytes_stored, bytes_plain, damaged;
+};
+
+/* Seal the old segment (if any), make the next one: on a worker, with values of its own. */
+struct store_roll {
+	struct loop_work work;
+	struct cs_store *store;
+	struct disk_file *old;		/* NULL: there is none */
+	struct disk_file *made;		/* result */
+	uint64_t number, made_number;
+	uint64_t tail;
+	uint64_t generation;		/* that the sync of the old segment ends */
+	bool is_sealed;			/* result: the old one is sealed and durable */
+	int rc;
+};
+
+/* Cut a segment back to what was synced, after a sync that failed. */
+struct store_cut {
+	struct loop_work work;
+	struct cs_store *store;
+	uint64_t bytes;
+};
+
+struct cs_store {
+	struct cs_store_options options;	/* segment_bytes is clipped to the disk */
+	bool is_failed;
+	bool is_full_logged;
+
+	/* segments */
+	struct store_file *files;
+	uint32_t file_count;
+	struct store_file *active;	/* NULL: none yet, or no room for one */
+	uint64_t next_number;
+	uint64_t sealed_count;
+	uint64_t tail;			/* of the active segment: where the next record goes */
+	uint64_t durable_tail;		/* of it: before here all is synced */
+	struct store_entries entries;
+	struct store_counts counts;
+
+	/* append */
+	struct cs_put *queue;
+	uint32_t queue_count;
+	struct cs_put *batch[STORE_BATCH_MAX];
+	uint32_t batch_count;
+	uint64_t batch_tail;		/* behind the batch in flight */
+	struct iovec iov[2 * STORE_BATCH_MAX];
+	struct disk_op write;
+	bool is_writing;
+	struct store_roll roll;
+	bool is_rolling;
+	uint32_t reads;			/* in flight */
+	uint32_t tasks;			/* posted answers */
+
+	/* sync */
+	uint64_t generation;		/* of puts answered now */
+	uint64_t durable;
+	uint64_t dirty_bytes;		/* written since the last sync began */
+	struct cs_sync *waiters;
+	struct disk_op sync;
+	uint64_t syncing_tail;
+	bool is_syncing, is_sync_due;
+	struct loop_timer sync_timer;
+	struct store_cut cut;
+	bool is_cutting;
+};
+
+/* --- store_open.c ------------------------------------------------------------------------------ */
+
+char *cs_store_segment_name(uint64_t number, char out[STORE_NAME_BYTES]);
+/* Write the footer and trailer at tail, cut the file there, sync. Any thread. */
+must_check int cs_store_seal(struct disk_file *file, uint64_t number, uint64_t tail,
+			     const struct store_entries *entries);
+/* Create, preallocate and sync an empty segment; it is not there if this fails. Any thread. */
+must_check int cs_store_make_segment(const struct cs_store_options *options, uint64_t number,
+				     struct disk_file **out);
+must_check int cs_store_entries_reserve(struct store_entries *entries, uint32_t more);
+/* Is there room for one more segment, with the reserve kept? 0 or -E_NOSPC, -E_*. Any thread. */
+must_check int cs_store_room(const struct cs_store_options *options);
+
+/* --- store_index.c ----------------------------------------------------------------------------- */
+
+struct store_covered {		/* what the index knows of the segments */
+	uint64_t number;	/* of the active segment; every lower one is covered */
+	uint64_t tail;
+	uint64_t sealed_count;
+};
+/* -E_NO_BLOCK if there is no row. */
+must_check int cs_store_index_get(struct cs_store *store, const struct block_id *id, struct cs_place *out);
+/* A record was found or written at entry: the later place wins, counts follow. */
+must_check int cs_store_index_add(struct cs_store *store, uint64_t number, const struct segment_entry *entry);
+must_check int cs_store_index_remove(struct cs_store *store, const struct block_id *id, const struct cs_place *place);
+/* Write the state row and commit. */
+must_check int cs_store_index_commit(struct cs_store *store, const struct store_covered *covered);
+/* 0 and counts taken over; -E_NOENT (no such row), -E_MALFORMED (not of this disk). */
+must_check int cs_store_index_state(struct cs_store *store, struct store_covered *out);
+
+/* --- store_append.c ---------------------------------------------------------------------------- */
+
+void cs_store_pump(struct cs_store *store);
+/* Give the disk up: queued puts and waiting syncs end with rc. */
+void cs_store_fail(struct cs_store *store, int rc);
+
+/* --- store_read.c ------------------------------------------------------------------------------ */
+
+/* The open file of a segment, one more user; opened if needed. */
+must_check int cs_store_file_get(struct cs_store *store, uint64_t number, struct store_file **out);
+void cs_store_file_put(struct cs_store *store, struct store_file *file);
+/* Take a file that is open already (the new active segment), one user. NULL: out of memory. */
+struct store_file *cs_store_file_add(struct cs_store *store, uint64_t number, struct disk_file *file);
+void cs_store_files_close(struct cs_store *store);
+
+/* --- store_sync.c ------------------------------------------------------------------------------ */
+
+void cs_store_sync_start_if_due(struct cs_store *store);
+void cs_store_sync_wrote(struct cs_store *store, uint64_t bytes);	/* a batch was written */
+void cs_store_sync_settle(struct cs_store *store);	/* answer waiters whose generation is durable */
+void cs_store_sync_fail(struct cs_store *store, int rc);
+
+#endif

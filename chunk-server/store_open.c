@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening a store: which segments are there, what the index lacks, where the tail is.
+ *
+ * Sealed segments say in their footer what they hold; the others are scanned. What is torn is cut, a
+ * bad middle is stepped over and counted, and every segment but the last is sealed. The tail is synced
+ * before anything is answered (I4). The index is kept only if it is trusted and reaches no further than
+ * the segments (I15); else it is emptied and rebuilt.
+ */
+#include "chunk-server/store_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "chunk-server/scan.h"
+#include "fs/base/log.h"
+#include "fs/hash/checksum.h"
+
+#define LOG_MODULE "store"
+
+#define SEGMENT_PREFIX	   "seg-"
+#define COMMIT_EVERY	   16384u	/* rows of one transaction while rebuilding */
+#define SEGMENTS_MAX	   (1u << 24)
+
+char *cs_store_segment_name(uint64_t number, char out[STORE_NAME_BYTES])
+{
+	snprintf(out, STORE_NAME_BYTES, STORE_DIR "/" SEGMENT_PREFIX "%016" PRIx64, number);
+	return out;
+}
+
+int cs_store_entries_reserve(struct store_entries *entries, uint32_t more)
+{
+	uint32_t needed = entries->count + more;
+
+	if (needed <= entries->capacity)
+		return 0;
+	uint32_t capacity = MAX_OF(needed, MAX_OF(1024u, entries->capacity * 2));
+	struct segment_entry *at = realloc(entries->at, capacity * sizeof(*at));
+	if (at == NULL)
+		return -E_NOMEM;
+	entries->at = at;
+	entries->capacity = capacity;
+	return 0;
+}
+
+/* --- making and sealing segments ---------------------------------------------------------------- */
+
+int cs_store_seal(struct disk_file *file, uint64_t number, uint64_t tail,
+		  const struct store_entries *entries)
+{
+	uint32_t entries_bytes = entries->count * SEGMENT_ENTRY_BYTES;
+	uint32_t footer_bytes = entries_bytes + SEGMENT_TRAILER_BYTES;
+	uint8_t *footer = malloc(footer_bytes);
+
+	if (footer == NULL)
+		return -E_NOMEM;
+	for (uint32_t i = 0; i < entries->count; i++)
+		segment_entry_encode(&entries->at[i], footer + i * SEGMENT_ENTRY_BYTES);
+	struct segment_trailer trailer = {
+		.number = number, .entries_offset = tail, .entry_count = entries->count,
+		.entries_checksum = checksum_of(footer, entries_bytes),
+	};
+	segment_trailer_encode(&trailer, footer + entries_bytes);
+	int rc = disk_write(file, footer, footer_bytes, tail);
+	free(footer);
+	if (rc < 0)
+		return rc;
+	rc = disk_truncate(file, tail + footer_bytes);
+	if (rc < 0)
+		return rc;
+	return disk_sync(file);
+}
+
+int cs_store_room(const struct cs_store_options *options)
+{
+	struct disk_space space;
+	int rc = disk_space(options->disk, &space);
+
+	if (rc < 0)
+		return rc;
+	uint64_t reserve = space.bytes_total / 100 * (100 - options->full_percent);
+	/* Two segments stay for healing and compaction. */
+	reserve = MAX_OF(reserve, 2 * options->segment_bytes);
+	return space.bytes_free >= reserve + options->segment_bytes ? 0 : -E_NOSPC;
+}
+
+static int segment_prepare(struct disk_file *file, const struct cs_store_options *options, uint64_t number)
+{
+	struct segment_header header = { .number = number };
+	uint8_t bytes[SEGMENT_HEADER_BYTES];
+
+	memcpy(header.cluster, options->cluster, UUID_BYTES);
+	memcpy(header.disk, options->disk_uuid, UUID_BYTES);
+	segment_header_encode(&header, bytes);
+	int rc = disk_allocate(file, options->segment_bytes);
+	if (rc < 0)
+		return rc;
+	rc = disk_write(file, bytes, sizeof(bytes), 0);
+	if (rc < 0)
+		return rc;
+	rc = disk_sync(file);
+	if (rc < 0)
+		return rc;
+	return disk_sync_dir(options->disk, STORE_DIR);
+}
+
+int cs_store_make_segment(const struct cs_store_options *options, uint64_t number, struct disk_file **out)
+{
+	char name[STORE_NAME_BYTES];
+	struct disk_file *file;
+
+	cs_store_segment_name(number, name);
+	int rc = disk_open(options->disk, name, DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE, &file);
+	if (rc < 0)
+		return rc;
+	rc = segment_prepare(file, options, number);
+	if (rc < 0) {
+		disk_close(file);
+		/* If it stays it is an empty segment: the next start removes it. */
+		(void)!disk_unlink(options->disk, name);
+		return rc;
+	}
+	*out = file;
+	return 0;
+}
+
+/* --- recovery ------------------------------------------------------------------------------------ */
+
+struct recovery {
+	struct cs_store *store;
+	struct error *err;
+	uint64_t *numbers;		/* of the segments found, rising */
+	uint32_t count, capacity;
+	int list_rc;
+	struct store_covered covered;	/* by the index, if it is kept */
+	bool index_is_kept;
+	uint32_t uncommitted;
+	/* of the segment being read */
+	struct disk_file *file;
+	uint64_t number;
+	struct store_entries entries;
+};
+
+static void list_fn(void *arg, const char *name)
+{
+	struct recovery *r = arg;
+	const char *digits = name + strlen(SEGMENT_PREFIX);
+	char *end;
+
+	if (strncmp(name, SEGMENT_PREFIX, strlen(SEGMENT_PREFIX)) != 0 || strlen(digits) != 16 ||
+	    strspn(digits, "0123456789abcdef") != 16) {
+		log_warn("ignoring '%s' among the segments", name);
+		return;
+	}
+	uint64_t number = strtoull(digits, &end, 16);
+	if (number == 0 || number > UINT32_MAX || r->count >= SEGMENTS_MAX) {
+		log_warn("ignoring '%s': its number is out of bounds", name);
+		return;
+	}
+	if (r->count == r->capacity) {
+		uint32_t capacity = MAX_OF(64u, r->capacity * 2);
+		uint64_t *numbers = realloc(r->numbers, capacity * sizeof(*numbers));
+		if (numbers == NULL) {
+			r->list_rc = -E_NOMEM;
+			return;
+		}
+		r->numbers = numbers;
+		r->capacity = capacity;
+	}
+	r->numbers[r->count++] = number;
+}
+
+static int number_compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int list_segments(struct recovery *r)
+{
+	int rc = disk_mkdir(r->store->options.disk, STORE_DIR);
+
+	if (rc == 0)
+		rc = disk_list(r->store->options.disk, STORE_DIR, list_fn, r);
+	if (rc >= 0)
+		rc = r->list_rc;
+	if (rc < 0)
+		return error_set(r->err, rc, "cannot list the segments");
+	if (r->count > 0)
+		qsort(r->numbers, r->count, sizeof(*r->numbers), number_compare);
+	return 0;
+}
+
+static int entry_add(struct recovery *r, const struct segment_entry *entry)
+{
+	int rc = cs_store_index_add(r->store, r->number, entry);
+
+	if (rc < 0)
+		return rc;
+	if (++r->uncommitted < COMMIT_EVERY)
+		return 0;
+	r->uncommitted = 0;
+	/* Without a state row: a rebuild that is interrupted starts again. */
+	return rows_commit(r->store->options.index);
+}
+
+static void count_damage(struct recovery *r, uint64_t offset, const char *what)
+{
+	r->store->counts.damaged++;
+	log_error("%s seg=%" PRIu64 " off=%" PRIu64, what, r->number, offset);
+}
+
+static int scan_read(void *arg, void *out, uint32_t len, uint64_t offset)
+{
+	struct recovery *r = arg;
+
+	return disk_read(r->file, out, len, offset);
+}
+
+static int scan_record(void *arg, const struct segment_entry *entry)
+{
+	struct recovery *r = arg;
+	int rc = cs_store_entries_reserve(&r->entries, 1);
+
+	if (rc < 0)
+		return rc;
+	r->entries.at[r->entries.count++] = *entry;
+	return entry_add(r, entry);
+}
+
+static void scan_damage(void *arg, uint64_t offset, uint64_t bytes)
+{
+	(void)bytes;
+	count_damage(arg, offset, "skipping what is no record");
+}
+
+static int scan_segment(struct recovery *r, uint64_t end, struct cs_scan *scan)
+{
+	*scan = (struct cs_scan){
+		.read = scan_read, .on_record = scan_record, .on_damage = scan_damage, .arg = r,
+		.end = MIN_OF(end, STORE_SEGMENT_BYTES_MAX),
+	};
+	r->entries.count = 0;
+	return cs_scan_run(scan);
+}
+
+/* Index what the footer lists; -E_CORRUPT or -E_MALFORMED if it cannot be believed. */
+static int index_footer(struct recovery *r, const struct segment_trailer *trailer)
+{
+	if (trailer->entry_count > STORE_ENTRIES_MAX)
+		return -E_MALFORMED;
+	uint32_t len = trailer->entry_count * SEGMENT_ENTRY_BYTES;
+	uint8_t *bytes = malloc(MAX_OF(len, 1u));
+	if (bytes == NULL)
+		return -E_NOMEM;
+	int rc = disk_read(r->file, bytes, len, trailer->entries_offset);
+	if (rc >= 0 && ((uint32_t)rc != len || checksum_of(bytes, len) != trailer->entries_checksum))
+		rc = -E_CORRUPT;
+	for (uint32_t i = 0; i < trailer->entry_count && rc >= 0; i++) {
+		struct segment_entry entry;
+		rc = segment_entry_decode(bytes + i * SEGMENT_ENTRY_BYTES, &entry);
+		if (rc == 0 && entry.offset + entry.length > trailer->entries_offset)
+			rc = -E_MALFORMED;
+		if (rc == 0)
+			rc = entry_add(r, &entry);
+	}
+	free(bytes);
+	return rc < 0 ? rc : 0;
+}
+
+static int recover_sealed(struct recovery *r, const struct segment_trailer *trailer)
+{
+	struct cs_scan scan;
+
+	r->store->sealed_count++;
+	if (r->index_is_kept && r->number < r->covered.number)
+		return 0;
+	int rc = index_footer(r, trailer);
+	if (rc != -E_CORRUPT && rc != -E_MALFORMED)
+		return rc;
+	count_damage(r, trailer->entries_offset, "footer is damaged, scanning the records");
+	return scan_segment(r, trailer->entries_offset, &scan);
+}
+
+/* Scan; cut what is torn. The last one goes on as the active segment if it has room, else it is sealed. */
+static int recover_unsealed(struct recovery *r, uint64_t file_bytes, bool is_last)
+{
+	struct cs_store *store = r->store;
+	struct cs_scan scan;
+	int rc = scan_segment(r, file_bytes, &scan);
+
+	if (rc < 0)
+		return rc;
+	if (scan.is_torn || scan.tail > file_bytes) {
+		log_warn("cutting a torn tail seg=%" PRIu64 " off=%" PRIu64, r->number, scan.tail);
+		rc = disk_truncate(r->file, scan.tail);
+		if (rc < 0)
+			return rc;
+		file_bytes = scan.tail;
+	}
+	bool has_room = scan.tail + RECORD_BYTES_MAX < store->options.segment_bytes &&
+			r->entries.count < STORE_ENTRIES_MAX;
+	if (!is_last || !has_room) {
+		store->sealed_count++;
+		return cs_store_seal(r->file, r->number, scan.tail, &r->entries);
+	}
+	/* Without room for the preallocation the segment is used as long as writes succeed. */
+	if (file_bytes < store->options.segment_bytes)
+		(void)!disk_allocate(r->file, store->options.segment_bytes);
+	rc = disk_sync(r->file);
+	if (rc < 0)
+		return rc;
+	store->active = cs_store_file_add(store, r->number, r->file);
+	if (store->active == NULL)
+		return -E_NOMEM;
+	r->file = NULL;
+	store->tail = scan.tail;
+	store->durable_tail = scan.tail;
+	store->entries = r->entries;
+	r->entries = (struct store_entries){ 0 };
+	return 0;
+}
+
+/* 1: an ordinary segment; 0: nothing of ours, stepped over; or an error. */
+static int check_header(struct recovery *r, bool is_last)
+{
+	const struct cs_store_options *options = &r->store->options;
+	uint8_t bytes[SEGMENT_HEADER_BYTES];
+	struct segment_header header;
+	char name[STORE_NAME_BYTES];
+	int rc = disk_read(r->file, bytes, sizeof(bytes), 0);
+
+	if (rc < 0)
+		return rc;
+	if (rc < (int)sizeof(bytes) || segment_header_decode(bytes, &header) < 0) {
+		static const uint8_t zeros[SEGMENT_HEADER_BYTES];
+		bool is_unborn = rc < (int)sizeof(bytes) || memcmp(bytes, zeros, sizeof(bytes)) == 0;
+		if (is_last && is_unborn) {
+			/* A crash before its header was synced: no record can be in it. */
+			disk_close(r->file);
+			r->file = NULL;
+			rc = disk_unlink(options->disk, cs_store_segment_name(r->number, name));
+			return rc < 0 ? rc : 0;
+		}
+		count_damage(r, 0, "segment header is damaged, leaving the segment alone");
+		return 0;
+	}
+	if (header.number != r->number || memcmp(header.cluster, options->cluster, UUID_BYTES) != 0 ||
+	    memcmp(header.disk, options->disk_uuid, UUID_BYTES) != 0) {
+		count_damage(r, 0, "segment belongs to another disk, leaving it alone");
+		return 0;
+	}
+	return 1;
+}
+
+static int recover_file(struct recovery *r, bool is_last)
+{
+	uint8_t bytes[SEGMENT_TRAILER_BYTES];
+	struct segment_trailer trailer;
+	uint64_t file_bytes;
+	int rc = check_header(r, is_last);
+
+	if (rc <= 0)
+		return rc;
+	rc = disk_size(r->file, &file_bytes);
+	if (rc < 0)
+		return rc;
+	if (file_bytes >= SEGMENT_HEADER_BYTES + SEGMENT_TRAILER_BYTES) {
+		rc = disk_read(r->file, bytes, sizeof(bytes), file_bytes - sizeof(bytes));
+		if (rc < 0)
+			return rc;
+		if (rc == (int)sizeof(bytes) &&
+		    segment_trailer_decode(bytes, file_bytes, &trailer) == 0 && trailer.number == r->number)
+			return recover_sealed(r, &trailer);
+	}
+	return recover_unsealed(r, file_bytes, is_last);
+}
+
+static int recover_segment(struct recovery *r, uint32_t index)
+{
+	char name[STORE_NAME_BYTES];
+
+	r->number = r->numbers[index];
+	cs_store_segment_name(r->number, name);
+	int rc = disk_open(r->store->options.disk, name, DISK_WRITE, &r->file);
+	if (rc == 0) {
+		rc = recover_file(r, index + 1 == r->count);
+		disk_close(r->file);
+		r->file = NULL;
+	}
+	if (rc < 0)
+		return error_set(r->err, rc, "cannot recover '%s'", name);
+	return 0;
+}
+
+/* Start over with an empty index. */
+static int index_reset(struct recovery *r)
+{
+	struct cs_store *store = r->store;
+
+	store->counts = (struct store_counts){ .damaged = 0 };
+	r->index_is_kept = false;
+	int rc = rows_clear(store->options.index);
+	if (rc == 0)
+		rc = rows_commit(store->options.index);
+	if (rc < 0)
+		return error_set(r->err, rc, "cannot empty the index");
+	return 0;
+}
+
+static int recover_all(struct recovery *r)
+{
+	r->store->sealed_count = 0;
+	for (uint32_t i = 0; i < r->count; i++) {
+		int rc = recover_segment(r, i);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* I15: does the index cover no more than the segments have? Sealing adds to what is covered. */
+static bool index_fits(const struct recovery *r)
+{
+	const struct cs_store *store = r->store;
+	bool has_active = store->active != NULL && store->active->number == r->covered.number;
+
+	if (store->sealed_count < r->covered.sealed_count)
+		return false;
+	if (has_active)
+		return store->tail >= r->covered.tail && store->sealed_count == r->covered.sealed_count;
+	/* There was no active segment (tail 0), or it is sealed by now. */
+	return r->covered.tail == 0 || store->sealed_count > r->covered.sealed_count;
+}
+
+static void forget_active(struct cs_store *store)
+{
+	cs_store_files_close(store);
+	store->active = NULL;
+	free(store->entries.at);
+	store->entries = (struct store_entries){ 0 };
+}
+
+static int recover(struct recovery *r)
+{
+	struct cs_store *store = r->store;
+	int rc = list_segments(r);
+
+	if (rc < 0)
+		return rc;
+	r->index_is_kept = store->options.index_is_trusted && cs_store_index_state(store, &r->covered) == 0;
+	if (!r->index_is_kept) {
+		rc = index_reset(r);
+		if (rc < 0)
+			return rc;
+	}
+	rc = recover_all(r);
+	if (rc == 0 && r->index_is_kept && !index_fits(r)) {
+		log_warn("index does not match the segments: building it again");
+		forget_active(store);
+		rc = index_reset(r);
+		if (rc == 0)
+			rc = recover_all(r);
+	}
+	if (rc < 0)
+		return rc;
+	store->next_number = r->count > 0 ? r->numbers[r->count - 1] + 1 : 1;
+	struct store_covered covered = {
+		.number = store->active != NULL ? store->active->number : store->next_number,
+		.tail = store->active != NULL ? store->tail : 0, .sealed_count = store->sealed_count,
+	};
+	rc = cs_store_index_commit(store, &covered);
+	if (rc < 0)
+		return error_set(r->err, rc, "cannot write the index");
+	/* Names of segments, and of those removed, are durable before we answer. */
+	rc = disk_sync_dir(store->options.disk, STORE_DIR);
+	if (rc < 0)
+		return error_set(r->err, rc, "cannot sync the segments' directory");
+	return 0;
+}
+
+/* A segment is never more than a 32nd of its disk, so that small disks are usable too. */
+static int clip_segment_bytes(struct cs_store *store, struct error *err)
+{
+	struct cs_store_options *options = &store->options;
+	struct disk_space space;
+	int rc = disk_space(options->disk, &space);
+
+	if (rc < 0)
+		return error_set(err, rc, "cannot ask the disk for its space");
+	uint64_t most = MAX_OF(space.bytes_total / 32, MiB(1));
+	options->segment_bytes = MIN_OF(options->segment_bytes, MIN_OF(most, STORE_SEGMENT_BYTES_MAX));
+	options->segment_bytes -= options->segment_bytes % 4096;
+	if (options->segment_bytes < STORE_SEGMENT_BYTES_MIN || options->full_percent > 100)
+		return error_set(err, -E_INVAL, "cannot use segments of %" PRIu64 " bytes",
+				 options->segment_bytes);
+	return 0;
+}
+
+int cs_store_open(const struct cs_store_options *options, struct cs_store **out, struct error *err)
+{
+	struct cs_store *store = calloc(1, sizeof(*store));
+	struct recovery r = { .store = store, .err = err };
+
+	if (store == NULL)
+		return error_set(err, -E_NOMEM, "cannot open the store");
+	store->options = *options;
+	store->generation = 1;
+	int rc = clip_segment_bytes(store, err);
+	if (rc == 0)
+		rc = recover(&r);
+	free(r.numbers);
+	free(r.entries.at);
+	if (rc < 0) {
+		cs_store_drop(store);
+		return rc;
+	}
+	*out = store;
+	return 0;
+}
+
+/* --- the end ------------------------------------------------------------------------------------- */
+
+bool cs_store_is_idle(const struct cs_store *store)
+{
+	return !store->is_writing && !store->is_syncing && !store->is_rolling && !store->is_cutting &&
+	       store->reads == 0 && store->tasks == 0 && store->queue == NULL;
+}
+
+void cs_store_drop(struct cs_store *store)
+{
+	if (store == NULL)
+		return;
+	loop_timer_stop(store->options.loop, &store->sync_timer);
+	forget_active(store);
+	free(store);
+}
+
+int cs_store_close(struct cs_store *store)
+{
+	int rc = 0;
+
+	if (store == NULL)
+		return 0;
+	ASSERT(cs_store_is_idle(store));
+	if (store->is_failed)
+		rc = -E_IO;
+	else if (store->active != NULL && store->dirty_bytes > 0)
+		rc = disk_sync(store->active->file);
+	if (rc < 0)
+		log_error("cannot sync the store at its end: %s", error_text(rc));
+	cs_store_drop(store);
+	return rc;
+}
+
+void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out)
+{
+	struct disk_space space;
+
+	*out = (struct cs_store_stats){
+		.blocks = store->counts.blocks, .bytes_stored = store->counts.bytes_stored,
+		.bytes_plain = store->counts.bytes_plain, .damaged = store->counts.damaged,
+		.segments = store->sealed_count + (store->active != NULL), .is_failed = store->is_failed,
+	};
+	if (disk_space(store->options.disk, &space) < 0)
+		return;
+	uint64_t reserve = space.bytes_total / 100 * (100 - store->options.full_percent);
+	reserve = MAX_OF(reserve, 2 * store->options.segment_bytes);
+	out->bytes_total = space.bytes_total;
+	if (store->is_failed)
+		return;
+	out->bytes_free = space.bytes_free > reserve ? space.bytes_free - reserve : 0;
+	if (store->active != NULL)
+		out->bytes_free += store->options.segment_bytes - MIN_OF(store->tail, store->options.segment_bytes);
+}
