@@ -62,7 +62,7 @@ static inline void node_store_supply(struct node_store *s, struct manifest *m)
 }
 
 #define RETRY(store, m, call)                                                                      \
-	({                                                                                         \
+	__extension__ ({                                                                                     \
 		int retry_rc;                                                                      \
 		while ((retry_rc = (call)) == -E_NEED_NODE)                                        \
 			node_store_supply((store), (m));                                           \
