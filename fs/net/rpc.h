@@ -50,12 +50,17 @@ struct rpc_options {
 };
 
 must_check int rpc_create(const struct rpc_options *options, struct rpc **out);
-void rpc_destroy(struct rpc *rpc);	/* calls complete with -E_CANCELED; requests may still be answered */
+/*
+ * Calls complete with -E_CANCELED inside, accepted peers are told by on_lost, outgoing peers that were not
+ * destroyed are. Requests may still be answered. Not from a callback of this rpc.
+ */
+void rpc_destroy(struct rpc *rpc);
 must_check int rpc_listen(struct rpc *rpc, const char *address, struct error *err);
 const char *rpc_listen_address(const struct rpc *rpc);	/* with the real port; NULL before */
 void rpc_set_server(struct rpc *rpc, server_no server);	/* after a join */
 const uint8_t *rpc_cluster(const struct rpc *rpc);	/* 16 bytes, zero while unknown */
 
+/* `req` is gone after; of `bulk` a reference is taken. A reply message may go with an error, too. */
 void rpc_answer(struct rpc_request *req, int rc, const ProtobufCMessage *reply, struct buf *bulk);
 /* The same with the reply header's epoch (map version) and whether the bulk is a self-checking record. */
 void rpc_answer_epoch(struct rpc_request *req, int rc, const ProtobufCMessage *reply, struct buf *bulk,
@@ -76,7 +81,7 @@ void rpc_peer_drop(struct rpc_peer *peer);			/* close its connection now */
 uint64_t rpc_peer_latency_us(const struct rpc_peer *peer);
 uint32_t rpc_peer_outstanding(const struct rpc_peer *peer);
 
-/* Zero it, fill the first part, keep it until done(). The request message is packed at once. */
+/* Zero it (each time), fill the first part, keep it until done(). The request message is packed at once. */
 struct rpc_call {
 	uint16_t type;
 	const ProtobufCMessage *request;
@@ -89,7 +94,8 @@ struct rpc_call {
 	uint64_t request_id;		/* 0: the rpc chooses one */
 	void (*done)(struct rpc_call *call);
 
-	int rc;				/* 0, -E_TIMEDOUT, -E_NOTCONN, -E_CANCELED, or what the remote said */
+	/* 0, -E_TIMEDOUT, -E_NOTCONN, -E_CANCELED, -E_OVERLOADED (the peer's queue is full), or what the remote said */
+	int rc;
 	const ProtobufCMessage *reply;	/* in done() only; also with an error if the remote sent one */
 	struct buf *reply_bulk;		/* in done() only, else buf_ref() it */
 	uint64_t reply_epoch;
@@ -97,8 +103,8 @@ struct rpc_call {
 	struct rpc_peer *peer;		/* private from here */
 	uint64_t due_ns, sent_ns;
 	struct buf *packed;
-	bool is_sent, is_done;
-	struct loop_task task;
+	struct rpc *rpc;
+	int state;
 	struct rpc_call *prev, *next;
 	void *user;			/* the caller's own */
 };
