@@ -61,6 +61,9 @@ struct cs_store_stats {
 	bool is_failed;
 };
 void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out);
+bool cs_store_is_failed(const struct cs_store *store);
+/* Not failed, and not known to be full. */
+bool cs_store_takes_puts(const struct cs_store *store);
 
 /* Append a verified record (cs_verify did it). done() once it is written (not synced) and indexed. */
 struct cs_put {

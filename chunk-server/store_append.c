@@ -124,7 +124,7 @@ static void roll_made(struct cs_store *store)
 	}
 	store->tail = SEGMENT_HEADER_BYTES;
 	store->durable_tail = SEGMENT_HEADER_BYTES;
-	store->is_full_logged = false;
+	store->is_full = false;
 }
 
 static void roll_done(struct loop_work *work)
@@ -138,9 +138,9 @@ static void roll_done(struct loop_work *work)
 	if (roll->rc == 0) {
 		roll_made(store);
 	} else if (roll->rc == -E_NOSPC && (roll->old == NULL || roll->is_sealed)) {
-		if (!store->is_full_logged)
+		if (!store->is_full)
 			log_warn("disk is full: puts are refused");
-		store->is_full_logged = true;
+		store->is_full = true;
 		queue_fail(store, -E_NOSPC);
 	} else {
 		cs_store_fail(store, roll->rc);

@@ -65,7 +65,7 @@ struct store_cut {
 struct cs_store {
 	struct cs_store_options options;	/* segment_bytes is clipped to the disk */
 	bool is_failed;
-	bool is_full_logged;
+	bool is_full;
 
 	/* segments */
 	struct store_file *files;

@@ -576,3 +576,13 @@ void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out)
 	if (store->active != NULL)
 		out->bytes_free += store->options.segment_bytes - MIN_OF(store->tail, store->options.segment_bytes);
 }
+
+bool cs_store_is_failed(const struct cs_store *store)
+{
+	return store->is_failed;
+}
+
+bool cs_store_takes_puts(const struct cs_store *store)
+{
+	return !store->is_failed && !store->is_full;
+}

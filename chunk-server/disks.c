@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Several stores as one. One server-wide sync runs at a time; who comes meanwhile waits for the next. */
+#include "chunk-server/disks.h"
+
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "fs/hash/checksum.h"
+
+struct store_sync {
+	struct cs_sync sync;
+	struct cs_disks *disks;
+};
+
+struct cs_disks {
+	struct cs_disks_options options;
+	uint64_t seeds[DISKS_MAX];
+	uint64_t generation, durable;
+	/* the sync in flight */
+	struct store_sync syncs[DISKS_MAX];
+	struct cs_owed_sync owed_sync;
+	uint32_t pending;
+	uint64_t syncing;		/* generation that it ends; 0: none in flight */
+	int sync_rc;
+	uint32_t tasks;
+	struct cs_disks_sync *waiters;
+};
+
+int cs_disks_create(const struct cs_disks_options *options, struct cs_disks **out)
+{
+	struct cs_disks *disks = calloc(1, sizeof(*disks));
+
+	if (disks == NULL)
+		return -E_NOMEM;
+	ASSERT(options->count >= 1 && options->count <= DISKS_MAX);
+	disks->options = *options;
+	disks->generation = 1;
+	for (uint32_t i = 0; i < options->count; i++) {
+		disks->seeds[i] = checksum_of(options->uuids[i], UUID_BYTES);
+		disks->syncs[i].disks = disks;
+	}
+	*out = disks;
+	return 0;
+}
+
+void cs_disks_destroy(struct cs_disks *disks)
+{
+	free(disks);
+}
+
+uint32_t cs_disks_count(const struct cs_disks *disks)
+{
+	return disks->options.count;
+}
+
+uint32_t cs_disks_failed_count(const struct cs_disks *disks)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < disks->options.count; i++)
+		count += cs_store_is_failed(disks->options.stores[i]);
+	return count;
+}
+
+void cs_disks_stats(const struct cs_disks *disks, struct cs_store_stats *out)
+{
+	*out = (struct cs_store_stats){ .is_failed = true };
+	for (uint32_t i = 0; i < disks->options.count; i++) {
+		struct cs_store_stats one;
+		cs_store_stats(disks->options.stores[i], &one);
+		out->blocks += one.blocks;
+		out->bytes_stored += one.bytes_stored;
+		out->bytes_plain += one.bytes_plain;
+		out->bytes_free += one.bytes_free;
+		out->bytes_total += one.bytes_total;
+		out->segments += one.segments;
+		out->damaged += one.damaged;
+		out->is_failed = out->is_failed && one.is_failed;
+	}
+}
+
+bool cs_disks_is_idle(const struct cs_disks *disks)
+{
+	for (uint32_t i = 0; i < disks->options.count; i++) {
+		if (!cs_store_is_idle(disks->options.stores[i]))
+			return false;
+	}
+	return disks->pending == 0 && disks->tasks == 0 &&
+	       (disks->options.owed == NULL || cs_owed_is_idle(disks->options.owed));
+}
+
+/* --- blocks -------------------------------------------------------------------------------------- */
+
+static uint64_t score(const struct cs_disks *disks, uint32_t index, const struct block_id *id)
+{
+	return checksum_seeded(id->bytes, BLOCK_ID_BYTES, disks->seeds[index]);
+}
+
+/* The best disk that takes puts; the best at all if none does, so that its error is told. */
+static struct cs_store *store_for_put(struct cs_disks *disks, const struct block_id *id)
+{
+	uint32_t best = 0;
+	bool best_takes = false;
+	uint64_t best_score = 0;
+
+	for (uint32_t i = 0; i < disks->options.count; i++) {
+		bool takes = cs_store_takes_puts(disks->options.stores[i]);
+		uint64_t s = score(disks, i, id);
+		if (i == 0 || (takes && !best_takes) || (takes == best_takes && s > best_score)) {
+			best = i;
+			best_takes = takes;
+			best_score = s;
+		}
+	}
+	return disks->options.stores[best];
+}
+
+int cs_disks_find(struct cs_disks *disks, const struct block_id *id, struct cs_place *out, uint32_t *disk)
+{
+	int result = -E_NO_BLOCK;
+
+	for (uint32_t i = 0; i < disks->options.count; i++) {
+		int rc = cs_store_find(disks->options.stores[i], id, out);
+		if (rc == 0) {
+			if (disk != NULL)
+				*disk = i;
+			return 0;
+		}
+		if (rc != -E_NO_BLOCK)
+			result = rc;
+	}
+	return result;
+}
+
+void cs_disks_put(struct cs_disks *disks, struct cs_put *put)
+{
+	struct cs_place place;
+	uint32_t disk = 0;
+
+	if (cs_disks_find(disks, &put->id, &place, &disk) == 0)
+		cs_store_put(disks->options.stores[disk], put);
+	else
+		cs_store_put(store_for_put(disks, &put->id), put);
+}
+
+void cs_disks_get(struct cs_disks *disks, struct cs_get *get)
+{
+	struct cs_place place;
+	uint32_t disk = 0;
+
+	/* Not found: the first store says so, in its own time. */
+	if (cs_disks_find(disks, &get->id, &place, &disk) < 0)
+		disk = 0;
+	cs_store_get(disks->options.stores[disk], get);
+}
+
+void cs_disks_quarantine(struct cs_disks *disks, const struct block_id *id, const struct cs_place *place)
+{
+	/* Only the store that has the block at this place forgets it. */
+	for (uint32_t i = 0; i < disks->options.count; i++) {
+		struct cs_place found;
+		if (cs_store_find(disks->options.stores[i], id, &found) == 0) {
+			cs_store_quarantine(disks->options.stores[i], id, place);
+			return;
+		}
+	}
+}
+
+/* --- generations --------------------------------------------------------------------------------- */
+
+uint64_t cs_disks_generation(const struct cs_disks *disks)
+{
+	return disks->generation;
+}
+
+static void waiter_task(struct loop_task *task)
+{
+	struct cs_disks_sync *sync = container_of(task, struct cs_disks_sync, task);
+
+	sync->disks->tasks--;
+	sync->done(sync);
+}
+
+static void answer_later(struct cs_disks_sync *sync, int rc)
+{
+	sync->rc = rc;
+	sync->task.run = waiter_task;
+	sync->disks->tasks++;
+	loop_post(sync->disks->options.loop, &sync->task);
+}
+
+static void sync_start(struct cs_disks *disks);
+
+static void sync_part_done(struct cs_disks *disks, int rc)
+{
+	struct cs_disks_sync *sync, *next;
+	uint64_t syncing = disks->syncing;
+
+	if (rc < 0)
+		disks->sync_rc = rc;
+	ASSERT(disks->pending > 0);
+	if (--disks->pending > 0)
+		return;
+	disks->syncing = 0;
+	if (disks->sync_rc == 0)
+		disks->durable = syncing;
+	DL_FOREACH_SAFE(disks->waiters, sync, next) {
+		if (sync->generation > syncing)
+			continue;
+		DL_DELETE(disks->waiters, sync);
+		answer_later(sync, disks->sync_rc);
+	}
+	if (disks->waiters != NULL)
+		sync_start(disks);
+}
+
+static void store_sync_done(struct cs_sync *sync)
+{
+	struct store_sync *part = container_of(sync, struct store_sync, sync);
+
+	sync_part_done(part->disks, sync->rc);
+}
+
+static void owed_sync_done(struct cs_owed_sync *sync)
+{
+	struct cs_disks *disks = container_of(sync, struct cs_disks, owed_sync);
+
+	sync_part_done(disks, sync->rc);
+}
+
+static void sync_start(struct cs_disks *disks)
+{
+	disks->syncing = disks->generation++;
+	disks->sync_rc = 0;
+	for (uint32_t i = 0; i < disks->options.count; i++) {
+		struct cs_store *store = disks->options.stores[i];
+		/* What a failed disk held is told by a new boot id, not by generations. */
+		if (cs_store_is_failed(store))
+			continue;
+		disks->pending++;
+		disks->syncs[i].sync = (struct cs_sync){
+			.generation = cs_store_generation(store), .done = store_sync_done,
+		};
+		cs_store_sync(store, &disks->syncs[i].sync);
+	}
+	/* Always part of it, so that a sync has at least one. */
+	disks->pending++;
+	disks->owed_sync = (struct cs_owed_sync){ .done = owed_sync_done };
+	if (disks->options.owed != NULL)
+		cs_owed_sync(disks->options.owed, &disks->owed_sync);
+	else
+		sync_part_done(disks, cs_disks_failed_count(disks) == disks->options.count ? -E_IO : 0);
+}
+
+void cs_disks_sync(struct cs_disks *disks, struct cs_disks_sync *sync)
+{
+	sync->disks = disks;
+	if (sync->generation <= disks->durable) {
+		answer_later(sync, 0);
+		return;
+	}
+	if (sync->generation > disks->generation) {
+		answer_later(sync, -E_INVAL);
+		return;
+	}
+	DL_APPEND(disks->waiters, sync);
+	if (disks->syncing == 0)
+		sync_start(disks);
+}
