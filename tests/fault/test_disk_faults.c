@@ -17,6 +17,13 @@
 #define HAS_FAULTS false
 #endif
 
+static bool has_faults(void)
+{
+	if (!HAS_FAULTS)
+		puts("SKIP: fault points are compiled into sanitizer builds only");
+	return HAS_FAULTS;
+}
+
 static struct scratch scratch;
 static struct disk *disk;
 
@@ -68,7 +75,7 @@ START_TEST(a_failed_sync_poisons_the_file_until_it_is_closed)
 {
 	struct disk_file *f;
 
-	if (!HAS_FAULTS)
+	if (!has_faults())
 		return;
 	begin();
 	ck_assert_int_eq(disk_open(disk, "file", DISK_WRITE | DISK_CREATE, &f), 0);
@@ -95,7 +102,7 @@ START_TEST(a_failed_commit_drops_what_was_not_committed)
 	const void *value;
 	uint32_t len;
 
-	if (!HAS_FAULTS)
+	if (!has_faults())
 		return;
 	begin();
 	ck_assert_int_eq(_i == 0 ? rows_mem_create(&rows) : rows_lmdb_create(scratch.path, MiB(1), &rows), 0);
