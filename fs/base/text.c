@@ -183,6 +183,23 @@ int text_parse_bytes(const char *s, uint64_t *out)
 	return 0;
 }
 
+int text_parse_ms(const char *s, uint64_t *out)
+{
+	static const struct {
+		const char *name;
+		uint64_t ms;
+	} units[] = {{"", 1}, {"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}};
+	uint64_t v;
+	int rc = parse_digits(&s, &v);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < ARRAY_COUNT(units); i++)
+		if (strcmp(s, units[i].name) == 0)
+			return __builtin_mul_overflow(v, units[i].ms, out) ? -E_RANGE : 0;
+	return -E_INVAL;
+}
+
 void text_hex(char *out, const void *bytes, size_t len)
 {
 	static const char digits[] = "0123456789abcdef";
