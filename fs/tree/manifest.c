@@ -126,7 +126,9 @@ static struct entry *entry_of(struct manifest *m, struct node *node)
 
 static void evict(struct manifest *m)
 {
-	while (m->clean_count > m->nodes_max && m->lru->serial != m->serial)
+	uint32_t keep = MAX_OF(m->nodes_max, m->depth);	/* one path at least */
+
+	while (m->clean_count > keep && m->lru->serial != m->serial)
 		manifest_entry_drop(m, entry_of(m, m->lru));
 }
 

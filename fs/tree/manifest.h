@@ -16,8 +16,11 @@
  * Pure: no I/O. A call that needs a node that is not in memory returns -E_NEED_NODE and
  * manifest_needed() names it; the caller fetches that block, gives it to manifest_supply(), and
  * calls again. Calls that return -E_NEED_NODE have changed nothing.
- * Memory: clean nodes are kept up to `nodes_max` and dropped least recently used; dirty nodes are
- * counted by manifest_dirty_count(), and the owner seals when there are too many (I11).
+ * Where several operations wait for nodes, one may have edited or asked meanwhile. So when bytes
+ * arrive: repeat the call, and supply them only if it asks for that id.
+ * Memory: clean nodes are kept up to `nodes_max` (or one path, if that is more) and dropped least
+ * recently used; dirty nodes are counted by manifest_dirty_count(), and the owner seals when there
+ * are too many (I11).
  * Ownership: the manifest owns its nodes. Threads: one at a time.
  */
 #ifndef CAIRN_FS_TREE_MANIFEST_H
@@ -45,7 +48,10 @@ uint32_t manifest_dirty_count(const struct manifest *m);	/* nodes that seal woul
 
 /* The node that the last -E_NEED_NODE asked for: its id, and the plain length is at most a block. */
 const struct block_id *manifest_needed(const struct manifest *m);
-/* Give the plain bytes of that node. -E_MALFORMED or -E_CORRUPT: it is not what the parent says. */
+/*
+ * Give the plain bytes of that node. -E_CORRUPT: not of that id; -E_MALFORMED: not what the parent
+ * says; -E_NOMEM. If nothing is needed any more (an edit came between), 0 and nothing is done.
+ */
 must_check int manifest_supply(struct manifest *m, const void *bytes, uint32_t len);
 
 /* The entry that covers `offset` (< manifest_bytes). 0, -E_NEED_NODE, -E_RANGE past the end. */
@@ -61,7 +67,10 @@ must_check int manifest_lookup(struct manifest *m, uint64_t offset, struct exten
 must_check int manifest_replace(struct manifest *m, uint64_t offset, uint64_t length,
 				const struct extent *entries, uint32_t count);
 
-/* Append the whole content of another root (of kind block or node) by reference: concatenation. */
+/*
+ * Append the whole content of another root (not inline: -E_INVAL) by reference: concatenation.
+ * Holes that meet at the seam stay two entries. -E_NEED_NODE, -E_FBIG (size or depth), -E_NOMEM.
+ */
 must_check int manifest_append_root(struct manifest *m, const struct root *root);
 
 /*
