@@ -18,6 +18,8 @@
 #include "fs/disk/journal_record.h"
 #include "fs/io/disk.h"
 
+#define MS_JOURNAL_DIRS_MAX 8u
+
 struct ms_journal;
 
 struct ms_journal_options {
@@ -53,6 +55,8 @@ must_check int ms_journal_append(struct ms_journal *j, const uint8_t *records, u
 uint64_t ms_journal_durable(const struct ms_journal *j);
 /* Sync soon; on_durable is called on the loop whenever a sync ended, or with rc < 0 once failed. */
 void ms_journal_sync(struct ms_journal *j);
+/* The same here and now, holding the caller up: at start and end only. No other sync may be running. */
+must_check int ms_journal_sync_now(struct ms_journal *j);
 void ms_journal_watch(struct ms_journal *j, void (*on_durable)(void *arg, int rc), void *arg);
 /* Records up to `number` are in a snapshot: files that hold only such may go. */
 void ms_journal_trim(struct ms_journal *j, uint64_t number);

@@ -194,18 +194,25 @@ static void sync_took(struct ms_journal_copy *copy, int rc)
 		copy->is_dir_dirty = false;
 }
 
+int ms_journal_sync_now(struct ms_journal *j)
+{
+	for (uint32_t i = 0; i < j->copy_count && j->durable < j->last; i++)
+		if (j->copies[i].is_good)
+			sync_took(&j->copies[i], copy_sync(&j->copies[i]));
+	if (j->is_failed)
+		return -E_IO;
+	j->durable = j->last;
+	return 0;
+}
+
 /*
  * The newest file is long enough: begin the next. Records that were written while the last sync ran are
  * synced here and now; that holds the loop up once a file.
  */
 static void rotate(struct ms_journal *j)
 {
-	for (uint32_t i = 0; i < j->copy_count && j->durable < j->last; i++)
-		if (j->copies[i].is_good)
-			sync_took(&j->copies[i], copy_sync(&j->copies[i]));
-	if (j->is_failed)
+	if (ms_journal_sync_now(j) < 0)
 		return;
-	j->durable = j->last;
 	if (part_begin(j, j->last + 1, j->last_term) == -E_NOMEM)
 		log_warn("cannot begin a new file: %s", error_text(-E_NOMEM));
 }
@@ -284,11 +291,8 @@ void ms_journal_close(struct ms_journal *j)
 	j->on_durable = NULL;
 	if (!j->options.read_only && j->options.loop)
 		loop_timer_stop(j->options.loop, &j->timer);
-	if (!j->is_failed && j->durable < j->last) {
-		for (uint32_t i = 0; i < j->copy_count; i++)
-			if (j->copies[i].is_good)
-				sync_took(&j->copies[i], copy_sync(&j->copies[i]));
-	}
+	if (!j->is_failed && ms_journal_sync_now(j) < 0)
+		log_error("the last records may be lost after=%" PRIu64, j->durable);
 	j->is_closed = true;
 	if (j->syncs_running == 0)
 		journal_free(j);

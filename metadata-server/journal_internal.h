@@ -10,7 +10,6 @@
 #define JOURNAL_DIR		"journal"
 #define JOURNAL_NAME_BYTES	32u
 #define JOURNAL_PARTS_MAX	65536u		/* files; beyond, the newest one just grows */
-#define JOURNAL_COPIES_MAX	8u
 #define JOURNAL_READ_BYTES	(4 * JOURNAL_RECORD_BYTES_MAX)
 
 /* One file: its first record's number and how many of its bytes are good. */
@@ -67,7 +66,7 @@ struct ms_journal_copy {
 
 struct ms_journal {
 	struct ms_journal_options options;
-	struct ms_journal_copy copies[JOURNAL_COPIES_MAX];
+	struct ms_journal_copy copies[MS_JOURNAL_DIRS_MAX];
 	uint32_t copy_count;
 	struct disk *source;		/* replay reads here */
 	struct ms_journal_part *parts;

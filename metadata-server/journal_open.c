@@ -200,7 +200,7 @@ static int choose(struct ms_journal *j, struct ms_journal_scan *scans, struct er
 
 static int open_scanned(struct ms_journal *j, struct error *err)
 {
-	struct ms_journal_scan scans[JOURNAL_COPIES_MAX] = { { 0 } };
+	struct ms_journal_scan scans[MS_JOURNAL_DIRS_MAX] = { { 0 } };
 	int rc = 0;
 
 	for (uint32_t i = 0; i < j->copy_count && rc >= 0; i++) {
@@ -222,8 +222,8 @@ int ms_journal_open(const struct ms_journal_options *options, struct ms_journal 
 	int rc;
 
 	ASSERT(options->disk_count > 0);
-	if (options->disk_count > JOURNAL_COPIES_MAX)
-		return error_say(err, -E_INVAL, "more than %u journal directories", JOURNAL_COPIES_MAX);
+	if (options->disk_count > MS_JOURNAL_DIRS_MAX)
+		return error_say(err, -E_INVAL, "more than %u journal directories", MS_JOURNAL_DIRS_MAX);
 	j = calloc(1, sizeof(*j));
 	if (!j)
 		return error_set(err, -E_NOMEM, "cannot open the journal");

@@ -34,24 +34,30 @@ int ms_recover_super(struct disk *disk, struct super *out, struct error *err)
 	return 0;
 }
 
-static int open_directories(const struct ms_recover_options *o, struct ms_recovery *r, struct error *err)
+static int lock_one(struct disk *disk, struct super *super, const struct super *first, struct error *err)
 {
-	struct super super;
-	int rc;
+	int rc = ms_recover_super(disk, super, err);
 
-	for (uint32_t i = 0; i < o->disk_count; i++) {
-		rc = ms_recover_super(o->disks[i], i == 0 ? &r->super : &super, err);
-		if (rc >= 0 && i > 0 && memcmp(super.cluster, r->super.cluster, sizeof(super.cluster)) != 0)
-			rc = error_say(err, -E_WRONG_CLUSTER, "it belongs to another cluster");
-		if (rc >= 0) {
-			rc = disk_lock(o->disks[i]);
-			if (rc == -E_BUSY)
-				rc = error_say(err, rc, "in use by another process");
-			else if (rc < 0)
-				rc = error_set(err, rc, "cannot lock it");
-		}
+	if (rc < 0)
+		return rc;
+	if (memcmp(super->cluster, first->cluster, sizeof(super->cluster)) != 0)
+		return error_say(err, -E_WRONG_CLUSTER, "it belongs to another cluster");
+	rc = disk_lock(disk);
+	if (rc == -E_BUSY)
+		return error_say(err, rc, "in use by another process");
+	return rc < 0 ? error_set(err, rc, "cannot lock it") : 0;
+}
+
+int ms_recover_lock(struct disk **disks, uint32_t disk_count, struct super *super, struct error *err)
+{
+	struct super other;
+
+	for (uint32_t i = 0; i < disk_count; i++) {
+		int rc = lock_one(disks[i], i == 0 ? super : &other, super, err);
+		if (rc < 0 && i > 0 && err)
+			return error_wrap(err, "journal directory %u", i + 1);
 		if (rc < 0)
-			return i == 0 ? rc : error_wrap(err, "journal directory %u", i + 1);
+			return rc;
 	}
 	return 0;
 }
@@ -193,7 +199,8 @@ int ms_recover(const struct ms_recover_options *o, struct ms_recovery *out, stru
 	if (!err)
 		err = &local;
 	memset(out, 0, sizeof(*out));
-	rc = open_directories(o, out, err);
+	rc = o->is_locked ? ms_recover_super(o->disks[0], &out->super, err)
+			  : ms_recover_lock(o->disks, o->disk_count, &out->super, err);
 	if (rc < 0)
 		return rc;
 	memcpy(journal.cluster, out->super.cluster, sizeof(journal.cluster));

@@ -24,6 +24,7 @@ struct ms_recover_options {
 	uint32_t disk_count;
 	struct rows *rows;
 	uint64_t journal_file_bytes_max;
+	bool is_locked;			/* the caller did ms_recover_lock() */
 };
 
 struct ms_recovery {
@@ -42,6 +43,12 @@ must_check int ms_recover(const struct ms_recover_options *options, struct ms_re
 /* Close journal (it syncs) and txn; zeroed is allowed. */
 void ms_recover_close(struct ms_recovery *r);
 
+/*
+ * Superblocks and locks of all directories, before anything in them is touched (the rows' view is one such
+ * thing). *super is that of the metadata directory.
+ */
+must_check int ms_recover_lock(struct disk **disks, uint32_t disk_count, struct super *super,
+			       struct error *err);
 /* Read and check the superblock of a metadata directory. */
 must_check int ms_recover_super(struct disk *disk, struct super *out, struct error *err);
 

@@ -1,0 +1,643 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a metadata server and of its batches.
+ *
+ * Keeps: I4 (an answer that promises durability waits for it), I11 (answers outstanding are bounded by the
+ * credits of rpc and by what step parks), and the order of step.h: what leaves for a session leaves in the
+ * order it came, after the commit that everything in it can be seen in.
+ *
+ * When the journal or the rows refuse, nothing changes any more (is_failed): what step has decided and could
+ * not be kept is answered with an error, further changes are refused, reads go on from what was committed.
+ */
+#include "metadata-server/serve_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "fs/base/log.h"
+#include "metadata-server/snapshot.h"
+
+#define LOG_MODULE "serve"
+
+/* --- answers ---------------------------------------------------------------------------------------- */
+
+static void pending_free(struct ms_server *s, struct ms_pending *p)
+{
+	DL_DELETE(s->pendings, p);
+	if (p->wait_durable && p->is_answered)
+		s->waiting--;
+	buf_put(p->bulk);
+	free(p->storage);
+	free(p);
+}
+
+static void pending_send(struct ms_server *s, struct ms_pending *p)
+{
+	if (p->stamp) {
+		p->stamp->term = s->term;
+		p->stamp->number = p->number;
+		p->stamp->durable = ms_journal_durable(s->journal);
+		p->stamp->collection = SERVE_COLLECTION;
+	}
+	rpc_answer_epoch(p->req, p->rc, p->message, p->bulk, map_version(ms_state_map(s->state)), false);
+	pending_free(s, p);
+}
+
+/* An answer without a message, whatever was built before. */
+static void pending_refuse(struct ms_server *s, struct ms_pending *p, int rc)
+{
+	p->rc = rc;
+	p->message = NULL;
+	p->stamp = NULL;
+	buf_put(p->bulk);
+	p->bulk = NULL;
+	pending_send(s, p);
+}
+
+/* --- failure ---------------------------------------------------------------------------------------- */
+
+static void server_fail(struct ms_server *s, int rc, const char *what)
+{
+	if (s->is_failed)
+		return;
+	s->is_failed = true;
+	log_error("%s: %s; changes are refused from now on, reads go on; mend it and restart", what,
+		  error_text(rc));
+}
+
+/* What waits for durability will not get it. */
+static void fail_waiting(struct ms_server *s)
+{
+	struct ms_pending *p, *next;
+
+	DL_FOREACH_SAFE(s->pendings, p, next)
+		if (p->is_answered && p->wait_durable && p->out.kind == 0)
+			pending_refuse(s, p, -E_IO);
+}
+
+/* --- the batch -------------------------------------------------------------------------------------- */
+
+static int batch_keep(struct ms_server *s)
+{
+	int rc = ms_journal_append(s->journal, s->records, s->records_len, s->number, s->term);
+
+	if (rc < 0) {
+		server_fail(s, rc, "cannot write the journal");
+		return rc;
+	}
+	s->snapshotter.journal_bytes += s->records_len;
+	rc = ms_txn_flush(s->txn);
+	if (rc >= 0)
+		rc = ms_snapshot_set_applied(s->options.rows, s->term, s->number);
+	if (rc >= 0)
+		rc = rows_commit(s->options.rows);
+	if (rc < 0) {
+		rows_abort(s->options.rows);
+		server_fail(s, rc, "cannot keep the rows");
+	}
+	return rc;
+}
+
+static void out_reply(struct ms_server *s, struct ms_pending *p, int kept)
+{
+	p->out.kind = 0;	/* it is in no batch any more */
+	if (p->is_change && kept < 0) {
+		pending_refuse(s, p, kept);
+		return;
+	}
+	if (p->wait_durable && p->number > ms_journal_durable(s->journal)) {
+		if (s->is_failed)
+			pending_refuse(s, p, -E_IO);
+		return;
+	}
+	pending_send(s, p);
+}
+
+static void batch_send(struct ms_server *s, int kept)
+{
+	struct ms_out *out, *next, *batch = s->batch;
+
+	s->batch = NULL;
+	DL_FOREACH_SAFE(batch, out, next) {
+		switch (out->kind) {
+		case MS_OUT_REPLY:
+			out_reply(s, container_of(out, struct ms_pending, out), kept);
+			break;
+		case MS_OUT_RECALL:
+			ms_serve_session_send(s, container_of(out, struct ms_recall, out));
+			break;
+		case MS_OUT_FENCE:
+			ms_serve_session_end(s, container_of(out, struct ms_fence, out)->session, true);
+			free(container_of(out, struct ms_fence, out));
+			break;
+		}
+	}
+}
+
+static void batch_end(struct ms_server *s)
+{
+	int kept = 0;
+
+	if (s->records_len > 0)
+		kept = s->is_failed ? -E_IO : batch_keep(s);
+	s->records_len = 0;
+	batch_send(s, kept);
+	if (s->waiting > 0 || s->reserve_number > 0 || s->snapshotter.is_written)
+		ms_journal_sync(s->journal);
+	if (s->is_failed)
+		fail_waiting(s);
+}
+
+static void batch_task_run(struct loop_task *task)
+{
+	struct ms_server *s = container_of(task, struct ms_server, batch_task);
+
+	s->is_batch_posted = false;
+	if (s->is_dead) {
+		ms_server_free(s);
+		return;
+	}
+	batch_end(s);
+	ms_server_stop_check(s);
+}
+
+static void batch_post(struct ms_server *s)
+{
+	if (s->is_batch_posted)
+		return;
+	s->is_batch_posted = true;
+	s->batch_task.run = batch_task_run;
+	loop_post(s->options.loop, &s->batch_task);
+}
+
+static void batch_add(struct ms_server *s, struct ms_out *out, enum ms_out_kind kind)
+{
+	out->kind = kind;
+	DL_APPEND(s->batch, out);
+	batch_post(s);
+}
+
+/* --- events ----------------------------------------------------------------------------------------- */
+
+static void effect_reply(struct ms_server *s, const struct ms_effect *effect)
+{
+	struct ms_pending *p = (void *)(uintptr_t)effect->token;
+	const struct ms_reply *reply = &effect->reply;
+
+	if (!p)
+		return;		/* an event of our own */
+	ASSERT(p->server == s && !p->is_answered);
+	p->is_answered = true;
+	if (!p->req) {		/* the mover's, or refused while the server stops */
+		if (p->is_movers)
+			ms_mover_take(s->mover, reply);
+		pending_free(s, p);
+		return;
+	}
+	p->rc = reply->rc;
+	p->wait_durable = reply->wait_durable;
+	s->waiting += p->wait_durable;
+	p->number = reply->resent && reply->number == 0 ? s->number : MIN_OF(reply->number, s->number);
+	ms_serve_reply(s, p, reply);
+	if (reply->rc == 0 && (p->op == MSG_SESSION_OPEN || p->op == MSG_SESSION_RENEW))
+		ms_serve_session_bind(s, reply->session ? reply->session : p->req->header.session,
+				      p->req->peer);
+	else if (reply->rc == 0 && p->op == MSG_SESSION_CLOSE)
+		ms_serve_session_end(s, p->req->header.session, false);
+	s->event_replies++;
+	batch_add(s, &p->out, MS_OUT_REPLY);
+}
+
+static void effect_fenced(struct ms_server *s, session_no session)
+{
+	struct ms_fence *fence = calloc(1, sizeof(*fence));
+
+	if (!fence) {
+		ms_serve_session_end(s, session, true);
+		return;
+	}
+	fence->session = session;
+	batch_add(s, &fence->out, MS_OUT_FENCE);
+}
+
+static void take_effect(void *arg, const struct ms_effect *effect)
+{
+	struct ms_server *s = arg;
+	struct ms_recall *recall;
+
+	switch (effect->kind) {
+	case MS_FX_REPLY:
+		effect_reply(s, effect);
+		break;
+	case MS_FX_RECALL:
+		recall = ms_serve_session_recall(s, effect);
+		if (recall)
+			batch_add(s, &recall->out, MS_OUT_RECALL);
+		break;
+	case MS_FX_FENCED:
+		effect_fenced(s, effect->session);
+		break;
+	case MS_FX_MAP:
+		ms_mover_map_changed(s->mover);
+		break;
+	case MS_FX_MOVE_INLINE:
+		ms_mover_add(s->mover, effect->ino, effect->version);
+		break;
+	case MS_FX_RESERVE:
+		s->wants_reserve = true;
+		break;
+	case MS_FX_TICK:
+		loop_timer_start(s->options.loop, &s->tick, 0);
+		break;
+	}
+}
+
+/* The event's changes become a record of the batch; its number, or an error. */
+static int event_encode(struct ms_server *s, const struct ms_event *event)
+{
+	uint64_t lag = s->number + 1 - ms_journal_durable(s->journal);
+	uint8_t *record = s->records + s->records_len;
+	struct journal_header h = {
+		.term = s->term, .number = s->number + 1, .wall_ns = event->wall_ns,
+		.event_kind = (uint16_t)((unsigned)event->kind << 8 | (event->req.op & 0xffu)),
+		.lag = lag <= UINT16_MAX ? (uint16_t)lag : 0,
+	};
+	int rc = ms_txn_event_encode(s->txn, record, (uint32_t)JOURNAL_RECORD_BYTES_MAX, &h.change_count);
+
+	if (rc < 0)
+		return rc;
+	h.payload_len = (uint32_t)rc;
+	journal_record_finish(record, &h);
+	s->records_len += JOURNAL_HEADER_BYTES + h.payload_len;
+	s->number++;
+	return 0;
+}
+
+/* The replies of this event stand at the batch's end: tell them what became of its changes. */
+static void event_stamp(struct ms_server *s, int rc)
+{
+	struct ms_out *out = s->batch ? s->batch->prev : NULL;
+
+	while (s->event_replies > 0) {
+		struct ms_pending *p;
+		ASSERT(out);
+		if (out->kind == MS_OUT_REPLY) {
+			p = container_of(out, struct ms_pending, out);
+			p->is_change = true;
+			if (rc < 0) {
+				p->rc = rc;
+				p->message = NULL;
+				p->stamp = NULL;
+			} else if (p->number == 0) {
+				p->number = s->number;
+			}
+			s->event_replies--;
+		}
+		out = out->prev;
+	}
+}
+
+void ms_server_event(struct ms_server *s, struct ms_event *event)
+{
+	int rc;
+
+	event->now_ms = loop_now_ms(s->options.loop);
+	event->wall_ns = loop_wall_ns(s->options.loop);
+	s->event_replies = 0;
+	ms_txn_event_begin(s->txn);
+	ms_step(s->state, event, take_effect, s);
+	if (ms_txn_event_changes(s->txn) > 0) {
+		rc = s->is_failed ? -E_IO : event_encode(s, event);
+		if (rc < 0) {
+			ms_txn_event_abort(s->txn);
+			server_fail(s, rc, "cannot encode a journal record");
+		}
+		event_stamp(s, rc);
+		batch_post(s);
+	}
+	if (s->records_len >= SERVE_BATCH_BYTES)
+		batch_end(s);
+}
+
+static void own_event(struct ms_server *s, struct ms_event *event)
+{
+	ms_server_event(s, event);
+	if (!s->wants_reserve || s->is_failed || s->reserve_number > 0)
+		return;
+	s->wants_reserve = false;
+	ms_server_event(s, &(struct ms_event){ .kind = MS_EV_RESERVE });
+	s->reserve_number = s->number;
+}
+
+/* The range of inode numbers is durable: use it. */
+static void reserve_durable(struct ms_server *s)
+{
+	if (s->reserve_number == 0 || s->reserve_number > ms_journal_durable(s->journal))
+		return;
+	s->reserve_number = 0;
+	own_event(s, &(struct ms_event){ .kind = MS_EV_RESERVE, .req.flags = 1 });
+}
+
+/* --- requests --------------------------------------------------------------------------------------- */
+
+static int admit(struct ms_server *s, uint16_t op)
+{
+	if (s->is_stopping)
+		return -E_SHUTDOWN;
+	if (s->is_failed && ms_serve_request_changes(op))
+		return -E_ROFS;
+	if (s->is_nearly_full && ms_serve_request_grows(op))
+		return -E_NOSPC;
+	return 0;
+}
+
+static struct ms_pending *pending_create(struct ms_server *s, struct rpc_request *req, uint16_t op)
+{
+	struct ms_pending *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return NULL;
+	p->server = s;
+	p->req = req;
+	p->op = op;
+	DL_APPEND(s->pendings, p);
+	return p;
+}
+
+static void on_request(void *arg, struct rpc_request *req)
+{
+	struct ms_server *s = arg;
+	struct ms_event event = { .kind = MS_EV_REQUEST };
+	struct ms_pending *p;
+	int rc = admit(s, req->header.type);
+
+	if (rc >= 0)
+		rc = ms_serve_request(s, req, &event.req);
+	p = rc >= 0 ? pending_create(s, req, req->header.type) : NULL;
+	if (!p) {
+		rpc_answer(req, rc < 0 ? rc : -E_NOMEM, NULL, NULL);
+		return;
+	}
+	if (p->op == MSG_MAP_GET || p->op == MSG_STATUS) {
+		p->is_answered = true;
+		if (p->op == MSG_MAP_GET)
+			ms_serve_reply_map(s, p, (const Wire__MapGet *)(const void *)req->msg);
+		else
+			ms_serve_reply_status(s, p);
+		batch_add(s, &p->out, MS_OUT_REPLY);
+		return;
+	}
+	event.token = (uint64_t)(uintptr_t)p;
+	own_event(s, &event);
+}
+
+int ms_server_ask_inline(struct ms_server *s, inode_no ino, uint64_t version)
+{
+	struct ms_event event = { .kind = MS_EV_REQUEST, .req = { .op = MSG_GET_INLINE, .ino = ino,
+								  .base_version = version } };
+	struct ms_pending *p = pending_create(s, NULL, MSG_GET_INLINE);
+
+	if (!p)
+		return -E_NOMEM;
+	p->is_movers = true;
+	event.token = (uint64_t)(uintptr_t)p;
+	own_event(s, &event);
+	return 0;
+}
+
+static void on_lost(void *arg, struct rpc_peer *peer)
+{
+	ms_serve_session_lost(arg, peer);
+}
+
+static void on_durable(void *arg, int rc)
+{
+	struct ms_server *s = arg;
+	struct ms_pending *p, *next;
+
+	if (rc < 0) {
+		server_fail(s, rc, "no journal directory is left");
+		fail_waiting(s);
+	}
+	DL_FOREACH_SAFE(s->pendings, p, next)
+		if (p->wait_durable && p->is_answered && p->out.kind == 0 &&
+		    p->number <= ms_journal_durable(s->journal))
+			pending_send(s, p);
+	reserve_durable(s);
+	ms_serve_snapshot_durable(s);
+	ms_server_stop_check(s);
+}
+
+/* --- the tick --------------------------------------------------------------------------------------- */
+
+/* 5 % of the disk, within reason, stay free for what frees. */
+static bool is_disk_nearly_full(struct ms_server *s)
+{
+	struct disk_space space;
+	uint64_t reserve;
+
+	for (uint32_t i = 0; i < s->options.disk_count; i++) {
+		if (disk_space(s->options.disks[i], &space) < 0)
+			continue;
+		reserve = MIN_OF(space.bytes_total / 20, GiB(1));
+		if (space.bytes_free < MAX_OF(reserve, 2 * SERVE_BATCH_BYTES))
+			return true;
+	}
+	return false;
+}
+
+bool ms_server_is_full(struct ms_server *s)
+{
+	uint64_t rows_max = s->options.rows_bytes_max;
+
+	return (rows_max > 0 && rows_bytes(s->options.rows) > rows_max / 20 * 19) || is_disk_nearly_full(s);
+}
+
+static void tick(struct loop_timer *timer)
+{
+	struct ms_server *s = container_of(timer, struct ms_server, tick);
+	bool is_full = ms_server_is_full(s);
+
+	loop_timer_start(s->options.loop, timer, SERVE_TICK_MS);
+	if (is_full != s->is_nearly_full)
+		log_warn(is_full ? "metadata space is nearly used up: only what frees is admitted"
+				 : "metadata space is free again");
+	s->is_nearly_full = is_full;
+	if (!s->is_failed)
+		own_event(s, &(struct ms_event){ .kind = MS_EV_TICK });
+	ms_serve_snapshot_tick(s);
+}
+
+/* --- life ------------------------------------------------------------------------------------------- */
+
+/* The first record of the term, durable before anything else of the term is said. */
+static int term_begin(struct ms_server *s, struct error *err)
+{
+	struct ms_event event = { .kind = MS_EV_TERM, .req.term = s->term, .req.number = s->number };
+	int rc;
+
+	s->is_batch_posted = true;	/* it ends here, not in the loop */
+	own_event(s, &event);
+	batch_end(s);
+	s->is_batch_posted = false;
+	rc = s->is_failed ? -E_IO : ms_journal_sync_now(s->journal);
+	return rc < 0 ? error_set(err, rc, "cannot begin term %" PRIu64 " in the journal", s->term) : 0;
+}
+
+static int listen_begin(struct ms_server *s, struct error *err)
+{
+	const struct ms_server_options *o = &s->options;
+	const struct super *super = &s->recovery.super;
+	struct rpc_options rpc = {
+		.loop = o->loop, .net = o->net, .pool = o->pool, .role = RPC_METADATA_SERVER, .name = o->name,
+		.boot_id = o->boot_id, .hash = super->hash, .copies = super->copies,
+		.min_copies = super->min_copies, .incompat = super->incompat, .on_request = on_request,
+		.on_lost = on_lost, .arg = s,
+	};
+	int rc;
+
+	memcpy(rpc.cluster, super->cluster, sizeof(rpc.cluster));
+	rc = rpc_create(&rpc, &s->rpc);
+	if (rc < 0)
+		return error_set(err, rc, "cannot begin to serve");
+	rc = rpc_listen(s->rpc, o->listen, err);
+	if (rc < 0)
+		return rc;
+	rc = ms_mover_create(s, &s->mover);
+	return rc < 0 ? error_set(err, rc, "cannot begin to move inline content") : 0;
+}
+
+static int server_begin(struct ms_server *s, struct error *err)
+{
+	const struct ms_recover_options recover = {
+		.loop = s->options.loop, .disks = s->options.disks, .disk_count = s->options.disk_count,
+		.rows = s->options.rows, .journal_file_bytes_max = s->options.journal_file_bytes_max,
+		.is_locked = s->options.is_locked,
+	};
+	int rc = ms_recover(&recover, &s->recovery, err);
+
+	if (rc < 0)
+		return rc;
+	s->journal = s->recovery.journal;
+	s->txn = s->recovery.txn;
+	s->term = s->recovery.term + 1;
+	s->number = s->recovery.number;
+	s->config.copies = s->recovery.super.copies;
+	s->config.min_copies = s->recovery.super.min_copies;
+	s->config.name_key = s->recovery.super.name_key;
+	s->records = malloc(SERVE_BATCH_BYTES + JOURNAL_RECORD_BYTES_MAX);
+	s->leases = calloc(SERVE_LEASES_MAX, sizeof(*s->leases));
+	if (!s->records || !s->leases)
+		return error_set(err, -E_NOMEM, "cannot begin to serve");
+	rc = ms_state_create(&s->config, s->txn, &s->state);
+	if (rc < 0)
+		return error_set(err, rc, "cannot read the state");
+	rc = term_begin(s, err);
+	if (rc < 0)
+		return rc;
+	ms_serve_snapshot_init(s);
+	ms_journal_watch(s->journal, on_durable, s);
+	return listen_begin(s, err);
+}
+
+int ms_server_create(const struct ms_server_options *options, struct ms_server **out, struct error *err)
+{
+	struct ms_server *s = calloc(1, sizeof(*s));
+	int rc;
+
+	if (!s)
+		return error_set(err, -E_NOMEM, "cannot begin to serve");
+	s->options = *options;
+	s->config = options->config;
+	s->tick.fn = tick;
+	rc = server_begin(s, err);
+	if (rc < 0) {
+		ms_server_destroy(s);
+		return rc;
+	}
+	loop_timer_start(s->options.loop, &s->tick, SERVE_TICK_MS);
+	*out = s;
+	return 0;
+}
+
+const char *ms_server_address(const struct ms_server *s)
+{
+	return rpc_listen_address(s->rpc);
+}
+
+void ms_server_stop_check(struct ms_server *s)
+{
+	void (*stopped)(void *arg) = s->stopped;
+
+	if (!stopped || s->is_batch_posted || s->snapshotter.is_running)
+		return;
+	if (!s->is_failed && ms_journal_durable(s->journal) < ms_journal_last(s->journal)) {
+		ms_journal_sync(s->journal);
+		return;
+	}
+	s->stopped = NULL;
+	stopped(s->stopped_arg);
+}
+
+void ms_server_stop(struct ms_server *s, void (*stopped)(void *arg), void *arg)
+{
+	struct ms_pending *p, *next;
+
+	ASSERT(!s->is_stopping);
+	s->is_stopping = true;
+	loop_timer_stop(s->options.loop, &s->tick);
+	DL_FOREACH_SAFE(s->pendings, p, next)	/* what step holds; what it answered leaves as ever */
+		if (!p->is_answered && p->req) {
+			rpc_answer(p->req, -E_SHUTDOWN, NULL, NULL);
+			p->req = NULL;
+		}
+	s->stopped = stopped;
+	s->stopped_arg = arg;
+	batch_post(s);		/* stopped() never runs inside this call */
+}
+
+/* A task that was posted, or a worker, may still come back to us. */
+void ms_server_free(struct ms_server *s)
+{
+	if (!s->is_batch_posted && !s->snapshotter.is_running)
+		free(s);
+}
+
+static void drop_batch(struct ms_server *s)
+{
+	struct ms_out *out, *next;
+
+	DL_FOREACH_SAFE(s->batch, out, next) {
+		if (out->kind == MS_OUT_FENCE)
+			free(container_of(out, struct ms_fence, out));
+	}
+	s->batch = NULL;
+}
+
+void ms_server_destroy(struct ms_server *s)
+{
+	struct ms_pending *p, *next;
+
+	if (!s)
+		return;
+	s->is_dead = true;
+	loop_timer_stop(s->options.loop, &s->tick);
+	if (s->journal)
+		ms_journal_watch(s->journal, NULL, NULL);
+	drop_batch(s);
+	DL_FOREACH_SAFE(s->pendings, p, next) {
+		if (p->req)
+			rpc_answer(p->req, -E_SHUTDOWN, NULL, NULL);
+		pending_free(s, p);
+	}
+	ms_mover_destroy(s->mover);
+	ms_serve_session_finish(s);
+	rpc_destroy(s->rpc);
+	ms_state_destroy(s->state);
+	ms_recover_close(&s->recovery);
+	free(s->records);
+	free(s->leases);
+	ms_server_free(s);
+}

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Private to serve*.c and mover.c: what a metadata server is made of.
+ */
+#ifndef CAIRN_METADATA_SERVER_SERVE_INTERNAL_H
+#define CAIRN_METADATA_SERVER_SERVE_INTERNAL_H
+
+#include <uthash.h>
+
+#include "fs/net/rpc.h"
+#include "metadata-server/mover.h"
+#include "metadata-server/recover.h"
+#include "metadata-server/serve.h"
+
+#define SERVE_TICK_MS		100u
+#define SERVE_BATCH_BYTES	(MiB(1))	/* of records, then the batch ends early */
+#define SERVE_LEASES_MAX	4096u		/* in one message: its repeated fields are bounded so */
+#define SERVE_RECALLS_MAX	65536u
+#define SERVE_COLLECTION	0u		/* collection epoch: garbage is not collected yet */
+
+/* Something that leaves when the batch is committed, in the order it came. */
+enum ms_out_kind { MS_OUT_REPLY = 1, MS_OUT_RECALL, MS_OUT_FENCE };
+struct ms_out {
+	enum ms_out_kind kind;
+	struct ms_out *prev, *next;
+};
+
+/* A request from its arrival to its answer. */
+struct ms_pending {
+	struct ms_out out;		/* first */
+	struct ms_pending *prev, *next;	/* all of the server */
+	struct ms_server *server;
+	struct rpc_request *req;	/* NULL: the mover's own question */
+	uint16_t op;
+	bool is_movers;
+	bool is_answered;		/* step is done with it */
+	bool is_change;			/* its event is in the journal as `number` */
+	bool wait_durable;
+	uint64_t number;		/* told in the stamp; and waited for */
+	int rc;
+	void *storage;			/* holds message and all it points to */
+	ProtobufCMessage *message;
+	Wire__Stamp *stamp;		/* inside message; filled when it leaves */
+	struct buf *bulk;
+};
+
+/* A session and the connection that it opened or renewed on last. */
+struct ms_binding {
+	session_no session;
+	struct rpc_peer *peer;
+	UT_hash_handle hh;
+};
+
+struct ms_recall {
+	struct ms_out out;		/* first */
+	struct ms_server *server;
+	struct rpc_call call;
+	session_no session;
+	uint64_t token;			/* step's, of the effect */
+	struct ms_lease leases[MS_REPLY_LEASES_MAX];
+	uint32_t lease_count;
+	bool is_sent;
+	struct ms_recall *prev, *next;	/* all of the server */
+};
+
+struct ms_fence {
+	struct ms_out out;		/* first */
+	session_no session;
+};
+
+struct ms_snapshotter {
+	struct loop_work work;
+	struct rows_snapshot *rows;
+	struct snapshot_header header;
+	uint64_t bytes;
+	int rc;
+	bool is_running;
+	bool is_written;		/* waits for its number to be durable, then is published */
+	uint64_t journal_bytes;		/* written since the last snapshot began */
+	uint64_t number, older;		/* the newest published, and the one before: trimming stops there */
+};
+
+struct ms_server {
+	struct ms_server_options options;
+	struct ms_config config;
+	struct ms_recovery recovery;
+	struct ms_journal *journal;	/* of recovery */
+	struct ms_txn *txn;		/* the same */
+	struct ms_state *state;
+	struct rpc *rpc;
+	struct ms_mover *mover;
+
+	uint64_t term, number;		/* of the newest record */
+	uint8_t *records;		/* of the batch: SERVE_BATCH_BYTES and one record more */
+	uint32_t records_len;
+	uint32_t event_replies;		/* scratch: replies of the event being stepped */
+	struct ms_out *batch;		/* leaves after the commit */
+	struct ms_pending *pendings;	/* all requests without an answer */
+	struct loop_task batch_task;
+	bool is_batch_posted;
+	bool is_failed;			/* nothing changes any more; reads go on */
+	bool is_nearly_full;		/* only what frees is admitted */
+	bool is_stopping;
+	bool is_dead;			/* destroyed; the memory goes with the last callback */
+	bool wants_reserve;
+	uint64_t reserve_number;	/* of the record that has to be durable first; 0: none */
+	uint32_t waiting;		/* answers that wait for the journal */
+
+	struct ms_binding *bindings;
+	struct ms_recall *recalls;
+	uint32_t recall_count;
+	struct ms_lease *leases;	/* scratch of decoding: SERVE_LEASES_MAX */
+	struct loop_timer tick;
+	struct ms_snapshotter snapshotter;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+/* serve.c */
+void ms_server_event(struct ms_server *s, struct ms_event *event);	/* fills the times, steps, journals */
+must_check int ms_server_ask_inline(struct ms_server *s, inode_no ino, uint64_t version);	/* for the mover */
+bool ms_server_is_full(struct ms_server *s);
+void ms_server_free(struct ms_server *s);		/* once destroyed: if nothing comes back any more */
+void ms_server_stop_check(struct ms_server *s);		/* something ended: may we be destroyed now? */
+
+/* serve_request.c: borrows from req. 0, -E_NOSYS: not ours, -E_MALFORMED. */
+must_check int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct ms_request *out);
+bool ms_serve_request_grows(uint16_t op);	/* refused when nearly full */
+bool ms_serve_request_changes(uint16_t op);	/* refused when the journal failed */
+
+/* serve_reply.c: build the wire message of a reply inside p. */
+void ms_serve_reply(struct ms_server *s, struct ms_pending *p, const struct ms_reply *reply);
+void ms_serve_reply_map(struct ms_server *s, struct ms_pending *p, const Wire__MapGet *ask);	/* serve_map.c */
+void ms_serve_reply_status(struct ms_server *s, struct ms_pending *p);	/* serve_status.c */
+
+/* serve_session.c */
+void ms_serve_session_bind(struct ms_server *s, session_no session, struct rpc_peer *peer);
+void ms_serve_session_end(struct ms_server *s, session_no session, bool is_fenced);
+void ms_serve_session_lost(struct ms_server *s, struct rpc_peer *peer);
+struct ms_recall *ms_serve_session_recall(struct ms_server *s, const struct ms_effect *effect);
+void ms_serve_session_send(struct ms_server *s, struct ms_recall *recall);	/* takes it */
+void ms_serve_session_finish(struct ms_server *s);
+
+/* serve_snapshot.c */
+void ms_serve_snapshot_init(struct ms_server *s);
+void ms_serve_snapshot_tick(struct ms_server *s);
+void ms_serve_snapshot_durable(struct ms_server *s);	/* the durable number rose */
+
+#endif

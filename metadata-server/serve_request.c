@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests from the wire to step. The messages were unpacked and bounded by fs/wire/msg.c; what is left
+ * to check here is what a field means to us. Everything is borrowed from the request.
+ */
+#include "metadata-server/serve_internal.h"
+
+#include <string.h>
+
+#define MESSAGE(type, req) ((const type *)(const void *)(req)->msg)
+
+static struct ms_name name_of(ProtobufCBinaryData bytes)
+{
+	return (struct ms_name){ bytes.data, (uint32_t)bytes.len };
+}
+
+static void take_caller(const Wire__Caller *caller, struct ms_request *out)
+{
+	if (!caller)
+		return;		/* root: tools and servers do not say who they are */
+	out->caller.uid = caller->uid;
+	out->caller.gid = caller->gid;
+	out->caller.groups = caller->groups;
+	out->caller.group_count = (uint32_t)caller->n_groups;
+}
+
+static int take_leases(struct ms_server *s, Wire__Lease **leases, size_t count, struct ms_request *out)
+{
+	if (count > SERVE_LEASES_MAX)
+		return -E_MALFORMED;
+	for (size_t i = 0; i < count; i++) {
+		if (leases[i]->mode > MS_LEASE_WRITE)
+			return -E_MALFORMED;
+		s->leases[i] = (struct ms_lease){ leases[i]->ino, leases[i]->name_hash,
+						  (enum ms_lease_mode)leases[i]->mode };
+	}
+	out->leases = s->leases;
+	out->lease_count = (uint32_t)count;
+	return 0;
+}
+
+/* --- sessions --------------------------------------------------------------------------------------- */
+
+static int take_session_open(struct ms_server *s, const Wire__SessionOpen *m, struct ms_request *out)
+{
+	out->node = m->node;
+	out->old_session = m->old_session;
+	if (m->nonce.len == sizeof(out->uuid))
+		memcpy(out->uuid, m->nonce.data, sizeof(out->uuid));
+	do
+		loop_random(s->options.loop, &out->new_session, sizeof(out->new_session));
+	while (out->new_session == 0);
+	return 0;
+}
+
+static int take_session_renew(const Wire__SessionRenew *m, struct ms_request *out)
+{
+	out->credit_wanted = m->credit_wanted;
+	out->number = m->acknowledged;
+	out->term = m->acknowledged_term;
+	return 0;
+}
+
+static int take_session_reclaim(struct ms_server *s, const Wire__SessionReclaim *m, struct ms_request *out)
+{
+	out->opens = m->opens;
+	out->open_count = (uint32_t)m->n_opens;
+	out->more = m->more;
+	return take_leases(s, m->leases, m->n_leases, out);
+}
+
+/* --- names ------------------------------------------------------------------------------------------ */
+
+static int take_setattr(const Wire__SetAttr *m, struct ms_request *out)
+{
+	take_caller(m->caller, out);
+	out->ino = m->ino;
+	out->mask = m->mask;
+	out->mode = m->mode;
+	out->uid = m->uid;
+	out->gid = m->gid;
+	out->size = m->size;
+	out->atime_ns = m->atime_ns;
+	out->mtime_ns = m->mtime_ns;
+	return 0;
+}
+
+static int take_make(const Wire__Make *m, struct ms_request *out)
+{
+	take_caller(m->caller, out);
+	out->parent = m->parent;
+	out->name = name_of(m->name);
+	out->mode = m->mode;
+	out->rdev = m->rdev;
+	out->target = name_of(m->target);
+	out->exclusive = m->exclusive;
+	out->open = m->open;
+	return 0;
+}
+
+static int take_rename(const Wire__Rename *m, struct ms_request *out)
+{
+	take_caller(m->caller, out);
+	out->parent = m->parent;
+	out->name = name_of(m->name);
+	out->new_parent = m->new_parent;
+	out->new_name = name_of(m->new_name);
+	out->flags = m->flags;
+	return 0;
+}
+
+static int take_readdir(const Wire__ReadDir *m, struct ms_request *out)
+{
+	take_caller(m->caller, out);
+	out->ino = m->ino;
+	out->cookie = m->cookie;
+	out->bytes_max = m->bytes_max;
+	out->attributes = m->attributes;
+	return 0;
+}
+
+static int take_publish(const Wire__Publish *m, struct ms_request *out)
+{
+	take_caller(m->caller, out);
+	out->ino = m->ino;
+	out->base_version = m->base_version;
+	out->mtime_ns = m->mtime_ns;
+	out->collection = m->collection;
+	out->new_bytes = m->new_bytes;
+	out->kill_priv = m->kill_priv;
+	out->close = m->close;
+	if (m->root.len != ROOT_BYTES)
+		return -E_MALFORMED;
+	return root_decode(m->root.data, &out->root);
+}
+
+/* LOOKUP to RELEASE, and PUBLISH: those that name files. */
+static int take_names(const struct rpc_request *req, struct ms_request *out)
+{
+	switch (req->header.type) {
+	case MSG_LOOKUP:
+		take_caller(MESSAGE(Wire__Lookup, req)->caller, out);
+		out->parent = MESSAGE(Wire__Lookup, req)->parent;
+		out->name = name_of(MESSAGE(Wire__Lookup, req)->name);
+		return 0;
+	case MSG_GETATTR:
+		take_caller(MESSAGE(Wire__GetAttr, req)->caller, out);
+		out->ino = MESSAGE(Wire__GetAttr, req)->ino;
+		out->lease = MESSAGE(Wire__GetAttr, req)->lease;
+		return 0;
+	case MSG_SETATTR:
+		return take_setattr(MESSAGE(Wire__SetAttr, req), out);
+	case MSG_MAKE:
+		return take_make(MESSAGE(Wire__Make, req), out);
+	case MSG_LINK:
+		take_caller(MESSAGE(Wire__Link, req)->caller, out);
+		out->ino = MESSAGE(Wire__Link, req)->ino;
+		out->parent = MESSAGE(Wire__Link, req)->parent;
+		out->name = name_of(MESSAGE(Wire__Link, req)->name);
+		return 0;
+	case MSG_UNLINK:
+		take_caller(MESSAGE(Wire__Unlink, req)->caller, out);
+		out->parent = MESSAGE(Wire__Unlink, req)->parent;
+		out->name = name_of(MESSAGE(Wire__Unlink, req)->name);
+		out->directory = MESSAGE(Wire__Unlink, req)->directory;
+		return 0;
+	case MSG_RENAME:
+		return take_rename(MESSAGE(Wire__Rename, req), out);
+	case MSG_READDIR:
+		return take_readdir(MESSAGE(Wire__ReadDir, req), out);
+	case MSG_OPEN:
+		take_caller(MESSAGE(Wire__Open, req)->caller, out);
+		out->ino = MESSAGE(Wire__Open, req)->ino;
+		out->write = MESSAGE(Wire__Open, req)->write;
+		return 0;
+	case MSG_RELEASE:
+		out->ino = MESSAGE(Wire__Release, req)->ino;
+		out->write = MESSAGE(Wire__Release, req)->write;
+		return 0;
+	case MSG_PUBLISH:
+		return take_publish(MESSAGE(Wire__Publish, req), out);
+	default:
+		return -E_NOSYS;
+	}
+}
+
+/* What belongs to one inode: inline content, attributes, space. */
+static int take_inode(const struct rpc_request *req, struct ms_request *out)
+{
+	switch (req->header.type) {
+	case MSG_GET_INLINE:
+		out->ino = MESSAGE(Wire__GetInline, req)->ino;
+		out->base_version = MESSAGE(Wire__GetInline, req)->version;
+		return 0;
+	case MSG_SETXATTR:
+		take_caller(MESSAGE(Wire__SetXattr, req)->caller, out);
+		out->ino = MESSAGE(Wire__SetXattr, req)->ino;
+		out->name = name_of(MESSAGE(Wire__SetXattr, req)->name);
+		out->flags = MESSAGE(Wire__SetXattr, req)->flags;
+		return 0;
+	case MSG_GETXATTR:
+		take_caller(MESSAGE(Wire__GetXattr, req)->caller, out);
+		out->ino = MESSAGE(Wire__GetXattr, req)->ino;
+		out->name = name_of(MESSAGE(Wire__GetXattr, req)->name);
+		return 0;
+	case MSG_LISTXATTR:
+		take_caller(MESSAGE(Wire__ListXattr, req)->caller, out);
+		out->ino = MESSAGE(Wire__ListXattr, req)->ino;
+		return 0;
+	case MSG_REMOVEXATTR:
+		take_caller(MESSAGE(Wire__RemoveXattr, req)->caller, out);
+		out->ino = MESSAGE(Wire__RemoveXattr, req)->ino;
+		out->name = name_of(MESSAGE(Wire__RemoveXattr, req)->name);
+		return 0;
+	case MSG_STATFS:
+		take_caller(MESSAGE(Wire__StatFs, req)->caller, out);
+		out->ino = MESSAGE(Wire__StatFs, req)->ino;
+		return 0;
+	case MSG_FSYNC:
+		out->term = MESSAGE(Wire__Fsync, req)->term;
+		out->number = MESSAGE(Wire__Fsync, req)->number;
+		return 0;
+	default:
+		return take_names(req, out);
+	}
+}
+
+/* --- chunk servers ---------------------------------------------------------------------------------- */
+
+static int take_join(const Wire__Join *m, struct ms_request *out)
+{
+	if (m->uuid.len != sizeof(out->uuid))
+		return -E_MALFORMED;
+	memcpy(out->uuid, m->uuid.data, sizeof(out->uuid));
+	out->address = m->address;
+	out->host = m->host;
+	out->rack = m->rack;
+	out->disks = m->disks;
+	out->bytes_total = m->bytes_total;
+	out->boot_id = m->boot_id;
+	return 0;
+}
+
+static int take_heartbeat(const Wire__Heartbeat *m, struct ms_request *out)
+{
+	out->server = m->server;
+	out->boot_id = m->boot_id;
+	out->blocks = m->blocks;
+	out->bytes_stored = m->bytes_stored;
+	out->bytes_plain = m->bytes_plain;
+	out->bytes_free = m->bytes_free;
+	out->bytes_total = m->bytes_total;
+	out->owed_pgs = m->owed_pgs;
+	out->owed_pg_count = (uint32_t)m->n_owed_pgs;
+	out->map_version = m->map_version;
+	out->collection = m->collection;
+	return 0;
+}
+
+/* --- all -------------------------------------------------------------------------------------------- */
+
+int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct ms_request *out)
+{
+	memset(out, 0, sizeof(*out));
+	out->op = req->header.type;
+	out->session = req->header.session;
+	out->slot = req->header.slot;
+	out->slot_seq = req->header.slot_seq;
+	if (req->bulk) {
+		out->bulk = req->bulk->data;
+		out->bulk_len = req->bulk->len;
+	}
+	switch (req->header.type) {
+	case MSG_SESSION_OPEN:
+		return take_session_open(s, MESSAGE(Wire__SessionOpen, req), out);
+	case MSG_SESSION_RENEW:
+		return take_session_renew(MESSAGE(Wire__SessionRenew, req), out);
+	case MSG_SESSION_RECLAIM:
+		return take_session_reclaim(s, MESSAGE(Wire__SessionReclaim, req), out);
+	case MSG_LEASE_RETURN:
+		return take_leases(s, MESSAGE(Wire__LeaseReturn, req)->leases,
+				   MESSAGE(Wire__LeaseReturn, req)->n_leases, out);
+	case MSG_JOIN:
+		return take_join(MESSAGE(Wire__Join, req), out);
+	case MSG_HEARTBEAT:
+		return take_heartbeat(MESSAGE(Wire__Heartbeat, req), out);
+	case MSG_SERVER_SET:
+		out->server = MESSAGE(Wire__ServerSet, req)->server;
+		out->state = MESSAGE(Wire__ServerSet, req)->state;
+		return 0;
+	case MSG_SESSION_CLOSE:
+	case MSG_MAP_GET:
+	case MSG_STATUS:
+		return 0;
+	default:
+		return take_inode(req, out);
+	}
+}
+
+bool ms_serve_request_grows(uint16_t op)
+{
+	return op == MSG_MAKE || op == MSG_LINK || op == MSG_RENAME || op == MSG_PUBLISH || op == MSG_SETXATTR;
+}
+
+bool ms_serve_request_changes(uint16_t op)
+{
+	return ms_serve_request_grows(op) || op == MSG_SETATTR || op == MSG_UNLINK || op == MSG_REMOVEXATTR ||
+	       op == MSG_SESSION_OPEN || op == MSG_SERVER_SET;
+}

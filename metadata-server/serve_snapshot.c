@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Snapshots of a running server: opened on the loop, where the rows stand at the journal's number; written on
+ * a worker; published only once that number is durable, so that a snapshot is never ahead of the journal
+ * (I4); then the journal is trimmed to the older of the two that are kept.
+ */
+#include "metadata-server/serve_internal.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "fs/base/log.h"
+#include "metadata-server/snapshot.h"
+
+#define LOG_MODULE "snapshot"
+
+void ms_serve_snapshot_init(struct ms_server *s)
+{
+	struct ms_snapshotter *t = &s->snapshotter;
+	uint64_t numbers[MS_SNAPSHOTS_KEPT] = { 0 };
+	int count = ms_snapshot_list(s->options.disks[0], numbers, MS_SNAPSHOTS_KEPT);
+
+	if (count > 0)
+		t->number = numbers[0];
+	t->older = count > 1 ? numbers[1] : 0;
+	t->journal_bytes = ms_journal_bytes(s->journal);
+}
+
+/* The worker is back: may the server be gone by now? */
+static bool is_orphan(struct ms_server *s)
+{
+	bool is_dead = s->is_dead;
+
+	s->snapshotter.is_running = false;
+	if (is_dead)
+		ms_server_free(s);
+	return is_dead;
+}
+
+/* --- publish ---------------------------------------------------------------------------------------- */
+
+static void publish_run(struct loop_work *work)
+{
+	struct ms_server *s = container_of(work, struct ms_server, snapshotter.work);
+
+	s->snapshotter.rc = ms_snapshot_publish(s->options.disks[0], &s->snapshotter.header);
+}
+
+static void publish_done(struct loop_work *work)
+{
+	struct ms_server *s = container_of(work, struct ms_server, snapshotter.work);
+	struct ms_snapshotter *t = &s->snapshotter;
+
+	if (is_orphan(s))
+		return;
+	if (t->rc < 0) {
+		log_error("cannot publish a snapshot: %s", error_text(t->rc));
+	} else {
+		log_info("snapshot written number=%" PRIu64 " bytes=%" PRIu64, t->header.number, t->bytes);
+		t->older = t->number;
+		t->number = t->header.number;
+		ms_journal_trim(s->journal, t->older);
+	}
+	ms_server_stop_check(s);
+}
+
+static void publish_start(struct ms_server *s)
+{
+	struct ms_snapshotter *t = &s->snapshotter;
+
+	t->is_written = false;
+	t->is_running = true;
+	t->work.run = publish_run;
+	t->work.done = publish_done;
+	loop_work(s->options.loop, &t->work);
+}
+
+void ms_serve_snapshot_durable(struct ms_server *s)
+{
+	struct ms_snapshotter *t = &s->snapshotter;
+
+	if (t->is_written && !s->is_failed && ms_journal_durable(s->journal) >= t->header.number)
+		publish_start(s);
+}
+
+/* --- write ------------------------------------------------------------------------------------------ */
+
+static void write_run(struct loop_work *work)
+{
+	struct ms_server *s = container_of(work, struct ms_server, snapshotter.work);
+	struct ms_snapshotter *t = &s->snapshotter;
+
+	t->rc = ms_snapshot_write(s->options.disks[0], t->rows, &t->header, &t->bytes);
+}
+
+static void write_done(struct loop_work *work)
+{
+	struct ms_server *s = container_of(work, struct ms_server, snapshotter.work);
+	struct ms_snapshotter *t = &s->snapshotter;
+
+	rows_snapshot_close(t->rows);
+	t->rows = NULL;
+	if (is_orphan(s))
+		return;
+	if (t->rc < 0) {
+		log_error("cannot write a snapshot: %s", error_text(t->rc));
+	} else if (!s->stopped && !s->is_stopping) {
+		t->is_written = true;
+		ms_journal_sync(s->journal);
+		ms_serve_snapshot_durable(s);
+	}
+	ms_server_stop_check(s);
+}
+
+void ms_serve_snapshot_tick(struct ms_server *s)
+{
+	struct ms_snapshotter *t = &s->snapshotter;
+	int rc;
+
+	if (t->is_running || t->is_written || s->is_failed || s->records_len > 0 ||
+	    t->journal_bytes < s->options.snapshot_bytes || s->number == t->number)
+		return;
+	rc = rows_snapshot_open(s->options.rows, &t->rows);
+	if (rc < 0) {
+		log_error("cannot open a snapshot of the rows: %s", error_text(rc));
+		return;
+	}
+	t->header = (struct snapshot_header){ .term = s->term, .number = s->number };
+	memcpy(t->header.cluster, s->recovery.super.cluster, sizeof(t->header.cluster));
+	t->journal_bytes = 0;
+	t->is_running = true;
+	t->work.run = write_run;
+	t->work.done = write_done;
+	loop_work(s->options.loop, &t->work);
+}
