@@ -21,7 +21,7 @@ struct blocks;
 
 struct blocks_options {
 	struct rpc *rpc;
-	struct rpc_peer *mds;		/* for map rows; must outlive this */
+	struct rpc_peer *mds;		/* for map rows; must outlive this; NULL: you put them into blocks_map() */
 	struct loop *loop;
 	struct buf_pool *pool;
 	enum hash_kind hash;
@@ -36,7 +36,7 @@ struct map *blocks_map(struct blocks *b);
 void blocks_map_refresh(struct blocks *b);	/* soon; e.g. when a reply tells a newer version */
 
 /* Marks: who must sync up to what before a publish may name the blocks put so far (I2). */
-#define BLOCKS_MARKS_MAX 64
+#define BLOCKS_MARKS_MAX 256	/* servers, and boots of them, between two syncs */
 struct blocks_mark { server_no server; uint64_t boot_id, generation; };
 struct blocks_marks {
 	struct blocks_mark at[BLOCKS_MARKS_MAX];
@@ -68,7 +68,8 @@ struct blocks_put {
 	uint64_t deadline_ns;
 	struct blocks_marks *marks;	/* added to on success; may be NULL */
 	void (*done)(struct blocks_put *put);
-	int rc;				/* 0: on min_copies servers at least; -E_NOSPC, -E_TIMEDOUT, ... */
+	/* 0: on min_copies servers at least; -E_NOSPC, -E_TIMEDOUT, -E_CANCELED, -E_OVERLOADED: no room in marks */
+	int rc;
 	uint32_t sent_bytes;		/* stored length; 0 if it was there already */
 	void *user;
 	void *state;
@@ -96,7 +97,7 @@ struct blocks_reput {
 	uint64_t deadline_ns;
 	struct blocks_marks *marks;	/* filled anew */
 	void (*done)(struct blocks_reput *reput);
-	int rc;				/* -E_NO_REPLICA: a block is nowhere any more */
+	int rc;				/* -E_NO_BLOCK, -E_NO_REPLICA: a block is nowhere any more */
 	void *user;
 	void *state;
 };

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Reading a block (I12): the least loaded replica first, hedged to the next when it takes longer than
+ * most gets do, former holders last. An answer is proved on a worker before anyone sees it; a wrong one
+ * counts as no answer, and is asked elsewhere.
+ */
+#define LOG_MODULE "blocks"
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "fs/base/log.h"
+#include "fs/net/blocks_internal.h"
+
+#define TRIES 2u		/* at once: the asked one and its hedge */
+#define NS_PER_US 1000u
+#define US_PER_MS 1000u
+
+struct get_try {
+	struct rpc_call call;
+	struct get_state *state;
+	server_no server;	/* 0: idle */
+	uint64_t start_ns;
+};
+
+struct get_state {
+	struct blocks *b;
+	struct blocks_get *get;		/* NULL: cancelled, a worker still has it */
+	struct blocks_route route;
+	struct get_try tries[TRIES];
+	struct loop_timer timer;	/* the hedge, or a pause */
+	struct loop_timer deadline;
+	bool saw_unreachable, saw_absent;	/* in this round */
+	bool saw_corrupt;
+	int deadline_rc;		/* what the deadline will say */
+	uint8_t rounds_absent;		/* whole rounds in which every replica said no */
+
+	struct loop_work work;
+	struct blocks_scratch *scratch;
+	bool is_working;
+	struct buf *record, *plain;	/* what is being proved */
+	server_no record_server;
+	struct block_id id;		/* copies for the worker, which may outlive the get */
+	uint32_t plain_len;
+	bool verify_id;
+	int work_rc;
+	struct get_state *prev, *next;
+};
+
+static void get_step(struct get_state *g, bool is_hedge);
+
+/* --- the end -------------------------------------------------------------------------------------- */
+
+static void get_release(struct get_state *g)
+{
+	buf_put(g->record);
+	buf_put(g->plain);
+	free(g);
+}
+
+/* Detach from the get; the state stays while a worker has it. */
+static void get_detach(struct get_state *g)
+{
+	struct blocks *b = g->b;
+
+	for (unsigned i = 0; i < TRIES; i++) {
+		if (g->tries[i].server)
+			rpc_cancel(&g->tries[i].call);
+	}
+	loop_timer_stop(b->o.loop, &g->timer);
+	loop_timer_stop(b->o.loop, &g->deadline);
+	DL_DELETE(b->gets, g);
+	g->get->state = NULL;
+	g->get = NULL;
+	if (!g->is_working)
+		get_release(g);
+}
+
+static void get_finish(struct get_state *g, int rc)
+{
+	struct blocks_get *get = g->get;
+
+	get->rc = rc;
+	get->plain = NULL;
+	if (rc == 0) {
+		get->plain = g->plain;
+		g->plain = NULL;
+	}
+	get_detach(g);
+	get->done(get);
+}
+
+static void get_deadline(struct loop_timer *timer)
+{
+	struct get_state *g = container_of(timer, struct get_state, deadline);
+
+	get_finish(g, g->saw_corrupt ? -E_CORRUPT : g->deadline_rc);
+}
+
+/* --- proving what came ---------------------------------------------------------------------------- */
+
+static void get_prove(struct loop_work *work)
+{
+	struct get_state *g = container_of(work, struct get_state, work);
+	struct record record;
+
+	g->work_rc = record_open(g->scratch->codec, g->b->o.hash, g->record->data, g->record->len,
+				 g->verify_id, &record, g->plain->data);
+	if (g->work_rc == 0 && (!block_id_equal(&record.id, &g->id) ||
+				(g->plain_len && record.plain_len != g->plain_len)))
+		g->work_rc = -E_CORRUPT;
+	if (g->work_rc == 0)
+		g->plain->len = record.plain_len;
+}
+
+static void get_proved(struct loop_work *work)
+{
+	struct get_state *g = container_of(work, struct get_state, work);
+	struct blocks *b = g->b;
+	struct blocks_scratch *scratch = g->scratch;
+
+	g->is_working = false;
+	if (!g->get) {
+		get_release(g);
+	} else if (g->work_rc == 0) {
+		get_finish(g, 0);
+	} else {
+		log_warn("a replica is wrong, asking another server=%u: %s", g->record_server,
+			 error_text(g->work_rc));
+		buf_put(g->record);
+		buf_put(g->plain);
+		g->record = g->plain = NULL;
+		g->saw_corrupt = true;
+		get_step(g, false);
+	}
+	blocks_work_end(b, scratch);
+}
+
+static void get_pause(struct get_state *g, uint32_t ms)
+{
+	loop_timer_start(g->b->o.loop, &g->timer, ms);
+}
+
+/* There is a record: prove it as soon as there is a buffer for its plain bytes. */
+static void get_start_proof(struct get_state *g)
+{
+	if (!g->plain)
+		g->plain = buf_get(g->b->o.pool, BLOCK_BYTES_MAX);
+	if (!g->plain || blocks_work_begin(g->b, &g->scratch) < 0) {
+		get_pause(g, BLOCKS_PAUSE_MS_MIN);
+		return;
+	}
+	g->is_working = true;
+	g->work.run = get_prove;
+	g->work.done = get_proved;
+	loop_work(g->b->o.loop, &g->work);
+}
+
+/* --- asking --------------------------------------------------------------------------------------- */
+
+/*
+ * The p95 by stochastic approximation (Robbins & Monro 1951): up by 19 parts when a sample is above, down
+ * by one when below, rests where one of twenty is above.
+ */
+static void hedge_learn(struct blocks *b, uint64_t us)
+{
+	uint32_t step = MAX_OF(b->hedge_us / 256, 1u);
+
+	if (us > b->hedge_us)
+		b->hedge_us = MIN_OF(b->hedge_us + 19 * step, BLOCKS_HEDGE_US_MAX);
+	else
+		b->hedge_us = MAX_OF(b->hedge_us - MIN_OF(step, b->hedge_us), BLOCKS_HEDGE_US_MIN);
+}
+
+static bool get_is_asking(const struct get_state *g)
+{
+	for (unsigned i = 0; i < TRIES; i++) {
+		if (g->tries[i].server)
+			return true;
+	}
+	return false;
+}
+
+/* The first answer wins; the other, if there is one, may be asked again should this one prove wrong. */
+static void get_take_record(struct get_state *g, struct get_try *won, struct buf *bulk)
+{
+	for (unsigned i = 0; i < TRIES; i++) {
+		struct get_try *t = &g->tries[i];
+
+		if (t == won || !t->server)
+			continue;
+		rpc_cancel(&t->call);
+		blocks_route_forget(&g->route, t->server);
+		t->server = 0;
+	}
+	loop_timer_stop(g->b->o.loop, &g->timer);
+	g->record = buf_ref(bulk);
+	g->record_server = won->server;
+	won->server = 0;
+	get_start_proof(g);
+}
+
+static void get_answered(struct rpc_call *call)
+{
+	struct get_try *t = container_of(call, struct get_try, call);
+	struct get_state *g = t->state;
+	const Wire__GetReply *reply = (const Wire__GetReply *)call->reply;
+
+	if (call->rc == 0 && call->reply_bulk) {
+		hedge_learn(g->b, (loop_now_ns(g->b->o.loop) - t->start_ns) / NS_PER_US);
+		get_take_record(g, t, call->reply_bulk);
+		return;
+	}
+	if (call->rc == -E_STALE_EPOCH && reply) {
+		blocks_route_learn(&g->route, &reply->pg_row);
+	} else if (call->rc == -E_NO_BLOCK) {
+		g->saw_absent = true;
+	} else if (call->rc == -E_CORRUPT) {
+		g->saw_corrupt = true;
+	} else {
+		g->saw_unreachable = true;
+		g->deadline_rc = -E_NO_REPLICA;
+	}
+	t->server = 0;
+	get_step(g, false);
+}
+
+static void get_ask(struct get_state *g, struct get_try *t, const struct blocks_server *s)
+{
+	Wire__Get get = WIRE__GET__INIT;
+
+	get.id = (ProtobufCBinaryData){ BLOCK_ID_BYTES, g->id.bytes };
+	t->state = g;
+	t->server = s->server;
+	t->start_ns = loop_now_ns(g->b->o.loop);
+	t->call = (struct rpc_call){
+		.type = MSG_GET,
+		.request = &get.base,
+		.deadline_ms = blocks_call_ms(g->b, g->get->deadline_ns),
+		.epoch = g->route.epoch,
+		.done = get_answered,
+	};
+	rpc_call(s->peer, &t->call);
+	get_pause(g, DIV_CEIL(g->b->hedge_us, US_PER_MS));
+}
+
+/* Every replica was asked, none had it. One that said no may say yes after the map is renewed. */
+static void get_round_ended(struct get_state *g)
+{
+	bool is_absent = g->saw_absent && !g->saw_unreachable;
+
+	if (is_absent && ++g->rounds_absent >= 2) {
+		get_finish(g, g->saw_corrupt ? -E_CORRUPT : -E_NO_BLOCK);
+		return;
+	}
+	if (g->saw_corrupt && !g->saw_unreachable && !g->saw_absent) {
+		get_finish(g, -E_CORRUPT);
+		return;
+	}
+	g->saw_absent = g->saw_unreachable = false;
+	get_pause(g, blocks_route_pause(&g->route));
+}
+
+static void get_step(struct get_state *g, bool is_hedge)
+{
+	struct get_try *idle = NULL;
+
+	if (g->record) {	/* proving, or waiting for a buffer to do so */
+		if (!g->is_working)
+			get_start_proof(g);
+		return;
+	}
+	for (unsigned i = 0; i < TRIES; i++) {
+		if (!g->tries[i].server)
+			idle = &g->tries[i];
+	}
+	if (!idle || (get_is_asking(g) && !is_hedge))
+		return;
+	bool was_asking = get_is_asking(g);
+	struct blocks_server *s = blocks_route_next(&g->route, true);
+	if (s)
+		get_ask(g, idle, s);
+	else if (!was_asking)
+		get_round_ended(g);
+}
+
+static void get_timer(struct loop_timer *timer)
+{
+	get_step(container_of(timer, struct get_state, timer), true);
+}
+
+/* --- public --------------------------------------------------------------------------------------- */
+
+void blocks_get_start(struct blocks *b, struct blocks_get *get)
+{
+	struct get_state *g = blocks_state_new(sizeof(*g));
+
+	ASSERT(get->done);
+	g->b = b;
+	g->get = get;
+	g->id = get->id;
+	g->plain_len = get->plain_len;
+	g->verify_id = get->verify_id;
+	g->deadline_rc = -E_TIMEDOUT;
+	g->timer.fn = get_timer;
+	g->deadline.fn = get_deadline;
+	get->state = g;
+	get->plain = NULL;
+	blocks_route_init(&g->route, b, &get->id);
+	DL_APPEND(b->gets, g);
+	loop_timer_start(b->o.loop, &g->deadline, blocks_left_ms(b, get->deadline_ns));
+	loop_timer_start(b->o.loop, &g->timer, 0);	/* so that nothing can end in here */
+	struct blocks_server *s = blocks_route_next(&g->route, true);
+	if (s)
+		get_ask(g, &g->tries[0], s);
+}
+
+void blocks_get_cancel(struct blocks *b unused_arg, struct blocks_get *get)
+{
+	if (get->state)
+		get_detach(get->state);
+}
+
+void blocks_get_end_all(struct blocks *b)
+{
+	while (b->gets)
+		get_finish(b->gets, -E_CANCELED);
+}
