@@ -66,7 +66,10 @@ struct ms_name { const uint8_t *bytes; uint32_t len; };
 /* Events: requests by message type (fs/wire/messages.def), and what the server itself observes. */
 enum ms_event_kind {
 	MS_EV_REQUEST = 1,		/* a client's or chunk server's request: `op` says which */
-	/* A session answered our recall: `leases` are those of the recall, mode is what was kept (0: none). */
+	/*
+	 * A session answered our recall: `token` is that of the recall's effect, `leases` are those of the
+	 * recall, mode is what was kept (0: none).
+	 */
 	MS_EV_RECALL_ANSWER,
 	MS_EV_TICK,			/* time passed: expire sessions, suspect servers, end the recovery window */
 	/* A metadata server started: first event of its term. `term` is the new one, `number` the last before. */
@@ -118,7 +121,7 @@ struct ms_event {
 
 enum ms_effect_kind {
 	MS_FX_REPLY = 1,	/* answer `token` with reply */
-	MS_FX_RECALL,		/* ask `session` to give `leases` back (down to their mode) */
+	MS_FX_RECALL,		/* ask `session` to give `leases` back (down to their mode); `token` numbers it */
 	MS_FX_FENCED,		/* `session` ended without its leave: drop its connection */
 	MS_FX_MAP,		/* the map changed: tell chunk servers at their next heartbeat */
 	MS_FX_MOVE_INLINE,	/* inode `ino` at `version` has inline bytes that belong into blocks; repeated until done */

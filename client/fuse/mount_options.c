@@ -12,33 +12,21 @@
 
 #include "fs/base/text.h"
 
-enum kind { NUMBER, BYTES, TEXT, FLAG_ON, FLAG_OFF };
-
-struct row {
+/* Short names of settings, as mount(8) users know them. */
+static const struct row {
 	const char *name;
-	enum kind kind;
-	size_t field;
-	size_t field_bytes;		/* of TEXT */
-	uint64_t min, max;
+	const char *setting;		/* of the configuration */
+	const char *suffix;		/* unit that the short name implies */
 	const char *argument, *help;
-};
-
-#define FIELD(f) offsetof(struct mount_options, f)
-#define TEXT_FIELD(f) FIELD(f), sizeof(((struct mount_options *)0)->f)
-
-static const struct row rows[] = {
-	{ "soft", FLAG_OFF, FIELD(is_hard), 0, 0, 0, "", "give up after timeo (default)" },
-	{ "hard", FLAG_ON, FIELD(is_hard), 0, 0, 0, "", "wait for ever, interruptible" },
-	{ "timeo", NUMBER, FIELD(timeo_s), 0, 1, 86400, "SECONDS", "deadline of an operation (60)" },
-	{ "cache", TEXT, TEXT_FIELD(cache_dir), 0, 0, "DIR", "this mount's cache folder" },
-	{ "memory", BYTES, FIELD(memory_bytes), 0, MiB(16), GiB(1024), "BYTES", "data in flight (256M)" },
-	{ "read_ahead", NUMBER, FIELD(read_ahead_kb), 0, 0, 65536, "KIB", "kernel read-ahead (4096)" },
-	{ "flush", NUMBER, FIELD(flush_ms), 0, 10, 60000, "MS", "publish gathered writes after (1000)" },
-	{ "inflight", NUMBER, FIELD(blocks_in_flight), 0, 1, 1024, "BLOCKS", "of one stream (64)" },
-	{ "threads", NUMBER, FIELD(threads), 0, 1, 64, "COUNT", "that read kernel requests (4)" },
-	{ "codec", TEXT, TEXT_FIELD(codec), 0, 0, "NAME", "of written blocks: raw, lz4, zstd (lz4)" },
-	{ "log", TEXT, TEXT_FIELD(log_file), 0, 0, "FILE", "log of a mount in the background" },
-	{ "remount", FLAG_ON, FIELD(is_remount), 0, 0, 0, "", "change ro, rw, noatime ... of a mount" },
+} rows[] = {
+	{ "timeo", "client.timeout_ms", "s", "SECONDS", "deadline of an operation (60)" },
+	{ "cache", "client.cache_dir", "", "DIR", "this mount's cache folder" },
+	{ "memory", "client.memory_bytes", "", "BYTES", "data in flight (256M)" },
+	{ "read_ahead", "client.read_ahead_kb", "", "KIB", "kernel read-ahead (1024)" },
+	{ "flush", "client.flush_ms", "", "MS", "publish gathered writes after (1000)" },
+	{ "inflight", "client.blocks_in_flight", "", "BLOCKS", "of one stream (64)" },
+	{ "threads", "client.threads", "", "COUNT", "that read kernel requests (4)" },
+	{ "codec", "client.codec", "", "NAME", "of written blocks: raw, lz4, zstd (lz4)" },
 };
 
 /* For the kernel or libfuse, passed on as they are. */
@@ -60,39 +48,28 @@ static bool is_among(const char *name, const char *const *names, size_t count)
 	return false;
 }
 
-static int set_number(const struct row *row, struct mount_options *o, const char *value, struct error *err)
+static int set_row(const struct row *row, struct mount_options *o, const char *value, struct error *err)
 {
-	uint64_t number = 0;
-	int rc = row->kind == BYTES ? text_parse_bytes(value, &number) : text_parse_u64(value, &number);
+	char text[CONFIG_TEXT_BYTES + 8];
 
-	if (rc < 0 || number < row->min || number > row->max)
-		return error_say(err, -E_INVAL, "option '%s=%s': wants a number from %llu to %llu", row->name,
-				 value, (unsigned long long)row->min, (unsigned long long)row->max);
-	*(uint64_t *)(void *)((char *)o + row->field) = number;
+	if (!value)
+		return error_say(err, -E_INVAL, "option '%s' needs a value", row->name);
+	snprintf(text, sizeof text, "%s%s", value, row->suffix);
+	if (config_set(&o->config, row->setting, text, err) < 0)
+		return error_wrap(err, "option '%s=%s'", row->name, value);
 	return 0;
 }
 
-static int set_row(const struct row *row, struct mount_options *o, const char *value, struct error *err)
+/* Words without a value that are ours; false: not one of them. */
+static bool set_word(struct mount_options *o, const char *word)
 {
-	bool wants_value = row->kind == NUMBER || row->kind == BYTES || row->kind == TEXT;
-
-	if (wants_value != (value != NULL))
-		return error_say(err, -E_INVAL, "option '%s' %s a value", row->name,
-				 wants_value ? "needs" : "takes no");
-	switch (row->kind) {
-	case FLAG_ON:
-	case FLAG_OFF:
-		*(bool *)((char *)o + row->field) = row->kind == FLAG_ON;
-		return 0;
-	case TEXT:
-		if (!text_copy((char *)o + row->field, row->field_bytes, value))
-			return error_say(err, -E_INVAL, "option '%s': value is too long", row->name);
-		return 0;
-	case NUMBER:
-	case BYTES:
-		break;
-	}
-	return set_number(row, o, value, err);
+	if (strcmp(word, "hard") == 0 || strcmp(word, "soft") == 0)
+		o->is_hard = word[0] == 'h';
+	else if (strcmp(word, "remount") == 0)
+		o->is_remount = true;
+	else
+		return false;
+	return true;
 }
 
 static int pass_on(struct mount_options *o, const char *name, struct error *err)
@@ -117,6 +94,11 @@ static int set_option(struct mount_options *o, char *option, struct error *err)
 	for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
 		if (strcmp(rows[i].name, option) == 0)
 			return set_row(&rows[i], o, value, err);
+	if (value && strcmp(option, "log") == 0)
+		return text_copy(o->log_file, sizeof o->log_file, value) ? 0 :
+		       error_say(err, -E_INVAL, "option 'log': value is too long");
+	if (!value && set_word(o, option))
+		return 0;
 	if (!value && is_among(option, kernel_names, ARRAY_COUNT(kernel_names)))
 		return pass_on(o, option, err);
 	if ((!value && is_among(option, ignored_names, ARRAY_COUNT(ignored_names))) ||
@@ -159,27 +141,15 @@ int mount_options_address(const char *source, char *out, size_t out_bytes)
 /* /var/cache/cairn/MOUNTPOINT with '/' as '-': two mounts of a node keep apart. */
 static void default_cache_dir(struct mount_options *o)
 {
+	char *dir = o->config.client_cache_dir;
 	size_t at;
 
-	if (o->cache_dir[0])
+	if (dir[0])
 		return;
-	at = (size_t)snprintf(o->cache_dir, sizeof o->cache_dir, "/var/cache/cairn/");
-	for (const char *s = o->mountpoint + 1; *s && at + 1 < sizeof o->cache_dir; s++)
-		o->cache_dir[at++] = *s == '/' ? '-' : *s;
-	o->cache_dir[at] = '\0';
-}
-
-static void set_defaults(struct mount_options *o)
-{
-	memset(o, 0, sizeof *o);
-	o->timeo_s = 60;
-	o->memory_bytes = MiB(256);
-	o->read_ahead_kb = 4096;
-	o->flush_ms = 1000;
-	o->blocks_in_flight = 64;
-	o->threads = 4;
-	(void)text_copy(o->codec, sizeof o->codec, "lz4");
-	(void)text_copy(o->log_file, sizeof o->log_file, "/var/log/cairn/mount.log");
+	at = (size_t)snprintf(dir, CONFIG_TEXT_BYTES, "/var/cache/cairn/");
+	for (const char *s = o->mountpoint + 1; *s && at + 1 < CONFIG_TEXT_BYTES; s++)
+		dir[at++] = *s == '/' ? '-' : *s;
+	dir[at] = '\0';
 }
 
 static int set_operands(struct mount_options *o, int count, char **operands, struct error *err)
@@ -195,41 +165,70 @@ static int set_operands(struct mount_options *o, int count, char **operands, str
 	return 0;
 }
 
-int mount_options_parse(int argc, char **argv, struct mount_options *o, struct error *err)
-{
-	enum { OPT_FOREGROUND = 256, OPT_PID_FILE };
-	static const struct option longs[] = {
-		{ "foreground", no_argument, NULL, OPT_FOREGROUND },
-		{ "pid-file", required_argument, NULL, OPT_PID_FILE },
-		{ "options", required_argument, NULL, 'o' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	int c, rc = 0;
+enum { OPT_FOREGROUND = 256, OPT_PID_FILE, OPT_CONFIG };
 
-	set_defaults(o);
+static const char short_options[] = "sfnvrwt:o:hN:";
+static const struct option long_options[] = {
+	{ "foreground", no_argument, NULL, OPT_FOREGROUND },
+	{ "pid-file", required_argument, NULL, OPT_PID_FILE },
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ "options", required_argument, NULL, 'o' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static int take_option(struct mount_options *o, int c, struct error *err)
+{
+	switch (c) {
+	case 'f': o->is_fake = true; break;
+	case 'v': o->is_verbose = true; break;
+	case 'h': o->is_help = true; break;
+	case 'r': return pass_on(o, "ro", err);
+	case 'w': return pass_on(o, "rw", err);
+	case 'o': return set_options(o, optarg, err);
+	case OPT_FOREGROUND: o->is_foreground = true; break;
+	case OPT_PID_FILE:
+		if (!text_copy(o->pid_file, sizeof o->pid_file, optarg))
+			return error_say(err, -E_INVAL, "pid file name is too long");
+		break;
+	default: break;		/* -s -n -t TYPE -N NAMESPACE: mount(8) passes them; nothing to do */
+	}
+	return 0;
+}
+
+/* The file is weaker than the command line, so it is looked for first. */
+static int read_config(struct mount_options *o, int argc, char **argv, struct error *err)
+{
+	const char *path = NULL;
+	int c, rc;
+
+	config_init(&o->config);
 	optind = 0;
 	opterr = 0;
-	while (rc == 0 && (c = getopt_long(argc, argv, "sfnvrwt:o:hN:", longs, NULL)) != -1) {
-		switch (c) {
-		case 's': case 'n': case 't': case 'N': break;	/* mount(8) passes them; nothing to do */
-		case 'f': o->is_fake = true; break;
-		case 'v': o->is_verbose = true; break;
-		case 'r': rc = pass_on(o, "ro", err); break;
-		case 'w': rc = pass_on(o, "rw", err); break;
-		case 'o': rc = set_options(o, optarg, err); break;
-		case OPT_FOREGROUND: o->is_foreground = true; break;
-		case OPT_PID_FILE:
-			if (!text_copy(o->pid_file, sizeof o->pid_file, optarg))
-				rc = error_say(err, -E_INVAL, "pid file name is too long");
-			break;
-		case 'h': o->is_help = true; return 0;
-		default:
+	while ((c = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
+		if (c == '?' || c == ':')
 			return error_say(err, -E_INVAL, "unknown option '%s'; see mount.cairn --help",
 					 argv[optind - 1]);
-		}
+		if (c == OPT_CONFIG)
+			path = optarg;
 	}
-	return rc < 0 ? rc : set_operands(o, argc - optind, argv + optind, err);
+	rc = config_read_file(&o->config, path ? path : CONFIG_FILE, err);
+	return rc == -E_NOENT && !path ? 0 : rc;
+}
+
+int mount_options_parse(int argc, char **argv, struct mount_options *o, struct error *err)
+{
+	int c, rc;
+
+	memset(o, 0, sizeof *o);
+	(void)text_copy(o->log_file, sizeof o->log_file, "/var/log/cairn/mount.log");
+	rc = read_config(o, argc, argv, err);
+	optind = 0;
+	while (rc == 0 && (c = getopt_long(argc, argv, short_options, long_options, NULL)) != -1)
+		rc = take_option(o, c, err);
+	if (rc < 0 || o->is_help)
+		return rc;
+	return set_operands(o, argc - optind, argv + optind, err);
 }
 
 void mount_options_help(void)
@@ -238,6 +237,7 @@ void mount_options_help(void)
 	     "Mount a cairn file system; `mount -t cairn` and fstab call this.\n\n"
 	     "  --foreground      stay in the foreground, log to stderr\n"
 	     "  --pid-file FILE   write the process id there once mounted\n"
+	     "  --config FILE     settings (" CONFIG_FILE ")\n"
 	     "  -f                fake: check the arguments only\n"
 	     "  -v                verbose\n"
 	     "  -r, -w            the same as -o ro, -o rw\n\n"
@@ -245,10 +245,12 @@ void mount_options_help(void)
 	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
 		char name[64];
 
-		snprintf(name, sizeof name, "%s%s%s", rows[i].name, rows[i].argument[0] ? "=" : "",
-			 rows[i].argument);
+		snprintf(name, sizeof name, "%s=%s", rows[i].name, rows[i].argument);
 		printf("  %-20s %s\n", name, rows[i].help);
 	}
+	puts("  soft, hard           give up after timeo (default), or wait interruptibly\n"
+	     "  log=FILE             log of a mount in the background\n"
+	     "  remount              change ro, rw, noatime ... of a mount");
 	puts("\nunmount with umount(8). Exit status is mount(8)'s: 0 done, 1 usage, 2 system,\n"
 	     "32 mount failed. See mount.cairn(8).");
 }

@@ -3,16 +3,18 @@
  * The command line of mount.cairn, as mount(8) calls it and as a person types it:
  *
  *     mount.cairn HOST[:PORT]:/ DIRECTORY [-sfnvrw] [-t TYPE] [-o OPTION,...] [--foreground] [--pid-file FILE]
+ *                 [--config FILE]
  *
- * One table of -o options gives parsing, range checks, --help and the manual (mount.cairn(8)). What is not
- * in the table but known to the kernel or mount(8) is passed on; the rest is an error that names it.
+ * Settings are those of [client] (fs/base/options.def): defaults, then the configuration file, then -o, where
+ * most have a shorter name. What is not ours but known to the kernel or mount(8) is passed on or ignored; the
+ * rest is an error that names it.
  */
 #ifndef CAIRN_CLIENT_FUSE_MOUNT_OPTIONS_H
 #define CAIRN_CLIENT_FUSE_MOUNT_OPTIONS_H
 
 #include <limits.h>
 
-#include "fs/base/base.h"
+#include "fs/base/config.h"
 
 #define MOUNT_PORT_DEFAULT 7800
 #define MOUNT_TEXT_BYTES   1024
@@ -22,17 +24,10 @@ struct mount_options {
 	char mds_address[MOUNT_TEXT_BYTES];	/* "HOST:PORT" */
 	char mountpoint[PATH_MAX];		/* absolute */
 	char kernel_options[MOUNT_TEXT_BYTES];	/* comma separated, for libfuse and the kernel */
-	char cache_dir[PATH_MAX];		/* of this mount: the session number is kept there */
 	char log_file[PATH_MAX];		/* of a mount in the background */
 	char pid_file[PATH_MAX];		/* "": none */
-	char codec[16];
 	bool is_foreground, is_fake, is_verbose, is_remount, is_hard, is_help;
-	uint64_t timeo_s;
-	uint64_t memory_bytes;
-	uint64_t read_ahead_kb;
-	uint64_t flush_ms;
-	uint64_t blocks_in_flight;
-	uint64_t threads;
+	struct config config;			/* its client_cache_dir is never empty: the session is kept there */
 };
 
 /* 0 or -E_INVAL with a sentence. is_help: nothing else was parsed. */

@@ -115,11 +115,11 @@ static int create_client(struct mount *m, struct error *err)
 {
 	struct cl_options o = { 0 };
 	enum codec codec;
-	int rc = codec_parse(m->options.codec, &codec);
+	int rc = codec_parse(m->options.config.client_codec, &codec);
 
 	if (rc < 0)
-		return error_say(err, rc, "unknown codec '%s': wants raw, lz4 or zstd", m->options.codec);
-	snprintf(m->session_file, sizeof m->session_file, "%s/session", m->options.cache_dir);
+		return error_say(err, rc, "unknown codec '%s': wants raw, lz4 or zstd", m->options.config.client_codec);
+	snprintf(m->session_file, sizeof m->session_file, "%s/session", m->options.config.client_cache_dir);
 	if (gethostname(m->node, sizeof m->node - 1) != 0)
 		(void)text_copy(m->node, sizeof m->node, "node");
 	o.loop = m->loop;
@@ -128,11 +128,11 @@ static int create_client(struct mount *m, struct error *err)
 	o.mds_address = m->options.mds_address;
 	o.node_name = m->node;
 	o.session_file = m->session_file;
-	o.timeout_ms = (uint32_t)(m->options.timeo_s * 1000);
+	o.timeout_ms = (uint32_t)m->options.config.client_timeout_ms;
 	o.is_hard = m->options.is_hard;
-	o.memory_bytes = m->options.memory_bytes;
-	o.flush_ms = (uint32_t)m->options.flush_ms;
-	o.blocks_in_flight = (uint32_t)m->options.blocks_in_flight;
+	o.memory_bytes = m->options.config.client_memory_bytes;
+	o.flush_ms = (uint32_t)m->options.config.client_flush_ms;
+	o.blocks_in_flight = (uint32_t)m->options.config.client_blocks_in_flight;
 	o.codec = (int)codec;
 	front_client_options(m->front, &o);
 	rc = client_create(&o, &m->client);
@@ -148,8 +148,8 @@ static int create_front(struct mount *m)
 		.source = m->options.source,
 		.mountpoint = m->options.mountpoint,
 		.kernel_options = m->options.kernel_options,
-		.threads = (unsigned)m->options.threads,
-		.read_ahead_kb = (uint32_t)m->options.read_ahead_kb,
+		.threads = (unsigned)m->options.config.client_threads,
+		.read_ahead_kb = (uint32_t)m->options.config.client_read_ahead_kb,
 		.loop = m->loop,
 	};
 
@@ -178,14 +178,14 @@ static int mkdir_parents(const char *path)
 
 static int build(struct mount *m, struct error *err)
 {
-	int rc = mkdir_parents(m->options.cache_dir);
+	int rc = mkdir_parents(m->options.config.client_cache_dir);
 
 	if (rc < 0)
-		return error_set(err, rc, "cannot create the cache folder '%s'", m->options.cache_dir);
+		return error_set(err, rc, "cannot create the cache folder '%s'", m->options.config.client_cache_dir);
 	rc = loop_uv_create(WORKER_COUNT, &m->loop);
 	if (rc < 0)
 		return error_set(err, rc, "cannot start the event loop");
-	m->pool = buf_pool_create(m->options.memory_bytes + POOL_SLACK_BYTES);
+	m->pool = buf_pool_create(m->options.config.client_memory_bytes + POOL_SLACK_BYTES);
 	rc = m->pool ? net_tcp_create(m->loop, m->pool, &m->net) : -E_NOMEM;
 	if (rc == 0)
 		rc = create_front(m);
@@ -318,6 +318,15 @@ static int serve(struct mount *m)
 	return rc < 0 || stopped < 0 ? PROGRAM_FAILED : PROGRAM_DONE;
 }
 
+static enum log_level log_level_of(const struct mount_options *o)
+{
+	enum log_level level = LOG_LEVEL_INFO;
+
+	if (o->is_verbose || log_level_parse(o->config.log_level, &level) < 0)
+		return LOG_LEVEL_DEBUG;
+	return level;
+}
+
 static int mount_process(const struct mount_options *options, int parent_fd)
 {
 	struct mount m = { .options = *options };
@@ -325,7 +334,7 @@ static int mount_process(const struct mount_options *options, int parent_fd)
 	int status = PROGRAM_FAILED;
 
 	sem_init(&m.task_done, 0, 0);
-	log_init("mount.cairn", options->is_verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
+	log_init("mount.cairn", log_level_of(options));
 	if (bring_up(&m, &err) < 0) {
 		if (parent_fd < 0)
 			fprintf(stderr, "mount.cairn: %s\n", err.text);

@@ -111,6 +111,7 @@ START_TEST(words_addresses_and_paths_are_checked)
 	refuse("cs.listen=host", "cs.listen: 'host' is not HOST:PORT");
 	refuse("cs.listen=host:65536", "cs.listen: 'host:65536' is not HOST:PORT");
 	refuse("cs.dirs= , ", "cs.dirs: ' , ' names no path");
+	refuse("cs.dirs=/a,#b", "cs.dirs: '/a,#b' has a path that begins with # or [");
 	refuse("journal.dirs=a,b,c,d,e", "journal.dirs: 'a,b,c,d,e' is a path too many");
 	refuse("mds.dir=", "mds.dir: '' must not be empty");
 	refuse("mds.dir=a\nb", "mds.dir: 'a\nb' holds a control character or ';'");

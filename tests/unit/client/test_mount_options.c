@@ -43,10 +43,10 @@ START_TEST(options_of_all_parties_are_sorted_out)
 	ck_assert_int_eq(parse("rw,noatime,_netdev,x-systemd.automount,hard,timeo=5,memory=32M,dev"), 0);
 	ck_assert_str_eq(parsed.kernel_options, "rw,noatime,dev");
 	ck_assert(parsed.is_hard);
-	ck_assert_uint_eq(parsed.timeo_s, 5);
-	ck_assert_uint_eq(parsed.memory_bytes, MiB(32));
+	ck_assert_uint_eq(parsed.config.client_timeout_ms, 5000);
+	ck_assert_uint_eq(parsed.config.client_memory_bytes, MiB(32));
 	ck_assert_str_eq(parsed.mds_address, "node1:7800");
-	ck_assert_str_eq(parsed.cache_dir, "/var/cache/cairn/tmp");
+	ck_assert_str_eq(parsed.config.client_cache_dir, "/var/cache/cairn/tmp");
 	ck_assert_int_eq(parse("hard,soft"), 0);
 	ck_assert(!parsed.is_hard);
 }

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The rows of the metadata server: their keys, and the values that are no noun of their own. For ever.
+ * A key is a type byte and big-endian numbers, so that rows sort by value. Values are little-endian.
+ *
+ *   type  key                              value
+ *   0x01  counters                         files u64 · directories u64 · bytes logical u64 ·
+ *                                          inode numbers set aside below u64 · flags u64
+ *   0x02  term u64                         last number before it u64
+ *   0x10  inode u64                        the inode (inode.h)
+ *   0x11  inode u64                        inline content, or the target of a symbolic link
+ *   0x12  inode u64                        empty: its inline content is to be moved to blocks
+ *   0x13  inode u64 · name                 value of an extended attribute
+ *   0x14  inode u64 · session u64          empty: has no name, but this session has it open
+ *   0x20  directory u64 · hash u64 · name  type u8 (S_IFMT >> 12) · inode u64
+ *   0x30  session u64                      nonce 16 · opened at u64 (wall clock, ns) · node name
+ *   0x31  session u64 · slot u16           sequence u64 · request type u16 · zero u16 · result u32
+ *                                          (error number, 0: done) · inode u64 · parent u64 · version u64
+ *   0x40  placement group u16              PG row (fs/placement/map.h)
+ *   0x41  server u32                       server row (fs/placement/map.h)
+ *   0x42  map                              version u64 · last server number given u32 · zero u32
+ *
+ * Types below 0x01 belong to the view (snapshot.h). Pure; threads: any.
+ */
+#ifndef CAIRN_METADATA_SERVER_KEY_H
+#define CAIRN_METADATA_SERVER_KEY_H
+
+#include "fs/base/bytes.h"
+#include "metadata-server/step.h"
+
+enum ms_key_type {
+	MS_KEY_COUNTERS = 0x01, MS_KEY_TERM = 0x02,
+	MS_KEY_INODE = 0x10, MS_KEY_BYTES = 0x11, MS_KEY_MOVE = 0x12, MS_KEY_XATTR = 0x13, MS_KEY_ORPHAN = 0x14,
+	MS_KEY_NAME = 0x20,
+	MS_KEY_SESSION = 0x30, MS_KEY_SLOT = 0x31,
+	MS_KEY_PG = 0x40, MS_KEY_SERVER = 0x41, MS_KEY_MAP = 0x42,
+};
+
+/* A directory row's, and one byte more to look behind it. */
+#define MS_KEY_BYTES_MAX (1u + 8u + 8u + NAME_BYTES_MAX + 1u)
+_Static_assert(MS_KEY_BYTES_MAX <= ROW_KEY_BYTES_MAX, "a directory row has a legal key");
+
+struct ms_key {
+	uint8_t bytes[MS_KEY_BYTES_MAX];
+	uint32_t len;
+};
+
+struct ms_key ms_key_one(enum ms_key_type type);			/* counters, map */
+struct ms_key ms_key_number(enum ms_key_type type, uint64_t number);	/* term, inode ..., session */
+struct ms_key ms_key_xattr(inode_no ino, struct ms_name name);
+struct ms_key ms_key_orphan(inode_no ino, session_no session);
+struct ms_key ms_key_name(inode_no dir, uint64_t hash, struct ms_name name);
+struct ms_key ms_key_slot(session_no session, uint32_t slot);
+struct ms_key ms_key_pg(pg_no pg);
+struct ms_key ms_key_server(server_no server);
+
+/* Is this row of the given type? *r then stands behind the type byte. */
+bool ms_key_is(const struct row *row, enum ms_key_type type, struct rd *r);
+
+/* --- small values; decoders answer -E_CORRUPT ---------------------------------------------------- */
+
+#define MS_COUNTERS_BYTES	40u
+#define MS_COUNTERS_PUBLISHED	1u	/* flag: content was published as blocks, so chunk servers hold data */
+struct ms_counters {
+	uint64_t files, directories, bytes_logical, inode_limit, flags;
+};
+void ms_key_counters_encode(const struct ms_counters *c, uint8_t out[MS_COUNTERS_BYTES]);
+must_check int ms_key_counters_decode(const void *in, size_t len, struct ms_counters *out);
+
+#define MS_NAME_VALUE_BYTES 9u
+struct ms_name_value {
+	inode_no ino;
+	uint32_t type;		/* S_IFMT bits */
+};
+void ms_key_name_encode(const struct ms_name_value *v, uint8_t out[MS_NAME_VALUE_BYTES]);
+must_check int ms_key_name_decode(const void *in, size_t len, struct ms_name_value *out);
+
+#define MS_SLOT_VALUE_BYTES 40u
+struct ms_slot_value {
+	uint64_t seq;		/* 0: never used */
+	uint16_t op;
+	uint32_t error;		/* positive number of error.def; 0: done */
+	inode_no ino, parent;
+	uint64_t version;	/* of ino after it */
+};
+void ms_key_slot_encode(const struct ms_slot_value *v, uint8_t out[MS_SLOT_VALUE_BYTES]);
+must_check int ms_key_slot_decode(const void *in, size_t len, struct ms_slot_value *out);
+
+#define MS_NODE_NAME_BYTES_MAX 255u
+#define MS_SESSION_VALUE_BYTES_MAX (16u + 8u + MS_NODE_NAME_BYTES_MAX)
+struct ms_session_value {
+	uint8_t nonce[16];
+	uint64_t opened_wall_ns;
+	char node[MS_NODE_NAME_BYTES_MAX + 1];
+};
+size_t ms_key_session_encode(const struct ms_session_value *v, uint8_t out[MS_SESSION_VALUE_BYTES_MAX]);
+must_check int ms_key_session_decode(const void *in, size_t len, struct ms_session_value *out);
+
+#define MS_MAP_VALUE_BYTES 16u
+struct ms_map_value {
+	uint64_t version;
+	server_no last_server;
+};
+void ms_key_map_encode(const struct ms_map_value *v, uint8_t out[MS_MAP_VALUE_BYTES]);
+must_check int ms_key_map_decode(const void *in, size_t len, struct ms_map_value *out);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening and releasing. Opens are counted per session and inode in memory and reclaimed after a
+ * restart; they matter to two questions: may an inode without names be freed, and may a writer have it
+ * for itself.
+ *
+ * A writer gets a write lease if no other session has the inode open. Else all share: no write lease,
+ * each write is published before it returns, and each publish recalls the readers.
+ */
+#include "metadata-server/step_internal.h"
+
+int ms_open_inode(struct ms_op *op, struct ms_inode *inode, bool write)
+{
+	inode_no ino = inode->attr.ino;
+	bool shared = ms_lease_is_open_elsewhere(op->state, op->session, ino);
+	bool alone = write && !shared;
+	int rc;
+
+	ms_lease_want(op, ino, 0, alone ? MS_LEASE_WRITE : MS_LEASE_READ);
+	if (ms_lease_is_blocked(op))
+		return MS_OP_PARKED;
+	rc = ms_attr_reply(op, inode);
+	if (rc < 0)
+		return rc;
+	if (!ms_lease_open(op->state, op->session, ino))
+		return -E_NOMEM;
+	if (inode->attr.nlink == 0)
+		ms_orphan_opened(op->state, op->session, ino);
+	ms_lease_grant_reply(op, ino, 0, alone ? MS_LEASE_WRITE : MS_LEASE_READ);
+	return 0;
+}
+
+int ms_open(struct ms_op *op)
+{
+	struct ms_inode inode;
+	int rc = ms_inode_get(op->state->txn, op->req->ino, &inode);
+
+	if (rc < 0)
+		return rc;
+	if (op->req->write && ms_inode_is_dir(&inode))
+		return -E_ISDIR;
+	return ms_open_inode(op, &inode, op->req->write);
+}
+
+int ms_open_release(struct ms_op *op)
+{
+	if (ms_lease_close(op->state, op->session, op->req->ino))
+		ms_orphan_closed(op->state, op->session, op->req->ino);
+	return 0;
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the state machine share: the state, one operation in work, and who does what.
+ * Private to them; the contract is step.h.
+ *
+ * Rules that keep it simple:
+ * - an operation decides first and changes then: after its first put it cannot fail any more;
+ * - it names the leases that would be in its way (wants) before it changes anything; if there are such, it
+ *   parks and is run again from its start when they are gone, so no handler has a second half;
+ * - what is not a row is rebuilt after a restart: leases and opens by reclaim, heartbeats by the next one.
+ */
+#ifndef CAIRN_METADATA_SERVER_STEP_INTERNAL_H
+#define CAIRN_METADATA_SERVER_STEP_INTERNAL_H
+
+#define HASH_NONFATAL_OOM 1	/* an add that failed leaves hh.tbl NULL */
+#include <sys/stat.h>
+#include <uthash.h>
+#include <utlist.h>
+
+#include "metadata-server/dir.h"
+#include "metadata-server/inode.h"
+#include "metadata-server/key.h"
+#include "metadata-server/step.h"
+#include "metadata-server/txn.h"
+
+enum ms_op_number {
+#define X(name, number, request, reply, who) MS_OP_##name = number,
+#include "fs/wire/messages.def"
+#undef X
+};
+
+#define MS_OP_PARKED		1	/* a handler's answer: not now, wants say why */
+#define MS_WANTS_MAX		8u
+#define MS_INODE_RANGE		(1u << 20)	/* numbers set aside at once */
+#define MS_EVENT_BYTES_SOFT	KiB(64)		/* of one event; beyond it the rest waits for the next event */
+#define MS_PARKED_BYTES_MAX	MiB(256)
+#define MS_TERMS_KEPT		64u
+/* A client that renews but leaves a recall unanswered for so many leases is fenced: nothing waits for ever. */
+#define MS_RECALL_LEASES_MAX	6u
+
+_Static_assert(MS_EVENT_BYTES_SOFT + 2 * ROW_VALUE_BYTES_MAX <= JOURNAL_RECORD_BYTES_MAX,
+	       "what is begun below the soft bound fits the record");
+
+/* --- leases and opens (lease.c) --------------------------------------------------------------------- */
+
+struct ms_lease_key {
+	inode_no ino;
+	uint64_t name_hash;
+};
+
+/* A thing that may be leased: an inode (name_hash 0) or a name. Lives while claimed or waited for. */
+struct ms_node {
+	struct ms_lease_key key;
+	struct ms_claim *claims;
+	struct ms_wait *waits;		/* parked operations, in order */
+	uint32_t recalled;		/* claims with a recall outstanding; no new grants meanwhile */
+	UT_hash_handle hh;
+};
+
+/* What one session has on a node: a lease, and how often it has the inode open. */
+struct ms_claim {
+	struct ms_node *node;
+	struct ms_session *session;
+	enum ms_lease_mode mode;
+	uint32_t opens;
+	uint32_t reclaim_opens;		/* counted in the reclaim message `reclaim_mark` */
+	uint64_t reclaim_mark;
+	bool is_recalled;
+	enum ms_lease_mode recall_to;
+	uint64_t recall_first;		/* number of its first recall: older answers are not about this claim */
+	uint64_t recall_begun_ms, recall_sent_ms;
+	struct ms_claim *prev, *next;			/* on the node */
+	struct ms_claim *session_prev, *session_next;
+	struct ms_claim *recall_prev, *recall_next;	/* state->recalls, oldest first */
+};
+
+struct ms_want {
+	inode_no ino;
+	uint64_t name_hash;
+	enum ms_lease_mode mode;	/* READ: no other writes; WRITE: no other has any lease */
+};
+
+/* --- sessions (session.c) --------------------------------------------------------------------------- */
+
+struct ms_session {
+	session_no number;
+	uint8_t nonce[16];
+	uint64_t expires_ms;		/* leases are valid until then (I6) */
+	bool is_back;			/* since this term began: reclaimed, or opened in it */
+	uint64_t credit_bytes;		/* granted and not settled */
+	uint64_t slots_stored;		/* bit: the slot has a row */
+	struct ms_slot_value slots[SESSION_SLOTS];
+	struct ms_parked *slot_parked[SESSION_SLOTS];
+	struct ms_claim *claims;
+	uint32_t lease_count;
+	UT_hash_handle hh;
+};
+
+/* --- parked requests (park.c) ----------------------------------------------------------------------- */
+
+struct ms_wait {
+	struct ms_node *node;
+	struct ms_parked *parked;
+	struct ms_wait *prev, *next;
+};
+
+struct ms_parked {
+	struct ms_request req;		/* its pointers lead into copy[] */
+	uint64_t token;
+	struct ms_session *session;	/* NULL: of none */
+	bool is_ready;
+	struct ms_wait waits[MS_WANTS_MAX];
+	uint32_t wait_count;
+	uint32_t bytes;
+	struct ms_parked *prev, *next;	/* state->parked or state->ready */
+	uint8_t copy[];
+};
+
+/* --- membership (membership.c) ---------------------------------------------------------------------- */
+
+struct ms_member {
+	server_no server;
+	struct ms_server_stats stats;
+	uint8_t owed[PG_COUNT / 8];	/* placement groups with owed entries, of its last heartbeat */
+	UT_hash_handle hh;
+};
+
+/* --- the state -------------------------------------------------------------------------------------- */
+
+#define MS_LISTING_BYTES_MAX	(MESSAGE_BYTES_MAX - 4096u)
+#define MS_LISTING_ENTRIES_MAX	1536u
+
+struct ms_state {
+	struct ms_config config;
+	struct ms_txn *txn;
+
+	struct ms_counters counters;
+	inode_no next_ino, usable_limit;
+	bool reserve_asked;
+
+	struct ms_node *nodes;
+	struct ms_claim *recalls;
+	uint64_t recall_number;
+	uint64_t lease_count;
+
+	struct ms_session *sessions;
+	uint32_t session_count;
+	uint64_t reclaim_mark;
+	bool is_recovering;
+	uint64_t recovery_ends_ms;
+	uint64_t term, term_base;
+
+	struct ms_parked *parked, *ready;
+	uint32_t parked_count;
+	uint64_t parked_bytes;
+
+	bool sweep;			/* orphans may have lost their last session */
+	inode_no sweep_from;
+	inode_no move_from;		/* inline content to move: where the next look begins */
+	uint64_t move_next_ms;
+
+	struct map *map;
+	server_no last_server;
+	struct ms_member *members;
+	uint64_t first_join_ms;
+	bool replace;			/* rows of the map are to be computed again, from replace_from on */
+	uint32_t replace_from;
+
+	/* of the event in work */
+	uint64_t now_ms, wall_ns;
+	ms_effect_fn fn;
+	void *fn_arg;
+
+	/* of the reply in work */
+	uint8_t *reply_bytes;		/* ROW_VALUE_BYTES_MAX */
+	struct ms_dir_entry *entries;	/* MS_LISTING_ENTRIES_MAX */
+};
+
+/* One operation in work. */
+struct ms_op {
+	struct ms_state *state;
+	const struct ms_request *req;
+	struct ms_session *session;	/* NULL: an operation without one */
+	struct ms_parked *parked;	/* it was parked before */
+	struct ms_want wants[MS_WANTS_MAX];
+	uint32_t want_count;
+	struct ms_effect effect;	/* the reply grows in it */
+};
+
+/* step.c */
+void ms_step_emit(struct ms_state *state, const struct ms_effect *effect);
+void ms_step_reply(struct ms_state *state, uint64_t token, int rc);	/* a bare result */
+void ms_step_counters_put(struct ms_state *state);
+
+/* lease.c */
+void ms_lease_want(struct ms_op *op, inode_no ino, uint64_t name_hash, enum ms_lease_mode mode);
+/* Is another session's lease in the way of the wants? Then it is recalled, and the operation parks. */
+must_check bool ms_lease_is_blocked(struct ms_op *op);
+/* Give the op's session a lease if nothing speaks against it, and say so in the reply. What it has then. */
+enum ms_lease_mode ms_lease_grant(struct ms_op *op, inode_no ino, uint64_t name_hash,
+				  enum ms_lease_mode mode, struct ms_lease *out);
+enum ms_lease_mode ms_lease_grant_reply(struct ms_op *op, inode_no ino, uint64_t name_hash,
+					enum ms_lease_mode mode);
+struct ms_claim *ms_lease_find(struct ms_state *state, const struct ms_session *session, inode_no ino,
+			       uint64_t name_hash);
+struct ms_node *ms_lease_node(struct ms_state *state, inode_no ino, uint64_t name_hash);	/* or NULL */
+bool ms_lease_is_written(struct ms_state *state, const struct ms_session *session, inode_no ino);
+bool ms_lease_is_open_elsewhere(struct ms_state *state, const struct ms_session *session, inode_no ino);
+/* Count one open; NULL: out of memory. */
+must_check struct ms_claim *ms_lease_open(struct ms_state *state, struct ms_session *session, inode_no ino);
+/* One open less; true: it was the session's last of this inode. */
+bool ms_lease_close(struct ms_state *state, struct ms_session *session, inode_no ino);
+void ms_lease_lower(struct ms_state *state, struct ms_claim *claim, enum ms_lease_mode mode);
+/* An answer to a recall, or a return (recall 0). */
+void ms_lease_answer(struct ms_state *state, struct ms_session *session, const struct ms_request *req,
+		     uint64_t recall);
+/* After a restart: a lease that the session had. -E_NO_LEASE: another has what forbids it; -E_NOMEM. */
+must_check int ms_lease_reclaim(struct ms_state *state, struct ms_session *session,
+				const struct ms_lease *lease);
+must_check int ms_lease_reclaim_open(struct ms_state *state, struct ms_session *session, inode_no ino);
+void ms_lease_drop_session(struct ms_state *state, struct ms_session *session);
+void ms_lease_tick(struct ms_state *state);
+void ms_lease_node_release(struct ms_state *state, struct ms_node *node);	/* if nobody needs it */
+struct ms_node *ms_lease_node_make(struct ms_state *state, inode_no ino, uint64_t name_hash);
+
+/* park.c */
+must_check int ms_park(struct ms_op *op);
+void ms_park_wake_node(struct ms_state *state, struct ms_node *node);
+void ms_park_wake_all(struct ms_state *state);		/* the recovery window ended */
+struct ms_parked *ms_park_take_ready(struct ms_state *state);	/* NULL: none */
+void ms_park_end(struct ms_state *state, struct ms_parked *p);
+void ms_park_cancel(struct ms_state *state, struct ms_parked *p, int rc);
+void ms_park_drop_session(struct ms_state *state, const struct ms_session *session);
+
+/* session.c */
+struct ms_session *ms_session_find(struct ms_state *state, session_no number);
+must_check int ms_session_load(struct ms_state *state);
+void ms_session_term(struct ms_state *state, const struct ms_request *req);
+void ms_session_tick(struct ms_state *state);
+void ms_session_fence(struct ms_state *state, struct ms_session *session);
+int ms_session_open(struct ms_op *op);
+int ms_session_renew(struct ms_op *op);
+int ms_session_close(struct ms_op *op);
+int ms_session_reclaim(struct ms_op *op);
+int ms_session_fsync(struct ms_op *op);
+/* Slots (I7). check: 0 new, 1 answered from the slot, 2 parked already, or refused. */
+must_check int ms_session_slot_check(struct ms_op *op);
+void ms_session_slot_store(struct ms_op *op, int rc, bool durable);
+
+/* attr.c */
+int ms_attr_lookup(struct ms_op *op);
+int ms_attr_get(struct ms_op *op);
+int ms_attr_set(struct ms_op *op);
+must_check int ms_attr_reply(struct ms_op *op, const struct ms_inode *inode);	/* with a link's target */
+
+/* listing.c */
+int ms_listing_read(struct ms_op *op);
+
+/* namespace.c, rename.c */
+int ms_namespace_make(struct ms_op *op);
+int ms_namespace_link(struct ms_op *op);
+int ms_namespace_unlink(struct ms_op *op);
+must_check int ms_namespace_dir(struct ms_op *op, inode_no ino, struct ms_inode *out);
+must_check int ms_namespace_may_remove(const struct ms_op *op, const struct ms_inode *dir,
+				       const struct ms_inode *victim);
+int ms_rename(struct ms_op *op);
+
+/* orphan.c: the end of an inode */
+void ms_orphan_unlinked(struct ms_state *state, struct ms_inode *inode);	/* one name less; stores it */
+void ms_orphan_opened(struct ms_state *state, const struct ms_session *session, inode_no ino);
+void ms_orphan_closed(struct ms_state *state, const struct ms_session *session, inode_no ino);
+void ms_orphan_tick(struct ms_state *state);
+
+/* open.c */
+int ms_open(struct ms_op *op);
+must_check int ms_open_inode(struct ms_op *op, struct ms_inode *inode, bool write);
+int ms_open_release(struct ms_op *op);
+
+/* publish.c */
+int ms_publish(struct ms_op *op);
+int ms_publish_get_inline(struct ms_op *op);
+void ms_publish_moved(struct ms_state *state, const struct ms_request *req);
+void ms_publish_tick(struct ms_state *state);
+/* Change an inode's content to `root` (with its bytes, if inline); the inode is stored by the caller. */
+void ms_publish_content(struct ms_state *state, struct ms_inode *inode, const struct root *root,
+			const uint8_t *bytes);
+
+/* xattr.c */
+int ms_xattr_set(struct ms_op *op);
+int ms_xattr_get(struct ms_op *op);
+int ms_xattr_list(struct ms_op *op);
+int ms_xattr_remove(struct ms_op *op);
+void ms_xattr_drop_capability(struct ms_state *state, struct ms_inode *inode);
+void ms_xattr_drop_all(struct ms_state *state, inode_no ino);
+
+/* membership.c, space.c */
+must_check int ms_membership_load(struct ms_state *state);
+void ms_membership_finish(struct ms_state *state);
+void ms_membership_term(struct ms_state *state);
+void ms_membership_tick(struct ms_state *state);
+void ms_membership_counts(const struct ms_state *state, struct ms_counts *out);
+struct ms_member *ms_membership_find(const struct ms_state *state, server_no server);
+int ms_membership_join(struct ms_op *op);
+int ms_membership_heartbeat(struct ms_op *op);
+int ms_membership_set(struct ms_op *op);
+uint64_t ms_space_grant(struct ms_state *state, struct ms_session *session, uint64_t wanted);
+void ms_space_settle(struct ms_session *session, uint64_t bytes);
+int ms_space_statfs(struct ms_op *op);
+
+#endif

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real daemons, real mounts: a cluster fixture over `cairn dev`.
+
+Every test gets scratch folders of its own; whatever happens, its cluster is taken down: first politely, then
+by aborting the FUSE connection (a caller of a dead mount cannot be killed) and ending processes by their ids.
+"""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BIN = pathlib.Path(os.environ.get("CAIRN_BIN", ROOT / "build" / "bin")).resolve()
+LONG = os.environ.get("CAIRN_LONG") == "1"
+
+
+def MiB(n):
+    return n << 20
+
+
+def eventually(condition, seconds=30, what="condition"):
+    """Wait until condition() is true; its last value is returned."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} is not true after {seconds} s")
+        time.sleep(0.05)
+
+
+def seeded_bytes(length, seed):
+    """Bytes that do not compress, the same for the same seed."""
+    import random
+
+    return random.Random(seed).randbytes(length)
+
+
+class Cluster:
+    """One `cairn dev` with a command that waits for us."""
+
+    def __init__(self, folder, servers=3, copies=None, mounts=1, sets=(), prepare=None):
+        self.dir = pathlib.Path(folder)
+        self.args = ["--dir", str(self.dir), "--servers", str(servers), "--mounts", str(mounts)]
+        if copies:
+            self.args += ["--copies", str(copies)]
+        for item in sets:
+            self.args += ["--set", item]
+        self.process = None
+
+    @property
+    def mnt(self):
+        return self.dir / "mnt1"
+
+    @property
+    def mnt2(self):
+        return self.dir / "mnt2"
+
+    @property
+    def env(self):
+        return dict(os.environ, CAIRN_DIR=str(self.dir), CAIRN_MNT=str(self.mnt),
+                    PATH=f"{BIN}:{os.environ['PATH']}")
+
+    def up(self, timeout=90):
+        ready = self.dir.parent / f"{self.dir.name}.ready"
+        ready.unlink(missing_ok=True)
+        self.process = subprocess.Popen(
+            [BIN / "cairn", "dev", *self.args, "--", "sh", "-c", f"touch '{ready}'; read line"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            start_new_session=True)
+        end = time.monotonic() + timeout
+        while not ready.exists():
+            if self.process.poll() is not None:
+                raise AssertionError("cairn dev failed: " + self.process.stdout.read() + self.logs())
+            if time.monotonic() > end:
+                raise AssertionError("cairn dev is not ready: " + self.logs())
+            time.sleep(0.02)
+        return self
+
+    def down(self, timeout=90):
+        """Leave the command; returns the exit status of `cairn dev`."""
+        if self.process is None:
+            return 0
+        try:
+            self.process.communicate("", timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.destroy()
+            raise AssertionError("cairn dev does not end: " + self.logs())
+        status, self.process = self.process.returncode, None
+        return status
+
+    def destroy(self):
+        """By force."""
+        for mount in self.dir.glob("mnt*"):
+            abort_fuse(str(mount))
+        for pid_file in self.dir.glob("*.pid"):
+            end_process(pid_file)
+        if self.process is not None:
+            try:
+                self.process.kill()
+                self.process.wait(10)
+            except (OSError, subprocess.TimeoutExpired):
+                pass
+            self.process = None
+        for mount in self.dir.glob("mnt*"):
+            subprocess.run(["umount", "-l", str(mount)], stderr=subprocess.DEVNULL, check=False)
+
+    def cairn(self, *args, check=True, timeout=60):
+        done = subprocess.run([BIN / "cairn", *map(str, args)], env=self.env, text=True, timeout=timeout,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+        assert not check or done.returncode == 0, f"cairn {args}: {done.stdout}{done.stderr}{self.logs()}"
+        return done
+
+    def status(self):
+        return json.loads(self.cairn("status", "--json", check=False).stdout)
+
+    def start(self, name):
+        self.cairn("dev", "start", name, timeout=90)
+
+    def stop(self, name):
+        self.cairn("dev", "stop", name)
+
+    def pid(self, name):
+        return int((self.dir / f"{name}.pid").read_text())
+
+    def kill(self, name, sig=signal.SIGKILL):
+        os.kill(self.pid(name), sig)
+
+    def remount(self, number=1):
+        self.stop(f"client{number}")
+        self.start(f"client{number}")
+
+    def restart_all(self):
+        """Everything stopped cleanly and started again: nothing is answered from a cache."""
+        names = ["mds"] + [f"cs{i + 1}" for i in range(len(list(self.dir.glob("cs*.pid"))))]
+        clients = [p.stem for p in self.dir.glob("client*.pid")]
+        for name in clients + names[::-1]:
+            self.stop(name)
+        for name in names + clients:
+            self.start(name)
+
+    def fsck(self, *args):
+        """Offline: everything must be stopped, or --live."""
+        return subprocess.run([BIN / "fsck.cairn", *args], env=self.env, text=True, timeout=300,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+
+    def logs(self, tail=2000):
+        text = ""
+        for log in sorted(self.dir.glob("*.log")):
+            content = log.read_text(errors="replace")
+            if content:
+                text += f"\n--- {log.name}\n{content[-tail:]}"
+        return text
+
+
+def end_process(pid_file):
+    try:
+        pid = int(pid_file.read_text())
+        exe = os.readlink(f"/proc/{pid}/exe")
+    except (OSError, ValueError):
+        return
+    if pathlib.Path(exe.removesuffix(" (deleted)")).name in ("cairn-mds", "cairn-cs", "mount.cairn"):
+        os.kill(pid, signal.SIGKILL)
+
+
+def abort_fuse(mount):
+    """Free everyone who is stuck in this mount."""
+    control = pathlib.Path("/sys/fs/fuse/connections")
+    if not any(control.iterdir()):
+        subprocess.run(["mount", "-t", "fusectl", "none", control], check=False, stderr=subprocess.DEVNULL)
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[4] == mount and " fuse.cairn " in line:
+            minor = fields[2].split(":")[1]
+            try:
+                (control / minor / "abort").write_text("1")
+            except OSError:
+                pass
+
+
+@pytest.fixture
+def make_cluster(tmp_path, request):
+    """make_cluster(servers=3, mounts=1, sets=["client.flush_ms=50"]) -> a running Cluster."""
+    made = []
+
+    def make(**options):
+        cluster = Cluster(tmp_path / f"cluster{len(made) + 1}", **options)
+        made.append(cluster)
+        return cluster.up()
+
+    yield make
+    for cluster in made:
+        try:
+            cluster.down()
+        finally:
+            cluster.destroy()
+            shutil.rmtree(cluster.dir, ignore_errors=True)
+
+
+@pytest.fixture
+def cluster(make_cluster):
+    return make_cluster()
+
+
+@pytest.fixture
+def two_mounts(make_cluster):
+    return make_cluster(mounts=2)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One cluster for all tests of a module that leave it as they found it."""
+    cluster = Cluster(tmp_path_factory.mktemp("shared") / "cluster", mounts=2).up()
+    yield cluster
+    try:
+        cluster.down()
+    finally:
+        cluster.destroy()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    if not os.path.exists("/dev/fuse"):
+        pytest.skip("no /dev/fuse here")
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The first things anybody does."""
+import filecmp
+import os
+import shutil
+import subprocess
+
+from conftest import MiB, seeded_bytes
+
+
+def test_a_small_file_comes_back(cluster):
+    path = cluster.mnt / "hello.txt"
+    path.write_text("hello\n")
+    assert path.read_text() == "hello\n"
+    cluster.remount()
+    assert path.read_text() == "hello\n"
+
+
+def test_a_large_file_comes_back_after_a_full_restart(cluster):
+    data = seeded_bytes(MiB(24) + 12345, seed=1)
+    path = cluster.mnt / "model.safetensors"
+    path.write_bytes(data)
+    assert path.stat().st_size == len(data)
+    cluster.restart_all()
+    assert path.read_bytes() == data
+
+
+def test_a_tree_copied_in_is_the_same(cluster):
+    shutil.copytree("/usr/include/linux", cluster.mnt / "linux", symlinks=True)
+    cluster.remount()
+    done = subprocess.run(["diff", "-r", "/usr/include/linux", cluster.mnt / "linux"], check=False)
+    assert done.returncode == 0
+
+
+def test_a_second_copy_costs_next_to_nothing(cluster):
+    data = seeded_bytes(MiB(16), seed=2)
+    (cluster.mnt / "one").write_bytes(data)
+    cluster.remount()
+    before = cluster.status()["bytes_stored"]
+    (cluster.mnt / "two").write_bytes(data)
+    cluster.remount()
+    after = cluster.status()["bytes_stored"]
+    assert after - before < MiB(16) * 3 * 0.01
+    assert filecmp.cmp(cluster.mnt / "one", cluster.mnt / "two", shallow=False)
+
+
+def test_the_command_of_dev_gives_the_exit_status(tmp_path):
+    from conftest import BIN
+
+    done = subprocess.run([BIN / "cairn", "dev", "--servers", "1", "--", "sh", "-c",
+                           'test -d "$CAIRN_MNT" && cairn status >/dev/null; echo x >"$CAIRN_MNT/f" && exit 7'],
+                          env=dict(os.environ, TMPDIR=str(tmp_path)), timeout=90, check=False)
+    assert done.returncode == 7
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A loop that runs only while a call is out. */
+#include "tools/admin.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "fs/base/config.h"
+#include "fs/base/text.h"
+#include "fs/placement/map.h"
+
+#define POOL_BYTES MiB(16)
+
+struct admin_peer {
+	char address[SERVER_ADDRESS_BYTES_MAX];
+	struct rpc_peer *peer;
+	UT_hash_handle hh;
+};
+
+struct admin {
+	char address[256];
+	struct loop *loop;
+	struct buf_pool *pool;
+	struct net *net;
+	struct rpc *rpc;
+	struct admin_peer *peers;
+};
+
+/* One call, and what its answer leaves behind. */
+struct waiting {
+	struct rpc_call call;
+	struct admin *admin;
+	ProtobufCMessage *reply;
+	struct buf *bulk;
+	int rc;
+};
+
+int admin_find(const char *given, char *out, size_t out_bytes, struct error *err)
+{
+	const char *dir = getenv("CAIRN_DIR");
+	struct config config;
+	char path[4096];
+	int rc;
+
+	if (given) {
+		if (!text_copy(out, out_bytes, given))
+			return error_set(err, -E_NAMETOOLONG, "bad address '%s'", given);
+		return 0;
+	}
+	config_init(&config);
+	if (dir)
+		snprintf(path, sizeof path, "%s/cairn.conf", dir);
+	rc = config_read_file(&config, dir ? path : CONFIG_FILE, err);
+	if (rc < 0 && (dir || rc != -E_NOENT))
+		return rc;
+	return text_copy(out, out_bytes, config.cluster_mds) ? 0 :
+	       error_set(err, -E_NAMETOOLONG, "bad address '%s'", config.cluster_mds);
+}
+
+int admin_open(const char *address, struct admin **out, struct error *err)
+{
+	struct admin *a = calloc(1, sizeof *a);
+	struct rpc_options o = { .role = RPC_TOOL, .name = "cairn" };
+	int rc = a ? 0 : -E_NOMEM;
+
+	if (rc == 0 && !text_copy(a->address, sizeof a->address, address))
+		rc = -E_NAMETOOLONG;
+	if (rc == 0)
+		rc = loop_uv_create(1, &a->loop);
+	if (rc == 0) {
+		a->pool = buf_pool_create(POOL_BYTES);
+		rc = a->pool ? net_tcp_create(a->loop, a->pool, &a->net) : -E_NOMEM;
+	}
+	if (rc == 0) {
+		o.loop = a->loop;
+		o.net = a->net;
+		o.pool = a->pool;
+		loop_random(a->loop, &o.boot_id, sizeof o.boot_id);
+		rc = rpc_create(&o, &a->rpc);
+	}
+	if (rc < 0) {
+		admin_close(a);
+		return error_set(err, rc, "cannot start");
+	}
+	*out = a;
+	return 0;
+}
+
+void admin_close(struct admin *a)
+{
+	struct admin_peer *p, *next;
+
+	if (!a)
+		return;
+	HASH_ITER(hh, a->peers, p, next) {
+		HASH_DEL(a->peers, p);
+		rpc_peer_destroy(p->peer);
+		free(p);
+	}
+	if (a->rpc)
+		rpc_destroy(a->rpc);
+	if (a->net)
+		a->net->ops->destroy(a->net);
+	if (a->loop)
+		loop_uv_destroy(a->loop);
+	if (a->pool)
+		buf_pool_destroy(a->pool);
+	free(a);
+}
+
+static int peer_get(struct admin *a, const char *address, struct rpc_peer **out)
+{
+	struct admin_peer *p;
+	int rc;
+
+	HASH_FIND_STR(a->peers, address, p);
+	if (!p) {
+		p = calloc(1, sizeof *p);
+		if (!p)
+			return -E_NOMEM;
+		(void)text_copy(p->address, sizeof p->address, address);
+		rc = rpc_peer_create(a->rpc, address, &p->peer);
+		if (rc < 0) {
+			free(p);
+			return rc;
+		}
+		HASH_ADD_STR(a->peers, address, p);
+	}
+	*out = p->peer;
+	return 0;
+}
+
+/* The reply is gone after done(), so it is copied by way of its packed form. */
+static ProtobufCMessage *message_copy(unsigned type, const ProtobufCMessage *msg)
+{
+	size_t len = msg_packed_bytes(msg);
+	uint8_t *packed = malloc(len ? len : 1);
+	ProtobufCMessage *copy = NULL;
+
+	if (!packed)
+		return NULL;
+	msg_pack(msg, packed);
+	if (msg_unpack(type, true, packed, len, &copy) < 0)
+		copy = NULL;
+	free(packed);
+	return copy;
+}
+
+static void call_done(struct rpc_call *call)
+{
+	struct waiting *w = container_of(call, struct waiting, call);
+
+	w->rc = call->rc;
+	if (call->rc == 0 && call->reply) {
+		w->reply = message_copy(call->type, call->reply);
+		if (!w->reply)
+			w->rc = -E_NOMEM;
+	}
+	if (call->rc == 0 && call->reply_bulk)
+		w->bulk = buf_ref(call->reply_bulk);
+	loop_uv_stop(w->admin->loop);
+}
+
+int admin_call_at(struct admin *a, const char *address, unsigned type, const ProtobufCMessage *request,
+		  uint32_t deadline_ms, ProtobufCMessage **reply, struct buf **bulk, struct error *err)
+{
+	struct waiting w = { .admin = a };
+	struct rpc_peer *peer;
+	int rc = peer_get(a, address, &peer);
+
+	if (rc < 0)
+		return error_set(err, rc, "cannot ask '%s'", address);
+	w.call.type = (uint16_t)type;
+	w.call.request = request;
+	w.call.deadline_ms = deadline_ms;
+	w.call.done = call_done;
+	rpc_call(peer, &w.call);
+	loop_uv_run(a->loop);
+	if (w.rc < 0)
+		return error_set(err, w.rc, "cannot ask '%s' for %s", address, msg_type_name(type));
+	*reply = w.reply;
+	if (bulk)
+		*bulk = w.bulk;
+	else
+		buf_put(w.bulk);
+	return 0;
+}
+
+int admin_call(struct admin *a, unsigned type, const ProtobufCMessage *request, uint32_t deadline_ms,
+	       ProtobufCMessage **reply, struct error *err)
+{
+	return admin_call_at(a, a->address, type, request, deadline_ms, reply, NULL, err);
+}
+
+const Wire__HelloReply *admin_hello(const struct admin *a)
+{
+	struct admin_peer *p;
+
+	HASH_FIND_STR(a->peers, a->address, p);
+	return p ? rpc_peer_hello(p->peer) : NULL;
+}

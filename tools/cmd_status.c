@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cairn status: health at a glance. Exit status: 0 healthy, 1 not, 2 usage, 3 unreachable. */
+#include "tools/command.h"
+
+#include <stdio.h>
+
+#include "fs/base/text.h"
+#include "fs/placement/map.h"
+#include "tools/status.h"
+
+static void print_servers(const struct status *s)
+{
+	const Wire__StatusReply *r = s->reply;
+	char stored[TEXT_BYTES_HUMAN], left[TEXT_BYTES_HUMAN];
+
+	for (size_t i = 0; i < r->n_servers; i++)
+		printf("  server %-3u %-8s %-22s %10llu blocks %10s stored %10s free\n", r->servers[i]->server,
+		       server_state_name((enum server_state)r->servers[i]->state), r->servers[i]->address,
+		       (unsigned long long)r->servers[i]->blocks,
+		       text_bytes_human(stored, r->servers[i]->bytes_stored),
+		       text_bytes_human(left, r->servers[i]->bytes_free));
+}
+
+static void print_people(const struct status *s)
+{
+	const Wire__StatusReply *r = s->reply;
+	char logical[TEXT_BYTES_HUMAN], unique[TEXT_BYTES_HUMAN], stored[TEXT_BYTES_HUMAN];
+
+	printf("%s: %u of %zu servers up, %u of %u placement groups have all copies\n",
+	       s->is_healthy ? "healthy" : "NOT HEALTHY", s->servers_up, r->n_servers, r->pgs_clean, r->pgs_total);
+	printf("%llu files, %llu directories; %s of files, %s unique, %s stored in %u copies\n",
+	       (unsigned long long)r->files, (unsigned long long)r->directories,
+	       text_bytes_human(logical, r->bytes_logical), text_bytes_human(unique, s->bytes_unique),
+	       text_bytes_human(stored, s->bytes_stored), r->copies);
+	print_servers(s);
+	for (size_t i = 0; i < r->n_warnings; i++)
+		printf("  warning: %s (%s)\n", r->warnings[i]->text, r->warnings[i]->code);
+	if (r->heal_pending_blocks)
+		printf("  healing: %llu blocks to go, about %llu s\n", (unsigned long long)r->heal_pending_blocks,
+		       (unsigned long long)r->heal_eta_s);
+}
+
+int cmd_status(int argc, char **argv)
+{
+	struct status_arguments a;
+	struct status s;
+	struct error err = { 0 };
+	int status;
+
+	if (!status_arguments_parse(argc, argv, "Show the health of the file system.", &a))
+		return COMMAND_USAGE;
+	if (status_get(a.mds, &s, &err) < 0) {
+		(void)command_fail("status", &err);
+		return COMMAND_UNREACHABLE;
+	}
+	if (a.json && status_print_json(status_json(&s)) != COMMAND_DONE)
+		return COMMAND_FAILED;
+	if (!a.json)
+		print_people(&s);
+	status = s.is_healthy ? COMMAND_DONE : COMMAND_FAILED;
+	status_finish(&s);
+	return status;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of subcommands, and what they share. */
+#include "tools/command.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct command commands[] = {
+	{ "up", cmd_up, "start and mount a whole file system on this host" },
+	{ "down", cmd_down, "unmount and stop it; data stays" },
+	{ "status", cmd_status, "health at a glance" },
+	{ "df", cmd_df, "what is stored, and what dedup and codecs save" },
+	{ "servers", cmd_servers, "the chunk servers and their state" },
+	{ "dev", cmd_dev, "an ephemeral cluster around one command" },
+};
+
+static void print_help(FILE *out)
+{
+	fputs("usage: cairn COMMAND [ARGUMENTS...]\n\n", out);
+	for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
+		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
+	fputs("\n`cairn COMMAND --help` explains one. The cluster is found by --mds, else by\n"
+	      "CAIRN_DIR (inside `cairn dev`), else by [cluster] mds of /etc/cairn/cairn.conf,\n"
+	      "else 127.0.0.1:7800. See cairn(1) and cairn(7).\n", out);
+}
+
+int command_run(int argc, char **argv)
+{
+	char title[64];
+
+	argp_err_exit_status = COMMAND_USAGE;
+	if (argc < 2) {
+		print_help(stderr);
+		return COMMAND_USAGE;
+	}
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "-h") == 0) {
+		print_help(stdout);
+		return COMMAND_DONE;
+	}
+	if (strcmp(argv[1], "--version") == 0) {
+		puts("cairn " CAIRN_VERSION);
+		return COMMAND_DONE;
+	}
+	for (size_t i = 0; i < ARRAY_COUNT(commands); i++) {
+		if (strcmp(commands[i].name, argv[1]) != 0)
+			continue;
+		snprintf(title, sizeof title, "cairn %s", argv[1]);
+		argv[1] = title;
+		return commands[i].run(argc - 1, argv + 1);
+	}
+	fprintf(stderr, "cairn: unknown command '%s'; see cairn --help\n", argv[1]);
+	return COMMAND_USAGE;
+}
+
+int command_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+	/* In order: what stands behind a COMMAND is the COMMAND's. argp takes its name from argv[0]. */
+	return argp_parse(argp, argc, argv, ARGP_IN_ORDER, NULL, input);
+}
+
+int command_fail(const char *name, const struct error *err)
+{
+	fprintf(stderr, "cairn %s: %s\n", name, err->text);
+	switch (-err->code) {
+	case E_NOTCONN:
+	case E_TIMEDOUT:
+	case E_CONNREFUSED:
+		return COMMAND_UNREACHABLE;
+	default:
+		return COMMAND_FAILED;
+	}
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Subcommands of cairn: rows of one table (command.c), each with its own argp. Libraries return,
+ * commands report: "cairn NAME: cannot ...: why" on stderr, results on stdout.
+ */
+#ifndef CAIRN_TOOLS_COMMAND_H
+#define CAIRN_TOOLS_COMMAND_H
+
+#include <argp.h>
+
+#include "fs/base/base.h"
+
+/* Exit status, as cairn(1) says. */
+enum command_status { COMMAND_DONE = 0, COMMAND_FAILED = 1, COMMAND_USAGE = 2, COMMAND_UNREACHABLE = 3 };
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);	/* argv[0] is "cairn NAME" */
+	const char *help;
+};
+
+int command_run(int argc, char **argv);
+
+/* argp_parse with our exit status for usage errors; 0, or an errno value. */
+int command_parse(const struct argp *argp, int argc, char **argv, void *input);
+/* Print "cairn NAME: sentence" and return COMMAND_FAILED, or COMMAND_UNREACHABLE for a lost cluster. */
+int command_fail(const char *name, const struct error *err);
+
+/* One function per subcommand, each in cmd_NAME.c. */
+int cmd_dev(int argc, char **argv);
+int cmd_up(int argc, char **argv);
+int cmd_down(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_df(int argc, char **argv);
+int cmd_servers(int argc, char **argv);
+
+#endif

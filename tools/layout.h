@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The folder of a cluster that lives on one host (`cairn dev`, `cairn up`): what is in it, which ports its
+ * processes have, and with which settings they run. Kept in DIR/cluster.json, so that a later start finds
+ * everything again; DIR/cairn.conf is the configuration that all its processes and commands read.
+ *
+ * In DIR: mds/, cs1/ ..., cache1/ ..., mnt1/ ... (dev), *.pid, *.log.
+ */
+#ifndef CAIRN_TOOLS_LAYOUT_H
+#define CAIRN_TOOLS_LAYOUT_H
+
+#include <limits.h>
+
+#include "fs/base/base.h"
+
+#define LAYOUT_SERVERS_MAX 64u
+#define LAYOUT_MOUNTS_MAX  16u
+#define LAYOUT_SETS_MAX	   64u
+
+struct layout {
+	char dir[PATH_MAX];
+	uint32_t server_count, mount_count, copies;
+	uint16_t mds_port;
+	uint16_t cs_ports[LAYOUT_SERVERS_MAX];
+	char cs_dirs[LAYOUT_SERVERS_MAX][PATH_MAX];	/* absolute */
+	char mount_dirs[LAYOUT_MOUNTS_MAX][PATH_MAX];
+	char *sets[LAYOUT_SETS_MAX];			/* "SECTION.KEY=VALUE", owned */
+	uint32_t set_count;
+};
+
+void layout_finish(struct layout *l);
+/* A new one: chooses ports; nothing is written. dir must be absolute. */
+must_check int layout_plan(struct layout *l, const char *dir, uint32_t servers, uint32_t copies, uint32_t mounts,
+			   struct error *err);
+/* Place of a further server: its port and its folder DIR/csN. */
+must_check int layout_add_server(struct layout *l, struct error *err);
+must_check int layout_add_set(struct layout *l, const char *set, struct error *err);
+/* -E_NOENT: there is none in dir. */
+must_check int layout_load(struct layout *l, const char *dir, struct error *err);
+must_check int layout_save(const struct layout *l, struct error *err);	/* cluster.json and cairn.conf */
+
+/* DIR/NAMESUFFIX, e.g. (l, "mds", ".pid"). Returns out. */
+char *layout_path(const struct layout *l, char out[PATH_MAX], const char *name, const char *suffix);
+
+/* DIR/NAMENUMBER, e.g. (l, "mnt", 2). Returns out. */
+char *layout_numbered(const struct layout *l, char out[PATH_MAX], const char *name, uint32_t number);
+
+/* "mds", "cs3", "client1": which process is it? index counts from 0. -E_INVAL: none of them. */
+enum layout_role { LAYOUT_MDS = 1, LAYOUT_CS, LAYOUT_CLIENT };
+must_check int layout_parse_name(const char *name, enum layout_role *role, uint32_t *index);
+
+#endif

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mkfs.cairn: create a cluster, or further disks of one. */
+#include "tools/mkfs.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "chunk-server/format.h"
+#include "fs/base/config.h"
+#include "fs/base/text.h"
+#include "metadata-server/format.h"
+#include "metadata-server/recover.h"
+#include "tools/admin.h"
+
+#define HELLO_MS 5000u
+
+static uint64_t wall_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static int random_bytes(void *out, size_t len, struct error *err)
+{
+	return getrandom(out, len, 0) == (ssize_t)len ? 0 : error_set(err, -E_IO, "cannot get random bytes");
+}
+
+static int open_folder(const char *path, struct disk **out, struct error *err)
+{
+	int rc;
+
+	if (mkdir(path, 0750) != 0 && errno != EEXIST)
+		return error_set(err, error_from_errno(errno), "cannot create '%s'", path);
+	rc = disk_posix_create(path, out);
+	return rc < 0 ? error_set(err, rc, "cannot use '%s'", path) : 0;
+}
+
+/* --- metadata ------------------------------------------------------------------------------------------ */
+
+static int new_cluster(const struct mkfs_options *o, struct super *s, struct error *err)
+{
+	memset(s, 0, sizeof *s);
+	s->role = SUPER_METADATA;
+	s->hash = o->hash ? o->hash : HASH_SHA256;
+	s->copies = o->copies;
+	s->min_copies = o->min_copies ? o->min_copies : (uint8_t)MIN_OF(2u, o->copies);
+	s->incompat = o->with_acl ? SUPER_INCOMPAT_ACL : 0;
+	s->made_ns = wall_ns();
+	if (s->copies < 1 || s->copies > COPIES_MAX || s->min_copies > s->copies)
+		return error_say(err, -E_INVAL, "cannot keep %u copies, at least %u: wants 1 to %u, and no more "
+				 "than copies", s->copies, s->min_copies, COPIES_MAX);
+	if (random_bytes(s->cluster, sizeof s->cluster, err) < 0 ||
+	    random_bytes(s->directory, sizeof s->directory, err) < 0)
+		return err->code;
+	return random_bytes(&s->name_key, sizeof s->name_key, err);
+}
+
+static void state_config(const struct super *s, struct ms_config *out)
+{
+	struct config defaults;
+
+	config_init(&defaults);
+	*out = (struct ms_config){
+		.lease_ms = defaults.lease_ms,
+		.suspect_ms = defaults.server_suspect_ms,
+		.down_ms = defaults.server_down_ms,
+		.out_ms = defaults.server_out_ms,
+		.copies = s->copies,
+		.min_copies = s->min_copies,
+		.name_key = s->name_key,
+		.inline_bytes_max = INLINE_BYTES_MAX,
+		.leases_max_per_session = LEASES_MAX_PER_SESSION,
+		.parked_max = PARKED_MAX,
+		.sessions_max = SESSIONS_MAX,
+	};
+}
+
+int mkfs_metadata(const struct mkfs_options *o, struct super *out, struct error *err)
+{
+	struct disk *disks[MKFS_METADATA_DIRS_MAX] = { NULL };
+	struct ms_format_options format = { .root_uid = geteuid(), .root_gid = getegid() };
+	uint32_t opened = 0;
+	int rc = new_cluster(o, &format.super, err);
+
+	for (; rc == 0 && opened < o->metadata_dir_count; opened++)
+		rc = open_folder(o->metadata_dirs[opened], &disks[opened], err);
+	if (rc == 0) {
+		format.wall_ns = format.super.made_ns;
+		state_config(&format.super, &format.config);
+		rc = ms_format(disks, o->metadata_dir_count, &format, err);
+		if (rc < 0)
+			(void)error_wrap(err, "cannot format '%s'", o->metadata_dirs[0]);
+	}
+	for (uint32_t i = 0; i < opened; i++)
+		if (disks[i])
+			disk_destroy(disks[i]);
+	if (rc == 0)
+		*out = format.super;
+	return rc < 0 ? rc : 0;
+}
+
+/* --- chunk servers ----------------------------------------------------------------------------------------- */
+
+static int format_disk(const struct super *cluster, const uint8_t server[UUID_BYTES], const char *dir,
+		       struct error *err)
+{
+	struct super s = *cluster;
+	struct disk *disk;
+	int rc = open_folder(dir, &disk, err);
+
+	if (rc < 0)
+		return rc;
+	s.role = SUPER_CHUNK;
+	s.name_key = 0;
+	s.made_ns = wall_ns();
+	memcpy(s.server, server, sizeof s.server);
+	rc = random_bytes(s.directory, sizeof s.directory, err);
+	if (rc == 0) {
+		rc = cs_format(disk, &s, err);
+		if (rc < 0)
+			(void)error_wrap(err, "cannot format '%s'", dir);
+	}
+	disk_destroy(disk);
+	return rc < 0 ? rc : 0;
+}
+
+int mkfs_server(const struct super *cluster, const char *const *disk_dirs, uint32_t count, struct error *err)
+{
+	uint8_t server[UUID_BYTES];
+	int rc = random_bytes(server, sizeof server, err);
+
+	for (uint32_t i = 0; rc == 0 && i < count; i++)
+		rc = format_disk(cluster, server, disk_dirs[i], err);
+	return rc;
+}
+
+/* --- which cluster? ---------------------------------------------------------------------------------------- */
+
+static int cluster_of_server(const char *address, struct super *out, struct error *err)
+{
+	Wire__Status ask = WIRE__STATUS__INIT;
+	ProtobufCMessage *reply = NULL;
+	const Wire__HelloReply *hello;
+	struct admin *a;
+	int rc = admin_open(address, &a, err);
+
+	if (rc < 0)
+		return rc;
+	rc = admin_call(a, MSG_STATUS, &ask.base, HELLO_MS, &reply, err);
+	hello = rc == 0 ? admin_hello(a) : NULL;
+	if (hello && hello->cluster.len == sizeof out->cluster) {
+		memset(out, 0, sizeof *out);
+		memcpy(out->cluster, hello->cluster.data, sizeof out->cluster);
+		out->hash = (enum hash_kind)hello->hash;
+		out->copies = (uint8_t)hello->copies;
+		out->min_copies = (uint8_t)hello->min_copies;
+		out->incompat = hello->incompat;
+	} else if (rc == 0) {
+		rc = error_say(err, -E_MALFORMED, "'%s' does not say which cluster it serves", address);
+	}
+	msg_free(reply);
+	admin_close(a);
+	return rc;
+}
+
+int mkfs_cluster_of(const char *dir_or_address, struct super *out, struct error *err)
+{
+	struct disk *disk;
+	struct stat st;
+	int rc;
+
+	if (stat(dir_or_address, &st) != 0 || !S_ISDIR(st.st_mode))
+		return cluster_of_server(dir_or_address, out, err);
+	rc = disk_posix_create(dir_or_address, &disk);
+	if (rc < 0)
+		return error_set(err, rc, "cannot use '%s'", dir_or_address);
+	rc = ms_recover_super(disk, out, err);
+	if (rc < 0)
+		(void)error_wrap(err, "'%s'", dir_or_address);
+	disk_destroy(disk);
+	return rc;
+}
+
+/* --- the command --------------------------------------------------------------------------------------------- */
+
+struct arguments {
+	struct mkfs_options options;
+	const char *join;
+	char *servers[SERVERS_MAX];	/* "DIR,DIR": the disks of one chunk server each */
+	uint32_t server_count;
+};
+
+static const struct argp_option argp_options[] = {
+	{ "metadata", 'm', "DIR", 0, "metadata directory; again: a further journal directory on another disk", 0 },
+	{ "disk", 'd', "DIR[,DIR...]", 0, "the disks of one chunk server; again: another server", 0 },
+	{ "join", 'j', "DIR|HOST:PORT", 0,
+	  "make disks for the cluster of this metadata directory or server", 0 },
+	{ "copies", 'c', "N", 0, "copies of each block (3)", 0 },
+	{ "min-copies", 'M', "N", 0, "copies synced before a close returns (2, at most copies)", 0 },
+	{ "hash", 'H', "NAME", 0, "block names: sha256 (default) or sha3-256", 0 },
+	{ "acl", 'a', NULL, 0, "a file system with POSIX ACLs", 0 },
+	{ 0 },
+};
+
+static uint8_t copies_argument(struct argp_state *state, const char *text)
+{
+	uint64_t n;
+
+	if (text_parse_u64(text, &n) < 0 || n < 1 || n > COPIES_MAX)
+		argp_error(state, "copies: wants a number from 1 to %u, not '%s'", COPIES_MAX, text);
+	return (uint8_t)n;
+}
+
+static void add_directory(struct argp_state *state, struct arguments *a, int key, char *text)
+{
+	if (key == 'm' && a->options.metadata_dir_count < MKFS_METADATA_DIRS_MAX)
+		a->options.metadata_dirs[a->options.metadata_dir_count++] = text;
+	else if (key == 'd' && a->server_count < SERVERS_MAX)
+		a->servers[a->server_count++] = text;
+	else
+		argp_error(state, "too many directories");
+}
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+	struct arguments *a = state->input;
+
+	switch (key) {
+	case 'm':
+	case 'd': add_directory(state, a, key, text); break;
+	case 'j': a->join = text; break;
+	case 'c': a->options.copies = copies_argument(state, text); break;
+	case 'M': a->options.min_copies = copies_argument(state, text); break;
+	case 'a': a->options.with_acl = true; break;
+	case 'H':
+		if (strcmp(text, "sha256") == 0)
+			a->options.hash = HASH_SHA256;
+		else if (strcmp(text, "sha3-256") == 0)
+			a->options.hash = HASH_SHA3_256;
+		else
+			argp_error(state, "unknown hash '%s': wants sha256 or sha3-256", text);
+		break;
+	case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", text); break;
+	case ARGP_KEY_END:
+		if (!a->options.metadata_dir_count == !a->join)
+			argp_error(state, "wants --metadata DIR for a new cluster, or --join for an existing one");
+		if (a->join && !a->server_count)
+			argp_error(state, "--join wants at least one --disk");
+		break;
+	default: return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+static const struct argp argp = {
+	argp_options, parse_option, "",
+	"Create a cairn cluster: a metadata directory, and directories for chunk servers; or further chunk "
+	"directories for one that exists. A directory that is formatted already is refused."
+	"\vThen start cairn-mds and cairn-cs on them; see mkfs.cairn(8). `cairn up` does all that on one host.",
+	NULL, NULL, NULL
+};
+
+static int make_server(const struct super *cluster, char *list, struct error *err)
+{
+	const char *dirs[DISKS_MAX];
+	uint32_t count = 0;
+	char *dir;
+
+	while ((dir = strsep(&list, ","))) {
+		if (!*dir)
+			continue;
+		if (count == DISKS_MAX)
+			return error_say(err, -E_TOOBIG, "at most %u disks of one server", DISKS_MAX);
+		dirs[count++] = dir;
+	}
+	return mkfs_server(cluster, dirs, count, err);
+}
+
+int mkfs_run(int argc, char **argv)
+{
+	struct arguments a = { .options.copies = 3 };
+	struct super cluster = { 0 };
+	struct error err = { 0 };
+	char id[2 * UUID_BYTES + 1];
+	int rc;
+
+	argp_err_exit_status = 2;
+	if (argp_parse(&argp, argc, argv, 0, NULL, &a) != 0)
+		return 2;
+	rc = a.join ? mkfs_cluster_of(a.join, &cluster, &err) : mkfs_metadata(&a.options, &cluster, &err);
+	for (uint32_t i = 0; rc == 0 && i < a.server_count; i++)
+		rc = make_server(&cluster, a.servers[i], &err);
+	if (rc < 0) {
+		fprintf(stderr, "mkfs.cairn: %s\n", err.text);
+		return 1;
+	}
+	text_hex(id, cluster.cluster, sizeof cluster.cluster);
+	printf("cluster %s: %u copies, at least %u synced, %s%s\n", id, cluster.copies, cluster.min_copies,
+	       cluster.hash == HASH_SHA3_256 ? "SHA3-256" : "SHA-256",
+	       cluster.incompat & SUPER_INCOMPAT_ACL ? ", ACLs" : "");
+	return 0;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Processes by their pid files; /proc tells whether an id is still one of ours. */
+#include "tools/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/base/text.h"
+
+#define POLL_MS 5u
+
+void process_sleep_ms(uint32_t ms)
+{
+	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	nanosleep(&t, NULL);
+}
+
+int process_program(const char *name, char *out, size_t out_bytes, struct error *err)
+{
+	char self[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
+	char *slash;
+	static const char *const places[] = { "", "../sbin/", "../bin/" };
+
+	if (len < 0)
+		return error_set(err, error_from_errno(errno), "cannot find my own program");
+	self[len] = '\0';
+	slash = strrchr(self, '/');
+	ASSERT(slash);
+	slash[1] = '\0';
+	for (size_t i = 0; i < ARRAY_COUNT(places); i++) {
+		int n = snprintf(out, out_bytes, "%s%s%s", self, places[i], name);
+
+		if (n > 0 && (size_t)n < out_bytes && access(out, X_OK) == 0)
+			return 0;
+	}
+	return error_set(err, -E_NOENT, "cannot find '%s' beside 'cairn'", name);
+}
+
+/* In the child: nothing here may fail in silence, so its words go to the log. */
+static void child_exec(char *const argv[], const char *log_file)
+{
+	int null = open("/dev/null", O_RDWR);
+	int log = open(log_file, O_WRONLY | O_CREAT | O_APPEND, 0640);
+	sigset_t none;
+
+	setsid();
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	if (null >= 0) {
+		dup2(null, 0);
+		dup2(null, 1);
+	}
+	if (log >= 0)
+		dup2(log, 2);
+	for (int fd = 3; fd < 256; fd++)
+		close(fd);
+	execv(argv[0], argv);
+	fprintf(stderr, "cairn: cannot run '%s': %s\n", argv[0], strerror(errno));
+	_exit(127);
+}
+
+int process_start(char *const argv[], const char *pid_file, const char *log_file, pid_t *out, struct error *err)
+{
+	FILE *f;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return error_set(err, error_from_errno(errno), "cannot start '%s'", argv[0]);
+	if (pid == 0)
+		child_exec(argv, log_file);
+	f = fopen(pid_file, "we");
+	if (!f || fprintf(f, "%d\n", (int)pid) < 0 || fclose(f) != 0) {
+		kill(pid, SIGKILL);
+		return error_set(err, error_from_errno(errno), "cannot write '%s'", pid_file);
+	}
+	*out = pid;
+	return 0;
+}
+
+/* A recycled id belongs to some other program. */
+static bool runs_our_program(pid_t pid)
+{
+	char path[64], exe[PATH_MAX];
+	const char *name;
+	ssize_t len;
+
+	snprintf(path, sizeof path, "/proc/%d/exe", (int)pid);
+	len = readlink(path, exe, sizeof exe - 1);
+	if (len < 0)
+		return false;
+	exe[len] = '\0';
+	name = strrchr(exe, '/');
+	return name && (strncmp(name, "/cairn", 6) == 0 || strncmp(name, "/mount.cairn", 12) == 0);
+}
+
+pid_t process_find(const char *pid_file)
+{
+	FILE *f = fopen(pid_file, "re");
+	int pid = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%d", &pid) != 1)
+		pid = 0;
+	fclose(f);
+	if (pid > 0)
+		waitpid(pid, NULL, WNOHANG);	/* ours may be a zombie */
+	return pid > 0 && kill(pid, 0) == 0 && runs_our_program(pid) ? pid : 0;
+}
+
+static bool wait_gone(const char *pid_file, uint32_t ms)
+{
+	for (uint32_t waited = 0; process_find(pid_file); waited += POLL_MS) {
+		if (waited >= ms)
+			return false;
+		process_sleep_ms(POLL_MS);
+	}
+	return true;
+}
+
+int process_stop(const char *pid_file, uint32_t grace_ms, struct error *err)
+{
+	pid_t pid = process_find(pid_file);
+
+	if (pid) {
+		kill(pid, SIGTERM);
+		kill(pid, SIGCONT);	/* a stopped one must hear it */
+		if (!wait_gone(pid_file, grace_ms)) {
+			kill(pid, SIGKILL);
+			if (!wait_gone(pid_file, 5000))
+				return error_say(err, -E_TIMEDOUT, "process %d does not end", (int)pid);
+		}
+	}
+	unlink(pid_file);
+	return 0;
+}
+
+void process_log_tail(const char *log_file, char *out, size_t out_bytes)
+{
+	FILE *f = fopen(log_file, "re");
+	size_t len = 0;
+
+	out[0] = '\0';
+	if (!f)
+		return;
+	if (fseek(f, -(long)(out_bytes - 1), SEEK_END) != 0)
+		rewind(f);
+	len = fread(out, 1, out_bytes - 1, f);
+	out[len] = '\0';
+	fclose(f);
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/status.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "fs/placement/map.h"
+#include "tools/admin.h"
+#include "tools/command.h"
+
+#define STATUS_MS 5000u
+
+static double ratio(uint64_t plain, uint64_t stored)
+{
+	return plain && stored ? (double)plain / (double)stored : 1.0;
+}
+
+static void derive(struct status *s)
+{
+	const Wire__StatusReply *r = s->reply;
+	uint64_t plain = 0;
+	uint32_t copies = r->copies ? r->copies : 1;
+
+	for (size_t i = 0; i < r->n_servers; i++) {
+		const Wire__ServerStatus *server = r->servers[i];
+
+		s->blocks += server->blocks;
+		s->bytes_stored += server->bytes_stored;
+		plain += server->bytes_plain;
+		s->bytes_free += server->bytes_free;
+		s->bytes_total += server->bytes_total;
+		s->servers_up += server->state == SERVER_UP;
+	}
+	if (r->n_servers && r->n_servers < copies)
+		copies = (uint32_t)r->n_servers;
+	s->bytes_unique = plain / copies;
+	s->is_healthy = r->pgs_total > 0 && r->pgs_clean == r->pgs_total && r->heal_pending_blocks == 0 &&
+			!r->recovering;
+	/* Logical bytes hold inline files too, which no chunk server stores: then dedup may show above 1. */
+	s->ratio_dedup = ratio(r->bytes_logical, s->bytes_unique);
+	s->ratio_codec = ratio(plain, s->bytes_stored);
+	s->ratio_total = s->ratio_dedup * s->ratio_codec;
+}
+
+int status_get(const char *mds, struct status *out, struct error *err)
+{
+	Wire__Status ask = WIRE__STATUS__INIT;
+	ProtobufCMessage *reply = NULL;
+	struct admin *a;
+	char address[256];
+	int rc = admin_find(mds, address, sizeof address, err);
+
+	memset(out, 0, sizeof *out);
+	if (rc == 0)
+		rc = admin_open(address, &a, err);
+	if (rc < 0)
+		return rc;
+	rc = admin_call(a, MSG_STATUS, &ask.base, STATUS_MS, &reply, err);
+	admin_close(a);
+	if (rc < 0)
+		return rc;
+	out->reply = (Wire__StatusReply *)(void *)reply;
+	derive(out);
+	return 0;
+}
+
+void status_finish(struct status *s)
+{
+	msg_free(s->reply ? &s->reply->base : NULL);
+	s->reply = NULL;
+}
+
+static json_t *server_json(const Wire__ServerStatus *s)
+{
+	char name[32];
+
+	snprintf(name, sizeof name, "cs%u", s->server);
+	return json_pack("{s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
+			 s->name && *s->name ? s->name : name, "server", (json_int_t)s->server, "state",
+			 server_state_name((enum server_state)s->state), "address", s->address, "host", s->host,
+			 "rack", s->rack, "blocks", (json_int_t)s->blocks, "bytes_stored",
+			 (json_int_t)s->bytes_stored, "bytes_free", (json_int_t)s->bytes_free, "bytes_total",
+			 (json_int_t)s->bytes_total, "heartbeat_age_ms", (json_int_t)s->heartbeat_age_ms, "pgs",
+			 (json_int_t)s->pgs);
+}
+
+json_t *status_json(const struct status *s)
+{
+	const Wire__StatusReply *r = s->reply;
+	json_t *servers = json_array(), *warnings = json_array();
+
+	for (size_t i = 0; i < r->n_servers; i++)
+		json_array_append_new(servers, server_json(r->servers[i]));
+	for (size_t i = 0; i < r->n_warnings; i++)
+		json_array_append_new(warnings, json_pack("{s:s, s:s}", "code", r->warnings[i]->code, "text",
+							  r->warnings[i]->text));
+	return json_pack(
+		"{s:b, s:o, s:I, s:o, s:{s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:I, s:I, s:I, s:{s:f, s:f, s:f},"
+		" s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:b, s:s}",
+		"healthy", s->is_healthy, "warnings", warnings, "metadata_copies", (json_int_t)r->metadata_copies,
+		"servers", servers, "pgs", "total", (json_int_t)r->pgs_total, "clean", (json_int_t)r->pgs_clean,
+		"degraded", (json_int_t)r->pgs_degraded, "lost", (json_int_t)r->pgs_lost, "files",
+		(json_int_t)r->files, "directories", (json_int_t)r->directories, "bytes_logical",
+		(json_int_t)r->bytes_logical, "bytes_unique", (json_int_t)s->bytes_unique, "bytes_stored",
+		(json_int_t)s->bytes_stored, "bytes_free", (json_int_t)s->bytes_free, "ratio", "dedup",
+		s->ratio_dedup, "codec", s->ratio_codec, "total", s->ratio_total, "heal", "pending_blocks",
+		(json_int_t)r->heal_pending_blocks, "bytes_per_s", (json_int_t)r->heal_bytes_per_s, "eta_s",
+		(json_int_t)r->heal_eta_s, "metadata", "rows_bytes", (json_int_t)r->rows_bytes, "journal_bytes",
+		(json_int_t)r->journal_bytes, "sessions", (json_int_t)r->sessions, "leases",
+		(json_int_t)r->leases, "copies", (json_int_t)r->copies, "min_copies", (json_int_t)r->min_copies,
+		"parked", (json_int_t)r->parked, "recovering", (int)r->recovering, "version", r->version);
+}
+
+static const struct argp_option shared_options[] = {
+	{ "json", 'j', NULL, 0, "print JSON with stable keys", 0 },
+	{ "mds", 'm', "HOST:PORT", 0, "the metadata server", 0 },
+	{ 0 },
+};
+
+static error_t parse_shared(int key, char *text, struct argp_state *state)
+{
+	struct status_arguments *a = state->input;
+
+	switch (key) {
+	case 'j': a->json = true; break;
+	case 'm': a->mds = text; break;
+	case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", text); break;
+	default: return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+bool status_arguments_parse(int argc, char **argv, const char *doc, struct status_arguments *out)
+{
+	struct argp argp = { shared_options, parse_shared, "", doc, NULL, NULL, NULL };
+
+	memset(out, 0, sizeof *out);
+	return command_parse(&argp, argc, argv, out) == 0;
+}
+
+int status_print_json(json_t *json)
+{
+	if (!json || json_dumpf(json, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(6)) != 0)
+		return COMMAND_FAILED;
+	putchar('\n');
+	json_decref(json);
+	return COMMAND_DONE;
+}

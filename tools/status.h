@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What `cairn status`, `cairn df` and `cairn servers` show: one question to the metadata server, and the
+ * figures derived from its answer. The JSON keys are a contract (cairn-status(1)).
+ */
+#ifndef CAIRN_TOOLS_STATUS_H
+#define CAIRN_TOOLS_STATUS_H
+
+#include <jansson.h>
+
+#include "fs/wire/msg.h"
+
+struct status {
+	Wire__StatusReply *reply;	/* owned */
+	uint64_t blocks, bytes_stored;	/* sums over servers: all copies */
+	uint64_t bytes_unique;		/* plain bytes of distinct blocks: the copies' sum over the copies */
+	uint64_t bytes_free, bytes_total;
+	uint32_t servers_up;
+	bool is_healthy;		/* every PG has all copies, nothing to heal */
+	double ratio_dedup, ratio_codec, ratio_total;	/* plain / stored; 1 while nothing is stored */
+};
+
+/* `mds` NULL: found as admin_find() says. */
+must_check int status_get(const char *mds, struct status *out, struct error *err);
+void status_finish(struct status *s);
+json_t *status_json(const struct status *s);	/* NULL: out of memory */
+
+/* Parse the options that these commands share: --json, --mds. False: usage error was printed. */
+struct status_arguments { bool json; const char *mds; };
+bool status_arguments_parse(int argc, char **argv, const char *doc, struct status_arguments *out);
+int status_print_json(json_t *json);		/* takes it; exit status */
+
+#endif
