@@ -15,6 +15,7 @@
 #include "chunk-server/format.h"
 #include "fs/base/config.h"
 #include "fs/base/text.h"
+#include "fs/disk/segment.h"
 #include "metadata-server/format.h"
 #include "metadata-server/recover.h"
 #include "tools/admin.h"
