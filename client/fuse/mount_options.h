@@ -30,7 +30,7 @@ struct mount_options {
 	struct config config;			/* its client_cache_dir is never empty: the session is kept there */
 };
 
-/* 0 or -E_INVAL with a sentence. is_help: nothing else was parsed. */
+/* 0, or -E_INVAL, -E_RANGE, -E_NOENT with a sentence. is_help: nothing else was parsed. */
 must_check int mount_options_parse(int argc, char **argv, struct mount_options *out, struct error *err);
 void mount_options_help(void);		/* on stdout, within 80 columns */
 /* "HOST:/", "HOST:PORT:/", "[V6]:PORT:/" to "HOST:PORT"; -E_INVAL. */
