@@ -71,6 +71,25 @@ static void queue_fail(struct cs_store *store, int rc)
 	}
 }
 
+static void put_drop(struct cs_put *put)
+{
+	struct cs_put *twin;
+
+	buf_put(put->record);
+	DL_FOREACH(put->twins, twin)
+		buf_put(twin->record);
+}
+
+void cs_store_queue_drop(struct cs_store *store)
+{
+	struct cs_put *put;
+
+	for (uint32_t i = 0; i < store->batch_count; i++)
+		put_drop(store->batch[i]);
+	DL_FOREACH(store->queue, put)
+		put_drop(put);
+}
+
 void cs_store_fail(struct cs_store *store, int rc)
 {
 	if (store->is_failed)

@@ -140,6 +140,8 @@ must_check int cs_store_index_state(struct cs_store *store, struct store_covered
 void cs_store_pump(struct cs_store *store);
 /* Give the disk up: queued puts and waiting syncs end with rc. */
 void cs_store_fail(struct cs_store *store, int rc);
+/* Give back the records of puts that will not be answered. */
+void cs_store_queue_drop(struct cs_store *store);
 
 /* --- store_read.c ------------------------------------------------------------------------------ */
 

@@ -535,6 +535,7 @@ void cs_store_drop(struct cs_store *store)
 	if (store == NULL)
 		return;
 	loop_timer_stop(store->options.loop, &store->sync_timer);
+	cs_store_queue_drop(store);
 	forget_active(store);
 	free(store);
 }

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Repaying what is owed, in the background: a block that another replica missed is sent to it when it is
+ * back; one that we lack ourselves is fetched from another replica. Bounded to a few blocks in flight.
+ *
+ * A round goes through all entries, by server, then id. What fails stays owed and is tried in the next.
+ */
+#include "chunk-server/serve_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/base/log.h"
+
+#define LOG_MODULE "repay"
+
+#define REPAY_SLOTS	8u
+#define REPAY_PAUSE_MS	1000u
+#define REPAY_CALL_MS	5000u
+#define REPAY_STEPS	256u	/* entries looked at in one turn of the loop */
+
+struct repay_slot {
+	struct repay *repay;
+	bool is_busy;
+	struct block_id id;
+	server_no server;		/* that lacks the block */
+	uint32_t source;		/* pull: which replica is asked */
+	struct cs_get get;
+	struct rpc_call call;
+	struct cs_verify verify;
+	struct buf *record;
+	struct cs_put put;
+};
+
+struct repay {
+	struct cs_server *server;
+	struct repay_slot slots[REPAY_SLOTS];
+	uint32_t busy;
+	server_no at_server;		/* where the round goes on; 0: a new one */
+	struct block_id at_id;
+	uint64_t repaid;		/* in this round */
+	struct loop_timer timer;
+	bool is_stopped;
+	bool is_filling;
+};
+
+static void fill(struct repay *repay);
+
+static void slot_end(struct repay_slot *slot, bool is_repaid)
+{
+	struct repay *repay = slot->repay;
+
+	buf_put(slot->record);
+	slot->record = NULL;
+	slot->is_busy = false;
+	repay->busy--;
+	if (is_repaid) {
+		repay->repaid++;
+		/* If it cannot be noted, it is repaid once more: no harm. */
+		(void)!cs_owed_remove(repay->server->owed, &slot->id, slot->server);
+	}
+	if (!repay->is_filling)
+		fill(repay);
+}
+
+/* --- to another server ---------------------------------------------------------------------------- */
+
+static void sent(struct rpc_call *call)
+{
+	struct repay_slot *slot = container_of(call, struct repay_slot, call);
+
+	cs_forward_note(slot->repay->server, slot->server, call->rc);
+	slot_end(slot, call->rc == 0);
+}
+
+static void send_start(struct repay_slot *slot)
+{
+	struct cs_server *s = slot->repay->server;
+	struct rpc_peer *peer = cs_forward_peer(s, slot->server);
+	Wire__Put msg = WIRE__PUT__INIT;
+
+	if (peer == NULL) {
+		slot_end(slot, false);
+		return;
+	}
+	slot->call = (struct rpc_call){
+		.type = MSG_PUT, .request = &msg.base, .bulk = slot->record, .bulk_is_record = true,
+		.deadline_ms = REPAY_CALL_MS, .epoch = map_pg(s->map, block_id_pg(&slot->id))->epoch,
+		.done = sent,
+	};
+	rpc_call(peer, &slot->call);
+}
+
+static void read_for_send(struct cs_get *get)
+{
+	struct repay_slot *slot = container_of(get, struct repay_slot, get);
+	struct cs_server *s = slot->repay->server;
+
+	slot->record = get->record;
+	if (get->rc == 0) {
+		send_start(slot);
+		return;
+	}
+	if (get->rc == -E_CORRUPT) {
+		/* Now we lack it ourselves. */
+		cs_disks_quarantine(s->disks, &slot->id, &get->place);
+		(void)!cs_owed_add(s->owed, &slot->id, s->number);
+	}
+	slot_end(slot, false);
+}
+
+/* --- to ourselves --------------------------------------------------------------------------------- */
+
+static void ask_next(struct repay_slot *slot);
+
+static void stored(struct cs_put *put)
+{
+	struct repay_slot *slot = container_of(put, struct repay_slot, put);
+
+	slot_end(slot, put->rc == 0);
+}
+
+static void verified(struct cs_verify *verify)
+{
+	struct repay_slot *slot = container_of(verify, struct repay_slot, verify);
+
+	if (verify->rc < 0 || !block_id_equal(&verify->found.id, &slot->id)) {
+		buf_put(slot->record);
+		slot->record = NULL;
+		ask_next(slot);
+		return;
+	}
+	slot->put = (struct cs_put){
+		.record = slot->record, .id = slot->id, .plain_len = verify->found.plain_len, .done = stored,
+	};
+	cs_disks_put(slot->repay->server->disks, &slot->put);
+}
+
+static void fetched(struct rpc_call *call)
+{
+	struct repay_slot *slot = container_of(call, struct repay_slot, call);
+
+	if (call->rc < 0 || call->reply_bulk == NULL) {
+		ask_next(slot);
+		return;
+	}
+	slot->record = buf_ref(call->reply_bulk);
+	slot->verify = (struct cs_verify){ .record = slot->record, .done = verified };
+	cs_verify_start(slot->repay->server->verifier, &slot->verify);
+}
+
+static void ask_next(struct repay_slot *slot)
+{
+	struct cs_server *s = slot->repay->server;
+	const struct pg_row *row = map_pg(s->map, block_id_pg(&slot->id));
+	Wire__Get msg = WIRE__GET__INIT;
+	struct rpc_peer *peer = NULL;
+
+	while (peer == NULL && slot->source < row->replica_count)
+		peer = cs_forward_peer(s, row->replicas[slot->source++]);
+	if (peer == NULL) {
+		slot_end(slot, false);
+		return;
+	}
+	msg.id.data = slot->id.bytes;
+	msg.id.len = BLOCK_ID_BYTES;
+	slot->call = (struct rpc_call){
+		.type = MSG_GET, .request = &msg.base, .deadline_ms = REPAY_CALL_MS, .epoch = row->epoch,
+		.done = fetched,
+	};
+	rpc_call(peer, &slot->call);
+}
+
+/* --- the round ------------------------------------------------------------------------------------ */
+
+/* The next entry of the round into *server and *id; false at its end. */
+static bool next_entry(struct repay *repay, server_no *server, struct block_id *id)
+{
+	struct cs_owed *owed = repay->server->owed;
+
+	for (;;) {
+		*id = repay->at_id;
+		*server = repay->at_server;
+		if (*server != 0 && cs_owed_next(owed, *server, id) == 0)
+			break;
+		*server = repay->at_server + 1;
+		memset(&repay->at_id, 0, sizeof(repay->at_id));
+		if (cs_owed_next_server(owed, server) < 0)
+			return false;
+		repay->at_server = *server;
+	}
+	/* Go on behind it: the id as a big-endian number, plus one. */
+	repay->at_id = *id;
+	for (uint32_t i = BLOCK_ID_BYTES; i-- > 0 && ++repay->at_id.bytes[i] == 0;)
+		;
+	return true;
+}
+
+static void skip_server(struct repay *repay)
+{
+	memset(&repay->at_id, 0xff, sizeof(repay->at_id));
+}
+
+static void slot_start(struct repay_slot *slot, server_no server, const struct block_id *id)
+{
+	struct repay *repay = slot->repay;
+	struct cs_server *s = repay->server;
+	struct cs_place place;
+
+	slot->is_busy = true;
+	slot->server = server;
+	slot->id = *id;
+	slot->source = 0;
+	slot->get = (struct cs_get){ .id = *id, .done = read_for_send };
+	repay->busy++;
+	if (server != s->number) {
+		cs_disks_get(s->disks, &slot->get);
+	} else if (cs_disks_find(s->disks, id, &place, NULL) == 0) {
+		slot_end(slot, true);
+	} else {
+		ask_next(slot);
+	}
+}
+
+/* May this entry be worked on now? One that no longer counts is dropped. */
+static bool is_due(struct repay *repay, server_no server, const struct block_id *id)
+{
+	struct cs_server *s = repay->server;
+	const struct pg_row *row = map_pg(s->map, block_id_pg(id));
+
+	if (row->epoch == 0) {
+		skip_server(repay);	/* the map is still to come */
+		return false;
+	}
+	if (!pg_row_has(row, server)) {
+		/* Another has its place: bringing that one up to date is healing. */
+		(void)!cs_owed_remove(s->owed, id, server);
+		return false;
+	}
+	if (server != s->number && cs_forward_peer(s, server) == NULL) {
+		skip_server(repay);
+		return false;
+	}
+	return true;
+}
+
+static struct repay_slot *free_slot(struct repay *repay)
+{
+	for (uint32_t i = 0; i < REPAY_SLOTS; i++) {
+		if (!repay->slots[i].is_busy)
+			return &repay->slots[i];
+	}
+	return NULL;
+}
+
+static void round_end(struct repay *repay)
+{
+	if (repay->repaid > 0)
+		log_info("repaid %llu blocks, %llu are owed", (unsigned long long)repay->repaid,
+			 (unsigned long long)cs_owed_count(repay->server->owed));
+	repay->repaid = 0;
+	repay->at_server = 0;
+	loop_timer_start(repay->server->options.loop, &repay->timer, REPAY_PAUSE_MS);
+}
+
+/* Start what fits; true at the end of the round. */
+static bool fill_slots(struct repay *repay)
+{
+	struct repay_slot *slot;
+	server_no server;
+	struct block_id id;
+
+	for (uint32_t step = 0; step < REPAY_STEPS && (slot = free_slot(repay)) != NULL; step++) {
+		if (!next_entry(repay, &server, &id))
+			return true;
+		if (is_due(repay, server, &id))
+			slot_start(slot, server, &id);
+	}
+	return false;
+}
+
+static void fill(struct repay *repay)
+{
+	if (repay->is_stopped)
+		return;
+	repay->is_filling = true;
+	bool is_end = fill_slots(repay);
+	repay->is_filling = false;
+	if (repay->busy > 0)
+		return;		/* goes on when one of them ends */
+	if (is_end)
+		round_end(repay);
+	else
+		loop_timer_start(repay->server->options.loop, &repay->timer, 1);
+}
+
+static void timer_fired(struct loop_timer *timer)
+{
+	fill(container_of(timer, struct repay, timer));
+}
+
+int cs_repay_create(struct cs_server *s)
+{
+	struct repay *repay = calloc(1, sizeof(*repay));
+
+	if (repay == NULL)
+		return -E_NOMEM;
+	repay->server = s;
+	for (uint32_t i = 0; i < REPAY_SLOTS; i++)
+		repay->slots[i].repay = repay;
+	repay->timer.fn = timer_fired;
+	s->repay = repay;
+	loop_timer_start(s->options.loop, &repay->timer, REPAY_PAUSE_MS);
+	return 0;
+}
+
+void cs_repay_stop(struct cs_server *s)
+{
+	s->repay->is_stopped = true;
+	loop_timer_stop(s->options.loop, &s->repay->timer);
+}
+
+bool cs_repay_is_idle(const struct cs_server *s)
+{
+	return s->repay->busy == 0;
+}
+
+void cs_repay_destroy(struct cs_server *s)
+{
+	if (s->repay == NULL)
+		return;
+	cs_repay_stop(s);
+	for (uint32_t i = 0; i < REPAY_SLOTS; i++) {
+		struct repay_slot *slot = &s->repay->slots[i];
+		buf_put(slot->record);
+		if (slot->is_busy && slot->record == NULL)
+			buf_put(slot->get.record);
+	}
+	free(s->repay);
+	s->repay = NULL;
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The life of a chunk server, and where its requests go. */
+#include "chunk-server/serve.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "chunk-server/format.h"
+#include "chunk-server/serve_internal.h"
+#include "fs/base/log.h"
+
+#define LOG_MODULE "server"
+
+#define STOP_POLL_MS	10u
+#define STOP_MS_MAX	10000u
+
+/* --- requests ------------------------------------------------------------------------------------- */
+
+static void on_request(void *arg, struct rpc_request *req)
+{
+	struct cs_server *s = arg;
+
+	if (s->is_stopping) {
+		rpc_answer(req, -E_SHUTDOWN, NULL, NULL);
+		return;
+	}
+	switch (req->header.type) {
+	case MSG_PUT:
+		cs_serve_put(s, req);
+		break;
+	case MSG_HAVE:
+		cs_serve_have(s, req);
+		break;
+	case MSG_SYNC:
+		cs_serve_sync(s, req);
+		break;
+	case MSG_GET:
+		cs_serve_get(s, req);
+		break;
+	case MSG_WHERE:
+		cs_serve_where(s, req);
+		break;
+	case MSG_META_PUT:
+	case MSG_META_LIST:
+	case MSG_META_GET:
+		cs_meta_serve(s, req);
+		break;
+	default:
+		rpc_answer(req, -E_NOSYS, NULL, NULL);
+	}
+}
+
+/* A disk was given up: what it had not synced is lost, so nobody may believe in old generations (I4). */
+static void disk_failed(void *arg, int rc)
+{
+	struct cs_server *s = arg;
+
+	(void)rc;
+	loop_random(s->options.loop, &s->boot_id, sizeof(s->boot_id));
+	if (s->boot_id == 0)
+		s->boot_id = 1;
+	if (s->heartbeat != NULL)
+		cs_heartbeat_rejoin(s);
+}
+
+/* --- starting ------------------------------------------------------------------------------------- */
+
+static char *copy_or(const char *text, const char *fallback)
+{
+	return strdup(text != NULL && text[0] != '\0' ? text : fallback);
+}
+
+static int take_options(struct cs_server *s, const struct cs_server_options *options, struct error *err)
+{
+	s->options = *options;
+	s->boot_id = options->boot_id;
+	s->name = copy_or(options->name, "cs");
+	s->host = copy_or(options->host, s->name != NULL ? s->name : "cs");
+	s->rack = copy_or(options->rack, "");
+	s->mds = strdup(options->mds);
+	if (s->name == NULL || s->host == NULL || s->rack == NULL || s->mds == NULL)
+		return error_set(err, -E_NOMEM, "cannot start");
+	if (strlen(s->host) >= SERVER_DOMAIN_BYTES_MAX || strlen(s->rack) >= SERVER_DOMAIN_BYTES_MAX)
+		return error_say(err, -E_INVAL, "names of host and rack have at most %u bytes",
+				 SERVER_DOMAIN_BYTES_MAX - 1);
+	return 0;
+}
+
+/* All disks are of one server of one cluster. */
+static int check_super(struct cs_server *s, uint32_t index, const struct super *super,
+		       const struct super *first, struct error *err)
+{
+	if (memcmp(super->cluster, first->cluster, sizeof(super->cluster)) != 0)
+		return error_say(err, -E_WRONG_CLUSTER, "disk %u is of another cluster than disk 0", index);
+	if (memcmp(super->server, first->server, sizeof(super->server)) != 0)
+		return error_say(err, -E_INVAL, "disk %u is of another chunk server than disk 0", index);
+	if (index > 0)
+		return 0;
+	memcpy(s->cluster, super->cluster, UUID_BYTES);
+	memcpy(s->uuid, super->server, UUID_BYTES);
+	s->hash = super->hash;
+	s->min_copies = super->min_copies;
+	return 0;
+}
+
+static int open_store(struct cs_server *s, uint32_t index, const struct super *super, struct error *err)
+{
+	const struct cs_server_options *o = &s->options;
+	struct cs_store_options options = {
+		.loop = o->loop, .disk = o->disks[index].disk, .index = o->disks[index].index,
+		.index_is_trusted = o->disks[index].index_is_trusted, .pool = o->pool, .hash = super->hash,
+		.segment_bytes = o->segment_bytes, .sync_ms = o->sync_ms, .sync_bytes = o->sync_bytes,
+		.full_percent = o->full_percent, .on_failed = disk_failed, .arg = s,
+	};
+
+	memcpy(options.cluster, super->cluster, UUID_BYTES);
+	memcpy(options.disk_uuid, super->directory, UUID_BYTES);
+	return cs_store_open(&options, &s->stores[index], err);
+}
+
+static int open_disks(struct cs_server *s, struct error *err)
+{
+	struct cs_disks_options options = { .loop = s->options.loop, .count = s->options.disk_count };
+	struct super first, super;
+	int rc;
+
+	for (uint32_t i = 0; i < s->options.disk_count; i++) {
+		rc = cs_format_read(s->options.disks[i].disk, &super, err);
+		if (i == 0)
+			first = super;
+		if (rc == 0)
+			rc = check_super(s, i, &super, &first, err);
+		if (rc == 0)
+			rc = open_store(s, i, &super, err);
+		if (rc < 0)
+			return rc;
+		options.stores[i] = s->stores[i];
+		memcpy(options.uuids[i], super.directory, UUID_BYTES);
+	}
+	rc = cs_owed_open(s->options.loop, s->options.disks[0].disk, s->options.owed, &s->owed, err);
+	if (rc < 0)
+		return rc;
+	options.owed = s->owed;
+	rc = cs_disks_create(&options, &s->disks);
+	return rc < 0 ? error_set(err, rc, "cannot start") : 0;
+}
+
+static int make_tables(struct cs_server *s)
+{
+	int rc = cs_verifier_create(s->options.loop, s->hash, &s->verifier);
+
+	if (rc == 0)
+		rc = map_create(&s->map);
+	if (rc == 0)
+		rc = cs_serve_put_init(s);
+	if (rc == 0)
+		rc = cs_serve_get_init(s);
+	if (rc == 0)
+		rc = cs_serve_have_init(s);
+	if (rc == 0)
+		rc = cs_meta_create(s);
+	return rc;
+}
+
+static int start_serving(struct cs_server *s, struct error *err)
+{
+	struct rpc_options options = {
+		.loop = s->options.loop, .net = s->options.net, .pool = s->options.pool,
+		.role = RPC_CHUNK_SERVER, .name = s->name, .boot_id = s->boot_id, .hash = s->hash,
+		.min_copies = s->min_copies, .on_request = on_request, .arg = s,
+	};
+
+	memcpy(options.cluster, s->cluster, sizeof(options.cluster));
+	int rc = rpc_create(&options, &s->rpc);
+	if (rc < 0)
+		return error_set(err, rc, "cannot start");
+	rc = rpc_listen(s->rpc, s->options.listen, err);
+	if (rc < 0)
+		return rc;
+	s->advertise = copy_or(s->options.advertise, rpc_listen_address(s->rpc));
+	if (s->advertise == NULL)
+		return error_set(err, -E_NOMEM, "cannot start");
+	rc = cs_heartbeat_create(s);
+	if (rc < 0)
+		return error_set(err, rc, "cannot reach for the metadata server '%s'", s->mds);
+	rc = cs_repay_create(s);
+	return rc < 0 ? error_set(err, rc, "cannot start") : 0;
+}
+
+int cs_server_create(const struct cs_server_options *options, struct cs_server **out, struct error *err)
+{
+	struct cs_server *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return error_set(err, -E_NOMEM, "cannot start");
+	ASSERT(options->disk_count >= 1 && options->disk_count <= DISKS_MAX && options->boot_id != 0);
+	int rc = take_options(s, options, err);
+	if (rc == 0)
+		rc = open_disks(s, err);
+	if (rc == 0) {
+		rc = make_tables(s);
+		if (rc < 0)
+			error_set(err, rc, "cannot start");
+	}
+	if (rc == 0)
+		rc = start_serving(s, err);
+	if (rc < 0) {
+		cs_server_destroy(s);
+		return rc;
+	}
+	*out = s;
+	return 0;
+}
+
+const char *cs_server_address(const struct cs_server *s)
+{
+	return rpc_listen_address(s->rpc);
+}
+
+server_no cs_server_number(const struct cs_server *s)
+{
+	return s->number;
+}
+
+/* --- stopping ------------------------------------------------------------------------------------- */
+
+static bool is_idle(const struct cs_server *s)
+{
+	return s->jobs == 0 && cs_disks_is_idle(s->disks) && cs_meta_is_idle(s) && cs_repay_is_idle(s);
+}
+
+/* Sync and close everything that holds data. */
+static int close_data(struct cs_server *s)
+{
+	int result = 0;
+
+	cs_heartbeat_destroy(s);
+	cs_repay_destroy(s);
+	for (uint32_t i = 0; i < s->options.disk_count; i++) {
+		int rc = cs_store_close(s->stores[i]);
+		s->stores[i] = NULL;
+		if (rc < 0)
+			result = rc;
+	}
+	int rc = cs_owed_close(s->owed);
+	s->owed = NULL;
+	return rc < 0 ? rc : result;
+}
+
+static void stop_fired(struct loop_timer *timer)
+{
+	struct cs_server *s = container_of(timer, struct cs_server, stop_timer);
+
+	if (is_idle(s)) {
+		s->stopped(s->stopped_arg, close_data(s));
+		return;
+	}
+	if (loop_now_ns(s->options.loop) >= s->stop_due_ns) {
+		log_warn("giving up on %u requests", s->jobs);
+		s->stopped(s->stopped_arg, -E_TIMEDOUT);
+		return;
+	}
+	loop_timer_start(s->options.loop, &s->stop_timer, STOP_POLL_MS);
+}
+
+void cs_server_stop(struct cs_server *s, void (*stopped)(void *arg, int rc), void *arg)
+{
+	ASSERT(!s->is_stopping);
+	s->is_stopping = true;
+	s->stopped = stopped;
+	s->stopped_arg = arg;
+	s->stop_due_ns = loop_now_ns(s->options.loop) + STOP_MS_MAX * 1000000ull;
+	s->stop_timer.fn = stop_fired;
+	cs_repay_stop(s);
+	loop_timer_start(s->options.loop, &s->stop_timer, 0);
+}
+
+void cs_server_destroy(struct cs_server *s)
+{
+	if (s == NULL)
+		return;
+	s->is_stopping = true;
+	loop_timer_stop(s->options.loop, &s->stop_timer);
+	if (s->repay != NULL)
+		cs_repay_stop(s);
+	/* Calls end first, while what they answer to is still there. */
+	cs_heartbeat_destroy(s);
+	cs_forward_finish(s);
+	if (s->rpc != NULL)
+		rpc_destroy(s->rpc);
+	if (s->repay != NULL)
+		cs_repay_destroy(s);
+	if (s->meta != NULL)
+		cs_meta_destroy(s);
+	cs_serve_put_finish(s);
+	cs_serve_get_finish(s);
+	cs_serve_have_finish(s);
+	cs_verifier_destroy(s->verifier);
+	cs_disks_destroy(s->disks);
+	for (uint32_t i = 0; i < s->options.disk_count; i++)
+		cs_store_drop(s->stores[i]);
+	cs_owed_drop(s->owed);
+	map_destroy(s->map);
+	free(s->advertise);
+	free(s->name);
+	free(s->host);
+	free(s->rack);
+	free(s->mds);
+	free(s);
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * GET, SYNC, WHERE: one block out, one generation made durable, one place told. A record that turns out
+ * wrong is quarantined, and we owe it to ourselves: repay.c fetches it from another replica.
+ */
+#include "chunk-server/serve_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+struct get_job {
+	struct get_job *next;
+	struct cs_server *server;
+	struct rpc_request *req;
+	struct cs_get get;
+};
+
+struct sync_job {
+	struct sync_job *next;
+	struct cs_server *server;
+	struct rpc_request *req;
+	uint64_t boot_id;
+	struct cs_disks_sync sync;
+};
+
+/* --- GET ----------------------------------------------------------------------------------------- */
+
+static void get_end(struct get_job *job)
+{
+	struct cs_server *s = job->server;
+	Wire__GetReply reply = WIRE__GET_REPLY__INIT;
+	uint8_t row[PG_ROW_BYTES_MAX];
+	int rc = job->get.rc;
+	const struct pg_row *known = map_pg(s->map, block_id_pg(&job->get.id));
+
+	/* Who asked here in vain may have an old row (I10). */
+	if (rc < 0 && known->epoch > job->req->header.epoch) {
+		reply.pg_row.len = pg_row_encode(known, row);
+		reply.pg_row.data = row;
+	}
+	rpc_answer_epoch(job->req, rc, &reply.base, job->get.record, map_version(s->map), rc == 0);
+	buf_put(job->get.record);
+	job->get.record = NULL;
+	job->req = NULL;
+	s->jobs--;
+	LL_PREPEND(s->gets_free, job);
+}
+
+static void got(struct cs_get *get)
+{
+	struct get_job *job = container_of(get, struct get_job, get);
+	struct cs_server *s = job->server;
+
+	if (get->rc == -E_CORRUPT) {
+		cs_disks_quarantine(s->disks, &get->id, &get->place);
+		/* If it cannot be noted now, the next read of a replica or a scrub finds it lacking. */
+		if (s->number != 0)
+			(void)!cs_owed_add(s->owed, &get->id, s->number);
+	}
+	get_end(job);
+}
+
+void cs_serve_get(struct cs_server *s, struct rpc_request *req)
+{
+	const Wire__Get *msg = (const Wire__Get *)req->msg;
+	struct get_job *job = s->gets_free;
+
+	if (job == NULL) {
+		rpc_answer(req, -E_OVERLOADED, NULL, NULL);
+		return;
+	}
+	LL_DELETE(s->gets_free, job);
+	s->jobs++;
+	job->server = s;
+	job->req = req;
+	job->get = (struct cs_get){ .done = got };
+	ASSERT(msg->id.len == BLOCK_ID_BYTES);
+	memcpy(job->get.id.bytes, msg->id.data, BLOCK_ID_BYTES);
+	cs_disks_get(s->disks, &job->get);
+}
+
+/* --- SYNC ---------------------------------------------------------------------------------------- */
+
+static void synced(struct cs_disks_sync *sync)
+{
+	struct sync_job *job = container_of(sync, struct sync_job, sync);
+	struct cs_server *s = job->server;
+	Wire__SyncReply reply = WIRE__SYNC_REPLY__INIT;
+	int rc = sync->rc;
+
+	/* I4: what a disk lost while it was synced is told like a restart: ask HAVE, put again. */
+	if (rc == -E_IO || s->boot_id != job->boot_id)
+		rc = -E_STALE_GENERATION;
+	reply.generation = sync->generation;
+	rpc_answer(job->req, rc, &reply.base, NULL);
+	job->req = NULL;
+	s->jobs--;
+	LL_PREPEND(s->syncs_free, job);
+}
+
+void cs_serve_sync(struct cs_server *s, struct rpc_request *req)
+{
+	const Wire__Sync *msg = (const Wire__Sync *)req->msg;
+	struct sync_job *job = s->syncs_free;
+
+	if (msg->boot_id != s->boot_id || msg->generation > cs_disks_generation(s->disks)) {
+		rpc_answer(req, -E_STALE_GENERATION, NULL, NULL);
+		return;
+	}
+	if (job == NULL) {
+		rpc_answer(req, -E_OVERLOADED, NULL, NULL);
+		return;
+	}
+	LL_DELETE(s->syncs_free, job);
+	s->jobs++;
+	job->server = s;
+	job->req = req;
+	job->boot_id = s->boot_id;
+	job->sync = (struct cs_disks_sync){ .generation = msg->generation, .done = synced };
+	cs_disks_sync(s->disks, &job->sync);
+}
+
+/* --- WHERE --------------------------------------------------------------------------------------- */
+
+void cs_serve_where(struct cs_server *s, struct rpc_request *req)
+{
+	const Wire__Where *msg = (const Wire__Where *)req->msg;
+	Wire__WhereReply reply = WIRE__WHERE_REPLY__INIT;
+	struct block_id id;
+	struct cs_place place;
+
+	ASSERT(msg->id.len == BLOCK_ID_BYTES);
+	memcpy(id.bytes, msg->id.data, BLOCK_ID_BYTES);
+	int rc = cs_disks_find(s->disks, &id, &place, &reply.disk);
+	if (rc == 0) {
+		reply.held = true;
+		reply.segment = place.segment;
+		reply.offset = place.offset;
+		reply.stored_len = place.length;
+		reply.plain_len = place.plain_len;
+		reply.codec = place.codec;
+	}
+	rpc_answer(req, rc == -E_NO_BLOCK ? 0 : rc, &reply.base, NULL);
+}
+
+int cs_serve_get_init(struct cs_server *s)
+{
+	s->gets = calloc(SERVE_GETS_MAX, sizeof(*s->gets));
+	s->syncs = calloc(SERVE_SYNCS_MAX, sizeof(*s->syncs));
+	if (s->gets == NULL || s->syncs == NULL)
+		return -E_NOMEM;
+	for (uint32_t i = 0; i < SERVE_GETS_MAX; i++)
+		LL_PREPEND(s->gets_free, &s->gets[i]);
+	for (uint32_t i = 0; i < SERVE_SYNCS_MAX; i++)
+		LL_PREPEND(s->syncs_free, &s->syncs[i]);
+	return 0;
+}
+
+void cs_serve_get_finish(struct cs_server *s)
+{
+	for (uint32_t i = 0; s->gets != NULL && i < SERVE_GETS_MAX; i++) {
+		buf_put(s->gets[i].get.record);
+		if (s->gets[i].req != NULL)
+			rpc_answer(s->gets[i].req, -E_SHUTDOWN, NULL, NULL);
+	}
+	for (uint32_t i = 0; s->syncs != NULL && i < SERVE_SYNCS_MAX; i++) {
+		if (s->syncs[i].req != NULL)
+			rpc_answer(s->syncs[i].req, -E_SHUTDOWN, NULL, NULL);
+	}
+	free(s->gets);
+	free(s->syncs);
+	s->gets = NULL;
+	s->syncs = NULL;
+}

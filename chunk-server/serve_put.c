@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * PUT: epoch, verification, then at once the local append and the other replicas, then the answer: who
+ * holds the block, under which boot id and generation (I2 rests on these: SYNC asks for them).
+ *
+ * The steps of a job: check (parked while a newer map is fetched, I10) -> verify -> store + forward ->
+ * answer. A replica that did not get the block is owed it, durably, before the put is answered for sync.
+ */
+#include "chunk-server/serve_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "fs/base/log.h"
+
+#define LOG_MODULE "put"
+
+struct put_forward {
+	struct rpc_call call;
+	struct put_job *job;
+	server_no server;
+};
+
+struct put_job {
+	struct put_job *next;		/* free list */
+	struct cs_server *server;
+	struct rpc_request *req;
+	const Wire__Put *msg;
+	struct block_id id;
+	pg_no pg;
+	struct pg_row row;
+	bool has_waited;		/* for a newer map */
+	struct map_wait wait;
+	struct cs_verify verify;
+	struct cs_put put;
+	struct put_forward forwards[COPIES_MAX];
+	uint32_t pending;		/* of store and forwards */
+	int local_rc;
+	bool is_stale;			/* a replica knows a newer row */
+	Wire__Holder holders[COPIES_MAX + 1];
+	uint32_t holder_count;
+	uint64_t collection;
+};
+
+/* --- the answer ---------------------------------------------------------------------------------- */
+
+static void job_end(struct put_job *job, int rc, Wire__PutReply *reply)
+{
+	struct cs_server *s = job->server;
+
+	rpc_answer_epoch(job->req, rc, reply != NULL ? &reply->base : NULL, NULL, map_version(s->map), false);
+	job->req = NULL;
+	s->jobs--;
+	LL_PREPEND(s->puts_free, job);
+}
+
+static void answer_stale(struct put_job *job)
+{
+	Wire__PutReply reply = WIRE__PUT_REPLY__INIT;
+	uint8_t bytes[PG_ROW_BYTES_MAX];
+
+	reply.pg_row.len = pg_row_encode(map_pg(job->server->map, job->pg), bytes);
+	reply.pg_row.data = bytes;
+	job_end(job, -E_STALE_EPOCH, &reply);
+}
+
+static bool holds(const struct put_job *job, server_no server)
+{
+	for (uint32_t i = 0; i < job->holder_count; i++) {
+		if (job->holders[i].server == server)
+			return true;
+	}
+	return false;
+}
+
+/* Who lacks it is owed it. Our own failure is ours to repay as well. */
+static int note_owed(struct put_job *job)
+{
+	for (uint32_t i = 0; i < job->row.replica_count; i++) {
+		if (holds(job, job->row.replicas[i]))
+			continue;
+		int rc = cs_owed_add(job->server->owed, &job->id, job->row.replicas[i]);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+static void answer_put(struct put_job *job)
+{
+	Wire__PutReply reply = WIRE__PUT_REPLY__INIT;
+	Wire__Holder *holders[COPIES_MAX + 1];
+	int rc = 0;
+
+	if (job->is_stale) {
+		answer_stale(job);
+		return;
+	}
+	for (uint32_t i = 0; i < job->holder_count; i++)
+		holders[i] = &job->holders[i];
+	reply.holders = holders;
+	reply.n_holders = job->holder_count;
+	reply.collection = job->collection;
+	if (!job->msg->forward)
+		rc = job->local_rc;
+	else if (job->holder_count < job->server->min_copies)
+		rc = job->local_rc < 0 ? job->local_rc : -E_NO_REPLICA;
+	else if (job->holder_count < job->row.replica_count)
+		rc = note_owed(job);
+	job_end(job, rc, &reply);
+}
+
+static void part_done(struct put_job *job)
+{
+	ASSERT(job->pending > 0);
+	if (--job->pending == 0)
+		answer_put(job);
+}
+
+static void add_holder(struct put_job *job, server_no server, uint64_t boot_id, uint64_t generation)
+{
+	if (holds(job, server) || job->holder_count >= ARRAY_COUNT(job->holders))
+		return;
+	Wire__Holder *holder = &job->holders[job->holder_count++];
+	wire__holder__init(holder);
+	holder->server = server;
+	holder->boot_id = boot_id;
+	holder->generation = generation;
+}
+
+/* --- the other replicas -------------------------------------------------------------------------- */
+
+static void forward_done(struct rpc_call *call)
+{
+	struct put_forward *forward = container_of(call, struct put_forward, call);
+	struct put_job *job = forward->job;
+	const Wire__PutReply *reply = (const Wire__PutReply *)call->reply;
+
+	cs_forward_note(job->server, forward->server, call->rc);
+	if (call->rc == 0 && reply != NULL && reply->n_holders == 1) {
+		const Wire__Holder *h = reply->holders[0];
+		add_holder(job, forward->server, h->boot_id, h->generation);
+		job->collection = MIN_OF(job->collection, reply->collection);
+	} else if (call->rc == -E_STALE_EPOCH && reply != NULL) {
+		/* It knows better: the client gets the newer row and asks whom that names. */
+		if (cs_heartbeat_take_row(job->server, job->pg, &reply->pg_row) == 0 &&
+		    map_pg(job->server->map, job->pg)->epoch > job->row.epoch)
+			job->is_stale = true;
+	}
+	part_done(job);
+}
+
+static void forward_start(struct put_job *job, struct put_forward *forward, struct rpc_peer *peer)
+{
+	Wire__Put msg = WIRE__PUT__INIT;
+	uint32_t left = job->req->header.deadline_ms;
+
+	forward->job = job;
+	forward->call = (struct rpc_call){
+		.type = MSG_PUT, .request = &msg.base, .bulk = job->req->bulk, .bulk_is_record = true,
+		/* Room for our own answer before the asker gives up. */
+		.deadline_ms = left == 0 ? FORWARD_MS : MAX_OF(1u, MIN_OF(FORWARD_MS, left / 4 * 3)),
+		.epoch = job->row.epoch, .request_id = job->req->header.request, .done = forward_done,
+	};
+	job->pending++;
+	rpc_call(peer, &forward->call);
+}
+
+static void forward_all(struct put_job *job)
+{
+	for (uint32_t i = 0; i < job->row.replica_count; i++) {
+		server_no server = job->row.replicas[i];
+		if (server == job->server->number || (job->msg->excluded_mask >> i & 1) != 0)
+			continue;
+		struct rpc_peer *peer = cs_forward_peer(job->server, server);
+		if (peer == NULL)
+			continue;
+		job->forwards[i].server = server;
+		forward_start(job, &job->forwards[i], peer);
+	}
+}
+
+/* --- our own copy -------------------------------------------------------------------------------- */
+
+static void stored(struct cs_put *put)
+{
+	struct put_job *job = container_of(put, struct put_job, put);
+	struct cs_server *s = job->server;
+
+	job->local_rc = put->rc;
+	/* Now, not when we answer: a disk that fails in between changes the boot id (I4). */
+	if (put->rc == 0)
+		add_holder(job, s->number, s->boot_id, cs_disks_generation(s->disks));
+	part_done(job);
+}
+
+static void verified(struct cs_verify *verify)
+{
+	struct put_job *job = container_of(verify, struct put_job, verify);
+
+	if (verify->rc < 0) {
+		log_warn("refusing a record: %s req=%llu", error_text(verify->rc),
+			 (unsigned long long)job->req->header.request);
+		job_end(job, verify->rc, NULL);
+		return;
+	}
+	job->pending = 1;
+	job->put = (struct cs_put){
+		.record = job->req->bulk, .id = job->id, .plain_len = verify->found.plain_len, .done = stored,
+	};
+	cs_disks_put(job->server->disks, &job->put);
+	if (job->msg->forward)
+		forward_all(job);
+}
+
+/* --- epochs --------------------------------------------------------------------------------------- */
+
+static void check(struct put_job *job);
+
+static void map_came(struct map_wait *wait, int rc)
+{
+	struct put_job *job = container_of(wait, struct put_job, wait);
+
+	if (rc < 0)
+		job_end(job, -E_RECOVERING, NULL);
+	else
+		check(job);
+}
+
+static void check(struct put_job *job)
+{
+	struct cs_server *s = job->server;
+	const struct pg_row *row = map_pg(s->map, job->pg);
+	uint64_t epoch = job->req->header.epoch;
+
+	if (epoch > row->epoch || (row->epoch == 0 && job->msg->forward)) {
+		/* I10: who meets a newer epoch fetches the row first. */
+		if (job->has_waited) {
+			job_end(job, -E_RECOVERING, NULL);
+			return;
+		}
+		job->has_waited = true;
+		job->wait.done = map_came;
+		cs_heartbeat_map_wait(s, &job->wait);
+		return;
+	}
+	if (epoch < row->epoch || (job->msg->forward && !pg_row_has(row, s->number))) {
+		answer_stale(job);
+		return;
+	}
+	job->row = *row;
+	job->verify = (struct cs_verify){ .record = job->req->bulk, .done = verified };
+	cs_verify_start(s->verifier, &job->verify);
+}
+
+void cs_serve_put(struct cs_server *s, struct rpc_request *req)
+{
+	struct record record;
+	struct put_job *job = s->puts_free;
+
+	if (req->bulk == NULL || req->bulk->len <= RECORD_HEADER_BYTES ||
+	    record_decode_header(req->bulk->data, &record) < 0) {
+		rpc_answer(req, -E_MALFORMED, NULL, NULL);
+		return;
+	}
+	if (job == NULL || s->number == 0) {
+		rpc_answer(req, job == NULL ? -E_OVERLOADED : -E_RECOVERING, NULL, NULL);
+		return;
+	}
+	LL_DELETE(s->puts_free, job);
+	s->jobs++;
+	memset(job, 0, sizeof(*job));
+	job->server = s;
+	job->req = req;
+	job->msg = (const Wire__Put *)req->msg;
+	job->id = record.id;
+	job->pg = block_id_pg(&record.id);
+	job->collection = s->collection;
+	check(job);
+}
+
+int cs_serve_put_init(struct cs_server *s)
+{
+	s->puts = calloc(SERVE_PUTS_MAX, sizeof(*s->puts));
+	if (s->puts == NULL)
+		return -E_NOMEM;
+	for (uint32_t i = 0; i < SERVE_PUTS_MAX; i++)
+		LL_PREPEND(s->puts_free, &s->puts[i]);
+	return 0;
+}
+
+void cs_serve_put_finish(struct cs_server *s)
+{
+	for (uint32_t i = 0; s->puts != NULL && i < SERVE_PUTS_MAX; i++) {
+		if (s->puts[i].req != NULL)
+			rpc_answer(s->puts[i].req, -E_SHUTDOWN, NULL, NULL);
+	}
+	free(s->puts);
+	s->puts = NULL;
+}
