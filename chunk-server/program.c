@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Puts the real world under a chunk server: libuv, TCP, directories, LMDB, signals.
+ *
+ * Order matters twice. A directory is locked before the view of its index is looked at, for looking may
+ * discard it. And views are marked clean last of all, when the stores are synced and closed.
+ */
+#include "chunk-server/program.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "chunk-server/format.h"
+#include "chunk-server/serve.h"
+#include "fs/base/log.h"
+#include "fs/base/service.h"
+#include "fs/io/view.h"
+
+#define LOG_MODULE "program"
+
+/* Address space only; what is used takes disk: 130 bytes a block, so enough for half a PB of one disk. */
+#define INDEX_BYTES_MAX GiB(1024)
+#define OWED_BYTES_MAX	GiB(64)
+#define NAME_BYTES_KEPT	63u	/* it serves as failure domain, too */
+
+/* Rows in a directory of their own, a view. */
+struct view {
+	char directory[CONFIG_TEXT_BYTES + 16];
+	struct view_state state;
+	struct rows *rows;
+};
+
+struct program {
+	const struct cs_program_options *options;
+	const struct config *config;
+	struct loop *loop;
+	struct buf_pool *pool;
+	struct net *net;
+	struct disk *disks[DISKS_MAX];
+	struct view indexes[DISKS_MAX];
+	struct view owed;
+	char name[256];
+	struct cs_server *server;
+	bool is_stopping;
+	bool is_clean;			/* stopped, and everything is durable */
+};
+
+/* --- directories ------------------------------------------------------------------------------------ */
+
+static int open_view(struct view *view, const char *directory, const char *name, uint64_t bytes_max,
+		     struct error *err)
+{
+	(void)snprintf(view->directory, sizeof(view->directory), "%s/%s", directory, name);
+	int rc = view_open(view->directory, &view->state);
+	if (rc >= 0)
+		rc = rows_lmdb_create(view->directory, bytes_max, &view->rows);
+	return rc < 0 ? error_set(err, rc, "cannot open the index in '%s'", view->directory) : 0;
+}
+
+static int open_directory(struct program *p, uint32_t index, struct error *err)
+{
+	const char *path = p->config->cs_dirs.path[index];
+	struct super super;
+	int rc = disk_posix_create(path, &p->disks[index]);
+
+	if (rc == -E_NOENT)
+		return error_set(err, rc, "cannot open '%s' (mkfs.cairn makes it)", path);
+	if (rc < 0)
+		return error_set(err, rc, "cannot open '%s'", path);
+	/* What is not ours is not written to: not even a lock. */
+	rc = cs_format_read(p->disks[index], &super, err);
+	if (rc < 0)
+		return error_wrap(err, "cannot use '%s'", path);
+	rc = disk_lock(p->disks[index]);
+	if (rc == -E_BUSY)
+		return error_set(err, rc, "cannot use '%s': another cairn-cs serves it", path);
+	if (rc < 0)
+		return error_set(err, rc, "cannot lock '%s'", path);
+	return open_view(&p->indexes[index], path, "index", INDEX_BYTES_MAX, err);
+}
+
+static int open_directories(struct program *p, struct error *err)
+{
+	const struct config_paths *dirs = &p->config->cs_dirs;
+
+	for (uint32_t i = 0; i < dirs->count; i++) {
+		int rc = open_directory(p, i, err);
+		if (rc < 0)
+			return rc;
+	}
+	return open_view(&p->owed, dirs->path[0], "owed-index", OWED_BYTES_MAX, err);
+}
+
+/* --- serving ---------------------------------------------------------------------------------------- */
+
+static int views_built(struct program *p, struct error *err)
+{
+	for (uint32_t i = 0; i <= p->config->cs_dirs.count; i++) {
+		struct view *view = i < p->config->cs_dirs.count ? &p->indexes[i] : &p->owed;
+		int rc = view->state.is_trusted ? 0 : view_built(view->directory);
+		if (rc < 0)
+			return error_set(err, rc, "cannot keep the index in '%s'", view->directory);
+	}
+	return 0;
+}
+
+static int begin_serving(struct program *p, struct error *err)
+{
+	const struct config *c = p->config;
+	struct cs_server_options o = {
+		.loop = p->loop, .net = p->net, .pool = p->pool, .disk_count = c->cs_dirs.count,
+		.owed = p->owed.rows, .listen = c->cs_listen, .advertise = c->cs_advertise,
+		.mds = c->cluster_mds, .name = p->name, .rack = c->cluster_rack,
+		.segment_bytes = c->cs_segment_bytes, .sync_ms = (uint32_t)c->cs_sync_ms,
+		.sync_bytes = c->cs_sync_bytes, .full_percent = (uint32_t)c->cs_full_percent,
+	};
+
+	if (gethostname(p->name, sizeof(p->name) - 1) < 0)
+		p->name[0] = '\0';
+	p->name[NAME_BYTES_KEPT] = '\0';
+	o.host = c->cluster_host[0] != '\0' ? c->cluster_host : p->name;
+	for (uint32_t i = 0; i < o.disk_count; i++)
+		o.disks[i] = (struct cs_server_disk){ p->disks[i], p->indexes[i].rows,
+						      p->indexes[i].state.is_trusted };
+	do {
+		loop_random(p->loop, &o.boot_id, sizeof(o.boot_id));
+	} while (o.boot_id == 0);
+	int rc = cs_server_create(&o, &p->server, err);
+	if (rc < 0)
+		return error_wrap(err, "cannot serve '%s'", c->cs_dirs.path[0]);
+	return views_built(p, err);
+}
+
+static void on_stopped(void *arg, int rc)
+{
+	struct program *p = arg;
+
+	if (rc == -E_TIMEDOUT) {
+		/* A call into a disk that never returns: its memory cannot be taken back. End as by a crash. */
+		log_error("a disk does not answer: ending without it");
+		_exit(EXIT_FAILURE);
+	}
+	p->is_clean = rc == 0;
+	loop_uv_stop(p->loop);
+}
+
+static void on_signal(void *arg, int signo)
+{
+	struct program *p = arg;
+
+	if (p->is_stopping)
+		return;
+	p->is_stopping = true;
+	log_info("stopping signal=%d", signo);
+	service_stopping();
+	cs_server_stop(p->server, on_stopped, p);
+}
+
+static int serve(struct program *p, struct error *err)
+{
+	const struct cs_program_options *o = p->options;
+	int rc = loop_uv_on_signals(p->loop, on_signal, p);
+
+	if (rc < 0)
+		return error_set(err, rc, "cannot handle signals");
+	rc = service_write_pid(o->pid_file, err);
+	if (rc >= 0)
+		rc = service_write_file(o->port_file, cs_server_address(p->server), err);
+	if (rc < 0)
+		return rc;
+	log_info("serving address=%s dir=%s", cs_server_address(p->server), p->config->cs_dirs.path[0]);
+	service_ready(cs_server_address(p->server));
+	loop_uv_run(p->loop);
+	service_remove_file(o->port_file);
+	service_remove_file(o->pid_file);
+	return 0;
+}
+
+/* --- up and down ------------------------------------------------------------------------------------ */
+
+static int bring_up(struct program *p, struct error *err)
+{
+	int rc = open_directories(p, err);
+
+	if (rc < 0)
+		return rc;
+	p->pool = buf_pool_create(p->config->cs_memory_bytes);
+	rc = p->pool != NULL ? loop_uv_create((unsigned)p->config->cs_workers, &p->loop) : -E_NOMEM;
+	if (rc >= 0)
+		rc = net_tcp_create(p->loop, p->pool, &p->net);
+	if (rc < 0)
+		return error_set(err, rc, "cannot begin");
+	return begin_serving(p, err);
+}
+
+static void close_view(struct program *p, struct view *view)
+{
+	if (view->rows == NULL)
+		return;
+	rows_destroy(view->rows);
+	if (!p->is_clean)
+		return;		/* left open: kept if this system stays up */
+	int rc = view_close_clean(view->directory, (struct view_position){ 0, 0 });
+	if (rc < 0)
+		log_warn("cannot mark '%s' as clean: %s", view->directory, error_text(rc));
+}
+
+static void take_down(struct program *p)
+{
+	cs_server_destroy(p->server);
+	if (p->net != NULL)
+		p->net->ops->destroy(p->net);
+	if (p->loop != NULL)
+		loop_uv_destroy(p->loop);
+	for (uint32_t i = 0; i < DISKS_MAX; i++) {
+		close_view(p, &p->indexes[i]);
+	}
+	close_view(p, &p->owed);
+	for (uint32_t i = 0; i < DISKS_MAX; i++) {
+		if (p->disks[i] != NULL)
+			disk_destroy(p->disks[i]);
+	}
+	if (p->pool != NULL)
+		buf_pool_destroy(p->pool);
+}
+
+int cs_program_run(const struct cs_program_options *options, struct error *err)
+{
+	struct program *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		return error_set(err, -E_NOMEM, "cannot begin");
+	p->options = options;
+	p->config = options->config;
+	int rc = bring_up(p, err);
+	if (rc >= 0)
+		rc = serve(p, err);
+	take_down(p);
+	free(p);
+	return rc;
+}
