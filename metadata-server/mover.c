@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Moving inline content into blocks. One inode at a time: ask for its bytes, put the block, sync it, tell
+ * Moving inline content into blocks. One inode at a time: copy its bytes, put the block, sync it, tell
  * step. Whatever goes wrong ends this attempt; step names the inode again.
  */
 #include "metadata-server/mover.h"
@@ -103,37 +103,44 @@ static void put_start(struct ms_mover *m)
 	blocks_put_start(m->blocks, &m->put);
 }
 
-void ms_mover_take(struct ms_mover *m, const struct ms_reply *reply)
+/* A copy of the published bytes. -E_STALE_VERSION, -E_NOENT: it changed, or is gone. */
+static int take_bytes(struct ms_mover *m)
 {
-	if (!m || m->now.ino == 0)
-		return;
-	if (reply->rc < 0 || reply->bulk_len == 0 || reply->bulk_len > BLOCK_BYTES_MAX) {
-		mover_next(m, PAUSE_MS);	/* it changed, or is gone */
-		return;
-	}
-	m->plain = buf_get(m->server->options.pool, reply->bulk_len);
-	if (!m->plain) {
-		mover_failed(m, -E_OVERLOADED);
-		return;
-	}
-	memcpy(m->plain->data, reply->bulk, reply->bulk_len);
-	m->plain->len = reply->bulk_len;
-	put_start(m);
+	const void *bytes;
+	struct ms_attr attr;
+	uint32_t len;
+	int rc = ms_publish_inline(m->server->state, m->now.ino, m->now.version, &attr, &bytes, &len);
+
+	if (rc < 0)
+		return rc;
+	if (len == 0 || len > BLOCK_BYTES_MAX)
+		return -E_STALE_VERSION;	/* nothing that a block could hold */
+	m->plain = buf_get(m->server->options.pool, len);
+	if (!m->plain)
+		return -E_OVERLOADED;
+	memcpy(m->plain->data, bytes, len);
+	m->plain->len = len;
+	return 0;
 }
 
-/* Ask step for the bytes of the next inode; the answer comes to ms_mover_take(). */
 static void timer_fired(struct loop_timer *timer)
 {
 	struct ms_mover *m = container_of(timer, struct ms_mover, timer);
 	struct ms_server *s = m->server;
+	int rc;
 
 	if (m->count == 0 || s->is_stopping || s->is_failed)
 		return;
 	m->now = m->queue[m->head];
 	m->head = (m->head + 1) % QUEUE_MAX;
 	m->count--;
-	if (ms_server_ask_inline(s, m->now.ino, m->now.version) < 0)
-		mover_failed(m, -E_NOMEM);
+	rc = take_bytes(m);
+	if (rc == 0)
+		put_start(m);
+	else if (rc == -E_OVERLOADED)
+		mover_failed(m, rc);
+	else
+		mover_next(m, PAUSE_MS);
 }
 
 void ms_mover_add(struct ms_mover *m, inode_no ino, uint64_t version)

@@ -102,27 +102,37 @@ int ms_publish(struct ms_op *op)
 	return 0;
 }
 
+int ms_publish_inline(struct ms_state *state, inode_no ino, uint64_t version, struct ms_attr *attr,
+		      const void **bytes, uint32_t *len)
+{
+	struct ms_key key = ms_key_number(MS_KEY_BYTES, ino);
+	struct ms_inode inode;
+	int rc = ms_inode_get(state->txn, ino, &inode);
+
+	if (rc < 0)
+		return rc;
+	*attr = inode.attr;
+	if (attr->version != version || attr->root.kind != ROOT_INLINE)
+		return -E_STALE_VERSION;
+	rc = ms_txn_get(state->txn, key.bytes, key.len, bytes, len);
+	if (rc < 0 || *len != attr->root.length)
+		return rc < 0 && rc != -E_NOENT ? rc : -E_CORRUPT;
+	return 0;
+}
+
 int ms_publish_get_inline(struct ms_op *op)
 {
-	struct ms_key key = ms_key_number(MS_KEY_BYTES, op->req->ino);
 	struct ms_reply *reply = &op->effect.reply;
-	struct ms_inode inode;
-	const void *value;
-	uint32_t len;
+	const void *value = NULL;
+	uint32_t len = 0;
 	int rc;
 
 	ms_lease_want(op, op->req->ino, 0, MS_LEASE_READ);
 	if (ms_lease_is_blocked(op))
 		return MS_OP_PARKED;
-	rc = ms_inode_get(op->state->txn, op->req->ino, &inode);
+	rc = ms_publish_inline(op->state, op->req->ino, op->req->base_version, &reply->attr, &value, &len);
 	if (rc < 0)
 		return rc;
-	reply->attr = inode.attr;
-	if (inode.attr.version != op->req->base_version || inode.attr.root.kind != ROOT_INLINE)
-		return -E_STALE_VERSION;
-	rc = ms_txn_get(op->state->txn, key.bytes, key.len, &value, &len);
-	if (rc < 0 || len != inode.attr.root.length)
-		return rc < 0 && rc != -E_NOENT ? rc : -E_CORRUPT;
 	reply->bulk = value;
 	reply->bulk_len = len;
 	return 0;

@@ -190,9 +190,7 @@ static void effect_reply(struct ms_server *s, const struct ms_effect *effect)
 		return;		/* an event of our own */
 	ASSERT(p->server == s && !p->is_answered);
 	p->is_answered = true;
-	if (!p->req) {		/* the mover's, or refused while the server stops */
-		if (p->is_movers)
-			ms_mover_take(s->mover, reply);
+	if (!p->req) {		/* refused when the server began to stop */
 		pending_free(s, p);
 		return;
 	}
@@ -306,7 +304,6 @@ void ms_server_event(struct ms_server *s, struct ms_event *event)
 	event->now_ms = loop_now_ms(s->options.loop);
 	event->wall_ns = loop_wall_ns(s->options.loop);
 	s->event_replies = 0;
-	ms_txn_event_begin(s->txn);
 	ms_step(s->state, event, take_effect, s);
 	if (ms_txn_event_changes(s->txn) > 0) {
 		rc = s->is_failed ? -E_IO : event_encode(s, event);
@@ -391,20 +388,6 @@ static void on_request(void *arg, struct rpc_request *req)
 	}
 	event.token = (uint64_t)(uintptr_t)p;
 	own_event(s, &event);
-}
-
-int ms_server_ask_inline(struct ms_server *s, inode_no ino, uint64_t version)
-{
-	struct ms_event event = { .kind = MS_EV_REQUEST, .req = { .op = MSG_GET_INLINE, .ino = ino,
-								  .base_version = version } };
-	struct ms_pending *p = pending_create(s, NULL, MSG_GET_INLINE);
-
-	if (!p)
-		return -E_NOMEM;
-	p->is_movers = true;
-	event.token = (uint64_t)(uintptr_t)p;
-	own_event(s, &event);
-	return 0;
 }
 
 static void on_lost(void *arg, struct rpc_peer *peer)

@@ -30,9 +30,8 @@ struct ms_pending {
 	struct ms_out out;		/* first */
 	struct ms_pending *prev, *next;	/* all of the server */
 	struct ms_server *server;
-	struct rpc_request *req;	/* NULL: the mover's own question */
+	struct rpc_request *req;	/* NULL: refused meanwhile */
 	uint16_t op;
-	bool is_movers;
 	bool is_answered;		/* step is done with it */
 	bool is_change;			/* its event is in the journal as `number` */
 	bool wait_durable;
@@ -118,7 +117,6 @@ struct ms_server {
 
 /* serve.c */
 void ms_server_event(struct ms_server *s, struct ms_event *event);	/* fills the times, steps, journals */
-must_check int ms_server_ask_inline(struct ms_server *s, inode_no ino, uint64_t version);	/* for the mover */
 bool ms_server_is_full(struct ms_server *s);
 void ms_server_free(struct ms_server *s);		/* once destroyed: if nothing comes back any more */
 void ms_server_stop_check(struct ms_server *s);		/* something ended: may we be destroyed now? */

@@ -198,6 +198,13 @@ void ms_step(struct ms_state *state, const struct ms_event *event, ms_effect_fn 
 
 struct map *ms_state_map(struct ms_state *state);	/* read-only to callers */
 
+/*
+ * For the mover: the inline bytes of `ino` at `version`, as published, borrowed until the next call on the
+ * state or its rows. -E_NOENT, -E_STALE_VERSION.
+ */
+must_check int ms_publish_inline(struct ms_state *state, inode_no ino, uint64_t version, struct ms_attr *attr,
+				 const void **bytes, uint32_t *len);
+
 struct ms_counts {
 	uint64_t files, directories, bytes_logical, leases, parked, sessions;
 	uint32_t pgs_clean, pgs_degraded, pgs_lost;
