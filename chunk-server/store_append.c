@@ -9,6 +9,7 @@
 #include <utlist.h>
 
 #include "fs/base/fault.h"
+#include "fs/base/metrics.h"
 #include "fs/base/log.h"
 
 #define LOG_MODULE "store"
@@ -31,6 +32,12 @@ static void put_answer(struct cs_put *put, int rc, bool was_there, uint64_t gene
 	put->rc = rc;
 	put->was_there = was_there;
 	put->generation = generation;
+	if (rc < 0)
+		METRIC_INC(put_refusals);
+	else if (was_there)
+		METRIC_INC(block_puts_present);
+	else
+		METRIC_INC(block_puts);
 	put->done(put);
 	while (twins != NULL) {
 		struct cs_put *twin = twins;
@@ -124,6 +131,7 @@ static void roll_run(struct loop_work *work)
 static void roll_sealed(struct cs_store *store)
 {
 	store->sealed_count++;
+	METRIC_INC(segments_sealed);
 	store->durable = store->roll.generation;
 	store->entries.count = 0;
 	cs_store_file_put(store, store->active);

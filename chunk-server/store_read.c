@@ -10,6 +10,7 @@
 #include <utlist.h>
 
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 
 #define LOG_MODULE "store"
 
@@ -149,12 +150,16 @@ static int judge(struct cs_get *get, int bytes)
 		rc = record_check(get->record->data, get->place.length, &record);
 	if (rc >= 0 && !block_id_equal(&record.id, &get->id))
 		rc = -E_CORRUPT;
-	if (rc >= 0)
+	if (rc >= 0) {
+		METRIC_INC(block_gets);
 		return 0;
+	}
 	buf_put(get->record);
 	get->record = NULL;
 	if (rc == -E_BAD_MAGIC || rc == -E_MALFORMED)
 		rc = -E_CORRUPT;
+	if (rc == -E_CORRUPT)
+		METRIC_INC(block_read_corrupt);
 	char hex[BLOCK_ID_HEX_BYTES];
 	log_error("cannot read a record: %s block=%s seg=%llu off=%llu", error_text(rc),
 		  block_id_hex(&get->id, hex), (unsigned long long)get->place.segment,

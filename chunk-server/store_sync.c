@@ -12,6 +12,7 @@
 #include <utlist.h>
 
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 
 #define LOG_MODULE "store"
 
@@ -95,6 +96,7 @@ static void sync_done(struct disk_op *op)
 		cs_store_fail(store, op->rc);
 		return;
 	}
+	METRIC_INC(store_syncs);
 	if (store->is_failed)
 		return;
 	store->durable = store->generation - 1;

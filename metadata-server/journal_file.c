@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "fs/base/fault.h"
+#include "fs/base/metrics.h"
 #include "fs/base/log.h"
 
 #define LOG_MODULE "journal"
@@ -32,6 +33,7 @@ void ms_journal_copy_drop(struct ms_journal *j, struct ms_journal_copy *copy, in
 {
 	if (!copy->is_good)
 		return;
+	METRIC_INC(journal_failures);
 	copy->is_good = false;	/* its file is closed at the end: a worker may be at it */
 	log_error("journal directory %u is out of service: it %s: %s", copy->index + 1, what, error_text(rc));
 	if (ms_journal_copies(j) == 0)
@@ -159,6 +161,8 @@ int ms_journal_append(struct ms_journal *j, const uint8_t *records, uint32_t len
 		tell(j);
 		return -E_IO;
 	}
+	METRIC_ADD(journal_records, last_number - j->last);
+	METRIC_ADD(journal_bytes, len);
 	part->bytes += len;
 	j->bytes += len;
 	j->last = last_number;
@@ -236,6 +240,7 @@ static void sync_done(struct loop_work *work)
 	sync_took(copy, copy->sync_rc);
 	if (j->syncs_running > 0)
 		return;
+	METRIC_INC(journal_syncs);
 	if (j->is_closed) {
 		journal_free(j);
 		return;

@@ -17,6 +17,7 @@
 #include <utlist.h>
 
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 #include "metadata-server/snapshot.h"
 
 #define LOG_MODULE "serve"
@@ -304,6 +305,7 @@ void ms_server_event(struct ms_server *s, struct ms_event *event)
 	event->now_ms = loop_now_ms(s->options.loop);
 	event->wall_ns = loop_wall_ns(s->options.loop);
 	s->event_replies = 0;
+	METRIC_INC(events);
 	ms_step(s->state, event, take_effect, s);
 	if (ms_txn_event_changes(s->txn) > 0) {
 		rc = s->is_failed ? -E_IO : event_encode(s, event);

@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 
 #define LOG_MODULE "session"
 
@@ -89,6 +90,7 @@ struct ms_recall *ms_serve_session_recall(struct ms_server *s, const struct ms_e
 		log_warn("cannot recall a lease now: too many recalls are under way");
 		return NULL;
 	}
+	METRIC_INC(recalls);
 	recall->server = s;
 	recall->session = effect->session;
 	recall->token = effect->token;

@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #include "fs/base/fault.h"
+#include "fs/base/metrics.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define KEEP_FREED false
@@ -141,8 +142,10 @@ struct buf *buf_get(struct buf_pool *pool, uint32_t capacity)
 	if (!buf)
 		pool->starved = true;
 	pthread_mutex_unlock(&pool->mutex);
-	if (!buf)
+	if (!buf) {
+		METRIC_INC(buffers_exhausted);
 		return NULL;
+	}
 
 	buf->len = 0;
 	buf->next = NULL;

@@ -10,6 +10,7 @@
 #include <utlist.h>
 
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 #include "fs/base/text.h"
 #include "fs/net/net_tcp_internal.h"
 
@@ -230,6 +231,7 @@ static void on_connection(uv_stream_t *stream, int status)
 		net_tcp_conn_fail(c, net_tcp_error(rc));
 		return;
 	}
+	METRIC_INC(connections_in);
 	conn_set_name(c);
 	l->on_accept(l->arg, c);
 	net_tcp_conn_start(c);

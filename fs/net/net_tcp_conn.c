@@ -15,6 +15,7 @@
 #include <utlist.h>
 
 #include "fs/base/fault.h"
+#include "fs/base/metrics.h"
 #include "fs/base/log.h"
 #include "fs/hash/checksum.h"
 #include "fs/net/net_tcp_internal.h"
@@ -84,6 +85,7 @@ void net_tcp_conn_fail(struct net_conn *c, int rc)
 static void conn_refuse(struct net_conn *c, int rc)
 {
 	log_warn("cannot understand a peer, closing peer=%s: %s", c->name, error_text(rc));
+	METRIC_INC(frames_rejected);
 	net_tcp_conn_fail(c, rc);
 }
 
@@ -142,6 +144,8 @@ static void conn_deliver(struct net_conn *c)
 		frame.message->len = frame.header.message_len;
 	if (frame.bulk)
 		frame.bulk->len = frame.header.bulk_len;
+	METRIC_INC(frames_in);
+	METRIC_ADD(bytes_in, FRAME_HEADER_BYTES + frame.header.message_len + frame.header.bulk_len);
 	c->last_was_large = frame.header.bulk_len >= DIRECT_BYTES_MIN;
 	c->in = (struct net_frame){ 0 };
 	c->header_got = c->message_got = c->bulk_got = 0;
@@ -422,6 +426,8 @@ int net_tcp_conn_send(struct net_conn *c, struct net_frame *frame)
 	out->bytes = bytes;
 	DL_APPEND(c->queue, out);
 	c->queued_bytes += bytes;
+	METRIC_INC(frames_out);
+	METRIC_ADD(bytes_out, bytes);
 	c->has_work = true;
 	net_tcp_want_turn(c->net);
 	return 0;

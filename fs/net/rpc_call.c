@@ -9,6 +9,7 @@
 #include <utlist.h>
 
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 #include "fs/net/rpc_internal.h"
 
 #define NS_PER_MS 1000000u
@@ -135,6 +136,7 @@ static void sweep_list(struct rpc_call *list, uint64_t now_ns, uint64_t *next_ns
 		}
 		if (call->state == RPC_CALL_SENT)	/* so slow at least */
 			latency_sample(call->peer, now_ns - call->sent_ns);
+		METRIC_INC(rpc_timeouts);
 		call_finish(call, -E_TIMEDOUT);
 	}
 }
@@ -212,6 +214,7 @@ void rpc_call(struct rpc_peer *peer, struct rpc_call *call)
 
 	ASSERT(peer->magic == RPC_PEER_MAGIC && call->deadline_ms > 0 && call->done);
 	ASSERT(call->state == RPC_CALL_NEW || call->state == RPC_CALL_DONE);
+	METRIC_INC(rpc_calls);
 	call->rpc = rpc;
 	call->peer = peer;
 	call->state = RPC_CALL_NEW;
