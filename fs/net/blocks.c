@@ -315,6 +315,7 @@ static void map_ended(struct blocks *b, int rc)
 		return;
 	}
 	map_set_version(b->map, b->map_version_seen);
+	b->map_rounds++;
 	if (b->map_again)
 		blocks_map_refresh(b);
 }
@@ -365,6 +366,13 @@ static void map_ask(struct blocks *b, uint32_t first_pg)
 static void map_timer_fired(struct loop_timer *timer)
 {
 	blocks_map_refresh(container_of(timer, struct blocks, map_timer));
+}
+
+uint64_t blocks_map_fresh_rounds(const struct blocks *b)
+{
+	if (!b->o.mds)
+		return b->map_rounds;	/* ours is the newest */
+	return b->map_rounds + (b->map_is_asking ? 2 : 1);
 }
 
 void blocks_map_refresh(struct blocks *b)

@@ -32,7 +32,8 @@ struct get_state {
 	bool saw_unreachable, saw_absent;	/* in this round */
 	bool saw_corrupt;
 	int deadline_rc;		/* what the deadline will say */
-	uint8_t rounds_absent;		/* whole rounds in which every replica said no */
+	bool is_second_round;		/* every replica said no; */
+	uint64_t fresh_rounds;		/* once the map is so fresh, a second no is believed */
 
 	struct loop_work work;
 	struct blocks_scratch *scratch;
@@ -243,12 +244,24 @@ static void get_ask(struct get_state *g, struct get_try *t, const struct blocks_
 	get_pause(g, DIV_CEIL(g->b->hedge_us, US_PER_MS));
 }
 
-/* Every replica was asked, none had it. One that said no may say yes after the map is renewed. */
+/*
+ * A block is missing only when all replicas and formers of the newest row said so: after a first round of
+ * no the map is fetched, and the round repeated.
+ */
+static bool get_is_missing(struct get_state *g)
+{
+	if (!g->saw_absent || g->saw_unreachable)
+		return false;
+	if (!g->is_second_round) {
+		g->is_second_round = true;
+		g->fresh_rounds = blocks_map_fresh_rounds(g->b);
+	}
+	return g->b->map_rounds >= g->fresh_rounds;
+}
+
 static void get_round_ended(struct get_state *g)
 {
-	bool is_absent = g->saw_absent && !g->saw_unreachable;
-
-	if (is_absent && ++g->rounds_absent >= 2) {
+	if (get_is_missing(g)) {
 		get_finish(g, g->saw_corrupt ? -E_CORRUPT : -E_NO_BLOCK);
 		return;
 	}

@@ -48,6 +48,7 @@ struct blocks {
 	struct loop_timer map_timer;
 	bool map_is_asking, map_again;
 	uint64_t map_version_seen;		/* of the first page: what the rows are at least */
+	uint64_t map_rounds;			/* how often it was fetched to its end */
 
 	uint32_t hedge_us;			/* estimate of the p95 of gets */
 	uint32_t probe_hits;			/* of 1,024, smoothed: how often a probe found its block */
@@ -58,6 +59,9 @@ struct blocks {
 	struct sync_state *syncs;
 	struct reput_state *reputs;
 };
+
+/* The map_rounds at which the map is newer than this moment. */
+uint64_t blocks_map_fresh_rounds(const struct blocks *b);
 
 /* A server that the map knows, NULL otherwise; its peer is made on demand. */
 struct blocks_server *blocks_server_of(struct blocks *b, server_no server);
