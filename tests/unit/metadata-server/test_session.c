@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sessions: exactly once, the recovery window, reclaim, what a power loss took, and orphans' owners. */
+#include "tests/ms_world.h"
+
+#include "tests/check_main.h"
+
+static struct world w;
+static session_no a, b;
+
+static void begin(void)
+{
+	world_init(&w);
+	a = world_session(&w);
+	b = world_session(&w);
+}
+
+static struct ms_request reclaim(session_no s, const struct ms_lease *leases, uint32_t count)
+{
+	return (struct ms_request){ .op = MSG_SESSION_RECLAIM, .session = s, .leases = leases,
+				    .lease_count = count };
+}
+
+START_TEST(a_resent_mutation_takes_effect_once)
+{
+	struct ms_request make;
+	const struct ms_reply *reply;
+	uint64_t version;
+	inode_no ino;
+
+	begin();
+	make = world_make(a, INODE_ROOT, "once", S_IFREG | 0644);
+	make.slot_seq = 1;
+	ino = world_do(&w, make)->attr.ino;
+	reply = world_do(&w, make);
+	ck_assert_int_eq(reply->rc, 0);
+	ck_assert(reply->resent);
+	ck_assert_uint_eq(reply->attr.ino, ino);
+	version = reply->parent.version;
+	w.seqs[0] = 1;
+	ck_assert_int_eq(world_rc(&w, world_publish(a, ino, 1, "x")), 0);
+	ck_assert_uint_eq(world_do(&w, world_getattr(a, INODE_ROOT))->attr.version, version);
+	ck_assert_int_eq(world_rc(&w, make), -E_INVAL);		/* older than the slot's last */
+	make.slot_seq = 0;
+	make.slot = 1;
+	w.sessions[0] = 0;					/* send it without a sequence */
+	ck_assert_int_eq(world_rc(&w, make), -E_INVAL);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(a_refusal_is_remembered_too)
+{
+	struct ms_request make;
+
+	begin();
+	world_made(&w, a, INODE_ROOT, "taken", S_IFREG | 0644);
+	make = world_make(b, INODE_ROOT, "taken", S_IFREG | 0644);
+	make.slot_seq = 1;
+	ck_assert_int_eq(world_rc(&w, make), -E_EXIST);
+	ck_assert_int_eq(world_rc(&w, world_unlink(a, INODE_ROOT, "taken", false)), 0);
+	ck_assert_int_eq(world_rc(&w, make), -E_EXIST);		/* a late copy changes nothing */
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(a_result_survives_a_restart)
+{
+	struct ms_request make;
+	inode_no ino;
+
+	begin();
+	make = world_make(a, INODE_ROOT, "f", S_IFREG | 0644);
+	make.slot_seq = 1;
+	ino = world_do(&w, make)->attr.ino;
+	world_restart(&w);
+	ck_assert_uint_eq(world_do(&w, make)->attr.ino, ino);	/* even before all are back */
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(a_request_sent_again_while_it_waits_answers_the_newer_asker)
+{
+	struct ms_request unlink;
+	uint64_t first;
+
+	begin();
+	world_made(&w, a, INODE_ROOT, "f", S_IFREG | 0644);
+	unlink = world_unlink(b, INODE_ROOT, "f", false);
+	unlink.slot_seq = 1;
+	ck_assert_ptr_null(world_do(&w, unlink));
+	first = w.token;
+	struct ms_effect recalls[8];
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < w.effect_count; i++)
+		if (w.effects[i].kind == MS_FX_RECALL)
+			recalls[count++] = w.effects[i];
+	ck_assert_ptr_null(world_do(&w, unlink));
+	for (uint32_t i = 0; i < count; i++)
+		world_answer(&w, recalls[i], MS_LEASE_NONE);
+	ck_assert_ptr_nonnull(world_reply(&w, w.token));
+	ck_assert_ptr_null(world_reply(&w, first));
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(an_open_sent_again_finds_its_session)
+{
+	struct ms_request open = { .op = MSG_SESSION_OPEN, .new_session = 77, .uuid = { 9 } };
+	const struct ms_reply *reply;
+
+	begin();
+	reply = world_do(&w, open);
+	ck_assert_uint_eq(reply->session, 77);
+	ck_assert(reply->wait_durable);
+	open.new_session = 78;
+	ck_assert_uint_eq(world_do(&w, open)->session, 77);
+	open.uuid[0] = 10;
+	open.old_session = 77;
+	ck_assert_uint_eq(world_do(&w, open)->session, 78);
+	ck_assert_int_eq(world_rc(&w, world_getattr(77, INODE_ROOT)), -E_NO_SESSION);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(after_a_restart_new_operations_wait_until_all_are_back)
+{
+	struct ms_lease lease;
+	uint64_t token;
+	inode_no ino;
+
+	begin();
+	ino = world_made(&w, a, INODE_ROOT, "f", S_IFREG | 0644);
+	lease = (struct ms_lease){ ino, 0, MS_LEASE_WRITE };
+	world_restart(&w);
+	ck_assert_int_eq(world_rc(&w, reclaim(b, NULL, 0)), 0);
+	ck_assert_ptr_null(world_do(&w, world_getattr(b, ino)));
+	token = w.token;
+	ck_assert_int_eq(world_rc(&w, reclaim(a, &lease, 1)), 0);
+	ck_assert_ptr_null(world_reply(&w, token));		/* it runs, and meets a's write lease */
+	ck_assert_uint_eq(world_find(&w, MS_FX_RECALL)->session, a);
+	world_answer(&w, *world_find(&w, MS_FX_RECALL), MS_LEASE_READ);
+	ck_assert_int_eq(world_reply(&w, token)->rc, 0);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(who_does_not_come_back_is_fenced)
+{
+	struct ms_counts counts;
+	uint64_t token;
+
+	begin();
+	world_restart(&w);
+	ck_assert_int_eq(world_rc(&w, reclaim(b, NULL, 0)), 0);
+	ck_assert_ptr_null(world_do(&w, world_getattr(b, INODE_ROOT)));
+	token = w.token;
+	world_tick(&w, WORLD_LEASE_MS - 1);
+	ck_assert_int_eq(world_rc(&w, (struct ms_request){ .op = MSG_SESSION_RENEW, .session = b }), 0);
+	world_tick(&w, 1);
+	ck_assert_uint_eq(world_find(&w, MS_FX_FENCED)->session, a);
+	ck_assert_int_eq(world_reply(&w, token)->rc, 0);
+	ms_state_counts(w.state, &counts);
+	ck_assert_uint_eq(counts.sessions, 1);
+	ck_assert(!counts.recovering);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(contradicting_claims_cost_the_later_claimant)
+{
+	struct ms_lease lease = { INODE_ROOT, 5, MS_LEASE_WRITE };
+
+	begin();
+	world_restart(&w);
+	ck_assert_int_eq(world_rc(&w, reclaim(a, &lease, 1)), 0);
+	ck_assert_int_eq(world_rc(&w, reclaim(b, &lease, 1)), -E_FENCED);
+	ck_assert_uint_eq(world_find(&w, MS_FX_FENCED)->session, b);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(what_a_power_loss_took_is_told)
+{
+	struct ms_request renew = { .op = MSG_SESSION_RENEW };
+	struct ms_request fsync = { .op = MSG_FSYNC };
+
+	begin();
+	world_restart(&w);
+	renew.session = fsync.session = a;
+	renew.term = fsync.term = w.term - 1;
+	renew.number = fsync.number = 2;
+	ck_assert_uint_eq(world_do(&w, renew)->lost_from, 0);
+	ck_assert(!world_do(&w, fsync)->wait_durable);
+	renew.number = fsync.number = 1000;		/* it was told of more than the new term began with */
+	ck_assert_uint_gt(world_do(&w, renew)->lost_from, 0);
+	ck_assert_int_eq(world_rc(&w, fsync), -E_OTHER_TERM);
+	fsync.term = w.term;
+	ck_assert(world_do(&w, fsync)->wait_durable);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(inode_numbers_are_not_used_again_after_a_restart)
+{
+	inode_no before;
+
+	begin();
+	before = world_made(&w, a, INODE_ROOT, "f", S_IFREG | 0644);
+	world_restart(&w);
+	world_tick(&w, WORLD_LEASE_MS);
+	a = world_session(&w);
+	ck_assert_uint_ge(world_made(&w, a, INODE_ROOT, "g", S_IFREG | 0644), before + (1u << 19));
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(an_unlinked_open_file_lives_until_its_last_close)
+{
+	struct ms_counts counts;
+	inode_no ino;
+
+	begin();
+	ino = world_made(&w, a, INODE_ROOT, "f", S_IFREG | 0644);
+	ck_assert_int_eq(world_rc(&w, world_publish(a, ino, 1, "kept")), 0);
+	ck_assert_int_eq(world_rc(&w, world_open(a, ino, false)), 0);
+	ck_assert_int_eq(world_rc(&w, world_open(a, ino, false)), 0);
+	ck_assert_uint_eq(world_do(&w, world_unlink(a, INODE_ROOT, "f", false))->attr.nlink, 0);
+	ck_assert_int_eq(world_rc(&w, world_release(a, ino)), 0);
+	ck_assert_uint_eq(world_do(&w, world_getattr(a, ino))->attr.size, 4);
+	ck_assert_int_eq(world_rc(&w, world_release(a, ino)), 0);
+	ck_assert_int_eq(world_rc(&w, world_getattr(a, ino)), -E_STALE);
+	ms_state_counts(w.state, &counts);
+	ck_assert_uint_eq(counts.files, 0);
+	ck_assert_uint_eq(counts.bytes_logical, 0);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(orphans_survive_a_restart_if_they_are_reclaimed)
+{
+	struct ms_request back = { .op = MSG_SESSION_RECLAIM, .open_count = 1 };
+	inode_no kept, dropped;
+
+	begin();
+	kept = world_made(&w, a, INODE_ROOT, "kept", S_IFREG | 0644);
+	dropped = world_made(&w, a, INODE_ROOT, "dropped", S_IFREG | 0644);
+	ck_assert_int_eq(world_rc(&w, world_open(a, kept, false)), 0);
+	ck_assert_int_eq(world_rc(&w, world_open(a, dropped, false)), 0);
+	ck_assert_int_eq(world_rc(&w, world_unlink(a, INODE_ROOT, "kept", false)), 0);
+	ck_assert_int_eq(world_rc(&w, world_unlink(a, INODE_ROOT, "dropped", false)), 0);
+	world_restart(&w);
+	back.session = a;
+	back.opens = &kept;
+	ck_assert_int_eq(world_rc(&w, back), 0);
+	ck_assert_int_eq(world_rc(&w, reclaim(b, NULL, 0)), 0);
+	world_tick(&w, 1);
+	ck_assert_int_eq(world_rc(&w, world_getattr(a, kept)), 0);
+	ck_assert_int_eq(world_rc(&w, world_getattr(a, dropped)), -E_STALE);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(orphans_of_a_fenced_session_are_freed)
+{
+	struct ms_counts counts;
+
+	begin();
+	for (uint32_t i = 0; i < 20; i++) {
+		char name[8];
+		inode_no ino;
+
+		snprintf(name, sizeof name, "f%u", i);
+		ino = world_made(&w, a, INODE_ROOT, name, S_IFREG | 0644);
+		ck_assert_int_eq(world_rc(&w, world_open(a, ino, true)), 0);
+		ck_assert_int_eq(world_rc(&w, world_unlink(a, INODE_ROOT, name, false)), 0);
+	}
+	ms_state_counts(w.state, &counts);
+	ck_assert_uint_eq(counts.files, 20);
+	ck_assert_int_eq(world_rc(&w, (struct ms_request){ .op = MSG_SESSION_CLOSE, .session = a }), 0);
+	world_tick(&w, 1);
+	ms_state_counts(w.state, &counts);
+	ck_assert_uint_eq(counts.files, 0);
+	world_finish(&w);
+}
+END_TEST
+
+TEST_MAIN("session",
+	tcase_add_test(tc, a_resent_mutation_takes_effect_once);
+	tcase_add_test(tc, a_refusal_is_remembered_too);
+	tcase_add_test(tc, a_result_survives_a_restart);
+	tcase_add_test(tc, a_request_sent_again_while_it_waits_answers_the_newer_asker);
+	tcase_add_test(tc, an_open_sent_again_finds_its_session);
+	tcase_add_test(tc, after_a_restart_new_operations_wait_until_all_are_back);
+	tcase_add_test(tc, who_does_not_come_back_is_fenced);
+	tcase_add_test(tc, contradicting_claims_cost_the_later_claimant);
+	tcase_add_test(tc, what_a_power_loss_took_is_told);
+	tcase_add_test(tc, inode_numbers_are_not_used_again_after_a_restart);
+	tcase_add_test(tc, an_unlinked_open_file_lives_until_its_last_close);
+	tcase_add_test(tc, orphans_survive_a_restart_if_they_are_reclaimed);
+	tcase_add_test(tc, orphans_of_a_fenced_session_are_freed))
