@@ -136,9 +136,19 @@ struct cl_op {
 	struct client *client;
 	struct loop_task task;
 	uint64_t due_ns;
-	bool is_interrupted, is_finished;
+	bool is_interrupted, is_finished, is_queued;
+	const char *waiting_for;
+	void (*cancel)(struct cl_op *op);	/* undo what it waits for; NULL: it does not wait */
+	void (*resume)(struct cl_op *op);
+	struct cl_file *file;
+	struct cl_req *req;
 	void *state;
-	struct cl_op *prev, *next;
+	uint64_t progress;
+	uint32_t tries;
+	struct cl_op *prev, *next;		/* all that run */
+	struct cl_op **wait_list;
+	struct cl_op *wait_prev, *wait_next;
+	struct cl_op *edit_prev, *edit_next;	/* edits of one file, one at a time */
 };
 
 /*

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Decoded blocks by id: bounded, least recently used go first, one fetch per block however many wait.
+ * Blocks are immutable (I1), so nothing here ever expires.
+ */
+#ifndef CAIRN_CLIENT_CORE_CACHE_H
+#define CAIRN_CLIENT_CORE_CACHE_H
+
+#include "client/core/core.h"
+
+/* One who waits for a block. Zero it, fill done and arg. */
+struct cl_fetch {
+	void (*done)(struct cl_fetch *fetch);
+	void *arg;
+	int rc;
+	struct buf *buf;		/* a reference for the waiter */
+	struct cl_block *block;		/* private; NULL: not waiting */
+	struct cl_fetch *prev, *next;
+};
+
+/* The block if it is here (a reference), else NULL. */
+struct buf *cl_cache_find(struct client *c, const struct block_id *id);
+/* 1: it is here, fetch->buf is set; 0: fetch->done() will run; -E_NOMEM. len 0: any length (nodes). */
+must_check int cl_cache_fetch(struct client *c, const struct block_id *id, uint32_t len, struct cl_fetch *fetch);
+void cl_cache_cancel(struct client *c, struct cl_fetch *fetch);
+void cl_cache_hint(struct client *c, const struct block_id *id, uint32_t len);	/* read-ahead, if there is room */
+void cl_cache_add(struct client *c, const struct block_id *id, struct buf *buf);	/* just written */
+void cl_cache_shrink(struct client *c, uint64_t bytes);		/* give memory to a writer */
+void cl_cache_finish(struct client *c);
+
+#endif

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The content of one inode while somebody uses it: shared by all handles of this client.
+ *
+ * Content is two layers. Below, the manifest: blocks that are stored. Above, chunks: at most 64 KiB of
+ * bytes each, disjoint, in memory; a chunk covers [start, start + cap) and hides what the manifest says
+ * there. A chunk begins and ends where manifest entries do (existing cut points survive), or on the grid
+ * of 64 KiB where there are none, so putting it back is one manifest_replace(). Content of at most
+ * INLINE_BYTES_MAX that never met a manifest is the single chunk at 0 and travels inside its publish.
+ *
+ * Life of a chunk: dirty -> queued -> flying (its buffer lent to the put; a write then copies it first)
+ * -> ready -> applied to the manifest and dropped, unless it was written meanwhile.
+ *
+ * Edits (write, truncate, fallocate, copy) of one file run one at a time, in order. Under a write lease
+ * they end in memory; without one an edit reads the newest version, changes it, publishes, and starts
+ * over when the publish was refused (I13), so no update is ever lost.
+ */
+#ifndef CAIRN_CLIENT_CORE_FILE_H
+#define CAIRN_CLIENT_CORE_FILE_H
+
+#include "client/core/cache.h"
+#include "client/core/node.h"
+#include "fs/tree/manifest.h"
+
+#define CL_IDS_MAX 16384u		/* blocks named but not yet published, of one file */
+
+enum cl_put_state { CL_PUT_NONE, CL_PUT_QUEUED, CL_PUT_FLYING, CL_PUT_READY };
+
+struct cl_chunk {
+	struct cl_file *file;		/* NULL: given up while its put was flying */
+	struct client *client;
+	uint64_t start;
+	uint32_t cap, len;		/* bytes beyond len are zero, up to cap and the file's size */
+	struct buf *buf;
+	bool is_dirty;			/* has bytes that no put took */
+	bool is_lent;			/* the buffer is read elsewhere: copy before writing */
+	bool is_awaited;		/* the flush under way waits for it */
+	enum cl_put_state put_state;
+	struct blocks_put put;
+	uint32_t put_len;
+	struct cl_chunk *prev, *next;	/* queue of puts */
+};
+
+struct cl_flush_wait {			/* who wants what is dirty now to be published */
+	void (*done)(struct cl_flush_wait *wait, int rc);
+	uint64_t seq;
+	void *arg;
+	struct cl_flush_wait *prev, *next;
+};
+
+enum cl_flush_state { CL_FLUSH_IDLE, CL_FLUSH_PUTS, CL_FLUSH_NODES, CL_FLUSH_SYNC, CL_FLUSH_REPUT, CL_FLUSH_SEND };
+
+struct cl_flush {			/* publish.c */
+	enum cl_flush_state state;
+	uint64_t seq;			/* edits up to this one are in what is being published */
+	uint32_t awaited;		/* chunks and nodes not stored yet */
+	int rc;
+	bool is_inline, is_sealing;
+	uint64_t size;
+	int64_t mtime_ns;
+	struct root root;
+	struct buf *bytes;		/* inline content */
+	uint32_t tries, ids_taken;
+	uint64_t new_bytes;
+	struct blocks_marks marks;	/* of what is being synced */
+	struct blocks_sync sync;
+	struct blocks_reput reput;
+	struct cl_req *req;
+	struct cl_flush_wait *waits;
+	struct loop_timer again;
+};
+
+struct cl_file {
+	struct cl_node *node;
+	struct client *client;
+	uint32_t refs;			/* handles, operations, recalls */
+	bool is_loaded;			/* content is that of (version, root), edited */
+	uint64_t version;
+	struct root root;
+	uint64_t size;
+	int64_t mtime_ns;
+	bool kill_priv;			/* a write cleared suid and sgid: say so in the publish */
+	struct manifest *manifest;	/* NULL: no blocks yet */
+	struct cl_chunk **chunks;	/* sorted by start */
+	uint32_t chunk_count, chunk_capacity;
+	uint64_t edit_seq, clean_seq;	/* dirty while they differ */
+	uint64_t dirty_since_ns;
+	/* what was put since the last publish */
+	struct blocks_marks marks;
+	struct block_id *ids;
+	uint32_t id_count, id_capacity;
+	uint64_t new_bytes;
+	struct cl_fetch apply_fetch;	/* a node that putting chunks into the manifest waits for */
+	bool is_applying;
+	struct cl_flush flush;
+	/* edits */
+	struct cl_op *edits;
+	bool is_editing, is_alone;	/* the head runs; without a lease */
+	struct cl_fetch edit_fetch;
+	struct cl_flush_wait edit_wait;
+	/* loading the content, shared by all who wait */
+	bool is_loading;
+	struct cl_op *load_waiters;
+	int error;			/* of a background publish */
+	uint64_t error_seq;
+	struct cl_file *prev, *next;
+};
+
+struct cl_handle {
+	struct client *client;
+	struct cl_file *file;		/* NULL for a directory */
+	inode_no ino;
+	uint32_t flags;			/* O_* */
+	bool is_dir, is_direct;
+	uint64_t error_seen;
+	uint64_t read_next, ahead_until;	/* read-ahead */
+	uint32_t ahead_blocks;
+	uint64_t session_fenced;	/* fenced_count at open */
+};
+
+static inline bool cl_file_is_dirty(const struct cl_file *f)
+{
+	return f->edit_seq != f->clean_seq;
+}
+
+/* file.c */
+struct cl_file *cl_file_get(struct client *c, struct cl_node *node);	/* a reference; NULL: out of memory */
+void cl_file_put(struct cl_file *file);
+/* Content loaded and, where there is no lease, refreshed: 0; 1: op waits, resume() follows; or an error. */
+must_check int cl_file_load(struct cl_op *op, struct cl_file *file, void (*resume)(struct cl_op *op));
+void cl_file_reset(struct cl_file *file);		/* forget content and edits */
+void cl_file_fail(struct cl_file *file, int rc);	/* remember for fsync and close; content is forgotten */
+int cl_file_take_error(struct cl_handle *h);		/* once per handle */
+void cl_file_opened(struct client *c, struct cl_node *node, struct cl_op *op);
+must_check int cl_file_handle(struct client *c, struct cl_node *node, uint32_t flags, struct cl_handle **out);
+void cl_file_reopen(struct client *c, struct cl_node *node);	/* tell the server what is open */
+void cl_file_fence(struct client *c, int rc);		/* the session is lost */
+void cl_file_open(struct cl_op *op);
+void cl_file_release(struct cl_op *op);
+void cl_file_handle_free(struct cl_handle *h);
+
+/*
+ * Look up the entry that covers pos (< manifest bytes). 0; 1: fetch->done() will run when the node came,
+ * call again; or an error.
+ */
+must_check int cl_file_lookup(struct cl_file *file, uint64_t pos, struct cl_fetch *fetch, struct extent *out);
+
+/* chunk.c */
+struct cl_chunk *cl_chunk_find(struct cl_file *file, uint64_t pos);	/* NULL: none covers it */
+/* First chunk with start >= pos; NULL: none. */
+struct cl_chunk *cl_chunk_next(struct cl_file *file, uint64_t pos);
+/* A chunk at start; -E_NOMEM, -E_AGAIN (no memory within the bound now). */
+must_check int cl_chunk_make(struct cl_file *file, uint64_t start, uint32_t cap, struct cl_chunk **out);
+/* Make the buffer writable and large enough for `len` bytes, zeroed between. */
+must_check int cl_chunk_reserve(struct cl_chunk *chunk, uint32_t len);
+void cl_chunk_dirty(struct cl_chunk *chunk);
+void cl_chunk_drop(struct cl_chunk *chunk);
+void cl_chunk_drop_all(struct cl_file *file);
+void cl_chunk_put(struct cl_chunk *chunk);		/* queue it */
+void cl_chunk_put_all(struct cl_file *file);		/* every dirty one */
+uint32_t cl_chunk_bytes(const struct cl_chunk *chunk);	/* that belong to the file now */
+void cl_chunk_pump(struct client *c);
+void cl_chunk_apply(struct cl_file *file);		/* put ready ones into the manifest */
+must_check int cl_chunk_manifest(struct cl_file *file);	/* make sure that there is one */
+
+/* edit.c */
+void cl_edit_start(struct cl_op *op);		/* WRITE, SETATTR(size), FALLOCATE, COPY_RANGE */
+void cl_edit_run(struct cl_file *file);		/* after a recall was answered */
+bool cl_edit_is_running(const struct cl_file *file);
+/* Steps: 0 done, 1 op waits and is stepped again, or an error. */
+must_check int cl_write_step(struct cl_op *op);
+must_check int cl_truncate_step(struct cl_op *op);
+must_check int cl_allocate_step(struct cl_op *op);
+must_check int cl_copy_step(struct cl_op *op);
+/*
+ * For steps: the chunk that an edit of [pos, pos + len) needs, filled unless the edit covers it whole;
+ * *out_len is how much of the edit it takes. 0, 1 (waits), or an error.
+ */
+must_check int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk **out, uint32_t *out_len);
+void cl_edit_touch(struct cl_op *op);		/* the content has changed: version, time, dirtiness */
+void cl_edit_resume(struct cl_fetch *fetch);
+/* The size is now at least `size`. */
+void cl_edit_grow(struct cl_file *file, uint64_t size);
+must_check int cl_edit_append_hole(struct cl_file *file, uint64_t size);	/* of the manifest, up to size */
+
+/* publish.c */
+void cl_publish_start(struct cl_file *file, struct cl_flush_wait *wait);
+void cl_publish_cancel(struct cl_file *file, struct cl_flush_wait *wait);
+void cl_publish_stored(struct cl_file *file, int rc);	/* one awaited chunk or node */
+void cl_publish_sweep(struct client *c);		/* what was gathered long enough */
+void cl_publish_stop(struct cl_file *file);		/* the file is going away or fenced */
+void cl_publish_flush(struct cl_op *op);
+void cl_publish_fsync(struct cl_op *op);
+void cl_publish_syncfs(struct cl_op *op);
+
+/* other operations */
+void cl_read_start(struct cl_op *op);
+void cl_read_lseek(struct cl_op *op);
+void cl_read_map(struct cl_op *op);
+void cl_names_lookup(struct cl_op *op);
+void cl_names_getattr(struct cl_op *op);
+void cl_names_setattr(struct cl_op *op);
+void cl_names_setattr_rest(struct cl_op *op);	/* what is left after the size was set */
+void cl_names_make(struct cl_op *op);
+void cl_names_link(struct cl_op *op);
+void cl_names_unlink(struct cl_op *op);
+void cl_names_rename(struct cl_op *op);
+void cl_names_readlink(struct cl_op *op);
+void cl_names_opendir(struct cl_op *op);
+void cl_names_readdir(struct cl_op *op);
+void cl_names_releasedir(struct cl_op *op);
+void cl_names_forget(struct cl_op *op);
+void cl_xattr_get(struct cl_op *op);
+void cl_xattr_set(struct cl_op *op);
+void cl_xattr_list(struct cl_op *op);
+void cl_xattr_remove(struct cl_op *op);
+void cl_xattr_statfs(struct cl_op *op);
+
+/* lease.c */
+void cl_lease_recall(struct client *c, struct rpc_request *req);
+void cl_lease_finish(struct client *c);
+void cl_lease_return(struct client *c, inode_no ino, uint64_t name_hash);
+
+#endif

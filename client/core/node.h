@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inodes and names as this client knows them, and the leases that make them true (I6): an attribute or a
+ * name may be used while its lease is held and the session is valid (cl_session_is_valid).
+ *
+ * Bounded (I11): least recently used ones go first; their leases are returned, and the front is told when
+ * the kernel may still know them. A node that is in use (pins, a file, requests) stays.
+ */
+#ifndef CAIRN_CLIENT_CORE_NODE_H
+#define CAIRN_CLIENT_CORE_NODE_H
+
+#include <uthash.h>
+
+#include "client/core/core.h"
+
+enum cl_lease { CL_LEASE_NONE = 0, CL_LEASE_READ = 1, CL_LEASE_WRITE = 2 };
+
+struct cl_node {
+	inode_no ino;
+	enum cl_lease lease;
+	bool has_attr;
+	struct cl_attr attr;		/* as the server last told it */
+	char *target;			/* of a symbolic link; NULL: not known */
+	uint64_t lookups;		/* of the kernel */
+	struct cl_file *file;		/* while its content is in use */
+	bool has_pages;			/* the kernel may hold pages of it */
+	struct root pages_root;		/* content that they were read from */
+	bool is_recalling;		/* edits wait until the recall is answered */
+	/* opens as registered at the server, one per kind */
+	uint32_t readers, writers;	/* handles of this client */
+	bool has_open_read, has_open_write, is_opening;
+	struct cl_op *open_waiters;
+	UT_hash_handle hh;
+	struct cl_node *prev, *next;	/* LRU */
+};
+
+struct cl_node *cl_node_find(struct client *c, inode_no ino);
+struct cl_node *cl_node_get(struct client *c, inode_no ino);	/* made if absent; NULL: out of memory */
+void cl_node_forget(struct client *c, inode_no ino, uint64_t lookups);
+/* Take attributes of a reply unless older than ours. -E_MALFORMED. */
+must_check int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struct cl_node **out);
+/* Take a whole reply: attributes of node and parent, leases (unless returned meanwhile). *out may be NULL. */
+must_check int cl_node_take_reply(struct cl_req *req, const Wire__NodeReply *reply, struct cl_node **out);
+void cl_node_take_lease(struct cl_req *req, const Wire__Lease *lease);
+/* Attributes for the front: what the server said, and what a local writer changed since. */
+void cl_node_show(struct client *c, struct cl_node *node, struct cl_attr *out);
+bool cl_node_is_fresh(struct client *c, const struct cl_node *node);	/* may answer from the cache */
+bool cl_node_can_write(struct client *c, const struct cl_node *node);	/* under a write lease */
+
+/* Names. ino 0: known to be absent. */
+void cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent, const char *name,
+		      inode_no ino);
+void cl_node_name_grant(struct client *c, inode_no parent, const char *name, inode_no ino);
+bool cl_node_name_find(struct client *c, inode_no parent, const char *name, inode_no *ino);
+void cl_node_name_drop(struct client *c, inode_no parent, const char *name);
+void cl_node_name_drop_hash(struct client *c, inode_no parent, uint64_t hash);
+
+void cl_node_drop_leases(struct client *c);	/* the session is gone: trust nothing */
+void cl_node_finish(struct client *c);
+
+#endif
