@@ -14,7 +14,8 @@ struct cl_fetch {
 	void *arg;
 	int rc;
 	struct buf *buf;		/* a reference for the waiter */
-	struct cl_block *block;		/* private; NULL: not waiting */
+	struct cl_block *block;		/* private */
+	struct cl_fetch **list;		/* where it waits; NULL: it does not */
 	struct cl_fetch *prev, *next;
 };
 

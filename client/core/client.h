@@ -13,6 +13,7 @@
 #define CAIRN_CLIENT_CORE_CLIENT_H
 
 #include <sys/stat.h>
+#include <sys/uio.h>
 
 #include "fs/base/buf.h"
 #include "fs/io/loop.h"
@@ -136,10 +137,13 @@ struct cl_op {
 	struct client *client;
 	struct loop_task task;
 	uint64_t due_ns;
-	bool is_interrupted, is_finished, is_queued;
+	bool is_interrupted, is_finished, is_queued, is_fresh, is_begun;
+	int wait_rc;
 	const char *waiting_for;
 	void (*cancel)(struct cl_op *op);	/* undo what it waits for; NULL: it does not wait */
+	void (*waits_for)(struct cl_op *op);	/* of an edit: the cancel of its inner wait */
 	void (*resume)(struct cl_op *op);
+	void (*resume_rc)(struct cl_op *op, int rc);
 	struct cl_file *file;
 	struct cl_req *req;
 	void *state;

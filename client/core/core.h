@@ -94,6 +94,7 @@ struct client {
 	int interrupt_posted;		/* atomic */
 	void (*started)(void *arg, int rc, const char *why);
 	void (*stopped)(void *arg, int rc);
+	void (*session_closed)(struct client *c);
 	void *life_arg;
 	uint64_t life_due_ns;
 	struct cl_stats stats;
@@ -121,7 +122,8 @@ struct cl_req {
 	uint64_t return_count;
 	uint32_t tries;
 	struct loop_timer retry;
-	struct cl_req *prev, *next;
+	struct cl_req *prev, *next;	/* all of the client */
+	struct cl_req *waiting_next;	/* for a slot */
 	Wire__Caller caller;
 	union {
 		ProtobufCMessage base;

@@ -37,6 +37,7 @@ struct cl_chunk {
 	bool is_awaited;		/* the flush under way waits for it */
 	enum cl_put_state put_state;
 	struct blocks_put put;
+	struct blocks_marks put_marks;	/* its own, since the file may be gone when it ends */
 	uint32_t put_len;
 	struct cl_chunk *prev, *next;	/* queue of puts */
 };
@@ -45,6 +46,7 @@ struct cl_flush_wait {			/* who wants what is dirty now to be published */
 	void (*done)(struct cl_flush_wait *wait, int rc);
 	uint64_t seq;
 	void *arg;
+	struct cl_flush_wait **list;	/* where it waits; NULL: it does not */
 	struct cl_flush_wait *prev, *next;
 };
 
@@ -55,16 +57,20 @@ struct cl_flush {			/* publish.c */
 	uint64_t seq;			/* edits up to this one are in what is being published */
 	uint32_t awaited;		/* chunks and nodes not stored yet */
 	int rc;
-	bool is_inline, is_sealing;
-	uint64_t size;
+	bool is_inline, is_posted, is_unfinished;
+	struct loop_task task;
+	struct cl_fetch fetch;
 	int64_t mtime_ns;
 	struct root root;
 	struct buf *bytes;		/* inline content */
 	uint32_t tries, ids_taken;
 	uint64_t new_bytes;
-	struct blocks_marks marks;	/* of what is being synced */
+	uint8_t root_bytes[ROOT_BYTES];
+	struct blocks_marks marks;	/* of what is to be synced */
+	struct blocks_marks sync_marks;
 	struct blocks_sync sync;
-	struct blocks_reput reput;
+	bool is_syncing;
+	uint64_t round, sync_round;	/* a round that was given up may still get answers */
 	struct cl_req *req;
 	struct cl_flush_wait *waits;
 	struct loop_timer again;
@@ -91,7 +97,8 @@ struct cl_file {
 	uint32_t id_count, id_capacity;
 	uint64_t new_bytes;
 	struct cl_fetch apply_fetch;	/* a node that putting chunks into the manifest waits for */
-	bool is_applying;
+	uint32_t ready_count;		/* chunks stored, not yet in the manifest */
+	int put_rc;			/* of the last put that failed, for a writer that waits for memory */
 	struct cl_flush flush;
 	/* edits */
 	struct cl_op *edits;
@@ -101,6 +108,7 @@ struct cl_file {
 	/* loading the content, shared by all who wait */
 	bool is_loading;
 	struct cl_op *load_waiters;
+	uint64_t sync_round;		/* of the last syncfs that saw it */
 	int error;			/* of a background publish */
 	uint64_t error_seq;
 	struct cl_file *prev, *next;
@@ -145,14 +153,21 @@ void cl_file_handle_free(struct cl_handle *h);
  */
 must_check int cl_file_lookup(struct cl_file *file, uint64_t pos, struct cl_fetch *fetch, struct extent *out);
 
+/* Supply the node that the manifest just asked for: 0 (call again), 1 (fetch->done() will run), or an error. */
+must_check int cl_file_node(struct cl_file *file, struct cl_fetch *fetch);
+
 /* chunk.c */
 struct cl_chunk *cl_chunk_find(struct cl_file *file, uint64_t pos);	/* NULL: none covers it */
 /* First chunk with start >= pos; NULL: none. */
 struct cl_chunk *cl_chunk_next(struct cl_file *file, uint64_t pos);
 /* A chunk at start; -E_NOMEM, -E_AGAIN (no memory within the bound now). */
 must_check int cl_chunk_make(struct cl_file *file, uint64_t start, uint32_t cap, struct cl_chunk **out);
-/* Make the buffer writable and large enough for `len` bytes, zeroed between. */
-must_check int cl_chunk_reserve(struct cl_chunk *chunk, uint32_t len);
+/* Make [from, to) of the buffer writable, with zeros before it where nothing was. -E_AGAIN: no memory now. */
+must_check int cl_chunk_reserve(struct cl_chunk *chunk, uint32_t from, uint32_t to);
+/* Begin with these bytes (takes the reference), which stay shared until the first write. */
+void cl_chunk_fill(struct cl_chunk *chunk, struct buf *buf, uint32_t len);
+/* Cut to `len` bytes, whatever a put that is flying took. */
+must_check int cl_chunk_cut(struct cl_chunk *chunk, uint32_t len);
 void cl_chunk_dirty(struct cl_chunk *chunk);
 void cl_chunk_drop(struct cl_chunk *chunk);
 void cl_chunk_drop_all(struct cl_file *file);
@@ -160,28 +175,35 @@ void cl_chunk_put(struct cl_chunk *chunk);		/* queue it */
 void cl_chunk_put_all(struct cl_file *file);		/* every dirty one */
 uint32_t cl_chunk_bytes(const struct cl_chunk *chunk);	/* that belong to the file now */
 void cl_chunk_pump(struct client *c);
+/* A block of this file is stored: who must sync it, and its name until the publish. */
+void cl_chunk_marks_merge(struct blocks_marks *into, const struct blocks_marks *from);
+void cl_chunk_record(struct cl_file *file, const struct blocks_put *put, const struct blocks_marks *marks);
 void cl_chunk_apply(struct cl_file *file);		/* put ready ones into the manifest */
 must_check int cl_chunk_manifest(struct cl_file *file);	/* make sure that there is one */
 
 /* edit.c */
 void cl_edit_start(struct cl_op *op);		/* WRITE, SETATTR(size), FALLOCATE, COPY_RANGE */
-void cl_edit_run(struct cl_file *file);		/* after a recall was answered */
+void cl_edit_run(struct cl_file *file);		/* also after a recall was answered */
 bool cl_edit_is_running(const struct cl_file *file);
 /* Steps: 0 done, 1 op waits and is stepped again, or an error. */
-must_check int cl_write_step(struct cl_op *op);
-must_check int cl_truncate_step(struct cl_op *op);
-must_check int cl_allocate_step(struct cl_op *op);
-must_check int cl_copy_step(struct cl_op *op);
+must_check int cl_edit_write_step(struct cl_op *op);
+must_check int cl_edit_truncate_step(struct cl_op *op);
+must_check int cl_edit_allocate_step(struct cl_op *op);
+must_check int cl_copy_step(struct cl_op *op);		/* copy.c */
 /*
- * For steps: the chunk that an edit of [pos, pos + len) needs, filled unless the edit covers it whole;
- * *out_len is how much of the edit it takes. 0, 1 (waits), or an error.
+ * For steps: the chunk that an edit of [pos, pos + len) needs, with what it held unless the edit covers it
+ * whole; *out_len is how much of the edit it takes. 0, 1 (waits), or an error.
  */
 must_check int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk **out, uint32_t *out_len);
-void cl_edit_touch(struct cl_op *op);		/* the content has changed: version, time, dirtiness */
+/* Put bytes (NULL: zeros) at pos, as many as one chunk takes. 0, 1 (waits), or an error. */
+must_check int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t len, uint32_t *out_len);
+int cl_edit_wait_memory(struct cl_op *op);	/* 1: waits; or what the last put failed with */
+void cl_edit_touch(struct cl_op *op);		/* the content has changed: time, dirtiness */
 void cl_edit_resume(struct cl_fetch *fetch);
-/* The size is now at least `size`. */
-void cl_edit_grow(struct cl_file *file, uint64_t size);
-must_check int cl_edit_append_hole(struct cl_file *file, uint64_t size);	/* of the manifest, up to size */
+void cl_edit_again(struct cl_op *op);		/* what its step waited for has come, or op->wait_rc tells */
+void cl_edit_grow(struct cl_file *file, uint64_t size);		/* the size is now at least `size` */
+/* Lengthen the manifest to `size` by a hole. 0, 1 (a node is on its way to fetch->done()), or an error. */
+must_check int cl_edit_append_hole(struct cl_file *file, uint64_t size, struct cl_fetch *fetch);
 
 /* publish.c */
 void cl_publish_start(struct cl_file *file, struct cl_flush_wait *wait);
@@ -189,6 +211,8 @@ void cl_publish_cancel(struct cl_file *file, struct cl_flush_wait *wait);
 void cl_publish_stored(struct cl_file *file, int rc);	/* one awaited chunk or node */
 void cl_publish_sweep(struct client *c);		/* what was gathered long enough */
 void cl_publish_stop(struct cl_file *file);		/* the file is going away or fenced */
+/* Publish what is dirty, then go on with `then`, perhaps at once. Uses op->state. */
+void cl_publish_file(struct cl_op *op, struct cl_file *file, void (*then)(struct cl_op *op, int rc));
 void cl_publish_flush(struct cl_op *op);
 void cl_publish_fsync(struct cl_op *op);
 void cl_publish_syncfs(struct cl_op *op);
@@ -218,6 +242,7 @@ void cl_xattr_statfs(struct cl_op *op);
 
 /* lease.c */
 void cl_lease_recall(struct client *c, struct rpc_request *req);
+void cl_lease_continue(struct client *c, struct cl_node *node);	/* an edit ended while a recall waits */
 void cl_lease_finish(struct client *c);
 void cl_lease_return(struct client *c, inode_no ino, uint64_t name_hash);
 

@@ -9,6 +9,7 @@
 #ifndef CAIRN_CLIENT_CORE_NODE_H
 #define CAIRN_CLIENT_CORE_NODE_H
 
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 #include "client/core/core.h"
@@ -25,6 +26,7 @@ struct cl_node {
 	struct cl_file *file;		/* while its content is in use */
 	bool has_pages;			/* the kernel may hold pages of it */
 	struct root pages_root;		/* content that they were read from */
+	uint64_t pages_version;
 	bool is_recalling;		/* edits wait until the recall is answered */
 	/* opens as registered at the server, one per kind */
 	uint32_t readers, writers;	/* handles of this client */

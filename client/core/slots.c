@@ -24,6 +24,11 @@ int cl_slots_take(struct cl_slots *s, uint32_t *slot, uint64_t *seq)
 	return 0;
 }
 
+bool cl_slots_has_free(const struct cl_slots *s)
+{
+	return (ALL_SLOTS & ~(s->busy | s->broken)) != 0;
+}
+
 void cl_slots_give(struct cl_slots *s, uint32_t slot)
 {
 	ASSERT(slot < SESSION_SLOTS && (s->busy >> slot & 1));

@@ -22,6 +22,7 @@ _Static_assert(SESSION_SLOTS <= 64, "slots fit one mask");
 void cl_slots_init(struct cl_slots *s);		/* of a new session */
 /* Take a free slot and its next sequence. -E_AGAIN: all are in use. */
 must_check int cl_slots_take(struct cl_slots *s, uint32_t *slot, uint64_t *seq);
+bool cl_slots_has_free(const struct cl_slots *s);
 void cl_slots_give(struct cl_slots *s, uint32_t slot);		/* answered */
 void cl_slots_break(struct cl_slots *s, uint32_t slot);		/* never answered */
 uint32_t cl_slots_usable(const struct cl_slots *s);		/* not broken */

@@ -1,0 +1,607 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Edits of content: write, truncate, fallocate. One at a time per file, in order, each in steps that may
+ * wait for a node, a block or memory and are then repeated; a step changes nothing before it waits, except
+ * what it has counted in op->progress.
+ *
+ * Under a write lease an edit ends in memory. Alone (without one) it starts from the newest version,
+ * is published before it ends, and starts over when the server has a newer version (I13).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "client/core/file.h"
+
+#define GRID(pos) ((pos) / BLOCK_BYTES_MAX * BLOCK_BYTES_MAX)
+
+static void edit_step(struct cl_op *op);
+
+/* --- the queue ---------------------------------------------------------------------------------------------- */
+
+bool cl_edit_is_running(const struct cl_file *file)
+{
+	return file->is_editing;
+}
+
+static void queue_leave(struct cl_op *op)
+{
+	struct cl_file *file = op->file;
+	DL_DELETE2(file->edits, op, edit_prev, edit_next);
+	op->is_queued = false;
+	op->file = NULL;
+}
+
+static void edit_ended(struct cl_op *op, int rc)
+{
+	struct cl_file *file = op->file;
+	struct cl_node *node = file->node;
+	struct client *c = file->client;
+	if (rc < 0 && file->is_alone)
+		cl_file_reset(file);	/* half an edit is not kept; a later one begins afresh */
+	file->is_editing = file->is_alone = false;
+	queue_leave(op);
+	op->out_len = (uint32_t)op->progress;
+	if (rc < 0 && op->progress > 0 && op->kind == CL_WRITE && cl_node_can_write(c, node))
+		rc = 0;		/* a short write: the next one tells the error */
+	cl_node_show(c, node, &op->attr);
+	if (rc == 0 && op->kind == CL_SETATTR)
+		cl_names_setattr_rest(op);
+	else
+		cl_op_finish(op, rc);
+	cl_edit_run(file);
+	cl_file_put(file);
+}
+
+/* The deadline or an interrupt takes the operation out, wherever it stands. */
+static void edit_cancel(struct cl_op *op)
+{
+	struct cl_file *file = op->file;
+	struct client *c = file->client;
+	bool was_head = file->is_editing && file->edits == op;
+	queue_leave(op);
+	op->out_len = (uint32_t)op->progress;
+	if (was_head) {
+		cl_cache_cancel(c, &file->edit_fetch);
+		cl_publish_cancel(file, &file->edit_wait);
+		if (file->is_alone)
+			cl_file_reset(file);
+		file->is_editing = file->is_alone = false;
+		cl_edit_run(file);
+	}
+	cl_file_put(file);
+}
+
+/* The running edit waits inside its place in the queue: undo the inner wait, then leave the queue. */
+static void edit_wait_cancel(struct cl_op *op)
+{
+	void (*inner)(struct cl_op *) = op->waits_for;
+	op->waits_for = NULL;
+	if (inner)
+		inner(op);
+	edit_cancel(op);
+}
+
+static void edit_waits(struct cl_op *op)
+{
+	op->waits_for = op->cancel;
+	op->cancel = edit_wait_cancel;
+}
+
+static void alone_published(struct cl_flush_wait *wait, int rc)
+{
+	struct cl_op *op = wait->arg;
+	struct cl_file *file = op->file;
+	op->cancel = NULL;
+	if (rc != -E_STALE_VERSION) {
+		edit_ended(op, rc);
+		return;
+	}
+	/* I13: somebody was first. Begin again on what is there now. */
+	cl_file_reset(file);
+	op->progress = 0;
+	op->is_begun = op->is_fresh = false;
+	edit_step(op);
+}
+
+static int edit_one_step(struct cl_op *op)
+{
+	switch (op->kind) {
+	case CL_WRITE: return cl_edit_write_step(op);
+	case CL_SETATTR: return cl_edit_truncate_step(op);
+	case CL_FALLOCATE: return cl_edit_allocate_step(op);
+	default: return cl_copy_step(op);
+	}
+}
+
+/* Load the newest content, once per try. */
+static int edit_begin(struct cl_op *op)
+{
+	struct cl_file *file = op->file;
+	int rc = cl_file_load(op, file, edit_step);
+	if (rc == 0) {
+		op->is_begun = true;
+		op->is_fresh = false;	/* of this file; a copy asks for its source, too */
+		file->is_alone = !cl_node_can_write(file->client, file->node);
+	}
+	return rc;
+}
+
+static void edit_step(struct cl_op *op)
+{
+	struct cl_file *file = op->file;
+	struct client *c = file->client;
+	op->cancel = NULL;
+	if (!cl_session_is_valid(c)) {
+		cl_op_wait(op, &c->session_waiters, "the metadata server", edit_step);
+		edit_waits(op);
+		cl_session_renew(c);
+		return;
+	}
+	int rc = 0;
+	if (!op->is_begun) {
+		rc = edit_begin(op);
+	} else {
+		rc = op->wait_rc;
+		op->wait_rc = 0;
+	}
+	if (rc == 0)
+		rc = edit_one_step(op);
+	if (rc > 0) {
+		edit_waits(op);
+	} else if (rc == 0 && file->is_alone && cl_file_is_dirty(file)) {
+		file->edit_wait.done = alone_published;
+		file->edit_wait.arg = op;
+		op->cancel = edit_cancel;
+		op->waiting_for = "its data to be published";
+		cl_publish_start(file, &file->edit_wait);
+	} else {
+		edit_ended(op, rc);
+	}
+}
+
+void cl_edit_again(struct cl_op *op)
+{
+	edit_step(op);
+}
+
+void cl_edit_run(struct cl_file *file)
+{
+	struct cl_op *op = file->edits;
+	if (file->node->is_recalling && !file->is_editing)
+		cl_lease_continue(file->client, file->node);
+	if (!op || file->is_editing || file->node->is_recalling)
+		return;
+	file->is_editing = true;
+	edit_step(op);
+}
+
+void cl_edit_resume(struct cl_fetch *fetch)
+{
+	struct cl_file *file = fetch->arg;
+	struct cl_op *op = file->edits;
+	ASSERT(op && file->is_editing);
+	op->wait_rc = fetch->rc;
+	buf_put(fetch->buf);	/* it is in the cache now */
+	fetch->buf = NULL;
+	edit_step(op);
+}
+
+void cl_edit_start(struct cl_op *op)
+{
+	struct client *c = op->client;
+	struct cl_handle *h = op->kind == CL_COPY_RANGE ? op->out_handle : op->handle;
+	struct cl_node *node = cl_node_get(c, h ? h->ino : op->ino);
+	struct cl_file *file = node ? cl_file_get(c, node) : NULL;
+	if (!file) {
+		cl_op_finish(op, -E_NOMEM);
+		return;
+	}
+	op->file = file;
+	op->progress = 0;
+	op->is_begun = op->is_fresh = false;
+	op->wait_rc = 0;
+	op->is_queued = true;
+	op->cancel = edit_cancel;
+	op->waiting_for = "earlier edits of the file";
+	file->edit_fetch.done = cl_edit_resume;
+	file->edit_fetch.arg = file;
+	DL_APPEND2(file->edits, op, edit_prev, edit_next);
+	cl_edit_run(file);
+}
+
+/* --- helpers of steps ----------------------------------------------------------------------------------------- */
+
+void cl_edit_touch(struct cl_op *op)
+{
+	struct cl_file *file = op->file;
+	struct client *c = file->client;
+	if (!cl_file_is_dirty(file))
+		file->dirty_since_ns = loop_now_ns(c->options.loop);
+	file->edit_seq++;
+	file->mtime_ns = (int64_t)loop_wall_ns(c->options.loop);
+	if (op->kill_priv)
+		file->kill_priv = true;
+}
+
+int cl_edit_append_hole(struct cl_file *file, uint64_t size, struct cl_fetch *fetch)
+{
+	uint64_t bytes = manifest_bytes(file->manifest);
+	if (bytes >= size)
+		return 0;
+	struct extent hole = { .length = size - bytes };
+	for (;;) {
+		int rc = manifest_replace(file->manifest, bytes, 0, &hole, 1);
+		if (rc != -E_NEED_NODE)
+			return rc;
+		rc = cl_file_node(file, fetch);
+		if (rc != 0)
+			return rc;
+	}
+}
+
+void cl_edit_grow(struct cl_file *file, uint64_t size)
+{
+	uint64_t before = file->size;
+	if (size <= before)
+		return;
+	file->size = size;
+	if (before > INLINE_BYTES_MAX || size <= INLINE_BYTES_MAX)
+		return;
+	/* Too large to travel inside a publish: what was inline becomes a block. */
+	struct cl_chunk *first = cl_chunk_find(file, 0);
+	if (first && (!file->manifest || manifest_bytes(file->manifest) == 0)) {
+		cl_chunk_dirty(first);
+		cl_chunk_put(first);
+	}
+}
+
+static uint64_t manifest_end(const struct cl_file *file)
+{
+	return file->manifest ? manifest_bytes(file->manifest) : 0;
+}
+
+/* The place of a chunk that an edit at pos needs. */
+struct place {
+	uint64_t start;
+	uint32_t cap;
+	uint32_t block_len;		/* of the block that it replaces; 0: none */
+	struct block_id id;
+};
+
+/* Behind the end of the manifest: on the grid, joined to a short last block. */
+static int place_behind(struct cl_file *file, uint64_t pos, uint64_t end, struct place *out)
+{
+	struct extent last;
+	uint64_t start = GRID(pos), grid_end = start + BLOCK_BYTES_MAX;
+	*out = (struct place){ .start = start, .cap = BLOCK_BYTES_MAX };
+	if (end <= start)
+		return 0;
+	int rc = cl_file_lookup(file, end - 1, &file->edit_fetch, &last);
+	if (rc != 0)
+		return rc;
+	out->start = block_id_is_zero(&last.id) ? MAX_OF(start, last.offset) : end;
+	if (!block_id_is_zero(&last.id) && last.offset >= start) {
+		out->start = last.offset;
+		out->block_len = (uint32_t)last.length;
+		out->id = last.id;
+	}
+	out->cap = (uint32_t)(grid_end - out->start);
+	return 0;
+}
+
+static int place_find(struct cl_file *file, uint64_t pos, struct place *out)
+{
+	uint64_t end = manifest_end(file);
+	struct extent e;
+	if (pos >= end)
+		return place_behind(file, pos, end, out);
+	int rc = cl_file_lookup(file, pos, &file->edit_fetch, &e);
+	if (rc != 0)
+		return rc;
+	uint64_t e_end = e.offset + e.length;
+	if (block_id_is_zero(&e.id)) {
+		uint64_t start = MAX_OF(GRID(pos), e.offset);
+		uint64_t stop = GRID(pos) + BLOCK_BYTES_MAX;
+		*out = (struct place){ .start = start };
+		out->cap = (uint32_t)((e_end == end ? stop : MIN_OF(stop, e_end)) - start);
+		return 0;
+	}
+	*out = (struct place){ .start = e.offset, .cap = (uint32_t)e.length, .block_len = (uint32_t)e.length,
+			       .id = e.id };
+	if (e_end == end && e_end % BLOCK_BYTES_MAX != 0)
+		out->cap = (uint32_t)MIN_OF(GRID(e_end - 1) + BLOCK_BYTES_MAX - e.offset, BLOCK_BYTES_MAX);
+	return 0;
+}
+
+/* Memory is used up: send what is gathered, give up what can be read again. */
+int cl_edit_wait_memory(struct cl_op *op)
+{
+	struct cl_file *edited = op->file;
+	struct client *c = edited->client;
+	struct cl_file *file, *next;
+	if (edited->put_rc < 0) {
+		int rc = edited->put_rc;
+		edited->put_rc = 0;
+		return rc;
+	}
+	DL_FOREACH_SAFE(c->files, file, next) {
+		if (file->size > INLINE_BYTES_MAX)
+			cl_chunk_put_all(file);
+		else if (cl_file_is_dirty(file) && file != edited)
+			cl_publish_start(file, NULL);
+		else if (file->chunk_count && !cl_file_is_dirty(file) && !file->is_editing && !file->is_loading)
+			cl_file_reset(file);
+	}
+	cl_op_wait(op, &c->memory_waiters, "memory for written data", edit_step);
+	return 1;
+}
+
+/* The bytes that a chunk begins with: 0, 1 (waits), or an error. */
+static int block_for(struct cl_file *file, const struct place *place, struct buf **out)
+{
+	int rc = cl_cache_fetch(file->client, &place->id, place->block_len, &file->edit_fetch);
+	if (rc < 0)
+		return rc;
+	if (rc == 0)
+		return 1;
+	*out = file->edit_fetch.buf;
+	file->edit_fetch.buf = NULL;
+	return 0;
+}
+
+int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk **out, uint32_t *out_len)
+{
+	struct cl_file *file = op->file;
+	struct cl_chunk *chunk = cl_chunk_find(file, pos);
+	struct place place;
+	struct buf *filled = NULL;
+	if (!chunk) {
+		int rc = place_find(file, pos, &place);
+		if (rc != 0)
+			return rc;
+		struct cl_chunk *next = cl_chunk_next(file, place.start);
+		if (next)
+			place.cap = (uint32_t)MIN_OF(place.cap, next->start - place.start);
+		bool is_covered = pos <= place.start && pos + len >= place.start + place.block_len;
+		if (place.block_len > 0 && !is_covered) {
+			rc = block_for(file, &place, &filled);
+			if (rc != 0)
+				return rc;
+		}
+		rc = cl_chunk_make(file, place.start, place.cap, &chunk);
+		if (rc < 0) {
+			buf_put(filled);
+			return rc;
+		}
+		if (filled)
+			cl_chunk_fill(chunk, filled, place.block_len);
+	}
+	*out = chunk;
+	*out_len = (uint32_t)MIN_OF(len, chunk->start + chunk->cap - pos);
+	return 0;
+}
+
+/* --- write -------------------------------------------------------------------------------------------------------- */
+
+int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t len, uint32_t *out_len)
+{
+	struct cl_file *file = op->file;
+	struct cl_chunk *chunk;
+	uint32_t count;
+	int rc = cl_edit_chunk(op, pos, len, &chunk, &count);
+	if (rc != 0)
+		return rc;
+	uint32_t from = (uint32_t)(pos - chunk->start);
+	rc = cl_chunk_reserve(chunk, from, from + count);
+	if (rc < 0) {
+		if (!chunk->buf)
+			cl_chunk_drop(chunk);
+		return rc == -E_AGAIN ? cl_edit_wait_memory(op) : rc;
+	}
+	if (bytes)
+		memcpy(chunk->buf->data + from, bytes, count);
+	else
+		memset(chunk->buf->data + from, 0, count);
+	chunk->len = MAX_OF(chunk->len, from + count);
+	cl_chunk_dirty(chunk);
+	cl_edit_touch(op);
+	cl_edit_grow(file, pos + count);
+	if (from + count == chunk->cap && file->size > INLINE_BYTES_MAX)
+		cl_chunk_put(chunk);
+	*out_len = count;
+	return 0;
+}
+
+int cl_edit_write_step(struct cl_op *op)
+{
+	struct cl_file *file = op->file;
+	struct client *c = file->client;
+	uint32_t flags = op->flags | (op->handle ? op->handle->flags : 0);
+	if (op->progress == 0 && (flags & O_APPEND))
+		op->offset = file->size;
+	if (op->offset > FILE_BYTES_MAX || op->bytes_len > FILE_BYTES_MAX - op->offset)
+		return -E_FBIG;
+	while (op->progress < op->bytes_len) {
+		uint32_t count;
+		if (file->id_count >= CL_IDS_MAX && file->flush.state == CL_FLUSH_IDLE)
+			cl_publish_start(file, NULL);
+		int rc = cl_edit_bytes(op, op->offset + op->progress, (const uint8_t *)op->bytes + op->progress,
+				       op->bytes_len - op->progress, &count);
+		if (rc != 0)
+			return rc;
+		op->progress += count;
+	}
+	c->stats.writes++;
+	c->stats.write_bytes += op->bytes_len;
+	return 0;
+}
+
+/* --- truncate ------------------------------------------------------------------------------------------------------- */
+
+/* Remove the manifest's part from `from` on. 0, 1 (waits), or an error. */
+static int manifest_cut(struct cl_file *file, uint64_t from)
+{
+	uint64_t end = manifest_end(file);
+	if (from >= end)
+		return 0;
+	for (;;) {
+		int rc = manifest_replace(file->manifest, from, end - from, NULL, 0);
+		if (rc != -E_NEED_NODE)
+			return rc;
+		rc = cl_file_node(file, &file->edit_fetch);
+		if (rc != 0)
+			return rc;
+	}
+}
+
+static int shrink(struct cl_op *op, uint64_t size)
+{
+	struct cl_file *file = op->file;
+	struct cl_chunk *chunk = cl_chunk_find(file, size);
+	uint64_t cut = chunk && chunk->start < size ? chunk->start : size;
+	struct place place = { .block_len = 0 };
+	struct buf *filled = NULL;
+	int rc;
+	if (cut == size && size < manifest_end(file)) {
+		rc = place_find(file, size, &place);
+		if (rc != 0)
+			return rc;
+		if (place.block_len > 0 && place.start < size) {
+			rc = block_for(file, &place, &filled);
+			if (rc != 0)
+				return rc;
+			cut = place.start;
+		}
+	}
+	rc = manifest_cut(file, cut);
+	if (rc == 0 && filled)
+		rc = cl_chunk_make(file, place.start, place.cap, &chunk);
+	if (rc != 0) {
+		buf_put(filled);
+		return rc;
+	}
+	if (filled)
+		cl_chunk_fill(chunk, filled, place.block_len);
+	struct cl_chunk *behind;
+	while ((behind = cl_chunk_next(file, size)) != NULL)
+		cl_chunk_drop(behind);
+	file->size = size;
+	return chunk && chunk->start < size ? cl_chunk_cut(chunk, (uint32_t)(size - chunk->start)) : 0;
+}
+
+int cl_edit_truncate_step(struct cl_op *op)
+{
+	struct cl_file *file = op->file;
+	if (op->size > FILE_BYTES_MAX)
+		return -E_FBIG;
+	if (op->size == 0) {
+		cl_chunk_drop_all(file);
+		manifest_destroy(file->manifest);
+		cl_cache_cancel(file->client, &file->apply_fetch);
+		file->manifest = NULL;
+		file->size = 0;
+	} else if (op->size < file->size) {
+		int rc = shrink(op, op->size);
+		if (rc != 0)
+			return rc;
+	} else {
+		cl_edit_grow(file, op->size);
+	}
+	cl_edit_touch(op);
+	return 0;
+}
+
+/* --- fallocate ------------------------------------------------------------------------------------------------------- */
+
+/* The manifest's part of [from, to) becomes a hole. */
+static int manifest_punch(struct cl_file *file, uint64_t from, uint64_t to)
+{
+	to = MIN_OF(to, manifest_end(file));
+	if (from >= to)
+		return 0;
+	struct extent hole = { .length = to - from };
+	for (;;) {
+		int rc = manifest_replace(file->manifest, from, to - from, &hole, 1);
+		if (rc != -E_NEED_NODE)
+			return rc;
+		rc = cl_file_node(file, &file->edit_fetch);
+		if (rc != 0)
+			return rc;
+	}
+}
+
+/* Punch as much of [pos, end) as lies in one chunk or entry. 0 with *done bytes, 1 (waits), or an error. */
+static int punch_one(struct cl_op *op, uint64_t pos, uint64_t end, uint64_t *done)
+{
+	struct cl_file *file = op->file;
+	struct cl_chunk *chunk = cl_chunk_find(file, pos);
+	struct extent e;
+	uint32_t count;
+	int rc;
+	if (chunk) {
+		uint64_t stop = MIN_OF(chunk->start + chunk->cap, file->size);
+		*done = MIN_OF(end, stop) - pos;
+		if (pos == chunk->start && pos + *done == stop && file->manifest) {
+			rc = manifest_punch(file, chunk->start, stop);
+			if (rc == 0)
+				cl_chunk_drop(chunk);
+			return rc;
+		}
+		rc = cl_edit_bytes(op, pos, NULL, *done, &count);
+		return rc;
+	}
+	if (pos >= manifest_end(file)) {
+		*done = end - pos;
+		struct cl_chunk *next = cl_chunk_next(file, pos);
+		if (next && next->start < end)
+			*done = next->start - pos;
+		return 0;
+	}
+	rc = cl_file_lookup(file, pos, &file->edit_fetch, &e);
+	if (rc != 0)
+		return rc;
+	uint64_t e_end = e.offset + e.length;
+	struct cl_chunk *next = cl_chunk_next(file, pos);
+	if (next)
+		e_end = MIN_OF(e_end, MAX_OF(next->start, pos + 1));
+	*done = MIN_OF(end, e_end) - pos;
+	if (block_id_is_zero(&e.id))
+		return 0;
+	if (pos == e.offset && pos + *done == e.offset + e.length)
+		return manifest_punch(file, pos, pos + *done);
+	rc = cl_edit_bytes(op, pos, NULL, *done, &count);
+	*done = rc == 0 ? count : 0;
+	return rc;
+}
+
+int cl_edit_allocate_step(struct cl_op *op)
+{
+	struct cl_file *file = op->file;
+	const uint32_t known = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
+	if (op->flags & ~known)
+		return -E_OPNOTSUPP;
+	if (op->length == 0)
+		return -E_INVAL;
+	if (op->offset > FILE_BYTES_MAX || op->length > FILE_BYTES_MAX - op->offset)
+		return -E_FBIG;
+	uint64_t end = op->offset + op->length;
+	if (op->flags & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) {
+		uint64_t stop = MIN_OF(end, file->size);
+		while (op->offset + op->progress < stop) {
+			uint64_t done;
+			int rc = punch_one(op, op->offset + op->progress, stop, &done);
+			if (rc != 0)
+				return rc;
+			op->progress += done;
+		}
+		cl_edit_touch(op);
+	}
+	if (!(op->flags & FALLOC_FL_KEEP_SIZE) && end > file->size) {
+		cl_edit_grow(file, end);
+		cl_edit_touch(op);
+	}
+	return 0;
+}

@@ -1,0 +1,543 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files in use: content loaded and refreshed, handles, opens as the server knows them, errors that the next
+ * fsync or close reports. See file.h.
+ *
+ * An inode is registered as open at the server once per kind (reading, writing), however many handles this
+ * client has, so that its content outlives its last name.
+ */
+#include "client/core/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "fs/base/log.h"
+
+#define LOG_MODULE "file"
+
+/* --- life -------------------------------------------------------------------------------------------------- */
+
+struct cl_file *cl_file_get(struct client *c, struct cl_node *node)
+{
+	struct cl_file *file = node->file;
+	if (!file) {
+		file = calloc(1, sizeof *file);
+		if (!file)
+			return NULL;
+		file->client = c;
+		file->node = node;
+		file->flush.seq = 0;
+		blocks_marks_init(&file->marks);
+		node->file = file;
+		DL_APPEND(c->files, file);
+	}
+	file->refs++;
+	return file;
+}
+
+static void content_drop(struct cl_file *file)
+{
+	cl_cache_cancel(file->client, &file->apply_fetch);
+	cl_chunk_drop_all(file);
+	manifest_destroy(file->manifest);
+	file->manifest = NULL;
+	file->is_loaded = false;
+	file->size = 0;
+	file->kill_priv = false;
+	file->clean_seq = file->edit_seq;
+	file->id_count = 0;
+	file->new_bytes = 0;
+	file->put_rc = 0;
+	blocks_marks_init(&file->marks);
+}
+
+void cl_file_put(struct cl_file *file)
+{
+	struct client *c = file->client;
+	ASSERT(file->refs > 0);
+	if (--file->refs > 0 || cl_file_is_dirty(file))
+		return;		/* dirty: the sweep publishes it and puts it again */
+	ASSERT(file->flush.state == CL_FLUSH_IDLE && !file->edits && !file->load_waiters);
+	file->refs++;
+	content_drop(file);
+	file->node->file = NULL;
+	DL_DELETE(c->files, file);
+	free(file->chunks);
+	free(file->ids);
+	free(file);
+}
+
+void cl_file_reset(struct cl_file *file)
+{
+	file->refs++;
+	cl_publish_stop(file);
+	content_drop(file);
+	cl_file_put(file);
+}
+
+void cl_file_fail(struct cl_file *file, int rc)
+{
+	log_error("content written to inode %llu is lost: %s", (unsigned long long)file->node->ino, error_text(rc));
+	file->error = rc;
+	file->error_seq++;
+	cl_file_reset(file);
+}
+
+int cl_file_take_error(struct cl_handle *h)
+{
+	struct cl_file *file = h->file;
+	if (!file || h->error_seen == file->error_seq)
+		return 0;
+	h->error_seen = file->error_seq;
+	return file->error;
+}
+
+/* --- content -------------------------------------------------------------------------------------------------- */
+
+static bool is_same_content(const struct cl_file *file, const struct cl_attr *attr)
+{
+	if (file->version == attr->version)
+		return true;
+	/* An inline root does not name its bytes. */
+	return attr->root.kind != ROOT_INLINE && root_equal(&file->root, &attr->root);
+}
+
+static void load_ended(struct cl_file *file, int rc)
+{
+	struct cl_op *op;
+	file->is_loading = false;
+	DL_FOREACH2(file->load_waiters, op, wait_next)
+		op->wait_rc = rc;
+	file->refs++;
+	cl_op_wake(&file->load_waiters);
+	cl_file_put(file);
+}
+
+static int take_inline(struct cl_file *file, const struct buf *bulk)
+{
+	struct cl_chunk *chunk;
+	uint32_t len = bulk ? bulk->len : 0;
+	if (len != file->node->attr.root.length || len > INLINE_BYTES_MAX)
+		return -E_STALE_VERSION;
+	if (len == 0)
+		return 0;
+	int rc = cl_chunk_make(file, 0, BLOCK_BYTES_MAX, &chunk);
+	if (rc < 0)
+		return rc;
+	rc = cl_chunk_reserve(chunk, 0, len);
+	if (rc < 0) {
+		cl_chunk_drop(chunk);
+		return rc;
+	}
+	memcpy(chunk->buf->data, bulk->data, len);
+	chunk->len = len;
+	return 0;
+}
+
+static void content_is(struct cl_file *file)
+{
+	const struct cl_attr *attr = &file->node->attr;
+	file->is_loaded = true;
+	file->version = attr->version;
+	file->root = attr->root;
+	file->size = (uint64_t)attr->st.st_size;
+	file->mtime_ns = (int64_t)attr->st.st_mtim.tv_sec * 1000000000 + attr->st.st_mtim.tv_nsec;
+}
+
+static void inline_done(struct cl_req *req)
+{
+	struct cl_file *file = req->arg;
+	const Wire__InlineReply *reply = (const void *)req->call.reply;
+	int rc = req->call.rc;
+	if (rc == 0 && (!reply || reply->version != file->node->attr.version))
+		rc = -E_STALE_VERSION;
+	if (rc == 0)
+		rc = take_inline(file, req->call.reply_bulk);
+	if (rc == 0)
+		content_is(file);
+	if (rc == -E_STALE_VERSION) {
+		/* It changed between the two answers: ask for the attributes again. */
+		file->node->has_attr = false;
+		struct cl_op *op;
+		DL_FOREACH2(file->load_waiters, op, wait_next)
+			op->is_fresh = false;
+		rc = 0;
+	}
+	load_ended(file, rc);
+	cl_file_put(file);
+}
+
+static int load_inline(struct cl_op *op, struct cl_file *file, void (*resume)(struct cl_op *op))
+{
+	if (!file->is_loading) {
+		struct cl_req *req = cl_session_req(file->client, NULL, MSG_GET_INLINE, inline_done);
+		if (!req)
+			return -E_NOMEM;
+		req->msg.get_inline.ino = file->node->ino;
+		req->msg.get_inline.version = file->node->attr.version;
+		req->arg = file;
+		file->refs++;
+		file->is_loading = true;
+		cl_session_send(req);
+	}
+	cl_op_wait(op, &file->load_waiters, "small content from the metadata server", resume);
+	return 1;
+}
+
+static void fresh_done(struct cl_req *req)
+{
+	struct cl_op *op = req->op;
+	op->wait_rc = req->call.rc;
+	if (op->wait_rc == 0)
+		op->wait_rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
+	op->is_fresh = op->wait_rc == 0;
+	op->resume(op);
+}
+
+static int load_attr(struct cl_op *op, struct cl_file *file, void (*resume)(struct cl_op *op))
+{
+	struct cl_req *req = cl_session_req(file->client, op, MSG_GETATTR, fresh_done);
+	if (!req)
+		return -E_NOMEM;
+	req->msg.get_attr.ino = file->node->ino;
+	req->msg.get_attr.lease = true;
+	op->resume = resume;
+	cl_session_send(req);
+	return 1;
+}
+
+static int load_root(struct cl_op *op, struct cl_file *file, void (*resume)(struct cl_op *op))
+{
+	const struct cl_attr *attr = &file->node->attr;
+	if (!S_ISREG(attr->st.st_mode))
+		return S_ISDIR(attr->st.st_mode) ? -E_ISDIR : -E_INVAL;
+	if (attr->root.kind == ROOT_INLINE)
+		return load_inline(op, file, resume);
+	if (attr->root.kind != ROOT_EMPTY) {
+		int rc = manifest_create(&attr->root, file->client->hash, CL_MANIFEST_NODES, &file->manifest);
+		if (rc < 0)
+			return rc;
+	}
+	content_is(file);
+	return 0;
+}
+
+int cl_file_load(struct cl_op *op, struct cl_file *file, void (*resume)(struct cl_op *op))
+{
+	struct client *c = file->client;
+	struct cl_node *node = file->node;
+	int rc = op->wait_rc;
+	op->wait_rc = 0;
+	if (rc < 0)
+		return rc;
+	/* Edits in memory are newer than what the server has, and only this client may have made them. */
+	bool is_busy = file->is_loaded && (cl_file_is_dirty(file) || (file->is_editing && file->edits != op));
+	if (is_busy)
+		return 0;
+	if (!node->has_attr || (!cl_node_is_fresh(c, node) && !op->is_fresh))
+		return load_attr(op, file, resume);
+	if (file->is_loaded && file->flush.state == CL_FLUSH_IDLE) {
+		if (!is_same_content(file, &node->attr))
+			cl_file_reset(file);
+		else
+			file->version = node->attr.version;
+	}
+	return file->is_loaded ? 0 : load_root(op, file, resume);
+}
+
+int cl_file_node(struct cl_file *file, struct cl_fetch *fetch)
+{
+	struct client *c = file->client;
+	struct block_id id = *manifest_needed(file->manifest);
+	int rc = cl_cache_fetch(c, &id, 0, fetch);
+	if (rc <= 0)
+		return rc == 0 ? 1 : rc;
+	rc = manifest_supply(file->manifest, fetch->buf->data, fetch->buf->len);
+	buf_put(fetch->buf);
+	fetch->buf = NULL;
+	return rc;
+}
+
+int cl_file_lookup(struct cl_file *file, uint64_t pos, struct cl_fetch *fetch, struct extent *out)
+{
+	for (;;) {
+		int rc = manifest_lookup(file->manifest, pos, out);
+		if (rc != -E_NEED_NODE)
+			return rc;
+		rc = cl_file_node(file, fetch);
+		if (rc != 0)
+			return rc;
+	}
+}
+
+/* --- opens at the server ------------------------------------------------------------------------------------------ */
+
+static void open_step_ended(struct cl_node *node)
+{
+	node->is_opening = false;
+	cl_op_wake(&node->open_waiters);
+}
+
+static void unregister_done(struct cl_req *req)
+{
+	struct cl_node *node = req->arg;
+	const Wire__StampReply *reply = (const void *)req->call.reply;
+	if (req->call.rc == 0 && reply)
+		cl_session_stamp(req->client, reply->stamp);
+	open_step_ended(node);
+}
+
+/* Tell the server of a kind that nobody here uses any more; the last kind goes with the last handle. */
+static void unregister(struct client *c, struct cl_node *node)
+{
+	bool drop_write = node->has_open_write && node->writers == 0 &&
+			  (node->readers == 0 || node->has_open_read);
+	bool drop_read = node->has_open_read && node->readers == 0 && (node->writers == 0 || node->has_open_write);
+	if (node->is_opening || !(drop_write || drop_read) || c->session.number == 0)
+		return;
+	struct cl_req *req = cl_session_req(c, NULL, MSG_RELEASE, unregister_done);
+	if (!req)
+		return;		/* the end of the session will do it */
+	req->arg = node;
+	req->msg.release.ino = node->ino;
+	req->msg.release.write = drop_write;
+	if (drop_write)
+		node->has_open_write = false;
+	else
+		node->has_open_read = false;
+	node->is_opening = true;
+	cl_session_send(req);
+}
+
+static void open_registered(struct cl_node *node, bool write)
+{
+	if (write)
+		node->has_open_write = true;
+	else
+		node->has_open_read = true;
+}
+
+static void reopen_done(struct cl_req *req)
+{
+	struct client *c = req->client;
+	struct cl_node *node = req->arg;
+	bool write = req->msg.open.write;
+	int rc = req->call.rc;
+	if (rc == 0)
+		rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
+	if (rc == 0)
+		open_registered(node, write);
+	else if (node->file)
+		cl_file_fail(node->file, -E_STALE);
+	node->is_opening = false;
+	if (rc == 0)
+		cl_file_reopen(c, node);
+	cl_op_wake(&node->open_waiters);
+}
+
+/* Under a new session the opens of the old one are unknown. */
+void cl_file_reopen(struct client *c, struct cl_node *node)
+{
+	bool write = node->writers > 0 && !node->has_open_write;
+	bool read = node->readers > 0 && !node->has_open_read;
+	if (node->is_opening || !(write || read))
+		return;
+	struct cl_req *req = cl_session_req(c, NULL, MSG_OPEN, reopen_done);
+	if (!req)
+		return;
+	req->arg = node;
+	req->msg.open.ino = node->ino;
+	req->msg.open.write = write;
+	node->is_opening = true;
+	cl_session_send(req);
+}
+
+void cl_file_fence(struct client *c, int rc)
+{
+	struct cl_node *node, *next_node;
+	struct cl_file *file, *next;
+	HASH_ITER(hh, c->nodes, node, next_node)
+		node->has_open_read = node->has_open_write = false;
+	DL_FOREACH_SAFE(c->files, file, next) {
+		if (cl_file_is_dirty(file) || rc == -E_OTHER_TERM)
+			cl_file_fail(file, rc);
+		else if (!file->is_loading)
+			cl_file_reset(file);
+	}
+}
+
+/* --- handles ---------------------------------------------------------------------------------------------------------- */
+
+static bool is_writer(uint32_t flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY;
+}
+
+int cl_file_handle(struct client *c, struct cl_node *node, uint32_t flags, struct cl_handle **out)
+{
+	struct cl_handle *h = calloc(1, sizeof *h);
+	if (!h)
+		return -E_NOMEM;
+	h->client = c;
+	h->ino = node->ino;
+	h->flags = flags;
+	h->file = cl_file_get(c, node);
+	if (!h->file) {
+		free(h);
+		return -E_NOMEM;
+	}
+	h->error_seen = h->file->error_seq;
+	if (is_writer(flags))
+		node->writers++;
+	else
+		node->readers++;
+	*out = h;
+	return 0;
+}
+
+/* What the kernel holds of the content, if anything, is still right. */
+static bool pages_are_right(const struct cl_node *node)
+{
+	if (!node->has_pages || node->lease == CL_LEASE_NONE)
+		return false;
+	if (node->attr.root.kind == ROOT_INLINE)
+		return node->pages_version == node->attr.version;
+	return root_equal(&node->pages_root, &node->attr.root);
+}
+
+void cl_file_opened(struct client *c, struct cl_node *node, struct cl_op *op)
+{
+	op->keep_cache = pages_are_right(node) || (node->file && cl_file_is_dirty(node->file));
+	op->direct_io = node->lease == CL_LEASE_NONE;
+	node->has_pages = true;
+	node->pages_root = node->attr.root;
+	node->pages_version = node->attr.version;
+	cl_node_show(c, node, &op->attr);
+}
+
+static void open_finish(struct cl_op *op, struct cl_node *node)
+{
+	int rc = S_ISDIR(node->attr.st.st_mode) ? -E_ISDIR : 0;
+	if (rc == 0)
+		rc = cl_file_handle(op->client, node, op->flags, &op->opened);
+	if (rc == 0)
+		cl_file_opened(op->client, node, op);
+	unregister(op->client, node);
+	cl_op_finish(op, rc);
+}
+
+static void open_done(struct cl_req *req)
+{
+	struct client *c = req->client;
+	struct cl_op *op = req->op;
+	struct cl_node *node = req->arg;
+	int rc = req->call.rc;
+	if (rc == 0) {
+		open_registered(node, req->msg.open.write);
+		rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
+		if (rc == 0 && !node->has_attr)
+			rc = -E_MALFORMED;
+	}
+	node->is_opening = false;
+	if (rc < 0)
+		cl_op_finish(op, rc);
+	else
+		open_finish(op, node);
+	unregister(c, node);
+	cl_op_wake(&node->open_waiters);
+}
+
+static void open_orphaned(struct cl_req *req)
+{
+	struct cl_node *node = req->arg;
+	if (req->call.rc == 0)
+		open_registered(node, req->msg.open.write);
+	node->is_opening = false;
+	unregister(req->client, node);
+	cl_op_wake(&node->open_waiters);
+}
+
+static void open_refreshed(struct cl_req *req)
+{
+	struct cl_op *op = req->op;
+	struct cl_node *node = NULL;
+	int rc = req->call.rc;
+	if (rc == 0)
+		rc = cl_node_take_reply(req, (const void *)req->call.reply, &node);
+	if (rc < 0)
+		cl_op_finish(op, rc);
+	else
+		open_finish(op, node);
+}
+
+void cl_file_open(struct cl_op *op)
+{
+	struct client *c = op->client;
+	struct cl_node *node = cl_node_get(c, op->ino);
+	struct cl_req *req;
+	bool write = is_writer(op->flags);
+	if (!node) {
+		cl_op_finish(op, -E_NOMEM);
+		return;
+	}
+	if (node->is_opening) {
+		cl_op_wait(op, &node->open_waiters, "another open of the file", cl_file_open);
+		return;
+	}
+	if (write ? node->has_open_write : node->has_open_read || node->has_open_write) {
+		if (cl_node_is_fresh(c, node)) {
+			open_finish(op, node);
+			return;
+		}
+		req = cl_session_req(c, op, MSG_GETATTR, open_refreshed);
+		if (req) {
+			req->msg.get_attr.ino = op->ino;
+			req->msg.get_attr.lease = true;
+			cl_session_send(req);
+			return;
+		}
+	} else if ((req = cl_session_req(c, op, MSG_OPEN, open_done)) != NULL) {
+		req->arg = node;
+		req->orphaned = open_orphaned;
+		req->msg.open.ino = op->ino;
+		req->msg.open.write = write;
+		node->is_opening = true;
+		cl_session_send(req);
+		return;
+	}
+	cl_op_finish(op, -E_NOMEM);
+}
+
+void cl_file_handle_free(struct cl_handle *h)
+{
+	struct client *c = h->client;
+	struct cl_file *file = h->file;
+	if (!file) {
+		free(h);
+		return;
+	}
+	struct cl_node *node = file->node;
+	if (is_writer(h->flags))
+		node->writers--;
+	else
+		node->readers--;
+	bool is_last = node->readers + node->writers == 0;
+	if (is_last && cl_file_is_dirty(file)) {
+		if (node->attr.st.st_nlink == 0)
+			cl_file_reset(file);	/* nobody can see it any more */
+		else
+			cl_publish_start(file, NULL);
+	}
+	cl_file_put(file);
+	unregister(c, node);
+	free(h);
+}
+
+void cl_file_release(struct cl_op *op)
+{
+	cl_file_handle_free(op->handle);
+	cl_op_finish(op, 0);
+}

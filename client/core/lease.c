@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Recalls: the server wants leases back for somebody else. What was written under a write lease is published
+ * first, what the kernel caches is invalidated, then the recall is answered; until then the lease is still
+ * ours (I14) and reads are served, but new edits of the inode wait. Keeps I5 on the client's side.
+ */
+#include <stdlib.h>
+#include <utlist.h>
+
+#include "client/core/file.h"
+#include "fs/base/log.h"
+
+#define LOG_MODULE "lease"
+
+struct item {			/* one inode of a recall */
+	struct cl_recall *recall;
+	struct cl_node *node;
+	enum cl_lease keep;
+	bool is_pages_asked, is_flushing, is_ended;
+	struct cl_flush_wait wait;
+	struct loop_task task;
+};
+
+struct cl_recall {
+	struct client *client;
+	struct loop *loop;
+	struct rpc_request *req;
+	uint32_t item_count, left;
+	bool is_dead;			/* the client is going away */
+	struct cl_recall *prev, *next;
+	struct item items[];
+};
+
+static void item_step(struct item *item);
+
+static void recall_free(struct cl_recall *recall)
+{
+	DL_DELETE(recall->client->recalls, recall);
+	free(recall);
+}
+
+static void recall_answer(struct cl_recall *recall)
+{
+	Wire__RecallReply reply = WIRE__RECALL_REPLY__INIT;
+	Wire__Lease kept[64], *kept_at[64];
+	for (uint32_t i = 0; i < recall->item_count && reply.n_kept < ARRAY_COUNT(kept); i++) {
+		const struct item *item = &recall->items[i];
+		if (!item->node || item->keep == CL_LEASE_NONE)
+			continue;
+		wire__lease__init(&kept[reply.n_kept]);
+		kept[reply.n_kept].ino = item->node->ino;
+		kept[reply.n_kept].mode = item->node->lease;
+		kept_at[reply.n_kept] = &kept[reply.n_kept];
+		reply.n_kept++;
+	}
+	reply.kept = kept_at;
+	rpc_answer(recall->req, 0, &reply.base, NULL);
+	recall_free(recall);
+}
+
+static void item_end(struct item *item)
+{
+	struct cl_recall *recall = item->recall;
+	struct client *c = recall->client;
+	struct cl_node *node = item->node;
+	item->is_ended = true;
+	node->lease = MIN_OF(node->lease, item->keep);
+	node->is_recalling = false;
+	/* Attributes that were read while we published are as old as the lease. */
+	if (item->keep == CL_LEASE_NONE && c->options.on_inval_attr)
+		c->options.on_inval_attr(c->options.arg, node->ino);
+	if (node->file)
+		cl_edit_run(node->file);
+	if (--recall->left == 0)
+		recall_answer(recall);
+}
+
+static void pages_dropped(struct loop_task *task)
+{
+	struct item *item = container_of(task, struct item, task);
+	if (item->recall->is_dead) {
+		if (--item->recall->left == 0)
+			free(item->recall);
+		return;
+	}
+	item->node->has_pages = false;
+	item_end(item);
+}
+
+/* Any thread. */
+static void pages_told(void *arg)
+{
+	struct item *item = arg;
+	item->task.run = pages_dropped;
+	loop_post(item->recall->loop, &item->task);
+}
+
+static void item_flushed(struct cl_flush_wait *wait, int rc)
+{
+	struct item *item = wait->arg;
+	item->is_flushing = false;
+	/* The lease must go whatever happens: what cannot be published now is lost, and said so. */
+	if (rc < 0 && item->node->file && cl_file_is_dirty(item->node->file))
+		cl_file_fail(item->node->file, rc);
+	item_step(item);
+}
+
+static void item_step(struct item *item)
+{
+	struct client *c = item->recall->client;
+	struct cl_node *node = item->node;
+	struct cl_file *file = node->file;
+	if (item->is_ended || item->is_flushing || item->is_pages_asked)
+		return;
+	if (node->lease == CL_LEASE_WRITE && file && cl_edit_is_running(file) && !file->is_alone)
+		return;		/* cl_lease_continue() follows */
+	if (node->lease == CL_LEASE_WRITE && file && cl_file_is_dirty(file) && !file->is_alone) {
+		item->is_flushing = true;
+		item->wait.done = item_flushed;
+		item->wait.arg = item;
+		cl_publish_start(file, &item->wait);
+		return;
+	}
+	if (item->keep == CL_LEASE_NONE && node->has_pages && c->options.on_inval_pages) {
+		item->is_pages_asked = true;
+		c->options.on_inval_pages(c->options.arg, node->ino, pages_told, item);
+		return;
+	}
+	item_end(item);
+}
+
+void cl_lease_continue(struct client *c, struct cl_node *node)
+{
+	struct cl_recall *recall, *next;
+	DL_FOREACH_SAFE(c->recalls, recall, next)
+		for (uint32_t i = 0; i < recall->item_count; i++)
+			if (recall->items[i].node == node && !recall->items[i].is_ended) {
+				item_step(&recall->items[i]);
+				return;
+			}
+}
+
+void cl_lease_recall(struct client *c, struct rpc_request *req)
+{
+	const Wire__Recall *msg = (const void *)req->msg;
+	struct cl_recall *recall = calloc(1, sizeof *recall + msg->n_leases * sizeof recall->items[0]);
+	bool has_names = false;
+	if (!recall) {
+		rpc_answer(req, -E_NOMEM, NULL, NULL);
+		return;
+	}
+	recall->client = c;
+	recall->loop = c->options.loop;
+	recall->req = req;
+	recall->left = 1;	/* ours, until all have begun */
+	DL_APPEND(c->recalls, recall);
+	for (size_t i = 0; i < msg->n_leases; i++) {
+		const Wire__Lease *lease = msg->leases[i];
+		if (lease->name_hash != 0) {
+			cl_node_name_drop_hash(c, lease->ino, lease->name_hash);
+			has_names = true;
+			continue;
+		}
+		struct cl_node *node = cl_node_find(c, lease->ino);
+		if (!node || node->is_recalling || node->lease <= lease->mode)
+			continue;
+		node->is_recalling = true;
+		recall->items[recall->item_count++] =
+			(struct item){ .recall = recall, .node = node, .keep = (enum cl_lease)lease->mode };
+		recall->left++;
+	}
+	if (has_names && c->options.on_inval_names)
+		c->options.on_inval_names(c->options.arg);
+	for (uint32_t i = 0; i < recall->item_count; i++)
+		item_step(&recall->items[i]);
+	if (--recall->left == 0)
+		recall_answer(recall);
+}
+
+/* The least used go back one by one: rare, and no answer is waited for. */
+static void returned(struct rpc_call *call)
+{
+	free(call);
+}
+
+void cl_lease_return(struct client *c, inode_no ino, uint64_t name_hash)
+{
+	if (c->session.number == 0)
+		return;
+	struct rpc_call *call = calloc(1, sizeof *call);
+	if (!call)
+		return;		/* a recall will ask for it */
+	Wire__Lease lease = WIRE__LEASE__INIT, *leases[1] = { &lease };
+	Wire__LeaseReturn msg = WIRE__LEASE_RETURN__INIT;
+	lease.ino = ino;
+	lease.name_hash = name_hash;
+	msg.leases = leases;
+	msg.n_leases = 1;
+	*call = (struct rpc_call){ .type = MSG_LEASE_RETURN, .request = &msg.base, .session = c->session.number,
+				   .deadline_ms = 1000, .done = returned };
+	c->session.return_count++;
+	rpc_call(c->mds, call);
+}
+
+/* What asked for pages is still told by another thread: it is freed by the last of those answers. */
+void cl_lease_finish(struct client *c)
+{
+	struct cl_recall *recall, *next;
+	DL_FOREACH_SAFE(c->recalls, recall, next) {
+		uint32_t asked = 0;
+		rpc_answer(recall->req, -E_SHUTDOWN, NULL, NULL);
+		for (uint32_t i = 0; i < recall->item_count; i++) {
+			struct item *item = &recall->items[i];
+			if (item->is_flushing)
+				cl_publish_cancel(item->node->file, &item->wait);
+			asked += item->is_pages_asked && !item->is_ended;
+		}
+		DL_DELETE(c->recalls, recall);
+		recall->is_dead = true;
+		recall->left = asked;
+		if (asked == 0)
+			free(recall);
+	}
+}

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Operations on names and attributes: answered from what is held under lease, else by the metadata server.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "client/core/file.h"
+
+#define ENTRY_BYTES(name_len) ((160 + (uint64_t)(name_len) + 7) / 8 * 8)	/* of a listing in the kernel's form */
+#define READDIR_BYTES_MAX     49152u
+
+static ProtobufCBinaryData name_of(const char *name)
+{
+	return (ProtobufCBinaryData){ .len = strlen(name), .data = (uint8_t *)(uintptr_t)name };
+}
+
+/* A request of op, or the end of op. */
+static struct cl_req *request(struct cl_op *op, uint16_t type, void (*done)(struct cl_req *req))
+{
+	const char *names[] = { op->name, op->new_name };
+	for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+		if (names[i] && strlen(names[i]) > NAME_BYTES_MAX) {
+			cl_op_finish(op, -E_NAMETOOLONG);
+			return NULL;
+		}
+	struct cl_req *req = cl_session_req(op->client, op, type, done);
+	if (!req)
+		cl_op_finish(op, -E_NOMEM);
+	return req;
+}
+
+/* Show a node to the kernel under a name: it counts a lookup until FORGET. */
+static void entry_show(struct cl_op *op, struct cl_node *node)
+{
+	struct client *c = op->client;
+	inode_no named;
+	node->lookups++;
+	cl_node_show(c, node, &op->attr);
+	bool is_held = op->name && cl_node_name_find(c, op->parent, op->name, &named) && named == node->ino;
+	op->entry_valid_ms = is_held ? cl_session_valid_ms(c) : 0;
+}
+
+/* --- lookup ----------------------------------------------------------------------------------------------------- */
+
+static void lookup_done(struct cl_req *req)
+{
+	struct cl_op *op = req->op;
+	const Wire__NodeReply *reply = (const void *)req->call.reply;
+	struct cl_node *node = NULL;
+	int rc = req->call.rc;
+	op->entry_valid_ms = 0;
+	if (rc == -E_NOENT && reply) {
+		inode_no named;
+		cl_session_stamp(req->client, reply->stamp);
+		cl_node_name_set(req, reply, op->parent, op->name, 0);
+		if (cl_node_name_find(req->client, op->parent, op->name, &named) && named == 0)
+			op->entry_valid_ms = cl_session_valid_ms(req->client);
+	}
+	if (rc == 0)
+		rc = cl_node_take_reply(req, reply, &node);
+	if (rc == 0) {
+		cl_node_name_set(req, reply, op->parent, op->name, node->ino);
+		entry_show(op, node);
+	}
+	cl_op_finish(op, rc);
+}
+
+void cl_names_lookup(struct cl_op *op)
+{
+	struct client *c = op->client;
+	inode_no named;
+	if (op->name && cl_node_name_find(c, op->parent, op->name, &named)) {
+		if (named == 0) {
+			op->entry_valid_ms = cl_session_valid_ms(c);
+			cl_op_finish(op, -E_NOENT);
+			return;
+		}
+		struct cl_node *node = cl_node_find(c, named);
+		if (cl_node_is_fresh(c, node)) {
+			entry_show(op, node);
+			cl_op_finish(op, 0);
+			return;
+		}
+	}
+	struct cl_req *req = request(op, MSG_LOOKUP, lookup_done);
+	if (!req)
+		return;
+	req->msg.lookup.parent = op->parent;
+	req->msg.lookup.name = name_of(op->name);
+	cl_session_send(req);
+}
+
+/* --- attributes --------------------------------------------------------------------------------------------------- */
+
+static void attr_done(struct cl_req *req)
+{
+	struct cl_op *op = req->op;
+	struct cl_node *node = NULL;
+	int rc = req->call.rc;
+	if (rc == 0)
+		rc = cl_node_take_reply(req, (const void *)req->call.reply, &node);
+	if (rc == 0)
+		cl_node_show(req->client, node, &op->attr);
+	cl_op_finish(op, rc);
+}
+
+void cl_names_getattr(struct cl_op *op)
+{
+	struct client *c = op->client;
+	struct cl_node *node = cl_node_find(c, op->ino);
+	if (cl_node_is_fresh(c, node)) {
+		cl_node_show(c, node, &op->attr);
+		cl_op_finish(op, 0);
+		return;
+	}
+	struct cl_req *req = request(op, MSG_GETATTR, attr_done);
+	if (!req)
+		return;
+	req->msg.get_attr.ino = op->ino;
+	req->msg.get_attr.lease = true;
+	cl_session_send(req);
+}
+
+static void setattr_send(struct cl_op *op, int rc)
+{
+	if (rc < 0) {
+		cl_op_finish(op, rc);
+		return;
+	}
+	struct cl_req *req = request(op, MSG_SETATTR, attr_done);
+	if (!req)
+		return;
+	Wire__SetAttr *msg = &req->msg.set_attr;
+	msg->ino = op->ino;
+	msg->mask = op->set_mask & ~(uint32_t)CL_SET_SIZE;
+	msg->mode = op->mode;
+	msg->uid = op->new_uid;
+	msg->gid = op->new_gid;
+	msg->atime_ns = op->atime_ns;
+	msg->mtime_ns = op->mtime_ns;
+	cl_session_send(req);
+}
+
+/* Times set by the user must not be overtaken by a later publish of earlier writes. */
+void cl_names_setattr_rest(struct cl_op *op)
+{
+	const uint32_t times = CL_SET_ATIME | CL_SET_MTIME | CL_SET_ATIME_NOW | CL_SET_MTIME_NOW;
+	struct cl_node *node = cl_node_find(op->client, op->ino);
+	uint32_t left = op->set_mask & ~(uint32_t)CL_SET_SIZE;
+	if (op->set_mask & CL_SET_SIZE)
+		left &= ~(uint32_t)CL_SET_KILL_PRIV;
+	if (left == 0)
+		cl_op_finish(op, 0);
+	else if ((left & times) && node && node->file)
+		cl_publish_file(op, node->file, setattr_send);
+	else
+		setattr_send(op, 0);
+}
+
+void cl_names_setattr(struct cl_op *op)
+{
+	if (op->set_mask & CL_SET_SIZE)
+		cl_edit_start(op);
+	else
+		cl_names_setattr_rest(op);
+}
+
+/* --- make, link, unlink, rename ------------------------------------------------------------------------------------- */
+
+static void make_done(struct cl_req *req)
+{
+	struct client *c = req->client;
+	struct cl_op *op = req->op;
+	const Wire__NodeReply *reply = (const void *)req->call.reply;
+	struct cl_node *node = NULL;
+	int rc = req->call.rc;
+	if (rc == 0)
+		rc = cl_node_take_reply(req, reply, &node);
+	if (rc == 0) {
+		cl_node_name_set(req, reply, op->parent, op->name, node->ino);
+		if (op->want_open) {
+			node->has_open_write = true;
+			rc = cl_file_handle(c, node, op->flags, &op->opened);
+		}
+	}
+	if (rc == 0) {
+		if (op->want_open)
+			cl_file_opened(c, node, op);
+		entry_show(op, node);
+	}
+	cl_op_finish(op, rc);
+}
+
+/* Nobody waits for the file any more, but the server holds an open for us. */
+static void make_orphaned(struct cl_req *req)
+{
+	struct client *c = req->client;
+	struct cl_node *node = NULL;
+	struct cl_handle *h;
+	if (req->call.rc < 0 || !req->msg.make.open)
+		return;
+	if (cl_node_take_reply(req, (const void *)req->call.reply, &node) < 0)
+		return;
+	node->has_open_write = true;
+	if (cl_file_handle(c, node, O_WRONLY, &h) == 0)
+		cl_file_handle_free(h);
+}
+
+void cl_names_make(struct cl_op *op)
+{
+	struct cl_req *req = request(op, MSG_MAKE, make_done);
+	if (!req)
+		return;
+	Wire__Make *msg = &req->msg.make;
+	req->orphaned = make_orphaned;
+	msg->parent = op->parent;
+	msg->name = name_of(op->name);
+	msg->mode = op->mode;
+	msg->rdev = op->rdev;
+	if (op->target)
+		msg->target = name_of(op->target);
+	msg->exclusive = op->exclusive;
+	msg->open = op->want_open;
+	cl_session_send(req);
+}
+
+static void link_done(struct cl_req *req)
+{
+	struct cl_op *op = req->op;
+	const Wire__NodeReply *reply = (const void *)req->call.reply;
+	struct cl_node *node = NULL;
+	int rc = req->call.rc;
+	if (rc == 0)
+		rc = cl_node_take_reply(req, reply, &node);
+	if (rc == 0) {
+		cl_node_name_set(req, reply, op->parent, op->name, node->ino);
+		entry_show(op, node);
+	}
+	cl_op_finish(op, rc);
+}
+
+void cl_names_link(struct cl_op *op)
+{
+	struct cl_req *req = request(op, MSG_LINK, link_done);
+	if (!req)
+		return;
+	req->msg.link.ino = op->ino;
+	req->msg.link.parent = op->parent;
+	req->msg.link.name = name_of(op->name);
+	cl_session_send(req);
+}
+
+static void unlink_done(struct cl_req *req)
+{
+	struct cl_op *op = req->op;
+	const Wire__NodeReply *reply = (const void *)req->call.reply;
+	int rc = req->call.rc;
+	if (rc == 0)
+		rc = cl_node_take_reply(req, reply, NULL);
+	if (rc == 0)
+		cl_node_name_set(req, reply, op->parent, op->name, 0);
+	cl_op_finish(op, rc);
+}
+
+void cl_names_unlink(struct cl_op *op)
+{
+	struct cl_req *req = request(op, MSG_UNLINK, unlink_done);
+	if (!req)
+		return;
+	req->msg.unlink.parent = op->parent;
+	req->msg.unlink.name = name_of(op->name);
+	req->msg.unlink.directory = op->is_directory;
+	cl_session_send(req);
+}
+
+static void rename_done(struct cl_req *req)
+{
+	struct cl_op *op = req->op;
+	int rc = req->call.rc;
+	if (rc == 0) {
+		/* Two names changed: what we knew of them is asked again. */
+		cl_node_name_drop(req->client, op->parent, op->name);
+		cl_node_name_drop(req->client, op->new_parent, op->new_name);
+		rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
+	}
+	cl_op_finish(op, rc);
+}
+
+void cl_names_rename(struct cl_op *op)
+{
+	struct cl_req *req = request(op, MSG_RENAME, rename_done);
+	if (!req)
+		return;
+	Wire__Rename *msg = &req->msg.rename;
+	msg->parent = op->parent;
+	msg->name = name_of(op->name);
+	msg->new_parent = op->new_parent;
+	msg->new_name = name_of(op->new_name);
+	msg->flags = op->flags;
+	cl_session_send(req);
+}
+
+/* --- symbolic links --------------------------------------------------------------------------------------------------- */
+
+static void target_finish(struct cl_op *op, const char *target)
+{
+	size_t len = strlen(target);
+	if (len > op->out_capacity && op->out_capacity > 0) {
+		cl_op_finish(op, -E_RANGE);
+		return;
+	}
+	if (op->out_capacity > 0)
+		memcpy(op->out, target, len);
+	op->out_len = (uint32_t)len;
+	cl_op_finish(op, 0);
+}
+
+static void readlink_done(struct cl_req *req)
+{
+	struct cl_op *op = req->op;
+	const Wire__NodeReply *reply = (const void *)req->call.reply;
+	struct cl_node *node = NULL;
+	int rc = req->call.rc;
+	if (rc == 0)
+		rc = cl_node_take_reply(req, reply, &node);
+	if (rc == 0 && !S_ISLNK(node->attr.st.st_mode))
+		rc = -E_INVAL;
+	if (rc < 0) {
+		cl_op_finish(op, rc);
+		return;
+	}
+	if (!node->target)
+		node->target = strdup(reply->target);	/* of an inode it never changes; without memory: asked again */
+	target_finish(op, reply->target);
+}
+
+void cl_names_readlink(struct cl_op *op)
+{
+	struct cl_node *node = cl_node_find(op->client, op->ino);
+	if (node && node->target) {
+		target_finish(op, node->target);
+		return;
+	}
+	struct cl_req *req = request(op, MSG_GETATTR, readlink_done);
+	if (!req)
+		return;
+	req->msg.get_attr.ino = op->ino;
+	req->msg.get_attr.lease = true;
+	cl_session_send(req);
+}
+
+/* --- directories --------------------------------------------------------------------------------------------------------- */
+
+void cl_names_opendir(struct cl_op *op)
+{
+	struct cl_handle *h = calloc(1, sizeof *h);
+	if (h) {
+		h->client = op->client;
+		h->ino = op->ino;
+		h->is_dir = true;
+		op->opened = h;
+	}
+	cl_op_finish(op, h ? 0 : -E_NOMEM);
+}
+
+void cl_names_releasedir(struct cl_op *op)
+{
+	cl_file_handle_free(op->handle);
+	cl_op_finish(op, 0);
+}
+
+static void entry_take(struct cl_req *req, const Wire__DirEntry *in, struct cl_entry *out)
+{
+	struct client *c = req->client;
+	struct cl_op *op = req->op;
+	struct cl_node *node = NULL;
+	memcpy(out->name, in->name.data, in->name.len);
+	out->name[in->name.len] = '\0';
+	out->name_len = (uint32_t)in->name.len;
+	out->cookie = in->cookie;
+	out->ino = in->ino;
+	out->type = in->type;
+	if (!in->attr || in->attr->ino != in->ino || cl_node_take_attr(c, in->attr, &node) < 0)
+		return;
+	if (in->lease)
+		cl_node_take_lease(req, in->lease);
+	bool is_named = in->name_lease && in->name_lease->mode != CL_LEASE_NONE &&
+			in->name_lease->ino == op->ino && req->return_count == c->session.return_count;
+	if (is_named)
+		cl_node_name_grant(c, op->ino, out->name, in->ino);
+	if (!op->want_attr)
+		return;
+	out->has_attr = true;
+	node->lookups++;
+	cl_node_show(c, node, &out->attr);
+	out->entry_valid_ms = is_named ? cl_session_valid_ms(c) : 0;
+}
+
+static void readdir_done(struct cl_req *req)
+{
+	struct cl_op *op = req->op;
+	const Wire__ReadDirReply *reply = (const void *)req->call.reply;
+	struct cl_entry *entries = NULL;
+	int rc = req->call.rc;
+	if (rc == 0 && !reply)
+		rc = -E_MALFORMED;
+	if (rc == 0 && reply->n_entries > 0) {
+		entries = calloc(reply->n_entries, sizeof *entries);
+		rc = entries ? 0 : -E_NOMEM;
+	}
+	op->entries = entries;
+	op->entry_count = 0;
+	if (rc == 0) {
+		uint64_t used = 0;
+		cl_session_stamp(req->client, reply->stamp);
+		op->end = reply->end;
+		op->parent = reply->parent;
+		for (size_t i = 0; i < reply->n_entries; i++) {
+			const Wire__DirEntry *in = reply->entries[i];
+			used += ENTRY_BYTES(in->name.len);
+			if (in->name.len > NAME_BYTES_MAX || (op->length != 0 && used > op->length)) {
+				op->end = false;	/* the next listing goes on behind the last that fits */
+				break;
+			}
+			entry_take(req, in, &entries[op->entry_count++]);
+		}
+	}
+	cl_op_finish(op, rc);
+	free(entries);
+}
+
+void cl_names_readdir(struct cl_op *op)
+{
+	struct cl_req *req = request(op, MSG_READDIR, readdir_done);
+	if (!req)
+		return;
+	Wire__ReadDir *msg = &req->msg.read_dir;
+	msg->ino = op->ino;
+	msg->cookie = op->offset;
+	msg->bytes_max = (uint32_t)MIN_OF(op->length ? op->length : READDIR_BYTES_MAX, READDIR_BYTES_MAX);
+	msg->attributes = op->want_attr;
+	cl_session_send(req);
+}
+
+void cl_names_forget(struct cl_op *op)
+{
+	cl_node_forget(op->client, op->ino, op->lookups);
+	cl_op_finish(op, 0);
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inodes and names under lease. Two bounded tables in order of use; see node.h.
+ *
+ * A lease granted by a reply counts only if no lease was returned since its request was sent: the server
+ * may have seen the return after the grant.
+ */
+#include "client/core/node.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <utlist.h>
+
+#include "client/core/file.h"
+#include "fs/hash/checksum.h"
+
+struct name_key {
+	inode_no parent;
+	uint64_t hash;
+};
+
+struct cl_name {
+	struct name_key key;
+	inode_no ino;			/* 0: absent */
+	UT_hash_handle hh;
+	struct cl_name *prev, *next;	/* LRU */
+};
+
+/* --- nodes --------------------------------------------------------------------------------------------- */
+
+static bool node_is_used(const struct cl_node *node)
+{
+	return node->file || node->readers || node->writers || node->is_opening || node->has_open_read ||
+	       node->has_open_write || node->is_recalling || node->ino == INODE_ROOT;
+}
+
+static void node_free(struct client *c, struct cl_node *node)
+{
+	HASH_DEL(c->nodes, node);
+	DL_DELETE(c->node_lru, node);
+	c->node_count--;
+	free(node->target);
+	free(node);
+}
+
+static void node_evict(struct client *c, struct cl_node *node)
+{
+	if (node->lookups && node->lease != CL_LEASE_NONE) {
+		if (c->options.on_inval_attr)
+			c->options.on_inval_attr(c->options.arg, node->ino);
+	}
+	if (node->lease != CL_LEASE_NONE)
+		cl_lease_return(c, node->ino, 0);
+	node_free(c, node);
+}
+
+/* Make room: an idle node that the kernel does not know, else the idle one used longest ago. */
+static void nodes_trim(struct client *c)
+{
+	if (c->node_count < CL_NODES_MAX)
+		return;
+	struct cl_node *node = c->node_lru, *idle = NULL;
+	for (unsigned i = 0; node && i < 64; i++, node = node->next) {
+		if (node_is_used(node))
+			continue;
+		idle = idle ? idle : node;
+		if (node->lookups == 0) {
+			idle = node;
+			break;
+		}
+	}
+	if (idle)
+		node_evict(c, idle);
+}
+
+struct cl_node *cl_node_find(struct client *c, inode_no ino)
+{
+	struct cl_node *node;
+	HASH_FIND(hh, c->nodes, &ino, sizeof ino, node);
+	if (node) {
+		DL_DELETE(c->node_lru, node);
+		DL_APPEND(c->node_lru, node);
+	}
+	return node;
+}
+
+struct cl_node *cl_node_get(struct client *c, inode_no ino)
+{
+	struct cl_node *node = cl_node_find(c, ino);
+	if (node)
+		return node;
+	nodes_trim(c);
+	node = calloc(1, sizeof *node);
+	if (!node)
+		return NULL;
+	node->ino = ino;
+	HASH_ADD(hh, c->nodes, ino, sizeof node->ino, node);
+	if (!node->hh.tbl) {
+		free(node);
+		return NULL;
+	}
+	DL_APPEND(c->node_lru, node);
+	c->node_count++;
+	return node;
+}
+
+void cl_node_forget(struct client *c, inode_no ino, uint64_t lookups)
+{
+	struct cl_node *node;
+	HASH_FIND(hh, c->nodes, &ino, sizeof ino, node);
+	if (node)
+		node->lookups -= MIN_OF(lookups, node->lookups);
+}
+
+static void attr_of_wire(const Wire__Attr *in, struct cl_attr *out)
+{
+	struct stat *st = &out->st;
+	memset(st, 0, sizeof *st);
+	st->st_ino = in->ino;
+	st->st_mode = in->mode;
+	st->st_uid = in->uid;
+	st->st_gid = in->gid;
+	st->st_nlink = in->nlink;
+	st->st_rdev = in->rdev;
+	st->st_size = (off_t)in->size;
+	st->st_blksize = (blksize_t)MiB(1);
+	st->st_blocks = (blkcnt_t)DIV_CEIL(in->size, 512);
+	st->st_atim = (struct timespec){ in->atime_ns / 1000000000, in->atime_ns % 1000000000 };
+	st->st_mtim = (struct timespec){ in->mtime_ns / 1000000000, in->mtime_ns % 1000000000 };
+	st->st_ctim = (struct timespec){ in->ctime_ns / 1000000000, in->ctime_ns % 1000000000 };
+	out->btime_ns = in->btime_ns;
+	out->version = in->version;
+}
+
+int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struct cl_node **out)
+{
+	struct cl_attr fresh = { .valid_ms = 0 };
+	if (!attr || attr->ino == 0 || attr->size > FILE_BYTES_MAX)
+		return -E_MALFORMED;
+	if (attr->root.len == ROOT_BYTES) {
+		int rc = root_decode(attr->root.data, &fresh.root);
+		if (rc < 0)
+			return rc;
+	} else if (attr->root.len != 0) {
+		return -E_MALFORMED;
+	}
+	struct cl_node *node = cl_node_get(c, attr->ino);
+	if (!node)
+		return -E_NOMEM;
+	if (out)
+		*out = node;
+	if (node->has_attr && node->attr.version > attr->version)
+		return 0;	/* a later answer overtook this one */
+	attr_of_wire(attr, &fresh);
+	node->attr = fresh;
+	node->has_attr = true;
+	return 0;
+}
+
+void cl_node_take_lease(struct cl_req *req, const Wire__Lease *lease)
+{
+	struct client *c = req->client;
+	if (lease->name_hash != 0 || lease->mode > CL_LEASE_WRITE)
+		return;
+	if (req->return_count != c->session.return_count || req->call.session != c->session.number)
+		return;
+	struct cl_node *node = cl_node_find(c, lease->ino);
+	if (node && !node->is_recalling && lease->mode > node->lease)
+		node->lease = (enum cl_lease)lease->mode;
+}
+
+int cl_node_take_reply(struct cl_req *req, const Wire__NodeReply *reply, struct cl_node **out)
+{
+	struct client *c = req->client;
+	if (!reply)
+		return -E_MALFORMED;
+	cl_session_stamp(c, reply->stamp);
+	if (reply->attr) {
+		int rc = cl_node_take_attr(c, reply->attr, out);
+		if (rc < 0)
+			return rc;
+	} else if (out) {
+		return -E_MALFORMED;
+	}
+	if (reply->parent) {
+		int rc = cl_node_take_attr(c, reply->parent, NULL);
+		if (rc < 0)
+			return rc;
+	}
+	for (size_t i = 0; i < reply->n_leases; i++)
+		cl_node_take_lease(req, reply->leases[i]);
+	return 0;
+}
+
+static struct timespec time_of_ns(int64_t ns)
+{
+	return (struct timespec){ ns / 1000000000, ns % 1000000000 };
+}
+
+void cl_node_show(struct client *c, struct cl_node *node, struct cl_attr *out)
+{
+	*out = node->attr;
+	const struct cl_file *file = node->file;
+	if (file && file->is_loaded && cl_file_is_dirty(file)) {
+		out->st.st_size = (off_t)file->size;
+		out->st.st_blocks = (blkcnt_t)DIV_CEIL(file->size, 512);
+		out->st.st_mtim = out->st.st_ctim = time_of_ns(file->mtime_ns);
+		if (file->kill_priv)
+			out->st.st_mode &= (mode_t)~(S_ISUID | ((out->st.st_mode & S_IXGRP) ? S_ISGID : 0));
+	}
+	out->valid_ms = node->lease != CL_LEASE_NONE && !node->is_recalling ? cl_session_valid_ms(c) : 0;
+}
+
+bool cl_node_is_fresh(struct client *c, const struct cl_node *node)
+{
+	return node && node->has_attr && node->lease != CL_LEASE_NONE && cl_session_is_valid(c);
+}
+
+bool cl_node_can_write(struct client *c, const struct cl_node *node)
+{
+	return node->has_attr && node->lease == CL_LEASE_WRITE && cl_session_is_valid(c);
+}
+
+/* --- names ------------------------------------------------------------------------------------------------ */
+
+static struct name_key name_key_of(const struct client *c, inode_no parent, const char *name)
+{
+	struct name_key key = { parent, checksum_name(c->session.name_key, name, strlen(name)) };
+	return key;
+}
+
+static void name_free(struct client *c, struct cl_name *name)
+{
+	HASH_DEL(c->names, name);
+	DL_DELETE(c->name_lru, name);
+	c->name_count--;
+	free(name);
+}
+
+static void name_put(struct client *c, const struct name_key *key, inode_no ino)
+{
+	struct cl_name *name;
+	HASH_FIND(hh, c->names, key, sizeof *key, name);
+	if (name) {
+		name->ino = ino;
+		DL_DELETE(c->name_lru, name);
+		DL_APPEND(c->name_lru, name);
+		return;
+	}
+	if (c->name_count >= CL_NAMES_MAX) {
+		/* The kernel may trust it still: it must ask again for whatever we give up. */
+		struct cl_name *oldest = c->name_lru;
+		if (c->options.on_inval_names)
+			c->options.on_inval_names(c->options.arg);
+		cl_lease_return(c, oldest->key.parent, oldest->key.hash);
+		name_free(c, oldest);
+	}
+	name = calloc(1, sizeof *name);
+	if (!name)
+		return;
+	name->key = *key;
+	name->ino = ino;
+	HASH_ADD(hh, c->names, key, sizeof name->key, name);
+	if (!name->hh.tbl) {
+		free(name);
+		return;
+	}
+	DL_APPEND(c->name_lru, name);
+	c->name_count++;
+}
+
+void cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent, const char *name,
+		      inode_no ino)
+{
+	struct client *c = req->client;
+	struct name_key key = name_key_of(c, parent, name);
+	if (req->return_count == c->session.return_count && req->call.session == c->session.number)
+		for (size_t i = 0; i < reply->n_leases; i++)
+			if (reply->leases[i]->ino == parent && reply->leases[i]->name_hash == key.hash &&
+			    reply->leases[i]->mode != CL_LEASE_NONE) {
+				name_put(c, &key, ino);
+				return;
+			}
+	/* No lease with this reply: a name that we held under one is still ours, and has just changed. */
+	struct cl_name *held;
+	HASH_FIND(hh, c->names, &key, sizeof key, held);
+	if (held)
+		held->ino = ino;
+}
+
+void cl_node_name_grant(struct client *c, inode_no parent, const char *name, inode_no ino)
+{
+	struct name_key key = name_key_of(c, parent, name);
+	name_put(c, &key, ino);
+}
+
+bool cl_node_name_find(struct client *c, inode_no parent, const char *name, inode_no *ino)
+{
+	struct name_key key = name_key_of(c, parent, name);
+	struct cl_name *found;
+	if (!cl_session_is_valid(c))
+		return false;
+	HASH_FIND(hh, c->names, &key, sizeof key, found);
+	if (!found)
+		return false;
+	*ino = found->ino;
+	DL_DELETE(c->name_lru, found);
+	DL_APPEND(c->name_lru, found);
+	return true;
+}
+
+void cl_node_name_drop_hash(struct client *c, inode_no parent, uint64_t hash)
+{
+	struct name_key key = { parent, hash };
+	struct cl_name *found;
+	HASH_FIND(hh, c->names, &key, sizeof key, found);
+	if (found)
+		name_free(c, found);
+}
+
+void cl_node_name_drop(struct client *c, inode_no parent, const char *name)
+{
+	struct name_key key = name_key_of(c, parent, name);
+	cl_node_name_drop_hash(c, parent, key.hash);
+}
+
+/* --- all of them --------------------------------------------------------------------------------------------- */
+
+void cl_node_drop_leases(struct client *c)
+{
+	struct cl_node *node, *next;
+	HASH_ITER(hh, c->nodes, node, next) {
+		bool held = node->lease != CL_LEASE_NONE;
+		node->lease = CL_LEASE_NONE;
+		node->pages_root = (struct root){ .length = UINT64_MAX };
+		if (held && node->lookups && c->options.on_inval_attr)
+			c->options.on_inval_attr(c->options.arg, node->ino);
+	}
+	while (c->name_lru)
+		name_free(c, c->name_lru);
+	if (c->options.on_inval_names)
+		c->options.on_inval_names(c->options.arg);
+}
+
+void cl_node_finish(struct client *c)
+{
+	while (c->name_lru)
+		name_free(c, c->name_lru);
+	while (c->node_lru)
+		node_free(c, c->node_lru);
+}

@@ -1,0 +1,702 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Publishing: what was written becomes the inode's content for everybody.
+ *
+ *   puts: dirty chunks are stored and put into the manifest -> nodes: the manifest is sealed, its nodes are
+ *   stored -> sync: every server that holds a mark made it durable (I2) -> send: PUBLISH names the version
+ *   it was built from (I13).
+ *
+ * Content that fits travels inside PUBLISH alone. Edits go on meanwhile: what they change is dirty again and
+ * belongs to the next round. A server that restarted before its sync has the blocks put again.
+ * Under the write lease nobody else can have changed the content (I5): a refusal then only means that the
+ * version rose for another reason (a chmod, inline bytes moved to blocks), and the same content is sent again.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "client/core/file.h"
+#include "fs/base/log.h"
+
+#define LOG_MODULE "publish"
+
+#define TRIES_MAX 16u
+
+struct node_put {
+	struct blocks_put put;
+	struct blocks_marks marks;
+	struct cl_file *file;
+	uint64_t round;
+};
+
+static void flush_run(struct cl_file *file);
+
+static uint64_t deadline_ns(const struct client *c)
+{
+	return loop_now_ns(c->options.loop) + c->options.timeout_ms * UINT64_C(1000000);
+}
+
+/* --- begin and end --------------------------------------------------------------------------------------------- */
+
+static void flush_posted(struct loop_task *task)
+{
+	struct cl_flush *flush = container_of(task, struct cl_flush, task);
+	struct cl_file *file = container_of(flush, struct cl_file, flush);
+	flush->is_posted = false;
+	if (flush->state != CL_FLUSH_IDLE && flush->awaited == 0)
+		flush_run(file);
+	cl_file_put(file);
+}
+
+/* Go on from a turn of its own: whoever stored something may be in the middle of it. */
+static void flush_post(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	if (flush->is_posted)
+		return;
+	flush->is_posted = true;
+	flush->task.run = flush_posted;
+	file->refs++;
+	loop_post(file->client->options.loop, &flush->task);
+}
+
+static void flush_again(struct loop_timer *timer)
+{
+	struct cl_flush *flush = container_of(timer, struct cl_flush, again);
+	flush_post(container_of(flush, struct cl_file, flush));
+}
+
+void cl_publish_stored(struct cl_file *file, int rc)
+{
+	struct cl_flush *flush = &file->flush;
+	ASSERT(flush->awaited > 0);
+	if (rc < 0 && flush->rc == 0)
+		flush->rc = rc;
+	if (--flush->awaited == 0)
+		flush_post(file);
+}
+
+static void flush_begin(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	struct cl_chunk *first = cl_chunk_find(file, 0);
+	flush->state = CL_FLUSH_PUTS;
+	flush->rc = 0;
+	flush->tries = 0;
+	flush->awaited = 0;
+	flush->seq = file->edit_seq;
+	flush->is_unfinished = false;
+	flush->is_inline = file->size <= INLINE_BYTES_MAX && (!file->manifest || manifest_bytes(file->manifest) == 0) &&
+			   file->chunk_count == (first ? 1u : 0u) && (!first || first->put_state == CL_PUT_NONE);
+	file->put_rc = 0;
+	file->refs++;
+	if (!flush->is_inline) {
+		for (uint32_t i = 0; i < file->chunk_count; i++) {
+			struct cl_chunk *chunk = file->chunks[i];
+			/* One whose put began before its last write is awaited for that put; the rest is dirty. */
+			if (!chunk->is_dirty && chunk->put_state == CL_PUT_NONE)
+				continue;
+			chunk->is_awaited = true;
+			flush->awaited++;
+		}
+		cl_chunk_put_all(file);
+	}
+	if (flush->awaited == 0)
+		flush_post(file);
+}
+
+static void waits_end(struct cl_file *file, uint64_t seq, int rc)
+{
+	struct cl_flush_wait *wait, *next, *ended = NULL;
+	DL_FOREACH_SAFE(file->flush.waits, wait, next)
+		if (rc < 0 || wait->seq <= seq) {
+			DL_DELETE(file->flush.waits, wait);
+			wait->list = &ended;
+			DL_APPEND(ended, wait);
+		}
+	while ((wait = ended) != NULL) {
+		DL_DELETE(ended, wait);
+		wait->list = NULL;
+		wait->done(wait, rc);
+	}
+}
+
+static void flush_end(struct cl_file *file, int rc)
+{
+	struct cl_flush *flush = &file->flush;
+	struct client *c = file->client;
+	bool was_taken = flush->state > CL_FLUSH_NODES && !flush->is_inline;
+	flush->state = CL_FLUSH_IDLE;
+	buf_put(flush->bytes);
+	flush->bytes = NULL;
+	if (rc < 0 && was_taken)
+		cl_chunk_marks_merge(&file->marks, &flush->marks);	/* not synced, or nobody knows */
+	if (rc == 0) {
+		file->clean_seq = flush->seq;
+		file->dirty_since_ns = loop_now_ns(c->options.loop);
+		if (!cl_file_is_dirty(file))
+			file->kill_priv = false;
+	} else if (!file->is_alone) {
+		/* The data stays, to be tried again; fsync and close hear of it (once per handle). */
+		log_warn("cannot publish inode %llu: %s", (unsigned long long)file->node->ino, error_text(rc));
+		file->error = rc;
+		file->error_seq++;
+		file->dirty_since_ns = loop_now_ns(c->options.loop);
+		if (file->node->readers + file->node->writers == 0 && !flush->waits && !file->node->is_recalling)
+			cl_file_fail(file, rc);
+	}
+	waits_end(file, flush->seq, rc);
+	if (rc == 0 && flush->waits && flush->state == CL_FLUSH_IDLE && cl_file_is_dirty(file))
+		flush_begin(file);
+	cl_op_wake(&c->memory_waiters);
+	cl_file_put(file);
+}
+
+void cl_publish_start(struct cl_file *file, struct cl_flush_wait *wait)
+{
+	if (wait) {
+		wait->seq = file->edit_seq;
+		wait->list = &file->flush.waits;
+		DL_APPEND(file->flush.waits, wait);
+	}
+	if (file->flush.state == CL_FLUSH_IDLE)
+		flush_begin(file);
+}
+
+void cl_publish_cancel(struct cl_file *file, struct cl_flush_wait *wait)
+{
+	(void)file;
+	if (!wait->list)
+		return;
+	DL_DELETE(*wait->list, wait);
+	wait->list = NULL;
+}
+
+void cl_publish_stop(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	if (flush->state == CL_FLUSH_IDLE)
+		return;
+	loop_timer_stop(file->client->options.loop, &flush->again);
+	cl_cache_cancel(file->client, &flush->fetch);
+	if (flush->req)
+		flush->req->arg = NULL;		/* its answer is for nobody */
+	flush->req = NULL;
+	flush->state = CL_FLUSH_IDLE;
+	flush->awaited = 0;
+	flush->round++;
+	for (uint32_t i = 0; i < file->chunk_count; i++)
+		file->chunks[i]->is_awaited = false;
+	buf_put(flush->bytes);
+	flush->bytes = NULL;
+	waits_end(file, 0, file->error ? file->error : -E_IO);
+	cl_file_put(file);
+}
+
+/* --- send -------------------------------------------------------------------------------------------------------- */
+
+static void sent_well(struct cl_file *file, const struct cl_node *node)
+{
+	struct cl_flush *flush = &file->flush;
+	struct cl_node *own = file->node;
+	bool same_pages = own->pages_version == file->version || root_equal(&own->pages_root, &file->root);
+	file->version = node->attr.version;
+	file->root = node->attr.root;
+	if (same_pages) {		/* the kernel wrote its pages, too */
+		own->pages_root = file->root;
+		own->pages_version = file->version;
+	}
+	if (flush->is_inline) {
+		struct cl_chunk *first = cl_chunk_find(file, 0);
+		if (first && file->edit_seq == flush->seq)
+			first->is_dirty = false;
+	} else {
+		memmove(file->ids, file->ids + flush->ids_taken,
+			(file->id_count - flush->ids_taken) * sizeof file->ids[0]);
+		file->id_count -= flush->ids_taken;
+	}
+	file->new_bytes -= MIN_OF(file->new_bytes, flush->new_bytes);
+}
+
+static void reput_start(struct cl_file *file);
+
+static void publish_done(struct cl_req *req)
+{
+	struct client *c = req->client;
+	struct cl_file *file = req->arg;
+	const Wire__PublishReply *reply = (const void *)req->call.reply;
+	struct cl_node *node = NULL;
+	int rc = req->call.rc;
+	if (reply)
+		cl_session_stamp(c, reply->stamp);
+	if (!file)
+		return;
+	file->flush.req = NULL;
+	if (reply && reply->attr && (rc == 0 || rc == -E_STALE_VERSION)) {
+		int taken = cl_node_take_attr(c, reply->attr, &node);
+		if (taken < 0 || node != file->node)
+			rc = taken < 0 ? taken : -E_MALFORMED;
+	} else if (rc == 0) {
+		rc = -E_MALFORMED;
+	}
+	if (rc == -E_STALE_VERSION && node && cl_node_can_write(c, node) && ++file->flush.tries < TRIES_MAX) {
+		file->version = node->attr.version;
+		flush_run(file);
+		return;
+	}
+	if (rc == -E_OLD_COLLECTION && !file->flush.is_inline && ++file->flush.tries < TRIES_MAX) {
+		reput_start(file);
+		return;
+	}
+	if (rc == 0)
+		sent_well(file, node);
+	flush_end(file, rc);
+}
+
+static void flush_send(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	struct client *c = file->client;
+	struct cl_req *req = cl_session_req(c, NULL, MSG_PUBLISH, publish_done);
+	if (!req) {
+		flush_end(file, -E_NOMEM);
+		return;
+	}
+	flush->state = CL_FLUSH_SEND;
+	root_encode(&flush->root, flush->root_bytes);
+	Wire__Publish *msg = &req->msg.publish;
+	msg->ino = file->node->ino;
+	msg->base_version = file->version;
+	msg->root.data = flush->root_bytes;
+	msg->root.len = ROOT_BYTES;
+	msg->mtime_ns = flush->mtime_ns;
+	msg->collection = flush->is_inline || flush->marks.collection == UINT64_MAX ? c->session.collection
+										   : flush->marks.collection;
+	msg->new_bytes = flush->new_bytes * c->copies;
+	msg->kill_priv = file->kill_priv;
+	req->caller.uid = file->node->attr.st.st_uid;
+	req->caller.gid = file->node->attr.st.st_gid;
+	if (flush->bytes)
+		req->call.bulk = buf_ref(flush->bytes);
+	req->arg = file;
+	flush->req = req;
+	cl_session_send(req);
+}
+
+/* --- inline -------------------------------------------------------------------------------------------------------- */
+
+static int inline_take(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	struct cl_chunk *chunk = cl_chunk_find(file, 0);
+	uint32_t size = (uint32_t)file->size;
+	flush->root = (struct root){ .kind = size ? ROOT_INLINE : ROOT_EMPTY, .length = size };
+	buf_put(flush->bytes);
+	flush->bytes = NULL;
+	if (size == 0)
+		return 0;
+	if (!chunk) {
+		int rc = cl_chunk_make(file, 0, BLOCK_BYTES_MAX, &chunk);
+		if (rc < 0)
+			return rc;
+	}
+	if (chunk->len < size || !chunk->buf) {
+		int rc = cl_chunk_reserve(chunk, size, size);
+		if (rc < 0)
+			return rc;
+	}
+	chunk->is_lent = true;
+	chunk->buf->len = size;
+	flush->bytes = buf_ref(chunk->buf);
+	return 0;
+}
+
+static void run_inline(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	if (file->size > INLINE_BYTES_MAX || (file->manifest && manifest_bytes(file->manifest) > 0)) {
+		/* An edit made it larger before we came here. */
+		cl_file_put(file);
+		flush_begin(file);
+		return;
+	}
+	flush->seq = file->edit_seq;
+	flush->mtime_ns = file->mtime_ns;
+	flush->new_bytes = 0;
+	int rc = inline_take(file);
+	if (rc == -E_AGAIN) {
+		flush->again.fn = flush_again;
+		loop_timer_start(file->client->options.loop, &flush->again, 10);
+		return;
+	}
+	if (rc < 0)
+		flush_end(file, rc);
+	else
+		flush_send(file);
+}
+
+/* --- blocks --------------------------------------------------------------------------------------------------------- */
+
+static void node_put_done(struct blocks_put *put)
+{
+	struct node_put *np = put->user;
+	struct cl_file *file = np->file;
+	if (np->round == file->flush.round) {
+		if (put->rc == 0)
+			cl_chunk_record(file, &np->put, &np->marks);
+		cl_publish_stored(file, put->rc);
+	}
+	buf_put(put->plain);
+	cl_file_put(file);
+	free(np);
+}
+
+static int node_emit(void *arg, const struct block_id *id, const void *bytes, uint32_t len)
+{
+	struct cl_file *file = arg;
+	struct client *c = file->client;
+	struct buf *buf = file->flush.awaited < c->puts.flying_max ? buf_get(c->options.pool, CL_BUF_BYTES) : NULL;
+	struct node_put *np = buf ? calloc(1, sizeof *np) : NULL;
+	if (!np) {
+		buf_put(buf);
+		cl_cache_shrink(c, MiB(1));
+		return -E_AGAIN;
+	}
+	memcpy(buf->data, bytes, len);
+	buf->len = len;
+	blocks_marks_init(&np->marks);
+	np->file = file;
+	np->round = file->flush.round;
+	np->put = (struct blocks_put){ .plain = buf, .id = *id, .has_id = true, .marks = &np->marks,
+				       .done = node_put_done, .user = np, .deadline_ns = deadline_ns(c) };
+	file->refs++;
+	file->flush.awaited++;
+	cl_cache_add(c, id, buf);
+	blocks_put_start(c->blocks, &np->put);
+	return 0;
+}
+
+/* How much of the file this round may show: not beyond bytes that are not stored yet. */
+static uint64_t stored_size(const struct cl_file *file)
+{
+	uint64_t end = file->manifest ? manifest_bytes(file->manifest) : 0, size = file->size;
+	for (uint32_t i = 0; i < file->chunk_count; i++) {
+		const struct cl_chunk *chunk = file->chunks[i];
+		if (chunk->start + cl_chunk_bytes(chunk) > end)
+			size = MIN_OF(size, MAX_OF(end, chunk->start));
+	}
+	return size;
+}
+
+static void hole_node_came(struct cl_fetch *fetch)
+{
+	struct cl_file *file = fetch->arg;
+	buf_put(fetch->buf);
+	fetch->buf = NULL;
+	if (fetch->rc < 0)
+		flush_end(file, fetch->rc);
+	else
+		flush_run(file);
+}
+
+/* All that was dirty is in the manifest: seal it. */
+static void run_seal(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	flush->fetch.done = hole_node_came;
+	flush->fetch.arg = file;
+	int rc = cl_chunk_manifest(file);
+	if (rc == 0 && !flush->is_unfinished)
+		rc = cl_edit_append_hole(file, stored_size(file), &flush->fetch);
+	if (rc > 0)
+		return;
+	if (rc == 0) {
+		flush->mtime_ns = file->mtime_ns;
+		rc = manifest_seal(file->manifest, node_emit, file, &flush->root);
+	}
+	if (rc == -E_AGAIN) {
+		flush->is_unfinished = true;
+		if (flush->awaited == 0) {
+			flush->again.fn = flush_again;
+			loop_timer_start(file->client->options.loop, &flush->again, 10);
+		}
+		return;
+	}
+	if (rc < 0) {
+		flush->rc = rc;
+		if (flush->awaited == 0)
+			flush_end(file, rc);
+		return;
+	}
+	flush->is_unfinished = false;
+	flush->state = CL_FLUSH_NODES;
+	if (flush->awaited == 0)
+		flush_run(file);
+}
+
+static void sync_done(struct blocks_sync *sync)
+{
+	struct cl_file *file = sync->user;
+	struct cl_flush *flush = &file->flush;
+	int rc = sync->rc;
+	bool is_ours = flush->state == CL_FLUSH_SYNC && flush->round == flush->sync_round;
+	flush->is_syncing = false;
+	if (is_ours) {
+		if (rc == -E_STALE_GENERATION && ++flush->tries < TRIES_MAX)
+			reput_start(file);
+		else if (rc < 0)
+			flush_end(file, rc);
+		else
+			flush_send(file);
+	} else if (flush->state == CL_FLUSH_SYNC) {
+		flush_post(file);
+	}
+	cl_file_put(file);
+}
+
+static void sync_start(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	flush->state = CL_FLUSH_SYNC;
+	if (flush->is_syncing)
+		return;		/* one that was given up still runs: its end starts ours */
+	if (flush->marks.count == 0) {
+		flush_send(file);
+		return;
+	}
+	flush->is_syncing = true;
+	flush->sync_round = flush->round;
+	flush->sync_marks = flush->marks;
+	flush->sync = (struct blocks_sync){ .marks = &flush->sync_marks, .done = sync_done, .user = file,
+					    .deadline_ns = deadline_ns(file->client) };
+	file->refs++;
+	blocks_sync_start(file->client->blocks, &flush->sync);
+}
+
+struct reput {
+	struct blocks_reput reput;
+	struct cl_file *file;
+	struct blocks_marks marks;
+	uint64_t round;
+	struct block_id ids[];
+};
+
+static void reput_done(struct blocks_reput *reput)
+{
+	struct reput *r = container_of(reput, struct reput, reput);
+	struct cl_file *file = r->file;
+	if (r->round == file->flush.round && file->flush.state == CL_FLUSH_REPUT) {
+		file->flush.marks = r->marks;
+		if (reput->rc < 0)
+			flush_end(file, reput->rc);
+		else
+			sync_start(file);
+	}
+	cl_file_put(file);
+	free(r);
+}
+
+/* A server restarted, or a collection passed: see that every block of this publish is held, marked anew. */
+static void reput_start(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	struct reput *r = calloc(1, sizeof *r + flush->ids_taken * sizeof r->ids[0]);
+	if (!r) {
+		flush_end(file, -E_NOMEM);
+		return;
+	}
+	flush->state = CL_FLUSH_REPUT;
+	memcpy(r->ids, file->ids, flush->ids_taken * sizeof r->ids[0]);
+	r->file = file;
+	r->round = flush->round;
+	blocks_marks_init(&r->marks);
+	r->reput = (struct blocks_reput){ .ids = r->ids, .count = flush->ids_taken, .marks = &r->marks,
+					  .done = reput_done, .deadline_ns = deadline_ns(file->client) };
+	file->refs++;
+	blocks_reput_start(file->client->blocks, &r->reput);
+}
+
+/* Blocks and nodes are stored: take what must be synced; later puts count for the next round. */
+static void run_stored(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	flush->marks = file->marks;
+	blocks_marks_init(&file->marks);
+	flush->ids_taken = file->id_count;
+	flush->new_bytes = file->new_bytes;
+	sync_start(file);
+}
+
+static void flush_run(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	if (flush->rc < 0) {
+		flush_end(file, flush->rc);
+		return;
+	}
+	switch (flush->state) {
+	case CL_FLUSH_IDLE:
+	case CL_FLUSH_REPUT:
+		break;
+	case CL_FLUSH_PUTS:
+		if (flush->is_inline)
+			run_inline(file);
+		else
+			run_seal(file);
+		break;
+	case CL_FLUSH_NODES:
+		run_stored(file);
+		break;
+	case CL_FLUSH_SYNC:
+		sync_start(file);
+		break;
+	case CL_FLUSH_SEND:
+		flush_send(file);
+		break;
+	}
+}
+
+/* --- gathered long enough ------------------------------------------------------------------------------------------------ */
+
+void cl_publish_sweep(struct client *c)
+{
+	uint64_t now_ns = loop_now_ns(c->options.loop);
+	uint64_t after_ns = c->options.flush_ms * UINT64_C(1000000);
+	struct cl_file *file, *next;
+	if (!cl_session_is_valid(c))
+		return;
+	DL_FOREACH_SAFE(c->files, file, next) {
+		if (!cl_file_is_dirty(file) || file->flush.state != CL_FLUSH_IDLE || file->is_alone)
+			continue;
+		if (now_ns - file->dirty_since_ns >= after_ns || c->life != CL_RUNNING)
+			cl_publish_start(file, NULL);
+	}
+}
+
+/* --- flush, fsync, syncfs ---------------------------------------------------------------------------------------------------- */
+
+struct flush_op {
+	struct cl_flush_wait wait;
+	struct cl_op *op;
+	struct cl_file *file;
+};
+
+static void flush_op_free(struct cl_op *op)
+{
+	struct flush_op *f = op->state;
+	op->state = NULL;
+	op->cancel = NULL;
+	cl_file_put(f->file);
+	free(f);
+}
+
+static void flush_op_cancel(struct cl_op *op)
+{
+	struct flush_op *f = op->state;
+	cl_publish_cancel(f->file, &f->wait);
+	flush_op_free(op);
+}
+
+static void flush_op_done(struct cl_flush_wait *wait, int rc)
+{
+	struct cl_op *op = wait->arg;
+	flush_op_free(op);
+	int earlier = op->handle ? cl_file_take_error(op->handle) : 0;
+	op->resume_rc(op, rc < 0 ? rc : earlier);
+}
+
+/* Publish what the file has; then(op, rc), perhaps at once. */
+static void flush_file(struct cl_op *op, struct cl_file *file, void (*then)(struct cl_op *op, int rc))
+{
+	if (!file || !cl_file_is_dirty(file)) {
+		then(op, op->handle ? cl_file_take_error(op->handle) : 0);
+		return;
+	}
+	struct flush_op *f = calloc(1, sizeof *f);
+	if (!f) {
+		then(op, -E_NOMEM);
+		return;
+	}
+	f->op = op;
+	f->file = file;
+	f->wait.done = flush_op_done;
+	f->wait.arg = op;
+	file->refs++;
+	op->state = f;
+	op->resume_rc = then;
+	op->cancel = flush_op_cancel;
+	op->waiting_for = "its data to be published";
+	cl_publish_start(file, &f->wait);
+}
+
+void cl_publish_file(struct cl_op *op, struct cl_file *file, void (*then)(struct cl_op *op, int rc))
+{
+	flush_file(op, file, then);
+}
+
+void cl_publish_flush(struct cl_op *op)
+{
+	flush_file(op, op->handle->file, cl_op_finish);
+}
+
+static void durable_done(struct cl_req *req)
+{
+	const Wire__StampReply *reply = (const void *)req->call.reply;
+	if (reply)
+		cl_session_stamp(req->client, reply->stamp);
+	cl_op_finish(req->op, req->call.rc);
+}
+
+/* D2: names and small content, too, survive power loss. */
+static void wait_durable(struct cl_op *op, int rc)
+{
+	struct client *c = op->client;
+	struct cl_req *req;
+	if (rc < 0 || c->session.last_number == 0) {
+		cl_op_finish(op, rc);
+		return;
+	}
+	req = cl_session_req(c, op, MSG_FSYNC, durable_done);
+	if (!req) {
+		cl_op_finish(op, -E_NOMEM);
+		return;
+	}
+	req->msg.fsync.term = c->session.term;
+	req->msg.fsync.number = c->session.last_number;
+	cl_session_send(req);
+}
+
+void cl_publish_fsync(struct cl_op *op)
+{
+	flush_file(op, op->handle ? op->handle->file : NULL, wait_durable);
+}
+
+/* One dirty file after the other. Those written meanwhile may go on for ever, so each is looked at once. */
+static void syncfs_next(struct cl_op *op, int rc)
+{
+	struct client *c = op->client;
+	struct cl_file *file, *chosen = NULL;
+	if (rc < 0) {
+		cl_op_finish(op, rc);
+		return;
+	}
+	DL_FOREACH(c->files, file)
+		if (cl_file_is_dirty(file) && file->sync_round != op->progress) {
+			chosen = file;
+			break;
+		}
+	if (!chosen) {
+		wait_durable(op, 0);
+		return;
+	}
+	chosen->sync_round = op->progress;
+	flush_file(op, chosen, syncfs_next);
+}
+
+void cl_publish_syncfs(struct cl_op *op)
+{
+	static uint64_t rounds;
+	op->progress = ++rounds;
+	op->handle = NULL;
+	syncfs_next(op, 0);
+}

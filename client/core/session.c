@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The session with the metadata server: opened, renewed at a third of the lease, lost, opened again;
+ * and every request that travels under it.
+ *
+ * Keeps I6: leases are trusted until the send time of the last successful renewal plus the lease, minus a
+ * margin; operations that need them wait beyond that. When the server no longer knows the session, what was
+ * not published fails with EIO and a new session starts clean. Keeps I7: a mutation holds a slot
+ * from its first sending to its answer; one that was never answered breaks its slot.
+ */
+#include "client/core/file.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#include "fs/base/log.h"
+#include "fs/base/text.h"
+
+#define LOG_MODULE "session"
+
+#define RECLAIM_LEASES_MAX 1500u	/* fit one message; the others are dropped */
+#define RECLAIM_OPENS_MAX  1500u
+#define SLOT_GRACE_MS	   30000u	/* a mutation's call outlives its operation by this */
+
+static void renew_done(struct rpc_call *call);
+static void open_done(struct rpc_call *call);
+
+/* --- validity ------------------------------------------------------------------------------------------ */
+
+bool cl_session_is_valid(const struct client *c)
+{
+	return c->session.number != 0 && !c->session.is_reclaiming &&
+	       loop_now_ns(c->options.loop) < c->session.valid_ns;
+}
+
+uint64_t cl_session_valid_ms(const struct client *c)
+{
+	if (!cl_session_is_valid(c))
+		return 0;
+	return (c->session.valid_ns - loop_now_ns(c->options.loop)) / 1000000;
+}
+
+static void renewed(struct client *c)
+{
+	struct cl_session *s = &c->session;
+	uint32_t margin_ms = MIN_OF(LEASE_MARGIN_MS, s->lease_ms / 4);
+	s->valid_ns = s->renew_sent_ns + (s->lease_ms - margin_ms) * UINT64_C(1000000);
+	loop_timer_start(c->options.loop, &s->timer, MAX_OF(s->lease_ms / 3, 10u));
+	cl_op_wake(&c->session_waiters);
+}
+
+void cl_session_stamp(struct client *c, const Wire__Stamp *stamp)
+{
+	struct cl_session *s = &c->session;
+	if (!stamp)
+		return;
+	if (stamp->term >= s->term) {
+		s->term = stamp->term;
+		s->last_number = MAX_OF(s->last_number, stamp->number);
+	}
+	s->collection = MAX_OF(s->collection, stamp->collection);
+}
+
+int cl_session_reserve(struct client *c, uint64_t bytes)
+{
+	struct cl_session *s = &c->session;
+	uint64_t want = bytes * MAX_OF(c->copies, 1u);
+	if (!s->has_credit_limit)
+		return 0;
+	if (s->credit_bytes < want) {
+		if (s->credit_bytes == 0 && !s->is_renewing)
+			return -E_NOSPC;
+		cl_session_renew(c);
+		return -E_AGAIN;
+	}
+	s->credit_bytes -= want;
+	return 0;
+}
+
+static void take_credit(struct cl_session *s, const Wire__SessionReply *reply)
+{
+	s->credit_bytes = reply->credit_bytes;
+	s->has_credit_limit = false;
+}
+
+/* --- the number on disk ---------------------------------------------------------------------------------- */
+
+static session_no old_session_read(const struct client *c)
+{
+	uint64_t number = 0;
+	char text[32] = "";
+	if (!c->options.session_file)
+		return 0;
+	int fd = open(c->options.session_file, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	ssize_t got = read(fd, text, sizeof text - 1);
+	close(fd);
+	if (got <= 0)
+		return 0;
+	text[got] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	/* A damaged file only costs the wait for the old session's expiry. */
+	return text_parse_u64(text, &number) < 0 ? 0 : number;
+}
+
+static void session_write(const struct client *c)
+{
+	char text[32], temporary[4096];
+	if (!c->options.session_file)
+		return;
+	int len = snprintf(text, sizeof text, "%llu\n", (unsigned long long)c->session.number);
+	if (snprintf(temporary, sizeof temporary, "%s.new", c->options.session_file) >= (int)sizeof temporary)
+		return;
+	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	bool ok = fd >= 0 && write(fd, text, (size_t)len) == len;
+	if (fd >= 0 && close(fd) < 0)
+		ok = false;
+	if (!ok || rename(temporary, c->options.session_file) < 0)
+		log_warn("cannot keep the session number in '%s'", c->options.session_file);
+}
+
+/* --- open ------------------------------------------------------------------------------------------------- */
+
+static void session_open(struct client *c)
+{
+	struct cl_session *s = &c->session;
+	static const uint8_t none[16];
+	if (s->is_opening || s->is_renewing || s->number)
+		return;
+	if (memcmp(s->nonce, none, sizeof none) == 0)
+		loop_random(c->options.loop, s->nonce, sizeof s->nonce);
+	Wire__SessionOpen open = WIRE__SESSION_OPEN__INIT;
+	open.node = (char *)(uintptr_t)(c->options.node_name ? c->options.node_name : "client");
+	open.old_session = s->fenced_count == 0 ? old_session_read(c) : 0;
+	open.nonce.data = s->nonce;
+	open.nonce.len = sizeof s->nonce;
+	s->is_opening = true;
+	s->renew_sent_ns = loop_now_ns(c->options.loop);
+	s->call = (struct rpc_call){ .type = MSG_SESSION_OPEN, .request = &open.base, .resend = true,
+				     .deadline_ms = 10000, .done = open_done, .user = c };
+	rpc_call(c->mds, &s->call);
+}
+
+static void open_done(struct rpc_call *call)
+{
+	struct client *c = call->user;
+	struct cl_session *s = &c->session;
+	const Wire__SessionReply *reply = (const void *)call->reply;
+	s->is_opening = false;
+	if (call->rc < 0 || !reply || reply->session == 0 || reply->lease_ms == 0) {
+		loop_timer_start(c->options.loop, &s->timer, call->rc == -E_RECOVERING ? CL_RETRY_MS : 200);
+		return;
+	}
+	s->number = reply->session;
+	s->lease_ms = reply->lease_ms;
+	s->name_key = reply->name_key;
+	memset(s->nonce, 0, sizeof s->nonce);
+	cl_slots_init(&c->slots);
+	if (reply->stamp)
+		s->term = reply->stamp->term;
+	cl_session_stamp(c, reply->stamp);
+	take_credit(s, reply);
+	session_write(c);
+	if (c->blocks)
+		blocks_map_refresh(c->blocks);
+	struct cl_node *node, *next;
+	HASH_ITER(hh, c->nodes, node, next)
+		if (node->readers + node->writers > 0)
+			cl_file_reopen(c, node);
+	renewed(c);
+}
+
+/* --- renew ------------------------------------------------------------------------------------------------- */
+
+void cl_session_renew(struct client *c)
+{
+	struct cl_session *s = &c->session;
+	if (s->number == 0) {
+		session_open(c);
+		return;
+	}
+	if (s->is_renewing || s->is_opening)
+		return;
+	Wire__SessionRenew renew = WIRE__SESSION_RENEW__INIT;
+	renew.credit_wanted = c->dirty_bytes_max * c->copies;
+	renew.acknowledged = s->last_number;
+	renew.acknowledged_term = s->term;
+	s->is_renewing = true;
+	s->renew_sent_ns = loop_now_ns(c->options.loop);
+	/* No resend: a renewal that waited for a connection would prove nothing about its send time (I6). */
+	s->call = (struct rpc_call){ .type = MSG_SESSION_RENEW, .request = &renew.base, .session = s->number,
+				     .deadline_ms = MAX_OF(s->lease_ms / 3, 100u), .done = renew_done, .user = c };
+	rpc_call(c->mds, &s->call);
+}
+
+/* The server lost what it told us in a power failure: nothing of ours is what it was. */
+static void changes_lost(struct client *c, uint64_t from)
+{
+	struct cl_session *s = &c->session;
+	if (from == 0 || s->last_number < from)
+		return;
+	log_error("metadata server lost changes %llu to %llu in a power failure: files in use fail with ESTALE",
+		  (unsigned long long)from, (unsigned long long)s->last_number);
+	s->last_number = from - 1;
+	cl_file_fence(c, -E_OTHER_TERM);
+	cl_node_drop_leases(c);
+}
+
+static void reclaim_done(struct cl_req *req)
+{
+	struct client *c = req->client;
+	if (req->call.rc == -E_NO_SESSION)
+		return;		/* the session is lost already */
+	c->session.is_reclaiming = false;
+	cl_op_wake(&c->session_waiters);
+}
+
+/* Tell a restarted server what we hold; what does not fit one message is given up. */
+static void reclaim(struct client *c)
+{
+	Wire__Lease *leases = calloc(RECLAIM_LEASES_MAX, sizeof *leases);
+	Wire__Lease **lease_at = calloc(RECLAIM_LEASES_MAX, sizeof *lease_at);
+	uint64_t *opens = calloc(RECLAIM_OPENS_MAX, sizeof *opens);
+	Wire__SessionReclaim msg = WIRE__SESSION_RECLAIM__INIT;
+	struct cl_req *req = cl_session_req(c, NULL, MSG_SESSION_RECLAIM, reclaim_done);
+	struct cl_node *node, *next;
+	if (!leases || !lease_at || !opens || !req)
+		goto out;	/* then all that we held is dropped by the server, and recalled by nobody: */
+	HASH_ITER(hh, c->nodes, node, next) {
+		if (node->readers + node->writers > 0 && msg.n_opens < RECLAIM_OPENS_MAX)
+			opens[msg.n_opens++] = node->ino;
+		if (node->lease == CL_LEASE_NONE)
+			continue;
+		if (msg.n_leases == RECLAIM_LEASES_MAX) {
+			node->lease = CL_LEASE_NONE;
+			if (c->options.on_inval_attr && node->lookups)
+				c->options.on_inval_attr(c->options.arg, node->ino);
+			continue;
+		}
+		Wire__Lease *lease = &leases[msg.n_leases];
+		wire__lease__init(lease);
+		lease->ino = node->ino;
+		lease->mode = node->lease;
+		lease_at[msg.n_leases++] = lease;
+	}
+	msg.leases = lease_at;
+	msg.opens = opens;
+	c->session.is_reclaiming = true;
+	req->call.request = &msg.base;
+	cl_session_send(req);
+	req = NULL;
+out:
+	if (req)
+		cl_session_lost(c);
+	free(leases);
+	free(lease_at);
+	free(opens);
+}
+
+static void renew_done(struct rpc_call *call)
+{
+	struct client *c = call->user;
+	struct cl_session *s = &c->session;
+	const Wire__SessionReply *reply = (const void *)call->reply;
+	s->is_renewing = false;
+	if (call->rc == -E_NO_SESSION || call->rc == -E_FENCED) {
+		cl_session_lost(c);
+		return;
+	}
+	if (call->rc < 0 || !reply) {
+		loop_timer_start(c->options.loop, &s->timer, 100);
+		return;
+	}
+	bool restarted = reply->stamp && reply->stamp->term > s->term && s->term != 0;
+	changes_lost(c, reply->lost_from);
+	cl_session_stamp(c, reply->stamp);
+	take_credit(s, reply);
+	if (c->blocks && reply->map_version > map_version(blocks_map(c->blocks)))
+		blocks_map_refresh(c->blocks);
+	if (restarted)
+		reclaim(c);
+	renewed(c);
+}
+
+static void timer_fired(struct loop_timer *timer)
+{
+	cl_session_renew(container_of(timer, struct client, session.timer));
+}
+
+/* A connection stands: the first, or again after a loss. */
+void cl_session_start(struct client *c)
+{
+	c->session.timer.fn = timer_fired;
+	cl_session_renew(c);
+}
+
+/* --- lost ---------------------------------------------------------------------------------------------------- */
+
+void cl_session_lost(struct client *c)
+{
+	struct cl_session *s = &c->session;
+	if (s->number == 0)
+		return;
+	log_error("session was ended by the metadata server: unpublished files fail with EIO");
+	s->number = 0;
+	s->valid_ns = 0;
+	s->is_reclaiming = false;
+	s->fenced_count++;
+	cl_file_fence(c, -E_FENCED);
+	cl_node_drop_leases(c);
+	if (c->life == CL_RUNNING || c->life == CL_STARTING)
+		session_open(c);
+}
+
+static void close_done(struct cl_req *req)
+{
+	req->client->session_closed(req->client);
+}
+
+void cl_session_close(struct client *c, void (*done)(struct client *c))
+{
+	struct cl_session *s = &c->session;
+	struct cl_req *req = s->number && rpc_peer_is_connected(c->mds)
+				     ? cl_session_req(c, NULL, MSG_SESSION_CLOSE, close_done) : NULL;
+	if (!req) {
+		done(c);
+		return;
+	}
+	c->session_closed = done;
+	req->call.deadline_ms = 2000;
+	cl_session_send(req);
+}
+
+void cl_session_finish(struct client *c)
+{
+	struct cl_session *s = &c->session;
+	loop_timer_stop(c->options.loop, &s->timer);
+	if (s->is_opening || s->is_renewing)
+		rpc_cancel(&s->call);
+	s->is_opening = s->is_renewing = false;
+	while (c->requests) {
+		struct cl_req *req = c->requests;
+		DL_DELETE(c->requests, req);
+		loop_timer_stop(c->options.loop, &req->retry);
+		if (req->is_sent)
+			rpc_cancel(&req->call);
+		free(req);
+	}
+	c->slot_waiters = NULL;
+}
+
+/* --- requests ------------------------------------------------------------------------------------------------- */
+
+static bool is_mutation(uint16_t type)
+{
+	switch (type) {
+	case MSG_SETATTR: case MSG_MAKE: case MSG_LINK: case MSG_UNLINK: case MSG_RENAME: case MSG_OPEN:
+	case MSG_RELEASE: case MSG_PUBLISH: case MSG_SETXATTR: case MSG_REMOVEXATTR:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void init_message(struct cl_req *req, uint16_t type)
+{
+	switch (type) {
+	case MSG_LOOKUP: wire__lookup__init(&req->msg.lookup); req->msg.lookup.caller = &req->caller; break;
+	case MSG_GETATTR: wire__get_attr__init(&req->msg.get_attr); req->msg.get_attr.caller = &req->caller; break;
+	case MSG_SETATTR: wire__set_attr__init(&req->msg.set_attr); req->msg.set_attr.caller = &req->caller; break;
+	case MSG_MAKE: wire__make__init(&req->msg.make); req->msg.make.caller = &req->caller; break;
+	case MSG_LINK: wire__link__init(&req->msg.link); req->msg.link.caller = &req->caller; break;
+	case MSG_UNLINK: wire__unlink__init(&req->msg.unlink); req->msg.unlink.caller = &req->caller; break;
+	case MSG_RENAME: wire__rename__init(&req->msg.rename); req->msg.rename.caller = &req->caller; break;
+	case MSG_READDIR: wire__read_dir__init(&req->msg.read_dir); req->msg.read_dir.caller = &req->caller; break;
+	case MSG_OPEN: wire__open__init(&req->msg.open); req->msg.open.caller = &req->caller; break;
+	case MSG_RELEASE: wire__release__init(&req->msg.release); break;
+	case MSG_GET_INLINE: wire__get_inline__init(&req->msg.get_inline); break;
+	case MSG_PUBLISH: wire__publish__init(&req->msg.publish); req->msg.publish.caller = &req->caller; break;
+	case MSG_SETXATTR: wire__set_xattr__init(&req->msg.set_xattr); req->msg.set_xattr.caller = &req->caller; break;
+	case MSG_GETXATTR: wire__get_xattr__init(&req->msg.get_xattr); req->msg.get_xattr.caller = &req->caller; break;
+	case MSG_LISTXATTR:
+		wire__list_xattr__init(&req->msg.list_xattr); req->msg.list_xattr.caller = &req->caller; break;
+	case MSG_REMOVEXATTR:
+		wire__remove_xattr__init(&req->msg.remove_xattr); req->msg.remove_xattr.caller = &req->caller; break;
+	case MSG_STATFS: wire__stat_fs__init(&req->msg.stat_fs); req->msg.stat_fs.caller = &req->caller; break;
+	case MSG_FSYNC: wire__fsync__init(&req->msg.fsync); break;
+	default: req->call.request = NULL; return;
+	}
+	req->call.request = &req->msg.base;
+}
+
+static void req_free(struct cl_req *req)
+{
+	struct client *c = req->client;
+	DL_DELETE(c->requests, req);
+	c->request_count--;
+	buf_put(req->call.bulk);
+	free(req);
+}
+
+/* The operation gives up: a request that was sent goes on, one that was not is forgotten. */
+static void req_cancel(struct cl_op *op)
+{
+	struct cl_req *req = op->req;
+	struct client *c = req->client;
+	op->req = NULL;
+	req->op = NULL;
+	if (req->is_sent && req->has_slot) {
+		req->is_abandoned = true;	/* its slot stays taken until the answer comes */
+		return;
+	}
+	loop_timer_stop(c->options.loop, &req->retry);
+	if (req->is_sent)
+		rpc_cancel(&req->call);
+	if (req->is_waiting)
+		LL_DELETE2(c->slot_waiters, req, waiting_next);
+	else if (req->has_slot)
+		cl_slots_break(&c->slots, req->call.slot);
+	req->call.rc = -E_CANCELED;
+	if (req->orphaned)
+		req->orphaned(req);
+	req_free(req);
+}
+
+struct cl_req *cl_session_req(struct client *c, struct cl_op *op, uint16_t type,
+			      void (*done)(struct cl_req *req))
+{
+	struct cl_req *req = calloc(1, sizeof *req);
+	if (!req)
+		return NULL;
+	req->client = c;
+	req->op = op;
+	req->done = done;
+	wire__caller__init(&req->caller);
+	if (op) {
+		ASSERT(!op->req);
+		req->caller.uid = op->uid;
+		req->caller.gid = op->gid;
+		op->req = req;
+		op->cancel = req_cancel;
+		op->waiting_for = "the metadata server";
+	}
+	req->call.type = type;
+	init_message(req, type);
+	DL_APPEND2(c->requests, req, prev, next);
+	c->request_count++;
+	return req;
+}
+
+static void slots_pump(struct client *c)
+{
+	while (c->slot_waiters && cl_slots_has_free(&c->slots)) {
+		struct cl_req *req = c->slot_waiters;
+		LL_DELETE2(c->slot_waiters, req, waiting_next);
+		req->is_waiting = false;
+		cl_session_send(req);
+	}
+}
+
+static bool is_retried(const struct cl_req *req, int rc)
+{
+	if (req->is_abandoned)
+		return false;
+	if (rc == -E_RECOVERING || rc == -E_OVERLOADED || rc == -E_NOTCONN || rc == -E_CONNREFUSED)
+		return req->op || req->tries < 100;
+	return rc == -E_TIMEDOUT && req->op && req->client->options.is_hard;
+}
+
+static void retry_fired(struct loop_timer *timer)
+{
+	cl_session_send(container_of(timer, struct cl_req, retry));
+}
+
+static void slot_settle(struct cl_req *req, int rc)
+{
+	struct client *c = req->client;
+	if (!req->has_slot || c->session.number != req->call.session)
+		return;
+	if (rc == -E_TIMEDOUT || rc == -E_NOTCONN || rc == -E_CANCELED)
+		cl_slots_break(&c->slots, req->call.slot);
+	else
+		cl_slots_give(&c->slots, req->call.slot);
+	if (cl_slots_usable(&c->slots) == 0)
+		cl_session_lost(c);
+	slots_pump(c);
+}
+
+static void req_done(struct rpc_call *call)
+{
+	struct cl_req *req = call->user;
+	struct client *c = req->client;
+	struct cl_op *op = req->op;
+	req->is_sent = false;
+	if (is_retried(req, call->rc) && c->session.number == call->session) {
+		req->tries++;
+		req->retry.fn = retry_fired;
+		loop_timer_start(c->options.loop, &req->retry, CL_RETRY_MS);
+		return;
+	}
+	if (call->rc == -E_NO_SESSION && c->session.number == call->session)
+		cl_session_lost(c);
+	slot_settle(req, call->rc);
+	if (op) {
+		op->req = NULL;
+		op->cancel = NULL;
+		op->waiting_for = NULL;
+	}
+	if (!req->is_abandoned)
+		req->done(req);
+	else if (req->orphaned)
+		req->orphaned(req);
+	req_free(req);
+}
+
+void cl_session_send(struct cl_req *req)
+{
+	struct client *c = req->client;
+	struct rpc_call *call = &req->call;
+	if (is_mutation(call->type) && !req->has_slot) {
+		if (cl_slots_take(&c->slots, &call->slot, &call->slot_seq) < 0) {
+			req->is_waiting = true;
+			LL_APPEND2(c->slot_waiters, req, waiting_next);
+			return;
+		}
+		req->has_slot = true;
+	}
+	if (call->session == 0)
+		call->session = c->session.number;
+	if (call->deadline_ms == 0 || req->tries > 0) {
+		uint32_t left = req->op ? cl_op_left_ms(req->op) : c->options.timeout_ms;
+		call->deadline_ms = req->has_slot ? left + SLOT_GRACE_MS : left;
+	}
+	call->resend = true;
+	call->done = req_done;
+	call->user = req;
+	req->return_count = c->session.return_count;
+	req->is_sent = true;
+	static const Wire__Empty empty = WIRE__EMPTY__INIT;
+	if (!call->request)
+		call->request = &empty.base;
+	rpc_call(c->mds, call);
+}
