@@ -257,11 +257,9 @@ static void write_done(struct disk_op *op)
 	struct cs_store *store = container_of(op, struct cs_store, write);
 	struct cs_put *batch[STORE_BATCH_MAX];
 	uint32_t count = store->batch_count;
-	int rc = op->rc < 0 ? op->rc : 0;
+	int rc = op->rc;
 
 	store->is_writing = false;
-	if (rc == 0 && (uint64_t)op->rc != store->batch_tail - store->tail)
-		rc = -E_IO;
 	if (rc == 0) {
 		batch_written(store);
 		/* Written but not indexed: the next start finds the records by their tail. */

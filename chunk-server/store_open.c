@@ -536,6 +536,8 @@ void cs_store_drop(struct cs_store *store)
 		return;
 	loop_timer_stop(store->options.loop, &store->sync_timer);
 	cs_store_queue_drop(store);
+	if (store->is_rolling)
+		disk_close(store->roll.made);	/* its loop died before it was told */
 	forget_active(store);
 	free(store);
 }
