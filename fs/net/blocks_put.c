@@ -399,20 +399,23 @@ static struct put_state *put_new(struct blocks *b, struct blocks_put *put)
 	put->sent_bytes = 0;
 	DL_APPEND(b->puts, p);
 	loop_timer_start(b->o.loop, &p->deadline, blocks_left_ms(b, put->deadline_ns));
-	put_pause(p, 0);	/* begins in the next turn, so that nothing can end in here */
 	return p;
 }
 
 void blocks_put_start(struct blocks *b, struct blocks_put *put)
 {
 	ASSERT(put->plain && put->plain->len > 0 && put->plain->len <= BLOCK_BYTES_MAX);
-	put_new(b, put)->plain = buf_ref(put->plain);
+	struct put_state *p = put_new(b, put);
+	p->plain = buf_ref(put->plain);
+	put_step(p);	/* a work, a call or a pause: nothing that could end in here */
 }
 
 void blocks_put_start_reput(struct blocks *b, struct blocks_put *put)
 {
 	ASSERT(put->has_id && !put->plain);
-	put_new(b, put)->is_reput = true;
+	struct put_state *p = put_new(b, put);
+	p->is_reput = true;
+	put_step(p);
 }
 
 void blocks_put_abandon(struct blocks_put *put)

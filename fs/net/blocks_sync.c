@@ -44,7 +44,7 @@ struct reput_one {
 struct reput_state {
 	struct blocks *b;
 	struct blocks_reput *reput;
-	struct loop_timer timer;	/* begins it in the next turn */
+	struct loop_timer timer;	/* ends a reput of nothing */
 	uint32_t next_index, busy;
 	int rc;
 	struct reput_one ones[REPUT_PARALLEL];
@@ -144,7 +144,10 @@ void blocks_sync_start(struct blocks *b, struct blocks_sync *sync)
 		one->sync = s;
 		one->mark = sync->marks->at[i];
 		one->timer.fn = sync_one_timer;
-		loop_timer_start(b->o.loop, &one->timer, 0);	/* so that nothing can end in here */
+		if (blocks_server_of(b, one->mark.server))
+			sync_ask(one);
+		else
+			loop_timer_start(b->o.loop, &one->timer, 0);	/* it fails, but not in here */
 	}
 }
 
@@ -219,7 +222,10 @@ void blocks_reput_start(struct blocks *b, struct blocks_reput *reput)
 	reput->state = r;
 	blocks_marks_init(reput->marks);
 	DL_APPEND(b->reputs, r);
-	loop_timer_start(b->o.loop, &r->timer, 0);	/* so that nothing can end in here */
+	if (reput->count)
+		reput_fill(r);
+	else
+		loop_timer_start(b->o.loop, &r->timer, 0);	/* it ends, but not in here */
 }
 
 void blocks_sync_end_all(struct blocks *b)
