@@ -31,7 +31,8 @@ struct blocks_options {
 	uint32_t call_ms;		/* deadline of one attempt */
 };
 must_check int blocks_create(const struct blocks_options *options, struct blocks **out);
-void blocks_destroy(struct blocks *b);		/* operations end with -E_CANCELED */
+/* Operations end with -E_CANCELED, inside. What workers have in hand still comes back through the loop. */
+void blocks_destroy(struct blocks *b);
 struct map *blocks_map(struct blocks *b);
 void blocks_map_refresh(struct blocks *b);	/* soon; e.g. when a reply tells a newer version */
 

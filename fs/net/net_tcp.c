@@ -93,6 +93,7 @@ void net_tcp_unref(struct net_tcp *net)
 		LL_DELETE(net->spare, out);
 		free(out);
 	}
+	buf_pool_destroy(net->messages);
 	net->magic = 0;
 	free(net);
 }
@@ -481,6 +482,7 @@ static void tcp_destroy(struct net *base)
 	struct net_conn *c, *c_tmp;
 
 	buf_pool_on_free(base->pool, NULL, NULL);
+	buf_pool_on_free(net->messages, NULL, NULL);
 	net->is_destroyed = true;
 	DL_FOREACH_SAFE(net->connecting, k, k_tmp) {
 		if (k->is_pending && !k->conn)
@@ -519,8 +521,10 @@ int net_tcp_create(struct loop *loop, struct buf_pool *pool, struct net **out)
 	net->base = (struct net){ .ops = &TCP_OPS, .loop = loop, .pool = pool };
 	net->magic = NET_TCP_MAGIC;
 	net->uv = loop_uv_handle(loop);
-	int rc = uv_async_init(net->uv, &net->freed, on_freed);
+	net->messages = buf_pool_create(NET_MESSAGE_POOL_BYTES);
+	int rc = net->messages ? uv_async_init(net->uv, &net->freed, on_freed) : UV_ENOMEM;
 	if (rc < 0) {
+		buf_pool_destroy(net->messages);
 		free(net);
 		return net_tcp_error(rc);
 	}
@@ -529,6 +533,7 @@ int net_tcp_create(struct loop *loop, struct buf_pool *pool, struct net **out)
 	net->turn.data = net;
 	net->refs = 2;	/* the two handles */
 	buf_pool_on_free(pool, on_pool_free, net);
+	buf_pool_on_free(net->messages, on_pool_free, net);
 	*out = &net->base;
 	return 0;
 }

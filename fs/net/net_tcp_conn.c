@@ -105,12 +105,11 @@ static bool conn_may_deliver(const struct net_conn *c)
 static bool conn_take_buffers(struct net_conn *c)
 {
 	const struct frame_header *h = &c->in.header;
-	struct buf_pool *pool = c->net->base.pool;
 
 	if (h->message_len)
-		c->in.message = buf_get(pool, h->message_len);
+		c->in.message = buf_get(c->net->messages, h->message_len);
 	if (h->bulk_len && (!h->message_len || c->in.message))
-		c->in.bulk = buf_get(pool, h->bulk_len);
+		c->in.bulk = buf_get(c->net->base.pool, h->bulk_len);
 	c->has_buffers = (!h->message_len || c->in.message) && (!h->bulk_len || c->in.bulk);
 	if (c->has_buffers)
 		return true;

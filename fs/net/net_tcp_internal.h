@@ -18,6 +18,7 @@
 #define NET_SEND_BYTES_MAX   MiB(8)	/* queued per connection: credits x a record */
 #define NET_STAGING_BYTES    KiB(64)	/* one read of small frames */
 #define NET_STAGING_BYTES_LARGE KiB(4)	/* the same while large ones come: the rest goes into their buffer */
+#define NET_MESSAGE_POOL_BYTES MiB(64)
 #define NET_BATCH_FRAMES     32u	/* of one write */
 #define NET_NAME_BYTES	     80u	/* "[V6]:PORT", and its NUL */
 
@@ -36,7 +37,8 @@ struct net_tcp {
 	uint32_t magic;
 	uv_loop_t *uv;
 	uv_idle_t turn;		/* active while a connection has something to do before the next poll */
-	uv_async_t freed;	/* the pool has buffers again */
+	uv_async_t freed;	/* a pool has buffers again */
+	struct buf_pool *messages;	/* for messages: they pass where bulk has to wait */
 	uint32_t refs;
 	bool is_destroyed;
 	struct net_conn *conns;

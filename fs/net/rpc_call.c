@@ -185,9 +185,34 @@ static int call_send(struct rpc_peer *peer, struct rpc_call *call)
 	return 0;
 }
 
+/*
+ * What others wait for has credits of its own, and goes first: a hundred lookups that wait for a recall must
+ * not keep the publish from leaving that the recall asks for.
+ */
+static bool call_is_urgent(const struct rpc_call *call)
+{
+	switch (call->type) {
+	case MSG_PUBLISH:
+	case MSG_LEASE_RETURN:
+	case MSG_SESSION_RENEW:
+	case MSG_SESSION_RECLAIM:
+	case MSG_HEARTBEAT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool call_has_credit(const struct rpc_peer *peer, const struct rpc_call *call)
+{
+	uint32_t reserved = call_is_urgent(call) ? 0 : peer->credits / RPC_RESERVED_PART;
+
+	return peer->sent_count < peer->credits - reserved;
+}
+
 void rpc_call_pump(struct rpc_peer *peer)
 {
-	while (peer->state == RPC_PEER_UP && peer->waiting && peer->sent_count < peer->credits) {
+	while (peer->state == RPC_PEER_UP && peer->waiting && call_has_credit(peer, peer->waiting)) {
 		struct rpc_call *call = peer->waiting;
 
 		/* Queue full: on_drain comes back here. Not connected: its on_close is on the way. */
@@ -238,7 +263,10 @@ void rpc_call(struct rpc_peer *peer, struct rpc_call *call)
 		return;
 	}
 	call->state = RPC_CALL_WAITING;
-	DL_APPEND(peer->waiting, call);
+	if (call_is_urgent(call))
+		DL_PREPEND(peer->waiting, call);
+	else
+		DL_APPEND(peer->waiting, call);
 	peer->waiting_count++;
 	sweep_at(rpc, call->due_ns);
 	if (peer->state == RPC_PEER_IDLE)

@@ -16,6 +16,7 @@
 #define RPC_REQUEST_MAGIC 0x72657175u
 #define RPC_CREDITS	  128u		/* requests that we let one peer have outstanding */
 #define RPC_CREDITS_MAX	  1024u		/* that we use, whatever a server offers */
+#define RPC_RESERVED_PART 8u		/* of the credits, an eighth is for urgent calls */
 #define RPC_REQUESTS_MAX  (2 * RPC_CREDITS) /* beyond: refused; the surplus is for calls that timed out */
 #define RPC_QUEUE_MAX	  4096u		/* calls that wait for credits or a connection, per peer */
 #define RPC_ACCEPTED_MAX  (SESSIONS_MAX + SERVERS_MAX + 1024u)

@@ -189,7 +189,7 @@ static void ask_done(struct rpc_call *call)
 	ck_assert(!a->is_done);
 	a->is_done = true;
 	a->has_reply = call->reply;
-	if (call->reply && ((const Wire__NodeReply *)call->reply)->attr)
+	if (call->reply && call->type == MSG_LOOKUP && ((const Wire__NodeReply *)call->reply)->attr)
 		a->ino = ((const Wire__NodeReply *)call->reply)->attr->ino;
 	a->epoch = call->reply_epoch;
 	a->bulk_len = call->reply_bulk ? call->reply_bulk->len : 0;
@@ -296,7 +296,7 @@ START_TEST(credits_bound_what_is_outstanding)
 		ask_lookup(w.peer, &asks[i], i, NULL);
 	ck_assert_uint_eq(rpc_peer_outstanding(w.peer), ARRAY_COUNT(asks));
 	for (uint32_t answered = 0; answered < ARRAY_COUNT(asks); answered += w.server.held_max) {
-		RUN_UNTIL(w.server.held_count == MIN_OF(128u, ARRAY_COUNT(asks) - answered));
+		RUN_UNTIL(w.server.held_count == MIN_OF(112u, ARRAY_COUNT(asks) - answered));
 		w.server.held_max = w.server.held_count;
 		answer_held(&w.server);
 	}
@@ -305,6 +305,30 @@ START_TEST(credits_bound_what_is_outstanding)
 		ck_assert_int_eq(asks[i].call.rc, 0);
 		ck_assert_uint_eq(asks[i].ino, i + 1);
 	}
+	world_stop();
+}
+END_TEST
+
+START_TEST(an_urgent_call_passes_those_that_wait)
+{
+	static struct ask asks[200];
+	struct ask urgent = { 0 };
+	Wire__LeaseReturn give_back = WIRE__LEASE_RETURN__INIT;
+
+	memset(asks, 0, sizeof(asks));
+	world_start();
+	w.server.hold = true;
+	for (uint32_t i = 0; i < ARRAY_COUNT(asks); i++)
+		ask_lookup(w.peer, &asks[i], i, NULL);
+	RUN_UNTIL(w.server.held_count == 112);
+	w.server.hold = false;
+	urgent.call = (struct rpc_call){ .type = MSG_LEASE_RETURN, .request = &give_back.base,
+					 .deadline_ms = 5000, .done = ask_done };
+	rpc_call(w.peer, &urgent.call);
+	ask_until_done(&urgent);
+	ck_assert_int_eq(urgent.call.rc, 0);
+	ck_assert_uint_eq(w.server.held_count, 112);
+	answer_held(&w.server);
 	world_stop();
 }
 END_TEST
@@ -538,6 +562,7 @@ TEST_MAIN("rpc",
 	tcase_add_test(tc, a_server_calls_its_client);
 	tcase_add_test(tc, a_deadline_ends_a_call);
 	tcase_add_test(tc, credits_bound_what_is_outstanding);
+	tcase_add_test(tc, an_urgent_call_passes_those_that_wait);
 	tcase_add_test(tc, an_absent_server_is_told_at_once);
 	tcase_add_test(tc, a_lost_connection_ends_calls_but_not_those_to_resend);
 	tcase_add_test(tc, a_restarted_server_gets_what_waits);
