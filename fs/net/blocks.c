@@ -5,7 +5,7 @@
  * The map is fetched in pages and only refreshed on demand: when a server answers with a newer row
  * (I10), when a round over all replicas failed, when someone was told of a newer version.
  */
-#define LOG_MODULE "blocks"
+#define LOG_MODULE	  "blocks"
 #define HASH_NONFATAL_OOM 1
 #include <stdlib.h>
 #include <string.h>
@@ -16,12 +16,12 @@
 #include "fs/base/text.h"
 #include "fs/net/blocks_internal.h"
 
-#define NS_PER_MS	   1000000u
-#define MAP_RETRY_MS	   200u
-#define HEDGE_US_AT_START  50000u
-#define PROBE_HITS_AT_START 512u	/* of 1,024: probe until we know better */
+#define NS_PER_MS	    1000000u
+#define MAP_RETRY_MS	    200u
+#define HEDGE_US_AT_START   50000u
+#define PROBE_HITS_AT_START 512u /* of 1,024: probe until we know better */
 
-/* --- small things that the others share ----------------------------------------------------------- */
+/* --- small things that the others share ---- */
 
 uint32_t blocks_left_ms(const struct blocks *b, uint64_t deadline_ns)
 {
@@ -87,7 +87,7 @@ void blocks_work_end(struct blocks *b, struct blocks_scratch *scratch)
 		blocks_free(b);
 }
 
-/* --- marks ---------------------------------------------------------------------------------------- */
+/* --- marks ---- */
 
 void blocks_marks_init(struct blocks_marks *marks)
 {
@@ -122,7 +122,7 @@ int blocks_marks_merge(struct blocks_marks *into, const struct blocks_marks *fro
 	return rc;
 }
 
-/* --- servers -------------------------------------------------------------------------------------- */
+/* --- servers ---- */
 
 static struct blocks_server *server_get(struct blocks *b, const struct server_row *row)
 {
@@ -131,7 +131,7 @@ static struct blocks_server *server_get(struct blocks *b, const struct server_ro
 	HASH_FIND(hh, b->servers, &row->server, sizeof(row->server), s);
 	if (s && strcmp(s->address, row->address) == 0)
 		return s;
-	if (s) {	/* it moved: what is outstanding ends, and is asked elsewhere */
+	if (s) { /* it moved: what is outstanding ends, and is asked elsewhere */
 		HASH_DEL(b->servers, s);
 		rpc_peer_destroy(s->peer);
 		free(s);
@@ -140,7 +140,7 @@ static struct blocks_server *server_get(struct blocks *b, const struct server_ro
 	if (!s)
 		return NULL;
 	s->server = row->server;
-	(void)text_copy(s->address, sizeof(s->address), row->address);	/* of equal size */
+	(void)text_copy(s->address, sizeof(s->address), row->address); /* of equal size */
 	if (rpc_peer_create(b->o.rpc, s->address, &s->peer) < 0) {
 		free(s);
 		return NULL;
@@ -165,18 +165,18 @@ static void servers_destroy(struct blocks *b)
 {
 	struct blocks_server *s, *tmp;
 
-	HASH_ITER(hh, b->servers, s, tmp) {
+	HASH_ITER (hh, b->servers, s, tmp) {
 		HASH_DEL(b->servers, s);
 		rpc_peer_destroy(s->peer);
 		free(s);
 	}
 }
 
-/* --- routes --------------------------------------------------------------------------------------- */
+/* --- routes ---- */
 
 void blocks_route_init(struct blocks_route *r, struct blocks *b, const struct block_id *id)
 {
-	*r = (struct blocks_route){ .b = b, .id = *id, .pause_ms = 2 * BLOCKS_PAUSE_MS_MIN };
+	*r = (struct blocks_route){.b = b, .id = *id, .pause_ms = 2 * BLOCKS_PAUSE_MS_MIN};
 }
 
 const struct pg_row *blocks_route_row(struct blocks_route *r)
@@ -200,15 +200,17 @@ static bool route_was_tried(const struct blocks_route *r, server_no server)
 }
 
 /*
- * How little we would like to ask this one: first those that are up, replicas before formers, then by what
- * is outstanding there times how long it takes to answer.
+ * How little we would like to ask this one: first those that are up, replicas before formers, then
+ * by what is outstanding there times how long it takes to answer.
  */
-static uint64_t server_cost(const struct server_row *row, const struct rpc_peer *peer, bool is_former)
+static uint64_t server_cost(const struct server_row *row, const struct rpc_peer *peer,
+			    bool is_former)
 {
 	uint64_t load = (rpc_peer_outstanding(peer) + 1) * (rpc_peer_latency_us(peer) + 1);
 
 	load = MIN_OF(load, UINT64_C(1) << 40);
-	return load | (row->state == SERVER_UP ? 0 : UINT64_C(1) << 62) | (is_former ? UINT64_C(1) << 61 : 0);
+	return load | (row->state == SERVER_UP ? 0 : UINT64_C(1) << 62) |
+	       (is_former ? UINT64_C(1) << 61 : 0);
 }
 
 static void route_consider(struct blocks_route *r, server_no server, bool is_former,
@@ -260,7 +262,8 @@ void blocks_route_learn(struct blocks_route *r, const ProtobufCBinaryData *pg_ro
 	struct pg_row row;
 
 	if (pg_row->len && pg_row_decode(pg_row->data, pg_row->len, &row) == 0)
-		(void)map_put_pg(r->b->map, block_id_pg(&r->id), &row);	/* ours may be newer already */
+		(void)map_put_pg(r->b->map, block_id_pg(&r->id),
+				 &row); /* ours may be newer already */
 	blocks_map_refresh(r->b);	/* it may name servers that we do not know */
 }
 
@@ -274,7 +277,7 @@ uint32_t blocks_route_pause(struct blocks_route *r)
 	return ms;
 }
 
-/* --- the map -------------------------------------------------------------------------------------- */
+/* --- the map ---- */
 
 static void map_ask(struct blocks *b, uint32_t first_pg);
 
@@ -301,7 +304,7 @@ static int map_take_pgs(struct blocks *b, const Wire__MapReply *reply)
 
 		if (!rd_ok(&r) || pg >= PG_COUNT || pg_row_decode(r.at, rd_left(&r), &row) < 0)
 			return -E_MALFORMED;
-		(void)map_put_pg(b->map, pg, &row);	/* ours may be newer already */
+		(void)map_put_pg(b->map, pg, &row); /* ours may be newer already */
 	}
 	return 0;
 }
@@ -334,7 +337,8 @@ static void map_done(struct rpc_call *call)
 		map_ended(b, rc);
 		return;
 	}
-	/* Rows may change between pages: the first page's version is what all of them are at least. */
+	/* Rows may change between pages: the first page's version is what all of them are at least.
+	 */
 	if (b->map_version_seen == 0)
 		b->map_version_seen = reply->version;
 	if (reply->next_pg < PG_COUNT)
@@ -371,14 +375,14 @@ static void map_timer_fired(struct loop_timer *timer)
 uint64_t blocks_map_fresh_rounds(const struct blocks *b)
 {
 	if (!b->o.mds)
-		return b->map_rounds;	/* ours is the newest */
+		return b->map_rounds; /* ours is the newest */
 	return b->map_rounds + (b->map_is_asking ? 2 : 1);
 }
 
 void blocks_map_refresh(struct blocks *b)
 {
 	if (!b->o.mds)
-		return;	/* the metadata server itself: it puts the rows */
+		return; /* the metadata server itself: it puts the rows */
 	if (b->map_is_asking) {
 		b->map_again = true;
 		return;
@@ -388,7 +392,7 @@ void blocks_map_refresh(struct blocks *b)
 	map_ask(b, 0);
 }
 
-/* --- life ----------------------------------------------------------------------------------------- */
+/* --- life ---- */
 
 int blocks_create(const struct blocks_options *options, struct blocks **out)
 {
@@ -415,7 +419,7 @@ void blocks_destroy(struct blocks *b)
 {
 	if (!b)
 		return;
-	blocks_sync_end_all(b);	/* first: reputs own puts, which own gets */
+	blocks_sync_end_all(b); /* first: reputs own puts, which own gets */
 	blocks_put_end_all(b);
 	blocks_get_end_all(b);
 	rpc_cancel(&b->map_call);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading a block (I12): the least loaded replica first, hedged to the next when it takes longer than
- * most gets do, former holders last. An answer is proved on a worker before anyone sees it; a wrong one
- * counts as no answer, and is asked elsewhere.
+ * Reading a block (I12): the least loaded replica first, hedged to the next when it takes longer
+ * than most gets do, former holders last. An answer is proved on a worker before anyone sees it; a
+ * wrong one counts as no answer, and is asked elsewhere.
  */
 #define LOG_MODULE "blocks"
 #include <stdlib.h>
@@ -11,36 +11,36 @@
 #include "fs/base/log.h"
 #include "fs/net/blocks_internal.h"
 
-#define TRIES 2u		/* at once: the asked one and its hedge */
+#define TRIES	  2u /* at once: the asked one and its hedge */
 #define NS_PER_US 1000u
 #define US_PER_MS 1000u
 
 struct get_try {
 	struct rpc_call call;
 	struct get_state *state;
-	server_no server;	/* 0: idle */
+	server_no server; /* 0: idle */
 	uint64_t start_ns;
 };
 
 struct get_state {
 	struct blocks *b;
-	struct blocks_get *get;		/* NULL: cancelled, a worker still has it */
+	struct blocks_get *get; /* NULL: cancelled, a worker still has it */
 	struct blocks_route route;
 	struct get_try tries[TRIES];
-	struct loop_timer timer;	/* the hedge, or a pause */
+	struct loop_timer timer; /* the hedge, or a pause */
 	struct loop_timer deadline;
-	bool saw_unreachable, saw_absent;	/* in this round */
+	bool saw_unreachable, saw_absent; /* in this round */
 	bool saw_corrupt;
-	int deadline_rc;		/* what the deadline will say */
-	bool is_second_round;		/* every replica said no; */
-	uint64_t fresh_rounds;		/* once the map is so fresh, a second no is believed */
+	int deadline_rc;       /* what the deadline will say */
+	bool is_second_round;  /* every replica said no; */
+	uint64_t fresh_rounds; /* once the map is so fresh, a second no is believed */
 
 	struct loop_work work;
 	struct blocks_scratch *scratch;
 	bool is_working;
-	struct buf *record, *plain;	/* what is being proved */
+	struct buf *record, *plain; /* what is being proved */
 	server_no record_server;
-	struct block_id id;		/* copies for the worker, which may outlive the get */
+	struct block_id id; /* copies for the worker, which may outlive the get */
 	uint32_t plain_len;
 	bool verify_id;
 	int work_rc;
@@ -49,7 +49,7 @@ struct get_state {
 
 static void get_step(struct get_state *g, bool is_hedge);
 
-/* --- the end -------------------------------------------------------------------------------------- */
+/* --- the end ---- */
 
 static void get_release(struct get_state *g)
 {
@@ -97,7 +97,7 @@ static void get_deadline(struct loop_timer *timer)
 	get_finish(g, g->saw_corrupt ? -E_CORRUPT : g->deadline_rc);
 }
 
-/* --- proving what came ---------------------------------------------------------------------------- */
+/* --- proving what came ---- */
 
 static void get_prove(struct loop_work *work)
 {
@@ -156,11 +156,11 @@ static void get_start_proof(struct get_state *g)
 	loop_work(g->b->o.loop, &g->work);
 }
 
-/* --- asking --------------------------------------------------------------------------------------- */
+/* --- asking ---- */
 
 /*
- * The p95 by stochastic approximation (Robbins & Monro 1951): up by 19 parts when a sample is above, down
- * by one when below, rests where one of twenty is above.
+ * The p95 by stochastic approximation (Robbins & Monro 1951): up by 19 parts when a sample is
+ * above, down by one when below, rests where one of twenty is above.
  */
 static void hedge_learn(struct blocks *b, uint64_t us)
 {
@@ -181,7 +181,8 @@ static bool get_is_asking(const struct get_state *g)
 	return false;
 }
 
-/* The first answer wins; the other, if there is one, may be asked again should this one prove wrong. */
+/* The first answer wins; the other, if there is one, may be asked again should this one prove
+ * wrong. */
 static void get_take_record(struct get_state *g, struct get_try *won, struct buf *bulk)
 {
 	for (unsigned i = 0; i < TRIES; i++) {
@@ -229,7 +230,7 @@ static void get_ask(struct get_state *g, struct get_try *t, const struct blocks_
 {
 	Wire__Get get = WIRE__GET__INIT;
 
-	get.id = (ProtobufCBinaryData){ BLOCK_ID_BYTES, g->id.bytes };
+	get.id = (ProtobufCBinaryData){BLOCK_ID_BYTES, g->id.bytes};
 	t->state = g;
 	t->server = s->server;
 	t->start_ns = loop_now_ns(g->b->o.loop);
@@ -245,8 +246,8 @@ static void get_ask(struct get_state *g, struct get_try *t, const struct blocks_
 }
 
 /*
- * A block is missing only when all replicas and formers of the newest row said so: after a first round of
- * no the map is fetched, and the round repeated.
+ * A block is missing only when all replicas and formers of the newest row said so: after a first
+ * round of no the map is fetched, and the round repeated.
  */
 static bool get_is_missing(struct get_state *g)
 {
@@ -277,7 +278,7 @@ static void get_step(struct get_state *g, bool is_hedge)
 {
 	struct get_try *idle = NULL;
 
-	if (g->record) {	/* proving, or waiting for a buffer to do so */
+	if (g->record) { /* proving, or waiting for a buffer to do so */
 		if (!g->is_working)
 			get_start_proof(g);
 		return;
@@ -301,7 +302,7 @@ static void get_timer(struct loop_timer *timer)
 	get_step(container_of(timer, struct get_state, timer), true);
 }
 
-/* --- public --------------------------------------------------------------------------------------- */
+/* --- public ---- */
 
 void blocks_get_start(struct blocks *b, struct blocks_get *get)
 {
@@ -321,7 +322,7 @@ void blocks_get_start(struct blocks *b, struct blocks_get *get)
 	blocks_route_init(&g->route, b, &get->id);
 	DL_APPEND(b->gets, g);
 	loop_timer_start(b->o.loop, &g->deadline, blocks_left_ms(b, get->deadline_ns));
-	loop_timer_start(b->o.loop, &g->timer, 0);	/* so that nothing can end in here */
+	loop_timer_start(b->o.loop, &g->timer, 0); /* so that nothing can end in here */
 	struct blocks_server *s = blocks_route_next(&g->route, true);
 	if (s)
 		get_ask(g, &g->tries[0], s);

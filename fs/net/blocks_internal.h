@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of blocks share: blocks.c (map, servers, routes, work), blocks_get.c, blocks_put.c (also
- * what a reput does for each id) and blocks_sync.c (sync and reput).
+ * What the files of blocks share: blocks.c (map, servers, routes, work), blocks_get.c, blocks_put.c
+ * (also what a reput does for each id) and blocks_sync.c (sync and reput).
  *
- * An operation has a state of its own, which outlives a cancelled operation while a worker still uses it.
- * Its deadline is a timer; every other step is the answer of a call, a finished work, or a pause.
+ * An operation has a state of its own, which outlives a cancelled operation while a worker still
+ * uses it. Its deadline is a timer; every other step is the answer of a call, a finished work, or a
+ * pause.
  */
 #ifndef CAIRN_FS_NET_BLOCKS_INTERNAL_H
 #define CAIRN_FS_NET_BLOCKS_INTERNAL_H
@@ -14,10 +15,10 @@
 #include "fs/net/blocks.h"
 
 #define BLOCKS_CANDIDATES_MAX (COPIES_MAX + FORMERS_MAX)
-#define BLOCKS_PAUSE_MS_MIN 5u		/* no buffer, no credit */
-#define BLOCKS_PAUSE_MS_MAX 500u	/* between rounds over all replicas: doubles up to this */
-#define BLOCKS_HEDGE_US_MAX 100000u
-#define BLOCKS_HEDGE_US_MIN 1000u
+#define BLOCKS_PAUSE_MS_MIN   5u   /* no buffer, no credit */
+#define BLOCKS_PAUSE_MS_MAX   500u /* between rounds over all replicas: doubles up to this */
+#define BLOCKS_HEDGE_US_MAX   100000u
+#define BLOCKS_HEDGE_US_MIN   1000u
 
 struct blocks_server {
 	server_no server;
@@ -39,19 +40,19 @@ struct reput_state;
 struct blocks {
 	struct blocks_options o;
 	struct map *map;
-	struct blocks_server *servers;		/* hash by number */
-	struct blocks_scratch *scratches;	/* idle ones; as many as workers were busy at once */
-	uint32_t work_count;			/* states in the hands of workers */
-	bool is_destroyed;			/* freed when work_count is 0 */
+	struct blocks_server *servers;	  /* hash by number */
+	struct blocks_scratch *scratches; /* idle ones; as many as workers were busy at once */
+	uint32_t work_count;		  /* states in the hands of workers */
+	bool is_destroyed;		  /* freed when work_count is 0 */
 
 	struct rpc_call map_call;
 	struct loop_timer map_timer;
 	bool map_is_asking, map_again;
-	uint64_t map_version_seen;		/* of the first page: what the rows are at least */
-	uint64_t map_rounds;			/* how often it was fetched to its end */
+	uint64_t map_version_seen; /* of the first page: what the rows are at least */
+	uint64_t map_rounds;	   /* how often it was fetched to its end */
 
-	uint32_t hedge_us;			/* estimate of the p95 of gets */
-	uint32_t probe_hits;			/* of 1,024, smoothed: how often a probe found its block */
+	uint32_t hedge_us;   /* estimate of the p95 of gets */
+	uint32_t probe_hits; /* of 1,024, smoothed: how often a probe found its block */
 	uint32_t probe_skipped;
 
 	struct get_state *gets;
@@ -70,7 +71,7 @@ struct blocks_server *blocks_server_of(struct blocks *b, server_no server);
 struct blocks_route {
 	struct blocks *b;
 	struct block_id id;
-	uint64_t epoch;		/* of the row that the round is over; 0: none known */
+	uint64_t epoch; /* of the row that the round is over; 0: none known */
 	server_no tried[BLOCKS_CANDIDATES_MAX];
 	uint8_t tried_count;
 	uint32_t pause_ms;
@@ -80,29 +81,30 @@ void blocks_route_init(struct blocks_route *r, struct blocks *b, const struct bl
 const struct pg_row *blocks_route_row(struct blocks_route *r);
 /* The best server that was not tried; NULL: none left. Counts as tried from now on. */
 struct blocks_server *blocks_route_next(struct blocks_route *r, bool with_formers);
-void blocks_route_forget(struct blocks_route *r, server_no server);	/* may be tried again */
+void blocks_route_forget(struct blocks_route *r, server_no server); /* may be tried again */
 /* An answer brought a row (-E_STALE_EPOCH): take it; the map is fetched as well. */
 void blocks_route_learn(struct blocks_route *r, const ProtobufCBinaryData *pg_row);
-uint32_t blocks_route_pause(struct blocks_route *r);	/* ms before the next round, which it begins */
+uint32_t blocks_route_pause(struct blocks_route *r); /* ms before the next round, which it begins */
 
-uint32_t blocks_left_ms(const struct blocks *b, uint64_t deadline_ns);	/* >= 1 */
-uint32_t blocks_call_ms(const struct blocks *b, uint64_t deadline_ns);	/* of one attempt */
+uint32_t blocks_left_ms(const struct blocks *b, uint64_t deadline_ns); /* >= 1 */
+uint32_t blocks_call_ms(const struct blocks *b, uint64_t deadline_ns); /* of one attempt */
 void *blocks_state_new(size_t bytes);
 
 /* A state goes to a worker with a scratch, and comes back. -E_NOMEM. */
 must_check int blocks_work_begin(struct blocks *b, struct blocks_scratch **out);
-void blocks_work_end(struct blocks *b, struct blocks_scratch *scratch);	/* may free b */
+void blocks_work_end(struct blocks *b, struct blocks_scratch *scratch); /* may free b */
 
 /* -E_OVERLOADED: no room for another mark. */
 must_check int blocks_marks_add(struct blocks_marks *marks, const struct blocks_mark *mark);
 must_check int blocks_marks_merge(struct blocks_marks *into, const struct blocks_marks *from);
 
-/* As blocks_put_start(), but without plain: ask who has it, read it there, put it where it is missing. */
+/* As blocks_put_start(), but without plain: ask who has it, read it there, put it where it is
+ * missing. */
 void blocks_put_start_reput(struct blocks *b, struct blocks_put *put);
 
 void blocks_get_end_all(struct blocks *b);
 void blocks_put_end_all(struct blocks *b);
 void blocks_sync_end_all(struct blocks *b);
-void blocks_put_abandon(struct blocks_put *put);	/* no done(); for reput */
+void blocks_put_abandon(struct blocks_put *put); /* no done(); for reput */
 
 #endif

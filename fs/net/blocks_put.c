@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writing a block: name it, ask who has it, encode it, send it to one replica, which forwards it. Done when
- * min_copies servers hold it (I2 needs that many to sync); fewer is no success, and the next replica is
- * asked until the deadline.
+ * Writing a block: name it, ask who has it, encode it, send it to one replica, which forwards it.
+ * Done when min_copies servers hold it (I2 needs that many to sync); fewer is no success, and the
+ * next replica is asked until the deadline.
  *
- * Probing pays where blocks repeat and costs a round trip where they do not: how often it helped decides
- * whether it is done. A server that has a block already answers a PUT of it as it answers a HAVE.
+ * Probing pays where blocks repeat and costs a round trip where they do not: how often it helped
+ * decides whether it is done. A server that has a block already answers a PUT of it as it answers a
+ * HAVE.
  *
- * A reput is the same without the plain bytes: what HAVE does not find often enough is read from whoever
- * has it, and put again.
+ * A reput is the same without the plain bytes: what HAVE does not find often enough is read from
+ * whoever has it, and put again.
  */
 #define LOG_MODULE "blocks"
 #include <stdlib.h>
@@ -17,31 +18,31 @@
 #include "fs/base/log.h"
 #include "fs/net/blocks_internal.h"
 
-#define HITS_ONE	1024u
-#define HITS_WORTH	32u	/* of 1,024: below, only one put of PROBE_EVERY probes */
-#define PROBE_EVERY	16u
+#define HITS_ONE    1024u
+#define HITS_WORTH  32u /* of 1,024: below, only one put of PROBE_EVERY probes */
+#define PROBE_EVERY 16u
 
 enum put_step { PUT_NAME, PUT_PROBE, PUT_FETCH, PUT_ENCODE, PUT_SEND };
 
 struct put_state {
 	struct blocks *b;
-	struct blocks_put *put;		/* NULL: ended, a worker still has the state */
+	struct blocks_put *put; /* NULL: ended, a worker still has the state */
 	enum put_step step;
 	bool is_reput;
 	struct blocks_route route;
 	struct rpc_call call;
 	bool is_calling;
 	server_no asked;
-	struct blocks_get get;		/* of a reput */
+	struct blocks_get get; /* of a reput */
 	struct loop_timer timer;
 	struct loop_timer deadline;
-	struct blocks_marks marks;	/* holders so far */
+	struct blocks_marks marks; /* holders so far */
 	server_no holders[BLOCKS_CANDIDATES_MAX];
 	uint8_t holder_count;
 	server_no unreachable[BLOCKS_CANDIDATES_MAX];
 	uint8_t unreachable_count;
-	int last_rc;			/* of this round; what the deadline says */
-	bool all_full;			/* every answer of this round was -E_NOSPC */
+	int last_rc;   /* of this round; what the deadline says */
+	bool all_full; /* every answer of this round was -E_NOSPC */
 
 	struct loop_work work;
 	struct blocks_scratch *scratch;
@@ -53,7 +54,7 @@ struct put_state {
 
 static void put_step(struct put_state *p);
 
-/* --- the end -------------------------------------------------------------------------------------- */
+/* --- the end ---- */
 
 static void put_release(struct put_state *p)
 {
@@ -106,7 +107,7 @@ static void put_timer(struct loop_timer *timer)
 	put_step(container_of(timer, struct put_state, timer));
 }
 
-/* --- workers: names and encodings ------------------------------------------------------------------- */
+/* --- workers: names and encodings ---- */
 
 static void put_work_run(struct loop_work *work)
 {
@@ -116,8 +117,9 @@ static void put_work_run(struct loop_work *work)
 	if (p->step == PUT_NAME)
 		block_id_of(o->hash, p->plain->data, p->plain->len, &p->id);
 	else
-		p->record->len = record_build_named(p->scratch->codec, &p->id, o->codec, o->codec_param,
-						    p->plain->data, p->plain->len, p->record->data);
+		p->record->len =
+			record_build_named(p->scratch->codec, &p->id, o->codec, o->codec_param,
+					   p->plain->data, p->plain->len, p->record->data);
 }
 
 /* Is asking first worth a round trip? */
@@ -171,7 +173,7 @@ static void put_work(struct put_state *p)
 	loop_work(p->b->o.loop, &p->work);
 }
 
-/* --- holders ---------------------------------------------------------------------------------------- */
+/* --- holders ---- */
 
 static bool server_is_among(const server_no *list, uint8_t count, server_no server)
 {
@@ -183,12 +185,14 @@ static bool server_is_among(const server_no *list, uint8_t count, server_no serv
 }
 
 /* Answers of several replicas add up: a server counts once. */
-static int put_add_holders(struct put_state *p, Wire__Holder **holders, size_t count, uint64_t collection)
+static int put_add_holders(struct put_state *p, Wire__Holder **holders, size_t count,
+			   uint64_t collection)
 {
 	int rc = 0;
 
 	for (size_t i = 0; i < count && rc == 0; i++) {
-		struct blocks_mark mark = { holders[i]->server, holders[i]->boot_id, holders[i]->generation };
+		struct blocks_mark mark = {holders[i]->server, holders[i]->boot_id,
+					   holders[i]->generation};
 
 		rc = blocks_marks_add(&p->marks, &mark);
 		if (!server_is_among(p->holders, p->holder_count, mark.server) &&
@@ -205,7 +209,7 @@ static bool put_has_enough(const struct put_state *p)
 	return p->holder_count >= p->b->o.min_copies;
 }
 
-/* --- asking ----------------------------------------------------------------------------------------- */
+/* --- asking ---- */
 
 static void put_failed_at(struct put_state *p, int rc, const ProtobufCBinaryData *pg_row)
 {
@@ -213,10 +217,11 @@ static void put_failed_at(struct put_state *p, int rc, const ProtobufCBinaryData
 	p->all_full = p->all_full && rc == -E_NOSPC;
 	if (rc == -E_STALE_EPOCH && pg_row)
 		blocks_route_learn(&p->route, pg_row);
-	if ((rc == -E_NOTCONN || rc == -E_TIMEDOUT) && p->unreachable_count < BLOCKS_CANDIDATES_MAX &&
+	if ((rc == -E_NOTCONN || rc == -E_TIMEDOUT) &&
+	    p->unreachable_count < BLOCKS_CANDIDATES_MAX &&
 	    !server_is_among(p->unreachable, p->unreachable_count, p->asked))
 		p->unreachable[p->unreachable_count++] = p->asked;
-	if (rc == -E_OVERLOADED) {	/* this one, again, a little later */
+	if (rc == -E_OVERLOADED) { /* this one, again, a little later */
 		blocks_route_forget(&p->route, p->asked);
 		put_pause(p, BLOCKS_PAUSE_MS_MIN);
 		return;
@@ -249,7 +254,7 @@ static void put_probed(struct rpc_call *call)
 		return;
 	}
 	p->step = p->plain ? PUT_ENCODE : PUT_FETCH;
-	p->route.tried_count = 0;	/* the same one may be sent it */
+	p->route.tried_count = 0; /* the same one may be sent it */
 	put_step(p);
 }
 
@@ -261,7 +266,8 @@ static void put_sent(struct rpc_call *call)
 
 	p->is_calling = false;
 	if (reply && (rc == 0 || reply->n_holders)) {
-		int add_rc = put_add_holders(p, reply->holders, reply->n_holders, reply->collection);
+		int add_rc =
+			put_add_holders(p, reply->holders, reply->n_holders, reply->collection);
 		if (rc == 0)
 			rc = add_rc;
 	}
@@ -286,7 +292,8 @@ static uint32_t put_excluded_mask(struct put_state *p)
 	return mask;
 }
 
-static void put_call(struct put_state *p, struct blocks_server *s, uint16_t type, const ProtobufCMessage *msg)
+static void put_call(struct put_state *p, struct blocks_server *s, uint16_t type,
+		     const ProtobufCMessage *msg)
 {
 	p->is_calling = true;
 	p->asked = s->server;
@@ -306,7 +313,7 @@ static void put_ask(struct put_state *p)
 {
 	struct blocks_server *s = blocks_route_next(&p->route, false);
 
-	if (!s) {	/* a round over all replicas without success */
+	if (!s) { /* a round over all replicas without success */
 		if (p->all_full && p->last_rc == -E_NOSPC) {
 			put_finish(p, -E_NOSPC);
 			return;
@@ -317,7 +324,7 @@ static void put_ask(struct put_state *p)
 		return;
 	}
 	if (p->step == PUT_PROBE) {
-		ProtobufCBinaryData id = { BLOCK_ID_BYTES, p->id.bytes };
+		ProtobufCBinaryData id = {BLOCK_ID_BYTES, p->id.bytes};
 		Wire__Have have = WIRE__HAVE__INIT;
 
 		have.n_ids = 1;
@@ -380,7 +387,7 @@ static void put_step(struct put_state *p)
 	}
 }
 
-/* --- public ----------------------------------------------------------------------------------------- */
+/* --- public ---- */
 
 static struct put_state *put_new(struct blocks *b, struct blocks_put *put)
 {
@@ -407,7 +414,7 @@ void blocks_put_start(struct blocks *b, struct blocks_put *put)
 	ASSERT(put->plain && put->plain->len > 0 && put->plain->len <= BLOCK_BYTES_MAX);
 	struct put_state *p = put_new(b, put);
 	p->plain = buf_ref(put->plain);
-	put_step(p);	/* a work, a call or a pause: nothing that could end in here */
+	put_step(p); /* a work, a call or a pause: nothing that could end in here */
 }
 
 void blocks_put_start_reput(struct blocks *b, struct blocks_put *put)

@@ -2,9 +2,9 @@
 /*
  * Making marks durable, and mending them after a server restarted.
  *
- * A sync that does not succeed at every server says -E_STALE_GENERATION, whether that server restarted,
- * failed its sync (I4: never believed) or stays silent: which blocks have how many synced holders is then
- * known only by asking again, which is what a reput does.
+ * A sync that does not succeed at every server says -E_STALE_GENERATION, whether that server
+ * restarted, failed its sync (I4: never believed) or stays silent: which blocks have how many
+ * synced holders is then known only by asking again, which is what a reput does.
  */
 #define LOG_MODULE "blocks"
 #include <stdlib.h>
@@ -13,9 +13,9 @@
 #include "fs/base/log.h"
 #include "fs/net/blocks_internal.h"
 
-#define SYNC_TRIES	3u	/* of one server that is not connected */
-#define SYNC_PAUSE_MS	50u
-#define REPUT_PARALLEL	16u
+#define SYNC_TRIES     3u /* of one server that is not connected */
+#define SYNC_PAUSE_MS  50u
+#define REPUT_PARALLEL 16u
 
 struct sync_one {
 	struct rpc_call call;
@@ -29,7 +29,7 @@ struct sync_one {
 struct sync_state {
 	struct blocks *b;
 	struct blocks_sync *sync;
-	struct loop_timer timer;	/* the deadline; or the end of a sync of nothing */
+	struct loop_timer timer; /* the deadline; or the end of a sync of nothing */
 	uint32_t count, left;
 	struct sync_state *prev, *next;
 	struct sync_one ones[];
@@ -44,14 +44,14 @@ struct reput_one {
 struct reput_state {
 	struct blocks *b;
 	struct blocks_reput *reput;
-	struct loop_timer timer;	/* ends a reput of nothing */
+	struct loop_timer timer; /* ends a reput of nothing */
 	uint32_t next_index, busy;
 	int rc;
 	struct reput_one ones[REPUT_PARALLEL];
 	struct reput_state *prev, *next;
 };
 
-/* --- sync ------------------------------------------------------------------------------------------- */
+/* --- sync ---- */
 
 static void sync_finish(struct sync_state *s, int rc)
 {
@@ -147,11 +147,11 @@ void blocks_sync_start(struct blocks *b, struct blocks_sync *sync)
 		if (blocks_server_of(b, one->mark.server))
 			sync_ask(one);
 		else
-			loop_timer_start(b->o.loop, &one->timer, 0);	/* it fails, but not in here */
+			loop_timer_start(b->o.loop, &one->timer, 0); /* it fails, but not in here */
 	}
 }
 
-/* --- reput ------------------------------------------------------------------------------------------ */
+/* --- reput ---- */
 
 static void reput_fill(struct reput_state *r);
 
@@ -225,7 +225,7 @@ void blocks_reput_start(struct blocks *b, struct blocks_reput *reput)
 	if (reput->count)
 		reput_fill(r);
 	else
-		loop_timer_start(b->o.loop, &r->timer, 0);	/* it ends, but not in here */
+		loop_timer_start(b->o.loop, &r->timer, 0); /* it ends, but not in here */
 }
 
 void blocks_sync_end_all(struct blocks *b)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The TCP transport over libuv: the table of operations, listening, connecting. Connections themselves
- * are in net_tcp_conn.c.
+ * The TCP transport over libuv: the table of operations, listening, connecting. Connections
+ * themselves are in net_tcp_conn.c.
  */
 #define LOG_MODULE "net"
 #include <stdio.h>
@@ -17,7 +17,7 @@
 #define LISTENER_MAGIC	 0x6c73746eu
 #define CONNECTING_MAGIC 0x636e6374u
 #define BACKLOG		 511
-#define ADDRESSES_MAX	 4u	/* of one name, tried in turn */
+#define ADDRESSES_MAX	 4u /* of one name, tried in turn */
 #define HOST_BYTES_MAX	 254u
 #define PORT_BYTES_MAX	 6u
 
@@ -35,20 +35,20 @@ struct net_listener {
 struct net_connecting {
 	uint32_t magic;
 	struct net_tcp *net;
-	struct loop_timer timer;	/* the deadline, or a failure to be told in the next turn */
-	void (*on_connect)(void *arg, struct net_conn *conn, int rc);	/* NULL: told */
+	struct loop_timer timer; /* the deadline, or a failure to be told in the next turn */
+	void (*on_connect)(void *arg, struct net_conn *conn, int rc); /* NULL: told */
 	void *arg;
-	int rc;				/* told when the timer fires */
+	int rc; /* told when the timer fires */
 	uv_getaddrinfo_t resolve;
 	uv_connect_t connect;
-	bool is_pending;		/* libuv owes us a callback of resolve or connect */
-	struct net_conn *conn;		/* being connected */
+	bool is_pending;       /* libuv owes us a callback of resolve or connect */
+	struct net_conn *conn; /* being connected */
 	struct sockaddr_storage addresses[ADDRESSES_MAX];
 	unsigned address_count, address_index;
 	struct net_connecting *prev, *next;
 };
 
-/* --- the net ----------------------------------------------------------------------------------- */
+/* --- the net ---- */
 
 int net_tcp_error(int uv_rc)
 {
@@ -106,21 +106,22 @@ static void on_turn(uv_idle_t *idle)
 
 	uv_idle_stop(idle);
 	/* A connection ends in a close callback of a later turn, so the list only grows in here. */
-	DL_FOREACH_SAFE(net->conns, c, tmp)
+	DL_FOREACH_SAFE (net->conns, c, tmp)
 		net_tcp_conn_turn(c);
 }
 
 void net_tcp_want_turn(struct net_tcp *net)
 {
 	if (!net->is_destroyed)
-		(void)uv_idle_start(&net->turn, on_turn);	/* cannot fail: the callback is not NULL */
+		(void)uv_idle_start(&net->turn,
+				    on_turn); /* cannot fail: the callback is not NULL */
 }
 
 static void on_pool_free(void *arg)
 {
 	struct net_tcp *net = arg;
 
-	(void)uv_async_send(&net->freed);	/* any thread; it fails only for a closed handle */
+	(void)uv_async_send(&net->freed); /* any thread; it fails only for a closed handle */
 }
 
 static void on_freed(uv_async_t *async)
@@ -128,7 +129,7 @@ static void on_freed(uv_async_t *async)
 	struct net_tcp *net = CHECKED_CAST(async->data, struct net_tcp, NET_TCP_MAGIC);
 	struct net_conn *c;
 
-	DL_FOREACH(net->conns, c) {
+	DL_FOREACH (net->conns, c) {
 		if (!c->is_starved)
 			continue;
 		c->is_starved = false;
@@ -137,9 +138,12 @@ static void on_freed(uv_async_t *async)
 	net_tcp_want_turn(net);
 }
 
-/* --- addresses --------------------------------------------------------------------------------- */
+/* --- addresses ---- */
 
-struct host_port { char host[HOST_BYTES_MAX]; char port[PORT_BYTES_MAX]; };
+struct host_port {
+	char host[HOST_BYTES_MAX];
+	char port[PORT_BYTES_MAX];
+};
 
 static int address_split(const char *address, struct host_port *out)
 {
@@ -159,8 +163,9 @@ static int address_split(const char *address, struct host_port *out)
 		port = host_end + 1;
 	}
 	size_t len = (size_t)(host_end - host);
-	if (len == 0 || len >= sizeof(out->host) || !text_copy(out->port, sizeof(out->port), port) ||
-	    text_parse_u64(port, &number) < 0 || number > UINT16_MAX)
+	if (len == 0 || len >= sizeof(out->host) ||
+	    !text_copy(out->port, sizeof(out->port), port) || text_parse_u64(port, &number) < 0 ||
+	    number > UINT16_MAX)
 		return -E_INVAL;
 	memcpy(out->host, host, len);
 	out->host[len] = '\0';
@@ -185,21 +190,21 @@ static void address_print(const struct sockaddr_storage *a, char out[NET_NAME_BY
 	const struct sockaddr_in *v4 = (const struct sockaddr_in *)a;
 	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)a;
 
-	(void)uv_ip_name((const struct sockaddr *)a, host, sizeof(host));	/* "?" will do */
+	(void)uv_ip_name((const struct sockaddr *)a, host, sizeof(host)); /* "?" will do */
 	(void)snprintf(out, NET_NAME_BYTES, is_v6 ? "[%s]:%u" : "%s:%u", host,
 		       (unsigned)ntohs(is_v6 ? v6->sin6_port : v4->sin_port));
 }
 
 static void conn_set_name(struct net_conn *c)
 {
-	struct sockaddr_storage a = { 0 };
+	struct sockaddr_storage a = {0};
 	int len = sizeof(a);
 
-	(void)uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&a, &len);	/* gone already: "?" */
+	(void)uv_tcp_getpeername(&c->tcp, (struct sockaddr *)&a, &len); /* gone already: "?" */
 	address_print(&a, c->name);
 }
 
-/* --- listening --------------------------------------------------------------------------------- */
+/* --- listening ---- */
 
 static void listener_closed(uv_handle_t *handle)
 {
@@ -240,7 +245,7 @@ static void on_connection(uv_stream_t *stream, int status)
 
 static int listener_bind(struct net_listener *l, const struct sockaddr_storage *a)
 {
-	struct sockaddr_storage bound = { 0 };
+	struct sockaddr_storage bound = {0};
 	int len = sizeof(bound);
 	int rc = uv_tcp_bind(&l->tcp, (const struct sockaddr *)a, 0);
 
@@ -254,7 +259,8 @@ static int listener_bind(struct net_listener *l, const struct sockaddr_storage *
 	return 0;
 }
 
-static void addresses_take(const struct addrinfo *list, struct sockaddr_storage *out, unsigned *count)
+static void addresses_take(const struct addrinfo *list, struct sockaddr_storage *out,
+			   unsigned *count)
 {
 	*count = 0;
 	for (; list && *count < ADDRESSES_MAX; list = list->ai_next) {
@@ -263,12 +269,12 @@ static void addresses_take(const struct addrinfo *list, struct sockaddr_storage 
 	}
 }
 
-static const struct addrinfo RESOLVE_HINTS = { .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM };
+static const struct addrinfo RESOLVE_HINTS = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 
 /* Start-up may wait for the resolver. */
 static int address_resolve(struct net_tcp *net, const char *address, struct sockaddr_storage *out)
 {
-	struct sockaddr_storage all[ADDRESSES_MAX] = { 0 };
+	struct sockaddr_storage all[ADDRESSES_MAX] = {0};
 	uv_getaddrinfo_t resolve;
 	struct host_port hp;
 	unsigned count;
@@ -287,11 +293,12 @@ static int address_resolve(struct net_tcp *net, const char *address, struct sock
 	return count ? 0 : -E_NOENT;
 }
 
-static int tcp_listen(struct net *base, const char *address, void (*on_accept)(void *, struct net_conn *),
-		      void *arg, struct net_listener **out)
+static int tcp_listen(struct net *base, const char *address,
+		      void (*on_accept)(void *, struct net_conn *), void *arg,
+		      struct net_listener **out)
 {
 	struct net_tcp *net = tcp_of(base);
-	struct sockaddr_storage a = { 0 };
+	struct sockaddr_storage a = {0};
 	int rc = address_resolve(net, address, &a);
 
 	if (rc < 0)
@@ -324,7 +331,7 @@ static const char *tcp_listener_address(const struct net_listener *l)
 	return l->address;
 }
 
-/* --- connecting -------------------------------------------------------------------------------- */
+/* --- connecting ---- */
 
 static void connecting_free_if_over(struct net_connecting *k)
 {
@@ -360,7 +367,7 @@ static void connecting_timer(struct loop_timer *timer)
 	struct net_connecting *k = container_of(timer, struct net_connecting, timer);
 
 	if (k->is_pending && !k->conn)
-		(void)uv_cancel((uv_req_t *)&k->resolve);	/* too late: its callback comes anyway */
+		(void)uv_cancel((uv_req_t *)&k->resolve); /* too late: its callback comes anyway */
 	connecting_finish(k, k->rc);
 	connecting_free_if_over(k);
 }
@@ -376,7 +383,8 @@ static void connecting_next(struct net_connecting *k);
 
 static void on_connected(uv_connect_t *connect, int status)
 {
-	struct net_connecting *k = CHECKED_CAST(connect->data, struct net_connecting, CONNECTING_MAGIC);
+	struct net_connecting *k =
+		CHECKED_CAST(connect->data, struct net_connecting, CONNECTING_MAGIC);
 
 	k->is_pending = false;
 	if (!k->on_connect) {
@@ -413,7 +421,8 @@ static void connecting_next(struct net_connecting *k)
 
 static void on_resolved(uv_getaddrinfo_t *resolve, int status, struct addrinfo *list)
 {
-	struct net_connecting *k = CHECKED_CAST(resolve->data, struct net_connecting, CONNECTING_MAGIC);
+	struct net_connecting *k =
+		CHECKED_CAST(resolve->data, struct net_connecting, CONNECTING_MAGIC);
 
 	k->is_pending = false;
 	if (status == 0)
@@ -435,7 +444,8 @@ static void connecting_start(struct net_connecting *k, const struct host_port *h
 		return;
 	}
 	k->resolve.data = k;
-	int rc = uv_getaddrinfo(k->net->uv, &k->resolve, on_resolved, hp->host, hp->port, &RESOLVE_HINTS);
+	int rc = uv_getaddrinfo(k->net->uv, &k->resolve, on_resolved, hp->host, hp->port,
+				&RESOLVE_HINTS);
 	if (rc < 0)
 		connecting_fail_later(k, net_tcp_error(rc));
 	else
@@ -467,7 +477,7 @@ static int tcp_connect(struct net *base, const char *address, uint32_t timeout_m
 	return 0;
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life ---- */
 
 static void handle_closed(uv_handle_t *handle)
 {
@@ -484,16 +494,17 @@ static void tcp_destroy(struct net *base)
 	buf_pool_on_free(base->pool, NULL, NULL);
 	buf_pool_on_free(net->messages, NULL, NULL);
 	net->is_destroyed = true;
-	DL_FOREACH_SAFE(net->connecting, k, k_tmp) {
+	DL_FOREACH_SAFE (net->connecting, k, k_tmp) {
 		if (k->is_pending && !k->conn)
-			(void)uv_cancel((uv_req_t *)&k->resolve);	/* else its callback comes anyway */
+			(void)uv_cancel(
+				(uv_req_t *)&k->resolve); /* else its callback comes anyway */
 		if (k->on_connect)
 			connecting_finish(k, -E_CANCELED);
 		connecting_free_if_over(k);
 	}
-	DL_FOREACH_SAFE(net->listeners, l, l_tmp)
+	DL_FOREACH_SAFE (net->listeners, l, l_tmp)
 		tcp_listener_close(l);
-	DL_FOREACH_SAFE(net->conns, c, c_tmp)
+	DL_FOREACH_SAFE (net->conns, c, c_tmp)
 		net_tcp_conn_fail(c, -E_CANCELED);
 	uv_close((uv_handle_t *)&net->freed, handle_closed);
 	uv_close((uv_handle_t *)&net->turn, handle_closed);
@@ -518,7 +529,7 @@ int net_tcp_create(struct loop *loop, struct buf_pool *pool, struct net **out)
 
 	if (!net)
 		return -E_NOMEM;
-	net->base = (struct net){ .ops = &TCP_OPS, .loop = loop, .pool = pool };
+	net->base = (struct net){.ops = &TCP_OPS, .loop = loop, .pool = pool};
 	net->magic = NET_TCP_MAGIC;
 	net->uv = loop_uv_handle(loop);
 	net->messages = buf_pool_create(NET_MESSAGE_POOL_BYTES);
@@ -528,10 +539,10 @@ int net_tcp_create(struct loop *loop, struct buf_pool *pool, struct net **out)
 		free(net);
 		return net_tcp_error(rc);
 	}
-	(void)uv_idle_init(net->uv, &net->turn);	/* cannot fail */
+	(void)uv_idle_init(net->uv, &net->turn); /* cannot fail */
 	net->freed.data = net;
 	net->turn.data = net;
-	net->refs = 2;	/* the two handles */
+	net->refs = 2; /* the two handles */
 	buf_pool_on_free(pool, on_pool_free, net);
 	buf_pool_on_free(net->messages, on_pool_free, net);
 	*out = &net->base;

@@ -2,10 +2,10 @@
 /*
  * One TCP connection: bytes to frames, frames to bytes.
  *
- * In: small frames are read many at a time into the net's staging area and copied out; the body of a
- * large one is read straight into its pool buffers. No buffer is taken before a header with a good
- * checksum asks for it, so garbage costs nothing (I8). An empty pool, or a receiver that pauses, stops
- * the reading (I11); the few bytes read already wait in the stash.
+ * In: small frames are read many at a time into the net's staging area and copied out; the body of
+ * a large one is read straight into its pool buffers. No buffer is taken before a header with a
+ * good checksum asks for it, so garbage costs nothing (I8). An empty pool, or a receiver that
+ * pauses, stops the reading (I11); the few bytes read already wait in the stash.
  *
  * Out: what is sent within one turn of the loop leaves in one write; one write at a time.
  */
@@ -20,13 +20,14 @@
 #include "fs/hash/checksum.h"
 #include "fs/net/net_tcp_internal.h"
 
-#define SPARE_MAX	    256u	/* send entries that a net keeps */
-#define DIRECT_BYTES_MIN    KiB(4)	/* smaller rests of a body are cheaper to copy than to read alone */
-#define KEEPALIVE_S	    15u
+#define SPARE_MAX	 256u	/* send entries that a net keeps */
+#define DIRECT_BYTES_MIN KiB(4) /* smaller rests of a body are cheaper to copy than to read alone  \
+				 */
+#define KEEPALIVE_S 15u
 
 static void conn_read(struct net_conn *c);
 
-/* --- the end ----------------------------------------------------------------------------------- */
+/* --- the end ---- */
 
 static void out_free(struct net_tcp *net, struct net_out *out)
 {
@@ -94,7 +95,7 @@ void net_tcp_conn_close(struct net_conn *c)
 	net_tcp_conn_fail(c, -E_NOTCONN);
 }
 
-/* --- in ---------------------------------------------------------------------------------------- */
+/* --- in ---- */
 
 static bool conn_may_deliver(const struct net_conn *c)
 {
@@ -115,7 +116,7 @@ static bool conn_take_buffers(struct net_conn *c)
 		return true;
 	buf_put(c->in.message);
 	c->in.message = NULL;
-	c->is_starved = true;	/* until the pool's waiter runs */
+	c->is_starved = true; /* until the pool's waiter runs */
 	return false;
 }
 
@@ -125,7 +126,8 @@ static int conn_check_frame(const struct net_frame *f)
 
 	if (f->message && checksum_of(f->message->data, h->message_len) != h->message_checksum)
 		return -E_CORRUPT;
-	if (f->bulk && h->bulk_checksum != 0 && checksum_of(f->bulk->data, h->bulk_len) != h->bulk_checksum)
+	if (f->bulk && h->bulk_checksum != 0 &&
+	    checksum_of(f->bulk->data, h->bulk_len) != h->bulk_checksum)
 		return -E_CORRUPT;
 	return 0;
 }
@@ -146,7 +148,7 @@ static void conn_deliver(struct net_conn *c)
 	METRIC_INC(frames_in);
 	METRIC_ADD(bytes_in, FRAME_HEADER_BYTES + frame.header.message_len + frame.header.bulk_len);
 	c->last_was_large = frame.header.bulk_len >= DIRECT_BYTES_MIN;
-	c->in = (struct net_frame){ 0 };
+	c->in = (struct net_frame){0};
 	c->header_got = c->message_got = c->bulk_got = 0;
 	c->has_buffers = false;
 	c->events->on_frame(c->arg, &frame);
@@ -277,7 +279,7 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
 		used = conn_consume(c, bytes, len);
 	} else {
 		conn_body_took(c, len);
-		(void)conn_consume(c, NULL, 0);	/* no bytes: delivers if the frame is complete */
+		(void)conn_consume(c, NULL, 0); /* no bytes: delivers if the frame is complete */
 	}
 	conn_stash(c, bytes + used, len - used);
 	if (!conn_may_deliver(c))
@@ -300,7 +302,8 @@ static void conn_resume(struct net_conn *c)
 {
 	if (c->is_reading || !conn_may_deliver(c))
 		return;
-	/* Out of its place meanwhile: a callback may close the connection, which frees the stash. */
+	/* Out of its place meanwhile: a callback may close the connection, which frees the stash.
+	 */
 	uint8_t *stash = c->stash;
 	c->stash = NULL;
 	uint32_t used = c->stash_at + conn_consume(c, stash ? stash + c->stash_at : NULL,
@@ -326,7 +329,7 @@ void net_tcp_conn_pause(struct net_conn *c, bool paused)
 	}
 }
 
-/* --- out --------------------------------------------------------------------------------------- */
+/* --- out ---- */
 
 static void conn_flush(struct net_conn *c);
 
@@ -342,7 +345,7 @@ static void on_written(uv_write_t *write, int status)
 		net_tcp_conn_fail(c, net_tcp_error(status));
 		return;
 	}
-	DL_FOREACH(c->writing, out)
+	DL_FOREACH (c->writing, out)
 		c->queued_bytes -= out->bytes;
 	outs_free(c->net, &c->writing);
 	conn_flush(c);
@@ -432,7 +435,7 @@ int net_tcp_conn_send(struct net_conn *c, struct net_frame *frame)
 	return 0;
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life ---- */
 
 void net_tcp_conn_turn(struct net_conn *c)
 {
@@ -482,10 +485,10 @@ void net_tcp_conn_start(struct net_conn *c)
 	(void)uv_tcp_nodelay(&c->tcp, 1);
 	(void)uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_S);
 	c->is_started = true;
-	if (!c->events) {	/* whoever was offered it did not want it */
+	if (!c->events) { /* whoever was offered it did not want it */
 		net_tcp_conn_fail(c, -E_NOTCONN);
 		return;
 	}
-	c->has_work = true;	/* frames may be queued already; reading starts with the turn */
+	c->has_work = true; /* frames may be queued already; reading starts with the turn */
 	net_tcp_want_turn(c->net);
 }

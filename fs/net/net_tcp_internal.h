@@ -3,8 +3,9 @@
  * What the files of the TCP transport share: net_tcp.c (the table, listening, connecting) and
  * net_tcp_conn.c (one connection: frames in, frames out).
  *
- * Every uv handle holds one reference on the net; destroy() closes them all, and the last close callback
- * frees the net. Everything runs on the loop's thread but buf_pool's waiter, which sends an async.
+ * Every uv handle holds one reference on the net; destroy() closes them all, and the last close
+ * callback frees the net. Everything runs on the loop's thread but buf_pool's waiter, which sends
+ * an async.
  */
 #ifndef CAIRN_FS_NET_NET_TCP_INTERNAL_H
 #define CAIRN_FS_NET_NET_TCP_INTERNAL_H
@@ -13,14 +14,15 @@
 
 #include "fs/net/net.h"
 
-#define NET_TCP_MAGIC	     0x6e657474u
-#define NET_CONN_MAGIC	     0x636f6e6eu
-#define NET_SEND_BYTES_MAX   MiB(8)	/* queued per connection: credits x a record */
-#define NET_STAGING_BYTES    KiB(64)	/* one read of small frames */
-#define NET_STAGING_BYTES_LARGE KiB(4)	/* the same while large ones come: the rest goes into their buffer */
+#define NET_TCP_MAGIC	   0x6e657474u
+#define NET_CONN_MAGIC	   0x636f6e6eu
+#define NET_SEND_BYTES_MAX MiB(8)  /* queued per connection: credits x a record */
+#define NET_STAGING_BYTES  KiB(64) /* one read of small frames */
+#define NET_STAGING_BYTES_LARGE                                                                    \
+	KiB(4) /* the same while large ones come: the rest goes into their buffer */
 #define NET_MESSAGE_POOL_BYTES MiB(64)
-#define NET_BATCH_FRAMES     32u	/* of one write */
-#define NET_NAME_BYTES	     80u	/* "[V6]:PORT", and its NUL */
+#define NET_BATCH_FRAMES       32u /* of one write */
+#define NET_NAME_BYTES	       80u /* "[V6]:PORT", and its NUL */
 
 /* A frame in the send queue. */
 struct net_out {
@@ -33,20 +35,20 @@ struct net_out {
 struct net_connecting;
 
 struct net_tcp {
-	struct net base;	/* first */
+	struct net base; /* first */
 	uint32_t magic;
 	uv_loop_t *uv;
-	uv_idle_t turn;		/* active while a connection has something to do before the next poll */
-	uv_async_t freed;	/* a pool has buffers again */
-	struct buf_pool *messages;	/* for messages: they pass where bulk has to wait */
+	uv_idle_t turn;	  /* active while a connection has something to do before the next poll */
+	uv_async_t freed; /* a pool has buffers again */
+	struct buf_pool *messages; /* for messages: they pass where bulk has to wait */
 	uint32_t refs;
 	bool is_destroyed;
 	struct net_conn *conns;
 	struct net_listener *listeners;
 	struct net_connecting *connecting;
-	struct net_out *spare;	/* send entries kept for reuse */
+	struct net_out *spare; /* send entries kept for reuse */
 	uint32_t spare_count;
-	uint8_t staging[NET_STAGING_BYTES];	/* used within one read callback only */
+	uint8_t staging[NET_STAGING_BYTES]; /* used within one read callback only */
 };
 
 struct net_conn {
@@ -55,23 +57,24 @@ struct net_conn {
 	uv_tcp_t tcp;
 	const struct net_conn_events *events;
 	void *arg;
-	bool is_started;	/* reading and sending: false while connecting */
+	bool is_started; /* reading and sending: false while connecting */
 	bool is_reading, is_paused, is_starved, is_closing;
-	bool has_work;		/* looked at in the next turn: stash to deliver, queue to send */
+	bool has_work; /* looked at in the next turn: stash to deliver, queue to send */
 	int close_rc;
 
 	/* the frame that is coming in */
 	uint8_t header_bytes[FRAME_HEADER_BYTES];
 	uint32_t header_got, message_got, bulk_got;
-	struct net_frame in;	/* header valid when header_got is complete; buffers when has_buffers */
+	struct net_frame
+		in; /* header valid when header_got is complete; buffers when has_buffers */
 	bool has_buffers;
 	bool last_was_large;
-	uint8_t *stash;		/* read, but not parsed when reading was paused; NULL: nothing */
+	uint8_t *stash; /* read, but not parsed when reading was paused; NULL: nothing */
 	uint32_t stash_at, stash_len;
 
 	/* what goes out */
 	struct net_out *queue, *writing;
-	uint32_t queued_bytes;	/* of both */
+	uint32_t queued_bytes; /* of both */
 	bool is_writing, wants_drain;
 	uv_write_t write;
 
@@ -83,12 +86,12 @@ struct net_conn {
 void net_tcp_ref(struct net_tcp *net);
 void net_tcp_unref(struct net_tcp *net);
 void net_tcp_want_turn(struct net_tcp *net);
-int net_tcp_error(int uv_rc);	/* what libuv says, as one of our codes */
+int net_tcp_error(int uv_rc); /* what libuv says, as one of our codes */
 
 /* net_tcp_conn.c */
 must_check int net_tcp_conn_create(struct net_tcp *net, struct net_conn **out);
-void net_tcp_conn_start(struct net_conn *c);	/* connected or accepted: read and send from now on */
-void net_tcp_conn_fail(struct net_conn *c, int rc);	/* close; on_close(rc) follows */
+void net_tcp_conn_start(struct net_conn *c); /* connected or accepted: read and send from now on */
+void net_tcp_conn_fail(struct net_conn *c, int rc); /* close; on_close(rc) follows */
 void net_tcp_conn_turn(struct net_conn *c);
 void net_tcp_conn_events(struct net_conn *c, const struct net_conn_events *events, void *arg);
 int net_tcp_conn_send(struct net_conn *c, struct net_frame *frame);

@@ -2,8 +2,8 @@
 /*
  * The endpoint: life, listening, requests that come in and their answers.
  *
- * Messages have a pool of their own, one per process: bulk data can use up a pool, but never keeps a
- * lease from being renewed or an answer from leaving. It outlives every endpoint, since frames in
+ * Messages have a pool of their own, one per process: bulk data can use up a pool, but never keeps
+ * a lease from being renewed or an answer from leaving. It outlives every endpoint, since frames in
  * flight hold references.
  */
 #define LOG_MODULE "rpc"
@@ -27,7 +27,7 @@ static void message_pool_create(void)
 	message_pool = buf_pool_create(MESSAGE_POOL_BYTES);
 }
 
-/* --- frames ------------------------------------------------------------------------------------ */
+/* --- frames ---- */
 
 struct buf *rpc_message_buf(const ProtobufCMessage *msg, int *rc)
 {
@@ -46,12 +46,13 @@ struct buf *rpc_message_buf(const ProtobufCMessage *msg, int *rc)
 	return buf;
 }
 
-void rpc_frame_fill(struct net_frame *frame, struct buf *message, struct buf *bulk, bool bulk_is_record)
+void rpc_frame_fill(struct net_frame *frame, struct buf *message, struct buf *bulk,
+		    bool bulk_is_record)
 {
 	struct frame_header *h = &frame->header;
 
 	if (bulk && bulk->len == 0)
-		bulk = NULL;	/* empty is absent */
+		bulk = NULL; /* empty is absent */
 	frame->message = message;
 	frame->bulk = bulk ? buf_ref(bulk) : NULL;
 	h->message_len = message ? message->len : 0;
@@ -67,7 +68,7 @@ static void frame_drop(struct net_frame *frame)
 	frame->message = frame->bulk = NULL;
 }
 
-/* --- answers ----------------------------------------------------------------------------------- */
+/* --- answers ---- */
 
 static void incoming_free(struct rpc_incoming *in)
 {
@@ -91,7 +92,7 @@ void rpc_answers_send(struct rpc_peer *peer)
 		int rc = ops->send(peer->conn, &in->answer);
 
 		if (rc == -E_OVERLOADED)
-			return;	/* on_drain comes back here */
+			return; /* on_drain comes back here */
 		if (rc == 0)
 			in->answer.message = in->answer.bulk = NULL;
 		DL_DELETE(peer->answers, in);
@@ -99,8 +100,8 @@ void rpc_answers_send(struct rpc_peer *peer)
 	}
 }
 
-void rpc_answer_epoch(struct rpc_request *req, int rc, const ProtobufCMessage *reply, struct buf *bulk,
-		      uint64_t epoch, bool bulk_is_record)
+void rpc_answer_epoch(struct rpc_request *req, int rc, const ProtobufCMessage *reply,
+		      struct buf *bulk, uint64_t epoch, bool bulk_is_record)
 {
 	struct rpc_incoming *in = CHECKED_CAST(req, struct rpc_incoming, RPC_REQUEST_MAGIC);
 	struct rpc_peer *peer = req->peer;
@@ -108,7 +109,7 @@ void rpc_answer_epoch(struct rpc_request *req, int rc, const ProtobufCMessage *r
 
 	ASSERT(rc <= 0);
 	struct buf *message = peer ? rpc_message_buf(reply, &pack_rc) : NULL;
-	ASSERT(pack_rc != -E_TOOBIG);	/* who builds a reply bounds it */
+	ASSERT(pack_rc != -E_TOOBIG); /* who builds a reply bounds it */
 	if (peer) {
 		in->answer.header = (struct frame_header){
 			.flags = FRAME_FLAG_REPLY,
@@ -138,7 +139,7 @@ void rpc_answer(struct rpc_request *req, int rc, const ProtobufCMessage *reply, 
 	rpc_answer_epoch(req, rc, reply, bulk, 0, false);
 }
 
-/* --- requests ---------------------------------------------------------------------------------- */
+/* --- requests ---- */
 
 /* The connection is gone: who still answers, answers to nobody. */
 void rpc_requests_orphan(struct rpc_peer *peer)
@@ -164,8 +165,8 @@ static void request_dispatch(struct rpc_peer *peer, struct rpc_incoming *in, int
 	struct rpc_request *req = &in->request;
 
 	if (unpack_rc < 0) {
-		log_warn("cannot take a %s peer=%s: %s", msg_type_name(req->header.type), peer->name,
-			 error_text(unpack_rc));
+		log_warn("cannot take a %s peer=%s: %s", msg_type_name(req->header.type),
+			 peer->name, error_text(unpack_rc));
 		rpc_answer(req, unpack_rc, NULL, NULL);
 	} else if (req->header.type == MSG_HELLO) {
 		rpc_peer_take_hello(peer, req);
@@ -182,11 +183,11 @@ void rpc_request_take(struct rpc_peer *peer, struct net_frame *frame)
 {
 	struct rpc *rpc = peer->rpc;
 	bool is_hello = frame->header.type == MSG_HELLO;
-	bool is_in_turn = is_hello ? peer->is_accepted && peer->state == RPC_PEER_HELLO :
-				     peer->state == RPC_PEER_UP;
+	bool is_in_turn = is_hello ? peer->is_accepted && peer->state == RPC_PEER_HELLO
+				   : peer->state == RPC_PEER_UP;
 	struct rpc_incoming *in = is_in_turn ? calloc(1, sizeof(*in)) : NULL;
 
-	if (!in) {	/* a hello opens every connection, once */
+	if (!in) { /* a hello opens every connection, once */
 		log_warn("cannot take a %s before the hello, closing peer=%s",
 			 msg_type_name(frame->header.type), peer->name);
 		frame_drop(frame);
@@ -211,7 +212,7 @@ void rpc_request_take(struct rpc_peer *peer, struct net_frame *frame)
 	request_dispatch(peer, in, rc);
 }
 
-/* --- life -------------------------------------------------------------------------------------- */
+/* --- life ---- */
 
 int rpc_create(const struct rpc_options *options, struct rpc **out)
 {
@@ -222,7 +223,7 @@ int rpc_create(const struct rpc_options *options, struct rpc **out)
 		return -E_NOMEM;
 	rpc->options = *options;
 	(void)text_copy(rpc->name, sizeof(rpc->name), options->name ? options->name : "");
-	rpc->options.name = rpc->name;	/* a long host name may be cut: it is for people */
+	rpc->options.name = rpc->name; /* a long host name may be cut: it is for people */
 	loop_random(options->loop, &rpc->next_request, sizeof(rpc->next_request));
 	rpc->finish_timer.fn = rpc_call_on_finish;
 	rpc->sweep_timer.fn = rpc_call_on_sweep;
@@ -249,10 +250,12 @@ void rpc_destroy(struct rpc *rpc)
 void rpc_on_accept(void *arg, struct net_conn *conn)
 {
 	struct rpc *rpc = arg;
-	int rc = rpc->accepted_count < RPC_ACCEPTED_MAX ? rpc_peer_accept(rpc, conn) : -E_OVERLOADED;
+	int rc =
+		rpc->accepted_count < RPC_ACCEPTED_MAX ? rpc_peer_accept(rpc, conn) : -E_OVERLOADED;
 
 	if (rc < 0) {
-		log_warn("cannot accept peer=%s: %s", rpc->options.net->ops->peer_name(conn), error_text(rc));
+		log_warn("cannot accept peer=%s: %s", rpc->options.net->ops->peer_name(conn),
+			 error_text(rc));
 		rpc->options.net->ops->close(conn);
 	}
 }

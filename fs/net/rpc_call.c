@@ -15,7 +15,7 @@
 #define NS_PER_MS 1000000u
 #define NS_PER_US 1000u
 
-/* --- ending -------------------------------------------------------------------------------------- */
+/* --- ending ---- */
 
 static void call_release(struct rpc_call *call)
 {
@@ -86,7 +86,8 @@ void rpc_call_lost(struct rpc_peer *peer, int rc, bool is_final)
 {
 	struct rpc_call *call, *tmp;
 
-	/* From the last sent to the first, each to the front: they are sent again in their old order. */
+	/* From the last sent to the first, each to the front: they are sent again in their old
+	 * order. */
 	while (peer->sent) {
 		call = peer->sent->prev;
 		if (is_final || !call->resend) {
@@ -98,20 +99,21 @@ void rpc_call_lost(struct rpc_peer *peer, int rc, bool is_final)
 		DL_PREPEND(peer->waiting, call);
 		peer->waiting_count++;
 	}
-	DL_FOREACH_SAFE(peer->waiting, call, tmp) {
+	DL_FOREACH_SAFE (peer->waiting, call, tmp) {
 		if (is_final || !call->resend)
 			call_finish(call, rc);
 	}
 }
 
-/* --- deadlines ----------------------------------------------------------------------------------- */
+/* --- deadlines ---- */
 
 static void latency_sample(struct rpc_peer *peer, uint64_t ns)
 {
 	uint64_t us = ns / NS_PER_US;
 
 	/* An eighth of the newest, as TCP smooths its round trips (RFC 6298). */
-	peer->latency_us = peer->latency_us == 0 ? us : peer->latency_us - peer->latency_us / 8 + us / 8;
+	peer->latency_us =
+		peer->latency_us == 0 ? us : peer->latency_us - peer->latency_us / 8 + us / 8;
 }
 
 static void sweep_at(struct rpc *rpc, uint64_t due_ns)
@@ -129,12 +131,12 @@ static void sweep_list(struct rpc_call *list, uint64_t now_ns, uint64_t *next_ns
 {
 	struct rpc_call *call, *tmp;
 
-	DL_FOREACH_SAFE(list, call, tmp) {
+	DL_FOREACH_SAFE (list, call, tmp) {
 		if (call->due_ns > now_ns) {
 			*next_ns = MIN_OF(*next_ns, call->due_ns);
 			continue;
 		}
-		if (call->state == RPC_CALL_SENT)	/* so slow at least */
+		if (call->state == RPC_CALL_SENT) /* so slow at least */
 			latency_sample(call->peer, now_ns - call->sent_ns);
 		METRIC_INC(rpc_timeouts);
 		call_finish(call, -E_TIMEDOUT);
@@ -148,7 +150,7 @@ void rpc_call_on_sweep(struct loop_timer *timer)
 	struct rpc_peer *peer;
 
 	rpc->sweep_due_ns = UINT64_MAX;
-	DL_FOREACH(rpc->peers, peer) {
+	DL_FOREACH (rpc->peers, peer) {
 		sweep_list(peer->waiting, now_ns, &next_ns);
 		sweep_list(peer->sent, now_ns, &next_ns);
 		rpc_call_pump(peer);
@@ -157,24 +159,26 @@ void rpc_call_on_sweep(struct loop_timer *timer)
 		sweep_at(rpc, next_ns);
 }
 
-/* --- sending ------------------------------------------------------------------------------------- */
+/* --- sending ---- */
 
 static int call_send(struct rpc_peer *peer, struct rpc_call *call)
 {
 	uint64_t now_ns = loop_now_ns(peer->rpc->options.loop);
 	uint64_t left_ns = call->due_ns > now_ns ? call->due_ns - now_ns : 1;
-	struct net_frame frame = { .header = {
-		.type = call->type,
-		.request = call->request_id,
-		.deadline_ms = (uint32_t)DIV_CEIL(left_ns, NS_PER_MS),
-		.slot = call->slot,
-		.session = call->session,
-		.epoch = call->epoch,
-		.slot_seq = call->slot_seq,
-	} };
+	struct net_frame frame = {.header = {
+					  .type = call->type,
+					  .request = call->request_id,
+					  .deadline_ms = (uint32_t)DIV_CEIL(left_ns, NS_PER_MS),
+					  .slot = call->slot,
+					  .session = call->session,
+					  .epoch = call->epoch,
+					  .slot_seq = call->slot_seq,
+				  }};
 
-	/* References of its own: the call may end, or be sent again, while this frame still leaves. */
-	rpc_frame_fill(&frame, call->packed ? buf_ref(call->packed) : NULL, call->bulk, call->bulk_is_record);
+	/* References of its own: the call may end, or be sent again, while this frame still leaves.
+	 */
+	rpc_frame_fill(&frame, call->packed ? buf_ref(call->packed) : NULL, call->bulk,
+		       call->bulk_is_record);
 	int rc = peer->rpc->options.net->ops->send(peer->conn, &frame);
 	if (rc < 0) {
 		buf_put(frame.message);
@@ -186,8 +190,8 @@ static int call_send(struct rpc_peer *peer, struct rpc_call *call)
 }
 
 /*
- * What others wait for has credits of its own, and goes first: a hundred lookups that wait for a recall must
- * not keep the publish from leaving that the recall asks for.
+ * What others wait for has credits of its own, and goes first: a hundred lookups that wait for a
+ * recall must not keep the publish from leaving that the recall asks for.
  */
 static bool call_is_urgent(const struct rpc_call *call)
 {
@@ -212,10 +216,12 @@ static bool call_has_credit(const struct rpc_peer *peer, const struct rpc_call *
 
 void rpc_call_pump(struct rpc_peer *peer)
 {
-	while (peer->state == RPC_PEER_UP && peer->waiting && call_has_credit(peer, peer->waiting)) {
+	while (peer->state == RPC_PEER_UP && peer->waiting &&
+	       call_has_credit(peer, peer->waiting)) {
 		struct rpc_call *call = peer->waiting;
 
-		/* Queue full: on_drain comes back here. Not connected: its on_close is on the way. */
+		/* Queue full: on_drain comes back here. Not connected: its on_close is on the way.
+		 */
 		if (call_send(peer, call) < 0)
 			return;
 		call_unlink(call);
@@ -257,7 +263,7 @@ void rpc_call(struct rpc_peer *peer, struct rpc_call *call)
 	if (rc == 0 && peer->waiting_count >= RPC_QUEUE_MAX)
 		rc = -E_OVERLOADED;
 	if (rc == 0 && peer->state == RPC_PEER_BACKOFF && !call->resend)
-		rc = -E_NOTCONN;	/* it was not there a moment ago: do not wait for it */
+		rc = -E_NOTCONN; /* it was not there a moment ago: do not wait for it */
 	if (rc < 0) {
 		call_finish(call, rc);
 		return;
@@ -285,16 +291,16 @@ void rpc_cancel(struct rpc_call *call)
 	call_release(call);
 	call->state = RPC_CALL_DONE;
 	if (peer)
-		rpc_call_pump(peer);	/* a credit is free */
+		rpc_call_pump(peer); /* a credit is free */
 }
 
-/* --- replies ------------------------------------------------------------------------------------- */
+/* --- replies ---- */
 
 static struct rpc_call *call_find(const struct rpc_peer *peer, uint64_t request)
 {
 	struct rpc_call *call;
 
-	DL_FOREACH(peer->sent, call) {
+	DL_FOREACH (peer->sent, call) {
 		if (call->request_id == request)
 			return call;
 	}
@@ -316,7 +322,7 @@ static void reply_take(struct rpc_peer *peer, struct rpc_call *call, struct net_
 	ProtobufCMessage *msg = NULL;
 	int error = reply_error(frame), rc = 0;
 
-	if (error == 0 || frame->message)	/* an error may come without a message */
+	if (error == 0 || frame->message) /* an error may come without a message */
 		rc = msg_unpack(call->type, true, frame->message ? frame->message->data : NULL,
 				frame->header.message_len, &msg);
 	latency_sample(peer, loop_now_ns(peer->rpc->options.loop) - call->sent_ns);

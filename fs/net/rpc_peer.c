@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Remotes. An accepted peer lives as long as its connection; an outgoing one connects at its first call
- * and again after each loss, with a backoff that doubles and is blurred, so that a restarted server is
- * not greeted by everyone in the same millisecond.
+ * Remotes. An accepted peer lives as long as its connection; an outgoing one connects at its first
+ * call and again after each loss, with a backoff that doubles and is blurred, so that a restarted
+ * server is not greeted by everyone in the same millisecond.
  *
- * A hello opens every connection: the asker says who it is, the answer who the server is. Both compare
- * the cluster id and the version; a server that gets it wrong is not asked anything else.
+ * A hello opens every connection: the asker says who it is, the answer who the server is. Both
+ * compare the cluster id and the version; a server that gets it wrong is not asked anything else.
  */
 #define LOG_MODULE "rpc"
 #include <stdio.h>
@@ -41,7 +41,7 @@ static bool error_is_final(int rc)
 	return rc == -E_WRONG_CLUSTER || rc == -E_WRONG_VERSION;
 }
 
-/* --- a connection that nobody owns any more ------------------------------------------------------ */
+/* --- a connection that nobody owns any more ---- */
 
 static void orphan_frame(void *arg unused_arg, struct net_frame *frame)
 {
@@ -57,7 +57,7 @@ static void orphan_drain(void *arg unused_arg)
 {
 }
 
-static const struct net_conn_events ORPHAN_EVENTS = { orphan_frame, orphan_close, orphan_drain };
+static const struct net_conn_events ORPHAN_EVENTS = {orphan_frame, orphan_close, orphan_drain};
 
 static void conn_abandon(const struct net_ops *ops, struct net_conn *conn)
 {
@@ -65,7 +65,7 @@ static void conn_abandon(const struct net_ops *ops, struct net_conn *conn)
 	ops->close(conn);
 }
 
-/* --- loss ---------------------------------------------------------------------------------------- */
+/* --- loss ---- */
 
 static void backoff_start(struct rpc_peer *peer)
 {
@@ -74,7 +74,8 @@ static void backoff_start(struct rpc_peer *peer)
 
 	loop_random(loop, &noise, sizeof(noise));
 	peer->state = RPC_PEER_BACKOFF;
-	loop_timer_start(loop, &peer->timer, peer->backoff_ms / 2 + noise % (peer->backoff_ms / 2 + 1));
+	loop_timer_start(loop, &peer->timer,
+			 peer->backoff_ms / 2 + noise % (peer->backoff_ms / 2 + 1));
 	peer->backoff_ms = MIN_OF(peer->backoff_ms * 2, RPC_BACKOFF_MS_MAX);
 }
 
@@ -85,7 +86,7 @@ static void peer_lost(struct rpc_peer *peer, int rc)
 	rpc_requests_orphan(peer);
 	backoff_start(peer);
 	rpc_call_lost(peer, error_is_final(rc) ? rc : -E_NOTCONN, error_is_final(rc));
-	if (peer->on_down)	/* last: it may destroy the peer */
+	if (peer->on_down) /* last: it may destroy the peer */
 		peer->on_down(peer->watch_arg, rc);
 }
 
@@ -93,7 +94,7 @@ void rpc_peer_free(struct rpc_peer *peer, int rc)
 {
 	struct rpc *rpc = peer->rpc;
 
-	peer->state = RPC_PEER_BACKOFF;	/* nothing is sent any more, whatever on_lost() does */
+	peer->state = RPC_PEER_BACKOFF; /* nothing is sent any more, whatever on_lost() does */
 	rpc_requests_orphan(peer);
 	if (peer->is_accepted && peer->was_up && rpc->options.on_lost)
 		rpc->options.on_lost(rpc->options.arg, peer);
@@ -111,7 +112,7 @@ void rpc_peer_free(struct rpc_peer *peer, int rc)
 	free(peer);
 }
 
-/* --- events of the connection -------------------------------------------------------------------- */
+/* --- events of the connection ---- */
 
 static void on_frame(void *arg, struct net_frame *frame)
 {
@@ -143,19 +144,19 @@ static void on_drain(void *arg)
 	rpc_call_pump(peer);
 }
 
-static const struct net_conn_events PEER_EVENTS = { on_frame, on_close, on_drain };
+static const struct net_conn_events PEER_EVENTS = {on_frame, on_close, on_drain};
 
-/* --- hello --------------------------------------------------------------------------------------- */
+/* --- hello ---- */
 
 static void hello_send(struct rpc_peer *peer)
 {
 	const struct rpc_options *o = &peer->rpc->options;
 	Wire__Hello hello = WIRE__HELLO__INIT;
-	struct net_frame frame = { 0 };
+	struct net_frame frame = {0};
 	int rc;
 
 	if (!cluster_is_none(o->cluster))
-		hello.cluster = (ProtobufCBinaryData){ CLUSTER_BYTES, (uint8_t *)o->cluster };
+		hello.cluster = (ProtobufCBinaryData){CLUSTER_BYTES, (uint8_t *)o->cluster};
 	hello.version = FRAME_VERSION;
 	hello.version_min = FRAME_VERSION;
 	hello.role = o->role;
@@ -174,7 +175,7 @@ static void hello_send(struct rpc_peer *peer)
 	}
 	if (rc < 0) {
 		buf_put(message);
-		peer_ops(peer)->close(peer->conn);	/* tried again after the backoff */
+		peer_ops(peer)->close(peer->conn); /* tried again after the backoff */
 	}
 }
 
@@ -182,7 +183,8 @@ static int hello_reply_check(const struct rpc_peer *peer, const Wire__HelloReply
 {
 	const uint8_t *ours = peer->rpc->options.cluster;
 
-	if (reply->cluster.len != 0 && !cluster_is_none(ours) && memcmp(reply->cluster.data, ours, CLUSTER_BYTES))
+	if (reply->cluster.len != 0 && !cluster_is_none(ours) &&
+	    memcmp(reply->cluster.data, ours, CLUSTER_BYTES))
 		return -E_WRONG_CLUSTER;
 	return reply->version == FRAME_VERSION ? 0 : -E_WRONG_VERSION;
 }
@@ -190,7 +192,7 @@ static int hello_reply_check(const struct rpc_peer *peer, const Wire__HelloReply
 static void hello_refused(struct rpc_peer *peer, int rc)
 {
 	log_warn("cannot talk to peer=%s: %s", peer->name, error_text(rc));
-	peer->fail_rc = rc;	/* told with the end of the connection */
+	peer->fail_rc = rc; /* told with the end of the connection */
 	peer_ops(peer)->close(peer->conn);
 }
 
@@ -222,14 +224,14 @@ static void hello_take_reply(struct rpc_peer *peer, const struct net_frame *fram
 	peer->backoff_ms = RPC_BACKOFF_MS_MIN;
 	loop_timer_stop(rpc->options.loop, &peer->timer);
 	rpc_call_pump(peer);
-	if (peer->on_up)	/* last: it may destroy the peer */
+	if (peer->on_up) /* last: it may destroy the peer */
 		peer->on_up(peer->watch_arg);
 }
 
 bool rpc_peer_take_hello_reply(struct rpc_peer *peer, const struct net_frame *frame)
 {
-	if (peer->is_accepted || peer->state != RPC_PEER_HELLO || frame->header.request != peer->hello_id ||
-	    frame->header.type != MSG_HELLO)
+	if (peer->is_accepted || peer->state != RPC_PEER_HELLO ||
+	    frame->header.request != peer->hello_id || frame->header.type != MSG_HELLO)
 		return false;
 	hello_take_reply(peer, frame);
 	return true;
@@ -239,7 +241,8 @@ static int hello_check(const struct rpc *rpc, const Wire__Hello *hello)
 {
 	const uint8_t *ours = rpc->options.cluster;
 
-	if (hello->cluster.len != 0 && !cluster_is_none(ours) && memcmp(hello->cluster.data, ours, CLUSTER_BYTES))
+	if (hello->cluster.len != 0 && !cluster_is_none(ours) &&
+	    memcmp(hello->cluster.data, ours, CLUSTER_BYTES))
 		return -E_WRONG_CLUSTER;
 	if (hello->version < FRAME_VERSION || hello->version_min > FRAME_VERSION)
 		return -E_WRONG_VERSION;
@@ -252,7 +255,7 @@ static void hello_answer(struct rpc_request *req, int rc)
 	Wire__HelloReply reply = WIRE__HELLO_REPLY__INIT;
 
 	if (!cluster_is_none(o->cluster))
-		reply.cluster = (ProtobufCBinaryData){ CLUSTER_BYTES, (uint8_t *)o->cluster };
+		reply.cluster = (ProtobufCBinaryData){CLUSTER_BYTES, (uint8_t *)o->cluster};
 	reply.version = FRAME_VERSION;
 	reply.role = o->role;
 	reply.name = (char *)o->name;
@@ -279,7 +282,7 @@ void rpc_peer_take_hello(struct rpc_peer *peer, struct rpc_request *req)
 	if (rc < 0)
 		log_warn("refused a hello peer=%s: %s", peer->name, error_text(rc));
 	hello_answer(req, rc);
-	if (rc == 0) {	/* else it hangs up, or the timer does */
+	if (rc == 0) { /* else it hangs up, or the timer does */
 		peer->state = RPC_PEER_UP;
 		peer->was_up = true;
 		loop_timer_stop(rpc->options.loop, &peer->timer);
@@ -291,7 +294,7 @@ void rpc_peer_take_hello(struct rpc_peer *peer, struct rpc_request *req)
 	msg_free(msg);
 }
 
-/* --- connecting ---------------------------------------------------------------------------------- */
+/* --- connecting ---- */
 
 static void on_connect(void *arg, struct net_conn *conn, int rc)
 {
@@ -327,10 +330,10 @@ void rpc_peer_connect(struct rpc_peer *peer)
 
 	peer->state = RPC_PEER_CONNECTING;
 	if (attempt) {
-		*attempt = (struct rpc_attempt){ peer, net };
+		*attempt = (struct rpc_attempt){peer, net};
 		rc = net->ops->connect(net, peer->address, RPC_CONNECT_MS, on_connect, attempt);
 	}
-	if (rc < 0) {	/* not now: we may be inside rpc_call() */
+	if (rc < 0) { /* not now: we may be inside rpc_call() */
 		free(attempt);
 		peer->fail_rc = rc;
 		loop_timer_start(peer->rpc->options.loop, &peer->timer, 0);
@@ -364,7 +367,7 @@ static void peer_timer(struct loop_timer *timer)
 	}
 }
 
-/* --- public -------------------------------------------------------------------------------------- */
+/* --- public ---- */
 
 static struct rpc_peer *peer_create(struct rpc *rpc)
 {
@@ -391,7 +394,8 @@ int rpc_peer_accept(struct rpc *rpc, struct net_conn *conn)
 	peer->is_accepted = true;
 	peer->state = RPC_PEER_HELLO;
 	peer->conn = conn;
-	(void)text_copy(peer->name, sizeof(peer->name), peer_ops(peer)->peer_name(conn));	/* for logs */
+	(void)text_copy(peer->name, sizeof(peer->name),
+			peer_ops(peer)->peer_name(conn)); /* for logs */
 	peer_ops(peer)->conn_events(conn, &PEER_EVENTS, peer);
 	loop_timer_start(rpc->options.loop, &peer->timer, RPC_HELLO_MS);
 	return 0;
@@ -407,7 +411,7 @@ int rpc_peer_create(struct rpc *rpc, const char *address, struct rpc_peer **out)
 		rpc_peer_free(peer, -E_CANCELED);
 		return -E_NAMETOOLONG;
 	}
-	(void)text_copy(peer->name, sizeof(peer->name), address);	/* fits */
+	(void)text_copy(peer->name, sizeof(peer->name), address); /* fits */
 	*out = peer;
 	return 0;
 }
@@ -430,7 +434,8 @@ const Wire__HelloReply *rpc_peer_hello(const struct rpc_peer *peer)
 	return (const Wire__HelloReply *)peer->hello;
 }
 
-void rpc_peer_watch(struct rpc_peer *peer, void (*on_up)(void *), void (*on_down)(void *, int), void *arg)
+void rpc_peer_watch(struct rpc_peer *peer, void (*on_up)(void *), void (*on_down)(void *, int),
+		    void *arg)
 {
 	peer->on_up = on_up;
 	peer->on_down = on_down;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The frame header, encoded and decoded. Reserved flag bits are zero and checked (I8); the version is
- * looked at before the checksum, since another version may keep its checksum elsewhere.
+ * The frame header, encoded and decoded. Reserved flag bits are zero and checked (I8); the version
+ * is looked at before the checksum, since another version may keep its checksum elsewhere.
  */
 #include "fs/wire/frame.h"
 
@@ -11,8 +11,8 @@
 #include "fs/hash/checksum.h"
 #include "fs/wire/msg.h"
 
-#define FRAME_MAGIC	 0x464e5243u	/* "CRNF" */
-#define CHECKSUM_OFFSET	 72u		/* of the header's own, its last field */
+#define FRAME_MAGIC	0x464e5243u /* "CRNF" */
+#define CHECKSUM_OFFSET 72u	    /* of the header's own, its last field */
 
 _Static_assert(CHECKSUM_OFFSET + 8 == FRAME_HEADER_BYTES, "the checksum ends the header");
 
@@ -48,7 +48,7 @@ static bool header_is_valid(const struct frame_header *h)
 int frame_header_decode(const uint8_t in[FRAME_HEADER_BYTES], struct frame_header *out)
 {
 	struct rd r = rd_init(in, FRAME_HEADER_BYTES);
-	struct frame_header h = { 0 };
+	struct frame_header h = {0};
 
 	if (rd_u32(&r) != FRAME_MAGIC)
 		return -E_BAD_MAGIC;

@@ -2,10 +2,11 @@
 /*
  * Messages: pack, unpack, and the bounds of every field.
  *
- * A message is unpacked into an arena of its own, whose first chunk begins with the message itself: one
- * or two allocations whatever the message, freed at once, and never more than ARENA_BYTES_MAX however
- * a hostile sender nests and repeats (I11). Bounds are rules by field name, applied by one walk over
- * protobuf-c's descriptors, so that a new field is bounded (by the defaults) before anyone thinks of it.
+ * A message is unpacked into an arena of its own, whose first chunk begins with the message itself:
+ * one or two allocations whatever the message, freed at once, and never more than ARENA_BYTES_MAX
+ * however a hostile sender nests and repeats (I11). Bounds are rules by field name, applied by one
+ * walk over protobuf-c's descriptors, so that a new field is bounded (by the defaults) before
+ * anyone thinks of it.
  */
 #include "fs/wire/msg.h"
 
@@ -15,18 +16,18 @@
 #include "fs/placement/map.h"
 #include "fs/tree/root.h"
 
-/* --- types ---------------------------------------------------------------------------------- */
+/* --- types ---- */
 
 struct msg_entry {
 	const char *name;
 	const ProtobufCMessageDescriptor *request, *reply;
 };
 
-#define TYPE_END 128u	/* numbers of messages.def are below */
+#define TYPE_END 128u /* numbers of messages.def are below */
 
 static const struct msg_entry ENTRIES[TYPE_END] = {
-#define X(type, number, req, rep, who) \
-	[number] = { #type, &wire__##req##__descriptor, &wire__##rep##__descriptor },
+#define X(type, number, req, rep, who)                                                             \
+	[number] = {#type, &wire__##req##__descriptor, &wire__##rep##__descriptor},
 #include "fs/wire/messages.def"
 #undef X
 };
@@ -41,21 +42,21 @@ const char *msg_type_name(unsigned type)
 	return msg_type_is_known(type) ? ENTRIES[type].name : "?";
 }
 
-/* --- bounds --------------------------------------------------------------------------------- */
+/* --- bounds ---- */
 
-#define TEXT_DEFAULT_MAX   255u		/* host names, addresses, keys */
-#define REPEAT_DEFAULT_MAX 4096u	/* leases, entries, PG rows: as many as fill a message */
+#define TEXT_DEFAULT_MAX   255u	 /* host names, addresses, keys */
+#define REPEAT_DEFAULT_MAX 4096u /* leases, entries, PG rows: as many as fill a message */
 
 enum rule_kind {
-	RULE_BYTES,	/* length of bytes or text: min .. max */
-	RULE_OPTIONAL,	/* absent, or exactly max bytes */
-	RULE_NAME,	/* one component of a path */
-	RULE_ROOT,	/* a root descriptor that decodes; absent where min is 0 */
-	RULE_COUNT,	/* how often the field may be repeated: at most max */
+	RULE_BYTES,    /* length of bytes or text: min .. max */
+	RULE_OPTIONAL, /* absent, or exactly max bytes */
+	RULE_NAME,     /* one component of a path */
+	RULE_ROOT,     /* a root descriptor that decodes; absent where min is 0 */
+	RULE_COUNT,    /* how often the field may be repeated: at most max */
 };
 
 struct rule {
-	const char *message;	/* short name, or NULL: in any message */
+	const char *message; /* short name, or NULL: in any message */
 	const char *field;
 	enum rule_kind kind;
 	uint32_t min, max;
@@ -63,41 +64,42 @@ struct rule {
 
 /* The first rule of a kind that fits a field holds. */
 static const struct rule RULES[] = {
-	{ NULL, "cluster", RULE_OPTIONAL, 0, 16 },
-	{ NULL, "nonce", RULE_BYTES, 16, 16 },
-	{ NULL, "uuid", RULE_BYTES, 16, 16 },
-	{ NULL, "id", RULE_BYTES, BLOCK_ID_BYTES, BLOCK_ID_BYTES },
-	{ NULL, "ids", RULE_BYTES, BLOCK_ID_BYTES, BLOCK_ID_BYTES },
-	{ "Attr", "root", RULE_ROOT, 0, ROOT_BYTES },
-	{ "Publish", "root", RULE_ROOT, ROOT_BYTES, ROOT_BYTES },
-	{ "SetXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX },
-	{ "GetXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX },
-	{ "RemoveXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX },
-	{ "Lookup", "name", RULE_NAME, 1, NAME_BYTES_MAX },
-	{ "Make", "name", RULE_NAME, 1, NAME_BYTES_MAX },
-	{ "Link", "name", RULE_NAME, 1, NAME_BYTES_MAX },
-	{ "Unlink", "name", RULE_NAME, 1, NAME_BYTES_MAX },
-	{ "Rename", "name", RULE_NAME, 1, NAME_BYTES_MAX },
-	{ "Rename", "new_name", RULE_NAME, 1, NAME_BYTES_MAX },
-	{ "DirEntry", "name", RULE_NAME, 1, NAME_BYTES_MAX },
-	{ NULL, "target", RULE_BYTES, 0, SYMLINK_BYTES_MAX },
-	{ NULL, "capability", RULE_BYTES, 0, 256 },
-	{ NULL, "pg_row", RULE_BYTES, 0, PG_ROW_BYTES_MAX },
-	{ "MapReply", "pgs", RULE_BYTES, 2, 2 + PG_ROW_BYTES_MAX },
-	{ "MapReply", "servers", RULE_BYTES, 1, SERVER_ROW_BYTES_MAX },
-	{ "Join", "address", RULE_BYTES, 1, SERVER_ADDRESS_BYTES_MAX - 1 },
-	{ "Join", "host", RULE_BYTES, 0, SERVER_DOMAIN_BYTES_MAX - 1 },
-	{ "Join", "rack", RULE_BYTES, 0, SERVER_DOMAIN_BYTES_MAX - 1 },
-	{ "Warning", "text", RULE_BYTES, 0, 1024 },
+	{NULL, "cluster", RULE_OPTIONAL, 0, 16},
+	{NULL, "nonce", RULE_BYTES, 16, 16},
+	{NULL, "uuid", RULE_BYTES, 16, 16},
+	{NULL, "id", RULE_BYTES, BLOCK_ID_BYTES, BLOCK_ID_BYTES},
+	{NULL, "ids", RULE_BYTES, BLOCK_ID_BYTES, BLOCK_ID_BYTES},
+	{"Attr", "root", RULE_ROOT, 0, ROOT_BYTES},
+	{"Publish", "root", RULE_ROOT, ROOT_BYTES, ROOT_BYTES},
+	{"SetXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},
+	{"GetXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},
+	{"RemoveXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},
+	{"Lookup", "name", RULE_NAME, 1, NAME_BYTES_MAX},
+	{"Make", "name", RULE_NAME, 1, NAME_BYTES_MAX},
+	{"Link", "name", RULE_NAME, 1, NAME_BYTES_MAX},
+	{"Unlink", "name", RULE_NAME, 1, NAME_BYTES_MAX},
+	{"Rename", "name", RULE_NAME, 1, NAME_BYTES_MAX},
+	{"Rename", "new_name", RULE_NAME, 1, NAME_BYTES_MAX},
+	{"DirEntry", "name", RULE_NAME, 1, NAME_BYTES_MAX},
+	{NULL, "target", RULE_BYTES, 0, SYMLINK_BYTES_MAX},
+	{NULL, "capability", RULE_BYTES, 0, 256},
+	{NULL, "pg_row", RULE_BYTES, 0, PG_ROW_BYTES_MAX},
+	{"MapReply", "pgs", RULE_BYTES, 2, 2 + PG_ROW_BYTES_MAX},
+	{"MapReply", "servers", RULE_BYTES, 1, SERVER_ROW_BYTES_MAX},
+	{"Join", "address", RULE_BYTES, 1, SERVER_ADDRESS_BYTES_MAX - 1},
+	{"Join", "host", RULE_BYTES, 0, SERVER_DOMAIN_BYTES_MAX - 1},
+	{"Join", "rack", RULE_BYTES, 0, SERVER_DOMAIN_BYTES_MAX - 1},
+	{"Warning", "text", RULE_BYTES, 0, 1024},
 
-	{ "MapReply", "servers", RULE_COUNT, 0, SERVERS_MAX },
-	{ "StatusReply", "servers", RULE_COUNT, 0, SERVERS_MAX },
-	{ "Caller", "groups", RULE_COUNT, 0, 1024 },
-	{ "SessionReclaim", "opens", RULE_COUNT, 0, 8192 },
-	{ NULL, "holders", RULE_COUNT, 0, COPIES_MAX + FORMERS_MAX },
+	{"MapReply", "servers", RULE_COUNT, 0, SERVERS_MAX},
+	{"StatusReply", "servers", RULE_COUNT, 0, SERVERS_MAX},
+	{"Caller", "groups", RULE_COUNT, 0, 1024},
+	{"SessionReclaim", "opens", RULE_COUNT, 0, 8192},
+	{NULL, "holders", RULE_COUNT, 0, COPIES_MAX + FORMERS_MAX},
 };
 
-static const struct rule *rule_find(const ProtobufCMessageDescriptor *desc, const char *field, bool is_count)
+static const struct rule *rule_find(const ProtobufCMessageDescriptor *desc, const char *field,
+				    bool is_count)
 {
 	for (size_t i = 0; i < ARRAY_COUNT(RULES); i++) {
 		const struct rule *rule = &RULES[i];
@@ -137,7 +139,8 @@ static bool bytes_are_valid(const struct rule *rule, const uint8_t *bytes, size_
 static bool message_is_valid(const ProtobufCMessage *msg);
 
 /* One value of a field: `at` points to where the message struct, or its array, keeps it. */
-static bool value_is_valid(const ProtobufCFieldDescriptor *field, const struct rule *rule, const void *at)
+static bool value_is_valid(const ProtobufCFieldDescriptor *field, const struct rule *rule,
+			   const void *at)
 {
 	if (field->type == PROTOBUF_C_TYPE_BYTES) {
 		const ProtobufCBinaryData *b = at;
@@ -151,7 +154,7 @@ static bool value_is_valid(const ProtobufCFieldDescriptor *field, const struct r
 		const ProtobufCMessage *m = *(const ProtobufCMessage *const *)at;
 		return !m || message_is_valid(m);
 	}
-	return true;	/* numbers: their users range-check them */
+	return true; /* numbers: their users range-check them */
 }
 
 static size_t value_bytes(const ProtobufCFieldDescriptor *field)
@@ -160,7 +163,7 @@ static size_t value_bytes(const ProtobufCFieldDescriptor *field)
 		return sizeof(ProtobufCBinaryData);
 	if (field->type == PROTOBUF_C_TYPE_STRING || field->type == PROTOBUF_C_TYPE_MESSAGE)
 		return sizeof(void *);
-	return 0;	/* numbers are not walked */
+	return 0; /* numbers are not walked */
 }
 
 static bool field_is_valid(const ProtobufCMessage *msg, const ProtobufCFieldDescriptor *field)
@@ -194,7 +197,7 @@ static bool message_is_valid(const ProtobufCMessage *msg)
 	return true;
 }
 
-/* --- the arena ------------------------------------------------------------------------------ */
+/* --- the arena ---- */
 
 /* 64 KiB of listing unpacks to about 500 KiB; whatever needs more is not a message of ours. */
 #define ARENA_BYTES_MAX	  MiB(2)
@@ -202,7 +205,7 @@ static bool message_is_valid(const ProtobufCMessage *msg)
 
 struct arena_chunk {
 	struct arena_chunk *next;
-	size_t used, capacity;		/* of bytes[] */
+	size_t used, capacity; /* of bytes[] */
 	_Alignas(16) uint8_t bytes[];
 };
 
@@ -210,12 +213,13 @@ struct arena {
 	struct arena_chunk *first, *last;
 	size_t bytes_total;
 	size_t first_capacity;
-	bool is_full;			/* the bound, not the machine's memory, refused */
+	bool is_full; /* the bound, not the machine's memory, refused */
 };
 
 static struct arena_chunk *arena_grow(struct arena *a, size_t bytes)
 {
-	size_t capacity = a->first ? MAX_OF((size_t)ARENA_CHUNK_BYTES, bytes) : MAX_OF(a->first_capacity, bytes);
+	size_t capacity = a->first ? MAX_OF((size_t)ARENA_CHUNK_BYTES, bytes)
+				   : MAX_OF(a->first_capacity, bytes);
 
 	a->is_full = a->bytes_total + capacity > ARENA_BYTES_MAX;
 	if (a->is_full)
@@ -269,7 +273,7 @@ static void arena_finish(struct arena_chunk *chunk)
 	}
 }
 
-/* --- the door ------------------------------------------------------------------------------- */
+/* --- the door ---- */
 
 size_t msg_packed_bytes(const ProtobufCMessage *msg)
 {
@@ -278,20 +282,22 @@ size_t msg_packed_bytes(const ProtobufCMessage *msg)
 
 void msg_pack(const ProtobufCMessage *msg, uint8_t *out)
 {
-	(void)protobuf_c_message_pack(msg, out);	/* its length is msg_packed_bytes() */
+	(void)protobuf_c_message_pack(msg, out); /* its length is msg_packed_bytes() */
 }
 
-int msg_unpack(unsigned type, bool is_reply, const uint8_t *bytes, size_t len, ProtobufCMessage **out)
+int msg_unpack(unsigned type, bool is_reply, const uint8_t *bytes, size_t len,
+	       ProtobufCMessage **out)
 {
 	if (!msg_type_is_known(type) || len > MESSAGE_BYTES_MAX)
 		return -E_MALFORMED;
-	const ProtobufCMessageDescriptor *desc = is_reply ? ENTRIES[type].reply : ENTRIES[type].request;
-	struct arena arena = { .first_capacity = 512 + 4 * len };
-	ProtobufCAllocator allocator = { arena_alloc, arena_free_nothing, &arena };
+	const ProtobufCMessageDescriptor *desc =
+		is_reply ? ENTRIES[type].reply : ENTRIES[type].request;
+	struct arena arena = {.first_capacity = 512 + 4 * len};
+	ProtobufCAllocator allocator = {arena_alloc, arena_free_nothing, &arena};
 
 	ProtobufCMessage *msg = protobuf_c_message_unpack(desc, &allocator, len, bytes);
 	if (msg && message_is_valid(msg)) {
-		ASSERT((uint8_t *)msg == arena.first->bytes);	/* msg_free() finds the arena by it */
+		ASSERT((uint8_t *)msg == arena.first->bytes); /* msg_free() finds the arena by it */
 		*out = msg;
 		return 0;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A frame header that decodes is within its bounds, and has exactly one encoding. The checksum is made
- * good where it is not, so that the fields behind it are reached as well.
+ * A frame header that decodes is within its bounds, and has exactly one encoding. The checksum is
+ * made good where it is not, so that the fields behind it are reached as well.
  */
 #include <string.h>
 

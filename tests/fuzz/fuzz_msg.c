@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A message that unpacks can be packed, and what was packed unpacks to the same bytes again. The first
- * byte is the type, its highest bit says reply.
+ * A message that unpacks can be packed, and what was packed unpacks to the same bytes again. The
+ * first byte is the type, its highest bit says reply.
  */
 #include <stdlib.h>
 #include <string.h>

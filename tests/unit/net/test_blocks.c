@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Blocks against three chunk servers and a metadata server of a few lines each, over real TCP: what is
- * put can be got while one replica is absent, wrong, slow or out of date, and a restart is mended.
+ * Blocks against three chunk servers and a metadata server of a few lines each, over real TCP: what
+ * is put can be got while one replica is absent, wrong, slow or out of date, and a restart is
+ * mended.
  */
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include "fs/net/blocks.h"
 #include "tests/check_main.h"
 
-#define SERVERS	   3
+#define SERVERS	    3
 #define RECORDS_MAX 64
 
 struct fake {
@@ -20,7 +21,10 @@ struct fake {
 	struct rpc *rpc;
 	char address[64];
 	uint64_t boot_id, generation, durable;
-	struct { struct block_id id; struct buf *record; } records[RECORDS_MAX];
+	struct {
+		struct block_id id;
+		struct buf *record;
+	} records[RECORDS_MAX];
 	uint32_t record_count;
 	uint32_t gets, puts, haves, syncs;
 	bool is_silent, is_full, does_not_forward;
@@ -46,13 +50,13 @@ static void guard_fired(struct loop_timer *timer unused_arg)
 	ck_abort_msg("the test waits for something that does not come");
 }
 
-#define RUN_UNTIL(condition)                                              \
-	do {                                                              \
-		while (!(condition))                                      \
-			uv_run(loop_uv_handle(w.loop), UV_RUN_ONCE);      \
+#define RUN_UNTIL(condition)                                                                       \
+	do {                                                                                       \
+		while (!(condition))                                                               \
+			uv_run(loop_uv_handle(w.loop), UV_RUN_ONCE);                               \
 	} while (0)
 
-/* --- the fakes ---------------------------------------------------------------------------------------- */
+/* --- the fakes ---- */
 
 static struct buf *fake_find(struct fake *f, const uint8_t *id)
 {
@@ -75,7 +79,7 @@ static void fake_store(struct fake *f, const struct block_id *id, struct buf *re
 
 static size_t row_encode(uint8_t out[PG_ROW_BYTES_MAX])
 {
-	struct pg_row row = { .epoch = w.epoch, .state = PG_CLEAN, .replica_count = SERVERS };
+	struct pg_row row = {.epoch = w.epoch, .state = PG_CLEAN, .replica_count = SERVERS};
 
 	for (unsigned i = 0; i < SERVERS; i++)
 		row.replicas[i] = i + 1;
@@ -137,7 +141,7 @@ static void fake_have(struct fake *f, struct rpc_request *req)
 {
 	const Wire__Have *msg = (const Wire__Have *)req->msg;
 	Wire__HaveReply reply = WIRE__HAVE_REPLY__INIT;
-	Wire__HaveAnswer answer = WIRE__HAVE_ANSWER__INIT, *answers[1] = { &answer };
+	Wire__HaveAnswer answer = WIRE__HAVE_ANSWER__INIT, *answers[1] = {&answer};
 	Wire__Holder *holders[SERVERS];
 
 	f->haves++;
@@ -176,11 +180,14 @@ static void fake_stale(struct rpc_request *req)
 	Wire__PutReply put = WIRE__PUT_REPLY__INIT;
 	Wire__HaveReply have = WIRE__HAVE_REPLY__INIT;
 	uint8_t row[PG_ROW_BYTES_MAX];
-	ProtobufCBinaryData bytes = { row_encode(row), row };
+	ProtobufCBinaryData bytes = {row_encode(row), row};
 
 	get.pg_row = put.pg_row = have.pg_row = bytes;
-	rpc_answer(req, -E_STALE_EPOCH, req->header.type == MSG_GET ? &get.base :
-		   req->header.type == MSG_PUT ? &put.base : &have.base, NULL);
+	rpc_answer(req, -E_STALE_EPOCH,
+		   req->header.type == MSG_GET	 ? &get.base
+		   : req->header.type == MSG_PUT ? &put.base
+						 : &have.base,
+		   NULL);
 }
 
 static struct rpc_request *silent[64];
@@ -210,25 +217,30 @@ static void mds_request(void *arg unused_arg, struct rpc_request *req)
 {
 	const Wire__MapGet *msg = (const Wire__MapGet *)req->msg;
 	Wire__MapReply reply = WIRE__MAP_REPLY__INIT;
-	static uint8_t server_rows[SERVERS][SERVER_ROW_BYTES_MAX], pg_rows[1024][2 + PG_ROW_BYTES_MAX];
+	static uint8_t server_rows[SERVERS][SERVER_ROW_BYTES_MAX],
+		pg_rows[1024][2 + PG_ROW_BYTES_MAX];
 	static ProtobufCBinaryData servers[SERVERS], pgs[1024];
 
 	ck_assert_uint_eq(req->header.type, MSG_MAP_GET);
 	for (unsigned i = 0; i < SERVERS; i++) {
-		struct server_row row = { .server = i + 1, .state = SERVER_UP, .disk_count = 1,
-					  .weight_bytes = 1, .boot_id = w.at[i].boot_id };
+		struct server_row row = {.server = i + 1,
+					 .state = SERVER_UP,
+					 .disk_count = 1,
+					 .weight_bytes = 1,
+					 .boot_id = w.at[i].boot_id};
 
 		row.uuid[0] = (uint8_t)(i + 1);
 		strcpy(row.address, w.at[i].address);
 		strcpy(row.host, "h");
 		strcpy(row.rack, "r");
-		servers[i] = (ProtobufCBinaryData){ server_row_encode(&row, server_rows[i]), server_rows[i] };
+		servers[i] = (ProtobufCBinaryData){server_row_encode(&row, server_rows[i]),
+						   server_rows[i]};
 	}
 	for (unsigned i = 0; i < 1024; i++) {
 		struct wr wr = wr_init(pg_rows[i], 2);
 
 		wr_u16(&wr, (uint16_t)(msg->first_pg + i));
-		pgs[i] = (ProtobufCBinaryData){ 2 + row_encode(pg_rows[i] + 2), pg_rows[i] };
+		pgs[i] = (ProtobufCBinaryData){2 + row_encode(pg_rows[i] + 2), pg_rows[i]};
 	}
 	reply.version = w.map_version;
 	reply.n_servers = msg->first_pg == 0 ? SERVERS : 0;
@@ -239,12 +251,20 @@ static void mds_request(void *arg unused_arg, struct rpc_request *req)
 	rpc_answer(req, 0, &reply.base, NULL);
 }
 
-/* --- the world ---------------------------------------------------------------------------------------- */
+/* --- the world ---- */
 
-static struct rpc *endpoint(enum rpc_role role, void (*on_request)(void *, struct rpc_request *), void *arg)
+static struct rpc *endpoint(enum rpc_role role, void (*on_request)(void *, struct rpc_request *),
+			    void *arg)
 {
-	struct rpc_options o = { .loop = w.loop, .net = w.net, .pool = w.pool, .role = role, .name = "test",
-				 .cluster = { 1 }, .boot_id = 1, .on_request = on_request, .arg = arg };
+	struct rpc_options o = {.loop = w.loop,
+				.net = w.net,
+				.pool = w.pool,
+				.role = role,
+				.name = "test",
+				.cluster = {1},
+				.boot_id = 1,
+				.on_request = on_request,
+				.arg = arg};
 	struct rpc *rpc;
 
 	ck_assert_int_eq(rpc_create(&o, &rpc), 0);
@@ -254,12 +274,13 @@ static struct rpc *endpoint(enum rpc_role role, void (*on_request)(void *, struc
 static void fake_start(unsigned i)
 {
 	struct fake *f = &w.at[i];
-	struct error err = { 0 };
+	struct error err = {0};
 
 	f->number = i + 1;
 	f->boot_id += 100 + i;
 	f->rpc = endpoint(RPC_CHUNK_SERVER, fake_request, f);
-	ck_assert_msg(rpc_listen(f->rpc, f->address[0] ? f->address : "127.0.0.1:0", &err) == 0, "%s", err.text);
+	ck_assert_msg(rpc_listen(f->rpc, f->address[0] ? f->address : "127.0.0.1:0", &err) == 0,
+		      "%s", err.text);
 	strcpy(f->address, rpc_listen_address(f->rpc));
 }
 
@@ -277,7 +298,7 @@ static void fake_forget(struct fake *f)
 
 static void world_start(void)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	memset(&w, 0, sizeof(w));
 	silent_count = 0;
@@ -293,8 +314,14 @@ static void world_start(void)
 	w.client = endpoint(RPC_CLIENT, NULL, NULL);
 	ck_assert_int_eq(rpc_peer_create(w.client, rpc_listen_address(w.mds), &w.mds_peer), 0);
 
-	struct blocks_options o = { .rpc = w.client, .mds = w.mds_peer, .loop = w.loop, .pool = w.pool,
-				    .hash = HASH_SHA256, .min_copies = 2, .codec = CODEC_LZ4, .call_ms = 2000 };
+	struct blocks_options o = {.rpc = w.client,
+				   .mds = w.mds_peer,
+				   .loop = w.loop,
+				   .pool = w.pool,
+				   .hash = HASH_SHA256,
+				   .min_copies = 2,
+				   .codec = CODEC_LZ4,
+				   .call_ms = 2000};
 	ck_assert_int_eq(blocks_create(&o, &w.blocks), 0);
 	w.guard.fn = guard_fired;
 	loop_timer_start(w.loop, &w.guard, 30000);
@@ -318,7 +345,7 @@ static void world_stop(void)
 	buf_pool_destroy(w.pool);
 }
 
-/* --- operations, run to their end ---------------------------------------------------------------------- */
+/* --- operations, run to their end ---- */
 
 static bool is_done;
 
@@ -344,8 +371,10 @@ static void put_done(struct blocks_put *put unused_arg)
 
 static struct blocks_put put_within(uint8_t seed, struct blocks_marks *marks, uint64_t ms)
 {
-	struct blocks_put put = { .plain = plain_of(seed, 50000), .deadline_ns = in_ms(ms), .marks = marks,
-				  .done = put_done };
+	struct blocks_put put = {.plain = plain_of(seed, 50000),
+				 .deadline_ns = in_ms(ms),
+				 .marks = marks,
+				 .done = put_done};
 
 	is_done = false;
 	blocks_put_start(w.blocks, &put);
@@ -370,7 +399,8 @@ static void get_done(struct blocks_get *get unused_arg)
 
 static int get(const struct block_id *id, uint8_t seed)
 {
-	struct blocks_get g = { .id = *id, .verify_id = true, .deadline_ns = in_ms(10000), .done = get_done };
+	struct blocks_get g = {
+		.id = *id, .verify_id = true, .deadline_ns = in_ms(10000), .done = get_done};
 
 	is_done = false;
 	blocks_get_start(w.blocks, &g);
@@ -393,7 +423,7 @@ static void sync_done(struct blocks_sync *sync unused_arg)
 
 static int sync_marks(const struct blocks_marks *marks)
 {
-	struct blocks_sync s = { .marks = marks, .deadline_ns = in_ms(10000), .done = sync_done };
+	struct blocks_sync s = {.marks = marks, .deadline_ns = in_ms(10000), .done = sync_done};
 
 	is_done = false;
 	blocks_sync_start(w.blocks, &s);
@@ -408,8 +438,11 @@ static void reput_done(struct blocks_reput *reput unused_arg)
 
 static int reput(const struct block_id *ids, uint32_t count, struct blocks_marks *marks)
 {
-	struct blocks_reput r = { .ids = ids, .count = count, .marks = marks, .deadline_ns = in_ms(10000),
-				  .done = reput_done };
+	struct blocks_reput r = {.ids = ids,
+				 .count = count,
+				 .marks = marks,
+				 .deadline_ns = in_ms(10000),
+				 .done = reput_done};
 
 	is_done = false;
 	blocks_reput_start(w.blocks, &r);
@@ -417,7 +450,7 @@ static int reput(const struct block_id *ids, uint32_t count, struct blocks_marks
 	return r.rc;
 }
 
-/* --- stories ------------------------------------------------------------------------------------------ */
+/* --- stories ---- */
 
 START_TEST(what_is_put_can_be_got_and_synced)
 {
@@ -502,7 +535,7 @@ END_TEST
 
 START_TEST(a_block_that_nobody_has_is_told)
 {
-	struct block_id id = { .bytes = { 1, 2, 3 } };
+	struct block_id id = {.bytes = {1, 2, 3}};
 
 	world_start();
 	ck_assert_int_eq(get(&id, 1), -E_NO_BLOCK);
@@ -533,7 +566,7 @@ START_TEST(fewer_holders_than_min_copies_is_no_success)
 	for (unsigned i = 0; i < SERVERS; i++)
 		w.at[i].does_not_forward = true;
 	(void)put(1, &marks);
-	ck_assert_uint_eq(marks.count, 2);	/* of two answers */
+	ck_assert_uint_eq(marks.count, 2); /* of two answers */
 	fake_stop(1);
 	fake_stop(2);
 	ck_assert_int_eq(put_within(3, &marks, 300).rc, -E_TIMEDOUT);
@@ -580,19 +613,20 @@ END_TEST
 
 START_TEST(a_cancelled_get_and_a_destroy_leave_nothing_behind)
 {
-	struct blocks_get g[3] = { 0 };
-	struct blocks_put p = { 0 };
+	struct blocks_get g[3] = {0};
+	struct blocks_put p = {0};
 
 	world_start();
 	struct block_id id = put(1, NULL).id;
 	for (int i = 0; i < 3; i++) {
-		g[i] = (struct blocks_get){ .id = id, .deadline_ns = in_ms(5000), .done = get_done };
+		g[i] = (struct blocks_get){.id = id, .deadline_ns = in_ms(5000), .done = get_done};
 		blocks_get_start(w.blocks, &g[i]);
 	}
 	is_done = false;
 	blocks_get_cancel(w.blocks, &g[0]);
 	blocks_get_cancel(w.blocks, &g[0]);
-	p = (struct blocks_put){ .plain = plain_of(9, 50000), .deadline_ns = in_ms(5000), .done = put_done };
+	p = (struct blocks_put){
+		.plain = plain_of(9, 50000), .deadline_ns = in_ms(5000), .done = put_done};
 	blocks_put_start(w.blocks, &p);
 	uv_run(loop_uv_handle(w.loop), UV_RUN_NOWAIT);
 	blocks_destroy(w.blocks);
@@ -606,15 +640,14 @@ START_TEST(a_cancelled_get_and_a_destroy_leave_nothing_behind)
 }
 END_TEST
 
-TEST_MAIN("blocks",
-	tcase_add_test(tc, what_is_put_can_be_got_and_synced);
-	tcase_add_test(tc, a_block_that_is_there_is_not_sent);
-	tcase_add_test(tc, an_absent_server_costs_a_retry);
-	tcase_add_test(tc, a_silent_server_is_hedged);
-	tcase_add_test(tc, a_wrong_replica_is_asked_elsewhere);
-	tcase_add_test(tc, a_block_that_nobody_has_is_told);
-	tcase_add_test(tc, a_newer_row_is_learned);
-	tcase_add_test(tc, fewer_holders_than_min_copies_is_no_success);
-	tcase_add_test(tc, a_full_cluster_says_so);
-	tcase_add_test(tc, a_restart_is_mended_by_a_reput);
-	tcase_add_test(tc, a_cancelled_get_and_a_destroy_leave_nothing_behind))
+TEST_MAIN("blocks", tcase_add_test(tc, what_is_put_can_be_got_and_synced);
+	  tcase_add_test(tc, a_block_that_is_there_is_not_sent);
+	  tcase_add_test(tc, an_absent_server_costs_a_retry);
+	  tcase_add_test(tc, a_silent_server_is_hedged);
+	  tcase_add_test(tc, a_wrong_replica_is_asked_elsewhere);
+	  tcase_add_test(tc, a_block_that_nobody_has_is_told);
+	  tcase_add_test(tc, a_newer_row_is_learned);
+	  tcase_add_test(tc, fewer_holders_than_min_copies_is_no_success);
+	  tcase_add_test(tc, a_full_cluster_says_so);
+	  tcase_add_test(tc, a_restart_is_mended_by_a_reput);
+	  tcase_add_test(tc, a_cancelled_get_and_a_destroy_leave_nothing_behind))

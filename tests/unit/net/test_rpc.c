@@ -15,12 +15,12 @@
 /* One endpoint. */
 struct end {
 	struct rpc *rpc;
-	struct rpc_peer *accepted;	/* at a server: the client */
+	struct rpc_peer *accepted; /* at a server: the client */
 	uint32_t accept_count, lost_count;
 	uint32_t request_count;
 	uint32_t held_count, held_max;
 	struct rpc_request *held[CALLS_MAX];
-	bool hold;			/* requests are kept, not answered */
+	bool hold; /* requests are kept, not answered */
 	int answer_rc;
 };
 
@@ -29,7 +29,7 @@ struct world {
 	struct buf_pool *pool;
 	struct net *net;
 	struct end server, client;
-	struct rpc_peer *peer;		/* the server, seen by the client */
+	struct rpc_peer *peer; /* the server, seen by the client */
 	struct loop_timer guard;
 	char address[64];
 	uint32_t up_count, down_count;
@@ -43,13 +43,14 @@ static void guard_fired(struct loop_timer *timer unused_arg)
 	ck_abort_msg("the test waits for something that does not come");
 }
 
-#define RUN_UNTIL(condition)                                              \
-	do {                                                              \
-		while (!(condition))                                      \
-			uv_run(loop_uv_handle(w.loop), UV_RUN_ONCE);      \
+#define RUN_UNTIL(condition)                                                                       \
+	do {                                                                                       \
+		while (!(condition))                                                               \
+			uv_run(loop_uv_handle(w.loop), UV_RUN_ONCE);                               \
 	} while (0)
 
-/* An answer that tells what was asked: a LOOKUP of parent p is answered with inode p + 1, bulk echoed. */
+/* An answer that tells what was asked: a LOOKUP of parent p is answered with inode p + 1, bulk
+ * echoed. */
 static void answer(struct end *e, struct rpc_request *req)
 {
 	Wire__NodeReply reply = WIRE__NODE_REPLY__INIT;
@@ -119,10 +120,18 @@ static void on_down(void *arg unused_arg, int rc)
 static void end_start(struct end *e, const char *name, uint8_t cluster)
 {
 	struct rpc_options o = {
-		.loop = w.loop, .net = w.net, .pool = w.pool, .name = name, .boot_id = 5,
+		.loop = w.loop,
+		.net = w.net,
+		.pool = w.pool,
+		.name = name,
+		.boot_id = 5,
 		.role = e == &w.server ? RPC_METADATA_SERVER : RPC_CLIENT,
-		.copies = 3, .min_copies = 2,
-		.on_request = on_request, .on_accept = on_accept, .on_lost = on_lost, .arg = e,
+		.copies = 3,
+		.min_copies = 2,
+		.on_request = on_request,
+		.on_accept = on_accept,
+		.on_lost = on_lost,
+		.arg = e,
 	};
 
 	memset(o.cluster, cluster, sizeof(o.cluster));
@@ -131,7 +140,7 @@ static void end_start(struct end *e, const char *name, uint8_t cluster)
 
 static void server_start(const char *address)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	end_start(&w.server, "server", 1);
 	ck_assert_msg(rpc_listen(w.server.rpc, address, &err) == 0, "%s", err.text);
@@ -200,7 +209,7 @@ static void ask_lookup(struct rpc_peer *peer, struct ask *a, uint64_t parent, st
 	Wire__Lookup lookup = WIRE__LOOKUP__INIT;
 
 	lookup.parent = parent;
-	lookup.name = (ProtobufCBinaryData){ 1, (uint8_t *)"x" };
+	lookup.name = (ProtobufCBinaryData){1, (uint8_t *)"x"};
 	a->call.type = MSG_LOOKUP;
 	a->call.request = &lookup.base;
 	a->call.bulk = bulk;
@@ -218,7 +227,7 @@ static void ask_until_done(struct ask *a)
 
 START_TEST(a_call_is_answered)
 {
-	struct ask a = { 0 };
+	struct ask a = {0};
 
 	world_start();
 	struct buf *bulk = buf_get(w.pool, 50000);
@@ -239,7 +248,7 @@ END_TEST
 
 START_TEST(an_error_may_carry_a_reply)
 {
-	struct ask a = { 0 };
+	struct ask a = {0};
 
 	world_start();
 	w.server.answer_rc = -E_STALE_EPOCH;
@@ -253,7 +262,7 @@ END_TEST
 
 START_TEST(a_server_calls_its_client)
 {
-	struct ask up = { 0 }, down = { 0 };
+	struct ask up = {0}, down = {0};
 
 	world_start();
 	ask_lookup(w.peer, &up, 1, NULL);
@@ -269,7 +278,7 @@ END_TEST
 
 START_TEST(a_deadline_ends_a_call)
 {
-	struct ask a = { .call = { .deadline_ms = 20 } }, b = { 0 };
+	struct ask a = {.call = {.deadline_ms = 20}}, b = {0};
 
 	world_start();
 	w.server.hold = true;
@@ -277,7 +286,7 @@ START_TEST(a_deadline_ends_a_call)
 	ask_until_done(&a);
 	ck_assert_int_eq(a.call.rc, -E_TIMEDOUT);
 	w.server.hold = false;
-	answer_held(&w.server);	/* nobody waits for it any more */
+	answer_held(&w.server); /* nobody waits for it any more */
 	ask_lookup(w.peer, &b, 1, NULL);
 	ask_until_done(&b);
 	ck_assert_int_eq(b.call.rc, 0);
@@ -312,7 +321,7 @@ END_TEST
 START_TEST(an_urgent_call_passes_those_that_wait)
 {
 	static struct ask asks[200];
-	struct ask urgent = { 0 };
+	struct ask urgent = {0};
 	Wire__LeaseReturn give_back = WIRE__LEASE_RETURN__INIT;
 
 	memset(asks, 0, sizeof(asks));
@@ -322,8 +331,10 @@ START_TEST(an_urgent_call_passes_those_that_wait)
 		ask_lookup(w.peer, &asks[i], i, NULL);
 	RUN_UNTIL(w.server.held_count == 112);
 	w.server.hold = false;
-	urgent.call = (struct rpc_call){ .type = MSG_LEASE_RETURN, .request = &give_back.base,
-					 .deadline_ms = 5000, .done = ask_done };
+	urgent.call = (struct rpc_call){.type = MSG_LEASE_RETURN,
+					.request = &give_back.base,
+					.deadline_ms = 5000,
+					.done = ask_done};
 	rpc_call(w.peer, &urgent.call);
 	ask_until_done(&urgent);
 	ck_assert_int_eq(urgent.call.rc, 0);
@@ -335,7 +346,7 @@ END_TEST
 
 START_TEST(an_absent_server_is_told_at_once)
 {
-	struct ask a = { 0 }, b = { 0 };
+	struct ask a = {0}, b = {0};
 
 	world_start();
 	server_stop();
@@ -351,7 +362,7 @@ END_TEST
 
 START_TEST(a_lost_connection_ends_calls_but_not_those_to_resend)
 {
-	struct ask once = { 0 }, again = { .call = { .resend = true } };
+	struct ask once = {0}, again = {.call = {.resend = true}};
 
 	world_start();
 	rpc_peer_watch(w.peer, on_up, on_down, NULL);
@@ -369,14 +380,14 @@ START_TEST(a_lost_connection_ends_calls_but_not_those_to_resend)
 	ck_assert_uint_eq(w.up_count, 2);
 	ck_assert_uint_eq(w.down_count, 1);
 	ck_assert_uint_eq(w.server.lost_count, 1);
-	answer_held(&w.server);	/* still required; goes nowhere */
+	answer_held(&w.server); /* still required; goes nowhere */
 	world_stop();
 }
 END_TEST
 
 START_TEST(a_restarted_server_gets_what_waits)
 {
-	struct ask a = { .call = { .resend = true } };
+	struct ask a = {.call = {.resend = true}};
 
 	world_start();
 	server_stop();
@@ -392,7 +403,7 @@ END_TEST
 
 START_TEST(another_cluster_is_refused)
 {
-	struct ask a = { .call = { .resend = true } };
+	struct ask a = {.call = {.resend = true}};
 
 	world_start_cluster(2);
 	rpc_peer_watch(w.peer, on_up, on_down, NULL);
@@ -408,7 +419,7 @@ END_TEST
 
 START_TEST(a_client_without_a_cluster_learns_it)
 {
-	struct ask a = { 0 };
+	struct ask a = {0};
 
 	world_start_cluster(0);
 	ask_lookup(w.peer, &a, 1, NULL);
@@ -421,7 +432,7 @@ END_TEST
 
 START_TEST(a_cancelled_call_is_silent)
 {
-	struct ask waiting = { 0 }, sent = { 0 }, finished = { 0 };
+	struct ask waiting = {0}, sent = {0}, finished = {0};
 
 	world_start();
 	w.server.hold = true;
@@ -445,7 +456,7 @@ END_TEST
 
 START_TEST(destroying_a_peer_cancels_its_calls)
 {
-	struct ask a = { .call = { .resend = true } };
+	struct ask a = {.call = {.resend = true}};
 
 	world_start();
 	w.server.hold = true;
@@ -464,7 +475,7 @@ END_TEST
 
 START_TEST(destroying_the_rpc_completes_calls)
 {
-	struct ask a = { 0 };
+	struct ask a = {0};
 
 	world_start();
 	ask_lookup(w.peer, &a, 1, NULL);
@@ -479,14 +490,14 @@ END_TEST
 
 START_TEST(a_message_beyond_its_bounds_is_answered_malformed)
 {
-	struct ask a = { 0 };
+	struct ask a = {0};
 	Wire__Lookup lookup = WIRE__LOOKUP__INIT;
-	uint8_t name[NAME_BYTES_MAX + 1] = { 1 };
+	uint8_t name[NAME_BYTES_MAX + 1] = {1};
 
 	world_start();
-	lookup.name = (ProtobufCBinaryData){ sizeof(name), name };
-	a.call = (struct rpc_call){ .type = MSG_LOOKUP, .request = &lookup.base, .deadline_ms = 5000,
-				    .done = ask_done };
+	lookup.name = (ProtobufCBinaryData){sizeof(name), name};
+	a.call = (struct rpc_call){
+		.type = MSG_LOOKUP, .request = &lookup.base, .deadline_ms = 5000, .done = ask_done};
 	rpc_call(w.peer, &a.call);
 	ask_until_done(&a);
 	ck_assert_int_eq(a.call.rc, -E_MALFORMED);
@@ -498,14 +509,14 @@ END_TEST
 
 START_TEST(a_message_too_large_to_send_is_refused)
 {
-	struct ask a = { 0 };
+	struct ask a = {0};
 	Wire__Lookup lookup = WIRE__LOOKUP__INIT;
 	static uint8_t name[MESSAGE_BYTES_MAX];
 
 	world_start();
-	lookup.name = (ProtobufCBinaryData){ sizeof(name), name };
-	a.call = (struct rpc_call){ .type = MSG_LOOKUP, .request = &lookup.base, .deadline_ms = 5000,
-				    .done = ask_done };
+	lookup.name = (ProtobufCBinaryData){sizeof(name), name};
+	a.call = (struct rpc_call){
+		.type = MSG_LOOKUP, .request = &lookup.base, .deadline_ms = 5000, .done = ask_done};
 	rpc_call(w.peer, &a.call);
 	ck_assert(!a.is_done);
 	ask_until_done(&a);
@@ -514,9 +525,12 @@ START_TEST(a_message_too_large_to_send_is_refused)
 }
 END_TEST
 
-/* --- a connection that does not begin with a hello ---------------------------------------------------- */
+/* --- a connection that does not begin with a hello ---- */
 
-static struct { bool is_closed; struct net_conn *conn; } stranger;
+static struct {
+	bool is_closed;
+	struct net_conn *conn;
+} stranger;
 
 static void stranger_frame(void *arg unused_arg, struct net_frame *frame)
 {
@@ -533,11 +547,11 @@ static void stranger_drained(void *arg unused_arg)
 {
 }
 
-static const struct net_conn_events STRANGER = { stranger_frame, stranger_closed, stranger_drained };
+static const struct net_conn_events STRANGER = {stranger_frame, stranger_closed, stranger_drained};
 
 static void stranger_connected(void *arg unused_arg, struct net_conn *conn, int rc)
 {
-	struct net_frame f = { .header = { .type = MSG_STATUS, .request = 1, .deadline_ms = 100 } };
+	struct net_frame f = {.header = {.type = MSG_STATUS, .request = 1, .deadline_ms = 100}};
 
 	ck_assert_int_eq(rc, 0);
 	w.net->ops->conn_events(conn, &STRANGER, NULL);
@@ -556,21 +570,19 @@ START_TEST(a_request_before_the_hello_ends_the_connection)
 }
 END_TEST
 
-TEST_MAIN("rpc",
-	tcase_add_test(tc, a_call_is_answered);
-	tcase_add_test(tc, an_error_may_carry_a_reply);
-	tcase_add_test(tc, a_server_calls_its_client);
-	tcase_add_test(tc, a_deadline_ends_a_call);
-	tcase_add_test(tc, credits_bound_what_is_outstanding);
-	tcase_add_test(tc, an_urgent_call_passes_those_that_wait);
-	tcase_add_test(tc, an_absent_server_is_told_at_once);
-	tcase_add_test(tc, a_lost_connection_ends_calls_but_not_those_to_resend);
-	tcase_add_test(tc, a_restarted_server_gets_what_waits);
-	tcase_add_test(tc, another_cluster_is_refused);
-	tcase_add_test(tc, a_client_without_a_cluster_learns_it);
-	tcase_add_test(tc, a_cancelled_call_is_silent);
-	tcase_add_test(tc, destroying_a_peer_cancels_its_calls);
-	tcase_add_test(tc, destroying_the_rpc_completes_calls);
-	tcase_add_test(tc, a_message_beyond_its_bounds_is_answered_malformed);
-	tcase_add_test(tc, a_message_too_large_to_send_is_refused);
-	tcase_add_test(tc, a_request_before_the_hello_ends_the_connection))
+TEST_MAIN("rpc", tcase_add_test(tc, a_call_is_answered);
+	  tcase_add_test(tc, an_error_may_carry_a_reply);
+	  tcase_add_test(tc, a_server_calls_its_client); tcase_add_test(tc, a_deadline_ends_a_call);
+	  tcase_add_test(tc, credits_bound_what_is_outstanding);
+	  tcase_add_test(tc, an_urgent_call_passes_those_that_wait);
+	  tcase_add_test(tc, an_absent_server_is_told_at_once);
+	  tcase_add_test(tc, a_lost_connection_ends_calls_but_not_those_to_resend);
+	  tcase_add_test(tc, a_restarted_server_gets_what_waits);
+	  tcase_add_test(tc, another_cluster_is_refused);
+	  tcase_add_test(tc, a_client_without_a_cluster_learns_it);
+	  tcase_add_test(tc, a_cancelled_call_is_silent);
+	  tcase_add_test(tc, destroying_a_peer_cancels_its_calls);
+	  tcase_add_test(tc, destroying_the_rpc_completes_calls);
+	  tcase_add_test(tc, a_message_beyond_its_bounds_is_answered_malformed);
+	  tcase_add_test(tc, a_message_too_large_to_send_is_refused);
+	  tcase_add_test(tc, a_request_before_the_hello_ends_the_connection))

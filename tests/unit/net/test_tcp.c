@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The TCP transport on loopback: frames arrive whole and in order, bad bytes end a connection and cost
- * nothing, an empty pool and a paused receiver are back-pressure.
+ * The TCP transport on loopback: frames arrive whole and in order, bad bytes end a connection and
+ * cost nothing, an empty pool and a paused receiver are back-pressure.
  */
 #include <string.h>
 #include <uv.h>
@@ -20,9 +20,9 @@ struct side {
 	bool is_closed;
 	int close_rc, connect_rc;
 	bool is_told;
-	struct buf *kept[FRAMES_MAX];	/* bulk, while the test holds buffers back */
+	struct buf *kept[FRAMES_MAX]; /* bulk, while the test holds buffers back */
 	bool keep;
-	uint32_t pause_at;		/* pause when so many frames came; 0: never */
+	uint32_t pause_at; /* pause when so many frames came; 0: never */
 };
 
 struct world {
@@ -68,7 +68,7 @@ static void on_drain(void *arg)
 	((struct side *)arg)->drained++;
 }
 
-static const struct net_conn_events EVENTS = { on_frame, on_close, on_drain };
+static const struct net_conn_events EVENTS = {on_frame, on_close, on_drain};
 
 static void on_accept(void *arg, struct net_conn *conn)
 {
@@ -100,10 +100,10 @@ static void turn(void)
 {
 	uv_run(loop_uv_handle(w.loop), UV_RUN_ONCE);
 }
-#define RUN_UNTIL(condition)         \
-	do {                         \
-		while (!(condition)) \
-			turn();      \
+#define RUN_UNTIL(condition)                                                                       \
+	do {                                                                                       \
+		while (!(condition))                                                               \
+			turn();                                                                    \
 	} while (0)
 
 static void world_start(uint64_t pool_bytes)
@@ -113,7 +113,8 @@ static void world_start(uint64_t pool_bytes)
 	w.pool = buf_pool_create(pool_bytes);
 	w.send_pool = buf_pool_create(MiB(32));
 	ck_assert_int_eq(net_tcp_create(w.loop, w.pool, &w.net), 0);
-	ck_assert_int_eq(w.net->ops->listen(w.net, "127.0.0.1:0", on_accept, &w.server, &w.listener), 0);
+	ck_assert_int_eq(
+		w.net->ops->listen(w.net, "127.0.0.1:0", on_accept, &w.server, &w.listener), 0);
 	w.guard.fn = guard_fired;
 	loop_timer_start(w.loop, &w.guard, 20000);
 }
@@ -148,10 +149,13 @@ static struct buf *bytes_of(uint32_t len, uint8_t fill)
 	return buf;
 }
 
-static int send_frame(struct net_conn *conn, uint64_t request, uint32_t message_len, uint32_t bulk_len)
+static int send_frame(struct net_conn *conn, uint64_t request, uint32_t message_len,
+		      uint32_t bulk_len)
 {
-	struct net_frame f = { .header = { .type = 1, .request = request, .message_len = message_len,
-					   .bulk_len = bulk_len } };
+	struct net_frame f = {.header = {.type = 1,
+					 .request = request,
+					 .message_len = message_len,
+					 .bulk_len = bulk_len}};
 
 	f.message = bytes_of(message_len, (uint8_t)request);
 	f.bulk = bytes_of(bulk_len, (uint8_t)~request);
@@ -167,15 +171,16 @@ static int send_frame(struct net_conn *conn, uint64_t request, uint32_t message_
 
 START_TEST(frames_of_all_sizes_arrive_in_order)
 {
-	static const uint32_t SIZES[] = { 0, 1, 79, 4095, 4096, 4097, 60000, BULK_BYTES_MAX };
+	static const uint32_t SIZES[] = {0, 1, 79, 4095, 4096, 4097, 60000, BULK_BYTES_MAX};
 	uint32_t n = 0;
 
 	world_start(MiB(32));
 	world_connect();
 	for (uint32_t i = 0; i < ARRAY_COUNT(SIZES); i++)
 		for (uint32_t k = 0; k < ARRAY_COUNT(SIZES); k++)
-			ck_assert_int_eq(send_frame(w.client.conn, n++, MIN_OF(SIZES[i], MESSAGE_BYTES_MAX),
-						    SIZES[k]), 0);
+			ck_assert_int_eq(send_frame(w.client.conn, n++,
+						    MIN_OF(SIZES[i], MESSAGE_BYTES_MAX), SIZES[k]),
+					 0);
 	ck_assert_uint_eq(w.server.frame_count, 0);
 	RUN_UNTIL(w.server.frame_count == n);
 	for (uint32_t i = 0; i < n; i++) {
@@ -218,12 +223,14 @@ END_TEST
 
 START_TEST(addresses_that_are_none_are_refused_at_once)
 {
-	static const char *const BAD[] = { "", ":1", "host", "127.0.0.1:", "127.0.0.1:65536", "::1:5", "[::1]5",
-					   "127.0.0.1:12x" };
+	static const char *const BAD[] = {
+		"",	 ":1",	   "host",	   "127.0.0.1:", "127.0.0.1:65536",
+		"::1:5", "[::1]5", "127.0.0.1:12x"};
 
 	world_start(MiB(1));
 	for (size_t i = 0; i < ARRAY_COUNT(BAD); i++)
-		ck_assert_int_eq(w.net->ops->connect(w.net, BAD[i], 100, on_connect, &w.client), -E_INVAL);
+		ck_assert_int_eq(w.net->ops->connect(w.net, BAD[i], 100, on_connect, &w.client),
+				 -E_INVAL);
 	world_stop();
 }
 END_TEST
@@ -245,8 +252,9 @@ END_TEST
 START_TEST(destroying_cancels_a_connect)
 {
 	world_start(MiB(1));
-	ck_assert_int_eq(w.net->ops->connect(w.net, w.net->ops->listener_address(w.listener), 5000, on_connect,
-					     &w.client), 0);
+	ck_assert_int_eq(w.net->ops->connect(w.net, w.net->ops->listener_address(w.listener), 5000,
+					     on_connect, &w.client),
+			 0);
 	world_stop();
 	ck_assert(w.client.is_told);
 	ck_assert_int_eq(w.client.connect_rc, -E_CANCELED);
@@ -310,7 +318,7 @@ START_TEST(an_empty_pool_waits_for_a_buffer)
 }
 END_TEST
 
-/* --- bytes that are no frames, from a plain socket --------------------------------------------------- */
+/* --- bytes that are no frames, from a plain socket ---- */
 
 static uv_tcp_t raw;
 static uv_connect_t raw_connect;
@@ -361,7 +369,7 @@ END_TEST
 
 START_TEST(a_flipped_bit_in_a_header_ends_the_connection)
 {
-	struct frame_header h = { .type = 1, .request = 5 };
+	struct frame_header h = {.type = 1, .request = 5};
 	uint8_t bytes[FRAME_HEADER_BYTES];
 
 	frame_header_encode(&h, bytes);
@@ -372,8 +380,8 @@ END_TEST
 
 START_TEST(a_wrong_message_checksum_ends_the_connection)
 {
-	struct frame_header h = { .type = 1, .message_len = 8, .message_checksum = 1 };
-	uint8_t bytes[FRAME_HEADER_BYTES + 8] = { 0 };
+	struct frame_header h = {.type = 1, .message_len = 8, .message_checksum = 1};
+	uint8_t bytes[FRAME_HEADER_BYTES + 8] = {0};
 
 	frame_header_encode(&h, bytes);
 	ck_assert_int_eq(close_rc_after(bytes, sizeof(bytes)), -E_CORRUPT);
@@ -382,7 +390,7 @@ END_TEST
 
 START_TEST(lengths_beyond_the_bound_end_the_connection)
 {
-	struct frame_header h = { .type = 1 };
+	struct frame_header h = {.type = 1};
 	uint8_t bytes[FRAME_HEADER_BYTES];
 	uint32_t len = BULK_BYTES_MAX + 1;
 	uint64_t checksum;
@@ -395,17 +403,15 @@ START_TEST(lengths_beyond_the_bound_end_the_connection)
 }
 END_TEST
 
-TEST_MAIN("tcp",
-	tcase_add_test(tc, frames_of_all_sizes_arrive_in_order);
-	tcase_add_test(tc, closing_is_told_to_both_sides_once);
-	tcase_add_test(tc, connecting_to_a_closed_port_is_refused);
-	tcase_add_test(tc, addresses_that_are_none_are_refused_at_once);
-	tcase_add_test(tc, a_name_is_resolved);
-	tcase_add_test(tc, destroying_cancels_a_connect);
-	tcase_add_test(tc, a_full_queue_refuses_and_drains);
-	tcase_add_test(tc, a_pause_stops_between_frames_of_one_read);
-	tcase_add_test(tc, an_empty_pool_waits_for_a_buffer);
-	tcase_add_test(tc, garbage_ends_the_connection);
-	tcase_add_test(tc, a_flipped_bit_in_a_header_ends_the_connection);
-	tcase_add_test(tc, a_wrong_message_checksum_ends_the_connection);
-	tcase_add_test(tc, lengths_beyond_the_bound_end_the_connection))
+TEST_MAIN("tcp", tcase_add_test(tc, frames_of_all_sizes_arrive_in_order);
+	  tcase_add_test(tc, closing_is_told_to_both_sides_once);
+	  tcase_add_test(tc, connecting_to_a_closed_port_is_refused);
+	  tcase_add_test(tc, addresses_that_are_none_are_refused_at_once);
+	  tcase_add_test(tc, a_name_is_resolved); tcase_add_test(tc, destroying_cancels_a_connect);
+	  tcase_add_test(tc, a_full_queue_refuses_and_drains);
+	  tcase_add_test(tc, a_pause_stops_between_frames_of_one_read);
+	  tcase_add_test(tc, an_empty_pool_waits_for_a_buffer);
+	  tcase_add_test(tc, garbage_ends_the_connection);
+	  tcase_add_test(tc, a_flipped_bit_in_a_header_ends_the_connection);
+	  tcase_add_test(tc, a_wrong_message_checksum_ends_the_connection);
+	  tcase_add_test(tc, lengths_beyond_the_bound_end_the_connection))

@@ -31,7 +31,7 @@ static void seal(uint8_t bytes[FRAME_HEADER_BYTES])
 START_TEST(a_header_comes_back_as_it_was)
 {
 	uint8_t bytes[FRAME_HEADER_BYTES];
-	struct frame_header h = { 0 };
+	struct frame_header h = {0};
 
 	frame_header_encode(&FULL, bytes);
 	ck_assert_int_eq(frame_header_decode(bytes, &h), 0);
@@ -52,8 +52,9 @@ END_TEST
 
 START_TEST(the_layout_is_for_ever)
 {
-	static const uint8_t START[] = { 'C', 'R', 'N', 'F', 1, 1, 21, 0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33,
-					 0x22, 0x11, 0, 0, 1, 0, 0x40, 0, 1, 0, 70, 0, 0, 0, 63, 0, 0, 0 };
+	static const uint8_t START[] = {'C',  'R',  'N',  'F',	1,    1, 21, 0, 0x88, 0x77, 0x66,
+					0x55, 0x44, 0x33, 0x22, 0x11, 0, 0,  1, 0,    0x40, 0,
+					1,    0,    70,	  0,	0,    0, 63, 0, 0,    0};
 	uint8_t bytes[FRAME_HEADER_BYTES];
 
 	frame_header_encode(&FULL, bytes);
@@ -78,11 +79,16 @@ END_TEST
 
 START_TEST(each_fault_has_its_code)
 {
-	/* offset, value, code: the checksum is made good again, so that the field itself is judged */
-	static const struct { unsigned at; uint8_t value; int rc; } CASES[] = {
-		{ 0, 'X', -E_BAD_MAGIC },  { 4, 2, -E_WRONG_VERSION }, { 4, 0, -E_WRONG_VERSION },
-		{ 5, 3, -E_MALFORMED },	   { 6, 99, -E_MALFORMED },    { 7, 1, -E_MALFORMED },
-		{ 16, 1, -E_MALFORMED },   { 20, 0x41, -E_MALFORMED },
+	/* offset, value, code: the checksum is made good again, so that the field itself is judged
+	 */
+	static const struct {
+		unsigned at;
+		uint8_t value;
+		int rc;
+	} CASES[] = {
+		{0, 'X', -E_BAD_MAGIC}, {4, 2, -E_WRONG_VERSION}, {4, 0, -E_WRONG_VERSION},
+		{5, 3, -E_MALFORMED},	{6, 99, -E_MALFORMED},	  {7, 1, -E_MALFORMED},
+		{16, 1, -E_MALFORMED},	{20, 0x41, -E_MALFORMED},
 	};
 
 	for (size_t i = 0; i < ARRAY_COUNT(CASES); i++) {
@@ -97,8 +103,7 @@ START_TEST(each_fault_has_its_code)
 }
 END_TEST
 
-TEST_MAIN("frame",
-	tcase_add_test(tc, a_header_comes_back_as_it_was);
-	tcase_add_test(tc, the_layout_is_for_ever);
-	tcase_add_test(tc, every_flipped_bit_is_found);
-	tcase_add_test(tc, each_fault_has_its_code))
+TEST_MAIN("frame", tcase_add_test(tc, a_header_comes_back_as_it_was);
+	  tcase_add_test(tc, the_layout_is_for_ever);
+	  tcase_add_test(tc, every_flipped_bit_is_found);
+	  tcase_add_test(tc, each_fault_has_its_code))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Messages: every type of messages.def comes back as it was, with each field filled; every field has a
- * bound and holds to it; a message that would unpack to too much memory is refused.
+ * Messages: every type of messages.def comes back as it was, with each field filled; every field
+ * has a bound and holds to it; a message that would unpack to too much memory is refused.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,15 +10,19 @@
 #include "fs/wire/msg.h"
 #include "tests/check_main.h"
 
-struct type { unsigned number; const ProtobufCMessageDescriptor *request, *reply; };
+struct type {
+	unsigned number;
+	const ProtobufCMessageDescriptor *request, *reply;
+};
 
 static const struct type TYPES[] = {
-#define X(name, number, req, rep, who) { number, &wire__##req##__descriptor, &wire__##rep##__descriptor },
+#define X(name, number, req, rep, who)                                                             \
+	{number, &wire__##req##__descriptor, &wire__##rep##__descriptor},
 #include "fs/wire/messages.def"
 #undef X
 };
 
-/* --- messages with every field filled, from the descriptors ------------------------------------------- */
+/* --- messages with every field filled, from the descriptors ---- */
 
 static void *filled(const ProtobufCMessageDescriptor *desc);
 
@@ -43,7 +47,7 @@ static void fill_value(const ProtobufCFieldDescriptor *f, void *at)
 		bytes->data = malloc(bytes->len);
 		memset(bytes->data, 'n', bytes->len);
 		if (bytes->len == ROOT_BYTES) {
-			struct root root = { .kind = ROOT_BLOCK, .length = 70, .id = { .bytes = { 1 } } };
+			struct root root = {.kind = ROOT_BLOCK, .length = 70, .id = {.bytes = {1}}};
 			root_encode(&root, bytes->data);
 		}
 		break;
@@ -69,8 +73,9 @@ static void fill_value(const ProtobufCFieldDescriptor *f, void *at)
 /* Two of each repeated field. */
 static void fill_repeated(const ProtobufCFieldDescriptor *f, uint8_t *base)
 {
-	size_t bytes = f->type == PROTOBUF_C_TYPE_BYTES ? sizeof(ProtobufCBinaryData) :
-		       f->type == PROTOBUF_C_TYPE_UINT32 ? 4 : 8;
+	size_t bytes = f->type == PROTOBUF_C_TYPE_BYTES	   ? sizeof(ProtobufCBinaryData)
+		       : f->type == PROTOBUF_C_TYPE_UINT32 ? 4
+							   : 8;
 	uint8_t *array = calloc(2, bytes);
 
 	fill_value(f, array);
@@ -109,12 +114,14 @@ static void check_round_trip(unsigned type, bool is_reply, const ProtobufCMessag
 	size_t len, back_len;
 	uint8_t *bytes = packed(msg, &len);
 
-	ck_assert_msg(msg_unpack(type, is_reply, bytes, len, &back) == 0, "type %u %s", type, desc->name);
+	ck_assert_msg(msg_unpack(type, is_reply, bytes, len, &back) == 0, "type %u %s", type,
+		      desc->name);
 	uint8_t *again = packed(back, &back_len);
 	ck_assert_uint_eq(back_len, len);
 	ck_assert_mem_eq(again, bytes, len);
 	msg_free(back);
-	/* Cut short anywhere it is refused, or is another message; it never reads beyond its end. */
+	/* Cut short anywhere it is refused, or is another message; it never reads beyond its end.
+	 */
 	for (size_t cut = 0; cut < len; cut++) {
 		uint8_t *exact = malloc(cut ? cut : 1);
 		memcpy(exact, bytes, cut);
@@ -150,7 +157,7 @@ START_TEST(unknown_types_are_refused)
 }
 END_TEST
 
-/* --- bounds -------------------------------------------------------------------------------------------- */
+/* --- bounds ---- */
 
 static int unpack_rc(unsigned type, bool is_reply, const ProtobufCMessage *msg)
 {
@@ -169,7 +176,7 @@ static int lookup_rc(const char *name, size_t len)
 {
 	Wire__Lookup lookup = WIRE__LOOKUP__INIT;
 
-	lookup.name = (ProtobufCBinaryData){ len, (uint8_t *)name };
+	lookup.name = (ProtobufCBinaryData){len, (uint8_t *)name};
 	return unpack_rc(MSG_LOOKUP, false, &lookup.base);
 }
 
@@ -189,32 +196,34 @@ END_TEST
 
 START_TEST(a_block_id_has_32_bytes)
 {
-	static const size_t LENS[] = { 0, 31, 33, 32 };
-	uint8_t bytes[64] = { 1 };
+	static const size_t LENS[] = {0, 31, 33, 32};
+	uint8_t bytes[64] = {1};
 
 	for (size_t i = 0; i < ARRAY_COUNT(LENS); i++) {
 		Wire__Get get = WIRE__GET__INIT;
-		ProtobufCBinaryData ids[2] = { { 32, bytes }, { LENS[i], bytes } };
+		ProtobufCBinaryData ids[2] = {{32, bytes}, {LENS[i], bytes}};
 		Wire__Have have = WIRE__HAVE__INIT;
 
 		get.id = ids[1];
 		have.ids = ids;
 		have.n_ids = 2;
-		ck_assert_int_eq(unpack_rc(MSG_GET, false, &get.base), LENS[i] == 32 ? 0 : -E_MALFORMED);
-		ck_assert_int_eq(unpack_rc(MSG_HAVE, false, &have.base), LENS[i] == 32 ? 0 : -E_MALFORMED);
+		ck_assert_int_eq(unpack_rc(MSG_GET, false, &get.base),
+				 LENS[i] == 32 ? 0 : -E_MALFORMED);
+		ck_assert_int_eq(unpack_rc(MSG_HAVE, false, &have.base),
+				 LENS[i] == 32 ? 0 : -E_MALFORMED);
 	}
 }
 END_TEST
 
 START_TEST(a_root_must_decode)
 {
-	struct root root = { .kind = ROOT_BLOCK, .length = 5, .id = { .bytes = { 9 } } };
+	struct root root = {.kind = ROOT_BLOCK, .length = 5, .id = {.bytes = {9}}};
 	uint8_t bytes[ROOT_BYTES];
 	Wire__Publish publish = WIRE__PUBLISH__INIT;
 
 	root_encode(&root, bytes);
 	ck_assert_int_eq(unpack_rc(MSG_PUBLISH, false, &publish.base), -E_MALFORMED);
-	publish.root = (ProtobufCBinaryData){ ROOT_BYTES, bytes };
+	publish.root = (ProtobufCBinaryData){ROOT_BYTES, bytes};
 	ck_assert_int_eq(unpack_rc(MSG_PUBLISH, false, &publish.base), 0);
 	bytes[0] = 77;
 	ck_assert_int_eq(unpack_rc(MSG_PUBLISH, false, &publish.base), -E_MALFORMED);
@@ -225,11 +234,11 @@ START_TEST(a_root_inside_a_reply_must_decode_too)
 {
 	Wire__NodeReply reply = WIRE__NODE_REPLY__INIT;
 	Wire__Attr attr = WIRE__ATTR__INIT;
-	uint8_t bytes[ROOT_BYTES] = { 77 };
+	uint8_t bytes[ROOT_BYTES] = {77};
 
 	reply.attr = &attr;
-	ck_assert_int_eq(unpack_rc(MSG_GETATTR, true, &reply.base), 0);	/* a directory has none */
-	attr.root = (ProtobufCBinaryData){ ROOT_BYTES, bytes };
+	ck_assert_int_eq(unpack_rc(MSG_GETATTR, true, &reply.base), 0); /* a directory has none */
+	attr.root = (ProtobufCBinaryData){ROOT_BYTES, bytes};
 	ck_assert_int_eq(unpack_rc(MSG_GETATTR, true, &reply.base), -E_MALFORMED);
 }
 END_TEST
@@ -253,9 +262,10 @@ START_TEST(a_small_message_cannot_unpack_to_much_memory)
 	ProtobufCMessage *msg;
 
 	for (size_t i = 0; i < sizeof(bytes); i += 2)
-		bytes[i] = 2 << 3 | 2;	/* READDIR reply: an entry of no bytes, 32,768 times */
+		bytes[i] = 2 << 3 | 2; /* READDIR reply: an entry of no bytes, 32,768 times */
 	ck_assert_int_eq(msg_unpack(MSG_READDIR, true, bytes, sizeof(bytes), &msg), -E_MALFORMED);
-	ck_assert_int_eq(msg_unpack(MSG_READDIR, true, bytes, sizeof(bytes) + 1, &msg), -E_MALFORMED);
+	ck_assert_int_eq(msg_unpack(MSG_READDIR, true, bytes, sizeof(bytes) + 1, &msg),
+			 -E_MALFORMED);
 }
 END_TEST
 
@@ -267,7 +277,7 @@ START_TEST(a_full_listing_fits)
 
 	for (int i = 0; i < ENTRIES; i++) {
 		wire__dir_entry__init(&entries[i]);
-		entries[i].name = (ProtobufCBinaryData){ 5, (uint8_t *)"12345" };
+		entries[i].name = (ProtobufCBinaryData){5, (uint8_t *)"12345"};
 		entries[i].ino = (uint64_t)i + 1;
 		entries[i].type = 0100000;
 		list[i] = &entries[i];
@@ -279,13 +289,11 @@ START_TEST(a_full_listing_fits)
 }
 END_TEST
 
-TEST_MAIN("msg",
-	tcase_add_test(tc, every_message_comes_back);
-	tcase_add_test(tc, unknown_types_are_refused);
-	tcase_add_test(tc, a_name_is_one_component_of_a_path);
-	tcase_add_test(tc, a_block_id_has_32_bytes);
-	tcase_add_test(tc, a_root_must_decode);
-	tcase_add_test(tc, a_root_inside_a_reply_must_decode_too);
-	tcase_add_test(tc, repeated_fields_are_bounded);
-	tcase_add_test(tc, a_small_message_cannot_unpack_to_much_memory);
-	tcase_add_test(tc, a_full_listing_fits))
+TEST_MAIN("msg", tcase_add_test(tc, every_message_comes_back);
+	  tcase_add_test(tc, unknown_types_are_refused);
+	  tcase_add_test(tc, a_name_is_one_component_of_a_path);
+	  tcase_add_test(tc, a_block_id_has_32_bytes); tcase_add_test(tc, a_root_must_decode);
+	  tcase_add_test(tc, a_root_inside_a_reply_must_decode_too);
+	  tcase_add_test(tc, repeated_fields_are_bounded);
+	  tcase_add_test(tc, a_small_message_cannot_unpack_to_much_memory);
+	  tcase_add_test(tc, a_full_listing_fits))
