@@ -192,7 +192,7 @@ static int choose(struct ms_journal *j, struct ms_journal_scan *scans, struct er
 	j->last_term = scans[winner].last_term;
 	for (uint32_t i = 0; i < j->part_count; i++)
 		j->bytes += j->parts[i].bytes;
-	if (scans[winner].bytes_after > 0)
+	if (scans[winner].bytes_after > 0 && !j->options.read_only)
 		log_warn("cutting a torn tail after=%" PRIu64 " bytes=%" PRIu64, j->last,
 			 scans[winner].bytes_after);
 	return j->options.read_only ? 0 : repair(j, winner, err);
