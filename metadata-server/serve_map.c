@@ -44,6 +44,8 @@ static bool add_pg(struct page *page, pg_no pg, const struct pg_row *pg_row)
 {
 	uint8_t row[2 + PG_ROW_BYTES_MAX];
 
+	if (pg_row->epoch == 0)
+		return true; /* not placed yet: nothing to tell, and no row that would decode */
 	row[0] = (uint8_t)pg;
 	row[1] = (uint8_t)(pg >> 8);
 	return page_add(page, page->pgs, &page->message.n_pgs, row, 2 + pg_row_encode(pg_row, row + 2));
