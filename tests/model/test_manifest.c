@@ -223,7 +223,9 @@ static void run_seed(uint64_t seed, uint32_t nodes_max)
 
 START_TEST(random_edits_agree_with_the_model)
 {
-	for (uint64_t seed = 1; seed <= 20; seed++)
+	uint64_t seeds = getenv("CAIRN_LONG") ? 500 : 15;
+
+	for (uint64_t seed = 1; seed <= seeds; seed++)
 		run_seed((uint64_t)_i * 1000 + seed, _i == 0 ? 2 : 1000);
 }
 END_TEST
@@ -300,6 +302,40 @@ START_TEST(concatenated_roots_agree_with_the_model)
 }
 END_TEST
 
+/* Thousands of leaves with few entries each: the levels above split and shrink, too. */
+START_TEST(deep_trees_agree_with_the_model)
+{
+	for (uint64_t seed = 1; seed <= 3; seed++) {
+		struct world w, small;
+		uint32_t depth_max = 0;
+
+		world_init(&w, seed, 4);
+		world_init(&small, seed + 50, 4);
+		small.block_last = 1u << 20;
+		replace(&small, 0, 0, 3, 0);
+		for (uint32_t i = 0; i < 4000; i++)
+			append_world(&w, &small);
+		for (uint32_t i = 0; i < 120; i++) {
+			uint32_t at, length;
+
+			if (i % 4 == 0)
+				depth_max = MAX_OF(depth_max, seal(&w).depth);
+			pick_range(&w, &at, &length);
+			replace(&w, at, length, pick(&w, 30), 0);
+			while (w.count < 12000 && i < 60)
+				append_world(&w, &small);
+			check_at(&w, pick(&w, w.count), false);
+		}
+		ck_assert_uint_eq(depth_max, 3);
+		reopen(&w);
+		check_all(&w, false);
+		world_finish(&w);
+		world_finish(&small);
+	}
+}
+END_TEST
+
 TEST_MAIN("model_manifest", tcase_add_loop_test(tc, random_edits_agree_with_the_model, 0, 2);
 	  tcase_add_test(tc, edits_between_boundaries_only);
-	  tcase_add_test(tc, concatenated_roots_agree_with_the_model))
+	  tcase_add_test(tc, concatenated_roots_agree_with_the_model);
+	  tcase_add_test(tc, deep_trees_agree_with_the_model))
