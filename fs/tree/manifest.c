@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The manifest in memory: its nodes, which of them stay, and how an offset finds its entry. Edits
- * are in manifest_edit.c, sealing in manifest_seal.c.
+ * are in manifest_replace.c and manifest_edit.c, sealing in manifest_seal.c.
  *
  * Eviction takes the least recently used clean node, but never one that the operation now being
  * retried has used: else two nodes that one operation needs could push each other out for ever.
@@ -9,7 +9,6 @@
 #include "fs/tree/manifest_internal.h"
 
 #include <stdlib.h>
-#include <string.h>
 #include <utlist.h>
 
 struct node *manifest_node_create(uint8_t level, uint32_t capacity)
