@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How fast the metadata core is alone: no network, no FUSE. Creates go through ms_step, the overlay,
+ * a journal file with one fdatasync per batch, and LMDB; lookups through ms_step only.
+ *
+ *   bench_metadata_core [files [batch [folder]]]     200000 files, batches of 64, in /var/tmp
+ *
+ * Prints: durable creates/s, lookups/s, and bytes per file of the LMDB file (names of 20 bytes).
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/wire/msg.h"
+#include "metadata-server/step.h"
+#include "metadata-server/txn.h"
+
+#define RECORDS_BYTES MiB(8)
+#define MAP_BYTES     GiB(8)
+#define SESSION	      ((session_no)0x1234)
+
+struct bench {
+	struct ms_config config;
+	struct rows *rows;
+	struct ms_txn *txn;
+	struct ms_state *state;
+	int journal;
+	uint8_t *records;
+	uint32_t records_len;
+	uint64_t wall_ns, number, done, failed;
+	uint64_t seqs[SESSION_SLOTS];
+	bool reserve;
+};
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void on_effect(void *arg, const struct ms_effect *effect)
+{
+	struct bench *b = arg;
+
+	if (effect->kind == MS_FX_RESERVE)
+		b->reserve = true;
+	if (effect->kind != MS_FX_REPLY)
+		return;
+	b->done++;
+	b->failed += effect->reply.rc != 0;
+}
+
+static void step(struct bench *b, struct ms_event *event)
+{
+	struct journal_header h = { .term = 1, .event_kind = (uint16_t)event->kind };
+	uint8_t *record = b->records + b->records_len;
+	int len;
+
+	event->now_ms = 1000;
+	event->wall_ns = b->wall_ns += 1000;
+	ms_step(b->state, event, on_effect, b);
+	if (ms_txn_event_changes(b->txn) == 0)
+		return;
+	len = ms_txn_event_encode(b->txn, record, JOURNAL_RECORD_BYTES_MAX, &h.change_count);
+	ASSERT(len > 0);
+	h.payload_len = (uint32_t)len;
+	h.number = ++b->number;
+	h.wall_ns = event->wall_ns;
+	journal_record_finish(record, &h);
+	b->records_len += JOURNAL_HEADER_BYTES + (uint32_t)len;
+	ASSERT(b->records_len + JOURNAL_RECORD_BYTES_MAX <= RECORDS_BYTES);
+}
+
+/* Write, sync, and put into the rows what a batch came to. */
+static void commit(struct bench *b)
+{
+	ASSERT(write(b->journal, b->records, b->records_len) == (ssize_t)b->records_len);
+	ASSERT(fdatasync(b->journal) == 0);
+	b->records_len = 0;
+	ASSERT(ms_txn_flush(b->txn) == 0 && rows_commit(b->rows) == 0);
+}
+
+static void reserve_if_asked(struct bench *b)
+{
+	if (!b->reserve)
+		return;
+	b->reserve = false;
+	step(b, &(struct ms_event){ .kind = MS_EV_RESERVE });
+	commit(b);
+	step(b, &(struct ms_event){ .kind = MS_EV_RESERVE, .req.flags = 1 });
+}
+
+static struct ms_name name_of(char out[32], uint64_t i)
+{
+	int len = snprintf(out, 32, "model-%014llu", (unsigned long long)i);
+
+	return (struct ms_name){ (const uint8_t *)out, (uint32_t)len };
+}
+
+static void create(struct bench *b, uint64_t i)
+{
+	struct ms_event event = { .kind = MS_EV_REQUEST };
+	struct ms_request *req = &event.req;
+	uint32_t slot = (uint32_t)(i % SESSION_SLOTS);
+	char name[32];
+
+	req->op = MSG_MAKE;
+	req->session = SESSION;
+	req->slot = slot;
+	req->slot_seq = ++b->seqs[slot];
+	req->caller = (struct ms_caller){ .uid = 1000, .gid = 1000 };
+	req->parent = INODE_ROOT;
+	req->mode = S_IFREG | 0644;
+	req->exclusive = true;
+	req->name = name_of(name, i);
+	step(b, &event);
+}
+
+/* What most files are: one block. */
+static void publish(struct bench *b, uint64_t i, inode_no ino)
+{
+	struct ms_event event = { .kind = MS_EV_REQUEST };
+	struct ms_request *req = &event.req;
+	uint32_t slot = (uint32_t)(i % SESSION_SLOTS);
+
+	req->op = MSG_PUBLISH;
+	req->session = SESSION;
+	req->slot = slot;
+	req->slot_seq = ++b->seqs[slot];
+	req->ino = ino;
+	req->base_version = 1;
+	req->root = (struct root){ .kind = ROOT_BLOCK, .length = 1 + i % BLOCK_BYTES_MAX };
+	memset(req->root.id.bytes, (int)(1 + i % 255), sizeof req->root.id.bytes);
+	step(b, &event);
+}
+
+static void lookup(struct bench *b, uint64_t i)
+{
+	struct ms_event event = { .kind = MS_EV_REQUEST };
+	char name[32];
+
+	event.req.op = MSG_LOOKUP;
+	event.req.session = SESSION;
+	event.req.parent = INODE_ROOT;
+	event.req.name = name_of(name, i);
+	step(b, &event);
+}
+
+static void bench_open(struct bench *b, const char *folder)
+{
+	struct ms_event event = { .kind = MS_EV_REQUEST };
+	char path[512];
+
+	b->config = (struct ms_config){
+		.lease_ms = LEASE_MS, .suspect_ms = 3000, .down_ms = 6000, .out_ms = 20000, .copies = 3,
+		.min_copies = 2, .name_key = 42, .inline_bytes_max = INLINE_BYTES_MAX,
+		.leases_max_per_session = LEASES_MAX_PER_SESSION, .parked_max = 64, .sessions_max = 8 };
+	b->wall_ns = UINT64_C(1700000000000000000);
+	snprintf(path, sizeof path, "%s/journal", folder);
+	b->journal = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	b->records = malloc(RECORDS_BYTES);
+	ASSERT(b->journal >= 0 && b->records);
+	snprintf(path, sizeof path, "%s/rows", folder);
+	ASSERT(mkdir(path, 0700) == 0);
+	ASSERT(rows_lmdb_create(path, MAP_BYTES, &b->rows) == 0 && ms_txn_create(b->rows, &b->txn) == 0);
+	ASSERT(ms_state_format(&b->config, b->txn, b->wall_ns, 0, 0) == 0);
+	ASSERT(ms_txn_flush(b->txn) == 0 && rows_commit(b->rows) == 0);
+	ASSERT(ms_state_create(&b->config, b->txn, &b->state) == 0);
+	step(b, &(struct ms_event){ .kind = MS_EV_TERM, .req.term = 1 });
+	event.req.op = MSG_SESSION_OPEN;
+	event.req.new_session = SESSION;
+	step(b, &event);
+	commit(b);
+}
+
+static void bench_close(struct bench *b)
+{
+	ms_state_destroy(b->state);
+	ms_txn_destroy(b->txn);
+	rows_destroy(b->rows);
+	free(b->records);
+	close(b->journal);
+}
+
+static void remove_all(const char *folder)
+{
+	static const char *const names[] = { "journal", "rows/data.mdb", "rows/lock.mdb", "rows", "" };
+	char path[512];
+
+	for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
+		snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+		(void)remove(path);	/* which of them exist is the library's matter */
+	}
+}
+
+static double run(struct bench *b, uint64_t files, uint64_t batch, bool publishes)
+{
+	double begun = seconds();
+
+	for (uint64_t i = 0; i < files; i++) {
+		if (publishes)
+			publish(b, i, INODE_ROOT + 1 + i);
+		else
+			create(b, i);
+		if ((i + 1) % batch == 0 || i + 1 == files)
+			commit(b);
+		reserve_if_asked(b);
+	}
+	return (double)files / (seconds() - begun);
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t files = argc > 1 ? strtoull(argv[1], NULL, 10) : 200000;
+	uint64_t batch = argc > 2 ? strtoull(argv[2], NULL, 10) : 64;
+	static struct bench b;
+	char folder[256];
+	uint64_t empty_bytes;
+	double begun, creates, publishes;
+
+	snprintf(folder, sizeof folder, "%s/bench-metadata-core-XXXXXX", argc > 3 ? argv[3] : "/var/tmp");
+	ASSERT(mkdtemp(folder));
+	bench_open(&b, folder);
+	empty_bytes = rows_bytes(b.rows);
+	creates = run(&b, files, batch, false);
+	publishes = run(&b, files, batch, true);
+	begun = seconds();
+	for (uint64_t i = 0; i < files; i++)
+		lookup(&b, i * 2654435761u % files);
+	printf("metadata core: %.0f durable creates/s, %.0f durable publishes/s (batches of %llu), "
+	       "%.0f lookups/s\n", creates, publishes, (unsigned long long)batch,
+	       (double)files / (seconds() - begun));
+	printf("metadata core: %.1f bytes a file in LMDB, %.1f in the journal (%llu files)\n",
+	       (double)(rows_bytes(b.rows) - empty_bytes) / (double)files,
+	       (double)lseek(b.journal, 0, SEEK_CUR) / (double)files, (unsigned long long)files);
+	ASSERT(b.failed == 0);
+	bench_close(&b);
+	remove_all(folder);
+	return 0;
+}
