@@ -22,13 +22,10 @@ struct ms_node *ms_lease_node(struct ms_state *state, inode_no ino, uint64_t nam
 	return node;
 }
 
-struct ms_node *ms_lease_node_make(struct ms_state *state, inode_no ino, uint64_t name_hash)
+static struct ms_node *node_add(struct ms_state *state, inode_no ino, uint64_t name_hash)
 {
-	struct ms_node *node = ms_lease_node(state, ino, name_hash);
+	struct ms_node *node = calloc(1, sizeof *node);
 
-	if (node)
-		return node;
-	node = calloc(1, sizeof *node);
 	if (!node)
 		return NULL;
 	node->key = (struct ms_lease_key){ ino, name_hash };
@@ -38,6 +35,13 @@ struct ms_node *ms_lease_node_make(struct ms_state *state, inode_no ino, uint64_
 		return NULL;
 	}
 	return node;
+}
+
+struct ms_node *ms_lease_node_make(struct ms_state *state, inode_no ino, uint64_t name_hash)
+{
+	struct ms_node *node = ms_lease_node(state, ino, name_hash);
+
+	return node ? node : node_add(state, ino, name_hash);
 }
 
 void ms_lease_node_release(struct ms_state *state, struct ms_node *node)
@@ -66,15 +70,10 @@ struct ms_claim *ms_lease_find(struct ms_state *state, const struct ms_session *
 	return node ? node_claim(node, session) : NULL;
 }
 
-static struct ms_claim *claim_make(struct ms_state *state, struct ms_session *session, inode_no ino,
-				   uint64_t name_hash)
+static struct ms_claim *claim_add(struct ms_state *state, struct ms_session *session, struct ms_node *node)
 {
-	struct ms_node *node = ms_lease_node_make(state, ino, name_hash);
-	struct ms_claim *claim = node ? node_claim(node, session) : NULL;
+	struct ms_claim *claim = calloc(1, sizeof *claim);
 
-	if (!node || claim)
-		return claim;
-	claim = calloc(1, sizeof *claim);
 	if (!claim) {
 		ms_lease_node_release(state, node);
 		return NULL;
@@ -84,6 +83,15 @@ static struct ms_claim *claim_make(struct ms_state *state, struct ms_session *se
 	DL_APPEND(node->claims, claim);
 	DL_APPEND2(session->claims, claim, session_prev, session_next);
 	return claim;
+}
+
+static struct ms_claim *claim_make(struct ms_state *state, struct ms_session *session, inode_no ino,
+				   uint64_t name_hash)
+{
+	struct ms_node *node = ms_lease_node_make(state, ino, name_hash);
+	struct ms_claim *claim = node ? node_claim(node, session) : NULL;
+
+	return claim || !node ? claim : claim_add(state, session, node);
 }
 
 static void claim_set_mode(struct ms_state *state, struct ms_claim *claim, enum ms_lease_mode mode)
@@ -232,10 +240,8 @@ static bool others_forbid(const struct ms_node *node, const struct ms_session *s
 	return false;
 }
 
-static bool may_grant(struct ms_op *op, inode_no ino, uint64_t name_hash, enum ms_lease_mode mode)
+static bool may_grant(const struct ms_op *op, const struct ms_node *node, enum ms_lease_mode mode)
 {
-	struct ms_node *node = ms_lease_node(op->state, ino, name_hash);
-
 	if (op->session->lease_count >= op->state->config.leases_max_per_session)
 		return false;
 	return !node || (!node->recalled && !node->waits && !others_forbid(node, op->session, mode));
@@ -244,20 +250,25 @@ static bool may_grant(struct ms_op *op, inode_no ino, uint64_t name_hash, enum m
 enum ms_lease_mode ms_lease_grant(struct ms_op *op, inode_no ino, uint64_t name_hash,
 				  enum ms_lease_mode mode, struct ms_lease *out)
 {
-	struct ms_claim *claim;
+	struct ms_node *node = ms_lease_node(op->state, ino, name_hash);
+	struct ms_claim *claim = node && op->session ? node_claim(node, op->session) : NULL;
 
 	*out = (struct ms_lease){ 0 };
 	if (!op->session)
 		return MS_LEASE_NONE;
-	claim = ms_lease_find(op->state, op->session, ino, name_hash);
 	if (!claim || claim->mode < mode) {
-		if (!may_grant(op, ino, name_hash, mode))
-			return mode == MS_LEASE_WRITE ?
-				ms_lease_grant(op, ino, name_hash, MS_LEASE_READ, out) : MS_LEASE_NONE;
-		claim = claim_make(op->state, op->session, ino, name_hash);
+		if (mode == MS_LEASE_WRITE && !may_grant(op, node, mode))
+			mode = MS_LEASE_READ;	/* better than none */
+		if (!may_grant(op, node, mode) && (!claim || claim->mode < mode))
+			return MS_LEASE_NONE;
+		if (!node)
+			node = node_add(op->state, ino, name_hash);
+		if (node && !claim)
+			claim = claim_add(op->state, op->session, node);
 		if (!claim)
 			return MS_LEASE_NONE;
-		claim_set_mode(op->state, claim, mode);
+		if (claim->mode < mode)
+			claim_set_mode(op->state, claim, mode);
 	}
 	if (claim->is_recalled)
 		return MS_LEASE_NONE;	/* it is on its way back: not to be said again */
