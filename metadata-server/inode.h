@@ -15,7 +15,7 @@
  *   bit 9  root: length u32 · id 32  one block
  *   bit 10 root: depth u8 · length u64 · id 32   manifest node; of bits 8 to 10 at most one is set
  *
- * So a regular file in one block, owned by a user, takes 88 bytes.
+ * So a regular file in one block, owned by a user, takes 80 bytes.
  * Pure: reads and writes rows through the overlay. One thread.
  */
 #ifndef CAIRN_METADATA_SERVER_INODE_H

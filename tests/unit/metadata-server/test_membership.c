@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Chunk servers and the map: joining, silence, placement with former holders, space. */
+#include "tests/ms_world.h"
+
+#include "tests/check_main.h"
+
+static struct world w;
+
+static struct ms_request join(uint8_t id)
+{
+	static const char *const hosts[] = { "h0", "h1", "h2", "h3", "h4", "h5" };
+	struct ms_request req = { .op = MSG_JOIN, .address = "127.0.0.1:7001", .host = hosts[id],
+				  .rack = "r", .disks = 1, .bytes_total = GiB(100), .boot_id = 1 };
+
+	req.uuid[0] = id;
+	return req;
+}
+
+static struct ms_request heartbeat(server_no server, uint64_t blocks)
+{
+	return (struct ms_request){ .op = MSG_HEARTBEAT, .server = server, .boot_id = 1, .blocks = blocks,
+				    .bytes_free = GiB(50), .bytes_total = GiB(100) };
+}
+
+static struct ms_counts counts(void)
+{
+	struct ms_counts c;
+
+	ms_state_counts(w.state, &c);
+	return c;
+}
+
+static void begin_with(uint8_t servers)
+{
+	world_init(&w);
+	for (uint8_t i = 1; i <= servers; i++) {
+		ck_assert_uint_eq(world_do(&w, join(i))->server, i);
+		ck_assert_int_eq(world_rc(&w, heartbeat(i, 0)), 0);
+	}
+	for (uint32_t i = 0; i < PG_COUNT / 1024; i++)
+		world_tick(&w, 1);
+}
+
+START_TEST(three_servers_make_a_clean_map)
+{
+	begin_with(3);
+	ck_assert_uint_eq(counts().pgs_clean, PG_COUNT);
+	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
+		const struct pg_row *row = map_pg(ms_state_map(w.state), (pg_no)pg);
+
+		ck_assert_uint_eq(row->replica_count, 3);
+		ck_assert_uint_eq(row->former_count, 0);
+		ck_assert_uint_eq(row->epoch, 1);
+	}
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(a_server_that_comes_again_keeps_its_number)
+{
+	struct ms_request again = join(2);
+	uint64_t version;
+
+	begin_with(3);
+	version = map_version(ms_state_map(w.state));
+	ck_assert_uint_eq(world_do(&w, join(2))->server, 2);
+	ck_assert_uint_eq(map_version(ms_state_map(w.state)), version);
+	again.boot_id = 9;
+	ck_assert_uint_eq(world_do(&w, again)->server, 2);
+	ck_assert_uint_gt(map_version(ms_state_map(w.state)), version);
+	ck_assert_int_eq(world_rc(&w, heartbeat(2, 0)), -E_NOENT);	/* of its former life */
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(fewer_servers_than_copies_make_a_degraded_map_in_the_end)
+{
+	begin_with(2);
+	ck_assert_uint_eq(map_pg(ms_state_map(w.state), 0)->epoch, 0);	/* a third may be on its way */
+	for (uint32_t i = 0; i < 40; i++) {
+		world_tick(&w, 100);
+		ck_assert_int_eq(world_rc(&w, heartbeat(1, 0)), 0);
+		ck_assert_int_eq(world_rc(&w, heartbeat(2, 0)), 0);
+	}
+	ck_assert_uint_eq(counts().pgs_degraded, PG_COUNT);
+	ck_assert_uint_eq(map_pg(ms_state_map(w.state), 0)->replica_count, 2);
+	ck_assert_uint_eq(world_do(&w, join(3))->server, 3);
+	ck_assert_int_eq(world_rc(&w, heartbeat(3, 0)), 0);
+	for (uint32_t i = 0; i < 8; i++)
+		world_tick(&w, 1);
+	ck_assert_uint_eq(counts().pgs_clean, PG_COUNT);	/* nobody holds data yet */
+	ck_assert_uint_eq(map_pg(ms_state_map(w.state), 0)->epoch, 2);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(who_leaves_a_row_with_data_becomes_a_former_holder)
+{
+	uint32_t moved = 0;
+
+	begin_with(3);
+	ck_assert_int_eq(world_rc(&w, heartbeat(1, 1000)), 0);
+	ck_assert_uint_eq(world_do(&w, join(4))->server, 4);
+	ck_assert_int_eq(world_rc(&w, heartbeat(4, 0)), 0);
+	for (uint32_t i = 0; i < 8; i++)
+		world_tick(&w, 1);
+	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
+		const struct pg_row *row = map_pg(ms_state_map(w.state), (pg_no)pg);
+
+		if (!pg_row_has(row, 4))
+			continue;
+		moved++;
+		ck_assert_uint_eq(row->former_count, 1);
+		ck_assert_uint_eq(row->epoch, 2);
+		ck_assert_int_eq(row->state, PG_DEGRADED);
+	}
+	ck_assert_uint_gt(moved, PG_COUNT / 2);
+	ck_assert_uint_lt(moved, PG_COUNT);
+	ck_assert_uint_eq(counts().pgs_degraded, moved);
+	world_finish(&w);
+}
+END_TEST
+
+static enum server_state state_of(server_no server)
+{
+	return map_server(ms_state_map(w.state), server)->state;
+}
+
+static void pass(uint64_t ms, server_no silent)
+{
+	for (uint64_t at = 0; at < ms; at += 500) {
+		world_tick(&w, 500);
+		for (server_no s = 1; s <= 3; s++)
+			if (s != silent)
+				ck_assert_int_eq(world_rc(&w, heartbeat(s, 1)), 0);
+	}
+}
+
+START_TEST(silence_is_suspect_then_down_then_out)
+{
+	begin_with(3);
+	pass(3500, 2);
+	ck_assert_int_eq(state_of(2), SERVER_SUSPECT);
+	pass(3000, 2);
+	ck_assert_int_eq(state_of(2), SERVER_DOWN);
+	ck_assert_uint_eq(counts().pgs_degraded, PG_COUNT);
+	ck_assert_int_eq(world_rc(&w, heartbeat(2, 1)), 0);
+	ck_assert_int_eq(state_of(2), SERVER_UP);
+	ck_assert_uint_eq(counts().pgs_clean, PG_COUNT);
+	pass(21000, 2);
+	ck_assert_int_eq(state_of(2), SERVER_OUT);
+	ck_assert_uint_eq(map_pg(ms_state_map(w.state), 7)->replica_count, 2);
+	ck_assert_uint_eq(map_pg(ms_state_map(w.state), 7)->formers[0], 2);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(owed_blocks_degrade_their_group)
+{
+	struct ms_request req = heartbeat(1, 5);
+	uint32_t owed[] = { 17, 4000 };
+
+	begin_with(3);
+	req.owed_pgs = owed;
+	req.owed_pg_count = 2;
+	ck_assert_int_eq(world_rc(&w, req), 0);
+	ck_assert_uint_eq(counts().pgs_degraded, 2);
+	ck_assert_int_eq(world_rc(&w, heartbeat(1, 5)), 0);
+	ck_assert_uint_eq(counts().pgs_degraded, 0);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(the_map_survives_a_restart)
+{
+	uint64_t version;
+
+	begin_with(3);
+	version = map_version(ms_state_map(w.state));
+	world_restart(&w);
+	ck_assert_uint_eq(map_version(ms_state_map(w.state)), version);
+	ck_assert_uint_eq(map_server_count(ms_state_map(w.state)), 3);
+	ck_assert_uint_eq(counts().pgs_clean, PG_COUNT);
+	for (uint32_t i = 0; i < 8; i++)
+		world_tick(&w, 1);
+	ck_assert_uint_eq(map_version(ms_state_map(w.state)), version);	/* nothing to change */
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(credit_is_what_servers_have_free)
+{
+	struct ms_request renew = { .op = MSG_SESSION_RENEW, .credit_wanted = GiB(1000) };
+	const struct ms_reply *reply;
+	session_no s, other;
+
+	begin_with(3);
+	s = world_session(&w);
+	renew.session = s;
+	reply = world_do(&w, renew);
+	ck_assert_uint_gt(reply->credit_bytes, GiB(130));
+	ck_assert_uint_lt(reply->credit_bytes, GiB(136));	/* 90 % of 150 GiB */
+	other = world_session(&w);
+	renew.session = other;
+	ck_assert_uint_lt(world_do(&w, renew)->credit_bytes, GiB(1));	/* all is given away */
+	renew.session = s;
+	renew.credit_wanted = GiB(10);
+	ck_assert_uint_eq(world_do(&w, renew)->credit_bytes, GiB(10));
+	renew.session = other;
+	renew.credit_wanted = GiB(1000);
+	ck_assert_uint_gt(world_do(&w, renew)->credit_bytes, GiB(120));
+	reply = world_do(&w, (struct ms_request){ .op = MSG_STATFS });
+	ck_assert_uint_eq(reply->bytes_free, GiB(50));
+	ck_assert_uint_eq(reply->bytes_total, GiB(100));
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(a_drained_server_loses_its_share)
+{
+	struct ms_request set = { .op = MSG_SERVER_SET, .server = 3, .state = SERVER_DRAINED };
+
+	begin_with(3);
+	ck_assert_int_eq(world_rc(&w, set), 0);
+	for (uint32_t i = 0; i < 8; i++)
+		world_tick(&w, 1);
+	ck_assert(!pg_row_has(map_pg(ms_state_map(w.state), 0), 3));
+	set.server = 99;
+	ck_assert_int_eq(world_rc(&w, set), -E_NOENT);
+	set.state = 0;
+	ck_assert_int_eq(world_rc(&w, set), -E_INVAL);
+	world_finish(&w);
+}
+END_TEST
+
+TEST_MAIN("membership",
+	tcase_add_test(tc, three_servers_make_a_clean_map);
+	tcase_add_test(tc, a_server_that_comes_again_keeps_its_number);
+	tcase_add_test(tc, fewer_servers_than_copies_make_a_degraded_map_in_the_end);
+	tcase_add_test(tc, who_leaves_a_row_with_data_becomes_a_former_holder);
+	tcase_add_test(tc, silence_is_suspect_then_down_then_out);
+	tcase_add_test(tc, owed_blocks_degrade_their_group);
+	tcase_add_test(tc, the_map_survives_a_restart);
+	tcase_add_test(tc, credit_is_what_servers_have_free);
+	tcase_add_test(tc, a_drained_server_loses_its_share))
