@@ -336,24 +336,6 @@ void cl_session_close(struct client *c, void (*done)(struct client *c))
 	cl_session_send(req);
 }
 
-void cl_session_finish(struct client *c)
-{
-	struct cl_session *s = &c->session;
-	loop_timer_stop(c->options.loop, &s->timer);
-	if (s->is_opening || s->is_renewing)
-		rpc_cancel(&s->call);
-	s->is_opening = s->is_renewing = false;
-	while (c->requests) {
-		struct cl_req *req = c->requests;
-		DL_DELETE(c->requests, req);
-		loop_timer_stop(c->options.loop, &req->retry);
-		if (req->is_sent)
-			rpc_cancel(&req->call);
-		free(req);
-	}
-	c->slot_waiters = NULL;
-}
-
 /* --- requests ------------------------------------------------------------------------------------------------- */
 
 static bool is_mutation(uint16_t type)
@@ -395,13 +377,36 @@ static void init_message(struct cl_req *req, uint16_t type)
 	req->call.request = &req->msg.base;
 }
 
-static void req_free(struct cl_req *req)
+static void req_unlist(struct cl_req *req)
 {
 	struct client *c = req->client;
+
 	DL_DELETE(c->requests, req);
 	c->request_count--;
+}
+
+static void req_release(struct cl_req *req)
+{
 	buf_put(req->call.bulk);
 	free(req);
+}
+
+void cl_session_finish(struct client *c)
+{
+	struct cl_session *s = &c->session;
+	loop_timer_stop(c->options.loop, &s->timer);
+	if (s->is_opening || s->is_renewing)
+		rpc_cancel(&s->call);
+	s->is_opening = s->is_renewing = false;
+	while (c->requests) {
+		struct cl_req *req = c->requests;
+		loop_timer_stop(c->options.loop, &req->retry);
+		if (req->is_sent)
+			rpc_cancel(&req->call);
+		req_unlist(req);
+		req_release(req);
+	}
+	c->slot_waiters = NULL;
 }
 
 /* The operation gives up: a request that was sent goes on, one that was not is forgotten. */
@@ -425,7 +430,8 @@ static void req_cancel(struct cl_op *op)
 	req->call.rc = -E_CANCELED;
 	if (req->orphaned)
 		req->orphaned(req);
-	req_free(req);
+	req_unlist(req);
+	req_release(req);
 }
 
 struct cl_req *cl_session_req(struct client *c, struct cl_op *op, uint16_t type,
@@ -511,11 +517,13 @@ static void req_done(struct rpc_call *call)
 		op->cancel = NULL;
 		op->waiting_for = NULL;
 	}
+	/* Unlisted first: done() of the last request, the close of the session, ends with the client's end. */
+	req_unlist(req);
 	if (!req->is_abandoned)
 		req->done(req);
 	else if (req->orphaned)
 		req->orphaned(req);
-	req_free(req);
+	req_release(req);
 }
 
 void cl_session_send(struct cl_req *req)
