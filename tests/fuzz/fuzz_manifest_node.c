@@ -5,8 +5,7 @@
  * the checks of its content stand between it and the manifest.
  */
 #include "fs/tree/manifest.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static int emit(void *arg, const struct block_id *id, const void *bytes, uint32_t len)
 {

@@ -3,8 +3,7 @@
 #include <string.h>
 
 #include "fs/placement/map.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static void try_pg_row(const uint8_t *data, size_t size)
 {
