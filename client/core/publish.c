@@ -91,6 +91,10 @@ static void flush_begin(struct cl_file *file)
 	file->put_rc = 0;
 	file->refs++;
 	if (!flush->is_inline) {
+		/* What was inline becomes a block. */
+		if (first && first->put_state == CL_PUT_NONE &&
+		    (!file->manifest || manifest_bytes(file->manifest) == 0))
+			first->is_dirty = true;
 		for (uint32_t i = 0; i < file->chunk_count; i++) {
 			struct cl_chunk *chunk = file->chunks[i];
 			/* One whose put began before its last write is awaited for that put; the rest is dirty. */

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The client's data path against a real metadata server and three chunk servers. */
+#include <linux/falloc.h>
+
+#include "tests/client_cluster.h"
+
+static struct cluster w;
+
+static void setup(void)
+{
+	cluster_start(&w, 3000);
+}
+
+static void teardown(void)
+{
+	cluster_finish(&w);
+}
+
+static uint8_t expected[MiB(4)], found[MiB(4)];
+
+static void check_content(struct client *c, const char *name, const uint8_t *bytes, uint32_t len)
+{
+	struct cl_handle *h = file_open(&w, c, name, O_RDONLY);
+	ck_assert_uint_eq(file_size(&w, c, file_lookup(&w, c, name)), len);
+	for (uint32_t at = 0; at < len;) {
+		int got = file_read(&w, c, h, at, found + at, MIN_OF(len - at, 100000u));
+		ck_assert_int_gt(got, 0);
+		at += (uint32_t)got;
+	}
+	ck_assert_int_eq(file_read(&w, c, h, len, found, 10), 0);
+	ck_assert_mem_eq(found, bytes, len);
+	ck_assert_int_eq(file_close(&w, c, h), 0);
+}
+
+static void write_file(struct client *c, const char *name, const uint8_t *bytes, uint32_t len)
+{
+	struct cl_handle *h = file_create(&w, c, name);
+	for (uint32_t at = 0; at < len; at += 131072)
+		ck_assert_int_eq(file_write(&w, c, h, at, bytes + at, MIN_OF(len - at, 131072u)), 0);
+	ck_assert_int_eq(file_close(&w, c, h), 0);
+}
+
+START_TEST(sizes_around_the_bounds_come_back)
+{
+	static const uint32_t sizes[] = { 0, 1, 4096, 65535, 65536, 65537, 131072, 1000000, MiB(3) + 17 };
+	struct client *a = cluster_client(&w), *b = cluster_client(&w);
+	char name[16];
+	for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
+		snprintf(name, sizeof name, "f%zu", i);
+		file_pattern(expected, sizes[i], i);
+		write_file(a, name, expected, sizes[i]);
+		check_content(a, name, expected, sizes[i]);
+		check_content(b, name, expected, sizes[i]);
+	}
+	cluster_client_stop(&w, a);
+	cluster_client_stop(&w, b);
+}
+END_TEST
+
+START_TEST(content_survives_a_new_session)
+{
+	struct client *c = cluster_client(&w);
+	file_pattern(expected, MiB(2), 5);
+	write_file(c, "kept", expected, MiB(2));
+	cluster_client_stop(&w, c);
+	c = cluster_client(&w);
+	check_content(c, "kept", expected, MiB(2));
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
+START_TEST(stopping_publishes_what_was_gathered)
+{
+	struct client *c = cluster_client(&w);
+	file_pattern(expected, 300000, 6);
+	struct cl_handle *h = file_create(&w, c, "late");
+	ck_assert_int_eq(file_write(&w, c, h, 0, expected, 300000), 0);
+	cluster_client_stop(&w, c);
+	c = cluster_client(&w);
+	check_content(c, "late", expected, 300000);
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
+/* Random edits of one file against a byte array; the second client checks what was published. */
+static void random_edits(uint64_t seed, uint32_t size_max, unsigned rounds)
+{
+	struct client *a = cluster_client(&w), *b = cluster_client(&w);
+	uint64_t x = seed;
+	uint32_t size = 0;
+	static uint8_t bytes[MiB(1)];
+	struct cl_handle *h = file_create(&w, a, "edited");
+	inode_no ino = file_lookup(&w, a, "edited");
+	memset(expected, 0, sizeof expected);
+	for (unsigned i = 0; i < rounds; i++) {
+		x = x * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+		uint32_t offset = (uint32_t)(x >> 33) % size_max;
+		uint32_t len = 1 + (uint32_t)(x >> 40) % (i % 3 ? 5000 : 200000);
+		len = MIN_OF(len, size_max - offset);
+		switch ((x >> 60) % 8) {
+		case 0:
+			ck_assert_int_eq(file_truncate(&w, a, ino, offset), 0);
+			if (offset < size)
+				memset(expected + offset, 0, size - offset);
+			size = offset;
+			break;
+		case 1: {
+			struct cl_op op = { .kind = CL_FALLOCATE, .handle = h, .offset = offset, .length = len,
+					    .flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE };
+			ck_assert_int_eq(cluster_op(&w, a, &op), 0);
+			if (offset < size)
+				memset(expected + offset, 0, MIN_OF(len, size - offset));
+			break;
+		}
+		case 2: {
+			struct cl_op op = { .kind = CL_FSYNC, .handle = h };
+			ck_assert_int_eq(cluster_op(&w, a, &op), 0);
+			break;
+		}
+		case 3: {
+			int got = file_read(&w, a, h, offset, found, len);
+			uint32_t there = offset < size ? MIN_OF(len, size - offset) : 0;
+			ck_assert_int_eq(got, there);
+			ck_assert_mem_eq(found, expected + offset, there);
+			break;
+		}
+		default:
+			file_pattern(bytes, len, x);
+			ck_assert_int_eq(file_write(&w, a, h, offset, bytes, len), 0);
+			memcpy(expected + offset, bytes, len);
+			size = MAX_OF(size, offset + len);
+		}
+		ck_assert_uint_eq(file_size(&w, a, ino), size);
+	}
+	check_content(a, "edited", expected, size);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	check_content(b, "edited", expected, size);
+	cluster_client_stop(&w, a);
+	cluster_client_stop(&w, b);
+}
+
+START_TEST(random_edits_agree_with_a_byte_array)
+{
+	random_edits(1 + (uint64_t)_i, 700000, 150);
+}
+END_TEST
+
+START_TEST(random_edits_around_the_inline_bound)
+{
+	random_edits(100 + (uint64_t)_i, 90000, 150);
+}
+END_TEST
+
+START_TEST(holes_are_found)
+{
+	struct client *c = cluster_client(&w);
+	struct cl_handle *h = file_create(&w, c, "sparse");
+	ck_assert_int_eq(file_write(&w, c, h, MiB(1), "x", 1), 0);
+	struct cl_op sync = { .kind = CL_FSYNC, .handle = h };
+	ck_assert_int_eq(cluster_op(&w, c, &sync), 0);
+	struct cl_op data = { .kind = CL_LSEEK, .handle = h, .whence = SEEK_DATA };
+	ck_assert_int_eq(cluster_op(&w, c, &data), 0);
+	ck_assert_uint_eq(data.out_offset_found, MiB(1));
+	struct cl_op hole = { .kind = CL_LSEEK, .handle = h, .offset = MiB(1), .whence = SEEK_HOLE };
+	ck_assert_int_eq(cluster_op(&w, c, &hole), 0);
+	ck_assert_uint_eq(hole.out_offset_found, MiB(1) + 1);
+	struct cl_op past = { .kind = CL_LSEEK, .handle = h, .offset = MiB(2), .whence = SEEK_DATA };
+	ck_assert_int_eq(cluster_op(&w, c, &past), -E_NXIO);
+	ck_assert_int_eq(file_truncate(&w, c, file_lookup(&w, c, "sparse"), GiB(100)), 0);
+	ck_assert_int_eq(file_close(&w, c, h), 0);
+	ck_assert_uint_eq(file_size(&w, c, file_lookup(&w, c, "sparse")), GiB(100));
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
+START_TEST(a_copy_takes_blocks_by_reference)
+{
+	struct client *c = cluster_client(&w);
+	struct cl_stats before, after;
+	file_pattern(expected, MiB(2), 9);
+	write_file(c, "source", expected, MiB(2));
+	struct cl_handle *from = file_open(&w, c, "source", O_RDONLY), *to = file_create(&w, c, "copy");
+	client_stats(c, &before);
+	struct cl_op op = { .kind = CL_COPY_RANGE, .handle = from, .out_handle = to, .length = MiB(8) };
+	ck_assert_int_eq(cluster_op(&w, c, &op), 0);
+	ck_assert_uint_eq(op.out_len, MiB(2));
+	client_stats(c, &after);
+	ck_assert_uint_eq(after.blocks_put, before.blocks_put);
+	/* And what lies on no boundary. */
+	op = (struct cl_op){ .kind = CL_COPY_RANGE, .handle = from, .out_handle = to, .offset = 1000,
+			     .out_offset = 70001, .length = 200000 };
+	ck_assert_int_eq(cluster_op(&w, c, &op), 0);
+	ck_assert_uint_eq(op.out_len, 200000);
+	ck_assert_int_eq(file_close(&w, c, from), 0);
+	ck_assert_int_eq(file_close(&w, c, to), 0);
+	memmove(expected + 70001, expected + 1000, 200000);
+	check_content(c, "copy", expected, MiB(2));
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
+START_TEST(more_is_written_than_memory_holds)
+{
+	struct client *c = cluster_client(&w);
+	struct cl_handle *h = file_create(&w, c, "large");
+	struct cl_stats stats;
+	for (uint32_t i = 0; i < 64; i++) {
+		file_pattern(expected, MiB(1), i);
+		ck_assert_int_eq(file_write(&w, c, h, i * MiB(1), expected, MiB(1)), 0);
+		client_stats(c, &stats);
+		ck_assert_uint_le(stats.dirty_bytes, MiB(18));
+	}
+	ck_assert_int_eq(file_close(&w, c, h), 0);
+	h = file_open(&w, c, "large", O_RDONLY);
+	for (uint32_t i = 0; i < 64; i++) {
+		file_pattern(expected, MiB(1), i);
+		ck_assert_int_eq(file_read(&w, c, h, i * MiB(1), found, MiB(1)), MiB(1));
+		ck_assert_mem_eq(found, expected, MiB(1));
+	}
+	ck_assert_int_eq(file_close(&w, c, h), 0);
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
+TEST_MAIN("client data", tcase_add_checked_fixture(tc, setup, teardown);
+	  tcase_add_test(tc, sizes_around_the_bounds_come_back);
+	  tcase_add_test(tc, content_survives_a_new_session);
+	  tcase_add_test(tc, stopping_publishes_what_was_gathered);
+	  tcase_add_loop_test(tc, random_edits_agree_with_a_byte_array, 0, 6);
+	  tcase_add_loop_test(tc, random_edits_around_the_inline_bound, 0, 6);
+	  tcase_add_test(tc, holes_are_found);
+	  tcase_add_test(tc, a_copy_takes_blocks_by_reference);
+	  tcase_add_test(tc, more_is_written_than_memory_holds))
