@@ -133,6 +133,12 @@ static int chunk_reserve(struct cl_chunk *chunk, uint32_t from, uint32_t to, boo
 	return 0;
 }
 
+bool cl_chunk_is_ready(const struct cl_chunk *chunk, uint32_t len)
+{
+	/* The length of a lent buffer is not ours to set. */
+	return chunk->buf && chunk->len >= len && (!chunk->is_lent || chunk->buf->len == len);
+}
+
 int cl_chunk_reserve(struct cl_chunk *chunk, uint32_t from, uint32_t to)
 {
 	return chunk_reserve(chunk, from, to, false);
@@ -401,7 +407,7 @@ void cl_chunk_pump(struct client *c)
 			continue;
 		}
 		/* Zeros up to where the file now ends. */
-		if ((chunk->len < len || !chunk->buf) && chunk_reserve(chunk, len, len, true) < 0)
+		if (!cl_chunk_is_ready(chunk, len) && chunk_reserve(chunk, len, len, true) < 0)
 			return;
 		DL_DELETE(c->puts.queue, chunk);
 		chunk->put_len = len;

@@ -191,15 +191,22 @@ static void ops_past_deadline(struct client *c, uint64_t now_ns)
 
 /* --- life --------------------------------------------------------------------------------------------- */
 
+/* The session is closed: told from a turn of its own, for the client may be destroyed then. */
 static void stop_finished(struct client *c)
 {
 	if (c->life != CL_STOPPING)
 		return;
 	c->life = CL_STOPPED;
-	loop_timer_stop(c->options.loop, &c->sweep);
+	loop_timer_start(c->options.loop, &c->sweep, 0);
+}
+
+static void stop_told(struct client *c)
+{
+	void (*stopped)(void *arg, int rc) = c->stopped;
+	c->stopped = NULL;
 	cl_session_finish(c);
-	if (c->stopped)
-		c->stopped(c->life_arg, 0);
+	if (stopped)
+		stopped(c->life_arg, 0);
 }
 
 static void stop_when_clean(struct client *c, uint64_t now_ns)
@@ -215,17 +222,26 @@ static void stop_when_clean(struct client *c, uint64_t now_ns)
 	cl_session_close(c, stop_finished);
 }
 
+/* Likewise from a turn of its own. */
 static void start_ended(struct client *c, int rc, const char *why)
 {
 	if (c->life != CL_STARTING)
 		return;
-	c->life = rc < 0 ? CL_STOPPED : CL_RUNNING;
-	if (rc < 0) {
+	c->life = CL_STARTED;
+	c->start_rc = rc;
+	c->start_why = why;
+	loop_timer_start(c->options.loop, &c->sweep, 0);
+}
+
+static void start_told(struct client *c)
+{
+	c->life = c->start_rc < 0 ? CL_STOPPED : CL_RUNNING;
+	if (c->start_rc < 0) {
 		loop_timer_stop(c->options.loop, &c->sweep);
 		cl_session_finish(c);
 	}
 	if (c->started)
-		c->started(c->life_arg, rc, why);
+		c->started(c->life_arg, c->start_rc, c->start_why);
 }
 
 static const char *start_problem(struct client *c)
@@ -239,7 +255,15 @@ static void sweep_fired(struct loop_timer *timer)
 {
 	struct client *c = container_of(timer, struct client, sweep);
 	uint64_t now_ns = loop_now_ns(c->options.loop);
+	if (c->life == CL_STOPPED) {
+		stop_told(c);
+		return;
+	}
 	loop_timer_start(c->options.loop, timer, CL_SWEEP_MS);
+	if (c->life == CL_STARTED) {
+		start_told(c);
+		return;
+	}
 	if (c->life == CL_STARTING) {
 		if (c->session.number && cl_session_is_valid(c))
 			start_ended(c, 0, "");

@@ -61,7 +61,7 @@ struct cl_session {
 	uint64_t return_count;		/* lease returns sent: replies asked for before them grant nothing */
 };
 
-enum cl_life { CL_CREATED, CL_STARTING, CL_RUNNING, CL_STOPPING, CL_STOPPED };
+enum cl_life { CL_CREATED, CL_STARTING, CL_STARTED, CL_RUNNING, CL_STOPPING, CL_STOPPED };
 
 struct client {
 	struct cl_options options;
@@ -97,6 +97,8 @@ struct client {
 	void (*session_closed)(struct client *c);
 	void *life_arg;
 	uint64_t life_due_ns;
+	int start_rc;
+	const char *start_why;
 	struct cl_stats stats;
 };
 

@@ -164,6 +164,8 @@ struct cl_chunk *cl_chunk_next(struct cl_file *file, uint64_t pos);
 must_check int cl_chunk_make(struct cl_file *file, uint64_t start, uint32_t cap, struct cl_chunk **out);
 /* Make [from, to) of the buffer writable, with zeros before it where nothing was. -E_AGAIN: no memory now. */
 must_check int cl_chunk_reserve(struct cl_chunk *chunk, uint32_t from, uint32_t to);
+/* May the first `len` bytes be lent as they are? */
+bool cl_chunk_is_ready(const struct cl_chunk *chunk, uint32_t len);
 /* Begin with these bytes (takes the reference), which stay shared until the first write. */
 void cl_chunk_fill(struct cl_chunk *chunk, struct buf *buf, uint32_t len);
 /* Cut to `len` bytes, whatever a put that is flying took. */

@@ -327,6 +327,14 @@ void cl_node_name_drop(struct client *c, inode_no parent, const char *name)
 
 /* --- all of them --------------------------------------------------------------------------------------------- */
 
+void cl_node_drop_names(struct client *c)
+{
+	while (c->name_lru)
+		name_free(c, c->name_lru);
+	if (c->options.on_inval_names)
+		c->options.on_inval_names(c->options.arg);
+}
+
 void cl_node_drop_leases(struct client *c)
 {
 	struct cl_node *node, *next;
@@ -337,10 +345,7 @@ void cl_node_drop_leases(struct client *c)
 		if (held && node->lookups && c->options.on_inval_attr)
 			c->options.on_inval_attr(c->options.arg, node->ino);
 	}
-	while (c->name_lru)
-		name_free(c, c->name_lru);
-	if (c->options.on_inval_names)
-		c->options.on_inval_names(c->options.arg);
+	cl_node_drop_names(c);
 }
 
 void cl_node_finish(struct client *c)

@@ -32,6 +32,7 @@ struct cl_node {
 	uint32_t readers, writers;	/* handles of this client */
 	bool has_open_read, has_open_write, is_opening;
 	struct cl_op *open_waiters;
+	uint64_t reclaim_term;		/* of the server that was last told of it */
 	UT_hash_handle hh;
 	struct cl_node *prev, *next;	/* LRU */
 };
@@ -57,6 +58,7 @@ bool cl_node_name_find(struct client *c, inode_no parent, const char *name, inod
 void cl_node_name_drop(struct client *c, inode_no parent, const char *name);
 void cl_node_name_drop_hash(struct client *c, inode_no parent, uint64_t hash);
 
+void cl_node_drop_names(struct client *c);
 void cl_node_drop_leases(struct client *c);	/* the session is gone: trust nothing */
 void cl_node_finish(struct client *c);
 

@@ -304,7 +304,7 @@ static int inline_take(struct cl_file *file)
 		if (rc < 0)
 			return rc;
 	}
-	if (chunk->len < size || !chunk->buf) {
+	if (!cl_chunk_is_ready(chunk, size)) {
 		int rc = cl_chunk_reserve(chunk, size, size);
 		if (rc < 0)
 			return rc;

@@ -6,7 +6,8 @@
  * Keeps I6: leases are trusted until the send time of the last successful renewal plus the lease, minus a
  * margin; operations that need them wait beyond that. When the server no longer knows the session, what was
  * not published fails with EIO and a new session starts clean. Keeps I7: a mutation holds a slot
- * from its first sending to its answer; one that was never answered breaks its slot.
+ * from its first sending to its answer. One that was never answered is given up by the slot's next: the server
+ * then drops the older one if it waits there, and refuses it should it still arrive.
  */
 #include "client/core/file.h"
 
@@ -22,12 +23,23 @@
 
 #define LOG_MODULE "session"
 
-#define RECLAIM_LEASES_MAX 1500u	/* fit one message; the others are dropped */
-#define RECLAIM_OPENS_MAX  1500u
+#define RECLAIM_MAX	   1200u	/* leases in one message */
 #define SLOT_GRACE_MS	   30000u	/* a mutation's call outlives its operation by this */
 
 static void renew_done(struct rpc_call *call);
 static void open_done(struct rpc_call *call);
+
+static void req_unlist(struct cl_req *req)
+{
+	DL_DELETE(req->client->requests, req);
+	req->client->request_count--;
+}
+
+static void req_free(struct cl_req *req)
+{
+	buf_put(req->call.bulk);
+	free(req);
+}
 
 /* --- validity ------------------------------------------------------------------------------------------ */
 
@@ -50,7 +62,8 @@ static void renewed(struct client *c)
 	uint32_t margin_ms = MIN_OF(LEASE_MARGIN_MS, s->lease_ms / 4);
 	s->valid_ns = s->renew_sent_ns + (s->lease_ms - margin_ms) * UINT64_C(1000000);
 	loop_timer_start(c->options.loop, &s->timer, MAX_OF(s->lease_ms / 3, 10u));
-	cl_op_wake(&c->session_waiters);
+	if (cl_session_is_valid(c))
+		cl_op_wake(&c->session_waiters);
 }
 
 void cl_session_stamp(struct client *c, const Wire__Stamp *stamp)
@@ -177,7 +190,7 @@ static void open_done(struct rpc_call *call)
 
 /* --- renew ------------------------------------------------------------------------------------------------- */
 
-void cl_session_renew(struct client *c)
+static void renew(struct client *c)
 {
 	struct cl_session *s = &c->session;
 	if (s->number == 0) {
@@ -186,16 +199,22 @@ void cl_session_renew(struct client *c)
 	}
 	if (s->is_renewing || s->is_opening)
 		return;
-	Wire__SessionRenew renew = WIRE__SESSION_RENEW__INIT;
-	renew.credit_wanted = c->dirty_bytes_max * c->copies;
-	renew.acknowledged = s->last_number;
-	renew.acknowledged_term = s->term;
+	Wire__SessionRenew msg = WIRE__SESSION_RENEW__INIT;
+	msg.credit_wanted = c->dirty_bytes_max * c->copies;
+	msg.acknowledged = s->last_number;
+	msg.acknowledged_term = s->term;
 	s->is_renewing = true;
 	s->renew_sent_ns = loop_now_ns(c->options.loop);
 	/* No resend: a renewal that waited for a connection would prove nothing about its send time (I6). */
-	s->call = (struct rpc_call){ .type = MSG_SESSION_RENEW, .request = &renew.base, .session = s->number,
+	s->call = (struct rpc_call){ .type = MSG_SESSION_RENEW, .request = &msg.base, .session = s->number,
 				     .deadline_ms = MAX_OF(s->lease_ms / 3, 100u), .done = renew_done, .user = c };
 	rpc_call(c->mds, &s->call);
+}
+
+void cl_session_renew(struct client *c)
+{
+	if (!c->session.is_reclaiming)		/* else its end wakes who waits */
+		renew(c);
 }
 
 /* The server lost what it told us in a power failure: nothing of ours is what it was. */
@@ -211,55 +230,82 @@ static void changes_lost(struct client *c, uint64_t from)
 	cl_node_drop_leases(c);
 }
 
+static void reclaim_next(struct client *c);
+
 static void reclaim_done(struct cl_req *req)
 {
 	struct client *c = req->client;
-	if (req->call.rc == -E_NO_SESSION)
+	bool more = req->arg != NULL;
+	if (c->session.number != req->call.session || req->call.rc == -E_NO_SESSION)
 		return;		/* the session is lost already */
-	c->session.is_reclaiming = false;
-	cl_op_wake(&c->session_waiters);
+	if (req->call.rc < 0) {
+		cl_session_lost(c);
+	} else if (more) {
+		reclaim_next(c);
+	} else {
+		c->session.is_reclaiming = false;
+		cl_op_wake(&c->session_waiters);
+	}
 }
 
-/* Tell a restarted server what we hold; what does not fit one message is given up. */
-static void reclaim(struct client *c)
+struct claims {
+	Wire__Lease leases[RECLAIM_MAX];
+	Wire__Lease *lease_at[RECLAIM_MAX];
+	uint64_t opens[2 * RECLAIM_MAX];
+};
+
+/* A node's lease and opens, in the message; the inode is named as often as it is registered as open. */
+static void claim(struct claims *claims, Wire__SessionReclaim *msg, const struct cl_node *node)
 {
-	Wire__Lease *leases = calloc(RECLAIM_LEASES_MAX, sizeof *leases);
-	Wire__Lease **lease_at = calloc(RECLAIM_LEASES_MAX, sizeof *lease_at);
-	uint64_t *opens = calloc(RECLAIM_OPENS_MAX, sizeof *opens);
+	if (node->has_open_read)
+		claims->opens[msg->n_opens++] = node->ino;
+	if (node->has_open_write)
+		claims->opens[msg->n_opens++] = node->ino;
+	if (node->lease == CL_LEASE_NONE)
+		return;
+	Wire__Lease *lease = &claims->leases[msg->n_leases];
+	wire__lease__init(lease);
+	lease->ino = node->ino;
+	lease->mode = node->lease;
+	claims->lease_at[msg->n_leases++] = lease;
+}
+
+/* Tell a restarted server what we hold, a message at a time. */
+static void reclaim_next(struct client *c)
+{
+	struct claims *claims = malloc(sizeof *claims);
+	struct cl_req *req = claims ? cl_session_req(c, NULL, MSG_SESSION_RECLAIM, reclaim_done) : NULL;
 	Wire__SessionReclaim msg = WIRE__SESSION_RECLAIM__INIT;
-	struct cl_req *req = cl_session_req(c, NULL, MSG_SESSION_RECLAIM, reclaim_done);
-	struct cl_node *node, *next;
-	if (!leases || !lease_at || !opens || !req)
-		goto out;	/* then all that we held is dropped by the server, and recalled by nobody: */
-	HASH_ITER(hh, c->nodes, node, next) {
-		if (node->readers + node->writers > 0 && msg.n_opens < RECLAIM_OPENS_MAX)
-			opens[msg.n_opens++] = node->ino;
-		if (node->lease == CL_LEASE_NONE)
-			continue;
-		if (msg.n_leases == RECLAIM_LEASES_MAX) {
-			node->lease = CL_LEASE_NONE;
-			if (c->options.on_inval_attr && node->lookups)
-				c->options.on_inval_attr(c->options.arg, node->ino);
-			continue;
-		}
-		Wire__Lease *lease = &leases[msg.n_leases];
-		wire__lease__init(lease);
-		lease->ino = node->ino;
-		lease->mode = node->lease;
-		lease_at[msg.n_leases++] = lease;
+	struct cl_node *node;
+	if (!req) {
+		free(claims);
+		cl_session_lost(c);
+		return;
 	}
-	msg.leases = lease_at;
-	msg.opens = opens;
-	c->session.is_reclaiming = true;
+	msg.leases = claims->lease_at;
+	msg.opens = claims->opens;
+	DL_FOREACH(c->node_lru, node) {
+		if (node->reclaim_term == c->session.term)
+			continue;
+		if (msg.n_leases == RECLAIM_MAX || msg.n_opens + 2 > 2 * RECLAIM_MAX) {
+			msg.more = true;
+			break;
+		}
+		node->reclaim_term = c->session.term;
+		claim(claims, &msg, node);
+	}
+	req->arg = msg.more ? req : NULL;
 	req->call.request = &msg.base;
 	cl_session_send(req);
-	req = NULL;
-out:
-	if (req)
-		cl_session_lost(c);
-	free(leases);
-	free(lease_at);
-	free(opens);
+	free(claims);
+}
+
+/* Names are asked again; inodes are reclaimed. Until then nothing that we hold is used. */
+static void reclaim(struct client *c)
+{
+	c->session.is_reclaiming = true;
+	cl_node_drop_names(c);
+	reclaim_next(c);
 }
 
 static void renew_done(struct rpc_call *call)
@@ -289,14 +335,14 @@ static void renew_done(struct rpc_call *call)
 
 static void timer_fired(struct loop_timer *timer)
 {
-	cl_session_renew(container_of(timer, struct client, session.timer));
+	renew(container_of(timer, struct client, session.timer));
 }
 
 /* A connection stands: the first, or again after a loss. */
 void cl_session_start(struct client *c)
 {
 	c->session.timer.fn = timer_fired;
-	cl_session_renew(c);
+	renew(c);
 }
 
 /* --- lost ---------------------------------------------------------------------------------------------------- */
@@ -334,6 +380,24 @@ void cl_session_close(struct client *c, void (*done)(struct client *c))
 	c->session_closed = done;
 	req->call.deadline_ms = 2000;
 	cl_session_send(req);
+}
+
+void cl_session_finish(struct client *c)
+{
+	struct cl_session *s = &c->session;
+	loop_timer_stop(c->options.loop, &s->timer);
+	if (s->is_opening || s->is_renewing)
+		rpc_cancel(&s->call);
+	s->is_opening = s->is_renewing = false;
+	while (c->requests) {
+		struct cl_req *req = c->requests;
+		DL_DELETE(c->requests, req);
+		loop_timer_stop(c->options.loop, &req->retry);
+		if (req->is_sent)
+			rpc_cancel(&req->call);
+		req_free(req);
+	}
+	c->slot_waiters = NULL;
 }
 
 /* --- requests ------------------------------------------------------------------------------------------------- */
@@ -377,38 +441,6 @@ static void init_message(struct cl_req *req, uint16_t type)
 	req->call.request = &req->msg.base;
 }
 
-static void req_unlist(struct cl_req *req)
-{
-	struct client *c = req->client;
-
-	DL_DELETE(c->requests, req);
-	c->request_count--;
-}
-
-static void req_release(struct cl_req *req)
-{
-	buf_put(req->call.bulk);
-	free(req);
-}
-
-void cl_session_finish(struct client *c)
-{
-	struct cl_session *s = &c->session;
-	loop_timer_stop(c->options.loop, &s->timer);
-	if (s->is_opening || s->is_renewing)
-		rpc_cancel(&s->call);
-	s->is_opening = s->is_renewing = false;
-	while (c->requests) {
-		struct cl_req *req = c->requests;
-		loop_timer_stop(c->options.loop, &req->retry);
-		if (req->is_sent)
-			rpc_cancel(&req->call);
-		req_unlist(req);
-		req_release(req);
-	}
-	c->slot_waiters = NULL;
-}
-
 /* The operation gives up: a request that was sent goes on, one that was not is forgotten. */
 static void req_cancel(struct cl_op *op)
 {
@@ -425,13 +457,13 @@ static void req_cancel(struct cl_op *op)
 		rpc_cancel(&req->call);
 	if (req->is_waiting)
 		LL_DELETE2(c->slot_waiters, req, waiting_next);
-	else if (req->has_slot)
-		cl_slots_break(&c->slots, req->call.slot);
+	else if (req->has_slot && c->session.number == req->call.session)
+		cl_slots_give(&c->slots, req->call.slot);	/* it was refused and would have been sent again */
 	req->call.rc = -E_CANCELED;
+	req_unlist(req);
 	if (req->orphaned)
 		req->orphaned(req);
-	req_unlist(req);
-	req_release(req);
+	req_free(req);
 }
 
 struct cl_req *cl_session_req(struct client *c, struct cl_op *op, uint16_t type,
@@ -483,17 +515,12 @@ static void retry_fired(struct loop_timer *timer)
 	cl_session_send(container_of(timer, struct cl_req, retry));
 }
 
-static void slot_settle(struct cl_req *req, int rc)
+static void slot_settle(struct cl_req *req)
 {
 	struct client *c = req->client;
 	if (!req->has_slot || c->session.number != req->call.session)
 		return;
-	if (rc == -E_TIMEDOUT || rc == -E_NOTCONN || rc == -E_CANCELED)
-		cl_slots_break(&c->slots, req->call.slot);
-	else
-		cl_slots_give(&c->slots, req->call.slot);
-	if (cl_slots_usable(&c->slots) == 0)
-		cl_session_lost(c);
+	cl_slots_give(&c->slots, req->call.slot);
 	slots_pump(c);
 }
 
@@ -511,19 +538,18 @@ static void req_done(struct rpc_call *call)
 	}
 	if (call->rc == -E_NO_SESSION && c->session.number == call->session)
 		cl_session_lost(c);
-	slot_settle(req, call->rc);
+	slot_settle(req);
+	req_unlist(req);	/* what done() ends must not find it */
 	if (op) {
 		op->req = NULL;
 		op->cancel = NULL;
 		op->waiting_for = NULL;
 	}
-	/* Unlisted first: done() of the last request, the close of the session, ends with the client's end. */
-	req_unlist(req);
 	if (!req->is_abandoned)
 		req->done(req);
 	else if (req->orphaned)
 		req->orphaned(req);
-	req_release(req);
+	req_free(req);
 }
 
 void cl_session_send(struct cl_req *req)

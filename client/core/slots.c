@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The slots of a session: one mask of those in use, one of the broken. Keeps I7 on the client's side.
+ * The slots of a session: one mask of those in use. Keeps I7 on the client's side.
  */
 #include "client/core/slots.h"
 
@@ -15,7 +15,7 @@ void cl_slots_init(struct cl_slots *s)
 
 int cl_slots_take(struct cl_slots *s, uint32_t *slot, uint64_t *seq)
 {
-	uint64_t open = ALL_SLOTS & ~(s->busy | s->broken);
+	uint64_t open = ALL_SLOTS & ~s->busy;
 	if (open == 0)
 		return -E_AGAIN;
 	*slot = (uint32_t)__builtin_ctzll(open);
@@ -26,22 +26,11 @@ int cl_slots_take(struct cl_slots *s, uint32_t *slot, uint64_t *seq)
 
 bool cl_slots_has_free(const struct cl_slots *s)
 {
-	return (ALL_SLOTS & ~(s->busy | s->broken)) != 0;
+	return (ALL_SLOTS & ~s->busy) != 0;
 }
 
 void cl_slots_give(struct cl_slots *s, uint32_t slot)
 {
 	ASSERT(slot < SESSION_SLOTS && (s->busy >> slot & 1));
 	s->busy &= ~(UINT64_C(1) << slot);
-}
-
-void cl_slots_break(struct cl_slots *s, uint32_t slot)
-{
-	cl_slots_give(s, slot);
-	s->broken |= UINT64_C(1) << slot;
-}
-
-uint32_t cl_slots_usable(const struct cl_slots *s)
-{
-	return (uint32_t)__builtin_popcountll(ALL_SLOTS & ~s->broken);
 }
