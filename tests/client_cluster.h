@@ -149,15 +149,42 @@ static inline void cluster_start(struct cluster *w, uint32_t lease_ms)
 	cluster_run_for(w, 300);	/* they join */
 }
 
+static inline void cluster_mds_stopped(void *arg)
+{
+	loop_uv_stop(((struct cluster *)arg)->loop);
+}
+
+static inline void cluster_cs_stopped(void *arg, int rc)
+{
+	(void)rc;
+	loop_uv_stop(((struct cluster *)arg)->loop);
+}
+
+static inline void cluster_mds_stop(struct cluster *w)
+{
+	ms_server_stop(w->mds, cluster_mds_stopped, w);
+	loop_uv_run(w->loop);
+	ms_server_destroy(w->mds);
+	w->mds = NULL;
+}
+
+static inline void cluster_cs_stop(struct cluster *w, uint32_t i)
+{
+	cs_server_stop(w->cs[i].server, cluster_cs_stopped, w);
+	loop_uv_run(w->loop);
+	cs_server_destroy(w->cs[i].server);
+	w->cs[i].server = NULL;
+}
+
 static inline void cluster_finish(struct cluster *w)
 {
 	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++) {
-		cs_server_destroy(w->cs[i].server);
+		cluster_cs_stop(w, i);
 		rows_destroy(w->cs[i].index);
 		rows_destroy(w->cs[i].owed);
 		disk_destroy(w->cs[i].disk);
 	}
-	ms_server_destroy(w->mds);
+	cluster_mds_stop(w);
 	cluster_run_for(w, 20);		/* closed connections go */
 	rows_destroy(w->mds_rows);
 	disk_destroy(w->mds_disk);
