@@ -51,6 +51,7 @@ static void put_task(struct loop_task *task)
 	struct cs_put *put = container_of(task, struct cs_put, task);
 
 	put->store->tasks--;
+	DL_DELETE(put->store->answering, put);
 	put_answer(put, put->rc, put->was_there, put->generation);
 }
 
@@ -61,6 +62,7 @@ static void put_answer_later(struct cs_put *put, int rc, bool was_there, uint64_
 	put->was_there = was_there;
 	put->generation = generation;
 	put->task.run = put_task;
+	DL_APPEND(put->store->answering, put);
 	put->store->tasks++;
 	loop_post(put->store->options.loop, &put->task);
 }
@@ -94,6 +96,8 @@ void cs_store_queue_drop(struct cs_store *store)
 	for (uint32_t i = 0; i < store->batch_count; i++)
 		put_drop(store->batch[i]);
 	DL_FOREACH(store->queue, put)
+		put_drop(put);
+	DL_FOREACH(store->answering, put)
 		put_drop(put);
 }
 

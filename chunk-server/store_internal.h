@@ -81,6 +81,7 @@ struct cs_store {
 	/* append */
 	struct cs_put *queue;
 	uint32_t queue_count;
+	struct cs_put *answering;	/* their answers are posted */
 	struct cs_put *batch[STORE_BATCH_MAX];
 	uint32_t batch_count;
 	uint64_t batch_tail;		/* behind the batch in flight */

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The store against a dictionary, over seeds: puts, gets, syncs, rolls, clean ends, killed processes and
+ * power cuts. After each: durable is a subset of what is readable after a power cut, acknowledged of what
+ * is readable after a crash, and what was never put is never there (I1, I4, I15).
+ */
+#include "chunk-server/store.h"
+#include "tests/check_main.h"
+#include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_loop.h"
+
+#include <string.h>
+
+#define BLOCKS	 96u
+#define PUTS_MAX 64u
+#define STEPS	 400u
+
+enum known { NEVER, TRIED, ACKED, DURABLE };
+
+struct model_put {
+	struct cs_put put;
+	struct model *model;
+	uint32_t number;
+	bool is_busy;
+};
+
+struct model {
+	struct sim_world *world;
+	struct sim_media *media;
+	struct loop *loop;
+	struct disk *disk;
+	struct rows *index;
+	struct buf_pool *pool;
+	struct codec_scratch *codec;
+	struct cs_store *store;
+	enum known known[BLOCKS];
+	uint64_t generations[BLOCKS];	/* of acknowledged ones */
+	struct model_put puts[PUTS_MAX];
+};
+
+static uint32_t length_of(uint32_t number)
+{
+	return 1 + number * 7919 % 40000;
+}
+
+static struct buf *record_of(struct model *m, uint32_t number, struct block_id *id)
+{
+	static uint8_t plain[BLOCK_BYTES_MAX];
+	struct buf *record = buf_get(m->pool, RECORD_BYTES_MAX);
+
+	ck_assert_ptr_nonnull(record);
+	for (uint32_t i = 0; i < length_of(number); i++)
+		plain[i] = (uint8_t)(number * 31 + i * (number | 1));
+	memcpy(plain, &number, MIN_OF(sizeof(number), length_of(number)));
+	record->len = record_build(m->codec, HASH_SHA256, (enum codec)(number % CODEC_COUNT), 3, plain,
+				   length_of(number), record->data);
+	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
+	return record;
+}
+
+/* --- lives ------------------------------------------------------------------------------------------ */
+
+static void begin_life(struct model *m, bool index_is_trusted)
+{
+	struct error err = { 0 };
+
+	ck_assert_int_eq(sim_loop_create(m->world, "cs", &m->loop), 0);
+	ck_assert_int_eq(sim_disk_create(m->media, &m->disk), 0);
+	if (!index_is_trusted && m->index != NULL) {
+		rows_destroy(m->index);
+		m->index = NULL;
+	}
+	if (m->index == NULL)
+		ck_assert_int_eq(rows_mem_create(&m->index), 0);
+	struct cs_store_options options = {
+		.loop = m->loop, .disk = m->disk, .index = m->index, .index_is_trusted = index_is_trusted,
+		.pool = m->pool, .hash = HASH_SHA256, .segment_bytes = KiB(512), .sync_ms = 20,
+		.sync_bytes = KiB(256), .full_percent = 100,
+	};
+	int rc = cs_store_open(&options, &m->store, &err);
+	ck_assert_msg(rc == 0, "seed %llu: %s", (unsigned long long)sim_world_seed(m->world), err.text);
+	memset(m->puts, 0, sizeof(m->puts));
+}
+
+/* The end of a process, in order or not; what its disk had is still there. */
+static void end_life(struct model *m, bool is_clean)
+{
+	if (is_clean) {
+		ck_assert_int_eq(cs_store_close(m->store), 0);
+	} else {
+		sim_loop_kill(m->loop);
+		cs_store_drop(m->store);
+		rows_abort(m->index);
+	}
+	m->store = NULL;
+	disk_destroy(m->disk);
+	sim_loop_destroy(m->loop);
+}
+
+static void note_durable(struct model *m)
+{
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		if (m->known[i] == ACKED && m->generations[i] <= cs_store_durable(m->store))
+			m->known[i] = DURABLE;
+	}
+}
+
+/* --- what is done ----------------------------------------------------------------------------------- */
+
+static void put_done(struct cs_put *put)
+{
+	struct model_put *p = container_of(put, struct model_put, put);
+	struct model *m = p->model;
+
+	p->is_busy = false;
+	ck_assert_int_eq(put->rc, 0);
+	if (m->known[p->number] != DURABLE) {
+		m->known[p->number] = ACKED;
+		m->generations[p->number] = put->generation;
+	}
+}
+
+static void do_put(struct model *m)
+{
+	struct model_put *p = &m->puts[sim_world_below(m->world, PUTS_MAX)];
+
+	if (p->is_busy)
+		return;
+	memset(p, 0, sizeof(*p));
+	p->model = m;
+	p->is_busy = true;
+	p->number = (uint32_t)sim_world_below(m->world, BLOCKS);
+	struct buf *record = record_of(m, p->number, &p->put.id);
+	p->put.record = record;
+	p->put.plain_len = length_of(p->number);
+	p->put.done = put_done;
+	if (m->known[p->number] == NEVER)
+		m->known[p->number] = TRIED;
+	cs_store_put(m->store, &p->put);
+	buf_put(record);
+}
+
+struct model_get {
+	struct cs_get get;
+	bool is_done;
+};
+
+static void get_done(struct cs_get *get)
+{
+	container_of(get, struct model_get, get)->is_done = true;
+}
+
+static bool flag(void *arg)
+{
+	return *(bool *)arg;
+}
+
+static void check_block(struct model *m, uint32_t number)
+{
+	struct model_get g = { .get = { .done = get_done } };
+	enum known known = m->known[number];
+	struct buf *record = record_of(m, number, &g.get.id);
+
+	cs_store_get(m->store, &g.get);
+	ck_assert(sim_world_run_until(m->world, flag, &g.is_done, 10 * SIM_S));
+	if (known == ACKED || known == DURABLE)
+		ck_assert_msg(g.get.rc == 0, "seed %llu: block %u is lost: %s",
+			      (unsigned long long)sim_world_seed(m->world), number, error_text(g.get.rc));
+	if (known == NEVER)
+		ck_assert_int_eq(g.get.rc, -E_NO_BLOCK);
+	if (g.get.rc == 0) {
+		ck_assert_uint_eq(g.get.record->len, record->len);
+		ck_assert_mem_eq(g.get.record->data, record->data, record->len);
+	}
+	buf_put(g.get.record);
+	buf_put(record);
+}
+
+static void check_all(struct model *m)
+{
+	uint32_t held = 0;
+	struct cs_store_stats stats;
+
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		check_block(m, i);
+	/* No time passes from here: nothing is put meanwhile. */
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		struct block_id id;
+		struct cs_place place;
+		buf_put(record_of(m, i, &id));
+		held += cs_store_find(m->store, &id, &place) == 0;
+	}
+	cs_store_stats(m->store, &stats);
+	ck_assert_uint_eq(stats.blocks, held);
+}
+
+struct model_sync {
+	struct cs_sync sync;
+	bool is_done;
+};
+
+static void sync_done(struct cs_sync *sync)
+{
+	container_of(sync, struct model_sync, sync)->is_done = true;
+}
+
+static void do_sync(struct model *m)
+{
+	struct model_sync s = {
+		.sync = { .generation = cs_store_generation(m->store), .done = sync_done },
+	};
+
+	cs_store_sync(m->store, &s.sync);
+	ck_assert(sim_world_run_until(m->world, flag, &s.is_done, 10 * SIM_S));
+	ck_assert_int_eq(s.sync.rc, 0);
+}
+
+static bool is_idle(void *arg)
+{
+	return cs_store_is_idle(((struct model *)arg)->store);
+}
+
+static void do_end_in_order(struct model *m)
+{
+	ck_assert(sim_world_run_until(m->world, is_idle, m, 10 * SIM_S));
+	end_life(m, true);
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		if (m->known[i] == ACKED)
+			m->known[i] = DURABLE;
+	}
+	begin_life(m, sim_world_chance(m->world, SIM_MILLION / 2));
+}
+
+/* A start syncs what it finds: what was acknowledged is durable from then on. */
+static void do_crash(struct model *m)
+{
+	sim_media_crash(m->media);
+	end_life(m, false);
+	begin_life(m, sim_world_chance(m->world, SIM_MILLION / 2));
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		if (m->known[i] == ACKED)
+			m->known[i] = DURABLE;
+	}
+}
+
+static void do_power_cut(struct model *m)
+{
+	note_durable(m);
+	sim_media_power_cut(m->media);
+	end_life(m, false);
+	begin_life(m, false);
+	/* What was not durable may be there or not; what is there stays. */
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		struct block_id id;
+		struct cs_place place;
+		if (m->known[i] != ACKED && m->known[i] != TRIED)
+			continue;
+		buf_put(record_of(m, i, &id));
+		m->known[i] = cs_store_find(m->store, &id, &place) == 0 ? DURABLE : TRIED;
+	}
+}
+
+static void step(struct model *m)
+{
+	uint64_t dice = sim_world_below(m->world, 1000);
+
+	if (dice < 600)
+		do_put(m);
+	else if (dice < 850)
+		sim_world_run_for(m->world, sim_world_below(m->world, 5 * SIM_MS));
+	else if (dice < 940)
+		check_block(m, (uint32_t)sim_world_below(m->world, BLOCKS));
+	else if (dice < 965)
+		do_sync(m);
+	else if (dice < 975)
+		do_end_in_order(m);
+	else if (dice < 985)
+		do_crash(m);
+	else if (dice < 995)
+		do_power_cut(m);
+	else
+		check_all(m);
+	note_durable(m);
+}
+
+START_TEST(a_store_agrees_with_a_dictionary)
+{
+	static struct model m;
+
+	memset(&m, 0, sizeof(m));
+	ck_assert_int_eq(sim_world_create((uint64_t)_i, &m.world), 0);
+	ck_assert_int_eq(sim_media_create(m.world, MiB(64), &m.media), 0);
+	m.pool = buf_pool_create(MiB(16));
+	m.codec = codec_scratch_create();
+	begin_life(&m, false);
+	for (uint32_t i = 0; i < STEPS; i++)
+		step(&m);
+	do_power_cut(&m);
+	check_all(&m);
+	end_life(&m, true);
+	rows_destroy(m.index);
+	sim_media_destroy(m.media);
+	sim_world_destroy(m.world);
+	codec_scratch_destroy(m.codec);
+	ck_assert_uint_eq(buf_pool_used_bytes(m.pool), 0);
+	buf_pool_destroy(m.pool);
+}
+END_TEST
+
+TEST_MAIN("store model", tcase_add_loop_test(tc, a_store_agrees_with_a_dictionary, 1, 41))
