@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/base/fault.h"
 #include "fs/net/rpc.h"
 #include "metadata-server/format.h"
 #include "metadata-server/snapshot.h"
@@ -334,34 +335,139 @@ START_TEST(a_snapshot_is_written_and_the_journal_trimmed)
 }
 END_TEST
 
-START_TEST(the_map_comes_complete_and_status_warns)
+static void join(uint8_t n)
 {
-	Wire__MapGet get = WIRE__MAP_GET__INIT;
-	Wire__Status status = WIRE__STATUS__INIT;
-	const Wire__StatusReply *st;
-	bool warned = false;
-	uint32_t pgs = 0;
+	Wire__Join m = WIRE__JOIN__INIT;
+	uint8_t uuid[16] = { n };
 	struct answer a;
 
+	m.uuid.data = uuid;
+	m.uuid.len = sizeof uuid;
+	m.address = (char *)(uintptr_t)"127.0.0.1:1";
+	m.disks = 1;
+	m.bytes_total = GiB(1);
+	m.boot_id = n;
+	ck_assert_int_eq(ask(&a, MSG_JOIN, &m.base, false), 0);
+	ck_assert_uint_ne(((const Wire__JoinReply *)(const void *)a.reply)->server, 0);
+	forget(&a);
+}
+
+static void count_map(uint32_t *servers, uint32_t *pgs)
+{
+	Wire__MapGet get = WIRE__MAP_GET__INIT;
+	const Wire__MapReply *r;
+	struct answer a;
+
+	*servers = *pgs = 0;
 	while (get.first_pg < PG_COUNT) {
-		const Wire__MapReply *r;
 		ck_assert_int_eq(ask(&a, MSG_MAP_GET, &get.base, false), 0);
 		r = (const void *)a.reply;
-		pgs += (uint32_t)r->n_pgs;
+		*servers += (uint32_t)r->n_servers;
+		*pgs += (uint32_t)r->n_pgs;
 		ck_assert_uint_gt(r->next_pg, get.first_pg);
 		get.first_pg = r->next_pg;
 		forget(&a);
 	}
+}
+
+START_TEST(the_map_comes_complete_in_pages)
+{
+	uint32_t servers, pgs;
+
+	count_map(&servers, &pgs);
+	ck_assert_uint_eq(servers, 0);
+	for (uint8_t n = 1; n <= 3; n++)
+		join(n);
+	run_for(300);
+	count_map(&servers, &pgs);
+	ck_assert_uint_eq(servers, 3);
 	ck_assert_uint_eq(pgs, PG_COUNT);
-	ck_assert_int_eq(ask(&a, MSG_STATUS, &status.base, false), 0);
+}
+END_TEST
+
+static bool status_warns_of(const char *code)
+{
+	Wire__Status m = WIRE__STATUS__INIT;
+	const Wire__StatusReply *st;
+	bool warned = false;
+	struct answer a;
+
+	ck_assert_int_eq(ask(&a, MSG_STATUS, &m.base, false), 0);
 	st = (const void *)a.reply;
-	ck_assert_uint_eq(st->metadata_copies, 1);
 	for (size_t i = 0; i < st->n_warnings; i++)
-		warned |= strcmp(st->warnings[i]->code, "few_servers") == 0;
-	ck_assert(warned);
+		warned |= strcmp(st->warnings[i]->code, code) == 0;
+	forget(&a);
+	return warned;
+}
+
+START_TEST(status_warns_of_what_is_missing)
+{
+	ck_assert(status_warns_of("few_servers"));
+	ck_assert(status_warns_of("metadata_copies"));
+	ck_assert(!status_warns_of("metadata_failed"));
+}
+END_TEST
+
+START_TEST(a_server_that_ends_without_a_stop_loses_nothing_it_answered)
+{
+	Wire__SessionRenew renew = WIRE__SESSION_RENEW__INIT;
+	Wire__SessionReclaim reclaim = WIRE__SESSION_RECLAIM__INIT;
+	uint64_t ino, found, number;
+	struct answer a;
+
+	ck_assert_int_eq(make("a", &ino, &number), 0);
+	disconnect_client();
+	ms_server_destroy(server);
+	run_for(50);		/* what was posted and what workers did comes back to nobody */
+	disk_destroy(disk);
+	start();
+	connect_client();
+	ck_assert_int_eq(ask(&a, MSG_SESSION_RENEW, &renew.base, false), 0);
+	forget(&a);
+	ck_assert_int_eq(ask(&a, MSG_SESSION_RECLAIM, &reclaim.base, false), 0);
+	forget(&a);
+	ck_assert_int_eq(lookup("a", &found), 0);
+	ck_assert_uint_eq(found, ino);
+}
+END_TEST
+
+#ifdef CAIRN_FAULTS
+START_TEST(with_a_failed_journal_changes_are_refused_and_reads_go_on)
+{
+	uint64_t ino, found, number;
+
+	ck_assert_int_eq(make("a", &ino, &number), 0);
+	fault_arm(FAULT_journal_append, 1, 1);
+	ck_assert_int_eq(make("b", &found, &number), -E_IO);
+	fault_disarm_all();
+	ck_assert_int_eq(make("c", &found, &number), -E_ROFS);
+	ck_assert_int_eq(lookup("a", &found), 0);
+	ck_assert_uint_eq(found, ino);
+	ck_assert(status_warns_of("metadata_failed"));
+}
+END_TEST
+
+START_TEST(an_fsync_whose_sync_fails_says_so)
+{
+	Wire__Fsync m = WIRE__FSYNC__INIT;
+	uint64_t ino, number;
+	struct answer a;
+
+	fault_arm(FAULT_journal_sync, 1, UINT64_MAX);
+	ck_assert_int_eq(make("a", &ino, &number), 0);
+	m.number = number;
+	m.term = 1;
+	ck_assert_int_eq(ask(&a, MSG_FSYNC, &m.base, false), -E_IO);
+	fault_disarm_all();
 	forget(&a);
 }
 END_TEST
+#define FAULT_TESTS                                                                                         \
+	tcase_add_test(tc, with_a_failed_journal_changes_are_refused_and_reads_go_on);                      \
+	tcase_add_test(tc, an_fsync_whose_sync_fails_says_so)
+#else
+#define FAULT_TESTS (void)0
+#endif
 
 START_TEST(what_is_not_for_us_is_refused)
 {
@@ -386,5 +492,8 @@ TEST_MAIN("serve",
 	tcase_add_test(tc, a_resent_change_has_its_first_answer);
 	tcase_add_test(tc, a_restart_keeps_names_with_and_without_the_rows);
 	tcase_add_test(tc, a_snapshot_is_written_and_the_journal_trimmed);
-	tcase_add_test(tc, the_map_comes_complete_and_status_warns);
+	tcase_add_test(tc, the_map_comes_complete_in_pages);
+	tcase_add_test(tc, status_warns_of_what_is_missing);
+	tcase_add_test(tc, a_server_that_ends_without_a_stop_loses_nothing_it_answered);
+	FAULT_TESTS;
 	tcase_add_test(tc, what_is_not_for_us_is_refused))
