@@ -2,14 +2,17 @@
 /* A loop that runs only while a call is out. */
 #include "tools/admin.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uthash.h>
 
 #include "fs/base/config.h"
 #include "fs/base/text.h"
 #include "fs/placement/map.h"
+#include "tools/layout.h"
 
 #define POOL_BYTES MiB(16)
 
@@ -37,26 +40,32 @@ struct waiting {
 	int rc;
 };
 
-int admin_find(const char *given, char *out, size_t out_bytes, struct error *err)
+/* CAIRN_DIR's configuration; else the host's; else that of `cairn up`. NULL: there is none. */
+static const char *config_path(char out[PATH_MAX])
 {
 	const char *dir = getenv("CAIRN_DIR");
+
+	if (dir && snprintf(out, PATH_MAX, "%s/cairn.conf", dir) < PATH_MAX)
+		return out;
+	if (access(CONFIG_FILE, F_OK) == 0)
+		return CONFIG_FILE;
+	return access(LAYOUT_UP_DIR "/cairn.conf", F_OK) == 0 ? LAYOUT_UP_DIR "/cairn.conf" : NULL;
+}
+
+int admin_find(const char *given, char *out, size_t out_bytes, struct error *err)
+{
 	struct config config;
-	char path[4096];
+	char buffer[PATH_MAX];
+	const char *path = given ? NULL : config_path(buffer);
 	int rc;
 
-	if (given) {
-		if (!text_copy(out, out_bytes, given))
-			return error_set(err, -E_NAMETOOLONG, "bad address '%s'", given);
-		return 0;
-	}
 	config_init(&config);
-	if (dir)
-		snprintf(path, sizeof path, "%s/cairn.conf", dir);
-	rc = config_read_file(&config, dir ? path : CONFIG_FILE, err);
-	if (rc < 0 && (dir || rc != -E_NOENT))
+	rc = path ? config_read_file(&config, path, err) : 0;
+	if (rc < 0)
 		return rc;
-	return text_copy(out, out_bytes, config.cluster_mds) ? 0 :
-	       error_set(err, -E_NAMETOOLONG, "bad address '%s'", config.cluster_mds);
+	if (!text_copy(out, out_bytes, given ? given : config.cluster_mds))
+		return error_set(err, -E_NAMETOOLONG, "bad address '%s'", given ? given : config.cluster_mds);
+	return 0;
 }
 
 int admin_open(const char *address, struct admin **out, struct error *err)

@@ -160,7 +160,8 @@ static int plan(const struct dev_arguments *a, const char *dir, struct layout *l
 	if (rc == 0)
 		rc = reuse(a, l, err);
 	else if (rc == -E_NOENT)
-		rc = layout_plan(l, dir, servers, copies, a->mounts ? a->mounts : 1, err);
+		rc = layout_plan(l, &(struct layout_options){ .dir = dir, .servers = servers, .copies = copies,
+							     .mounts = a->mounts ? a->mounts : 1 }, err);
 	for (uint32_t i = 0; rc == 0 && i < a->set_count; i++)
 		rc = layout_add_set(l, a->sets[i], err);
 	return rc == 0 ? layout_save(l, err) : rc;

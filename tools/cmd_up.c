@@ -19,7 +19,6 @@
 #include "tools/host.h"
 #include "tools/process.h"
 
-#define UP_DIR_DEFAULT	 "/var/lib/cairn"
 #define UP_MOUNT_DEFAULT "/models"
 #define SUPERVISE_MS	 500u
 #define DOWN_MS_MAX	 90000u
@@ -28,7 +27,7 @@ struct up_arguments {
 	uint32_t servers, copies;
 	const char *disks[LAYOUT_SERVERS_MAX];
 	uint32_t disk_count;
-	const char *mount, *dir;
+	const char *mount, *dir, *address;
 };
 
 static const struct argp_option options[] = {
@@ -36,7 +35,8 @@ static const struct argp_option options[] = {
 	{ "copies", 'c', "N", 0, "copies of each block (3, at most the servers)", 0 },
 	{ "disk", 'd', "DIR", 0, "a folder for data, one per disk; servers are spread over them", 0 },
 	{ "mount", 'm', "DIR", 0, "where to mount (" UP_MOUNT_DEFAULT ")", 0 },
-	{ "dir", 'D', "DIR", 0, "the cluster's own folder (" UP_DIR_DEFAULT ")", 0 },
+	{ "dir", 'D', "DIR", 0, "the cluster's own folder (" LAYOUT_UP_DIR ")", 0 },
+	{ "address", 'a', "HOST", 0, "listen on this address of the host, so that others can join (127.0.0.1)", 0 },
 	{ 0 },
 };
 
@@ -58,6 +58,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		break;
 	case 'm': a->mount = text; break;
 	case 'D': a->dir = text; break;
+	case 'a': a->address = text; break;
 	case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", text); break;
 	default: return ARGP_ERR_UNKNOWN;
 	}
@@ -110,15 +111,17 @@ static int plan(const struct up_arguments *a, struct layout *l, struct error *er
 	rc = layout_load(l, dir, err);
 	if (rc == 0) {
 		if ((a->servers && a->servers != l->server_count) || (a->copies && a->copies != l->copies) ||
-		    a->disk_count)
+		    a->disk_count || (a->address && strcmp(a->address, l->address) != 0))
 			return error_say(err, -E_EXIST, "'%s' holds a cluster already (%u servers, %u copies): "
-					 "start it without --servers, --copies, --disk", dir, l->server_count,
+					 "start it without --servers, --copies, --disk, --address", dir, l->server_count,
 					 l->copies);
 	} else if (rc == -E_NOENT) {
 		if (copies > servers)
 			return error_say(err, -E_INVAL, "%u copies need at least as many servers, not %u", copies,
 					 servers);
-		rc = layout_plan(l, dir, servers, copies, 1, err);
+		rc = layout_plan(l, &(struct layout_options){ .dir = dir, .address = a->address, .port = 7800,
+							     .servers = servers, .copies = copies, .mounts = 1 },
+				 err);
 		if (rc == 0)
 			rc = place_on_disks(a, l, err);
 		if (rc == 0 && layout_add_set(l, "server.out_ms=10000", err) < 0)
@@ -253,13 +256,18 @@ static void print_advice(const struct layout *l, uint32_t disk_count)
 	       disk_count > 1 ? "several disks of this host" : "one disk of this host",
 	       disk_count > 1 ? ",\nand from the loss of a disk, not from the loss of this host." :
 				";\nthey do not protect from the loss of that disk or of this host.");
-	printf("To add a host: on it, run cairn-cs and mount.cairn against this metadata server\n"
-	       "(cairn-up(8) shows how). `cairn down` stops all; data stays in '%s'.\n", l->dir);
+	if (strcmp(l->address, "127.0.0.1") == 0)
+		printf("Other hosts cannot join: a new cluster with `cairn up --address HOST` lets them.\n");
+	else
+		printf("A second host joins with: mkfs.cairn --join %s:%u --disk DIR,\n"
+		       "cairn-cs --cs-dirs DIR --cluster-mds %s:%u, mount -t cairn %s:%u:/ /models\n", l->address,
+		       l->mds_port, l->address, l->mds_port, l->address, l->mds_port);
+	printf("`cairn down` stops all; data stays in '%s'.\n", l->dir);
 }
 
 int cmd_up(int argc, char **argv)
 {
-	struct up_arguments a = { .dir = UP_DIR_DEFAULT };
+	struct up_arguments a = { .dir = LAYOUT_UP_DIR };
 	struct layout l = { 0 };
 	struct error err = { 0 };
 	char pid_file[PATH_MAX];
@@ -293,7 +301,7 @@ int cmd_up(int argc, char **argv)
 /* --- down -------------------------------------------------------------------------------------------------- */
 
 static const struct argp_option down_options[] = {
-	{ "dir", 'D', "DIR", 0, "the cluster's own folder (" UP_DIR_DEFAULT ")", 0 },
+	{ "dir", 'D', "DIR", 0, "the cluster's own folder (" LAYOUT_UP_DIR ")", 0 },
 	{ 0 },
 };
 
@@ -314,7 +322,7 @@ static const struct argp down_argp = {
 
 int cmd_down(int argc, char **argv)
 {
-	const char *dir = UP_DIR_DEFAULT;
+	const char *dir = LAYOUT_UP_DIR;
 	struct layout l = { 0 };
 	struct error err = { 0 };
 	char pid_file[PATH_MAX];

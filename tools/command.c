@@ -21,7 +21,7 @@ static void print_help(FILE *out)
 		fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
 	fputs("\n`cairn COMMAND --help` explains one. The cluster is found by --mds, else by\n"
 	      "CAIRN_DIR (inside `cairn dev`), else by [cluster] mds of /etc/cairn/cairn.conf,\n"
-	      "else 127.0.0.1:7800. See cairn(1) and cairn(7).\n", out);
+	      "else it is the one of `cairn up`. See cairn(1) and cairn(7).\n", out);
 }
 
 int command_run(int argc, char **argv)

@@ -89,10 +89,10 @@ static bool mds_serves(const struct layout *l)
 	ProtobufCMessage *reply = NULL;
 	struct admin *a;
 	struct error ignored;
-	char address[32];
+	char address[128];
 	bool serves;
 
-	snprintf(address, sizeof address, "127.0.0.1:%u", l->mds_port);
+	snprintf(address, sizeof address, "%s:%u", l->address, l->mds_port);
 	if (admin_open(address, &a, &ignored) < 0)
 		return false;
 	serves = admin_call(a, MSG_STATUS, &ask.base, 1000, &reply, &ignored) == 0;
@@ -110,11 +110,11 @@ static bool cs_serves(const struct layout *l, uint32_t index)
 	ProtobufCMessage *reply = NULL;
 	struct admin *a;
 	struct error ignored;
-	char mds[32], cs[32];
+	char mds[128], cs[128];
 	bool serves = false;
 
-	snprintf(mds, sizeof mds, "127.0.0.1:%u", l->mds_port);
-	snprintf(cs, sizeof cs, "127.0.0.1:%u", l->cs_ports[index]);
+	snprintf(mds, sizeof mds, "%s:%u", l->address, l->mds_port);
+	snprintf(cs, sizeof cs, "%s:%u", l->address, l->cs_ports[index]);
 	if (admin_open(mds, &a, &ignored) < 0)
 		return false;
 	if (admin_call_at(a, cs, MSG_META_LIST, &probe.base, 1000, &reply, NULL, &ignored) < 0)
@@ -186,13 +186,13 @@ static void add_set(struct command_line *c, int slot, const char *key, const cha
 static int server_line(const struct layout *l, enum layout_role role, uint32_t index, struct command_line *c,
 		       struct error *err)
 {
-	char address[32], dir[PATH_MAX];
+	char address[128], dir[PATH_MAX];
 	bool is_mds = role == LAYOUT_MDS;
 	int rc = process_program(is_mds ? "cairn-mds" : "cairn-cs", c->program, sizeof c->program, err);
 
 	if (rc < 0)
 		return rc;
-	snprintf(address, sizeof address, "127.0.0.1:%u", is_mds ? l->mds_port : l->cs_ports[index]);
+	snprintf(address, sizeof address, "%s:%u", l->address, is_mds ? l->mds_port : l->cs_ports[index]);
 	add(c, c->program);
 	add(c, (char *)"--config");
 	add(c, layout_path(l, c->config, "cairn", ".conf"));
@@ -214,7 +214,7 @@ static int client_line(const struct layout *l, uint32_t index, struct command_li
 		return rc;
 	snprintf(name, sizeof name, "cache%u", index + 1);
 	layout_path(l, cache, name, "");
-	snprintf(c->text[0], sizeof c->text[0], "127.0.0.1:%u:/", l->mds_port);
+	snprintf(c->text[0], sizeof c->text[0], "%s:%u:/", l->address, l->mds_port);
 	snprintf(c->text[1], sizeof c->text[1], "%s", l->mount_dirs[index]);
 	snprintf(c->text[2], sizeof c->text[2], "cache=%s,dev,suid", cache);
 	layout_path(l, c->config, "cairn", ".conf");

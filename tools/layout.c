@@ -19,6 +19,7 @@
 /* Below the kernel's own range for outgoing connections, so that nobody takes a port while its server is down. */
 #define PORT_MIN   12000u
 #define PORT_COUNT 20000u
+#define MDS_PORT   7800u	/* the well-known one; chunk servers follow it */
 
 void layout_finish(struct layout *l)
 {
@@ -97,9 +98,13 @@ static bool port_is_planned(const struct layout *l, uint16_t port)
 	return false;
 }
 
-/* Random, so that several clusters planned at once seldom meet. */
-static int port_choose(const struct layout *l, uint16_t *out, struct error *err)
+/* The wanted one if it is free. Else random, so that several clusters planned at once seldom meet. */
+static int port_choose(const struct layout *l, uint16_t wanted, uint16_t *out, struct error *err)
 {
+	if (wanted && !port_is_planned(l, wanted) && port_is_free(wanted)) {
+		*out = wanted;
+		return 0;
+	}
 	for (int tries = 0; tries < 1000; tries++) {
 		uint32_t r;
 		uint16_t port;
@@ -124,7 +129,7 @@ int layout_add_server(struct layout *l, struct error *err)
 
 	if (i == LAYOUT_SERVERS_MAX)
 		return error_say(err, -E_TOOBIG, "at most %u chunk servers on one host", LAYOUT_SERVERS_MAX);
-	rc = port_choose(l, &l->cs_ports[i], err);
+	rc = port_choose(l, (uint16_t)(l->mds_port == MDS_PORT ? MDS_PORT + 1 + i : 0), &l->cs_ports[i], err);
 	if (rc < 0)
 		return rc;
 	layout_numbered(l, l->cs_dirs[i], "cs", i + 1);
@@ -153,21 +158,21 @@ int layout_add_set(struct layout *l, const char *set, struct error *err)
 	return 0;
 }
 
-int layout_plan(struct layout *l, const char *dir, uint32_t servers, uint32_t copies, uint32_t mounts,
-		struct error *err)
+int layout_plan(struct layout *l, const struct layout_options *o, struct error *err)
 {
 	int rc;
 
 	memset(l, 0, sizeof *l);
-	if (strlen(dir) > PATH_MAX - 64)
-		return error_set(err, -E_NAMETOOLONG, "cannot use '%s'", dir);
-	(void)text_copy(l->dir, sizeof l->dir, dir);
-	l->copies = copies;
-	l->mount_count = mounts;
-	rc = port_choose(l, &l->mds_port, err);
-	for (uint32_t i = 0; rc == 0 && i < servers; i++)
+	if (strlen(o->dir) > PATH_MAX - 64 ||
+	    !text_copy(l->address, sizeof l->address, o->address ? o->address : "127.0.0.1"))
+		return error_set(err, -E_NAMETOOLONG, "cannot use '%s'", o->dir);
+	(void)text_copy(l->dir, sizeof l->dir, o->dir);
+	l->copies = o->copies;
+	l->mount_count = o->mounts;
+	rc = port_choose(l, o->port, &l->mds_port, err);
+	for (uint32_t i = 0; rc == 0 && i < o->servers; i++)
 		rc = layout_add_server(l, err);
-	for (uint32_t i = 0; i < mounts; i++)
+	for (uint32_t i = 0; i < o->mounts; i++)
 		layout_numbered(l, l->mount_dirs[i], "mnt", i + 1);
 	return rc;
 }
@@ -185,8 +190,8 @@ static json_t *layout_json(const struct layout *l)
 		json_array_append_new(mounts, json_string(l->mount_dirs[i]));
 	for (uint32_t i = 0; i < l->set_count; i++)
 		json_array_append_new(sets, json_string(l->sets[i]));
-	return json_pack("{s:i, s:i, s:o, s:o, s:o}", "copies", (int)l->copies, "mds_port", (int)l->mds_port,
-			 "servers", servers, "mounts", mounts, "sets", sets);
+	return json_pack("{s:s, s:i, s:i, s:o, s:o, s:o}", "address", l->address, "copies", (int)l->copies,
+			 "mds_port", (int)l->mds_port, "servers", servers, "mounts", mounts, "sets", sets);
 }
 
 /* The configuration that processes and commands of this cluster read. */
@@ -198,7 +203,7 @@ static int save_config(const struct layout *l, struct error *err)
 	if (!f)
 		return error_set(err, error_from_errno(errno), "cannot write '%s'", path);
 	fprintf(f, "; written by cairn; settings of this cluster on one host\n"
-		   "[cluster]\nmds = 127.0.0.1:%u\n", l->mds_port);
+		   "[cluster]\nmds = %s:%u\n", l->address, l->mds_port);
 	for (uint32_t i = 0; i < l->set_count; i++) {
 		const char *dot = strchr(l->sets[i], '.'), *equals = strchr(l->sets[i], '=');
 
@@ -234,10 +239,13 @@ static int take_json(struct layout *l, const json_t *json)
 	const json_t *sets = json_object_get(json, "sets"), *item;
 	size_t i;
 
+	const char *address = json_string_value(json_object_get(json, "address"));
+
 	l->copies = (uint32_t)json_integer_value(json_object_get(json, "copies"));
 	l->mds_port = (uint16_t)json_integer_value(json_object_get(json, "mds_port"));
 	if (json_array_size(servers) > LAYOUT_SERVERS_MAX || json_array_size(mounts) > LAYOUT_MOUNTS_MAX ||
-	    json_array_size(sets) > LAYOUT_SETS_MAX || !l->copies || !l->mds_port)
+	    json_array_size(sets) > LAYOUT_SETS_MAX || !l->copies || !l->mds_port || !address ||
+	    !text_copy(l->address, sizeof l->address, address))
 		return -E_MALFORMED;
 	json_array_foreach(servers, i, item) {
 		const char *dir = json_string_value(json_object_get(item, "dir"));

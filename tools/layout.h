@@ -17,8 +17,11 @@
 #define LAYOUT_MOUNTS_MAX  16u
 #define LAYOUT_SETS_MAX	   64u
 
+#define LAYOUT_UP_DIR	   "/var/lib/cairn"	/* of `cairn up`, unless told otherwise */
+
 struct layout {
 	char dir[PATH_MAX];
+	char address[64];				/* that servers listen on: a name or number, no port */
 	uint32_t server_count, mount_count, copies;
 	uint16_t mds_port;
 	uint16_t cs_ports[LAYOUT_SERVERS_MAX];
@@ -29,9 +32,14 @@ struct layout {
 };
 
 void layout_finish(struct layout *l);
-/* A new one: chooses ports; nothing is written. dir must be absolute. */
-must_check int layout_plan(struct layout *l, const char *dir, uint32_t servers, uint32_t copies, uint32_t mounts,
-			   struct error *err);
+struct layout_options {
+	const char *dir;		/* absolute */
+	const char *address;		/* NULL: 127.0.0.1, this host only */
+	uint16_t port;			/* of the metadata server, then the chunk servers'; 0: any that are free */
+	uint32_t servers, copies, mounts;
+};
+/* A new one: chooses ports; nothing is written. */
+must_check int layout_plan(struct layout *l, const struct layout_options *options, struct error *err);
 /* Place of a further server: its port and its folder DIR/csN. */
 must_check int layout_add_server(struct layout *l, struct error *err);
 must_check int layout_add_set(struct layout *l, const char *set, struct error *err);
