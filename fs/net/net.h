@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Transports: connections that carry whole frames. An interface: net_tcp.c over libuv now; TLS and
- * RDMA later behind the same table; tests/sim/sim_net.c delays, drops, duplicates and partitions.
+ * RDMA later behind the same table; tests/sim/sim_net.c delays, breaks and partitions.
  * Nothing above this line knows sockets.
  *
  * Everything runs on the loop's thread. Callbacks never run inside the call that caused them.

@@ -123,12 +123,22 @@ static struct entry *entry_of(struct manifest *m, struct node *node)
 	base_panic(__FILE__, __LINE__, "a manifest node is not among its parent's children");
 }
 
+static bool has_child_in_memory(const struct node *node)
+{
+	for (uint32_t i = 0; node->level > 0 && i < node->count; i++)
+		if (node->entries[i].child != NULL)
+			return true;
+	return false;
+}
+
 static void evict(struct manifest *m)
 {
 	uint32_t keep = MAX_OF(m->nodes_max, m->depth);	/* one path at least */
 
-	while (m->clean_count > keep && m->lru->serial != m->serial)
+	while (m->clean_count > keep && m->lru->serial != m->serial) {
+		ASSERT(!has_child_in_memory(m->lru));	/* it might be dirty: an edit would be lost */
 		manifest_entry_drop(m, entry_of(m, m->lru));
+	}
 }
 
 int manifest_end(struct manifest *m, int rc)
