@@ -67,6 +67,7 @@ static int load_slot(struct ms_state *state, const struct row *row, struct rd *k
 	if (!rd_done(key) || !s || slot >= SESSION_SLOTS)
 		return -E_CORRUPT;
 	s->slots_stored |= UINT64_C(1) << slot;
+	s->slots_loaded |= UINT64_C(1) << slot;
 	return ms_key_slot_decode(row->value, row->value_len, &s->slots[slot]);
 }
 
@@ -325,6 +326,25 @@ int ms_session_fsync(struct ms_op *op)
 
 /* --- slots (I7) ------------------------------------------------------------------------------------- */
 
+/*
+ * A result of an earlier term is told now for the first time, maybe: what it did to the opens was memory
+ * and is gone, and the client could not reclaim an open that it never heard of.
+ */
+static void redo_opens(struct ms_op *op, const struct ms_slot_value *slot)
+{
+	const struct ms_request *req = op->req;
+	uint64_t bit = UINT64_C(1) << req->slot;
+
+	if (!(op->session->slots_loaded & bit) || slot->error)
+		return;
+	op->session->slots_loaded &= ~bit;
+	if (req->op == MS_OP_MAKE && req->open && S_ISREG(req->mode))
+		/* Without memory for it the open is not counted: as if it had not been reclaimed. */
+		(void)!ms_lease_open(op->state, op->session, slot->ino);
+	if (req->op == MS_OP_PUBLISH && req->close && ms_lease_close(op->state, op->session, slot->ino))
+		ms_orphan_closed(op->state, op->session, slot->ino);
+}
+
 static void answer_from_slot(struct ms_op *op, const struct ms_slot_value *slot)
 {
 	struct ms_reply *reply = &op->effect.reply;
@@ -358,6 +378,7 @@ int ms_session_slot_check(struct ms_op *op)
 	if (req->slot_seq < slot->seq || (req->slot_seq == slot->seq && req->op != slot->op))
 		return -E_INVAL;
 	if (req->slot_seq == slot->seq) {
+		redo_opens(op, slot);
 		answer_from_slot(op, slot);
 		return 1;
 	}
@@ -384,6 +405,7 @@ void ms_session_slot_store(struct ms_op *op, int rc, bool durable)
 	*slot = (struct ms_slot_value){
 		.seq = req->slot_seq, .op = req->op, .error = (uint32_t)-rc, .ino = reply->attr.ino,
 		.parent = reply->parent.ino, .version = reply->attr.version };
+	op->session->slots_loaded &= ~(UINT64_C(1) << req->slot);
 	if (!durable)
 		return;
 	ms_key_slot_encode(slot, value);

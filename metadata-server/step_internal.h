@@ -89,6 +89,7 @@ struct ms_session {
 	bool is_back;			/* since this term began: reclaimed, or opened in it */
 	uint64_t credit_bytes;		/* granted and not settled */
 	uint64_t slots_stored;		/* bit: the slot has a row */
+	uint64_t slots_loaded;		/* bit: the result is of an earlier term */
 	struct ms_slot_value slots[SESSION_SLOTS];
 	struct ms_parked *slot_parked[SESSION_SLOTS];
 	struct ms_claim *claims;

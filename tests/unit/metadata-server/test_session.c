@@ -78,6 +78,30 @@ START_TEST(a_result_survives_a_restart)
 }
 END_TEST
 
+START_TEST(a_create_that_was_answered_by_nobody_is_open_after_a_restart)
+{
+	struct ms_request make;
+	inode_no ino;
+
+	begin();
+	make = world_make(a, INODE_ROOT, "f", S_IFREG | 0644);
+	make.slot_seq = 1;
+	make.open = true;
+	ino = world_do(&w, make)->attr.ino;
+	world_restart(&w);
+	ck_assert_uint_eq(world_do(&w, make)->attr.ino, ino);
+	ck_assert_uint_eq(world_do(&w, make)->attr.ino, ino);
+	ck_assert_int_eq(world_rc(&w, reclaim(a, NULL, 0)), 0);
+	ck_assert_int_eq(world_rc(&w, reclaim(b, NULL, 0)), 0);
+	w.seqs[0] = 1;
+	ck_assert_int_eq(world_rc(&w, world_unlink(a, INODE_ROOT, "f", false)), 0);
+	ck_assert_int_eq(world_rc(&w, world_getattr(a, ino)), 0);
+	ck_assert_int_eq(world_rc(&w, world_release(a, ino)), 0);
+	ck_assert_int_eq(world_rc(&w, world_getattr(a, ino)), -E_STALE);
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(a_request_sent_again_while_it_waits_answers_the_newer_asker)
 {
 	struct ms_request unlink;
@@ -288,6 +312,7 @@ TEST_MAIN("session",
 	tcase_add_test(tc, a_resent_mutation_takes_effect_once);
 	tcase_add_test(tc, a_refusal_is_remembered_too);
 	tcase_add_test(tc, a_result_survives_a_restart);
+	tcase_add_test(tc, a_create_that_was_answered_by_nobody_is_open_after_a_restart);
 	tcase_add_test(tc, a_request_sent_again_while_it_waits_answers_the_newer_asker);
 	tcase_add_test(tc, an_open_sent_again_finds_its_session);
 	tcase_add_test(tc, after_a_restart_new_operations_wait_until_all_are_back);
