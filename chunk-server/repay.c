@@ -38,6 +38,7 @@ struct repay {
 	uint32_t busy;
 	server_no at_server;		/* where the round goes on; 0: a new one */
 	struct block_id at_id;
+	bool is_at_end;			/* only what is in flight is left of the round */
 	uint64_t repaid;		/* in this round */
 	struct loop_timer timer;
 	bool is_stopped;
@@ -178,17 +179,18 @@ static bool next_entry(struct repay *repay, server_no *server, struct block_id *
 {
 	struct cs_owed *owed = repay->server->owed;
 
-	for (;;) {
+	while (!repay->is_at_end) {
 		*id = repay->at_id;
 		*server = repay->at_server;
 		if (*server != 0 && cs_owed_next(owed, *server, id) == 0)
 			break;
 		*server = repay->at_server + 1;
 		memset(&repay->at_id, 0, sizeof(repay->at_id));
-		if (cs_owed_next_server(owed, server) < 0)
-			return false;
+		repay->is_at_end = cs_owed_next_server(owed, server) < 0;
 		repay->at_server = *server;
 	}
+	if (repay->is_at_end)
+		return false;
 	/* Go on behind it: the id as a big-endian number, plus one. */
 	repay->at_id = *id;
 	for (uint32_t i = BLOCK_ID_BYTES; i-- > 0 && ++repay->at_id.bytes[i] == 0;)
@@ -260,6 +262,7 @@ static void round_end(struct repay *repay)
 			 (unsigned long long)cs_owed_count(repay->server->owed));
 	repay->repaid = 0;
 	repay->at_server = 0;
+	repay->is_at_end = false;
 	loop_timer_start(repay->server->options.loop, &repay->timer, REPAY_PAUSE_MS);
 }
 

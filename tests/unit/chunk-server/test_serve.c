@@ -1,0 +1,605 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Three chunk servers and a metadata server that only knows the map, in virtual time: puts reach every
+ * replica, epochs are kept (I10), what is wrong is refused (I1, I8), boot ids and generations mean what
+ * they say (I4), and what a replica missed reaches it.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "chunk-server/format.h"
+#include "chunk-server/serve.h"
+#include "fs/hash/checksum.h"
+#include "fs/net/rpc.h"
+#include "fs/placement/map.h"
+#include "tests/check_main.h"
+#include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_net.h"
+
+#define SERVERS 3u
+#define WAIT_NS (30 * SIM_S)
+
+struct node {
+	char host[16];
+	struct sim_media *media;
+	struct loop *loop;
+	struct buf_pool *pool;
+	struct net *net;
+	struct disk *disk;
+	struct rows *index, *owed;
+	struct cs_server *server;
+};
+
+static struct sim_world *world;
+static struct sim_switch *wires;
+static struct node nodes[SERVERS];
+static struct codec_scratch *codec;
+
+/* The metadata server's side, and the asking client. */
+static struct {
+	struct loop *loop;
+	struct buf_pool *pool;
+	struct net *net;
+	struct rpc *rpc;
+	struct server_row rows[SERVERS + 1];
+	uint64_t epoch, version;
+	uint64_t boot_ids[SERVERS + 1];
+	uint32_t owed_pgs;		/* of the last heartbeat of each, summed up */
+	uint32_t owed[SERVERS + 1];
+	uint64_t blocks[SERVERS + 1];
+} mds;
+static struct rpc_peer *peers[SERVERS];
+
+/* --- a metadata server ----------------------------------------------------------------------------- */
+
+static void answer_join(struct rpc_request *req, const Wire__Join *msg)
+{
+	Wire__JoinReply reply = WIRE__JOIN_REPLY__INIT;
+	struct server_row *row = &mds.rows[msg->uuid.data[0]];
+
+	reply.server = msg->uuid.data[0];
+	row->server = reply.server;
+	row->state = SERVER_UP;
+	row->disk_count = (uint8_t)msg->disks;
+	row->weight_bytes = 1;
+	row->boot_id = msg->boot_id;
+	memcpy(row->uuid, msg->uuid.data, SERVER_UUID_BYTES);
+	snprintf(row->address, sizeof(row->address), "%s", msg->address);
+	snprintf(row->host, sizeof(row->host), "%s", msg->host);
+	mds.boot_ids[reply.server] = msg->boot_id;
+	reply.map_version = ++mds.version;
+	reply.heartbeat_ms = 200;
+	rpc_answer(req, 0, &reply.base, NULL);
+}
+
+static void answer_heartbeat(struct rpc_request *req, const Wire__Heartbeat *msg)
+{
+	Wire__HeartbeatReply reply = WIRE__HEARTBEAT_REPLY__INIT;
+
+	mds.owed[msg->server] = (uint32_t)msg->n_owed_pgs;
+	mds.blocks[msg->server] = msg->blocks;
+	reply.map_version = mds.version;
+	reply.state = SERVER_UP;
+	rpc_answer(req, 0, &reply.base, NULL);
+}
+
+static void answer_map(struct rpc_request *req, const Wire__MapGet *msg)
+{
+	static uint8_t bytes[1024][2 + PG_ROW_BYTES_MAX];
+	static uint8_t server_bytes[SERVERS][SERVER_ROW_BYTES_MAX];
+	ProtobufCBinaryData pgs[1024], servers[SERVERS];
+	Wire__MapReply reply = WIRE__MAP_REPLY__INIT;
+	struct pg_row row = { .epoch = mds.epoch, .state = PG_CLEAN, .replica_count = 3, .replicas = { 1, 2, 3 } };
+
+	for (uint32_t i = 0; i < 1024; i++) {
+		uint32_t pg = msg->first_pg + i;
+		bytes[i][0] = (uint8_t)pg;
+		bytes[i][1] = (uint8_t)(pg >> 8);
+		pgs[i].len = 2 + pg_row_encode(&row, bytes[i] + 2);
+		pgs[i].data = bytes[i];
+	}
+	for (uint32_t i = 1; i <= SERVERS; i++) {
+		if (mds.rows[i].server == 0)
+			continue;
+		servers[reply.n_servers].len = server_row_encode(&mds.rows[i], server_bytes[reply.n_servers]);
+		servers[reply.n_servers].data = server_bytes[reply.n_servers];
+		reply.n_servers++;
+	}
+	reply.version = mds.version;
+	reply.pgs = pgs;
+	reply.n_pgs = 1024;
+	reply.servers = servers;
+	reply.next_pg = msg->first_pg + 1024;
+	rpc_answer(req, 0, &reply.base, NULL);
+}
+
+static void on_request(void *arg, struct rpc_request *req)
+{
+	(void)arg;
+	if (req->header.type == MSG_JOIN)
+		answer_join(req, (const Wire__Join *)req->msg);
+	else if (req->header.type == MSG_HEARTBEAT)
+		answer_heartbeat(req, (const Wire__Heartbeat *)req->msg);
+	else if (req->header.type == MSG_MAP_GET)
+		answer_map(req, (const Wire__MapGet *)req->msg);
+	else
+		rpc_answer(req, -E_NOSYS, NULL, NULL);
+}
+
+/* --- chunk servers ---------------------------------------------------------------------------------- */
+
+static void node_start(uint32_t i)
+{
+	struct node *n = &nodes[i];
+	struct error err = { 0 };
+
+	ck_assert_int_eq(sim_loop_create(world, n->host, &n->loop), 0);
+	n->pool = buf_pool_create(MiB(64));
+	ck_assert_int_eq(sim_net_create(wires, n->loop, n->pool, n->host, &n->net), 0);
+	ck_assert_int_eq(sim_disk_create(n->media, &n->disk), 0);
+	ck_assert_int_eq(rows_mem_create(&n->index), 0);
+	ck_assert_int_eq(rows_mem_create(&n->owed), 0);
+	char listen[32];
+	snprintf(listen, sizeof(listen), "%s:7801", n->host);
+	struct cs_server_options options = {
+		.loop = n->loop, .net = n->net, .pool = n->pool, .disk_count = 1,
+		.disks = { { n->disk, n->index, false } }, .owed = n->owed, .listen = listen,
+		.mds = "mds:7800", .name = n->host, .host = n->host, .segment_bytes = MiB(1),
+		.sync_ms = 100, .sync_bytes = MiB(1), .full_percent = 100,
+		.boot_id = sim_world_random(world) | 1,
+	};
+	int rc = cs_server_create(&options, &n->server, &err);
+	ck_assert_msg(rc == 0, "%s", err.text);
+}
+
+static void node_kill(uint32_t i)
+{
+	struct node *n = &nodes[i];
+
+	sim_loop_kill(n->loop);
+	sim_net_kill(n->net, false);
+	sim_media_crash(n->media);
+	cs_server_destroy(n->server);
+	n->net->ops->destroy(n->net);
+	disk_destroy(n->disk);
+	rows_destroy(n->index);
+	rows_destroy(n->owed);
+	sim_loop_destroy(n->loop);
+	ck_assert_uint_eq(buf_pool_used_bytes(n->pool), 0);
+	buf_pool_destroy(n->pool);
+	n->server = NULL;
+}
+
+static void node_make(uint32_t i)
+{
+	struct node *n = &nodes[i];
+	struct super super = { .role = SUPER_CHUNK, .hash = HASH_SHA256, .copies = 3, .min_copies = 2 };
+	struct disk *disk;
+	struct error err = { 0 };
+
+	snprintf(n->host, sizeof(n->host), "cs%u", i + 1);
+	memset(super.cluster, 7, sizeof(super.cluster));
+	memset(super.server, (int)i + 1, sizeof(super.server));
+	memset(super.directory, (int)i + 101, sizeof(super.directory));
+	ck_assert_int_eq(sim_media_create(world, MiB(256), &n->media), 0);
+	ck_assert_int_eq(sim_disk_create(n->media, &disk), 0);
+	ck_assert_int_eq(cs_format(disk, &super, &err), 0);
+	ck_assert_int_eq(cs_format(disk, &super, &err), -E_NOT_EMPTY);
+	disk_destroy(disk);
+	node_start(i);
+}
+
+static bool all_joined(void *arg)
+{
+	(void)arg;
+	for (uint32_t i = 0; i < SERVERS; i++) {
+		if (nodes[i].server != NULL && cs_server_number(nodes[i].server) == 0)
+			return false;
+	}
+	return true;
+}
+
+static void begin(void)
+{
+	struct rpc_options options = { .role = RPC_METADATA_SERVER, .name = "mds", .on_request = on_request };
+	struct error err = { 0 };
+
+	memset(&mds, 0, sizeof(mds));
+	memset(nodes, 0, sizeof(nodes));
+	mds.epoch = 5;
+	codec = codec_scratch_create();
+	ck_assert_int_eq(sim_world_create(1, &world), 0);
+	ck_assert_int_eq(sim_switch_create(world, &wires), 0);
+	ck_assert_int_eq(sim_loop_create(world, "mds", &mds.loop), 0);
+	mds.pool = buf_pool_create(MiB(64));
+	ck_assert_int_eq(sim_net_create(wires, mds.loop, mds.pool, "mds", &mds.net), 0);
+	options.loop = mds.loop;
+	options.net = mds.net;
+	options.pool = mds.pool;
+	memset(options.cluster, 7, sizeof(options.cluster));
+	ck_assert_int_eq(rpc_create(&options, &mds.rpc), 0);
+	ck_assert_int_eq(rpc_listen(mds.rpc, "mds:7800", &err), 0);
+	for (uint32_t i = 0; i < SERVERS; i++) {
+		char address[32];
+		node_make(i);
+		snprintf(address, sizeof(address), "cs%u:7801", i + 1);
+		ck_assert_int_eq(rpc_peer_create(mds.rpc, address, &peers[i]), 0);
+	}
+	ck_assert(sim_world_run_until(world, all_joined, NULL, WAIT_NS));
+	sim_world_run_for(world, SIM_S);
+}
+
+static void end(void)
+{
+	for (uint32_t i = 0; i < SERVERS; i++) {
+		if (nodes[i].server != NULL)
+			node_kill(i);
+		sim_media_destroy(nodes[i].media);
+	}
+	rpc_destroy(mds.rpc);
+	mds.net->ops->destroy(mds.net);
+	sim_loop_destroy(mds.loop);
+	buf_pool_destroy(mds.pool);
+	sim_switch_destroy(wires);
+	sim_world_destroy(world);
+	codec_scratch_destroy(codec);
+}
+
+/* --- asking ---------------------------------------------------------------------------------------- */
+
+/* What came of a call, copied out of done(). */
+static struct {
+	struct rpc_call call;
+	bool is_done;
+	int rc;
+	uint32_t holder_count;
+	server_no holders[8];
+	uint64_t boot_ids[8], generations[8];
+	bool has_row;
+	struct pg_row row;
+	uint8_t bulk[RECORD_BYTES_MAX];
+	uint32_t bulk_len;
+	uint32_t files, complete;
+} got;
+
+static void take_holders(Wire__Holder **holders, size_t count)
+{
+	got.holder_count = (uint32_t)count;
+	for (size_t i = 0; i < count && i < 8; i++) {
+		got.holders[i] = holders[i]->server;
+		got.boot_ids[i] = holders[i]->boot_id;
+		got.generations[i] = holders[i]->generation;
+	}
+}
+
+static void done(struct rpc_call *call)
+{
+	got.is_done = true;
+	got.rc = call->rc;
+	if (call->reply_bulk != NULL) {
+		got.bulk_len = call->reply_bulk->len;
+		memcpy(got.bulk, call->reply_bulk->data, call->reply_bulk->len);
+	}
+	if (call->reply == NULL)
+		return;
+	if (call->type == MSG_PUT) {
+		const Wire__PutReply *reply = (const Wire__PutReply *)call->reply;
+		take_holders(reply->holders, reply->n_holders);
+		got.has_row = pg_row_decode(reply->pg_row.data, reply->pg_row.len, &got.row) == 0;
+	} else if (call->type == MSG_HAVE) {
+		const Wire__HaveReply *reply = (const Wire__HaveReply *)call->reply;
+		ck_assert_uint_eq(reply->n_answers, 1);
+		take_holders(reply->answers[0]->holders, reply->answers[0]->n_holders);
+	} else if (call->type == MSG_META_LIST) {
+		const Wire__MetaListReply *reply = (const Wire__MetaListReply *)call->reply;
+		got.files = (uint32_t)reply->n_files;
+		for (size_t i = 0; i < reply->n_files; i++)
+			got.complete += reply->files[i]->complete;
+	}
+}
+
+static bool is_done(void *arg)
+{
+	(void)arg;
+	return got.is_done;
+}
+
+static int ask(uint32_t node, uint16_t type, const ProtobufCMessage *msg, struct buf *bulk, uint64_t epoch)
+{
+	memset(&got, 0, sizeof(got));
+	got.call = (struct rpc_call){
+		.type = type, .request = msg, .bulk = bulk, .bulk_is_record = type == MSG_PUT,
+		.deadline_ms = 5000, .epoch = epoch, .done = done,
+	};
+	rpc_call(peers[node], &got.call);
+	ck_assert(sim_world_run_until(world, is_done, NULL, WAIT_NS));
+	return got.rc;
+}
+
+static struct buf *record_of(uint32_t number, struct block_id *id)
+{
+	uint8_t plain[1000];
+	struct buf *record = buf_get(mds.pool, RECORD_BYTES_MAX);
+
+	for (uint32_t i = 0; i < sizeof(plain); i++)
+		plain[i] = (uint8_t)(number * 7 + i * i);
+	record->len = record_build(codec, HASH_SHA256, CODEC_LZ4, 0, plain, sizeof(plain), record->data);
+	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
+	return record;
+}
+
+static int put(uint32_t node, uint32_t number, uint64_t epoch)
+{
+	Wire__Put msg = WIRE__PUT__INIT;
+	struct block_id id;
+	struct buf *record = record_of(number, &id);
+
+	msg.forward = true;
+	int rc = ask(node, MSG_PUT, &msg.base, record, epoch);
+	buf_put(record);
+	return rc;
+}
+
+static int get(uint32_t node, uint32_t number)
+{
+	Wire__Get msg = WIRE__GET__INIT;
+	struct block_id id;
+	struct buf *record = record_of(number, &id);
+
+	msg.id.data = id.bytes;
+	msg.id.len = BLOCK_ID_BYTES;
+	int rc = ask(node, MSG_GET, &msg.base, NULL, mds.epoch);
+	if (rc == 0) {
+		ck_assert_uint_eq(got.bulk_len, record->len);
+		ck_assert_mem_eq(got.bulk, record->data, record->len);
+	}
+	buf_put(record);
+	return rc;
+}
+
+static int sync_with(uint32_t node, uint64_t boot_id, uint64_t generation)
+{
+	Wire__Sync msg = WIRE__SYNC__INIT;
+
+	msg.boot_id = boot_id;
+	msg.generation = generation;
+	return ask(node, MSG_SYNC, &msg.base, NULL, 0);
+}
+
+/* --- the stories ------------------------------------------------------------------------------------ */
+
+START_TEST(a_put_reaches_every_replica_and_is_synced)
+{
+	ck_assert_int_eq(put(0, 1, 5), 0);
+	ck_assert_uint_eq(got.holder_count, 3);
+	uint64_t boot_ids[4], generations[4];
+	for (uint32_t i = 0; i < 3; i++) {
+		ck_assert_uint_eq(got.boot_ids[i], mds.boot_ids[got.holders[i]]);
+		boot_ids[got.holders[i]] = got.boot_ids[i];
+		generations[got.holders[i]] = got.generations[i];
+	}
+	for (uint32_t i = 0; i < 3; i++) {
+		ck_assert_int_eq(get(i, 1), 0);
+		ck_assert_int_eq(sync_with(i, boot_ids[i + 1], generations[i + 1]), 0);
+		ck_assert_int_eq(sync_with(i, boot_ids[i + 1] + 1, 1), -E_STALE_GENERATION);
+	}
+	ck_assert_int_eq(get(0, 2), -E_NO_BLOCK);
+}
+END_TEST
+
+START_TEST(an_old_epoch_is_refused_with_the_newer_row)
+{
+	ck_assert_int_eq(put(0, 1, 4), -E_STALE_EPOCH);
+	ck_assert(got.has_row);
+	ck_assert_uint_eq(got.row.epoch, 5);
+	ck_assert_int_eq(get(0, 1), -E_NO_BLOCK);
+}
+END_TEST
+
+START_TEST(a_newer_epoch_makes_the_server_fetch_the_map)
+{
+	mds.epoch = 6;		/* nobody was told */
+	ck_assert_int_eq(put(0, 1, 6), 0);
+	ck_assert_uint_eq(got.holder_count, 3);
+	ck_assert_int_eq(put(0, 2, 7), -E_RECOVERING);
+}
+END_TEST
+
+START_TEST(a_block_under_a_wrong_name_is_refused)
+{
+	Wire__Put msg = WIRE__PUT__INIT;
+	struct block_id id;
+	struct record r;
+	struct buf *record = record_of(1, &id);
+
+	ck_assert_int_eq(record_decode_header(record->data, &r), 0);
+	r.id.bytes[31] ^= 1;
+	record_encode_header(&r, record->data);
+	msg.forward = true;
+	ck_assert_int_eq(ask(0, MSG_PUT, &msg.base, record, 5), -E_CORRUPT);
+	buf_put(record);
+	ck_assert_int_eq(ask(0, MSG_PUT, &msg.base, NULL, 5), -E_MALFORMED);
+}
+END_TEST
+
+START_TEST(what_a_replica_missed_reaches_it_when_it_is_back)
+{
+	node_kill(2);
+	sim_world_run_for(world, SIM_S);
+	for (uint32_t i = 0; i < 20; i++) {
+		ck_assert_int_eq(put(0, i, 5), 0);
+		ck_assert_uint_eq(got.holder_count, 2);
+	}
+	sim_world_run_for(world, SIM_S);
+	ck_assert_uint_gt(mds.owed[1], 0);
+	/* The debt survives its keeper. */
+	node_kill(0);
+	node_start(0);
+	node_start(2);
+	sim_world_run_for(world, 10 * SIM_S);
+	for (uint32_t i = 0; i < 20; i++)
+		ck_assert_int_eq(get(2, i), 0);
+	ck_assert_uint_eq(mds.owed[1], 0);
+	ck_assert_uint_eq(mds.blocks[3], 20);
+}
+END_TEST
+
+START_TEST(fewer_than_min_copies_are_not_enough)
+{
+	node_kill(1);
+	node_kill(2);
+	ck_assert_int_eq(put(0, 1, 5), -E_NO_REPLICA);
+	ck_assert_uint_eq(got.holder_count, 1);
+}
+END_TEST
+
+START_TEST(have_asks_the_other_replicas)
+{
+	Wire__Have msg = WIRE__HAVE__INIT;
+	Wire__Put alone = WIRE__PUT__INIT;
+	struct block_id id;
+	struct buf *record = record_of(1, &id);
+	ProtobufCBinaryData ids = { BLOCK_ID_BYTES, id.bytes };
+
+	ck_assert_int_eq(ask(1, MSG_PUT, &alone.base, record, 5), 0);
+	buf_put(record);
+	msg.ids = &ids;
+	msg.n_ids = 1;
+	ck_assert_int_eq(ask(0, MSG_HAVE, &msg.base, NULL, 0), 0);
+	ck_assert_uint_eq(got.holder_count, 0);
+	msg.forward = true;
+	ck_assert_int_eq(ask(0, MSG_HAVE, &msg.base, NULL, 0), 0);
+	ck_assert_uint_eq(got.holder_count, 1);
+	ck_assert_uint_eq(got.holders[0], 2);
+	/* The holder itself notes who lacks it, and they get it. */
+	ck_assert_int_eq(ask(1, MSG_HAVE, &msg.base, NULL, 0), 0);
+	sim_world_run_for(world, 5 * SIM_S);
+	ck_assert_int_eq(get(0, 1), 0);
+	ck_assert_int_eq(get(2, 1), 0);
+}
+END_TEST
+
+START_TEST(a_rotten_record_is_not_served_and_comes_back_from_another)
+{
+	ck_assert_int_eq(put(0, 1, 5), 0);
+	sim_world_run_for(world, SIM_S);
+	ck_assert_int_eq(sim_media_rot(nodes[0].media, "segments/seg-0000000000000001", 64 + 70, 1), 0);
+	ck_assert_int_eq(get(0, 1), -E_CORRUPT);
+	sim_world_run_for(world, 5 * SIM_S);
+	ck_assert_int_eq(get(0, 1), 0);
+}
+END_TEST
+
+START_TEST(a_failed_disk_takes_a_new_boot_id)
+{
+	struct sim_media_faults faults = { .sync_eio = SIM_MILLION };
+
+	ck_assert_int_eq(put(0, 1, 5), 0);
+	uint64_t boot_id = mds.boot_ids[1];
+	sim_media_set_faults(nodes[0].media, &faults);
+	ck_assert_int_eq(sync_with(0, boot_id, 1), -E_STALE_GENERATION);
+	sim_world_run_for(world, 2 * SIM_S);
+	ck_assert_uint_ne(mds.boot_ids[1], boot_id);
+	ck_assert_int_eq(sync_with(0, boot_id, 1), -E_STALE_GENERATION);
+	/* The others hold it; this one does not pretend to. */
+	ck_assert_int_eq(get(0, 1), -E_NO_BLOCK);
+	ck_assert_int_eq(get(1, 1), 0);
+}
+END_TEST
+
+static int meta_put(const char *name, uint64_t offset, const char *bytes, bool last)
+{
+	Wire__MetaPut msg = WIRE__META_PUT__INIT;
+	struct buf *bulk = buf_get(mds.pool, 100);
+
+	bulk->len = (uint32_t)strlen(bytes);
+	memcpy(bulk->data, bytes, bulk->len);
+	msg.name = (char *)(uintptr_t)name;
+	msg.offset = offset;
+	msg.last = last;
+	int rc = ask(0, MSG_META_PUT, &msg.base, bulk, 0);
+	buf_put(bulk);
+	return rc;
+}
+
+static int meta_get(const char *name, uint64_t offset)
+{
+	Wire__MetaGet msg = WIRE__META_GET__INIT;
+
+	msg.name = (char *)(uintptr_t)name;
+	msg.offset = offset;
+	return ask(0, MSG_META_GET, &msg.base, NULL, 0);
+}
+
+START_TEST(metadata_files_grow_in_pieces_and_old_ones_go)
+{
+	Wire__MetaList list = WIRE__META_LIST__INIT;
+
+	ck_assert_int_eq(meta_put("1-9.snapshot", 0, "hel", false), 0);
+	ck_assert_int_eq(meta_get("1-9.snapshot", 0), -E_NOENT);
+	ck_assert_int_eq(meta_put("1-9.snapshot", 0, "hel", false), 0);	/* sent again */
+	ck_assert_int_eq(meta_put("1-9.snapshot", 7, "late", true), -E_INVAL);
+	ck_assert_int_eq(meta_put("1-9.snapshot", 3, "lo", true), 0);
+	ck_assert_int_eq(meta_put("1-9.snapshot", 3, "lo", true), 0);
+	ck_assert_int_eq(meta_get("1-9.snapshot", 1), 0);
+	ck_assert_uint_eq(got.bulk_len, 4);
+	ck_assert_mem_eq(got.bulk, "ello", 4);
+	ck_assert_int_eq(meta_put("1-10.journal", 0, "a", true), 0);
+	ck_assert_int_eq(meta_put("1-10.journal", 1, "b", true), 0);	/* news at its end */
+	ck_assert_int_eq(meta_put("1-20.journal", 0, "c", true), 0);
+	ck_assert_int_eq(meta_put("1-20.snapshot", 0, "d", true), 0);
+	ck_assert_int_eq(meta_put("2-100.snapshot", 0, "e", true), 0);
+	ck_assert_int_eq(ask(0, MSG_META_LIST, &list.base, NULL, 0), 0);
+	ck_assert_uint_eq(got.files, 3);	/* two snapshots, and the journal since the older */
+	ck_assert_uint_eq(got.complete, 3);
+	ck_assert_int_eq(meta_get("1-9.snapshot", 0), -E_NOENT);
+	ck_assert_int_lt(meta_put("../super", 0, "x", true), 0);
+	ck_assert_int_lt(meta_put(".hidden", 0, "x", true), 0);
+	ck_assert_int_lt(meta_put("a.part", 0, "x", true), 0);
+}
+END_TEST
+
+static int stopped_rc;
+static bool is_stopped;
+
+static void stopped(void *arg, int rc)
+{
+	(void)arg;
+	stopped_rc = rc;
+	is_stopped = true;
+}
+
+static bool stop_flag(void *arg)
+{
+	(void)arg;
+	return is_stopped;
+}
+
+START_TEST(a_server_that_ends_in_order_keeps_everything)
+{
+	is_stopped = false;
+	ck_assert_int_eq(put(0, 1, 5), 0);
+	cs_server_stop(nodes[0].server, stopped, NULL);
+	ck_assert(sim_world_run_until(world, stop_flag, NULL, WAIT_NS));
+	ck_assert_int_eq(stopped_rc, 0);
+	ck_assert(sim_media_is_clean(nodes[0].media));
+	ck_assert_int_eq(get(0, 1), -E_SHUTDOWN);
+	node_kill(0);
+	node_start(0);
+	sim_world_run_for(world, 2 * SIM_S);
+	ck_assert_int_eq(get(0, 1), 0);
+}
+END_TEST
+
+TEST_MAIN("serve", tcase_add_checked_fixture(tc, begin, end);
+	  tcase_add_test(tc, a_put_reaches_every_replica_and_is_synced);
+	  tcase_add_test(tc, an_old_epoch_is_refused_with_the_newer_row);
+	  tcase_add_test(tc, a_newer_epoch_makes_the_server_fetch_the_map);
+	  tcase_add_test(tc, a_block_under_a_wrong_name_is_refused);
+	  tcase_add_test(tc, what_a_replica_missed_reaches_it_when_it_is_back);
+	  tcase_add_test(tc, fewer_than_min_copies_are_not_enough);
+	  tcase_add_test(tc, have_asks_the_other_replicas);
+	  tcase_add_test(tc, a_rotten_record_is_not_served_and_comes_back_from_another);
+	  tcase_add_test(tc, a_failed_disk_takes_a_new_boot_id);
+	  tcase_add_test(tc, metadata_files_grow_in_pieces_and_old_ones_go);
+	  tcase_add_test(tc, a_server_that_ends_in_order_keeps_everything))
