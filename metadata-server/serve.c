@@ -78,6 +78,52 @@ static void fail_waiting(struct ms_server *s)
 			pending_refuse(s, p, -E_IO);
 }
 
+/* --- space ------------------------------------------------------------------------------------------ */
+
+/* 5 % of the disk, within reason, stay free for what frees. */
+static uint64_t disk_reserve_bytes(const struct disk_space *space)
+{
+	return MAX_OF(MIN_OF(space->bytes_total / 20, GiB(1)), SERVE_RESERVE_BYTES_MIN);
+}
+
+static bool is_disk_nearly_full(struct ms_server *s)
+{
+	struct disk_space space;
+
+	for (uint32_t i = 0; i < s->options.disk_count; i++)
+		if (disk_space(s->options.disks[i], &space) >= 0 &&
+		    space.bytes_free < disk_reserve_bytes(&space))
+			return true;
+	return false;
+}
+
+bool ms_server_has_room(struct ms_server *s, uint64_t bytes)
+{
+	struct disk_space space;
+
+	return disk_space(s->options.disks[0], &space) < 0 ||
+	       space.bytes_free > bytes + disk_reserve_bytes(&space) / 2;
+}
+
+static bool is_full(struct ms_server *s)
+{
+	uint64_t rows_max = s->options.rows_bytes_max;
+
+	return (rows_max > 0 && rows_bytes(s->options.rows) > rows_max / 20 * 19) || is_disk_nearly_full(s);
+}
+
+/* Before the reserve is used up: growth is measured, not only time. */
+static void space_check(struct ms_server *s)
+{
+	bool full = is_full(s);
+
+	s->unmeasured_bytes = 0;
+	if (full != s->is_nearly_full)
+		log_warn(full ? "metadata space is nearly used up: only what frees is admitted"
+				 : "metadata space is free again");
+	s->is_nearly_full = full;
+}
+
 /* --- the batch -------------------------------------------------------------------------------------- */
 
 static int batch_keep(struct ms_server *s)
@@ -89,6 +135,9 @@ static int batch_keep(struct ms_server *s)
 		return rc;
 	}
 	s->snapshotter.journal_bytes += s->records_len;
+	s->unmeasured_bytes += s->records_len;
+	if (s->unmeasured_bytes >= SERVE_BATCH_BYTES)
+		space_check(s);
 	rc = ms_txn_flush(s->txn);
 	if (rc >= 0)
 		rc = ms_snapshot_set_applied(s->options.rows, s->term, s->number);
@@ -417,39 +466,12 @@ static void on_durable(void *arg, int rc)
 
 /* --- the tick --------------------------------------------------------------------------------------- */
 
-/* 5 % of the disk, within reason, stay free for what frees. */
-static bool is_disk_nearly_full(struct ms_server *s)
-{
-	struct disk_space space;
-	uint64_t reserve;
-
-	for (uint32_t i = 0; i < s->options.disk_count; i++) {
-		if (disk_space(s->options.disks[i], &space) < 0)
-			continue;
-		reserve = MIN_OF(space.bytes_total / 20, GiB(1));
-		if (space.bytes_free < MAX_OF(reserve, 2 * SERVE_BATCH_BYTES))
-			return true;
-	}
-	return false;
-}
-
-bool ms_server_is_full(struct ms_server *s)
-{
-	uint64_t rows_max = s->options.rows_bytes_max;
-
-	return (rows_max > 0 && rows_bytes(s->options.rows) > rows_max / 20 * 19) || is_disk_nearly_full(s);
-}
-
 static void tick(struct loop_timer *timer)
 {
 	struct ms_server *s = container_of(timer, struct ms_server, tick);
-	bool is_full = ms_server_is_full(s);
 
 	loop_timer_start(s->options.loop, timer, SERVE_TICK_MS);
-	if (is_full != s->is_nearly_full)
-		log_warn(is_full ? "metadata space is nearly used up: only what frees is admitted"
-				 : "metadata space is free again");
-	s->is_nearly_full = is_full;
+	space_check(s);
 	if (!s->is_failed)
 		own_event(s, &(struct ms_event){ .kind = MS_EV_TICK });
 	ms_serve_snapshot_tick(s);

@@ -14,6 +14,7 @@
 
 #define SERVE_TICK_MS		100u
 #define SERVE_BATCH_BYTES	(MiB(1))	/* of records, then the batch ends early */
+#define SERVE_RESERVE_BYTES_MIN	(MiB(8))	/* kept free on small disks: a few batches, journal and rows */
 #define SERVE_LEASES_MAX	4096u		/* in one message: its repeated fields are bounded so */
 #define SERVE_RECALLS_MAX	65536u
 #define SERVE_COLLECTION	0u		/* collection epoch: garbage is not collected yet */
@@ -98,6 +99,7 @@ struct ms_server {
 	struct loop_task batch_task;
 	bool is_batch_posted;
 	bool is_failed;			/* nothing changes any more; reads go on */
+	uint64_t unmeasured_bytes;	/* of journal since the space was looked at */
 	bool is_nearly_full;		/* only what frees is admitted */
 	bool is_stopping;
 	bool is_dead;			/* destroyed; the memory goes with the last callback */
@@ -117,7 +119,7 @@ struct ms_server {
 
 /* serve.c */
 void ms_server_event(struct ms_server *s, struct ms_event *event);	/* fills the times, steps, journals */
-bool ms_server_is_full(struct ms_server *s);
+bool ms_server_has_room(struct ms_server *s, uint64_t bytes);	/* on the metadata directory, and some to spare */
 void ms_server_free(struct ms_server *s);		/* once destroyed: if nothing comes back any more */
 void ms_server_stop_check(struct ms_server *s);		/* something ended: may we be destroyed now? */
 

@@ -112,13 +112,23 @@ static void write_done(struct loop_work *work)
 	ms_server_stop_check(s);
 }
 
+/* When space is short, sooner: only a snapshot lets the journal be trimmed. Never where it would not fit. */
+static bool is_due(struct ms_server *s)
+{
+	uint64_t bytes = s->options.snapshot_bytes;
+
+	if (s->is_nearly_full)
+		bytes = MIN_OF(bytes, SERVE_BATCH_BYTES);
+	return s->snapshotter.journal_bytes >= bytes && s->number != s->snapshotter.number &&
+	       ms_server_has_room(s, rows_bytes(s->options.rows));
+}
+
 void ms_serve_snapshot_tick(struct ms_server *s)
 {
 	struct ms_snapshotter *t = &s->snapshotter;
 	int rc;
 
-	if (t->is_running || t->is_written || s->is_failed || s->records_len > 0 ||
-	    t->journal_bytes < s->options.snapshot_bytes || s->number == t->number)
+	if (t->is_running || t->is_written || s->is_failed || s->records_len > 0 || !is_due(s))
 		return;
 	rc = rows_snapshot_open(s->options.rows, &t->rows);
 	if (rc < 0) {

@@ -153,6 +153,8 @@ int ms_snapshot_write(struct disk *disk, struct rows_snapshot *rows, const struc
 	*bytes = w.offset;
 	free(w.buffer);
 	disk_close(w.file);
+	if (rc < 0 && disk_unlink(disk, TEMPORARY) < 0)
+		log_warn("cannot remove '%s'", TEMPORARY);	/* the next one overwrites it */
 	return rc < 0 ? rc : 0;
 }
 
