@@ -173,7 +173,7 @@ static void put_settle(struct cl_chunk *chunk, int rc)
 {
 	if (!chunk->is_awaited)
 		return;
-	chunk->is_awaited = false;
+	chunk->is_awaited = chunk->is_owed = false;
 	cl_publish_stored(chunk->file, rc);
 }
 
@@ -284,9 +284,13 @@ static void chunk_applied(struct cl_chunk *chunk)
 {
 	struct cl_file *file = chunk->file;
 	bool is_awaited = chunk->is_awaited;
-	chunk->is_awaited = false;
 	chunk->put_state = CL_PUT_NONE;
 	file->ready_count--;
+	if (chunk->is_owed) {		/* what the flush wants was written after this put began */
+		cl_chunk_put(chunk);
+		return;
+	}
+	chunk->is_awaited = false;
 	if (!chunk->is_dirty) {
 		cl_cache_add(chunk->client, &chunk->put.id, chunk->buf);
 		array_remove(chunk);
@@ -385,7 +389,7 @@ static void put_start(struct cl_chunk *chunk)
 {
 	struct client *c = chunk->client;
 	chunk->put_state = CL_PUT_FLYING;
-	chunk->is_dirty = false;
+	chunk->is_dirty = chunk->is_owed = false;
 	chunk->is_lent = true;
 	chunk->buf->len = chunk->put_len;
 	blocks_marks_init(&chunk->put_marks);

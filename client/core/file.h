@@ -34,7 +34,8 @@ struct cl_chunk {
 	struct buf *buf;
 	bool is_dirty;			/* has bytes that no put took */
 	bool is_lent;			/* the buffer is read elsewhere: copy before writing */
-	bool is_awaited;		/* the flush under way waits for it */
+	bool is_awaited;		/* the flush under way waits for it, */
+	bool is_owed;			/* and for a put that begins after now */
 	enum cl_put_state put_state;
 	struct blocks_put put;
 	struct blocks_marks put_marks;	/* its own, since the file may be gone when it ends */

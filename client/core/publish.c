@@ -101,6 +101,7 @@ static void flush_begin(struct cl_file *file)
 			if (!chunk->is_dirty && chunk->put_state == CL_PUT_NONE)
 				continue;
 			chunk->is_awaited = true;
+			chunk->is_owed = chunk->is_dirty;
 			flush->awaited++;
 		}
 		cl_chunk_put_all(file);
@@ -190,7 +191,7 @@ void cl_publish_stop(struct cl_file *file)
 	flush->awaited = 0;
 	flush->round++;
 	for (uint32_t i = 0; i < file->chunk_count; i++)
-		file->chunks[i]->is_awaited = false;
+		file->chunks[i]->is_awaited = file->chunks[i]->is_owed = false;
 	buf_put(flush->bytes);
 	flush->bytes = NULL;
 	waits_end(file, 0, file->error ? file->error : -E_IO);
