@@ -164,6 +164,8 @@ void cl_names_setattr(struct cl_op *op)
 {
 	if (op->set_mask & CL_SET_SIZE)
 		cl_edit_start(op);
+	else if (op->set_mask == 0)
+		cl_names_getattr(op);	/* the kernel asks so before the write that clears suid; it wants attributes */
 	else
 		cl_names_setattr_rest(op);
 }
@@ -281,7 +283,12 @@ static void rename_done(struct cl_req *req)
 	struct cl_op *op = req->op;
 	int rc = req->call.rc;
 	if (rc == 0) {
-		/* Two names changed: what we knew of them is asked again. */
+		/* Two names changed: what we knew of them is asked again, and of what the reply does not show. */
+		inode_no target;
+		if (cl_node_name_find(req->client, op->new_parent, op->new_name, &target))
+			cl_node_outdate(req->client, target);
+		if (op->parent != op->new_parent)
+			cl_node_outdate(req->client, op->parent);
 		cl_node_name_drop(req->client, op->parent, op->name);
 		cl_node_name_drop(req->client, op->new_parent, op->new_name);
 		rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);

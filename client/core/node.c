@@ -155,7 +155,15 @@ int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struct cl_node *
 	attr_of_wire(attr, &fresh);
 	node->attr = fresh;
 	node->has_attr = true;
+	node->is_outdated = false;
 	return 0;
+}
+
+void cl_node_outdate(struct client *c, inode_no ino)
+{
+	struct cl_node *node = ino ? cl_node_find(c, ino) : NULL;
+	if (node)
+		node->is_outdated = true;
 }
 
 void cl_node_take_lease(struct cl_req *req, const Wire__Lease *lease)
@@ -209,12 +217,13 @@ void cl_node_show(struct client *c, struct cl_node *node, struct cl_attr *out)
 		if (file->kill_priv)
 			out->st.st_mode &= (mode_t)~(S_ISUID | ((out->st.st_mode & S_IXGRP) ? S_ISGID : 0));
 	}
-	out->valid_ms = node->lease != CL_LEASE_NONE && !node->is_recalling ? cl_session_valid_ms(c) : 0;
+	bool is_ours = node->lease != CL_LEASE_NONE && !node->is_recalling && !node->is_outdated;
+	out->valid_ms = is_ours ? cl_session_valid_ms(c) : 0;
 }
 
 bool cl_node_is_fresh(struct client *c, const struct cl_node *node)
 {
-	return node && node->has_attr && node->lease != CL_LEASE_NONE && cl_session_is_valid(c);
+	return node && node->has_attr && !node->is_outdated && node->lease != CL_LEASE_NONE && cl_session_is_valid(c);
 }
 
 bool cl_node_can_write(struct client *c, const struct cl_node *node)

@@ -21,6 +21,7 @@ struct cl_node {
 	enum cl_lease lease;
 	bool has_attr;
 	struct cl_attr attr;		/* as the server last told it */
+	bool is_outdated;		/* an operation of ours changed it, and its reply did not show it */
 	char *target;			/* of a symbolic link; NULL: not known */
 	uint64_t lookups;		/* of the kernel */
 	struct cl_file *file;		/* while its content is in use */
@@ -45,6 +46,8 @@ must_check int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struc
 /* Take a whole reply: attributes of node and parent, leases (unless returned meanwhile). *out may be NULL. */
 must_check int cl_node_take_reply(struct cl_req *req, const Wire__NodeReply *reply, struct cl_node **out);
 void cl_node_take_lease(struct cl_req *req, const Wire__Lease *lease);
+/* What we hold of this inode is old, though its lease is ours. ino 0: nothing. */
+void cl_node_outdate(struct client *c, inode_no ino);
 /* Attributes for the front: what the server said, and what a local writer changed since. */
 void cl_node_show(struct client *c, struct cl_node *node, struct cl_attr *out);
 bool cl_node_is_fresh(struct client *c, const struct cl_node *node);	/* may answer from the cache */

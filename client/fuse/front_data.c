@@ -229,6 +229,7 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 	fop->op.flags = (uint32_t)mode;
 	fop->op.offset = (uint64_t)offset;
 	fop->op.length = (uint64_t)length;
+	fop->op.kill_priv = fuse_req_ctx(req)->uid != 0;	/* this request has no flag for it */
 	front_op_submit(fop);
 }
 
@@ -263,6 +264,7 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset, str
 	fop->op.out_offset = (uint64_t)out_offset;
 	fop->op.length = length;
 	fop->op.flags = (uint32_t)flags;
+	fop->op.kill_priv = fuse_req_ctx(req)->uid != 0;
 	front_op_submit(fop);
 }
 
