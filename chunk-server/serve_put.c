@@ -14,6 +14,7 @@
 
 #include "fs/base/log.h"
 #include "fs/base/metrics.h"
+#include "fs/base/metrics.h"
 
 #define LOG_MODULE "put"
 
@@ -50,6 +51,8 @@ static void job_end(struct put_job *job, int rc, Wire__PutReply *reply)
 {
 	struct cs_server *s = job->server;
 
+	if (rc < 0)
+		METRIC_INC(put_refusals);
 	rpc_answer_epoch(job->req, rc, reply != NULL ? &reply->base : NULL, NULL, map_version(s->map), false);
 	job->req = NULL;
 	s->jobs--;
@@ -165,6 +168,7 @@ static void forward_start(struct put_job *job, struct put_forward *forward, stru
 		.epoch = job->row.epoch, .request_id = job->req->header.request, .done = forward_done,
 	};
 	job->pending++;
+	METRIC_INC(put_forwards);
 	METRIC_INC(put_forwards);
 	rpc_call(peer, &forward->call);
 }

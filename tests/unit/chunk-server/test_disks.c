@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Several disks behind one interface, and what is owed: blocks spread and are found on any disk, a dead
+ * disk fails alone, one generation covers all; debts survive restarts, torn tails and long histories.
+ */
+#include <string.h>
+
+#include "chunk-server/disks.h"
+#include "tests/check_main.h"
+#include "tests/sim/sim_disk.h"
+#include "tests/sim/sim_loop.h"
+
+#define DISKS 3u
+
+static struct sim_world *world;
+static struct loop *loop;
+static struct buf_pool *pool;
+static struct codec_scratch *codec;
+static struct sim_media *media[DISKS];
+static struct disk *disk[DISKS];
+static struct rows *rows[DISKS], *owed_rows;
+static struct cs_store *stores[DISKS];
+static struct cs_owed *owed;
+static struct cs_disks *disks;
+
+static void open_all(void)
+{
+	struct cs_disks_options options = { .loop = loop, .count = DISKS };
+	struct error err = { 0 };
+
+	for (uint32_t i = 0; i < DISKS; i++) {
+		ck_assert_int_eq(sim_disk_create(media[i], &disk[i]), 0);
+		ck_assert_int_eq(rows_mem_create(&rows[i]), 0);
+		struct cs_store_options store = {
+			.loop = loop, .disk = disk[i], .index = rows[i], .pool = pool, .hash = HASH_SHA256,
+			.segment_bytes = MiB(1), .sync_ms = 100, .sync_bytes = MiB(1), .full_percent = 100,
+		};
+		ck_assert_int_eq(cs_store_open(&store, &stores[i], &err), 0);
+		options.stores[i] = stores[i];
+		memset(options.uuids[i], (int)i + 1, UUID_BYTES);
+	}
+	ck_assert_int_eq(rows_mem_create(&owed_rows), 0);
+	ck_assert_int_eq(cs_owed_open(loop, disk[0], owed_rows, &owed, &err), 0);
+	options.owed = owed;
+	ck_assert_int_eq(cs_disks_create(&options, &disks), 0);
+}
+
+static bool is_idle(void *arg)
+{
+	(void)arg;
+	return cs_disks_is_idle(disks);
+}
+
+static void close_all(void)
+{
+	ck_assert(sim_world_run_until(world, is_idle, NULL, 10 * SIM_S));
+	cs_disks_destroy(disks);
+	(void)cs_owed_close(owed);
+	rows_destroy(owed_rows);
+	for (uint32_t i = 0; i < DISKS; i++) {
+		(void)cs_store_close(stores[i]);
+		disk_destroy(disk[i]);
+		rows_destroy(rows[i]);
+	}
+}
+
+static void begin(void)
+{
+	ck_assert_int_eq(sim_world_create(1, &world), 0);
+	ck_assert_int_eq(sim_loop_create(world, "cs", &loop), 0);
+	pool = buf_pool_create(MiB(16));
+	codec = codec_scratch_create();
+	for (uint32_t i = 0; i < DISKS; i++)
+		ck_assert_int_eq(sim_media_create(world, MiB(256), &media[i]), 0);
+	open_all();
+}
+
+static void end(void)
+{
+	close_all();
+	for (uint32_t i = 0; i < DISKS; i++)
+		sim_media_destroy(media[i]);
+	sim_loop_destroy(loop);
+	sim_world_destroy(world);
+	codec_scratch_destroy(codec);
+	ck_assert_uint_eq(buf_pool_used_bytes(pool), 0);
+	buf_pool_destroy(pool);
+}
+
+/* --- blocks ------------------------------------------------------------------------------------------ */
+
+static bool is_done;
+
+static bool done_flag(void *arg)
+{
+	(void)arg;
+	return is_done;
+}
+
+static void wait(void)
+{
+	ck_assert(sim_world_run_until(world, done_flag, NULL, 10 * SIM_S));
+}
+
+static void put_done(struct cs_put *put)
+{
+	(void)put;
+	is_done = true;
+}
+
+static struct block_id id_of(uint32_t number)
+{
+	struct block_id id;
+
+	block_id_of(HASH_SHA256, &number, sizeof(number), &id);
+	return id;
+}
+
+static int put(uint32_t number)
+{
+	struct buf *record = buf_get(pool, RECORD_BYTES_MAX);
+	struct cs_put p = { .record = record, .id = id_of(number), .plain_len = 4, .done = put_done };
+
+	record->len = record_build(codec, HASH_SHA256, CODEC_RAW, 0, &number, sizeof(number), record->data);
+	is_done = false;
+	cs_disks_put(disks, &p);
+	buf_put(record);
+	wait();
+	return p.rc;
+}
+
+static void get_done(struct cs_get *get)
+{
+	(void)get;
+	is_done = true;
+}
+
+static int get(uint32_t number)
+{
+	struct cs_get g = { .id = id_of(number), .done = get_done };
+
+	is_done = false;
+	cs_disks_get(disks, &g);
+	wait();
+	buf_put(g.record);
+	return g.rc;
+}
+
+static void sync_done(struct cs_disks_sync *sync)
+{
+	(void)sync;
+	is_done = true;
+}
+
+static int sync_to(uint64_t generation)
+{
+	struct cs_disks_sync s = { .generation = generation, .done = sync_done };
+
+	is_done = false;
+	cs_disks_sync(disks, &s);
+	wait();
+	return s.rc;
+}
+
+START_TEST(blocks_spread_over_the_disks)
+{
+	uint32_t on[DISKS] = { 0 };
+
+	for (uint32_t i = 0; i < 90; i++) {
+		struct block_id id = id_of(i);
+		struct cs_place place;
+		uint32_t index;
+		ck_assert_int_eq(put(i), 0);
+		ck_assert_int_eq(cs_disks_find(disks, &id, &place, &index), 0);
+		on[index]++;
+		ck_assert_int_eq(get(i), 0);
+	}
+	for (uint32_t i = 0; i < DISKS; i++)
+		ck_assert_uint_gt(on[i], 10);
+	struct cs_store_stats stats;
+	cs_disks_stats(disks, &stats);
+	ck_assert_uint_eq(stats.blocks, 90);
+	ck_assert_int_eq(get(1000), -E_NO_BLOCK);
+}
+END_TEST
+
+START_TEST(a_dead_disk_fails_alone)
+{
+	uint32_t lost = 0;
+
+	for (uint32_t i = 0; i < 60; i++)
+		ck_assert_int_eq(put(i), 0);
+	ck_assert_int_eq(sync_to(cs_disks_generation(disks)), 0);
+	sim_media_set_dead(media[1], true);
+	/* The first put that meets it fails; from then on others take its share. */
+	for (uint32_t i = 60; i < 120; i++)
+		lost += put(i) < 0;
+	ck_assert_uint_eq(lost, 1);
+	ck_assert_uint_eq(cs_disks_failed_count(disks), 1);
+	ck_assert_int_eq(sync_to(cs_disks_generation(disks)), 0);
+	sim_media_set_dead(media[1], false);
+}
+END_TEST
+
+START_TEST(a_generation_covers_every_disk_and_every_debt)
+{
+	struct block_id id = id_of(7);
+
+	for (uint32_t i = 0; i < 30; i++)
+		ck_assert_int_eq(put(i), 0);
+	ck_assert_int_eq(cs_owed_add(owed, &id, 9), 0);
+	uint64_t generation = cs_disks_generation(disks);
+	ck_assert_int_eq(sync_to(generation), 0);
+	for (uint32_t i = 0; i < DISKS; i++)
+		ck_assert(sim_media_is_clean(media[i]));
+	ck_assert_uint_gt(cs_disks_generation(disks), generation);
+	ck_assert_int_eq(sync_to(generation), 0);
+	ck_assert_int_eq(sync_to(cs_disks_generation(disks) + 1), -E_INVAL);
+}
+END_TEST
+
+/* --- debts ------------------------------------------------------------------------------------------- */
+
+START_TEST(debts_are_kept_in_order_and_repaid_once)
+{
+	struct block_id a = id_of(1), b = id_of(2), at = { { 0 } };
+	server_no server = 1;
+
+	ck_assert_int_eq(cs_owed_next_server(owed, &server), -E_NOENT);
+	ck_assert_int_eq(cs_owed_add(owed, &a, 5), 0);
+	ck_assert_int_eq(cs_owed_add(owed, &a, 5), 0);
+	ck_assert_int_eq(cs_owed_add(owed, &b, 7), 0);
+	ck_assert_uint_eq(cs_owed_count(owed), 2);
+	server = 1;
+	ck_assert_int_eq(cs_owed_next_server(owed, &server), 0);
+	ck_assert_uint_eq(server, 5);
+	ck_assert_int_eq(cs_owed_next(owed, 5, &at), 0);
+	ck_assert(block_id_equal(&at, &a));
+	ck_assert(cs_owed_has_pg(owed, block_id_pg(&a)));
+	ck_assert_int_eq(cs_owed_remove(owed, &a, 5), 0);
+	ck_assert_int_eq(cs_owed_remove(owed, &a, 5), 0);
+	ck_assert_uint_eq(cs_owed_count(owed), 1);
+	ck_assert(!cs_owed_has_pg(owed, block_id_pg(&a)));
+	ck_assert_int_eq(cs_owed_next(owed, 5, &at), -E_NOENT);
+}
+END_TEST
+
+START_TEST(debts_survive_a_restart_and_a_torn_tail)
+{
+	struct disk_file *file;
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < 10; i++) {
+		struct block_id id = id_of(i);
+		ck_assert_int_eq(cs_owed_add(owed, &id, 5), 0);
+	}
+	close_all();
+	open_all();
+	ck_assert_uint_eq(cs_owed_count(owed), 10);
+	ck_assert_int_eq(disk_open(disk[0], "owed", DISK_WRITE, &file), 0);
+	ck_assert_int_eq(disk_size(file, &bytes), 0);
+	ck_assert_uint_eq(bytes, 480);
+	ck_assert_int_eq(disk_truncate(file, 479), 0);		/* the last is torn */
+	ck_assert_int_eq(disk_write(file, "?", 1, 50), 0);	/* the second is damaged */
+	disk_close(file);
+	close_all();
+	open_all();
+	ck_assert_uint_eq(cs_owed_count(owed), 8);
+}
+END_TEST
+
+START_TEST(a_long_history_of_repaid_debts_is_forgotten)
+{
+	struct disk_file *file;
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < 6000; i++) {
+		struct block_id id = id_of(i);
+		ck_assert_int_eq(cs_owed_add(owed, &id, 5), 0);
+		if (i > 0)
+			ck_assert_int_eq(cs_owed_remove(owed, &id, 5), 0);
+	}
+	close_all();
+	open_all();
+	ck_assert_uint_eq(cs_owed_count(owed), 1);
+	ck_assert_int_eq(disk_open(disk[0], "owed", DISK_READ, &file), 0);
+	ck_assert_int_eq(disk_size(file, &bytes), 0);
+	disk_close(file);
+	ck_assert_uint_eq(bytes, 48);
+}
+END_TEST
+
+TEST_MAIN("disks", tcase_add_checked_fixture(tc, begin, end);
+	  tcase_add_test(tc, blocks_spread_over_the_disks);
+	  tcase_add_test(tc, a_dead_disk_fails_alone);
+	  tcase_add_test(tc, a_generation_covers_every_disk_and_every_debt);
+	  tcase_add_test(tc, debts_are_kept_in_order_and_repaid_once);
+	  tcase_add_test(tc, debts_survive_a_restart_and_a_torn_tail);
+	  tcase_add_test(tc, a_long_history_of_repaid_debts_is_forgotten))
