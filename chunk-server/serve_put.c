@@ -14,7 +14,6 @@
 
 #include "fs/base/log.h"
 #include "fs/base/metrics.h"
-#include "fs/base/metrics.h"
 
 #define LOG_MODULE "put"
 
@@ -168,7 +167,6 @@ static void forward_start(struct put_job *job, struct put_forward *forward, stru
 		.epoch = job->row.epoch, .request_id = job->req->header.request, .done = forward_done,
 	};
 	job->pending++;
-	METRIC_INC(put_forwards);
 	METRIC_INC(put_forwards);
 	rpc_call(peer, &forward->call);
 }

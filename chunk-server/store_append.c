@@ -32,11 +32,9 @@ static void put_answer(struct cs_put *put, int rc, bool was_there, uint64_t gene
 	put->rc = rc;
 	put->was_there = was_there;
 	put->generation = generation;
-	if (rc < 0)
-		METRIC_INC(put_refusals);
-	else if (was_there)
+	if (rc == 0 && was_there)
 		METRIC_INC(block_puts_present);
-	else
+	else if (rc == 0)
 		METRIC_INC(block_puts);
 	put->done(put);
 	while (twins != NULL) {
