@@ -77,6 +77,8 @@ static inline const char *cluster_folder(struct cluster *w, const char *name)
 static inline void cluster_mds_start(struct cluster *w)
 {
 	struct error err = { 0 };
+	if (!w->mds_disk)
+		ck_assert_int_eq(disk_posix_create(cluster_folder(w, "mds"), &w->mds_disk), 0);
 	struct ms_server_options o = {
 		.loop = w->loop, .net = w->net, .pool = w->pool, .disks = &w->mds_disk, .disk_count = 1,
 		.rows = w->mds_rows, .listen = w->mds_address[0] ? w->mds_address : "127.0.0.1:0", .name = "mds",
@@ -165,7 +167,9 @@ static inline void cluster_mds_stop(struct cluster *w)
 	ms_server_stop(w->mds, cluster_mds_stopped, w);
 	loop_uv_run(w->loop);
 	ms_server_destroy(w->mds);
+	disk_destroy(w->mds_disk);	/* and its lock */
 	w->mds = NULL;
+	w->mds_disk = NULL;
 }
 
 static inline void cluster_cs_stop(struct cluster *w, uint32_t i)
@@ -187,7 +191,6 @@ static inline void cluster_finish(struct cluster *w)
 	cluster_mds_stop(w);
 	cluster_run_for(w, 20);		/* closed connections go */
 	rows_destroy(w->mds_rows);
-	disk_destroy(w->mds_disk);
 	w->net->ops->destroy(w->net);
 	cluster_run_for(w, 20);
 	loop_uv_destroy(w->loop);

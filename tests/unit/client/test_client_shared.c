@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Several clients of one cluster: who sees what, and what becomes of writers that meet. */
+#include "tests/client_cluster.h"
+
+static struct cluster w;
+static struct client *a, *b;
+
+static void setup(void)
+{
+	cluster_start(&w, 3000);
+	a = cluster_client(&w);
+	b = cluster_client(&w);
+}
+
+static void teardown(void)
+{
+	cluster_client_stop(&w, a);
+	cluster_client_stop(&w, b);
+	cluster_finish(&w);
+}
+
+static uint8_t bytes[300000], found[300000];
+
+START_TEST(names_are_seen_at_once)
+{
+	ck_assert_uint_eq(file_lookup(&w, b, "new"), 0);
+	ck_assert_int_eq(file_close(&w, a, file_create(&w, a, "new")), 0);
+	inode_no ino = file_lookup(&w, b, "new");
+	ck_assert_uint_ne(ino, 0);
+	struct cl_op rename = { .kind = CL_RENAME, .parent = INODE_ROOT, .name = "new", .new_parent = INODE_ROOT,
+				.new_name = "newer" };
+	ck_assert_int_eq(cluster_op(&w, b, &rename), 0);
+	ck_assert_uint_eq(file_lookup(&w, a, "new"), 0);
+	ck_assert_uint_eq(file_lookup(&w, a, "newer"), ino);
+	struct cl_op unlink = { .kind = CL_UNLINK, .parent = INODE_ROOT, .name = "newer" };
+	ck_assert_int_eq(cluster_op(&w, a, &unlink), 0);
+	ck_assert_uint_eq(file_lookup(&w, b, "newer"), 0);
+}
+END_TEST
+
+START_TEST(the_size_of_a_file_being_written_is_seen)
+{
+	struct cl_handle *h = file_create(&w, a, "growing");
+	file_pattern(bytes, sizeof bytes, 1);
+	for (uint32_t size = 1000; size <= 201000; size += 40000) {
+		ck_assert_int_eq(file_write(&w, a, h, size - 1000, bytes, 1000), 0);
+		ck_assert_uint_eq(file_size(&w, b, file_lookup(&w, b, "growing")), size);
+	}
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+}
+END_TEST
+
+START_TEST(writers_that_share_see_each_write)
+{
+	struct cl_handle *ha = file_create(&w, a, "shared"), *hb = file_open(&w, b, "shared", O_RDWR);
+	for (uint32_t i = 0; i < 20; i++) {
+		file_pattern(bytes, 9000, i);
+		ck_assert_int_eq(file_write(&w, i % 2 ? a : b, i % 2 ? ha : hb, i * UINT64_C(9000), bytes, 9000), 0);
+		ck_assert_int_eq(file_read(&w, i % 2 ? b : a, i % 2 ? hb : ha, i * UINT64_C(9000), found, 9000), 9000);
+		ck_assert_mem_eq(found, bytes, 9000);
+	}
+	ck_assert_int_eq(file_close(&w, a, ha), 0);
+	ck_assert_int_eq(file_close(&w, b, hb), 0);
+}
+END_TEST
+
+struct pending {
+	struct cl_op op;
+	uint8_t line[100];
+	uint32_t *left;
+};
+
+static void pending_done(struct cl_op *op)
+{
+	struct pending *p = op->user;
+	ck_assert_int_eq(op->rc, 0);
+	if (--*p->left == 0)
+		loop_uv_stop(w.loop);
+}
+
+/* I13: appends of two clients at the same time all arrive, each whole. */
+START_TEST(appends_of_two_clients_lose_nothing)
+{
+	enum { LINES = 60 };
+	static struct pending pending[LINES];
+	struct cl_handle *ha = file_create(&w, a, "log"), *hb;
+	bool seen[LINES] = { false };
+	uint32_t left = LINES;
+	ck_assert_int_eq(file_close(&w, a, ha), 0);
+	ha = file_open(&w, a, "log", O_WRONLY | O_APPEND);
+	hb = file_open(&w, b, "log", O_WRONLY | O_APPEND);
+	for (uint32_t i = 0; i < LINES; i++) {
+		struct pending *p = &pending[i];
+		memset(p, 0, sizeof *p);
+		memset(p->line, 'A' + (int)i, sizeof p->line);
+		p->left = &left;
+		p->op = (struct cl_op){ .kind = CL_WRITE, .handle = i % 2 ? ha : hb, .bytes = p->line,
+					.bytes_len = sizeof p->line, .done = pending_done, .user = p };
+		client_submit(i % 2 ? a : b, &p->op);
+	}
+	loop_uv_run(w.loop);
+	ck_assert_int_eq(file_close(&w, a, ha), 0);
+	ck_assert_int_eq(file_close(&w, b, hb), 0);
+	hb = file_open(&w, b, "log", O_RDONLY);
+	ck_assert_int_eq(file_read(&w, b, hb, 0, found, sizeof found), LINES * 100);
+	for (uint32_t i = 0; i < LINES; i++) {
+		uint32_t line = (uint32_t)(found[i * 100] - 'A');
+		ck_assert_uint_lt(line, LINES);
+		ck_assert(!seen[line]);
+		seen[line] = true;
+		for (uint32_t at = 1; at < 100; at++)
+			ck_assert_uint_eq(found[i * 100 + at], found[i * 100]);
+	}
+	ck_assert_int_eq(file_close(&w, b, hb), 0);
+}
+END_TEST
+
+START_TEST(an_unlinked_file_lives_until_it_is_closed)
+{
+	struct cl_handle *h = file_create(&w, a, "gone"), *hb;
+	file_pattern(bytes, sizeof bytes, 3);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, sizeof bytes), 0);
+	hb = file_open(&w, b, "gone", O_RDONLY);
+	struct cl_op unlink = { .kind = CL_UNLINK, .parent = INODE_ROOT, .name = "gone" };
+	ck_assert_int_eq(cluster_op(&w, b, &unlink), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	ck_assert_int_eq(file_read(&w, b, hb, 0, found, sizeof found), sizeof found);
+	ck_assert_mem_eq(found, bytes, sizeof bytes);
+	ck_assert_int_eq(file_close(&w, b, hb), 0);
+}
+END_TEST
+
+START_TEST(truncation_elsewhere_is_seen_by_an_open_file)
+{
+	struct cl_handle *h = file_create(&w, a, "cut");
+	file_pattern(bytes, sizeof bytes, 4);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, sizeof bytes), 0);
+	ck_assert_int_eq(file_truncate(&w, b, file_lookup(&w, b, "cut"), 1000), 0);
+	ck_assert_int_eq(file_read(&w, a, h, 0, found, sizeof found), 1000);
+	ck_assert_mem_eq(found, bytes, 1000);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+}
+END_TEST
+
+START_TEST(times_set_by_the_user_survive_the_close)
+{
+	struct cl_handle *h = file_create(&w, a, "dated");
+	ck_assert_int_eq(file_write(&w, a, h, 0, "x", 1), 0);
+	struct cl_op utime = { .kind = CL_SETATTR, .ino = file_lookup(&w, a, "dated"), .handle = h,
+			       .set_mask = CL_SET_MTIME, .mtime_ns = 1000000007 };
+	ck_assert_int_eq(cluster_op(&w, a, &utime), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	struct cl_op attr = { .kind = CL_GETATTR, .ino = utime.ino };
+	ck_assert_int_eq(cluster_op(&w, b, &attr), 0);
+	ck_assert_int_eq(attr.attr.st.st_mtim.tv_sec, 1);
+	ck_assert_int_eq(attr.attr.st.st_mtim.tv_nsec, 7);
+}
+END_TEST
+
+START_TEST(a_restart_of_the_metadata_server_is_survived)
+{
+	struct cl_handle *h = file_create(&w, a, "across");
+	file_pattern(bytes, sizeof bytes, 5);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, 200000), 0);
+	cluster_mds_stop(&w);
+	cluster_mds_start(&w);
+	ck_assert_int_eq(file_write(&w, a, h, 200000, bytes + 200000, sizeof bytes - 200000), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	h = file_open(&w, b, "across", O_RDONLY);
+	ck_assert_int_eq(file_read(&w, b, h, 0, found, sizeof found), sizeof found);
+	ck_assert_mem_eq(found, bytes, sizeof bytes);
+	ck_assert_int_eq(file_close(&w, b, h), 0);
+}
+END_TEST
+
+START_TEST(a_chunk_server_that_restarts_before_the_sync_costs_nothing)
+{
+	struct cl_handle *h = file_create(&w, a, "resynced");
+	file_pattern(bytes, sizeof bytes, 6);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, 262144), 0);
+	cluster_cs_stop(&w, 1);
+	cluster_cs_start(&w, 1, 77);
+	ck_assert_int_eq(file_write(&w, a, h, 262144, bytes + 262144, sizeof bytes - 262144), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	h = file_open(&w, b, "resynced", O_RDONLY);
+	ck_assert_int_eq(file_read(&w, b, h, 0, found, sizeof found), sizeof found);
+	ck_assert_mem_eq(found, bytes, sizeof bytes);
+	ck_assert_int_eq(file_close(&w, b, h), 0);
+}
+END_TEST
+
+START_TEST(an_interrupted_operation_ends)
+{
+	struct cl_handle *h = file_create(&w, a, "stuck");
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	cluster_mds_stop(&w);
+	struct cl_op op = { .kind = CL_LOOKUP, .parent = INODE_ROOT, .name = "absent", .done = cluster_op_done,
+			    .user = &w };
+	client_submit(b, &op);
+	cluster_run_for(&w, 50);
+	ck_assert(!op.is_finished);
+	client_interrupt(b, &op);
+	while (!op.is_finished)
+		loop_uv_run(w.loop);
+	ck_assert_int_eq(op.rc, -E_INTR);
+	cluster_mds_start(&w);
+}
+END_TEST
+
+TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
+	  tcase_add_test(tc, names_are_seen_at_once);
+	  tcase_add_test(tc, the_size_of_a_file_being_written_is_seen);
+	  tcase_add_test(tc, writers_that_share_see_each_write);
+	  tcase_add_test(tc, appends_of_two_clients_lose_nothing);
+	  tcase_add_test(tc, an_unlinked_file_lives_until_it_is_closed);
+	  tcase_add_test(tc, truncation_elsewhere_is_seen_by_an_open_file);
+	  tcase_add_test(tc, times_set_by_the_user_survive_the_close);
+	  tcase_add_test(tc, a_restart_of_the_metadata_server_is_survived);
+	  tcase_add_test(tc, a_chunk_server_that_restarts_before_the_sync_costs_nothing);
+	  tcase_add_test(tc, an_interrupted_operation_ends))
