@@ -96,36 +96,40 @@ static bool is_still_open(struct ms_state *state, inode_no ino, session_no numbe
 	return claim && claim->opens;
 }
 
+static bool is_enough(const struct ms_state *state, uint32_t seen)
+{
+	return seen == SWEEP_ROWS_PER_TICK || ms_txn_event_bytes(state->txn) > MS_EVENT_BYTES_SOFT;
+}
+
 /* Drop the orphan rows whose session has gone or forgot; state->sweep stays set until all were seen. */
 void ms_orphan_tick(struct ms_state *state)
 {
-	struct ms_key at = ms_key_orphan(state->sweep_from, 0);
 	struct row row;
 	struct rd r;
 
 	if (!state->sweep || state->is_recovering)
 		return;
-	for (uint32_t seen = 0; ms_txn_next(state->txn, at.bytes, at.len, &row) == 0 &&
-				ms_key_is(&row, MS_KEY_ORPHAN, &r); seen++) {
-		inode_no ino = rd_be64(&r);
-		session_no session = rd_be64(&r);
+	for (uint32_t seen = 0;; seen++) {
+		struct ms_key key = ms_key_orphan(state->sweep_ino, state->sweep_session);
 
-		if (seen == SWEEP_ROWS_PER_TICK ||
-		    ms_txn_event_bytes(state->txn) > MS_EVENT_BYTES_SOFT) {
-			state->sweep_from = ino;
+		if (ms_txn_next(state->txn, key.bytes, key.len, &row) < 0 ||
+		    !ms_key_is(&row, MS_KEY_ORPHAN, &r))
+			break;
+		if (is_enough(state, seen)) {
 			ms_step_emit(state, &(struct ms_effect){ .kind = MS_FX_TICK });
 			return;
 		}
-		at = ms_key_orphan(ino, session);
-		if (is_still_open(state, ino, session)) {
-			at = ms_key_orphan(ino, session + 1);
-			if (session == UINT64_MAX)
-				at = ms_key_orphan(ino + 1, 0);
-			continue;
+		state->sweep_ino = rd_be64(&r);
+		state->sweep_session = rd_be64(&r);
+		if (!is_still_open(state, state->sweep_ino, state->sweep_session)) {
+			key = ms_key_orphan(state->sweep_ino, state->sweep_session);
+			ms_txn_del(state->txn, key.bytes, key.len);
+			free_if_last(state, state->sweep_ino);
 		}
-		ms_txn_del(state->txn, at.bytes, at.len);
-		free_if_last(state, ino);
+		if (++state->sweep_session == 0)
+			state->sweep_ino++;
 	}
 	state->sweep = false;
-	state->sweep_from = 0;
+	state->sweep_ino = 0;
+	state->sweep_session = 0;
 }

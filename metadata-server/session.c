@@ -178,6 +178,7 @@ static void session_end(struct ms_state *state, struct ms_session *s)
 	HASH_DEL(state->sessions, s);
 	state->session_count--;
 	state->sweep = true;
+	state->sweep_ino = state->sweep_session = 0;	/* its rows may lie behind a sweep under way */
 	free(s);
 	recovery_end_if_all_back(state);
 }

@@ -160,7 +160,8 @@ struct ms_state {
 	uint64_t parked_bytes;
 
 	bool sweep;			/* orphans may have lost their last session */
-	inode_no sweep_from;
+	inode_no sweep_ino;		/* where the next look begins */
+	session_no sweep_session;
 	inode_no move_from;		/* inline content to move: where the next look begins */
 	uint64_t move_next_ms;
 
