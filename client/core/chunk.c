@@ -30,13 +30,16 @@ static uint32_t index_after(const struct cl_file *file, uint64_t pos)
 	return low;
 }
 
-struct cl_chunk *cl_chunk_find(struct cl_file *file, uint64_t pos)
+struct cl_chunk *cl_chunk_before(struct cl_file *file, uint64_t pos)
 {
 	uint32_t after = index_after(file, pos);
-	if (after == 0)
-		return NULL;
-	struct cl_chunk *chunk = file->chunks[after - 1];
-	return pos - chunk->start < chunk->cap ? chunk : NULL;
+	return after == 0 ? NULL : file->chunks[after - 1];
+}
+
+struct cl_chunk *cl_chunk_find(struct cl_file *file, uint64_t pos)
+{
+	struct cl_chunk *chunk = cl_chunk_before(file, pos);
+	return chunk && pos - chunk->start < chunk->cap ? chunk : NULL;
 }
 
 struct cl_chunk *cl_chunk_next(struct cl_file *file, uint64_t pos)

@@ -316,6 +316,22 @@ static int place_find(struct cl_file *file, uint64_t pos, struct place *out)
 	return 0;
 }
 
+/*
+ * A chunk that was the last when the file was cut may end off the grid; once the file grew again, what lies
+ * behind it is a place of its own, and nothing of the manifest shows there.
+ */
+static void place_behind_chunk(struct cl_file *file, uint64_t pos, struct place *place)
+{
+	struct cl_chunk *before = cl_chunk_before(file, pos);
+	uint64_t end = before ? before->start + before->cap : 0;
+	if (end <= place->start)
+		return;
+	ASSERT(end <= pos && end >= place->start + place->block_len);
+	place->cap -= (uint32_t)(end - place->start);
+	place->start = end;
+	place->block_len = 0;
+}
+
 /* Memory is used up: send what is gathered, give up what can be read again. */
 int cl_edit_wait_memory(struct cl_op *op)
 {
@@ -362,6 +378,7 @@ int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk 
 		int rc = place_find(file, pos, &place);
 		if (rc != 0)
 			return rc;
+		place_behind_chunk(file, pos, &place);
 		struct cl_chunk *next = cl_chunk_next(file, place.start);
 		if (next)
 			place.cap = (uint32_t)MIN_OF(place.cap, next->start - place.start);

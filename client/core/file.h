@@ -158,6 +158,7 @@ must_check int cl_file_lookup(struct cl_file *file, uint64_t pos, struct cl_fetc
 must_check int cl_file_node(struct cl_file *file, struct cl_fetch *fetch);
 
 /* chunk.c */
+struct cl_chunk *cl_chunk_before(struct cl_file *file, uint64_t pos);	/* the last with start <= pos */
 struct cl_chunk *cl_chunk_find(struct cl_file *file, uint64_t pos);	/* NULL: none covers it */
 /* First chunk with start >= pos; NULL: none. */
 struct cl_chunk *cl_chunk_next(struct cl_file *file, uint64_t pos);
