@@ -47,7 +47,7 @@ static int write_first_snapshot(struct disk *disk, struct rows *rows, const stru
 	if (rc < 0)
 		return rc;
 	memcpy(h.cluster, o->super.cluster, sizeof(h.cluster));
-	rc = ms_snapshot_write(disk, snapshot, &h, &bytes);
+	rc = ms_snapshot_write(disk, snapshot, &h, UINT64_MAX, &bytes);
 	rows_snapshot_close(snapshot);
 	return rc < 0 ? rc : ms_snapshot_publish(disk, &h);
 }

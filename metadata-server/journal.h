@@ -60,5 +60,6 @@ must_check int ms_journal_sync_now(struct ms_journal *j);
 void ms_journal_watch(struct ms_journal *j, void (*on_durable)(void *arg, int rc), void *arg);
 /* Records up to `number` are in a snapshot: files that hold only such may go. */
 void ms_journal_trim(struct ms_journal *j, uint64_t number);
+void ms_journal_rotate(struct ms_journal *j);	/* begin a new file after the next sync, so that this one can be trimmed */
 
 #endif

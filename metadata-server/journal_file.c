@@ -215,10 +215,19 @@ int ms_journal_sync_now(struct ms_journal *j)
  */
 static void rotate(struct ms_journal *j)
 {
+	j->rotate_wanted = false;
 	if (ms_journal_sync_now(j) < 0)
 		return;
 	if (part_begin(j, j->last + 1, j->last_term) == -E_NOMEM)
 		log_warn("cannot begin a new file: %s", error_text(-E_NOMEM));
+}
+
+static bool should_rotate(const struct ms_journal *j)
+{
+	const struct ms_journal_part *tail = &j->parts[j->part_count - 1];
+
+	return (j->rotate_wanted || tail->bytes >= j->options.file_bytes_max) && j->last >= tail->first &&
+	       j->part_count < JOURNAL_PARTS_MAX;
 }
 
 static void journal_free(struct ms_journal *j)
@@ -247,8 +256,7 @@ static void sync_done(struct loop_work *work)
 	}
 	if (!j->is_failed) {
 		j->durable = MAX_OF(j->durable, j->sync_target);
-		if (j->parts[j->part_count - 1].bytes >= j->options.file_bytes_max &&
-		    j->part_count < JOURNAL_PARTS_MAX)
+		if (should_rotate(j))
 			rotate(j);
 	}
 	again = j->sync_wanted;
@@ -346,4 +354,9 @@ void ms_journal_trim(struct ms_journal *j, uint64_t number)
 	j->part_count -= gone;
 	for (uint32_t i = 0; i < j->part_count; i++)
 		j->parts[i] = j->parts[i + gone];
+}
+
+void ms_journal_rotate(struct ms_journal *j)
+{
+	j->rotate_wanted = true;
 }

@@ -75,7 +75,7 @@ struct ms_journal {
 	uint64_t last, last_term, durable;
 	uint64_t sync_target;		/* what the running sync makes durable */
 	uint32_t syncs_running;
-	bool sync_wanted, is_failed, is_closed;
+	bool sync_wanted, rotate_wanted, is_failed, is_closed;
 	struct loop_timer timer;	/* JOURNAL_SYNC_MS_MAX after the first unsynced record */
 	void (*on_durable)(void *arg, int rc);
 	void *on_durable_arg;

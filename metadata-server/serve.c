@@ -97,12 +97,15 @@ static bool is_disk_nearly_full(struct ms_server *s)
 	return false;
 }
 
-bool ms_server_has_room(struct ms_server *s, uint64_t bytes)
+uint64_t ms_server_room_bytes(struct ms_server *s)
 {
 	struct disk_space space;
+	uint64_t reserve;
 
-	return disk_space(s->options.disks[0], &space) < 0 ||
-	       space.bytes_free > bytes + disk_reserve_bytes(&space) / 2;
+	if (disk_space(s->options.disks[0], &space) < 0)
+		return UINT64_MAX;	/* the write itself will tell */
+	reserve = disk_reserve_bytes(&space) / 2;
+	return space.bytes_free > reserve ? space.bytes_free - reserve : 0;
 }
 
 static bool is_full(struct ms_server *s)

@@ -15,6 +15,7 @@
 #define SERVE_TICK_MS		100u
 #define SERVE_BATCH_BYTES	(MiB(1))	/* of records, then the batch ends early */
 #define SERVE_RESERVE_BYTES_MIN	(MiB(8))	/* kept free on small disks: a few batches, journal and rows */
+#define SERVE_URGENT_MS		5000u		/* between snapshots for want of space */
 #define SERVE_LEASES_MAX	4096u		/* in one message: its repeated fields are bounded so */
 #define SERVE_RECALLS_MAX	65536u
 #define SERVE_COLLECTION	0u		/* collection epoch: garbage is not collected yet */
@@ -72,8 +73,10 @@ struct ms_snapshotter {
 	struct loop_work work;
 	struct rows_snapshot *rows;
 	struct snapshot_header header;
-	uint64_t bytes;
+	uint64_t bytes, bytes_max;
 	int rc;
+	bool is_urgent;			/* space is short: trim as far as this one reaches, once it is verified */
+	uint64_t urgent_after_ms;	/* not again before */
 	bool is_running;
 	bool is_written;		/* waits for its number to be durable, then is published */
 	uint64_t journal_bytes;		/* written since the last snapshot began */
@@ -119,7 +122,7 @@ struct ms_server {
 
 /* serve.c */
 void ms_server_event(struct ms_server *s, struct ms_event *event);	/* fills the times, steps, journals */
-bool ms_server_has_room(struct ms_server *s, uint64_t bytes);	/* on the metadata directory, and some to spare */
+uint64_t ms_server_room_bytes(struct ms_server *s);	/* for a snapshot, with some to spare */
 void ms_server_free(struct ms_server *s);		/* once destroyed: if nothing comes back any more */
 void ms_server_stop_check(struct ms_server *s);		/* something ended: may we be destroyed now? */
 

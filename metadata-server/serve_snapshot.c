@@ -2,7 +2,8 @@
 /*
  * Snapshots of a running server: opened on the loop, where the rows stand at the journal's number; written on
  * a worker; published only once that number is durable, so that a snapshot is never ahead of the journal
- * (I4); then the journal is trimmed to the older of the two that are kept.
+ * (I4); then the journal is trimmed to the older of the two that are kept. When space is short snapshots come
+ * sooner, and the newest, verified, is enough to trim to.
  */
 #include "metadata-server/serve_internal.h"
 
@@ -43,7 +44,12 @@ static void publish_run(struct loop_work *work)
 {
 	struct ms_server *s = container_of(work, struct ms_server, snapshotter.work);
 
-	s->snapshotter.rc = ms_snapshot_publish(s->options.disks[0], &s->snapshotter.header);
+	struct ms_snapshotter *t = &s->snapshotter;
+	struct snapshot_header found;
+
+	t->rc = ms_snapshot_publish(s->options.disks[0], &t->header);
+	if (t->rc >= 0 && t->is_urgent)		/* the older one will be of no use: this one must be good */
+		t->rc = ms_snapshot_read(s->options.disks[0], t->header.number, &found, NULL, NULL);
 }
 
 static void publish_done(struct loop_work *work)
@@ -59,7 +65,7 @@ static void publish_done(struct loop_work *work)
 		log_info("snapshot written number=%" PRIu64 " bytes=%" PRIu64, t->header.number, t->bytes);
 		t->older = t->number;
 		t->number = t->header.number;
-		ms_journal_trim(s->journal, t->older);
+		ms_journal_trim(s->journal, t->is_urgent ? t->number : t->older);
 	}
 	ms_server_stop_check(s);
 }
@@ -90,7 +96,7 @@ static void write_run(struct loop_work *work)
 	struct ms_server *s = container_of(work, struct ms_server, snapshotter.work);
 	struct ms_snapshotter *t = &s->snapshotter;
 
-	t->rc = ms_snapshot_write(s->options.disks[0], t->rows, &t->header, &t->bytes);
+	t->rc = ms_snapshot_write(s->options.disks[0], t->rows, &t->header, t->bytes_max, &t->bytes);
 }
 
 static void write_done(struct loop_work *work)
@@ -112,15 +118,11 @@ static void write_done(struct loop_work *work)
 	ms_server_stop_check(s);
 }
 
-/* When space is short, sooner: only a snapshot lets the journal be trimmed. Never where it would not fit. */
-static bool is_due(struct ms_server *s)
+/* Only a snapshot lets the journal be trimmed, and only whole files of it go. */
+static bool is_urgent(struct ms_server *s)
 {
-	uint64_t bytes = s->options.snapshot_bytes;
-
-	if (s->is_nearly_full)
-		bytes = MIN_OF(bytes, SERVE_BATCH_BYTES);
-	return s->snapshotter.journal_bytes >= bytes && s->number != s->snapshotter.number &&
-	       ms_server_has_room(s, rows_bytes(s->options.rows));
+	return s->is_nearly_full && ms_journal_bytes(s->journal) >= SERVE_BATCH_BYTES &&
+	       loop_now_ms(s->options.loop) >= s->snapshotter.urgent_after_ms;
 }
 
 void ms_serve_snapshot_tick(struct ms_server *s)
@@ -128,7 +130,10 @@ void ms_serve_snapshot_tick(struct ms_server *s)
 	struct ms_snapshotter *t = &s->snapshotter;
 	int rc;
 
-	if (t->is_running || t->is_written || s->is_failed || s->records_len > 0 || !is_due(s))
+	if (t->is_running || t->is_written || s->is_failed || s->records_len > 0 || s->number == t->number)
+		return;
+	t->is_urgent = is_urgent(s);
+	if (!t->is_urgent && t->journal_bytes < s->options.snapshot_bytes)
 		return;
 	rc = rows_snapshot_open(s->options.rows, &t->rows);
 	if (rc < 0) {
@@ -137,6 +142,11 @@ void ms_serve_snapshot_tick(struct ms_server *s)
 	}
 	t->header = (struct snapshot_header){ .term = s->term, .number = s->number };
 	memcpy(t->header.cluster, s->recovery.super.cluster, sizeof(t->header.cluster));
+	if (t->is_urgent) {
+		t->urgent_after_ms = loop_now_ms(s->options.loop) + SERVE_URGENT_MS;
+		ms_journal_rotate(s->journal);
+	}
+	t->bytes_max = ms_server_room_bytes(s);
 	t->journal_bytes = 0;
 	t->is_running = true;
 	t->work.run = write_run;

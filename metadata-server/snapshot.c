@@ -70,14 +70,16 @@ struct writer {
 	struct disk_file *file;
 	uint8_t *buffer;
 	uint32_t len;
-	uint64_t offset;
+	uint64_t offset, bytes_max;
 	struct snapshot_trailer trailer;
 };
 
 static int writer_flush(struct writer *w)
 {
-	int rc = w->len > 0 ? disk_write(w->file, w->buffer, w->len, w->offset) : 0;
+	int rc = w->offset + w->len <= w->bytes_max ? 0 : -E_NOSPC;
 
+	if (rc == 0 && w->len > 0)
+		rc = disk_write(w->file, w->buffer, w->len, w->offset);
 	w->offset += w->len;
 	w->len = 0;
 	return rc < 0 ? rc : 0;
@@ -137,9 +139,9 @@ static int write_all(struct writer *w, struct rows_snapshot *rows, const struct 
 }
 
 int ms_snapshot_write(struct disk *disk, struct rows_snapshot *rows, const struct snapshot_header *h,
-		      uint64_t *bytes)
+		      uint64_t bytes_max, uint64_t *bytes)
 {
-	struct writer w = { 0 };
+	struct writer w = { .bytes_max = bytes_max };
 	int rc = disk_open(disk, TEMPORARY, DISK_WRITE | DISK_CREATE, &w.file);
 
 	if (rc < 0)

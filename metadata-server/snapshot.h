@@ -27,9 +27,9 @@
 must_check int ms_snapshot_applied(struct rows *rows, uint64_t *term, uint64_t *number);
 must_check int ms_snapshot_set_applied(struct rows *rows, uint64_t term, uint64_t number);
 
-/* Write the rows under a temporary name and sync it; *bytes is its length. */
+/* Write the rows under a temporary name and sync it. -E_NOSPC also if it would be longer than bytes_max. */
 must_check int ms_snapshot_write(struct disk *disk, struct rows_snapshot *rows,
-				 const struct snapshot_header *h, uint64_t *bytes);
+				 const struct snapshot_header *h, uint64_t bytes_max, uint64_t *bytes);
 /* Give it its name, durably, and drop all but the newest MS_SNAPSHOTS_KEPT. */
 must_check int ms_snapshot_publish(struct disk *disk, const struct snapshot_header *h);
 

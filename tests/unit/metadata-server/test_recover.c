@@ -186,7 +186,7 @@ static void snapshot_at(uint64_t number)
 
 	set_rows(number, 1);
 	ck_assert_int_eq(rows_snapshot_open(rows, &s), 0);
-	ck_assert_int_eq(ms_snapshot_write(disk, s, &h, &bytes), 0);
+	ck_assert_int_eq(ms_snapshot_write(disk, s, &h, UINT64_MAX, &bytes), 0);
 	rows_snapshot_close(s);
 	ck_assert_int_eq(ms_snapshot_publish(disk, &h), 0);
 }

@@ -44,7 +44,7 @@ static int write_snapshot(uint64_t number)
 	memcpy(h.cluster, CLUSTER, sizeof h.cluster);
 	ck_assert_int_eq(rows_commit(rows), 0);
 	ck_assert_int_eq(rows_snapshot_open(rows, &s), 0);
-	rc = ms_snapshot_write(disk, s, &h, &bytes);
+	rc = ms_snapshot_write(disk, s, &h, UINT64_MAX, &bytes);
 	rows_snapshot_close(s);
 	return rc < 0 ? rc : ms_snapshot_publish(disk, &h);
 }
