@@ -19,7 +19,8 @@
 
 #define LOG_MODULE "program"
 
-#define WORKERS 4u
+#define WORKERS	     4u
+#define LOCK_WAIT_MS 2000u
 
 struct program {
 	const struct ms_program_options *options;
@@ -62,7 +63,7 @@ static int open_directories(struct program *p, struct super *super, struct error
 		rc = open_directory(p, p->config->journal_dirs.path[i], err);
 	if (rc < 0)
 		return rc;
-	rc = ms_recover_lock(p->disks, p->disk_count, super, err);
+	rc = ms_recover_lock(p->disks, p->disk_count, LOCK_WAIT_MS, super, err);
 	return rc < 0 ? error_wrap(err, "cannot use '%s'", p->config->mds_dir) : 0;
 }
 

@@ -9,12 +9,14 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "fs/base/log.h"
 #include "metadata-server/snapshot.h"
 
 #define LOG_MODULE "recover"
 
+#define LOCK_PAUSE_MS	20u
 #define COMMIT_RECORDS	16384u	/* replayed in one transaction of the view */
 
 int ms_recover_super(struct disk *disk, struct super *out, struct error *err)
@@ -34,7 +36,21 @@ int ms_recover_super(struct disk *disk, struct super *out, struct error *err)
 	return 0;
 }
 
-static int lock_one(struct disk *disk, struct super *super, const struct super *first, struct error *err)
+static int lock_wait(struct disk *disk, uint32_t wait_ms)
+{
+	const struct timespec pause = { .tv_nsec = LOCK_PAUSE_MS * 1000000L };
+	int rc = disk_lock(disk);
+
+	for (uint32_t ms = 0; rc == -E_BUSY && ms < wait_ms; ms += LOCK_PAUSE_MS) {
+		(void)nanosleep(&pause, NULL);	/* a signal cuts it short: fine */
+		rc = disk_lock(disk);
+	}
+	return rc;
+}
+
+/* *super is checked against the cluster of `first`. */
+static int lock_one(struct disk *disk, uint32_t wait_ms, struct super *super, const struct super *first,
+		    struct error *err)
 {
 	int rc = ms_recover_super(disk, super, err);
 
@@ -42,18 +58,19 @@ static int lock_one(struct disk *disk, struct super *super, const struct super *
 		return rc;
 	if (memcmp(super->cluster, first->cluster, sizeof(super->cluster)) != 0)
 		return error_say(err, -E_WRONG_CLUSTER, "it belongs to another cluster");
-	rc = disk_lock(disk);
+	rc = lock_wait(disk, wait_ms);
 	if (rc == -E_BUSY)
 		return error_say(err, rc, "in use by another process");
 	return rc < 0 ? error_set(err, rc, "cannot lock it") : 0;
 }
 
-int ms_recover_lock(struct disk **disks, uint32_t disk_count, struct super *super, struct error *err)
+int ms_recover_lock(struct disk **disks, uint32_t disk_count, uint32_t wait_ms, struct super *super,
+		    struct error *err)
 {
 	struct super other;
 
 	for (uint32_t i = 0; i < disk_count; i++) {
-		int rc = lock_one(disks[i], i == 0 ? super : &other, super, err);
+		int rc = lock_one(disks[i], wait_ms, i == 0 ? super : &other, super, err);
 		if (rc < 0 && i > 0 && err)
 			return error_wrap(err, "journal directory %u", i + 1);
 		if (rc < 0)
@@ -200,7 +217,7 @@ int ms_recover(const struct ms_recover_options *o, struct ms_recovery *out, stru
 		err = &local;
 	memset(out, 0, sizeof(*out));
 	rc = o->is_locked ? ms_recover_super(o->disks[0], &out->super, err)
-			  : ms_recover_lock(o->disks, o->disk_count, &out->super, err);
+			  : ms_recover_lock(o->disks, o->disk_count, 0, &out->super, err);
 	if (rc < 0)
 		return rc;
 	memcpy(journal.cluster, out->super.cluster, sizeof(journal.cluster));

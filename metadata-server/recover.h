@@ -45,9 +45,10 @@ void ms_recover_close(struct ms_recovery *r);
 
 /*
  * Superblocks and locks of all directories, before anything in them is touched (the rows' view is one such
- * thing). *super is that of the metadata directory.
+ * thing). *super is that of the metadata directory. A lock that is held is waited for up to wait_ms, asleep:
+ * a killed process may take a moment to be gone.
  */
-must_check int ms_recover_lock(struct disk **disks, uint32_t disk_count, struct super *super,
+must_check int ms_recover_lock(struct disk **disks, uint32_t disk_count, uint32_t wait_ms, struct super *super,
 			       struct error *err);
 /* Read and check the superblock of a metadata directory. */
 must_check int ms_recover_super(struct disk *disk, struct super *out, struct error *err);

@@ -246,7 +246,7 @@ START_TEST(what_is_not_formatted_or_in_use_is_said_so)
 
 	ck_assert_int_eq(recover(), 0);
 	ck_assert_int_eq(disk_posix_create(scratch.path, &second), 0);
-	ck_assert_int_eq(ms_recover_lock(&second, 1, &super, &err), -E_BUSY);
+	ck_assert_int_eq(ms_recover_lock(&second, 1, 0, &super, &err), -E_BUSY);
 	disk_destroy(second);
 	leave();
 	ck_assert_int_eq(ms_format(&disk, 1, &FORMAT, &err), -E_NOT_EMPTY);
