@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Several stores as one. One server-wide sync runs at a time; who comes meanwhile waits for the next. */
+/* Several stores as one. One server-wide sync runs at a time; who comes meanwhile waits for the
+ * next. */
 #include "chunk-server/disks.h"
 
 #include <stdlib.h>
@@ -20,7 +21,7 @@ struct cs_disks {
 	struct store_sync syncs[DISKS_MAX];
 	struct cs_owed_sync owed_sync;
 	uint32_t pending;
-	uint64_t syncing;		/* generation that it ends; 0: none in flight */
+	uint64_t syncing; /* generation that it ends; 0: none in flight */
 	int sync_rc;
 	uint32_t tasks;
 	struct cs_disks_sync *waiters;
@@ -64,7 +65,7 @@ uint32_t cs_disks_failed_count(const struct cs_disks *disks)
 
 void cs_disks_stats(const struct cs_disks *disks, struct cs_store_stats *out)
 {
-	*out = (struct cs_store_stats){ .is_failed = true };
+	*out = (struct cs_store_stats){.is_failed = true};
 	for (uint32_t i = 0; i < disks->options.count; i++) {
 		struct cs_store_stats one;
 		cs_store_stats(disks->options.stores[i], &one);
@@ -89,7 +90,7 @@ bool cs_disks_is_idle(const struct cs_disks *disks)
 	       (disks->options.owed == NULL || cs_owed_is_idle(disks->options.owed));
 }
 
-/* --- blocks -------------------------------------------------------------------------------------- */
+/* --- blocks ---- */
 
 static uint64_t score(const struct cs_disks *disks, uint32_t index, const struct block_id *id)
 {
@@ -115,7 +116,8 @@ static struct cs_store *store_for_put(struct cs_disks *disks, const struct block
 	return disks->options.stores[best];
 }
 
-int cs_disks_find(struct cs_disks *disks, const struct block_id *id, struct cs_place *out, uint32_t *disk)
+int cs_disks_find(struct cs_disks *disks, const struct block_id *id, struct cs_place *out,
+		  uint32_t *disk)
 {
 	int result = -E_NO_BLOCK;
 
@@ -154,7 +156,8 @@ void cs_disks_get(struct cs_disks *disks, struct cs_get *get)
 	cs_store_get(disks->options.stores[disk], get);
 }
 
-void cs_disks_quarantine(struct cs_disks *disks, const struct block_id *id, const struct cs_place *place)
+void cs_disks_quarantine(struct cs_disks *disks, const struct block_id *id,
+			 const struct cs_place *place)
 {
 	/* Only the store that has the block at this place forgets it. */
 	for (uint32_t i = 0; i < disks->options.count; i++) {
@@ -166,7 +169,7 @@ void cs_disks_quarantine(struct cs_disks *disks, const struct block_id *id, cons
 	}
 }
 
-/* --- generations --------------------------------------------------------------------------------- */
+/* --- generations ---- */
 
 uint64_t cs_disks_generation(const struct cs_disks *disks)
 {
@@ -204,7 +207,7 @@ static void sync_part_done(struct cs_disks *disks, int rc)
 	disks->syncing = 0;
 	if (disks->sync_rc == 0)
 		disks->durable = syncing;
-	DL_FOREACH_SAFE(disks->waiters, sync, next) {
+	DL_FOREACH_SAFE (disks->waiters, sync, next) {
 		if (sync->generation > syncing)
 			continue;
 		DL_DELETE(disks->waiters, sync);
@@ -239,17 +242,19 @@ static void sync_start(struct cs_disks *disks)
 			continue;
 		disks->pending++;
 		disks->syncs[i].sync = (struct cs_sync){
-			.generation = cs_store_generation(store), .done = store_sync_done,
+			.generation = cs_store_generation(store),
+			.done = store_sync_done,
 		};
 		cs_store_sync(store, &disks->syncs[i].sync);
 	}
 	/* Always part of it, so that a sync has at least one. */
 	disks->pending++;
-	disks->owed_sync = (struct cs_owed_sync){ .done = owed_sync_done };
+	disks->owed_sync = (struct cs_owed_sync){.done = owed_sync_done};
 	if (disks->options.owed != NULL)
 		cs_owed_sync(disks->options.owed, &disks->owed_sync);
 	else
-		sync_part_done(disks, cs_disks_failed_count(disks) == disks->options.count ? -E_IO : 0);
+		sync_part_done(disks,
+			       cs_disks_failed_count(disks) == disks->options.count ? -E_IO : 0);
 }
 
 void cs_disks_sync(struct cs_disks *disks, struct cs_disks_sync *sync)

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The disks of one chunk server behind one interface. A block's order of disks is rendezvous hashing of
- * its id with each disk's uuid: it is put on the first that is neither failed nor full, and found on any
- * (so a disk may be added, and a failed one fails alone).
+ * The disks of one chunk server behind one interface. A block's order of disks is rendezvous
+ * hashing of its id with each disk's uuid: it is put on the first that is neither failed nor full,
+ * and found on any (so a disk may be added, and a failed one fails alone).
  *
  * One generation for the whole server: a sync ends the server's generation by syncing every healthy
- * store, and what is owed. A put answered under generation g is durable when cs_disks_sync(g) succeeded.
+ * store, and what is owed. A put answered under generation g is durable when cs_disks_sync(g)
+ * succeeded.
  *
  * Threads: the loop's.
  */
@@ -19,13 +20,13 @@ struct cs_disks;
 
 struct cs_disks_options {
 	struct loop *loop;
-	struct cs_store *stores[DISKS_MAX];	/* not owned */
-	uint8_t uuids[DISKS_MAX][UUID_BYTES];	/* of their disks */
+	struct cs_store *stores[DISKS_MAX];   /* not owned */
+	uint8_t uuids[DISKS_MAX][UUID_BYTES]; /* of their disks */
 	uint32_t count;
-	struct cs_owed *owed;			/* not owned; may be NULL */
+	struct cs_owed *owed; /* not owned; may be NULL */
 };
 must_check int cs_disks_create(const struct cs_disks_options *options, struct cs_disks **out);
-void cs_disks_destroy(struct cs_disks *disks);	/* no sync in flight; NULL is allowed */
+void cs_disks_destroy(struct cs_disks *disks); /* no sync in flight; NULL is allowed */
 
 uint32_t cs_disks_count(const struct cs_disks *disks);
 uint32_t cs_disks_failed_count(const struct cs_disks *disks);
@@ -36,21 +37,22 @@ bool cs_disks_is_idle(const struct cs_disks *disks);
 /* As cs_store_put(); its generation is the store's own: take cs_disks_generation() in done(). */
 void cs_disks_put(struct cs_disks *disks, struct cs_put *put);
 /* Where a block is, and on which disk (by index; may be NULL); -E_NO_BLOCK. */
-must_check int cs_disks_find(struct cs_disks *disks, const struct block_id *id, struct cs_place *out,
-			     uint32_t *disk);
+must_check int cs_disks_find(struct cs_disks *disks, const struct block_id *id,
+			     struct cs_place *out, uint32_t *disk);
 void cs_disks_get(struct cs_disks *disks, struct cs_get *get);
-void cs_disks_quarantine(struct cs_disks *disks, const struct block_id *id, const struct cs_place *place);
+void cs_disks_quarantine(struct cs_disks *disks, const struct block_id *id,
+			 const struct cs_place *place);
 
 /* What a put answered now belongs to. */
 uint64_t cs_disks_generation(const struct cs_disks *disks);
 
-/* done() when everything up to `generation` is durable; -E_IO if that can no longer be, -E_INVAL. */
+/* done() when everything up to `generation` is durable; -E_IO if that cannot be, -E_INVAL. */
 struct cs_disks_sync {
 	uint64_t generation;
 	void (*done)(struct cs_disks_sync *sync);
 	int rc;
 	void *user;
-	struct loop_task task;		/* private */
+	struct loop_task task; /* private */
 	struct cs_disks *disks;
 	struct cs_disks_sync *prev, *next;
 };

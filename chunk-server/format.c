@@ -28,11 +28,12 @@ int cs_format(struct disk *disk, const struct super *super, struct error *err)
 
 int cs_format_read(struct disk *disk, struct super *out, struct error *err)
 {
-	uint8_t bytes[SUPER_BYTES] = { 0 };
+	uint8_t bytes[SUPER_BYTES] = {0};
 	int rc = disk_read_file(disk, SUPER_FILE, bytes, sizeof(bytes));
 
 	if (rc == -E_NOENT)
-		return error_say(err, rc, "not formatted: no file '" SUPER_FILE "' (mkfs.cairn makes it)");
+		return error_say(err, rc,
+				 "not formatted: no file '" SUPER_FILE "' (mkfs.cairn makes it)");
 	if (rc < 0)
 		return error_set(err, rc, "cannot read '" SUPER_FILE "'");
 	rc = super_decode(bytes, out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Make a directory a disk of a chunk server (mkfs.cairn, cairn dev, tests): segments/, meta/, and the
- * superblock, which comes last: a directory with a superblock is whole.
+ * Make a directory a disk of a chunk server (mkfs.cairn, cairn dev, tests): segments/, meta/, and
+ * the superblock, which comes last: a directory with a superblock is whole.
  */
 #ifndef CAIRN_CHUNK_SERVER_FORMAT_H
 #define CAIRN_CHUNK_SERVER_FORMAT_H

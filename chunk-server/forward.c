@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections to the other chunk servers, made when one is first needed, at the address that the map
- * tells. A server that did not answer is left alone for a while: one hung replica then costs one slow
- * put a second, not every put.
+ * Connections to the other chunk servers, made when one is first needed, at the address that the
+ * map tells. A server that did not answer is left alone for a while: one hung replica then costs
+ * one slow put a second, not every put.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,7 @@ static struct serve_peer *find(struct cs_server *s, server_no server)
 {
 	struct serve_peer *p;
 
-	DL_FOREACH(s->peers, p) {
+	DL_FOREACH (s->peers, p) {
 		if (p->server == server)
 			return p;
 	}
@@ -62,7 +62,7 @@ struct rpc_peer *cs_forward_peer(struct cs_server *s, server_no server)
 		return NULL;
 	struct serve_peer *p = find(s, server);
 	if (p == NULL)
-		p = add(s, server);	/* as many as the map has servers: bounded */
+		p = add(s, server); /* as many as the map has servers: bounded */
 	if (p == NULL || loop_now_ms(s->options.loop) < p->paused_until_ms)
 		return NULL;
 	return connect_to(s, p, row->address) ? p->peer : NULL;
@@ -84,7 +84,7 @@ void cs_forward_finish(struct cs_server *s)
 {
 	struct serve_peer *p, *next;
 
-	DL_FOREACH_SAFE(s->peers, p, next) {
+	DL_FOREACH_SAFE (s->peers, p, next) {
 		if (p->peer != NULL)
 			rpc_peer_destroy(p->peer);
 		DL_DELETE(s->peers, p);

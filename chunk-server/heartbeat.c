@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Our part in the cluster: join, then a heartbeat whenever the metadata server wants one, and the map
- * when it has changed. Everything is retried for ever, with backoff: a chunk server without a metadata
- * server still answers for the blocks it has.
+ * Our part in the cluster: join, then a heartbeat whenever the metadata server wants one, and the
+ * map when it has changed. Everything is retried for ever, with backoff: a chunk server without a
+ * metadata server still answers for the blocks it has.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -15,27 +15,27 @@
 
 #define LOG_MODULE "heartbeat"
 
-#define CALL_MS		5000u
-#define BEAT_MS		1000u	/* until the metadata server tells another */
-#define BACKOFF_MS_MIN	100u
-#define BACKOFF_MS_MAX	2000u
-#define OWED_TOLD_MAX	PG_COUNT
+#define CALL_MS	       5000u
+#define BEAT_MS	       1000u /* until the metadata server tells another */
+#define BACKOFF_MS_MIN 100u
+#define BACKOFF_MS_MAX 2000u
+#define OWED_TOLD_MAX  PG_COUNT
 
 struct heartbeat {
 	struct cs_server *server;
 	struct rpc_peer *mds;
-	struct rpc_call beat;		/* a join or a heartbeat: one at a time */
+	struct rpc_call beat; /* a join or a heartbeat: one at a time */
 	bool is_beating;
-	uint64_t sent_boot_id;		/* of the join in flight */
-	uint64_t joined_boot_id;	/* 0: not joined */
+	uint64_t sent_boot_id;	 /* of the join in flight */
+	uint64_t joined_boot_id; /* 0: not joined */
 	uint32_t beat_ms, backoff_ms;
 	struct loop_timer beat_timer;
 	/* the map */
 	struct rpc_call fetch;
 	bool is_fetching;
 	uint32_t next_pg;
-	uint64_t fetched_version;	/* told by the first page */
-	struct map_wait *waiting;	/* for the fetch in flight */
+	uint64_t fetched_version; /* told by the first page */
+	struct map_wait *waiting; /* for the fetch in flight */
 	uint32_t owed_pgs[OWED_TOLD_MAX];
 };
 
@@ -53,7 +53,7 @@ static void beat_failed(struct heartbeat *h)
 	beat_after(h, h->backoff_ms);
 }
 
-/* --- the map ------------------------------------------------------------------------------------- */
+/* --- the map ---- */
 
 static void fetch_start(struct heartbeat *h)
 {
@@ -85,7 +85,7 @@ int cs_heartbeat_take_row(struct cs_server *s, pg_no pg, const ProtobufCBinaryDa
 	int rc = pg_row_decode(bytes->data, bytes->len, &row);
 
 	if (rc == 0)
-		(void)map_put_pg(s->map, pg, &row);	/* an older one is no news */
+		(void)map_put_pg(s->map, pg, &row); /* an older one is no news */
 	return rc;
 }
 
@@ -96,7 +96,7 @@ static int take_pg(struct cs_server *s, const ProtobufCBinaryData *bytes)
 
 	if (!rd_ok(&r) || pg >= PG_COUNT)
 		return -E_MALFORMED;
-	ProtobufCBinaryData row = { .len = bytes->len - 2, .data = bytes->data + 2 };
+	ProtobufCBinaryData row = {.len = bytes->len - 2, .data = bytes->data + 2};
 	return cs_heartbeat_take_row(s, pg, &row);
 }
 
@@ -150,7 +150,10 @@ static void fetch_page(struct heartbeat *h)
 	msg.since = map_version(h->server->map);
 	msg.first_pg = h->next_pg;
 	h->fetch = (struct rpc_call){
-		.type = MSG_MAP_GET, .request = &msg.base, .deadline_ms = CALL_MS, .done = page_came,
+		.type = MSG_MAP_GET,
+		.request = &msg.base,
+		.deadline_ms = CALL_MS,
+		.done = page_came,
 	};
 	rpc_call(h->mds, &h->fetch);
 }
@@ -167,7 +170,7 @@ static void heard_version(struct heartbeat *h, uint64_t version)
 		fetch_start(h);
 }
 
-/* --- joining ------------------------------------------------------------------------------------- */
+/* --- joining ---- */
 
 static void joined(struct rpc_call *call)
 {
@@ -208,14 +211,17 @@ static void join(struct heartbeat *h)
 	msg.bytes_total = stats.bytes_total;
 	msg.boot_id = s->boot_id;
 	h->beat = (struct rpc_call){
-		.type = MSG_JOIN, .request = &msg.base, .deadline_ms = CALL_MS, .done = joined,
+		.type = MSG_JOIN,
+		.request = &msg.base,
+		.deadline_ms = CALL_MS,
+		.done = joined,
 	};
 	h->sent_boot_id = s->boot_id;
 	h->is_beating = true;
 	rpc_call(h->mds, &h->beat);
 }
 
-/* --- heartbeats ---------------------------------------------------------------------------------- */
+/* --- heartbeats ---- */
 
 static void beaten(struct rpc_call *call)
 {
@@ -271,7 +277,9 @@ static void beat(struct heartbeat *h)
 	msg.map_version = map_version(s->map);
 	msg.collection = s->collection;
 	h->beat = (struct rpc_call){
-		.type = MSG_HEARTBEAT, .request = &msg.base, .done = beaten,
+		.type = MSG_HEARTBEAT,
+		.request = &msg.base,
+		.done = beaten,
 		.deadline_ms = MAX_OF(3 * h->beat_ms, BEAT_MS),
 	};
 	h->is_beating = true;

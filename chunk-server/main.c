@@ -21,10 +21,10 @@ struct args {
 };
 
 static const struct argp_option options[] = {
-	{ "pid-file", KEY_PID_FILE, "FILE", 0, "write the process id to FILE while serving", 0 },
-	{ "port-file", KEY_PORT_FILE, "FILE", 0,
-	  "write the address that is listened on to FILE while serving", 0 },
-	{ 0 },
+	{"pid-file", KEY_PID_FILE, "FILE", 0, "write the process id to FILE while serving", 0},
+	{"port-file", KEY_PORT_FILE, "FILE", 0,
+	 "write the address that is listened on to FILE while serving", 0},
+	{0},
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -54,19 +54,22 @@ static void start_log(const struct config *config)
 	enum log_level level;
 
 	if (log_level_parse(config->log_level, &level) < 0)
-		level = LOG_LEVEL_INFO;		/* the table allows nothing else */
+		level = LOG_LEVEL_INFO; /* the table allows nothing else */
 	log_init("cairn-cs", level);
 }
 
 int main(int argc, char **argv)
 {
 	static struct args args;
-	static struct argp_child children[] = { { 0 }, { 0 } };
+	static struct argp_child children[] = {{0}, {0}};
 	static const struct argp argp = {
-		.options = options, .parser = parse, .children = children,
-		.doc = "A chunk server of a cairn file system: it stores blocks on its disks and replicates them.",
+		.options = options,
+		.parser = parse,
+		.children = children,
+		.doc = "A chunk server of a cairn file system: it stores blocks on its disks and "
+		       "replicates them.",
 	};
-	struct error err = { 0 };
+	struct error err = {0};
 
 	argp_err_exit_status = 2;
 	children[0].argp = config_argp("cs cluster log");
@@ -79,9 +82,10 @@ int main(int argc, char **argv)
 	if (args.config.dump)
 		return 0;
 	start_log(&args.config.config);
-	if (cs_program_run(&(struct cs_program_options){ .config = &args.config.config,
-							 .pid_file = args.pid_file,
-							 .port_file = args.port_file }, &err) < 0) {
+	if (cs_program_run(&(struct cs_program_options){.config = &args.config.config,
+							.pid_file = args.pid_file,
+							.port_file = args.port_file},
+			   &err) < 0) {
 		fprintf(stderr, "cairn-cs: %s\n", err.text);
 		return 1;
 	}

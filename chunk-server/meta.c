@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copies of metadata: files that the metadata server keeps here, "meta/NAME". We know of their names
- * only that TERM-NUMBER.snapshot and TERM-NUMBER.journal sort by their numbers: the last two snapshots
- * stay, and the journals since the older of them.
+ * Copies of metadata: files that the metadata server keeps here, "meta/NAME". We know of their
+ * names only that TERM-NUMBER.snapshot and TERM-NUMBER.journal sort by their numbers: the last two
+ * snapshots stay, and the journals since the older of them.
  *
- * A file grows as NAME.part, piece by piece, and takes its name, synced, with the last one. A whole file
- * may grow further at its end (the journal does). Every piece may be sent again.
+ * A file grows as NAME.part, piece by piece, and takes its name, synced, with the last one. A whole
+ * file may grow further at its end (the journal does). Every piece may be sent again.
  *
  * The disk's calls run on a worker, one request at a time, in order of arrival.
  */
@@ -33,9 +33,9 @@ struct meta_file {
 struct meta_job {
 	struct meta_job *prev, *next;
 	struct rpc_request *req;
-	struct buf *bulk;		/* of the answer */
-	uint64_t bytes;			/* size of the file */
-	struct meta_file *files;	/* LIST */
+	struct buf *bulk;	 /* of the answer */
+	uint64_t bytes;		 /* size of the file */
+	struct meta_file *files; /* LIST */
 	uint32_t file_count;
 	int rc;
 };
@@ -49,7 +49,7 @@ struct meta {
 	struct loop_work work;
 };
 
-/* --- names --------------------------------------------------------------------------------------- */
+/* --- names ---- */
 
 static bool name_is_good(const char *name)
 {
@@ -60,7 +60,8 @@ static bool name_is_good(const char *name)
 		return false;
 	if (len >= suffix && strcmp(name + len - suffix, META_PART) == 0)
 		return false;
-	return strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-") == len;
+	return strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-") ==
+	       len;
 }
 
 static void path_of(char out[META_PATH_BYTES], const char *name, const char *suffix)
@@ -99,7 +100,7 @@ static int name_compare(const char *a, const char *b)
 	return digits_compare(a_number + 1, b_number + 1, ".");
 }
 
-/* --- files, on the worker -------------------------------------------------------------------------- */
+/* --- files, on the worker ---- */
 
 struct lister {
 	struct meta_file *files;
@@ -126,7 +127,7 @@ static void list_fn(void *arg, const char *name)
 /* All files, at most META_FILES_MAX; the caller frees *out. */
 static int list_files(struct disk *disk, struct meta_file **out, uint32_t *count)
 {
-	struct lister lister = { .files = calloc(META_FILES_MAX, sizeof(struct meta_file)) };
+	struct lister lister = {.files = calloc(META_FILES_MAX, sizeof(struct meta_file))};
 
 	if (lister.files == NULL)
 		return -E_NOMEM;
@@ -166,7 +167,7 @@ static int prune(struct disk *disk)
 
 	if (rc < 0)
 		return rc;
-	qsort(files, count, sizeof(*files), file_compare);	/* newest first */
+	qsort(files, count, sizeof(*files), file_compare); /* newest first */
 	for (uint32_t i = 0; i < count && rc == 0; i++) {
 		if (files[i].is_part || !has_suffix(files[i].name, ".snapshot"))
 			continue;
@@ -234,7 +235,8 @@ static int put(struct disk *disk, const Wire__MetaPut *msg, const struct buf *bu
 		return -E_INVAL;
 	path_of(part, msg->name, META_PART);
 	path_of(path, msg->name, "");
-	int rc = disk_open(disk, part, msg->offset == 0 ? DISK_WRITE | DISK_CREATE : DISK_WRITE, &file);
+	int rc = disk_open(disk, part, msg->offset == 0 ? DISK_WRITE | DISK_CREATE : DISK_WRITE,
+			   &file);
 	if (rc == -E_NOENT)
 		return extend(disk, msg->name, bulk, msg->offset);
 	if (rc < 0)
@@ -303,7 +305,7 @@ static void meta_run(struct loop_work *work)
 		job->rc = list(meta->disk, job);
 }
 
-/* --- requests ------------------------------------------------------------------------------------- */
+/* --- requests ---- */
 
 static void answer_list(struct meta_job *job)
 {
@@ -386,7 +388,7 @@ void cs_meta_serve(struct cs_server *s, struct rpc_request *req)
 		return;
 	}
 	LL_DELETE(meta->free, job);
-	*job = (struct meta_job){ .req = req, .bulk = bulk };
+	*job = (struct meta_job){.req = req, .bulk = bulk};
 	DL_APPEND(meta->queue, job);
 	run_next(meta);
 }
@@ -430,7 +432,7 @@ void cs_meta_destroy(struct cs_server *s)
 		return;
 	if (s->meta->running != NULL)
 		job_drop(s->meta->running);
-	DL_FOREACH(s->meta->queue, job)
+	DL_FOREACH (s->meta->queue, job)
 		job_drop(job);
 	free(s->meta);
 	s->meta = NULL;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is owed. Changes gather in memory, bounded (I11), and are written and synced together: when
- * somebody waits, else after OWED_MS. A write or sync that failed ends the log until a restart (I4).
- * Keys of rows: server, big-endian, then the id: so the PGs of one server follow each other.
+ * somebody waits, else after OWED_MS. A write or sync that failed ends the log until a restart
+ * (I4). Keys of rows: server, big-endian, then the id: so the PGs of one server follow each other.
  */
 #include "chunk-server/owed.h"
 
@@ -16,15 +16,15 @@
 
 #define LOG_MODULE "owed"
 
-#define OWED_FILE	 "owed"
-#define OWED_FILE_NEW	 "owed.new"
-#define OWED_MS		 100u
-#define ENTRY_BYTES	 48u
-#define ENTRY_CHECKED	 40u
-#define KEY_BYTES	 (4u + BLOCK_ID_BYTES)
-#define PENDING_MAX	 16384u		/* entries that wait to be written */
-#define READ_ENTRIES	 4096u
-#define TRIM_BYTES	 MiB(1)		/* an empty log longer than this starts again */
+#define OWED_FILE     "owed"
+#define OWED_FILE_NEW "owed.new"
+#define OWED_MS	      100u
+#define ENTRY_BYTES   48u
+#define ENTRY_CHECKED 40u
+#define KEY_BYTES     (4u + BLOCK_ID_BYTES)
+#define PENDING_MAX   16384u /* entries that wait to be written */
+#define READ_ENTRIES  4096u
+#define TRIM_BYTES    MiB(1) /* an empty log longer than this starts again */
 
 enum owed_op { OWED_ADDED = 1, OWED_REPAID = 2 };
 
@@ -38,16 +38,16 @@ struct cs_owed {
 	uint64_t log_bytes;
 	bool is_failed;
 
-	uint8_t *pending;		/* PENDING_MAX entries */
+	uint8_t *pending; /* PENDING_MAX entries */
 	uint32_t pending_count;
-	uint8_t *writing;		/* as much, in flight */
+	uint8_t *writing; /* as much, in flight */
 	uint32_t writing_count;
-	bool trim;			/* the log is to be emptied first */
+	bool trim; /* the log is to be emptied first */
 	struct loop_work work;
 	int work_rc;
 	bool is_busy;
 	uint32_t tasks;
-	uint64_t added, durable;	/* positions: entries since the start */
+	uint64_t added, durable; /* positions: entries since the start */
 	struct cs_owed_sync *waiters;
 	struct loop_timer timer;
 };
@@ -92,7 +92,8 @@ static int entry_decode(const uint8_t in[ENTRY_BYTES], enum owed_op *op, server_
 }
 
 /* Change the view. 1: it changed; 0: nothing to change; or an error. */
-static int rows_apply(struct cs_owed *owed, enum owed_op op, server_no server, const struct block_id *id)
+static int rows_apply(struct cs_owed *owed, enum owed_op op, server_no server,
+		      const struct block_id *id)
 {
 	uint8_t key[KEY_BYTES];
 	const void *value;
@@ -105,8 +106,8 @@ static int rows_apply(struct cs_owed *owed, enum owed_op op, server_no server, c
 	bool was_there = rc == 0;
 	if (was_there == (op == OWED_ADDED))
 		return 0;
-	rc = was_there ? rows_del(owed->rows, key, sizeof(key)) :
-			 rows_put(owed->rows, key, sizeof(key), "", 1);
+	rc = was_there ? rows_del(owed->rows, key, sizeof(key))
+		       : rows_put(owed->rows, key, sizeof(key), "", 1);
 	if (rc < 0)
 		return rc;
 	owed->count += was_there ? -1 : 1;
@@ -114,7 +115,7 @@ static int rows_apply(struct cs_owed *owed, enum owed_op op, server_no server, c
 	return 1;
 }
 
-/* --- opening ------------------------------------------------------------------------------------ */
+/* --- opening ---- */
 
 static int replay_chunk(struct cs_owed *owed, const uint8_t *bytes, uint32_t count, uint64_t *bad)
 {
@@ -141,7 +142,8 @@ static int replay(struct cs_owed *owed, uint8_t *buffer)
 	if (rc == 0)
 		rc = rows_commit(owed->rows);
 	while (rc == 0) {
-		int bytes = disk_read(owed->file, buffer, READ_ENTRIES * ENTRY_BYTES, owed->log_bytes);
+		int bytes =
+			disk_read(owed->file, buffer, READ_ENTRIES * ENTRY_BYTES, owed->log_bytes);
 		if (bytes < (int)ENTRY_BYTES) {
 			rc = bytes < 0 ? bytes : 0;
 			break;
@@ -151,15 +153,17 @@ static int replay(struct cs_owed *owed, uint8_t *buffer)
 		owed->log_bytes += count * ENTRY_BYTES;
 	}
 	if (bad > 0)
-		log_warn("stepped over %llu damaged entries of the owed log", (unsigned long long)bad);
+		log_warn("stepped over %llu damaged entries of the owed log",
+			 (unsigned long long)bad);
 	return rc;
 }
 
 /* Write the entries that still count into a new file. */
-static int rewrite_rows(struct cs_owed *owed, struct disk_file *file, uint8_t *buffer, uint64_t *bytes_out)
+static int rewrite_rows(struct cs_owed *owed, struct disk_file *file, uint8_t *buffer,
+			uint64_t *bytes_out)
 {
 	struct row row;
-	uint8_t key[KEY_BYTES + 1] = { 0 };
+	uint8_t key[KEY_BYTES + 1] = {0};
 	uint32_t key_len = 1, count = 0;
 	int rc;
 
@@ -259,7 +263,7 @@ int cs_owed_open(struct loop *loop, struct disk *disk, struct rows *rows, struct
 	return 0;
 }
 
-/* --- writing ------------------------------------------------------------------------------------- */
+/* --- writing ---- */
 
 static void sync_task(struct loop_task *task)
 {
@@ -281,7 +285,7 @@ static void settle(struct cs_owed *owed)
 {
 	struct cs_owed_sync *sync, *next;
 
-	DL_FOREACH_SAFE(owed->waiters, sync, next) {
+	DL_FOREACH_SAFE (owed->waiters, sync, next) {
 		if (!owed->is_failed && sync->position > owed->durable)
 			continue;
 		DL_DELETE(owed->waiters, sync);
@@ -314,10 +318,12 @@ static void flush_done(struct loop_work *work)
 
 	owed->is_busy = false;
 	if (owed->work_rc < 0) {
-		log_error("the owed log is given up until a restart: %s", error_text(owed->work_rc));
+		log_error("the owed log is given up until a restart: %s",
+			  error_text(owed->work_rc));
 		owed->is_failed = true;
 	} else {
-		owed->log_bytes = (owed->trim ? 0 : owed->log_bytes) + owed->writing_count * ENTRY_BYTES;
+		owed->log_bytes =
+			(owed->trim ? 0 : owed->log_bytes) + owed->writing_count * ENTRY_BYTES;
 		owed->durable += owed->writing_count;
 	}
 	settle(owed);
@@ -348,7 +354,8 @@ static void timer_fired(struct loop_timer *timer)
 	flush_start(container_of(timer, struct cs_owed, timer));
 }
 
-static int change(struct cs_owed *owed, enum owed_op op, const struct block_id *id, server_no server)
+static int change(struct cs_owed *owed, enum owed_op op, const struct block_id *id,
+		  server_no server)
 {
 	if (owed->is_failed)
 		return -E_IO;
@@ -358,7 +365,8 @@ static int change(struct cs_owed *owed, enum owed_op op, const struct block_id *
 	if (rc == 1) {
 		rc = rows_commit(owed->rows);
 		if (rc == 0) {
-			entry_encode(owed->pending + owed->pending_count++ * ENTRY_BYTES, op, server, id);
+			entry_encode(owed->pending + owed->pending_count++ * ENTRY_BYTES, op,
+				     server, id);
 			owed->added++;
 			if (!owed->is_busy && owed->pending_count == 1)
 				loop_timer_start(owed->loop, &owed->timer, OWED_MS);
@@ -389,7 +397,7 @@ void cs_owed_sync(struct cs_owed *owed, struct cs_owed_sync *sync)
 	flush_start(owed);
 }
 
-/* --- asking -------------------------------------------------------------------------------------- */
+/* --- asking ---- */
 
 static int next_row(struct cs_owed *owed, server_no *server, struct block_id *id)
 {
@@ -416,7 +424,7 @@ int cs_owed_next(struct cs_owed *owed, server_no server, struct block_id *id)
 
 int cs_owed_next_server(struct cs_owed *owed, server_no *server)
 {
-	struct block_id id = { { 0 } };
+	struct block_id id = {{0}};
 
 	return next_row(owed, server, &id);
 }
@@ -431,7 +439,7 @@ bool cs_owed_has_pg(const struct cs_owed *owed, pg_no pg)
 	return owed->pg_counts[pg] > 0;
 }
 
-/* --- the end ------------------------------------------------------------------------------------- */
+/* --- the end ---- */
 
 bool cs_owed_is_idle(const struct cs_owed *owed)
 {

@@ -3,9 +3,10 @@
  * What is owed: (block, server) pairs, one for each replica that did not get a block when it was
  * accepted. A PG with such an entry is degraded until it is repaid.
  *
- * The truth is a log, file "owed" of the first disk: entries of 48 bytes, each: 0 1 op (1 owed, 2 repaid) ·
- * 1 3 zero · 4 4 server · 8 32 block id · 40 8 XXH3-64 of 0..39. Entries are of one size, so that one
- * which does not check is stepped over (a torn tail, or damage). Rows are a view of it, built at each start.
+ * The truth is a log, file "owed" of the first disk: entries of 48 bytes, each: 0 1 op (1 owed, 2
+ * repaid) · 1 3 zero · 4 4 server · 8 32 block id · 40 8 XXH3-64 of 0..39. Entries are of one size,
+ * so that one which does not check is stepped over (a torn tail, or damage). Rows are a view of it,
+ * built at each start.
  *
  * Durable like the block: cs_disks_sync() also waits for cs_owed_sync(). Threads: the loop's.
  */
@@ -18,13 +19,13 @@
 
 struct cs_owed;
 
-must_check int cs_owed_open(struct loop *loop, struct disk *disk, struct rows *rows, struct cs_owed **out,
-			    struct error *err);
-int cs_owed_close(struct cs_owed *owed);	/* writes and syncs; idle; NULL is allowed */
+must_check int cs_owed_open(struct loop *loop, struct disk *disk, struct rows *rows,
+			    struct cs_owed **out, struct error *err);
+int cs_owed_close(struct cs_owed *owed); /* writes and syncs; idle; NULL is allowed */
 bool cs_owed_is_idle(const struct cs_owed *owed);
-void cs_owed_drop(struct cs_owed *owed);	/* forget it, as a crash does */
+void cs_owed_drop(struct cs_owed *owed); /* forget it, as a crash does */
 
-/* Remember that `server` lacks the block. 0 (also if it is known), -E_OVERLOADED, -E_IO, -E_NOMEM. */
+/* Remember that `server` lacks the block. 0, also if known; -E_OVERLOADED, -E_IO, -E_NOMEM. */
 must_check int cs_owed_add(struct cs_owed *owed, const struct block_id *id, server_no server);
 /* It has it now. */
 must_check int cs_owed_remove(struct cs_owed *owed, const struct block_id *id, server_no server);
@@ -40,7 +41,7 @@ bool cs_owed_has_pg(const struct cs_owed *owed, pg_no pg);
 struct cs_owed_sync {
 	void (*done)(struct cs_owed_sync *sync);
 	int rc;
-	uint64_t position;		/* private */
+	uint64_t position; /* private */
 	struct cs_owed *owed;
 	struct loop_task task;
 	struct cs_owed_sync *prev, *next;

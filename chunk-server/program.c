@@ -2,8 +2,8 @@
 /*
  * Puts the real world under a chunk server: libuv, TCP, directories, LMDB, signals.
  *
- * Order matters twice. A directory is locked before the view of its index is looked at, for looking may
- * discard it. And views are marked clean last of all, when the stores are synced and closed.
+ * Order matters twice. A directory is locked before the view of its index is looked at, for looking
+ * may discard it. And views are marked clean last of all, when the stores are synced and closed.
  */
 #include "chunk-server/program.h"
 
@@ -20,10 +20,11 @@
 
 #define LOG_MODULE "program"
 
-/* Address space only; what is used takes disk: 130 bytes a block, so enough for half a PB of one disk. */
+/* Address space only; what is used takes disk: 130 bytes a block, so enough for half a PB of one
+ * disk. */
 #define INDEX_BYTES_MAX GiB(1024)
 #define OWED_BYTES_MAX	GiB(64)
-#define NAME_BYTES_KEPT	63u	/* it serves as failure domain, too */
+#define NAME_BYTES_KEPT 63u /* it serves as failure domain, too */
 
 /* Rows in a directory of their own, a view. */
 struct view {
@@ -44,10 +45,10 @@ struct program {
 	char name[256];
 	struct cs_server *server;
 	bool is_stopping;
-	bool is_clean;			/* stopped, and everything is durable */
+	bool is_clean; /* stopped, and everything is durable */
 };
 
-/* --- directories ------------------------------------------------------------------------------------ */
+/* --- directories ---- */
 
 static int open_view(struct view *view, const char *directory, const char *name, uint64_t bytes_max,
 		     struct error *err)
@@ -93,7 +94,7 @@ static int open_directories(struct program *p, struct error *err)
 	return open_view(&p->owed, dirs->path[0], "owed-index", OWED_BYTES_MAX, err);
 }
 
-/* --- serving ---------------------------------------------------------------------------------------- */
+/* --- serving ---- */
 
 static int views_built(struct program *p, struct error *err)
 {
@@ -110,11 +111,20 @@ static int begin_serving(struct program *p, struct error *err)
 {
 	const struct config *c = p->config;
 	struct cs_server_options o = {
-		.loop = p->loop, .net = p->net, .pool = p->pool, .disk_count = c->cs_dirs.count,
-		.owed = p->owed.rows, .listen = c->cs_listen, .advertise = c->cs_advertise,
-		.mds = c->cluster_mds, .name = p->name, .rack = c->cluster_rack,
-		.segment_bytes = c->cs_segment_bytes, .sync_ms = (uint32_t)c->cs_sync_ms,
-		.sync_bytes = c->cs_sync_bytes, .full_percent = (uint32_t)c->cs_full_percent,
+		.loop = p->loop,
+		.net = p->net,
+		.pool = p->pool,
+		.disk_count = c->cs_dirs.count,
+		.owed = p->owed.rows,
+		.listen = c->cs_listen,
+		.advertise = c->cs_advertise,
+		.mds = c->cluster_mds,
+		.name = p->name,
+		.rack = c->cluster_rack,
+		.segment_bytes = c->cs_segment_bytes,
+		.sync_ms = (uint32_t)c->cs_sync_ms,
+		.sync_bytes = c->cs_sync_bytes,
+		.full_percent = (uint32_t)c->cs_full_percent,
 	};
 
 	if (gethostname(p->name, sizeof(p->name) - 1) < 0)
@@ -122,8 +132,8 @@ static int begin_serving(struct program *p, struct error *err)
 	p->name[NAME_BYTES_KEPT] = '\0';
 	o.host = c->cluster_host[0] != '\0' ? c->cluster_host : p->name;
 	for (uint32_t i = 0; i < o.disk_count; i++)
-		o.disks[i] = (struct cs_server_disk){ p->disks[i], p->indexes[i].rows,
-						      p->indexes[i].state.is_trusted };
+		o.disks[i] = (struct cs_server_disk){p->disks[i], p->indexes[i].rows,
+						     p->indexes[i].state.is_trusted};
 	do {
 		loop_random(p->loop, &o.boot_id, sizeof(o.boot_id));
 	} while (o.boot_id == 0);
@@ -138,7 +148,8 @@ static void on_stopped(void *arg, int rc)
 	struct program *p = arg;
 
 	if (rc == -E_TIMEDOUT) {
-		/* A call into a disk that never returns: its memory cannot be taken back. End as by a crash. */
+		/* A call into a disk that never returns: its memory cannot be taken back. End as by
+		 * a crash. */
 		log_error("a disk does not answer: ending without it");
 		_exit(EXIT_FAILURE);
 	}
@@ -170,7 +181,8 @@ static int serve(struct program *p, struct error *err)
 		rc = service_write_file(o->port_file, cs_server_address(p->server), err);
 	if (rc < 0)
 		return rc;
-	log_info("serving address=%s dir=%s", cs_server_address(p->server), p->config->cs_dirs.path[0]);
+	log_info("serving address=%s dir=%s", cs_server_address(p->server),
+		 p->config->cs_dirs.path[0]);
 	service_ready(cs_server_address(p->server));
 	loop_uv_run(p->loop);
 	service_remove_file(o->port_file);
@@ -178,7 +190,7 @@ static int serve(struct program *p, struct error *err)
 	return 0;
 }
 
-/* --- up and down ------------------------------------------------------------------------------------ */
+/* --- up and down ---- */
 
 static int bring_up(struct program *p, struct error *err)
 {
@@ -201,8 +213,8 @@ static void close_view(struct program *p, struct view *view)
 		return;
 	rows_destroy(view->rows);
 	if (!p->is_clean)
-		return;		/* left open: kept if this system stays up */
-	int rc = view_close_clean(view->directory, (struct view_position){ 0, 0 });
+		return; /* left open: kept if this system stays up */
+	int rc = view_close_clean(view->directory, (struct view_position){0, 0});
 	if (rc < 0)
 		log_warn("cannot mark '%s' as clean: %s", view->directory, error_text(rc));
 }

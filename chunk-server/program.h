@@ -9,8 +9,8 @@
 
 struct cs_program_options {
 	const struct config *config;
-	const char *pid_file;		/* NULL: none */
-	const char *port_file;		/* gets the address that is listened on; NULL: none */
+	const char *pid_file;  /* NULL: none */
+	const char *port_file; /* gets the address that is listened on; NULL: none */
 };
 
 /* Serve until SIGTERM or SIGINT. 0: ended in order; or what went wrong, with a sentence. */

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Repaying what is owed, in the background: a block that another replica missed is sent to it when it is
- * back; one that we lack ourselves is fetched from another replica. Bounded to a few blocks in flight.
+ * Repaying what is owed, in the background: a block that another replica missed is sent to it when
+ * it is back; one that we lack ourselves is fetched from another replica. Bounded to a few blocks
+ * in flight.
  *
- * A round goes through all entries, by server, then id. What fails stays owed and is tried in the next.
+ * A round goes through all entries, by server, then id. What fails stays owed and is tried in the
+ * next.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -14,17 +16,17 @@
 
 #define LOG_MODULE "repay"
 
-#define REPAY_SLOTS	8u
-#define REPAY_PAUSE_MS	1000u
-#define REPAY_CALL_MS	5000u
-#define REPAY_STEPS	256u	/* entries looked at in one turn of the loop */
+#define REPAY_SLOTS    8u
+#define REPAY_PAUSE_MS 1000u
+#define REPAY_CALL_MS  5000u
+#define REPAY_STEPS    256u /* entries looked at in one turn of the loop */
 
 struct repay_slot {
 	struct repay *repay;
 	bool is_busy;
 	struct block_id id;
-	server_no server;		/* that lacks the block */
-	uint32_t source;		/* pull: which replica is asked */
+	server_no server; /* that lacks the block */
+	uint32_t source;  /* pull: which replica is asked */
 	struct cs_get get;
 	struct rpc_call call;
 	struct cs_verify verify;
@@ -36,10 +38,10 @@ struct repay {
 	struct cs_server *server;
 	struct repay_slot slots[REPAY_SLOTS];
 	uint32_t busy;
-	server_no at_server;		/* where the round goes on; 0: a new one */
+	server_no at_server; /* where the round goes on; 0: a new one */
 	struct block_id at_id;
-	bool is_at_end;			/* only what is in flight is left of the round */
-	uint64_t repaid;		/* in this round */
+	bool is_at_end;	 /* only what is in flight is left of the round */
+	uint64_t repaid; /* in this round */
 	struct loop_timer timer;
 	bool is_stopped;
 	bool is_filling;
@@ -64,7 +66,7 @@ static void slot_end(struct repay_slot *slot, bool is_repaid)
 		fill(repay);
 }
 
-/* --- to another server ---------------------------------------------------------------------------- */
+/* --- to another server ---- */
 
 static void sent(struct rpc_call *call)
 {
@@ -85,8 +87,12 @@ static void send_start(struct repay_slot *slot)
 		return;
 	}
 	slot->call = (struct rpc_call){
-		.type = MSG_PUT, .request = &msg.base, .bulk = slot->record, .bulk_is_record = true,
-		.deadline_ms = REPAY_CALL_MS, .epoch = map_pg(s->map, block_id_pg(&slot->id))->epoch,
+		.type = MSG_PUT,
+		.request = &msg.base,
+		.bulk = slot->record,
+		.bulk_is_record = true,
+		.deadline_ms = REPAY_CALL_MS,
+		.epoch = map_pg(s->map, block_id_pg(&slot->id))->epoch,
 		.done = sent,
 	};
 	rpc_call(peer, &slot->call);
@@ -110,7 +116,7 @@ static void read_for_send(struct cs_get *get)
 	slot_end(slot, false);
 }
 
-/* --- to ourselves --------------------------------------------------------------------------------- */
+/* --- to ourselves ---- */
 
 static void ask_next(struct repay_slot *slot);
 
@@ -132,7 +138,10 @@ static void verified(struct cs_verify *verify)
 		return;
 	}
 	slot->put = (struct cs_put){
-		.record = slot->record, .id = slot->id, .plain_len = verify->found.plain_len, .done = stored,
+		.record = slot->record,
+		.id = slot->id,
+		.plain_len = verify->found.plain_len,
+		.done = stored,
 	};
 	cs_disks_put(slot->repay->server->disks, &slot->put);
 }
@@ -146,7 +155,7 @@ static void fetched(struct rpc_call *call)
 		return;
 	}
 	slot->record = buf_ref(call->reply_bulk);
-	slot->verify = (struct cs_verify){ .record = slot->record, .done = verified };
+	slot->verify = (struct cs_verify){.record = slot->record, .done = verified};
 	cs_verify_start(slot->repay->server->verifier, &slot->verify);
 }
 
@@ -166,13 +175,16 @@ static void ask_next(struct repay_slot *slot)
 	msg.id.data = slot->id.bytes;
 	msg.id.len = BLOCK_ID_BYTES;
 	slot->call = (struct rpc_call){
-		.type = MSG_GET, .request = &msg.base, .deadline_ms = REPAY_CALL_MS, .epoch = row->epoch,
+		.type = MSG_GET,
+		.request = &msg.base,
+		.deadline_ms = REPAY_CALL_MS,
+		.epoch = row->epoch,
 		.done = fetched,
 	};
 	rpc_call(peer, &slot->call);
 }
 
-/* --- the round ------------------------------------------------------------------------------------ */
+/* --- the round ---- */
 
 /* The next entry of the round into *server and *id; false at its end. */
 static bool next_entry(struct repay *repay, server_no *server, struct block_id *id)
@@ -213,7 +225,7 @@ static void slot_start(struct repay_slot *slot, server_no server, const struct b
 	slot->server = server;
 	slot->id = *id;
 	slot->source = 0;
-	slot->get = (struct cs_get){ .id = *id, .done = read_for_send };
+	slot->get = (struct cs_get){.id = *id, .done = read_for_send};
 	repay->busy++;
 	if (server != s->number) {
 		cs_disks_get(s->disks, &slot->get);
@@ -231,7 +243,7 @@ static bool is_due(struct repay *repay, server_no server, const struct block_id 
 	const struct pg_row *row = map_pg(s->map, block_id_pg(id));
 
 	if (row->epoch == 0) {
-		skip_server(repay);	/* the map is still to come */
+		skip_server(repay); /* the map is still to come */
 		return false;
 	}
 	if (!pg_row_has(row, server)) {
@@ -290,7 +302,7 @@ static void fill(struct repay *repay)
 	bool is_end = fill_slots(repay);
 	repay->is_filling = false;
 	if (repay->busy > 0)
-		return;		/* goes on when one of them ends */
+		return; /* goes on when one of them ends */
 	if (is_end)
 		round_end(repay);
 	else

@@ -13,7 +13,7 @@
 struct window {
 	struct cs_scan *scan;
 	uint8_t *bytes;
-	uint64_t start;		/* offset of bytes[0] in the segment */
+	uint64_t start; /* offset of bytes[0] in the segment */
 	uint32_t len;
 };
 
@@ -139,7 +139,7 @@ static int scan_records(struct window *w)
 
 int cs_scan_run(struct cs_scan *scan)
 {
-	struct window w = { .scan = scan, .bytes = malloc(WINDOW_BYTES) };
+	struct window w = {.scan = scan, .bytes = malloc(WINDOW_BYTES)};
 
 	if (w.bytes == NULL)
 		return -E_NOMEM;

@@ -11,10 +11,10 @@
 
 #define LOG_MODULE "server"
 
-#define STOP_POLL_MS	10u
-#define STOP_MS_MAX	10000u
+#define STOP_POLL_MS 10u
+#define STOP_MS_MAX  10000u
 
-/* --- requests ------------------------------------------------------------------------------------- */
+/* --- requests ---- */
 
 static void on_request(void *arg, struct rpc_request *req)
 {
@@ -50,7 +50,8 @@ static void on_request(void *arg, struct rpc_request *req)
 	}
 }
 
-/* A disk was given up: what it had not synced is lost, so nobody may believe in old generations (I4). */
+/* A disk was given up: what it had not synced is lost, so nobody may believe in old generations
+ * (I4). */
 static void disk_failed(void *arg, int rc)
 {
 	struct cs_server *s = arg;
@@ -63,14 +64,15 @@ static void disk_failed(void *arg, int rc)
 		cs_heartbeat_rejoin(s);
 }
 
-/* --- starting ------------------------------------------------------------------------------------- */
+/* --- starting ---- */
 
 static char *copy_or(const char *text, const char *fallback)
 {
 	return strdup(text != NULL && text[0] != '\0' ? text : fallback);
 }
 
-static int take_options(struct cs_server *s, const struct cs_server_options *options, struct error *err)
+static int take_options(struct cs_server *s, const struct cs_server_options *options,
+			struct error *err)
 {
 	s->options = *options;
 	s->boot_id = options->boot_id;
@@ -80,7 +82,8 @@ static int take_options(struct cs_server *s, const struct cs_server_options *opt
 	s->mds = strdup(options->mds);
 	if (s->name == NULL || s->host == NULL || s->rack == NULL || s->mds == NULL)
 		return error_set(err, -E_NOMEM, "cannot start");
-	if (strlen(s->host) >= SERVER_DOMAIN_BYTES_MAX || strlen(s->rack) >= SERVER_DOMAIN_BYTES_MAX)
+	if (strlen(s->host) >= SERVER_DOMAIN_BYTES_MAX ||
+	    strlen(s->rack) >= SERVER_DOMAIN_BYTES_MAX)
 		return error_say(err, -E_INVAL, "names of host and rack have at most %u bytes",
 				 SERVER_DOMAIN_BYTES_MAX - 1);
 	return 0;
@@ -91,9 +94,11 @@ static int check_super(struct cs_server *s, uint32_t index, const struct super *
 		       const struct super *first, struct error *err)
 {
 	if (memcmp(super->cluster, first->cluster, sizeof(super->cluster)) != 0)
-		return error_say(err, -E_WRONG_CLUSTER, "disk %u is of another cluster than disk 0", index);
+		return error_say(err, -E_WRONG_CLUSTER, "disk %u is of another cluster than disk 0",
+				 index);
 	if (memcmp(super->server, first->server, sizeof(super->server)) != 0)
-		return error_say(err, -E_INVAL, "disk %u is of another chunk server than disk 0", index);
+		return error_say(err, -E_INVAL, "disk %u is of another chunk server than disk 0",
+				 index);
 	if (index > 0)
 		return 0;
 	memcpy(s->cluster, super->cluster, UUID_BYTES);
@@ -103,14 +108,23 @@ static int check_super(struct cs_server *s, uint32_t index, const struct super *
 	return 0;
 }
 
-static int open_store(struct cs_server *s, uint32_t index, const struct super *super, struct error *err)
+static int open_store(struct cs_server *s, uint32_t index, const struct super *super,
+		      struct error *err)
 {
 	const struct cs_server_options *o = &s->options;
 	struct cs_store_options options = {
-		.loop = o->loop, .disk = o->disks[index].disk, .index = o->disks[index].index,
-		.index_is_trusted = o->disks[index].index_is_trusted, .pool = o->pool, .hash = super->hash,
-		.segment_bytes = o->segment_bytes, .sync_ms = o->sync_ms, .sync_bytes = o->sync_bytes,
-		.full_percent = o->full_percent, .on_failed = disk_failed, .arg = s,
+		.loop = o->loop,
+		.disk = o->disks[index].disk,
+		.index = o->disks[index].index,
+		.index_is_trusted = o->disks[index].index_is_trusted,
+		.pool = o->pool,
+		.hash = super->hash,
+		.segment_bytes = o->segment_bytes,
+		.sync_ms = o->sync_ms,
+		.sync_bytes = o->sync_bytes,
+		.full_percent = o->full_percent,
+		.on_failed = disk_failed,
+		.arg = s,
 	};
 
 	memcpy(options.cluster, super->cluster, UUID_BYTES);
@@ -120,7 +134,7 @@ static int open_store(struct cs_server *s, uint32_t index, const struct super *s
 
 static int open_disks(struct cs_server *s, struct error *err)
 {
-	struct cs_disks_options options = { .loop = s->options.loop, .count = s->options.disk_count };
+	struct cs_disks_options options = {.loop = s->options.loop, .count = s->options.disk_count};
 	struct super first, super;
 	int rc;
 
@@ -137,7 +151,8 @@ static int open_disks(struct cs_server *s, struct error *err)
 		options.stores[i] = s->stores[i];
 		memcpy(options.uuids[i], super.directory, UUID_BYTES);
 	}
-	rc = cs_owed_open(s->options.loop, s->options.disks[0].disk, s->options.owed, &s->owed, err);
+	rc = cs_owed_open(s->options.loop, s->options.disks[0].disk, s->options.owed, &s->owed,
+			  err);
 	if (rc < 0)
 		return rc;
 	options.owed = s->owed;
@@ -165,9 +180,16 @@ static int make_tables(struct cs_server *s)
 static int start_serving(struct cs_server *s, struct error *err)
 {
 	struct rpc_options options = {
-		.loop = s->options.loop, .net = s->options.net, .pool = s->options.pool,
-		.role = RPC_CHUNK_SERVER, .name = s->name, .boot_id = s->boot_id, .hash = s->hash,
-		.min_copies = s->min_copies, .on_request = on_request, .arg = s,
+		.loop = s->options.loop,
+		.net = s->options.net,
+		.pool = s->options.pool,
+		.role = RPC_CHUNK_SERVER,
+		.name = s->name,
+		.boot_id = s->boot_id,
+		.hash = s->hash,
+		.min_copies = s->min_copies,
+		.on_request = on_request,
+		.arg = s,
 	};
 
 	memcpy(options.cluster, s->cluster, sizeof(options.cluster));
@@ -187,13 +209,15 @@ static int start_serving(struct cs_server *s, struct error *err)
 	return rc < 0 ? error_set(err, rc, "cannot start") : 0;
 }
 
-int cs_server_create(const struct cs_server_options *options, struct cs_server **out, struct error *err)
+int cs_server_create(const struct cs_server_options *options, struct cs_server **out,
+		     struct error *err)
 {
 	struct cs_server *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
 		return error_set(err, -E_NOMEM, "cannot start");
-	ASSERT(options->disk_count >= 1 && options->disk_count <= DISKS_MAX && options->boot_id != 0);
+	ASSERT(options->disk_count >= 1 && options->disk_count <= DISKS_MAX &&
+	       options->boot_id != 0);
 	int rc = take_options(s, options, err);
 	if (rc == 0)
 		rc = open_disks(s, err);
@@ -222,11 +246,12 @@ server_no cs_server_number(const struct cs_server *s)
 	return s->number;
 }
 
-/* --- stopping ------------------------------------------------------------------------------------- */
+/* --- stopping ---- */
 
 static bool is_idle(const struct cs_server *s)
 {
-	return s->jobs == 0 && cs_disks_is_idle(s->disks) && cs_meta_is_idle(s) && cs_repay_is_idle(s);
+	return s->jobs == 0 && cs_disks_is_idle(s->disks) && cs_meta_is_idle(s) &&
+	       cs_repay_is_idle(s);
 }
 
 /* Sync and close everything that holds data. */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The chunk server: what is around the stores. It takes part in the cluster (join, heartbeats, the map),
- * answers PUT, HAVE, SYNC, GET, WHERE and META_*, hands blocks on to the other replicas, and repays what
- * they missed while they were away.
+ * The chunk server: what is around the stores. It takes part in the cluster (join, heartbeats, the
+ * map), answers PUT, HAVE, SYNC, GET, WHERE and META_*, hands blocks on to the other replicas, and
+ * repays what they missed while they were away.
  *
  * Works without the metadata server as far as it can: with the map it has, at least every GET.
- * Keeps I1 (puts are verified), I4 (boot id and generation), I8, I10 (epochs), I11 (fixed tables of jobs:
- * a full one answers -E_OVERLOADED, and clients retry).
+ * Keeps I1 (puts are verified), I4 (boot id and generation), I8, I10 (epochs), I11 (fixed tables of
+ * jobs: a full one answers -E_OVERLOADED, and clients retry).
  *
  * Everything it touches is handed in, so the simulation runs it as it is. One thread: the loop's.
  */
@@ -19,9 +19,9 @@
 struct cs_server;
 
 struct cs_server_disk {
-	struct disk *disk;		/* formatted by cs_format(), locked by the caller */
+	struct disk *disk; /* formatted by cs_format(), locked by the caller */
 	struct rows *index;
-	bool index_is_trusted;		/* I15 */
+	bool index_is_trusted; /* I15 */
 };
 
 struct cs_server_options {
@@ -29,14 +29,14 @@ struct cs_server_options {
 	struct net *net;
 	struct buf_pool *pool;
 	struct cs_server_disk disks[DISKS_MAX];
-	uint32_t disk_count;		/* 1 .. DISKS_MAX; meta/ and the owed log are on the first */
-	struct rows *owed;		/* a view: any content, also none, is right */
-	const char *listen;		/* "HOST:PORT" */
-	const char *advertise;		/* address told to others; NULL or "": as listened on */
-	const char *mds;		/* address of the metadata server */
-	const char *name;		/* of this host, for people */
-	const char *host, *rack;	/* failure domains */
-	uint64_t boot_id;		/* of the process; random */
+	uint32_t disk_count;	 /* 1 .. DISKS_MAX; meta/ and the owed log are on the first */
+	struct rows *owed;	 /* a view: any content, also none, is right */
+	const char *listen;	 /* "HOST:PORT" */
+	const char *advertise;	 /* address told to others; NULL or "": as listened on */
+	const char *mds;	 /* address of the metadata server */
+	const char *name;	 /* of this host, for people */
+	const char *host, *rack; /* failure domains */
+	uint64_t boot_id;	 /* of the process; random */
 	uint64_t segment_bytes;
 	uint32_t sync_ms;
 	uint64_t sync_bytes;
@@ -44,16 +44,16 @@ struct cs_server_options {
 };
 
 /*
- * Recover the disks, listen, serve, join in the background. Disks of several clusters or servers are
- * refused. disks, rows, loop, net and pool outlive the server; strings are copied.
+ * Recover the disks, listen, serve, join in the background. Disks of several clusters or servers
+ * are refused. disks, rows, loop, net and pool outlive the server; strings are copied.
  */
 must_check int cs_server_create(const struct cs_server_options *options, struct cs_server **out,
 				struct error *err);
-const char *cs_server_address(const struct cs_server *s);	/* with the real port */
-server_no cs_server_number(const struct cs_server *s);		/* 0: has not joined yet */
+const char *cs_server_address(const struct cs_server *s); /* with the real port */
+server_no cs_server_number(const struct cs_server *s);	  /* 0: has not joined yet */
 /*
- * Refuse new work, finish what is in hand, sync; stopped(arg, rc) on the loop when the server may be
- * destroyed; rc 0: all is durable, and the indexes may be kept. May be called once.
+ * Refuse new work, finish what is in hand, sync; stopped(arg, rc) on the loop when the server may
+ * be destroyed; rc 0: all is durable, and the indexes may be kept. May be called once.
  */
 void cs_server_stop(struct cs_server *s, void (*stopped)(void *arg, int rc), void *arg);
 /* Also without a stop: that is a crash, as far as the disks are concerned. NULL is allowed. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GET, SYNC, WHERE: one block out, one generation made durable, one place told. A record that turns out
- * wrong is quarantined, and we owe it to ourselves: repay.c fetches it from another replica.
+ * GET, SYNC, WHERE: one block out, one generation made durable, one place told. A record that turns
+ * out wrong is quarantined, and we owe it to ourselves: repay.c fetches it from another replica.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -24,7 +24,7 @@ struct sync_job {
 	struct cs_disks_sync sync;
 };
 
-/* --- GET ----------------------------------------------------------------------------------------- */
+/* --- GET ---- */
 
 static void get_end(struct get_job *job)
 {
@@ -54,7 +54,8 @@ static void got(struct cs_get *get)
 
 	if (get->rc == -E_CORRUPT) {
 		cs_disks_quarantine(s->disks, &get->id, &get->place);
-		/* If it cannot be noted now, the next read of a replica or a scrub finds it lacking. */
+		/* If it cannot be noted now, the next read of a replica or a scrub finds it
+		 * lacking. */
 		if (s->number != 0)
 			(void)!cs_owed_add(s->owed, &get->id, s->number);
 	}
@@ -74,13 +75,13 @@ void cs_serve_get(struct cs_server *s, struct rpc_request *req)
 	s->jobs++;
 	job->server = s;
 	job->req = req;
-	job->get = (struct cs_get){ .done = got };
+	job->get = (struct cs_get){.done = got};
 	ASSERT(msg->id.len == BLOCK_ID_BYTES);
 	memcpy(job->get.id.bytes, msg->id.data, BLOCK_ID_BYTES);
 	cs_disks_get(s->disks, &job->get);
 }
 
-/* --- SYNC ---------------------------------------------------------------------------------------- */
+/* --- SYNC ---- */
 
 static void synced(struct cs_disks_sync *sync)
 {
@@ -117,11 +118,11 @@ void cs_serve_sync(struct cs_server *s, struct rpc_request *req)
 	job->server = s;
 	job->req = req;
 	job->boot_id = s->boot_id;
-	job->sync = (struct cs_disks_sync){ .generation = msg->generation, .done = synced };
+	job->sync = (struct cs_disks_sync){.generation = msg->generation, .done = synced};
 	cs_disks_sync(s->disks, &job->sync);
 }
 
-/* --- WHERE --------------------------------------------------------------------------------------- */
+/* --- WHERE ---- */
 
 void cs_serve_where(struct cs_server *s, struct rpc_request *req)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * HAVE: who holds these blocks? We look here, and for the asker (forward) at the other replicas of each
- * block's PG, one call per server. An answer counts like a put's: holders with boot id and generation.
- * A replica that says no to what we hold is owed it.
+ * HAVE: who holds these blocks? We look here, and for the asker (forward) at the other replicas of
+ * each block's PG, one call per server. An answer counts like a put's: holders with boot id and
+ * generation. A replica that says no to what we hold is owed it.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -10,7 +10,8 @@
 #include <string.h>
 #include <utlist.h>
 
-#define HAVE_ASKS_MAX 16u	/* servers asked for one request: what others hold is put again, no harm */
+#define HAVE_ASKS_MAX                                                                              \
+	16u /* servers asked for one request: what others hold is put again, no harm */
 
 struct have_answer {
 	Wire__HaveAnswer wire;
@@ -23,8 +24,8 @@ struct have_ask {
 	struct rpc_call call;
 	struct have_job *job;
 	server_no server;
-	ProtobufCBinaryData *ids;	/* borrowed bytes */
-	uint32_t *indexes;		/* which of the request's ids these are */
+	ProtobufCBinaryData *ids; /* borrowed bytes */
+	uint32_t *indexes;	  /* which of the request's ids these are */
 	uint32_t count;
 };
 
@@ -33,7 +34,7 @@ struct have_job {
 	struct cs_server *server;
 	struct rpc_request *req;
 	const Wire__Have *msg;
-	struct have_answer *answers;	/* one per id */
+	struct have_answer *answers; /* one per id */
 	struct have_ask asks[HAVE_ASKS_MAX];
 	uint32_t ask_count;
 	uint32_t pending;
@@ -49,7 +50,8 @@ static struct block_id id_at(const struct have_job *job, uint32_t index)
 	return id;
 }
 
-static void add_holder(struct have_answer *answer, server_no server, uint64_t boot_id, uint64_t generation)
+static void add_holder(struct have_answer *answer, server_no server, uint64_t boot_id,
+		       uint64_t generation)
 {
 	if (answer->wire.n_holders >= ARRAY_COUNT(answer->holders))
 		return;
@@ -81,7 +83,8 @@ static void job_end(struct have_job *job, int rc)
 	/* Too long a list of ids for one reply: the asker may split it. */
 	if (rc == 0 && msg_packed_bytes(&reply.base) > MESSAGE_BYTES_MAX)
 		rc = -E_TOOBIG;
-	rpc_answer_epoch(job->req, rc, rc == 0 ? &reply.base : NULL, NULL, map_version(s->map), false);
+	rpc_answer_epoch(job->req, rc, rc == 0 ? &reply.base : NULL, NULL, map_version(s->map),
+			 false);
 	for (uint32_t i = 0; i < job->ask_count; i++) {
 		free(job->asks[i].ids);
 		free(job->asks[i].indexes);
@@ -95,7 +98,7 @@ static void job_end(struct have_job *job, int rc)
 	LL_PREPEND(s->haves_free, job);
 }
 
-/* --- the other replicas -------------------------------------------------------------------------- */
+/* --- the other replicas ---- */
 
 static void take_answer(struct have_ask *ask, uint32_t i, const Wire__HaveAnswer *wire)
 {
@@ -103,7 +106,8 @@ static void take_answer(struct have_ask *ask, uint32_t i, const Wire__HaveAnswer
 	struct have_answer *answer = &job->answers[ask->indexes[i]];
 
 	if (wire->n_holders > 0) {
-		add_holder(answer, ask->server, wire->holders[0]->boot_id, wire->holders[0]->generation);
+		add_holder(answer, ask->server, wire->holders[0]->boot_id,
+			   wire->holders[0]->generation);
 		return;
 	}
 	if (answer->is_here) {
@@ -143,7 +147,7 @@ static struct have_ask *ask_for(struct have_job *job, server_no server)
 	ask->server = server;
 	ask->ids = calloc(job->msg->n_ids, sizeof(*ask->ids));
 	ask->indexes = calloc(job->msg->n_ids, sizeof(*ask->indexes));
-	job->ask_count++;	/* also without memory, so that what there is gets freed */
+	job->ask_count++; /* also without memory, so that what there is gets freed */
 	return ask;
 }
 
@@ -174,15 +178,18 @@ static void ask_start(struct have_job *job, struct have_ask *ask)
 	msg.ids = ask->ids;
 	msg.n_ids = ask->count;
 	ask->call = (struct rpc_call){
-		.type = MSG_HAVE, .request = &msg.base, .done = asked,
-		.deadline_ms = left == 0 ? FORWARD_MS : MAX_OF(1u, MIN_OF(FORWARD_MS, left / 4 * 3)),
+		.type = MSG_HAVE,
+		.request = &msg.base,
+		.done = asked,
+		.deadline_ms =
+			left == 0 ? FORWARD_MS : MAX_OF(1u, MIN_OF(FORWARD_MS, left / 4 * 3)),
 		.request_id = job->req->header.request,
 	};
 	job->pending++;
 	rpc_call(peer, &ask->call);
 }
 
-/* --- here ---------------------------------------------------------------------------------------- */
+/* --- here ---- */
 
 static void look_here(struct have_job *job)
 {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the chunk server share. Private to serve*.c, forward.c, heartbeat.c, meta.c, repay.c.
+ * What the files of the chunk server share. Private to serve*.c, forward.c, heartbeat.c, meta.c,
+ * repay.c.
  *
- * Requests become jobs out of fixed tables (I11). A job owns its request until it has answered it. A map
- * row that a job works with is copied into it: the map may change meanwhile.
+ * Requests become jobs out of fixed tables (I11). A job owns its request until it has answered it.
+ * A map row that a job works with is copied into it: the map may change meanwhile.
  */
 #ifndef CAIRN_CHUNK_SERVER_SERVE_INTERNAL_H
 #define CAIRN_CHUNK_SERVER_SERVE_INTERNAL_H
@@ -14,26 +15,26 @@
 #include "fs/net/rpc.h"
 #include "fs/placement/map.h"
 
-#define SERVE_PUTS_MAX	  512u
-#define SERVE_GETS_MAX	  1024u
-#define SERVE_SYNCS_MAX	  256u
-#define SERVE_HAVES_MAX	  32u
-#define SERVE_METAS_MAX	  64u
-#define FORWARD_MS	  1000u	/* a replica that takes longer is owed the block */
-#define FORWARD_PAUSE_MS  1000u	/* and is not asked again for so long */
+#define SERVE_PUTS_MAX	 512u
+#define SERVE_GETS_MAX	 1024u
+#define SERVE_SYNCS_MAX	 256u
+#define SERVE_HAVES_MAX	 32u
+#define SERVE_METAS_MAX	 64u
+#define FORWARD_MS	 1000u /* a replica that takes longer is owed the block */
+#define FORWARD_PAUSE_MS 1000u /* and is not asked again for so long */
 
-struct serve_peer;		/* forward.c: another chunk server */
-struct heartbeat;		/* heartbeat.c: our part in the cluster */
-struct meta;			/* meta.c: files of the metadata server */
-struct repay;			/* repay.c */
-struct put_job;			/* serve_put.c */
-struct get_job;			/* serve_get.c */
+struct serve_peer; /* forward.c: another chunk server */
+struct heartbeat;  /* heartbeat.c: our part in the cluster */
+struct meta;	   /* meta.c: files of the metadata server */
+struct repay;	   /* repay.c */
+struct put_job;	   /* serve_put.c */
+struct get_job;	   /* serve_get.c */
 struct sync_job;
-struct have_job;		/* serve_have.c */
+struct have_job; /* serve_have.c */
 
 struct cs_server {
 	struct cs_server_options options;
-	char *advertise, *name, *host, *rack, *mds;	/* our copies */
+	char *advertise, *name, *host, *rack, *mds; /* our copies */
 	uint8_t cluster[UUID_BYTES], uuid[UUID_BYTES];
 	enum hash_kind hash;
 	uint8_t min_copies;
@@ -45,7 +46,7 @@ struct cs_server {
 	struct rpc *rpc;
 	struct map *map;
 	server_no number;
-	uint64_t boot_id;		/* a new one when a disk failed (I4) */
+	uint64_t boot_id; /* a new one when a disk failed (I4) */
 	uint64_t collection;
 	struct serve_peer *peers;
 	struct heartbeat *heartbeat;
@@ -56,7 +57,7 @@ struct cs_server {
 	struct get_job *gets, *gets_free;
 	struct sync_job *syncs, *syncs_free;
 	struct have_job *haves, *haves_free;
-	uint32_t jobs;			/* in use, of all kinds */
+	uint32_t jobs; /* in use, of all kinds */
 
 	bool is_stopping;
 	struct loop_timer stop_timer;
@@ -65,7 +66,7 @@ struct cs_server {
 	void *stopped_arg;
 };
 
-/* --- forward.c: the other chunk servers ---------------------------------------------------------- */
+/* --- forward.c: the other chunk servers ---- */
 
 /* The connection to a server that the map says is up, and that answered lately; else NULL. */
 struct rpc_peer *cs_forward_peer(struct cs_server *s, server_no server);
@@ -73,11 +74,11 @@ struct rpc_peer *cs_forward_peer(struct cs_server *s, server_no server);
 void cs_forward_note(struct cs_server *s, server_no server, int rc);
 void cs_forward_finish(struct cs_server *s);
 
-/* --- heartbeat.c --------------------------------------------------------------------------------- */
+/* --- heartbeat.c ---- */
 
 must_check int cs_heartbeat_create(struct cs_server *s);
 void cs_heartbeat_destroy(struct cs_server *s);
-void cs_heartbeat_rejoin(struct cs_server *s);		/* the boot id changed */
+void cs_heartbeat_rejoin(struct cs_server *s); /* the boot id changed */
 /* Call back once the map was asked for: rc 0, or why it could not be had. */
 struct map_wait {
 	void (*done)(struct map_wait *wait, int rc);
@@ -85,9 +86,10 @@ struct map_wait {
 };
 void cs_heartbeat_map_wait(struct cs_server *s, struct map_wait *wait);
 /* Take a row that somebody sent us. -E_MALFORMED. */
-must_check int cs_heartbeat_take_row(struct cs_server *s, pg_no pg, const ProtobufCBinaryData *bytes);
+must_check int cs_heartbeat_take_row(struct cs_server *s, pg_no pg,
+				     const ProtobufCBinaryData *bytes);
 
-/* --- serve_put.c, serve_get.c, serve_have.c -------------------------------------------------------- */
+/* --- serve_put.c, serve_get.c, serve_have.c ---- */
 
 must_check int cs_serve_put_init(struct cs_server *s);
 void cs_serve_put_finish(struct cs_server *s);
@@ -101,14 +103,14 @@ must_check int cs_serve_have_init(struct cs_server *s);
 void cs_serve_have_finish(struct cs_server *s);
 void cs_serve_have(struct cs_server *s, struct rpc_request *req);
 
-/* --- meta.c ---------------------------------------------------------------------------------------- */
+/* --- meta.c ---- */
 
 must_check int cs_meta_create(struct cs_server *s);
 void cs_meta_destroy(struct cs_server *s);
 bool cs_meta_is_idle(const struct cs_server *s);
 void cs_meta_serve(struct cs_server *s, struct rpc_request *req);
 
-/* --- repay.c --------------------------------------------------------------------------------------- */
+/* --- repay.c ---- */
 
 must_check int cs_repay_create(struct cs_server *s);
 void cs_repay_destroy(struct cs_server *s);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PUT: epoch, verification, then at once the local append and the other replicas, then the answer: who
- * holds the block, under which boot id and generation (I2 rests on these: SYNC asks for them).
+ * PUT: epoch, verification, then at once the local append and the other replicas, then the answer:
+ * who holds the block, under which boot id and generation (I2 rests on these: SYNC asks for them).
  *
- * The steps of a job: check (parked while a newer map is fetched, I10) -> verify -> store + forward ->
- * answer. A replica that did not get the block is owed it, durably, before the put is answered for sync.
+ * The steps of a job: check (parked while a newer map is fetched, I10) -> verify -> store + forward
+ * -> answer. A replica that did not get the block is owed it, durably, before the put is answered
+ * for sync.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -24,27 +25,27 @@ struct put_forward {
 };
 
 struct put_job {
-	struct put_job *next;		/* free list */
+	struct put_job *next; /* free list */
 	struct cs_server *server;
 	struct rpc_request *req;
 	const Wire__Put *msg;
 	struct block_id id;
 	pg_no pg;
 	struct pg_row row;
-	bool has_waited;		/* for a newer map */
+	bool has_waited; /* for a newer map */
 	struct map_wait wait;
 	struct cs_verify verify;
 	struct cs_put put;
 	struct put_forward forwards[COPIES_MAX];
-	uint32_t pending;		/* of store and forwards */
+	uint32_t pending; /* of store and forwards */
 	int local_rc;
-	bool is_stale;			/* a replica knows a newer row */
+	bool is_stale; /* a replica knows a newer row */
 	Wire__Holder holders[COPIES_MAX + 1];
 	uint32_t holder_count;
 	uint64_t collection;
 };
 
-/* --- the answer ---------------------------------------------------------------------------------- */
+/* --- the answer ---- */
 
 static void job_end(struct put_job *job, int rc, Wire__PutReply *reply)
 {
@@ -52,7 +53,8 @@ static void job_end(struct put_job *job, int rc, Wire__PutReply *reply)
 
 	if (rc < 0)
 		METRIC_INC(put_refusals);
-	rpc_answer_epoch(job->req, rc, reply != NULL ? &reply->base : NULL, NULL, map_version(s->map), false);
+	rpc_answer_epoch(job->req, rc, reply != NULL ? &reply->base : NULL, NULL,
+			 map_version(s->map), false);
 	job->req = NULL;
 	s->jobs--;
 	LL_PREPEND(s->puts_free, job);
@@ -132,7 +134,7 @@ static void add_holder(struct put_job *job, server_no server, uint64_t boot_id, 
 	holder->generation = generation;
 }
 
-/* --- the other replicas -------------------------------------------------------------------------- */
+/* --- the other replicas ---- */
 
 static void forward_done(struct rpc_call *call)
 {
@@ -161,10 +163,16 @@ static void forward_start(struct put_job *job, struct put_forward *forward, stru
 
 	forward->job = job;
 	forward->call = (struct rpc_call){
-		.type = MSG_PUT, .request = &msg.base, .bulk = job->req->bulk, .bulk_is_record = true,
+		.type = MSG_PUT,
+		.request = &msg.base,
+		.bulk = job->req->bulk,
+		.bulk_is_record = true,
 		/* Room for our own answer before the asker gives up. */
-		.deadline_ms = left == 0 ? FORWARD_MS : MAX_OF(1u, MIN_OF(FORWARD_MS, left / 4 * 3)),
-		.epoch = job->row.epoch, .request_id = job->req->header.request, .done = forward_done,
+		.deadline_ms =
+			left == 0 ? FORWARD_MS : MAX_OF(1u, MIN_OF(FORWARD_MS, left / 4 * 3)),
+		.epoch = job->row.epoch,
+		.request_id = job->req->header.request,
+		.done = forward_done,
 	};
 	job->pending++;
 	METRIC_INC(put_forwards);
@@ -185,7 +193,7 @@ static void forward_all(struct put_job *job)
 	}
 }
 
-/* --- our own copy -------------------------------------------------------------------------------- */
+/* --- our own copy ---- */
 
 static void stored(struct cs_put *put)
 {
@@ -211,14 +219,17 @@ static void verified(struct cs_verify *verify)
 	}
 	job->pending = 1;
 	job->put = (struct cs_put){
-		.record = job->req->bulk, .id = job->id, .plain_len = verify->found.plain_len, .done = stored,
+		.record = job->req->bulk,
+		.id = job->id,
+		.plain_len = verify->found.plain_len,
+		.done = stored,
 	};
 	cs_disks_put(job->server->disks, &job->put);
 	if (job->msg->forward)
 		forward_all(job);
 }
 
-/* --- epochs --------------------------------------------------------------------------------------- */
+/* --- epochs ---- */
 
 static void check(struct put_job *job);
 
@@ -254,7 +265,7 @@ static void check(struct put_job *job)
 		return;
 	}
 	job->row = *row;
-	job->verify = (struct cs_verify){ .record = job->req->bulk, .done = verified };
+	job->verify = (struct cs_verify){.record = job->req->bulk, .done = verified};
 	cs_verify_start(s->verifier, &job->verify);
 }
 

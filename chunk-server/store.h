@@ -3,14 +3,14 @@
  * The store: block id to record, on one or more disks of a chunk server. It knows no names.
  *
  * One store per disk ("mountpath"): segments (fs/disk/segment.h) in "segments/", an index of rows
- * (id -> segment, offset, length), which is a discardable view rebuilt from footers and the tail (I15).
- * cs_disks.h puts several stores behind one: a block belongs to the disk that its id hashes to.
+ * (id -> segment, offset, length), which is a discardable view rebuilt from footers and the tail
+ * (I15). disks.h puts several stores behind one interface.
  *
- * Generations: everything whose put was answered before a sync starts is in the generation which that
- * sync makes durable. The store syncs by itself every 100 ms or 64 MiB, at once when someone waits.
- * A failed sync poisons the store (I4): the segment is cut back to what was synced, unsynced records
- * are lost and no longer found, puts are refused until a restart, and the owner is told: it takes a new
- * boot id, so that nobody takes an old generation for durable.
+ * Generations: everything whose put was answered before a sync starts is in the generation which
+ * that sync makes durable. The store syncs by itself every 100 ms or 64 MiB, at once when someone
+ * waits. A failed sync poisons the store (I4): the segment is cut back to what was synced, unsynced
+ * records are lost and no longer found, puts are refused until a restart, and the owner is told: it
+ * takes a new boot id, so that nobody takes an old generation for durable.
  *
  * Damage is quarantined, never a refusal of the disk: a record that does not check is not indexed,
  * counted, and logged with its segment and offset.
@@ -29,35 +29,37 @@ struct cs_store;
 
 struct cs_store_options {
 	struct loop *loop;
-	struct disk *disk;		/* not owned */
-	struct rows *index;		/* not owned; emptied and rebuilt if it cannot be trusted */
-	bool index_is_trusted;		/* closed cleanly, or same OS boot (I15) */
+	struct disk *disk;     /* not owned */
+	struct rows *index;    /* not owned; emptied and rebuilt if it cannot be trusted */
+	bool index_is_trusted; /* closed cleanly, or same OS boot (I15) */
 	struct buf_pool *pool;
 	uint8_t cluster[UUID_BYTES], disk_uuid[UUID_BYTES];
 	enum hash_kind hash;
-	uint64_t segment_bytes;		/* start a new segment after this many bytes */
-	uint32_t sync_ms;		/* 100 */
-	uint64_t sync_bytes;		/* 64 MiB */
-	uint32_t full_percent;		/* 95: refuse puts above; two segments are kept for healing */
-	void (*on_failed)(void *arg, int rc);	/* once, when the disk is given up; may be NULL */
+	uint64_t segment_bytes; /* start a new segment after this many bytes */
+	uint32_t sync_ms;	/* 100 */
+	uint64_t sync_bytes;	/* 64 MiB */
+	uint32_t full_percent;	/* 95: refuse puts above; two segments are kept for healing */
+	void (*on_failed)(void *arg, int rc); /* once, when the disk is given up; may be NULL */
 	void *arg;
 };
 
-/* Opens or starts the store: finds the tail, cuts what is torn, syncs it, rebuilds the index if needed. */
-must_check int cs_store_open(const struct cs_store_options *options, struct cs_store **out, struct error *err);
-/* Syncs and ends; the store must be idle. NULL is allowed. 0: all is durable and the index matches. */
+/* Opens or starts the store: finds the tail, cuts what is torn, syncs, rebuilds the index if
+ * needed. */
+must_check int cs_store_open(const struct cs_store_options *options, struct cs_store **out,
+			     struct error *err);
+/* Syncs and ends; it must be idle. NULL is allowed. 0: all is durable, the index matches. */
 int cs_store_close(struct cs_store *store);
 /* No write, sync or read in flight: close may be called. */
 bool cs_store_is_idle(const struct cs_store *store);
-/* Forget the store without a sync, as a crash does; its loop and disk call nothing of it any more. */
+/* Forget the store without a sync, as a crash does; its loop and disk call it no more. */
 void cs_store_drop(struct cs_store *store);
 
 struct cs_store_stats {
-	uint64_t blocks, bytes_stored, bytes_plain;	/* stored: header and encoded bytes */
-	uint64_t bytes_free;	/* for puts: without the reserve that full_percent keeps */
+	uint64_t blocks, bytes_stored, bytes_plain; /* stored: header and encoded bytes */
+	uint64_t bytes_free; /* for puts: without the reserve that full_percent keeps */
 	uint64_t bytes_total;
 	uint64_t segments;
-	uint64_t damaged;	/* places that did not check, found since the start */
+	uint64_t damaged; /* places that did not check, found since the start */
 	bool is_failed;
 };
 void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out);
@@ -65,35 +67,42 @@ bool cs_store_is_failed(const struct cs_store *store);
 /* Not failed, and not known to be full. */
 bool cs_store_takes_puts(const struct cs_store *store);
 
-/* Append a verified record (cs_verify did it). done() once it is written (not synced) and indexed. */
+/* Append a verified record (cs_verify did it). done() once it is written, not synced, and indexed.
+ */
 struct cs_put {
-	struct buf *record;		/* header and stored bytes; a reference is taken */
+	struct buf *record; /* header and stored bytes; a reference is taken */
 	struct block_id id;
 	uint32_t plain_len;
 	void (*done)(struct cs_put *put);
-	int rc;				/* 0; -E_NOSPC; -E_IO; -E_OVERLOADED (queue full) */
-	bool was_there;			/* nothing written */
-	uint64_t generation;		/* durable when cs_store_durable() >= this */
+	int rc;		     /* 0; -E_NOSPC; -E_IO; -E_OVERLOADED (queue full) */
+	bool was_there;	     /* nothing written */
+	uint64_t generation; /* durable when cs_store_durable() >= this */
 	void *user;
-	struct cs_put *prev, *next;	/* private */
-	struct cs_put *twins;		/* private: puts of the same id that came meanwhile */
+	struct cs_put *prev, *next; /* private */
+	struct cs_put *twins;	    /* private: puts of the same id that came meanwhile */
 	struct cs_store *store;
 	struct loop_task task;
 };
 void cs_store_put(struct cs_store *store, struct cs_put *put);
 
 /* Where a block is, and the generation in which it is durable; -E_NO_BLOCK. */
-struct cs_place { uint64_t segment, offset; uint32_t length, plain_len; uint8_t codec; uint64_t generation; };
-must_check int cs_store_find(struct cs_store *store, const struct block_id *id, struct cs_place *out);
+struct cs_place {
+	uint64_t segment, offset;
+	uint32_t length, plain_len;
+	uint8_t codec;
+	uint64_t generation;
+};
+must_check int cs_store_find(struct cs_store *store, const struct block_id *id,
+			     struct cs_place *out);
 
-/* Read a record; checked with record_check() and its id compared. Cached pages are answered inline. */
+/* Read a record, checked: record_check(), and its id. Pages in memory are answered inline. */
 struct cs_get {
 	struct block_id id;
 	void (*done)(struct cs_get *get);
-	int rc;				/* 0, -E_NO_BLOCK, -E_CORRUPT, -E_IO, -E_OVERLOADED (no buffer) */
-	struct buf *record;		/* a reference for the caller */
+	int rc;		    /* 0, -E_NO_BLOCK, -E_CORRUPT, -E_IO, -E_OVERLOADED (no buffer) */
+	struct buf *record; /* a reference for the caller */
 	void *user;
-	struct disk_op op;		/* private */
+	struct disk_op op; /* private */
 	struct cs_place place;
 	struct store_file *file;
 	struct cs_store *store;
@@ -102,10 +111,11 @@ struct cs_get {
 void cs_store_get(struct cs_store *store, struct cs_get *get);
 
 /*
- * What lies at `place` is not the block: forget it, so that a new put is taken. The bytes stay where
- * they are. A no-op if the index names another place by now.
+ * What lies at `place` is not the block: forget it, so that a new put is taken. The bytes stay
+ * where they are. A no-op if the index names another place by now.
  */
-void cs_store_quarantine(struct cs_store *store, const struct block_id *id, const struct cs_place *place);
+void cs_store_quarantine(struct cs_store *store, const struct block_id *id,
+			 const struct cs_place *place);
 
 /* Call done() when everything up to `generation` is durable; -E_IO if that can no longer be. */
 struct cs_sync {
@@ -113,16 +123,18 @@ struct cs_sync {
 	void (*done)(struct cs_sync *sync);
 	int rc;
 	void *user;
-	struct cs_sync *prev, *next;	/* private */
+	struct cs_sync *prev, *next; /* private */
 	struct cs_store *store;
 	struct loop_task task;
 };
 void cs_store_sync(struct cs_store *store, struct cs_sync *sync);
 uint64_t cs_store_durable(const struct cs_store *store);
-uint64_t cs_store_generation(const struct cs_store *store);	/* that a put answered now would get */
+uint64_t cs_store_generation(const struct cs_store *store); /* that a put answered now would get */
 
 /* Visit every indexed block in id order from `from` on; fn returns false to stop. */
 must_check int cs_store_scan(struct cs_store *store, const struct block_id *from,
-			     bool (*fn)(void *arg, const struct block_id *id, const struct cs_place *place), void *arg);
+			     bool (*fn)(void *arg, const struct block_id *id,
+					const struct cs_place *place),
+			     void *arg);
 
 #endif

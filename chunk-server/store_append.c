@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Appending: verified records queue; up to 64 of them become one gather-write at the tail of the
- * active segment, then one commit of index rows, then the answers. A write that failed moves no tail:
- * the next one overwrites the place, and nothing was answered. Keeps I4 (with store_sync.c), I11.
+ * active segment, then one commit of index rows, then the answers. A write that failed moves no
+ * tail: the next one overwrites the place, and nothing was answered. Keeps I4 (with store_sync.c),
+ * I11.
  */
 #include "chunk-server/store_internal.h"
 
@@ -21,7 +22,7 @@ static uint64_t padded(uint32_t length)
 	return DIV_CEIL((uint64_t)length, RECORD_ALIGN) * RECORD_ALIGN;
 }
 
-/* --- answers ------------------------------------------------------------------------------------ */
+/* --- answers ---- */
 
 static void put_answer(struct cs_put *put, int rc, bool was_there, uint64_t generation)
 {
@@ -83,7 +84,7 @@ static void put_drop(struct cs_put *put)
 	struct cs_put *twin;
 
 	buf_put(put->record);
-	DL_FOREACH(put->twins, twin)
+	DL_FOREACH (put->twins, twin)
 		buf_put(twin->record);
 }
 
@@ -93,9 +94,9 @@ void cs_store_queue_drop(struct cs_store *store)
 
 	for (uint32_t i = 0; i < store->batch_count; i++)
 		put_drop(store->batch[i]);
-	DL_FOREACH(store->queue, put)
+	DL_FOREACH (store->queue, put)
 		put_drop(put);
-	DL_FOREACH(store->answering, put)
+	DL_FOREACH (store->answering, put)
 		put_drop(put);
 }
 
@@ -111,7 +112,7 @@ void cs_store_fail(struct cs_store *store, int rc)
 		store->options.on_failed(store->options.arg, rc);
 }
 
-/* --- rolling to the next segment ---------------------------------------------------------------- */
+/* --- rolling to the next segment ---- */
 
 static void roll_run(struct loop_work *work)
 {
@@ -182,7 +183,9 @@ static void roll_start(struct cs_store *store)
 	ASSERT(!store->is_rolling && !store->is_writing && !store->is_syncing);
 	store->is_rolling = true;
 	store->roll = (struct store_roll){
-		.store = store, .made_number = store->next_number++, .generation = store->generation,
+		.store = store,
+		.made_number = store->next_number++,
+		.generation = store->generation,
 	};
 	store->roll.work.run = roll_run;
 	store->roll.work.done = roll_done;
@@ -190,7 +193,8 @@ static void roll_start(struct cs_store *store)
 		store->roll.old = store->active->file;
 		store->roll.number = store->active->number;
 		store->roll.tail = store->tail;
-		/* Sealing syncs all that was written: what is answered later is in the next generation. */
+		/* Sealing syncs all that was written: what is answered later is in the next
+		 * generation. */
 		store->generation++;
 		store->dirty_bytes = 0;
 		store->is_sync_due = false;
@@ -199,10 +203,11 @@ static void roll_start(struct cs_store *store)
 	loop_work(store->options.loop, &store->roll.work);
 }
 
-/* --- the gather-write ---------------------------------------------------------------------------- */
+/* --- the gather-write ---- */
 
 /* Does the active segment take `length` more, `count` records being planned, with its footer? */
-static bool segment_takes(const struct cs_store *store, uint64_t tail, uint32_t count, uint32_t length)
+static bool segment_takes(const struct cs_store *store, uint64_t tail, uint32_t count,
+			  uint32_t length)
 {
 	uint64_t entries = (uint64_t)store->entries.count + count + 1;
 
@@ -215,7 +220,8 @@ static bool segment_takes(const struct cs_store *store, uint64_t tail, uint32_t 
 static int batch_index(struct cs_store *store)
 {
 	struct store_covered covered = {
-		.number = store->active->number, .tail = store->tail,
+		.number = store->active->number,
+		.tail = store->tail,
 		.sealed_count = store->sealed_count,
 	};
 	struct store_counts before = store->counts;
@@ -223,7 +229,8 @@ static int batch_index(struct cs_store *store)
 	int rc = 0;
 
 	for (uint32_t i = 0; i < store->batch_count && rc == 0; i++)
-		rc = cs_store_index_add(store, store->active->number, &store->entries.at[first + i]);
+		rc = cs_store_index_add(store, store->active->number,
+					&store->entries.at[first + i]);
 	if (rc == 0)
 		rc = cs_store_index_commit(store, &covered);
 	else
@@ -244,8 +251,11 @@ static void batch_written(struct cs_store *store)
 		int rc = record_decode_header(put->record->data, &record);
 		ASSERT(rc == 0 && block_id_equal(&record.id, &put->id));
 		store->entries.at[store->entries.count++] = (struct segment_entry){
-			.id = put->id, .offset = at, .length = put->record->len,
-			.plain_len = record.plain_len, .codec = record.codec,
+			.id = put->id,
+			.offset = at,
+			.length = put->record->len,
+			.plain_len = record.plain_len,
+			.codec = record.codec,
 		};
 		at += padded(put->record->len);
 	}
@@ -272,7 +282,7 @@ static void write_done(struct disk_op *op)
 	store->batch_count = 0;
 	uint64_t generation = store->generation;
 	if (store->is_failed && rc == 0)
-		rc = -E_IO;	/* a sync failed meanwhile: these bytes are given up with the others */
+		rc = -E_IO; /* a sync failed meanwhile: these bytes are given up with the others */
 	if (rc < 0 && rc != -E_NOSPC)
 		cs_store_fail(store, rc);
 	for (uint32_t i = 0; i < count; i++)
@@ -293,9 +303,9 @@ static void batch_fill(struct cs_store *store)
 		DL_DELETE(store->queue, put);
 		store->queue_count--;
 		store->batch[count] = put;
-		store->iov[2 * count] = (struct iovec){ put->record->data, length };
+		store->iov[2 * count] = (struct iovec){put->record->data, length};
 		store->iov[2 * count + 1] =
-			(struct iovec){ (void *)(uintptr_t)padding, padded(length) - length };
+			(struct iovec){(void *)(uintptr_t)padding, padded(length) - length};
 		tail += padded(length);
 		count++;
 	}
@@ -321,8 +331,12 @@ static void write_start(struct cs_store *store)
 	ASSERT(store->batch_count > 0);
 	store->is_writing = true;
 	store->write = (struct disk_op){
-		.kind = DISK_OP_WRITEV, .file = store->active->file, .iov = store->iov,
-		.iov_count = (int)(2 * store->batch_count), .offset = store->tail, .done = write_done,
+		.kind = DISK_OP_WRITEV,
+		.file = store->active->file,
+		.iov = store->iov,
+		.iov_count = (int)(2 * store->batch_count),
+		.offset = store->tail,
+		.done = write_done,
 	};
 	disk_submit(store->options.loop, &store->write);
 }
@@ -342,7 +356,7 @@ void cs_store_pump(struct cs_store *store)
 	cs_store_sync_start_if_due(store);
 }
 
-/* --- puts ---------------------------------------------------------------------------------------- */
+/* --- puts ---- */
 
 /* A put of the same id that is queued or being written. */
 static struct cs_put *put_in_flight(struct cs_store *store, const struct block_id *id)
@@ -353,7 +367,7 @@ static struct cs_put *put_in_flight(struct cs_store *store, const struct block_i
 		if (block_id_equal(&store->batch[i]->id, id))
 			return store->batch[i];
 	}
-	DL_FOREACH(store->queue, put) {
+	DL_FOREACH (store->queue, put) {
 		if (block_id_equal(&put->id, id))
 			return put;
 	}

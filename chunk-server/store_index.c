@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The index of a store: rows that lead from an id to a place, and one row that says what they cover.
- * A discardable view (I15): segments are the truth. Rows are written after the bytes they name, in one
- * commit per batch. Layout in store_internal.h. What comes from the rows is decoded, not believed (I8).
+ * The index of a store: rows that lead from an id to a place, and one row that says what they
+ * cover. A discardable view (I15): segments are the truth. Rows are written after the bytes they
+ * name, in one commit per batch. Layout in store_internal.h. What comes from the rows is decoded,
+ * not believed (I8).
  */
 #include "chunk-server/store_internal.h"
 
@@ -10,7 +11,7 @@
 
 #include "fs/base/bytes.h"
 
-#define BLOCK_KEY_BYTES   (1u + BLOCK_ID_BYTES)
+#define BLOCK_KEY_BYTES	  (1u + BLOCK_ID_BYTES)
 #define BLOCK_VALUE_BYTES 14u
 #define STATE_KEY	  "s"
 #define STATE_VALUE_BYTES (6u * 8u + UUID_BYTES)
@@ -91,8 +92,8 @@ int cs_store_index_add(struct cs_store *store, uint64_t number, const struct seg
 
 	if (rc < 0 && rc != -E_NO_BLOCK && rc != -E_MALFORMED)
 		return rc;
-	if (was_there && (old.segment > number ||
-			  (old.segment == number && old.offset >= entry->offset)))
+	if (was_there &&
+	    (old.segment > number || (old.segment == number && old.offset >= entry->offset)))
 		return 0;
 	key_of(&entry->id, key);
 	place_encode(number, entry, value);
@@ -105,7 +106,8 @@ int cs_store_index_add(struct cs_store *store, uint64_t number, const struct seg
 	return 0;
 }
 
-int cs_store_index_remove(struct cs_store *store, const struct block_id *id, const struct cs_place *place)
+int cs_store_index_remove(struct cs_store *store, const struct block_id *id,
+			  const struct cs_place *place)
 {
 	uint8_t key[BLOCK_KEY_BYTES];
 
@@ -129,7 +131,8 @@ int cs_store_index_commit(struct cs_store *store, const struct store_covered *co
 	wr_u64(&w, store->counts.bytes_plain);
 	wr_bytes(&w, store->options.disk_uuid, UUID_BYTES);
 	ASSERT(wr_ok(&w));
-	int rc = rows_put(store->options.index, STATE_KEY, sizeof(STATE_KEY) - 1, value, sizeof(value));
+	int rc = rows_put(store->options.index, STATE_KEY, sizeof(STATE_KEY) - 1, value,
+			  sizeof(value));
 	if (rc == 0)
 		rc = rows_commit(store->options.index);
 	if (rc < 0)
@@ -163,7 +166,8 @@ int cs_store_index_state(struct cs_store *store, struct store_covered *out)
 }
 
 int cs_store_scan(struct cs_store *store, const struct block_id *from,
-		  bool (*fn)(void *arg, const struct block_id *id, const struct cs_place *place), void *arg)
+		  bool (*fn)(void *arg, const struct block_id *id, const struct cs_place *place),
+		  void *arg)
 {
 	uint8_t key[BLOCK_KEY_BYTES + 1];
 	uint32_t key_len = BLOCK_KEY_BYTES;

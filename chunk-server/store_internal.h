@@ -17,19 +17,19 @@
 
 #define STORE_DIR		"segments"
 #define STORE_NAME_BYTES	64u
-#define STORE_BATCH_MAX		64u	/* records of one gather-write */
-#define STORE_QUEUE_MAX		512u	/* puts that wait: the buffer pool bounds them as well */
-#define STORE_FILES_MAX		256u	/* open segments */
-#define STORE_ENTRIES_MAX	65536u	/* records of one segment: a footer of 3 MiB */
-#define STORE_SEGMENT_BYTES_MIN	(4u * RECORD_BYTES_MAX)
-#define STORE_SEGMENT_BYTES_MAX	GiB(1)	/* a footer of its smallest records stays below 4 GiB */
+#define STORE_BATCH_MAX		64u    /* records of one gather-write */
+#define STORE_QUEUE_MAX		512u   /* puts that wait: the buffer pool bounds them as well */
+#define STORE_FILES_MAX		256u   /* open segments */
+#define STORE_ENTRIES_MAX	65536u /* records of one segment: a footer of 3 MiB */
+#define STORE_SEGMENT_BYTES_MIN (4u * RECORD_BYTES_MAX)
+#define STORE_SEGMENT_BYTES_MAX GiB(1) /* a footer of its smallest records stays below 4 GiB */
 
 /* An open segment. In use while users > 0; else it may be closed for another. */
 struct store_file {
 	uint64_t number;
 	struct disk_file *file;
 	uint32_t users;
-	struct store_file *prev, *next;	/* most recently used first */
+	struct store_file *prev, *next; /* most recently used first */
 };
 
 /* The records of the active segment, for its footer. */
@@ -46,12 +46,12 @@ struct store_counts {
 struct store_roll {
 	struct loop_work work;
 	struct cs_store *store;
-	struct disk_file *old;		/* NULL: there is none */
-	struct disk_file *made;		/* result */
+	struct disk_file *old;	/* NULL: there is none */
+	struct disk_file *made; /* result */
 	uint64_t number, made_number;
 	uint64_t tail;
-	uint64_t generation;		/* that the sync of the old segment ends */
-	bool is_sealed;			/* result: the old one is sealed and durable */
+	uint64_t generation; /* that the sync of the old segment ends */
+	bool is_sealed;	     /* result: the old one is sealed and durable */
 	int rc;
 };
 
@@ -63,40 +63,40 @@ struct store_cut {
 };
 
 struct cs_store {
-	struct cs_store_options options;	/* segment_bytes is clipped to the disk */
+	struct cs_store_options options; /* segment_bytes is clipped to the disk */
 	bool is_failed;
 	bool is_full;
 
 	/* segments */
 	struct store_file *files;
 	uint32_t file_count;
-	struct store_file *active;	/* NULL: none yet, or no room for one */
+	struct store_file *active; /* NULL: none yet, or no room for one */
 	uint64_t next_number;
 	uint64_t sealed_count;
-	uint64_t tail;			/* of the active segment: where the next record goes */
-	uint64_t durable_tail;		/* of it: before here all is synced */
+	uint64_t tail;	       /* of the active segment: where the next record goes */
+	uint64_t durable_tail; /* of it: before here all is synced */
 	struct store_entries entries;
 	struct store_counts counts;
 
 	/* append */
 	struct cs_put *queue;
 	uint32_t queue_count;
-	struct cs_put *answering;	/* their answers are posted */
+	struct cs_put *answering; /* their answers are posted */
 	struct cs_put *batch[STORE_BATCH_MAX];
 	uint32_t batch_count;
-	uint64_t batch_tail;		/* behind the batch in flight */
+	uint64_t batch_tail; /* behind the batch in flight */
 	struct iovec iov[2 * STORE_BATCH_MAX];
 	struct disk_op write;
 	bool is_writing;
 	struct store_roll roll;
 	bool is_rolling;
-	uint32_t reads;			/* in flight */
-	uint32_t tasks;			/* posted answers */
+	uint32_t reads; /* in flight */
+	uint32_t tasks; /* posted answers */
 
 	/* sync */
-	uint64_t generation;		/* of puts answered now */
+	uint64_t generation; /* of puts answered now */
 	uint64_t durable;
-	uint64_t dirty_bytes;		/* written since the last sync began */
+	uint64_t dirty_bytes; /* written since the last sync began */
 	struct cs_sync *waiters;
 	struct disk_op sync;
 	uint64_t syncing_tail;
@@ -106,7 +106,7 @@ struct cs_store {
 	bool is_cutting;
 };
 
-/* --- store_open.c ------------------------------------------------------------------------------ */
+/* --- store_open.c ---- */
 
 char *cs_store_segment_name(uint64_t number, char out[STORE_NAME_BYTES]);
 /* Write the footer and trailer at tail, cut the file there, sync. Any thread. */
@@ -119,24 +119,27 @@ must_check int cs_store_entries_reserve(struct store_entries *entries, uint32_t 
 /* Is there room for one more segment, with the reserve kept? 0 or -E_NOSPC, -E_*. Any thread. */
 must_check int cs_store_room(const struct cs_store_options *options);
 
-/* --- store_index.c ----------------------------------------------------------------------------- */
+/* --- store_index.c ---- */
 
-struct store_covered {		/* what the index knows of the segments */
-	uint64_t number;	/* of the active segment; every lower one is covered */
+struct store_covered {	 /* what the index knows of the segments */
+	uint64_t number; /* of the active segment; every lower one is covered */
 	uint64_t tail;
 	uint64_t sealed_count;
 };
 /* -E_NO_BLOCK if there is no row. */
-must_check int cs_store_index_get(struct cs_store *store, const struct block_id *id, struct cs_place *out);
+must_check int cs_store_index_get(struct cs_store *store, const struct block_id *id,
+				  struct cs_place *out);
 /* A record was found or written at entry: the later place wins, counts follow. */
-must_check int cs_store_index_add(struct cs_store *store, uint64_t number, const struct segment_entry *entry);
-must_check int cs_store_index_remove(struct cs_store *store, const struct block_id *id, const struct cs_place *place);
+must_check int cs_store_index_add(struct cs_store *store, uint64_t number,
+				  const struct segment_entry *entry);
+must_check int cs_store_index_remove(struct cs_store *store, const struct block_id *id,
+				     const struct cs_place *place);
 /* Write the state row and commit. */
 must_check int cs_store_index_commit(struct cs_store *store, const struct store_covered *covered);
 /* 0 and counts taken over; -E_NOENT (no such row), -E_MALFORMED (not of this disk). */
 must_check int cs_store_index_state(struct cs_store *store, struct store_covered *out);
 
-/* --- store_append.c ---------------------------------------------------------------------------- */
+/* --- store_append.c ---- */
 
 void cs_store_pump(struct cs_store *store);
 /* Give the disk up: queued puts and waiting syncs end with rc. */
@@ -144,20 +147,21 @@ void cs_store_fail(struct cs_store *store, int rc);
 /* Give back the records of puts that will not be answered. */
 void cs_store_queue_drop(struct cs_store *store);
 
-/* --- store_read.c ------------------------------------------------------------------------------ */
+/* --- store_read.c ---- */
 
 /* The open file of a segment, one more user; opened if needed. */
 must_check int cs_store_file_get(struct cs_store *store, uint64_t number, struct store_file **out);
 void cs_store_file_put(struct cs_store *store, struct store_file *file);
 /* Take a file that is open already (the new active segment), one user. NULL: out of memory. */
-struct store_file *cs_store_file_add(struct cs_store *store, uint64_t number, struct disk_file *file);
+struct store_file *cs_store_file_add(struct cs_store *store, uint64_t number,
+				     struct disk_file *file);
 void cs_store_files_close(struct cs_store *store);
 
-/* --- store_sync.c ------------------------------------------------------------------------------ */
+/* --- store_sync.c ---- */
 
 void cs_store_sync_start_if_due(struct cs_store *store);
-void cs_store_sync_wrote(struct cs_store *store, uint64_t bytes);	/* a batch was written */
-void cs_store_sync_settle(struct cs_store *store);	/* answer waiters whose generation is durable */
+void cs_store_sync_wrote(struct cs_store *store, uint64_t bytes); /* a batch was written */
+void cs_store_sync_settle(struct cs_store *store); /* answer waiters whose generation is durable */
 void cs_store_sync_fail(struct cs_store *store, int rc);
 
 #endif

@@ -2,10 +2,10 @@
 /*
  * Opening a store: which segments are there, what the index lacks, where the tail is.
  *
- * Sealed segments say in their footer what they hold; the others are scanned. What is torn is cut, a
- * bad middle is stepped over and counted, and every segment but the last is sealed. The tail is synced
- * before anything is answered (I4). The index is kept only if it is trusted and reaches no further than
- * the segments (I15); else it is emptied and rebuilt.
+ * Sealed segments say in their footer what they hold; the others are scanned. What is torn is cut,
+ * a bad middle is stepped over and counted, and every segment but the last is sealed. The tail is
+ * synced before anything is answered (I4). The index is kept only if it is trusted and reaches no
+ * further than the segments (I15); else it is emptied and rebuilt.
  */
 #include "chunk-server/store_internal.h"
 
@@ -20,9 +20,9 @@
 
 #define LOG_MODULE "store"
 
-#define SEGMENT_PREFIX	   "seg-"
-#define COMMIT_EVERY	   16384u	/* rows of one transaction while rebuilding */
-#define SEGMENTS_MAX	   (1u << 24)
+#define SEGMENT_PREFIX "seg-"
+#define COMMIT_EVERY   16384u /* rows of one transaction while rebuilding */
+#define SEGMENTS_MAX   (1u << 24)
 
 char *cs_store_segment_name(uint64_t number, char out[STORE_NAME_BYTES])
 {
@@ -45,7 +45,7 @@ int cs_store_entries_reserve(struct store_entries *entries, uint32_t more)
 	return 0;
 }
 
-/* --- making and sealing segments ---------------------------------------------------------------- */
+/* --- making and sealing segments ---- */
 
 int cs_store_seal(struct disk_file *file, uint64_t number, uint64_t tail,
 		  const struct store_entries *entries)
@@ -59,7 +59,9 @@ int cs_store_seal(struct disk_file *file, uint64_t number, uint64_t tail,
 	for (uint32_t i = 0; i < entries->count; i++)
 		segment_entry_encode(&entries->at[i], footer + i * SEGMENT_ENTRY_BYTES);
 	struct segment_trailer trailer = {
-		.number = number, .entries_offset = tail, .entry_count = entries->count,
+		.number = number,
+		.entries_offset = tail,
+		.entry_count = entries->count,
 		.entries_checksum = checksum_of(footer, entries_bytes),
 	};
 	segment_trailer_encode(&trailer, footer + entries_bytes);
@@ -86,9 +88,10 @@ int cs_store_room(const struct cs_store_options *options)
 	return space.bytes_free >= reserve + options->segment_bytes ? 0 : -E_NOSPC;
 }
 
-static int segment_prepare(struct disk_file *file, const struct cs_store_options *options, uint64_t number)
+static int segment_prepare(struct disk_file *file, const struct cs_store_options *options,
+			   uint64_t number)
 {
-	struct segment_header header = { .number = number };
+	struct segment_header header = {.number = number};
 	uint8_t bytes[SEGMENT_HEADER_BYTES];
 
 	memcpy(header.cluster, options->cluster, UUID_BYTES);
@@ -106,7 +109,8 @@ static int segment_prepare(struct disk_file *file, const struct cs_store_options
 	return disk_sync_dir(options->disk, STORE_DIR);
 }
 
-int cs_store_make_segment(const struct cs_store_options *options, uint64_t number, struct disk_file **out)
+int cs_store_make_segment(const struct cs_store_options *options, uint64_t number,
+			  struct disk_file **out)
 {
 	char name[STORE_NAME_BYTES];
 	struct disk_file *file;
@@ -126,15 +130,15 @@ int cs_store_make_segment(const struct cs_store_options *options, uint64_t numbe
 	return 0;
 }
 
-/* --- recovery ------------------------------------------------------------------------------------ */
+/* --- recovery ---- */
 
 struct recovery {
 	struct cs_store *store;
 	struct error *err;
-	uint64_t *numbers;		/* of the segments found, rising */
+	uint64_t *numbers; /* of the segments found, rising */
 	uint32_t count, capacity;
 	int list_rc;
-	struct store_covered covered;	/* by the index, if it is kept */
+	struct store_covered covered; /* by the index, if it is kept */
 	bool index_is_kept;
 	uint32_t uncommitted;
 	/* of the segment being read */
@@ -240,7 +244,10 @@ static void scan_damage(void *arg, uint64_t offset, uint64_t bytes)
 static int scan_segment(struct recovery *r, uint64_t end, struct cs_scan *scan)
 {
 	*scan = (struct cs_scan){
-		.read = scan_read, .on_record = scan_record, .on_damage = scan_damage, .arg = r,
+		.read = scan_read,
+		.on_record = scan_record,
+		.on_damage = scan_damage,
+		.arg = r,
 		.end = MIN_OF(end, STORE_SEGMENT_BYTES_MAX),
 	};
 	r->entries.count = 0;
@@ -257,7 +264,8 @@ static int index_footer(struct recovery *r, const struct segment_trailer *traile
 	if (bytes == NULL)
 		return -E_NOMEM;
 	int rc = disk_read(r->file, bytes, len, trailer->entries_offset);
-	if (rc >= 0 && ((uint32_t)rc != len || checksum_of(bytes, len) != trailer->entries_checksum))
+	if (rc >= 0 &&
+	    ((uint32_t)rc != len || checksum_of(bytes, len) != trailer->entries_checksum))
 		rc = -E_CORRUPT;
 	for (uint32_t i = 0; i < trailer->entry_count && rc >= 0; i++) {
 		struct segment_entry entry;
@@ -285,7 +293,8 @@ static int recover_sealed(struct recovery *r, const struct segment_trailer *trai
 	return scan_segment(r, trailer->entries_offset, &scan);
 }
 
-/* Scan; cut what is torn. The last one goes on as the active segment if it has room, else it is sealed. */
+/* Scan; cut what is torn. The last one goes on as the active segment if it has room, else it is
+ * sealed. */
 static int recover_unsealed(struct recovery *r, uint64_t file_bytes, bool is_last)
 {
 	struct cs_store *store = r->store;
@@ -320,7 +329,7 @@ static int recover_unsealed(struct recovery *r, uint64_t file_bytes, bool is_las
 	store->tail = scan.tail;
 	store->durable_tail = scan.tail;
 	store->entries = r->entries;
-	r->entries = (struct store_entries){ 0 };
+	r->entries = (struct store_entries){0};
 	return 0;
 }
 
@@ -337,7 +346,8 @@ static int check_header(struct recovery *r, bool is_last)
 		return rc;
 	if (rc < (int)sizeof(bytes) || segment_header_decode(bytes, &header) < 0) {
 		static const uint8_t zeros[SEGMENT_HEADER_BYTES];
-		bool is_unborn = rc < (int)sizeof(bytes) || memcmp(bytes, zeros, sizeof(bytes)) == 0;
+		bool is_unborn =
+			rc < (int)sizeof(bytes) || memcmp(bytes, zeros, sizeof(bytes)) == 0;
 		if (is_last && is_unborn) {
 			/* A crash before its header was synced: no record can be in it. */
 			disk_close(r->file);
@@ -348,7 +358,8 @@ static int check_header(struct recovery *r, bool is_last)
 		count_damage(r, 0, "segment header is damaged, leaving the segment alone");
 		return 0;
 	}
-	if (header.number != r->number || memcmp(header.cluster, options->cluster, UUID_BYTES) != 0 ||
+	if (header.number != r->number ||
+	    memcmp(header.cluster, options->cluster, UUID_BYTES) != 0 ||
 	    memcmp(header.disk, options->disk_uuid, UUID_BYTES) != 0) {
 		count_damage(r, 0, "segment belongs to another disk, leaving it alone");
 		return 0;
@@ -373,7 +384,8 @@ static int recover_file(struct recovery *r, bool is_last)
 		if (rc < 0)
 			return rc;
 		if (rc == (int)sizeof(bytes) &&
-		    segment_trailer_decode(bytes, file_bytes, &trailer) == 0 && trailer.number == r->number)
+		    segment_trailer_decode(bytes, file_bytes, &trailer) == 0 &&
+		    trailer.number == r->number)
 			return recover_sealed(r, &trailer);
 	}
 	return recover_unsealed(r, file_bytes, is_last);
@@ -401,7 +413,7 @@ static int index_reset(struct recovery *r)
 {
 	struct cs_store *store = r->store;
 
-	store->counts = (struct store_counts){ .damaged = 0 };
+	store->counts = (struct store_counts){.damaged = 0};
 	r->index_is_kept = false;
 	int rc = rows_clear(store->options.index);
 	if (rc == 0)
@@ -431,7 +443,8 @@ static bool index_fits(const struct recovery *r)
 	if (store->sealed_count < r->covered.sealed_count)
 		return false;
 	if (has_active)
-		return store->tail >= r->covered.tail && store->sealed_count == r->covered.sealed_count;
+		return store->tail >= r->covered.tail &&
+		       store->sealed_count == r->covered.sealed_count;
 	/* There was no active segment (tail 0), or it is sealed by now. */
 	return r->covered.tail == 0 || store->sealed_count > r->covered.sealed_count;
 }
@@ -441,7 +454,7 @@ static void forget_active(struct cs_store *store)
 	cs_store_files_close(store);
 	store->active = NULL;
 	free(store->entries.at);
-	store->entries = (struct store_entries){ 0 };
+	store->entries = (struct store_entries){0};
 }
 
 static int recover(struct recovery *r)
@@ -451,7 +464,8 @@ static int recover(struct recovery *r)
 
 	if (rc < 0)
 		return rc;
-	r->index_is_kept = store->options.index_is_trusted && cs_store_index_state(store, &r->covered) == 0;
+	r->index_is_kept =
+		store->options.index_is_trusted && cs_store_index_state(store, &r->covered) == 0;
 	if (!r->index_is_kept) {
 		rc = index_reset(r);
 		if (rc < 0)
@@ -470,7 +484,8 @@ static int recover(struct recovery *r)
 	store->next_number = r->count > 0 ? r->numbers[r->count - 1] + 1 : 1;
 	struct store_covered covered = {
 		.number = store->active != NULL ? store->active->number : store->next_number,
-		.tail = store->active != NULL ? store->tail : 0, .sealed_count = store->sealed_count,
+		.tail = store->active != NULL ? store->tail : 0,
+		.sealed_count = store->sealed_count,
 	};
 	rc = cs_store_index_commit(store, &covered);
 	if (rc < 0)
@@ -492,7 +507,8 @@ static int clip_segment_bytes(struct cs_store *store, struct error *err)
 	if (rc < 0)
 		return error_set(err, rc, "cannot ask the disk for its space");
 	uint64_t most = MAX_OF(space.bytes_total / 32, MiB(1));
-	options->segment_bytes = MIN_OF(options->segment_bytes, MIN_OF(most, STORE_SEGMENT_BYTES_MAX));
+	options->segment_bytes =
+		MIN_OF(options->segment_bytes, MIN_OF(most, STORE_SEGMENT_BYTES_MAX));
 	options->segment_bytes -= options->segment_bytes % 4096;
 	if (options->segment_bytes < STORE_SEGMENT_BYTES_MIN || options->full_percent > 100)
 		return error_set(err, -E_INVAL, "cannot use segments of %" PRIu64 " bytes",
@@ -503,7 +519,7 @@ static int clip_segment_bytes(struct cs_store *store, struct error *err)
 int cs_store_open(const struct cs_store_options *options, struct cs_store **out, struct error *err)
 {
 	struct cs_store *store = calloc(1, sizeof(*store));
-	struct recovery r = { .store = store, .err = err };
+	struct recovery r = {.store = store, .err = err};
 
 	if (store == NULL)
 		return error_set(err, -E_NOMEM, "cannot open the store");
@@ -522,12 +538,12 @@ int cs_store_open(const struct cs_store_options *options, struct cs_store **out,
 	return 0;
 }
 
-/* --- the end ------------------------------------------------------------------------------------- */
+/* --- the end ---- */
 
 bool cs_store_is_idle(const struct cs_store *store)
 {
-	return !store->is_writing && !store->is_syncing && !store->is_rolling && !store->is_cutting &&
-	       store->reads == 0 && store->tasks == 0 && store->queue == NULL;
+	return !store->is_writing && !store->is_syncing && !store->is_rolling &&
+	       !store->is_cutting && store->reads == 0 && store->tasks == 0 && store->queue == NULL;
 }
 
 void cs_store_drop(struct cs_store *store)
@@ -537,7 +553,7 @@ void cs_store_drop(struct cs_store *store)
 	loop_timer_stop(store->options.loop, &store->sync_timer);
 	cs_store_queue_drop(store);
 	if (store->is_rolling)
-		disk_close(store->roll.made);	/* its loop died before it was told */
+		disk_close(store->roll.made); /* its loop died before it was told */
 	forget_active(store);
 	free(store);
 }
@@ -564,9 +580,12 @@ void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out)
 	struct disk_space space;
 
 	*out = (struct cs_store_stats){
-		.blocks = store->counts.blocks, .bytes_stored = store->counts.bytes_stored,
-		.bytes_plain = store->counts.bytes_plain, .damaged = store->counts.damaged,
-		.segments = store->sealed_count + (store->active != NULL), .is_failed = store->is_failed,
+		.blocks = store->counts.blocks,
+		.bytes_stored = store->counts.bytes_stored,
+		.bytes_plain = store->counts.bytes_plain,
+		.damaged = store->counts.damaged,
+		.segments = store->sealed_count + (store->active != NULL),
+		.is_failed = store->is_failed,
 	};
 	if (disk_space(store->options.disk, &space) < 0)
 		return;
@@ -577,7 +596,8 @@ void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out)
 		return;
 	out->bytes_free = space.bytes_free > reserve ? space.bytes_free - reserve : 0;
 	if (store->active != NULL)
-		out->bytes_free += store->options.segment_bytes - MIN_OF(store->tail, store->options.segment_bytes);
+		out->bytes_free += store->options.segment_bytes -
+				   MIN_OF(store->tail, store->options.segment_bytes);
 }
 
 bool cs_store_is_failed(const struct cs_store *store)

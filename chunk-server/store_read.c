@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading: a record by id, checked on its way out (header, checksum, and that it is the block asked
- * for). Pages in memory are answered without a worker. Keeps I8: what the disk says is not believed.
- * Descriptors are bounded (I11): segments are opened as they are read, the least recently used closed.
+ * for). Pages in memory are answered without a worker. Keeps I8: what the disk says is not
+ * believed. Descriptors are bounded (I11): segments are opened as they are read, the least recently
+ * used closed.
  */
 #include "chunk-server/store_internal.h"
 
@@ -14,13 +15,13 @@
 
 #define LOG_MODULE "store"
 
-/* --- open segments ----------------------------------------------------------------------------- */
+/* --- open segments ---- */
 
 static struct store_file *file_find(struct cs_store *store, uint64_t number)
 {
 	struct store_file *file;
 
-	DL_FOREACH(store->files, file) {
+	DL_FOREACH (store->files, file) {
 		if (file->number == number)
 			return file;
 	}
@@ -35,7 +36,7 @@ static void file_close(struct cs_store *store, struct store_file *file)
 	free(file);
 }
 
-/* Close the least recently used that nobody uses. If all are in use, one more is open for a while. */
+/* Close the least recently used that nobody uses. If all are used, one more is open. */
 static void files_trim(struct cs_store *store)
 {
 	if (store->file_count < STORE_FILES_MAX)
@@ -50,7 +51,8 @@ static void files_trim(struct cs_store *store)
 	}
 }
 
-struct store_file *cs_store_file_add(struct cs_store *store, uint64_t number, struct disk_file *file)
+struct store_file *cs_store_file_add(struct cs_store *store, uint64_t number,
+				     struct disk_file *file)
 {
 	struct store_file *entry = calloc(1, sizeof(*entry));
 
@@ -78,7 +80,8 @@ int cs_store_file_get(struct cs_store *store, uint64_t number, struct store_file
 		return 0;
 	}
 	struct disk_file *opened;
-	int rc = disk_open(store->options.disk, cs_store_segment_name(number, name), DISK_READ, &opened);
+	int rc = disk_open(store->options.disk, cs_store_segment_name(number, name), DISK_READ,
+			   &opened);
 	if (rc < 0)
 		return rc;
 	file = cs_store_file_add(store, number, opened);
@@ -104,7 +107,7 @@ void cs_store_files_close(struct cs_store *store)
 		file_close(store, store->files);
 }
 
-/* --- reading ------------------------------------------------------------------------------------ */
+/* --- reading ---- */
 
 int cs_store_find(struct cs_store *store, const struct block_id *id, struct cs_place *out)
 {
@@ -196,7 +199,8 @@ void cs_store_get(struct cs_store *store, struct cs_get *get)
 		return;
 	}
 	get->record->len = get->place.length;
-	rc = disk_read_cached(get->file->file, get->record->data, get->place.length, get->place.offset);
+	rc = disk_read_cached(get->file->file, get->record->data, get->place.length,
+			      get->place.offset);
 	if (rc != -E_AGAIN) {
 		cs_store_file_put(store, get->file);
 		answer_later(get, judge(get, rc));
@@ -204,13 +208,18 @@ void cs_store_get(struct cs_store *store, struct cs_get *get)
 	}
 	store->reads++;
 	get->op = (struct disk_op){
-		.kind = DISK_OP_READ, .file = get->file->file, .data = get->record->data,
-		.len = get->place.length, .offset = get->place.offset, .done = read_done,
+		.kind = DISK_OP_READ,
+		.file = get->file->file,
+		.data = get->record->data,
+		.len = get->place.length,
+		.offset = get->place.offset,
+		.done = read_done,
 	};
 	disk_submit(store->options.loop, &get->op);
 }
 
-void cs_store_quarantine(struct cs_store *store, const struct block_id *id, const struct cs_place *place)
+void cs_store_quarantine(struct cs_store *store, const struct block_id *id,
+			 const struct cs_place *place)
 {
 	struct cs_place found;
 
@@ -220,5 +229,5 @@ void cs_store_quarantine(struct cs_store *store, const struct block_id *id, cons
 	if (cs_store_index_remove(store, id, &found) < 0)
 		return;
 	store->counts.damaged++;
-	/* Committed with the next batch; forgetting it again only means finding the damage again. */
+	/* Committed with the next batch; forgetting it again means finding the damage again. */
 }

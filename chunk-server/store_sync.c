@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Generations: what was answered before a sync starts is durable when it ends (I4). A sync starts when
- * somebody waits, sync_ms after the first write, or after sync_bytes. One runs at a time; who comes
- * while it runs and wants more waits for the next.
+ * Generations: what was answered before a sync starts is durable when it ends (I4). A sync starts
+ * when somebody waits, sync_ms after the first write, or after sync_bytes. One runs at a time; who
+ * comes while it runs and wants more waits for the next.
  *
  * A sync that failed is not tried again: the segment is cut back to what is known to be durable, so
  * that no later start takes pages that never reached the disk for records.
@@ -36,7 +36,7 @@ void cs_store_sync_settle(struct cs_store *store)
 {
 	struct cs_sync *waiter, *next;
 
-	DL_FOREACH_SAFE(store->waiters, waiter, next) {
+	DL_FOREACH_SAFE (store->waiters, waiter, next) {
 		if (waiter->generation <= store->durable) {
 			DL_DELETE(store->waiters, waiter);
 			waiter_answer_later(waiter, 0);
@@ -51,9 +51,10 @@ static void cut_run(struct loop_work *work)
 	char name[STORE_NAME_BYTES];
 	struct disk_file *file;
 
-	/* A new descriptor: the old one is poisoned. Nothing more can be done if this fails as well. */
-	int rc = disk_open(store->options.disk,
-			   cs_store_segment_name(store->active->number, name), DISK_WRITE, &file);
+	/* A new descriptor: the old one is poisoned. Nothing more can be done if this fails as
+	 * well. */
+	int rc = disk_open(store->options.disk, cs_store_segment_name(store->active->number, name),
+			   DISK_WRITE, &file);
 	if (rc == 0) {
 		rc = disk_truncate(file, cut->bytes);
 		disk_close(file);
@@ -74,14 +75,14 @@ void cs_store_sync_fail(struct cs_store *store, int rc)
 	struct cs_sync *waiter, *next;
 
 	loop_timer_stop(store->options.loop, &store->sync_timer);
-	DL_FOREACH_SAFE(store->waiters, waiter, next) {
+	DL_FOREACH_SAFE (store->waiters, waiter, next) {
 		DL_DELETE(store->waiters, waiter);
 		waiter_answer_later(waiter, rc);
 	}
 	if (store->active == NULL || store->is_cutting)
 		return;
 	store->is_cutting = true;
-	store->cut = (struct store_cut){ .store = store, .bytes = store->durable_tail };
+	store->cut = (struct store_cut){.store = store, .bytes = store->durable_tail};
 	store->cut.work.run = cut_run;
 	store->cut.work.done = cut_done;
 	loop_work(store->options.loop, &store->cut.work);
@@ -114,7 +115,9 @@ static void sync_start(struct cs_store *store)
 	store->generation++;
 	loop_timer_stop(store->options.loop, &store->sync_timer);
 	store->sync = (struct disk_op){
-		.kind = DISK_OP_SYNC, .file = store->active->file, .done = sync_done,
+		.kind = DISK_OP_SYNC,
+		.file = store->active->file,
+		.done = sync_done,
 	};
 	disk_submit(store->options.loop, &store->sync);
 }

@@ -57,8 +57,9 @@ static void verify_run(struct loop_work *work)
 {
 	struct cs_verify *verify = container_of(work, struct cs_verify, work);
 
-	verify->rc = record_open(verify->slot->scratch, verify->verifier->hash, verify->record->data,
-				 verify->record->len, true, &verify->found, verify->slot->plain);
+	verify->rc =
+		record_open(verify->slot->scratch, verify->verifier->hash, verify->record->data,
+			    verify->record->len, true, &verify->found, verify->slot->plain);
 }
 
 static void start_next(struct cs_verifier *v);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One store on a real directory, with a loop in virtual time: tests put, get, sync, crash and reopen
- * it in a line each. Blocks are made from a number, so that a number is all a test remembers.
+ * One store on a real directory, with a loop in virtual time: tests put, get, sync, crash and
+ * reopen it in a line each. Blocks are made from a number, so that a number is all a test
+ * remembers.
  */
 #ifndef CAIRN_TESTS_STORE_FIXTURE_H
 #define CAIRN_TESTS_STORE_FIXTURE_H
@@ -25,7 +26,7 @@ struct store_fixture {
 	struct buf_pool *pool;
 	struct codec_scratch *codec;
 	struct cs_store *store;
-	uint32_t failures;		/* how often on_failed was called */
+	uint32_t failures; /* how often on_failed was called */
 };
 
 static inline void store_failed(void *arg, int rc)
@@ -36,11 +37,19 @@ static inline void store_failed(void *arg, int rc)
 
 static inline int store_try_open(struct store_fixture *f, bool index_is_trusted)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	struct cs_store_options options = {
-		.loop = f->loop, .disk = f->disk, .index = f->index, .index_is_trusted = index_is_trusted,
-		.pool = f->pool, .hash = HASH_SHA256, .segment_bytes = STORE_TEST_SEGMENT_BYTES,
-		.sync_ms = 100, .sync_bytes = MiB(64), .full_percent = 100, .on_failed = store_failed,
+		.loop = f->loop,
+		.disk = f->disk,
+		.index = f->index,
+		.index_is_trusted = index_is_trusted,
+		.pool = f->pool,
+		.hash = HASH_SHA256,
+		.segment_bytes = STORE_TEST_SEGMENT_BYTES,
+		.sync_ms = 100,
+		.sync_bytes = MiB(64),
+		.full_percent = 100,
+		.on_failed = store_failed,
 		.arg = f,
 	};
 
@@ -107,7 +116,7 @@ static inline void store_end(struct store_fixture *f)
 	scratch_finish(&f->scratch);
 }
 
-/* --- blocks ----------------------------------------------------------------------------------------- */
+/* --- blocks ---- */
 
 /* The record of block `number`: `len` plain bytes, none of them zero, that no codec shrinks. */
 static inline struct buf *store_record(struct store_fixture *f, uint32_t number, uint32_t len,
@@ -145,7 +154,8 @@ static inline void store_put_done(struct cs_put *put)
 	container_of(put, struct store_put, put)->is_done = true;
 }
 
-static inline void store_put_start(struct store_fixture *f, uint32_t number, uint32_t len, struct store_put *p)
+static inline void store_put_start(struct store_fixture *f, uint32_t number, uint32_t len,
+				   struct store_put *p)
 {
 	memset(p, 0, sizeof(*p));
 	struct buf *record = store_record(f, number, len, &p->put.id);
@@ -183,7 +193,7 @@ static inline void store_get_done(struct cs_get *get)
 /* 0: block `number` came back as it was put. */
 static inline int store_get(struct store_fixture *f, uint32_t number, uint32_t len)
 {
-	struct store_get g = { .get = { .done = store_get_done } };
+	struct store_get g = {.get = {.done = store_get_done}};
 	struct buf *record = store_record(f, number, len, &g.get.id);
 
 	cs_store_get(f->store, &g.get);
@@ -209,7 +219,7 @@ static inline void store_sync_done(struct cs_sync *sync)
 
 static inline int store_sync(struct store_fixture *f, uint64_t generation)
 {
-	struct store_sync s = { .sync = { .generation = generation, .done = store_sync_done } };
+	struct store_sync s = {.sync = {.generation = generation, .done = store_sync_done}};
 
 	cs_store_sync(f->store, &s.sync);
 	ck_assert(sim_world_run_until(f->world, store_flag, &s.is_done, 10 * SIM_S));
@@ -224,7 +234,7 @@ static inline struct cs_store_stats store_stats(struct store_fixture *f)
 	return stats;
 }
 
-/* --- damage ----------------------------------------------------------------------------------------- */
+/* --- damage ---- */
 
 static inline int store_segment_fd(struct store_fixture *f, uint64_t number)
 {

@@ -42,7 +42,7 @@ static int body_record(void *arg, const struct segment_entry *entry)
 	ASSERT(entry->offset % RECORD_ALIGN == 0 && entry->offset >= b->last_end);
 	ASSERT(entry->offset + entry->length <= b->len);
 	b->last_end = entry->offset + entry->length;
-	segment_entry_encode(entry, encoded);	/* asserts that it is well formed */
+	segment_entry_encode(entry, encoded); /* asserts that it is well formed */
 	if (b->found_count < b->planted_count && entry->offset == b->planted[b->found_count])
 		b->found_count++;
 	return 0;
@@ -90,7 +90,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	build(&b, data, size);
 	struct cs_scan scan = {
-		.read = body_read, .on_record = body_record, .on_damage = body_damage, .arg = &b, .end = b.len,
+		.read = body_read,
+		.on_record = body_record,
+		.on_damage = body_damage,
+		.arg = &b,
+		.end = b.len,
 	};
 	int rc = cs_scan_run(&scan);
 	ASSERT(rc == 0 && b.found_count == b.planted_count);

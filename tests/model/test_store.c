@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The store against a dictionary, over seeds: puts, gets, syncs, rolls, clean ends, killed processes and
- * power cuts. After each: durable is a subset of what is readable after a power cut, acknowledged of what
- * is readable after a crash, and what was never put is never there (I1, I4, I15).
+ * The store against a dictionary, over seeds: puts, gets, syncs, rolls, clean ends, killed
+ * processes and power cuts. After each: durable is a subset of what is readable after a power cut,
+ * acknowledged of what is readable after a crash, and what was never put is never there (I1, I4,
+ * I15).
  */
 #include "chunk-server/store.h"
 #include "tests/check_main.h"
@@ -34,7 +35,7 @@ struct model {
 	struct codec_scratch *codec;
 	struct cs_store *store;
 	enum known known[BLOCKS];
-	uint64_t generations[BLOCKS];	/* of acknowledged ones */
+	uint64_t generations[BLOCKS]; /* of acknowledged ones */
 	struct model_put puts[PUTS_MAX];
 };
 
@@ -52,17 +53,17 @@ static struct buf *record_of(struct model *m, uint32_t number, struct block_id *
 	for (uint32_t i = 0; i < length_of(number); i++)
 		plain[i] = (uint8_t)(number * 31 + i * (number | 1));
 	memcpy(plain, &number, MIN_OF(sizeof(number), length_of(number)));
-	record->len = record_build(m->codec, HASH_SHA256, (enum codec)(number % CODEC_COUNT), 3, plain,
-				   length_of(number), record->data);
+	record->len = record_build(m->codec, HASH_SHA256, (enum codec)(number % CODEC_COUNT), 3,
+				   plain, length_of(number), record->data);
 	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
 	return record;
 }
 
-/* --- lives ------------------------------------------------------------------------------------------ */
+/* --- lives ---- */
 
 static void begin_life(struct model *m, bool index_is_trusted)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 
 	ck_assert_int_eq(sim_loop_create(m->world, "cs", &m->loop), 0);
 	ck_assert_int_eq(sim_disk_create(m->media, &m->disk), 0);
@@ -73,12 +74,20 @@ static void begin_life(struct model *m, bool index_is_trusted)
 	if (m->index == NULL)
 		ck_assert_int_eq(rows_mem_create(&m->index), 0);
 	struct cs_store_options options = {
-		.loop = m->loop, .disk = m->disk, .index = m->index, .index_is_trusted = index_is_trusted,
-		.pool = m->pool, .hash = HASH_SHA256, .segment_bytes = KiB(512), .sync_ms = 20,
-		.sync_bytes = KiB(256), .full_percent = 100,
+		.loop = m->loop,
+		.disk = m->disk,
+		.index = m->index,
+		.index_is_trusted = index_is_trusted,
+		.pool = m->pool,
+		.hash = HASH_SHA256,
+		.segment_bytes = KiB(512),
+		.sync_ms = 20,
+		.sync_bytes = KiB(256),
+		.full_percent = 100,
 	};
 	int rc = cs_store_open(&options, &m->store, &err);
-	ck_assert_msg(rc == 0, "seed %llu: %s", (unsigned long long)sim_world_seed(m->world), err.text);
+	ck_assert_msg(rc == 0, "seed %llu: %s", (unsigned long long)sim_world_seed(m->world),
+		      err.text);
 	memset(m->puts, 0, sizeof(m->puts));
 }
 
@@ -105,7 +114,7 @@ static void note_durable(struct model *m)
 	}
 }
 
-/* --- what is done ----------------------------------------------------------------------------------- */
+/* --- what is done ---- */
 
 static void put_done(struct cs_put *put)
 {
@@ -157,7 +166,7 @@ static bool flag(void *arg)
 
 static void check_block(struct model *m, uint32_t number)
 {
-	struct model_get g = { .get = { .done = get_done } };
+	struct model_get g = {.get = {.done = get_done}};
 	enum known known = m->known[number];
 	struct buf *record = record_of(m, number, &g.get.id);
 
@@ -165,7 +174,8 @@ static void check_block(struct model *m, uint32_t number)
 	ck_assert(sim_world_run_until(m->world, flag, &g.is_done, 10 * SIM_S));
 	if (known == ACKED || known == DURABLE)
 		ck_assert_msg(g.get.rc == 0, "seed %llu: block %u is lost: %s",
-			      (unsigned long long)sim_world_seed(m->world), number, error_text(g.get.rc));
+			      (unsigned long long)sim_world_seed(m->world), number,
+			      error_text(g.get.rc));
 	if (known == NEVER)
 		ck_assert_int_eq(g.get.rc, -E_NO_BLOCK);
 	if (g.get.rc == 0) {
@@ -207,7 +217,7 @@ static void sync_done(struct cs_sync *sync)
 static void do_sync(struct model *m)
 {
 	struct model_sync s = {
-		.sync = { .generation = cs_store_generation(m->store), .done = sync_done },
+		.sync = {.generation = cs_store_generation(m->store), .done = sync_done},
 	};
 
 	cs_store_sync(m->store, &s.sync);

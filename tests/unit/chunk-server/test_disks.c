@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Several disks behind one interface, and what is owed: blocks spread and are found on any disk, a dead
- * disk fails alone, one generation covers all; debts survive restarts, torn tails and long histories.
+ * Several disks behind one interface, and what is owed: blocks spread and are found on any disk, a
+ * dead disk fails alone, one generation covers all; debts survive restarts, torn tails and long
+ * histories.
  */
 #include <string.h>
 
@@ -25,15 +26,22 @@ static struct cs_disks *disks;
 
 static void open_all(void)
 {
-	struct cs_disks_options options = { .loop = loop, .count = DISKS };
-	struct error err = { 0 };
+	struct cs_disks_options options = {.loop = loop, .count = DISKS};
+	struct error err = {0};
 
 	for (uint32_t i = 0; i < DISKS; i++) {
 		ck_assert_int_eq(sim_disk_create(media[i], &disk[i]), 0);
 		ck_assert_int_eq(rows_mem_create(&rows[i]), 0);
 		struct cs_store_options store = {
-			.loop = loop, .disk = disk[i], .index = rows[i], .pool = pool, .hash = HASH_SHA256,
-			.segment_bytes = MiB(1), .sync_ms = 100, .sync_bytes = MiB(1), .full_percent = 100,
+			.loop = loop,
+			.disk = disk[i],
+			.index = rows[i],
+			.pool = pool,
+			.hash = HASH_SHA256,
+			.segment_bytes = MiB(1),
+			.sync_ms = 100,
+			.sync_bytes = MiB(1),
+			.full_percent = 100,
 		};
 		ck_assert_int_eq(cs_store_open(&store, &stores[i], &err), 0);
 		options.stores[i] = stores[i];
@@ -87,7 +95,7 @@ static void end(void)
 	buf_pool_destroy(pool);
 }
 
-/* --- blocks ------------------------------------------------------------------------------------------ */
+/* --- blocks ---- */
 
 static bool is_done;
 
@@ -119,9 +127,10 @@ static struct block_id id_of(uint32_t number)
 static int put(uint32_t number)
 {
 	struct buf *record = buf_get(pool, RECORD_BYTES_MAX);
-	struct cs_put p = { .record = record, .id = id_of(number), .plain_len = 4, .done = put_done };
+	struct cs_put p = {.record = record, .id = id_of(number), .plain_len = 4, .done = put_done};
 
-	record->len = record_build(codec, HASH_SHA256, CODEC_RAW, 0, &number, sizeof(number), record->data);
+	record->len = record_build(codec, HASH_SHA256, CODEC_RAW, 0, &number, sizeof(number),
+				   record->data);
 	is_done = false;
 	cs_disks_put(disks, &p);
 	buf_put(record);
@@ -137,7 +146,7 @@ static void get_done(struct cs_get *get)
 
 static int get(uint32_t number)
 {
-	struct cs_get g = { .id = id_of(number), .done = get_done };
+	struct cs_get g = {.id = id_of(number), .done = get_done};
 
 	is_done = false;
 	cs_disks_get(disks, &g);
@@ -154,7 +163,7 @@ static void sync_done(struct cs_disks_sync *sync)
 
 static int sync_to(uint64_t generation)
 {
-	struct cs_disks_sync s = { .generation = generation, .done = sync_done };
+	struct cs_disks_sync s = {.generation = generation, .done = sync_done};
 
 	is_done = false;
 	cs_disks_sync(disks, &s);
@@ -164,7 +173,7 @@ static int sync_to(uint64_t generation)
 
 START_TEST(blocks_spread_over_the_disks)
 {
-	uint32_t on[DISKS] = { 0 };
+	uint32_t on[DISKS] = {0};
 
 	for (uint32_t i = 0; i < 90; i++) {
 		struct block_id id = id_of(i);
@@ -219,11 +228,11 @@ START_TEST(a_generation_covers_every_disk_and_every_debt)
 }
 END_TEST
 
-/* --- debts ------------------------------------------------------------------------------------------- */
+/* --- debts ---- */
 
 START_TEST(debts_are_kept_in_order_and_repaid_once)
 {
-	struct block_id a = id_of(1), b = id_of(2), at = { { 0 } };
+	struct block_id a = id_of(1), b = id_of(2), at = {{0}};
 	server_no server = 1;
 
 	ck_assert_int_eq(cs_owed_next_server(owed, &server), -E_NOENT);
@@ -260,8 +269,8 @@ START_TEST(debts_survive_a_restart_and_a_torn_tail)
 	ck_assert_int_eq(disk_open(disk[0], "owed", DISK_WRITE, &file), 0);
 	ck_assert_int_eq(disk_size(file, &bytes), 0);
 	ck_assert_uint_eq(bytes, 480);
-	ck_assert_int_eq(disk_truncate(file, 479), 0);		/* the last is torn */
-	ck_assert_int_eq(disk_write(file, "?", 1, 50), 0);	/* the second is damaged */
+	ck_assert_int_eq(disk_truncate(file, 479), 0);	   /* the last is torn */
+	ck_assert_int_eq(disk_write(file, "?", 1, 50), 0); /* the second is damaged */
 	disk_close(file);
 	close_all();
 	open_all();

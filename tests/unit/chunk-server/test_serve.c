@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Three chunk servers and a metadata server that only knows the map, in virtual time: puts reach every
- * replica, epochs are kept (I10), what is wrong is refused (I1, I8), boot ids and generations mean what
- * they say (I4), and what a replica missed reaches it.
+ * Three chunk servers and a metadata server that only knows the map, in virtual time: puts reach
+ * every replica, epochs are kept (I10), what is wrong is refused (I1, I8), boot ids and generations
+ * mean what they say (I4), and what a replica missed reaches it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -44,13 +44,13 @@ static struct {
 	struct server_row rows[SERVERS + 1];
 	uint64_t epoch, version;
 	uint64_t boot_ids[SERVERS + 1];
-	uint32_t owed_pgs;		/* of the last heartbeat of each, summed up */
+	uint32_t owed_pgs; /* of the last heartbeat of each, summed up */
 	uint32_t owed[SERVERS + 1];
 	uint64_t blocks[SERVERS + 1];
 } mds;
 static struct rpc_peer *peers[SERVERS];
 
-/* --- a metadata server ----------------------------------------------------------------------------- */
+/* --- a metadata server ---- */
 
 static void answer_join(struct rpc_request *req, const Wire__Join *msg)
 {
@@ -89,7 +89,8 @@ static void answer_map(struct rpc_request *req, const Wire__MapGet *msg)
 	static uint8_t server_bytes[SERVERS][SERVER_ROW_BYTES_MAX];
 	ProtobufCBinaryData pgs[1024], servers[SERVERS];
 	Wire__MapReply reply = WIRE__MAP_REPLY__INIT;
-	struct pg_row row = { .epoch = mds.epoch, .state = PG_CLEAN, .replica_count = 3, .replicas = { 1, 2, 3 } };
+	struct pg_row row = {
+		.epoch = mds.epoch, .state = PG_CLEAN, .replica_count = 3, .replicas = {1, 2, 3}};
 
 	for (uint32_t i = 0; i < 1024; i++) {
 		uint32_t pg = msg->first_pg + i;
@@ -101,7 +102,8 @@ static void answer_map(struct rpc_request *req, const Wire__MapGet *msg)
 	for (uint32_t i = 1; i <= SERVERS; i++) {
 		if (mds.rows[i].server == 0)
 			continue;
-		servers[reply.n_servers].len = server_row_encode(&mds.rows[i], server_bytes[reply.n_servers]);
+		servers[reply.n_servers].len =
+			server_row_encode(&mds.rows[i], server_bytes[reply.n_servers]);
 		servers[reply.n_servers].data = server_bytes[reply.n_servers];
 		reply.n_servers++;
 	}
@@ -126,12 +128,12 @@ static void on_request(void *arg, struct rpc_request *req)
 		rpc_answer(req, -E_NOSYS, NULL, NULL);
 }
 
-/* --- chunk servers ---------------------------------------------------------------------------------- */
+/* --- chunk servers ---- */
 
 static void node_start(uint32_t i)
 {
 	struct node *n = &nodes[i];
-	struct error err = { 0 };
+	struct error err = {0};
 
 	ck_assert_int_eq(sim_loop_create(world, n->host, &n->loop), 0);
 	n->pool = buf_pool_create(MiB(64));
@@ -142,10 +144,20 @@ static void node_start(uint32_t i)
 	char listen[32];
 	snprintf(listen, sizeof(listen), "%s:7801", n->host);
 	struct cs_server_options options = {
-		.loop = n->loop, .net = n->net, .pool = n->pool, .disk_count = 1,
-		.disks = { { n->disk, n->index, false } }, .owed = n->owed, .listen = listen,
-		.mds = "mds:7800", .name = n->host, .host = n->host, .segment_bytes = MiB(1),
-		.sync_ms = 100, .sync_bytes = MiB(1), .full_percent = 100,
+		.loop = n->loop,
+		.net = n->net,
+		.pool = n->pool,
+		.disk_count = 1,
+		.disks = {{n->disk, n->index, false}},
+		.owed = n->owed,
+		.listen = listen,
+		.mds = "mds:7800",
+		.name = n->host,
+		.host = n->host,
+		.segment_bytes = MiB(1),
+		.sync_ms = 100,
+		.sync_bytes = MiB(1),
+		.full_percent = 100,
 		.boot_id = sim_world_random(world) | 1,
 	};
 	int rc = cs_server_create(&options, &n->server, &err);
@@ -173,9 +185,10 @@ static void node_kill(uint32_t i)
 static void node_make(uint32_t i)
 {
 	struct node *n = &nodes[i];
-	struct super super = { .role = SUPER_CHUNK, .hash = HASH_SHA256, .copies = 3, .min_copies = 2 };
+	struct super super = {
+		.role = SUPER_CHUNK, .hash = HASH_SHA256, .copies = 3, .min_copies = 2};
 	struct disk *disk;
-	struct error err = { 0 };
+	struct error err = {0};
 
 	snprintf(n->host, sizeof(n->host), "cs%u", i + 1);
 	memset(super.cluster, 7, sizeof(super.cluster));
@@ -201,8 +214,9 @@ static bool all_joined(void *arg)
 
 static void begin(void)
 {
-	struct rpc_options options = { .role = RPC_METADATA_SERVER, .name = "mds", .on_request = on_request };
-	struct error err = { 0 };
+	struct rpc_options options = {
+		.role = RPC_METADATA_SERVER, .name = "mds", .on_request = on_request};
+	struct error err = {0};
 
 	memset(&mds, 0, sizeof(mds));
 	memset(nodes, 0, sizeof(nodes));
@@ -245,7 +259,7 @@ static void end(void)
 	codec_scratch_destroy(codec);
 }
 
-/* --- asking ---------------------------------------------------------------------------------------- */
+/* --- asking ---- */
 
 /* What came of a call, copied out of done(). */
 static struct {
@@ -304,12 +318,18 @@ static bool is_done(void *arg)
 	return got.is_done;
 }
 
-static int ask(uint32_t node, uint16_t type, const ProtobufCMessage *msg, struct buf *bulk, uint64_t epoch)
+static int ask(uint32_t node, uint16_t type, const ProtobufCMessage *msg, struct buf *bulk,
+	       uint64_t epoch)
 {
 	memset(&got, 0, sizeof(got));
 	got.call = (struct rpc_call){
-		.type = type, .request = msg, .bulk = bulk, .bulk_is_record = type == MSG_PUT,
-		.deadline_ms = 5000, .epoch = epoch, .done = done,
+		.type = type,
+		.request = msg,
+		.bulk = bulk,
+		.bulk_is_record = type == MSG_PUT,
+		.deadline_ms = 5000,
+		.epoch = epoch,
+		.done = done,
 	};
 	rpc_call(peers[node], &got.call);
 	ck_assert(sim_world_run_until(world, is_done, NULL, WAIT_NS));
@@ -323,7 +343,8 @@ static struct buf *record_of(uint32_t number, struct block_id *id)
 
 	for (uint32_t i = 0; i < sizeof(plain); i++)
 		plain[i] = (uint8_t)(number * 7 + i * i);
-	record->len = record_build(codec, HASH_SHA256, CODEC_LZ4, 0, plain, sizeof(plain), record->data);
+	record->len =
+		record_build(codec, HASH_SHA256, CODEC_LZ4, 0, plain, sizeof(plain), record->data);
 	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
 	return record;
 }
@@ -366,7 +387,7 @@ static int sync_with(uint32_t node, uint64_t boot_id, uint64_t generation)
 	return ask(node, MSG_SYNC, &msg.base, NULL, 0);
 }
 
-/* --- the stories ------------------------------------------------------------------------------------ */
+/* --- the stories ---- */
 
 START_TEST(a_put_reaches_every_replica_and_is_synced)
 {
@@ -398,7 +419,7 @@ END_TEST
 
 START_TEST(a_newer_epoch_makes_the_server_fetch_the_map)
 {
-	mds.epoch = 6;		/* nobody was told */
+	mds.epoch = 6; /* nobody was told */
 	ck_assert_int_eq(put(0, 1, 6), 0);
 	ck_assert_uint_eq(got.holder_count, 3);
 	ck_assert_int_eq(put(0, 2, 7), -E_RECOVERING);
@@ -459,7 +480,7 @@ START_TEST(have_asks_the_other_replicas)
 	Wire__Put alone = WIRE__PUT__INIT;
 	struct block_id id;
 	struct buf *record = record_of(1, &id);
-	ProtobufCBinaryData ids = { BLOCK_ID_BYTES, id.bytes };
+	ProtobufCBinaryData ids = {BLOCK_ID_BYTES, id.bytes};
 
 	ck_assert_int_eq(ask(1, MSG_PUT, &alone.base, record, 5), 0);
 	buf_put(record);
@@ -483,7 +504,8 @@ START_TEST(a_rotten_record_is_not_served_and_comes_back_from_another)
 {
 	ck_assert_int_eq(put(0, 1, 5), 0);
 	sim_world_run_for(world, SIM_S);
-	ck_assert_int_eq(sim_media_rot(nodes[0].media, "segments/seg-0000000000000001", 64 + 70, 1), 0);
+	ck_assert_int_eq(sim_media_rot(nodes[0].media, "segments/seg-0000000000000001", 64 + 70, 1),
+			 0);
 	ck_assert_int_eq(get(0, 1), -E_CORRUPT);
 	sim_world_run_for(world, 5 * SIM_S);
 	ck_assert_int_eq(get(0, 1), 0);
@@ -492,7 +514,7 @@ END_TEST
 
 START_TEST(a_failed_disk_takes_a_new_boot_id)
 {
-	struct sim_media_faults faults = { .sync_eio = SIM_MILLION };
+	struct sim_media_faults faults = {.sync_eio = SIM_MILLION};
 
 	ck_assert_int_eq(put(0, 1, 5), 0);
 	uint64_t boot_id = mds.boot_ids[1];
@@ -537,7 +559,7 @@ START_TEST(metadata_files_grow_in_pieces_and_old_ones_go)
 
 	ck_assert_int_eq(meta_put("1-9.snapshot", 0, "hel", false), 0);
 	ck_assert_int_eq(meta_get("1-9.snapshot", 0), -E_NOENT);
-	ck_assert_int_eq(meta_put("1-9.snapshot", 0, "hel", false), 0);	/* sent again */
+	ck_assert_int_eq(meta_put("1-9.snapshot", 0, "hel", false), 0); /* sent again */
 	ck_assert_int_eq(meta_put("1-9.snapshot", 7, "late", true), -E_INVAL);
 	ck_assert_int_eq(meta_put("1-9.snapshot", 3, "lo", true), 0);
 	ck_assert_int_eq(meta_put("1-9.snapshot", 3, "lo", true), 0);
@@ -545,12 +567,12 @@ START_TEST(metadata_files_grow_in_pieces_and_old_ones_go)
 	ck_assert_uint_eq(got.bulk_len, 4);
 	ck_assert_mem_eq(got.bulk, "ello", 4);
 	ck_assert_int_eq(meta_put("1-10.journal", 0, "a", true), 0);
-	ck_assert_int_eq(meta_put("1-10.journal", 1, "b", true), 0);	/* news at its end */
+	ck_assert_int_eq(meta_put("1-10.journal", 1, "b", true), 0); /* news at its end */
 	ck_assert_int_eq(meta_put("1-20.journal", 0, "c", true), 0);
 	ck_assert_int_eq(meta_put("1-20.snapshot", 0, "d", true), 0);
 	ck_assert_int_eq(meta_put("2-100.snapshot", 0, "e", true), 0);
 	ck_assert_int_eq(ask(0, MSG_META_LIST, &list.base, NULL, 0), 0);
-	ck_assert_uint_eq(got.files, 3);	/* two snapshots, and the journal since the older */
+	ck_assert_uint_eq(got.files, 3); /* two snapshots, and the journal since the older */
 	ck_assert_uint_eq(got.complete, 3);
 	ck_assert_int_eq(meta_get("1-9.snapshot", 0), -E_NOENT);
 	ck_assert_int_lt(meta_put("../super", 0, "x", true), 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The store: what is put comes back, what is synced survives, what is torn or damaged is cut or stepped
- * over and never answered, and the index is only ever as believable as the segments (I4, I8, I15).
+ * The store: what is put comes back, what is synced survives, what is torn or damaged is cut or
+ * stepped over and never answered, and the index is only ever as believable as the segments (I4,
+ * I8, I15).
  */
 #include "fs/base/fault.h"
 #include "tests/check_main.h"
@@ -44,7 +45,7 @@ START_TEST(a_second_put_writes_nothing)
 	ck_assert(sim_world_run_until(f.world, store_flag, &twin.is_done, SIM_S));
 	ck_assert(first.is_done && !first.put.was_there && twin.put.was_there);
 	store_put_start(&f, 1, 1000, &later);
-	ck_assert(!later.is_done);	/* never inside the call */
+	ck_assert(!later.is_done); /* never inside the call */
 	ck_assert(sim_world_run_until(f.world, store_flag, &later.is_done, SIM_S));
 	ck_assert(later.put.rc == 0 && later.put.was_there);
 	ck_assert_uint_eq(store_stats(&f).blocks, 1);
@@ -108,8 +109,8 @@ START_TEST(a_damaged_footer_costs_a_scan_and_no_block)
 	off_t bytes = lseek(fd, 0, SEEK_END);
 	close(fd);
 	ck_assert_int_eq(store_close(&f), 0);
-	store_flip(&f, 1, (uint64_t)bytes - 1);				/* the trailer */
-	store_flip(&f, 2, (uint64_t)bytes - SEGMENT_TRAILER_BYTES - 10);	/* an entry */
+	store_flip(&f, 1, (uint64_t)bytes - 1);				 /* the trailer */
+	store_flip(&f, 2, (uint64_t)bytes - SEGMENT_TRAILER_BYTES - 10); /* an entry */
 	store_reopen(&f, false);
 	all_are_there(20, 60000);
 	ck_assert_uint_eq(store_stats(&f).blocks, 20);
@@ -201,7 +202,7 @@ END_TEST
 
 START_TEST(a_segment_of_another_disk_is_left_alone)
 {
-	struct segment_header header = { .number = 1 };		/* zero ids: not ours */
+	struct segment_header header = {.number = 1}; /* zero ids: not ours */
 	uint8_t bytes[SEGMENT_HEADER_BYTES];
 
 	ck_assert_int_eq(store_put(&f, 1, 500), 0);
@@ -265,8 +266,8 @@ static bool visited(void *arg, const struct block_id *id, const struct cs_place 
 
 START_TEST(a_scan_goes_through_all_in_order)
 {
-	struct visit v = { 0 };
-	struct block_id from = { { 0 } };
+	struct visit v = {0};
+	struct block_id from = {{0}};
 
 	put_many(50, 300);
 	ck_assert_int_eq(cs_store_scan(f.store, &from, visited, &v), 0);
@@ -332,8 +333,7 @@ END_TEST
 #endif
 
 TEST_MAIN("store", tcase_add_checked_fixture(tc, begin, end);
-	  tcase_add_test(tc, a_block_comes_back);
-	  tcase_add_test(tc, a_second_put_writes_nothing);
+	  tcase_add_test(tc, a_block_comes_back); tcase_add_test(tc, a_second_put_writes_nothing);
 	  tcase_add_test(tc, a_full_queue_says_so);
 	  tcase_add_test(tc, full_segments_roll_and_survive_every_kind_of_reopening);
 	  tcase_add_test(tc, a_damaged_footer_costs_a_scan_and_no_block);
@@ -344,5 +344,4 @@ TEST_MAIN("store", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, a_segment_of_another_disk_is_left_alone);
 	  tcase_add_test(tc, a_sync_makes_a_generation_durable);
 	  tcase_add_test(tc, the_store_syncs_by_itself);
-	  tcase_add_test(tc, a_scan_goes_through_all_in_order);
-	  STORE_FAULT_TESTS(tc))
+	  tcase_add_test(tc, a_scan_goes_through_all_in_order); STORE_FAULT_TESTS(tc))
