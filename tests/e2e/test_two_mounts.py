@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two clients of one cluster: what a call on A has done, every later call on B sees."""
+import errno
+import os
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+from conftest import MiB, seeded_bytes
+
+
+@pytest.fixture
+def ab(shared, request):
+    """The same new folder on both mounts."""
+    name = request.node.name[:60]
+    (shared.mnt / name).mkdir()
+    return shared.mnt / name, shared.mnt2 / name
+
+
+def raises(code, call, *args):
+    with pytest.raises(OSError) as caught:
+        call(*args)
+    assert caught.value.errno == code, caught.value
+
+
+# ---- names ---------------------------------------------------------------------------------------------
+
+def test_names_made_on_one_appear_on_the_other(ab):
+    a, b = ab
+    for i in range(100):
+        one, two = (a, b) if i % 2 else (b, a)
+        name = f"name{i}"
+        assert not (two / name).exists()        # now cached there as absent
+        (one / name).touch()
+        assert (two / name).exists()
+        assert name in os.listdir(two)
+        os.rename(one / name, one / f"new{i}")
+        assert not (two / name).exists() and (two / f"new{i}").exists()
+        os.unlink(two / f"new{i}")
+        assert not (one / f"new{i}").exists()
+    assert os.listdir(a) == os.listdir(b) == []
+
+
+def test_folders_and_links(ab):
+    a, b = ab
+    assert not (b / "dir").exists()
+    (a / "dir").mkdir()
+    (b / "dir/file").write_text("x")
+    assert (a / "dir/file").read_text() == "x"
+    raises(errno.ENOTEMPTY, os.rmdir, a / "dir")
+    os.link(b / "dir/file", b / "second")
+    assert (a / "dir/file").stat().st_nlink == 2
+    os.symlink("dir/file", a / "link")
+    assert (b / "link").read_text() == "x"
+    os.unlink(a / "dir/file")
+    assert (b / "second").stat().st_nlink == 1
+    os.rmdir(a / "dir")
+    assert not (b / "dir").exists()
+
+
+def test_modes_owners_and_attributes_are_seen_at_once(ab):
+    a, b = ab
+    (a / "file").touch()
+    for mode in (0o600, 0o644, 0o755):
+        assert (b / "file").stat().st_mode & 0o777 != mode or mode == 0o644
+        (a / "file").chmod(mode)
+        assert (b / "file").stat().st_mode & 0o777 == mode
+    os.chown(b / "file", 12, 34)
+    st = (a / "file").stat()
+    assert (st.st_uid, st.st_gid) == (12, 34)
+    os.setxattr(a / "file", "user.x", b"1")
+    assert os.getxattr(b / "file", "user.x") == b"1"
+    os.setxattr(b / "file", "user.x", b"2")
+    assert os.getxattr(a / "file", "user.x") == b"2"
+
+
+# ---- content -------------------------------------------------------------------------------------------
+
+def test_close_to_open(ab):
+    a, b = ab
+    for i, size in enumerate((10, 5_000, 100_000, MiB(3), 7, 0, 70_000)):
+        data = seeded_bytes(size, i)
+        one, two = (a, b) if i % 2 else (b, a)
+        (one / "file").write_bytes(data)
+        assert (two / "file").stat().st_size == size
+        assert (two / "file").read_bytes() == data, size
+
+
+def test_the_size_of_a_file_being_written_is_seen(ab):
+    a, b = ab
+    with (a / "log").open("wb", buffering=0) as f:
+        for i in range(1, 30):
+            before = (b / "log").stat().st_mtime_ns
+            f.write(b"x" * 10_000)
+            st = (b / "log").stat()
+            assert st.st_size == i * 10_000
+            assert st.st_mtime_ns >= before
+
+
+def test_writes_are_coherent_while_both_have_it_open(ab):
+    a, b = ab
+    (a / "file").write_bytes(bytes(200_000))
+    with (a / "file").open("r+b", buffering=0) as fa, (b / "file").open("r+b", buffering=0) as fb:
+        for i in range(60):
+            one, two = (fa, fb) if i % 2 else (fb, fa)
+            data = seeded_bytes(1000, i)
+            at = (i * 6007) % 199_000
+            os.pwrite(one.fileno(), data, at)
+            assert os.pread(two.fileno(), 1000, at) == data, i
+
+
+def test_appends_of_both_are_all_there(ab):
+    a, b = ab
+    (a / "log").touch()
+
+    def append(folder, tag):
+        with (folder / "log").open("ab", buffering=0) as f:
+            for i in range(100):
+                f.write(f"{tag} {i:05}\n".encode())
+
+    threads = [threading.Thread(target=append, args=args) for args in ((a, "a"), (b, "b"), (b, "c"))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(120)
+        assert not t.is_alive()
+    lines = (a / "log").read_text().splitlines()
+    for tag in "abc":
+        assert [line for line in lines if line[0] == tag] == [f"{tag} {i:05}" for i in range(100)]
+    assert len(lines) == 300
+    assert (b / "log").read_text().splitlines() == lines
+
+
+def test_an_exclusive_create_has_one_winner(ab):
+    for i in range(20):
+        wins, barrier = [], threading.Barrier(4)
+
+        def create(folder, tag):
+            barrier.wait()
+            try:
+                fd = os.open(folder / f"lock{i}", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+                os.write(fd, tag)
+                os.close(fd)
+                wins.append(tag)
+            except FileExistsError:
+                pass
+
+        threads = [threading.Thread(target=create, args=(ab[n % 2], b"%d" % n)) for n in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(60)
+            assert not t.is_alive()
+        assert len(wins) == 1
+        assert (ab[0] / f"lock{i}").read_bytes() == (ab[1] / f"lock{i}").read_bytes() == wins[0]
+
+
+def test_a_model_is_switched_by_rename_while_the_other_reads(ab):
+    a, b = ab
+    versions = [seeded_bytes(MiB(2), i) for i in range(4)]
+    (a / "model").write_bytes(versions[0])
+    for old, new in zip(versions, versions[1:]):
+        with (b / "model").open("rb") as reader:
+            assert reader.read(MiB(1)) == old[:MiB(1)]
+            (a / "model.new").write_bytes(new)
+            os.rename(a / "model.new", a / "model")
+            assert reader.read() == old[MiB(1):]
+        assert (b / "model").read_bytes() == new
+
+
+def test_a_file_unlinked_on_one_stays_readable_on_the_other(ab):
+    a, b = ab
+    data = seeded_bytes(MiB(1), 9)
+    (a / "file").write_bytes(data)
+    with (b / "file").open("rb") as reader:
+        (a / "file").unlink()
+        assert not (b / "file").exists()
+        assert reader.read() == data
+        assert os.fstat(reader.fileno()).st_nlink == 0
+
+
+def test_a_map_of_the_other_sees_what_was_written_before_it(ab):
+    import mmap
+
+    a, b = ab
+    (a / "file").write_bytes(b"1" * 100_000)
+    with (b / "file").open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as m:
+        assert m[99_999] == ord("1")
+    (a / "file").write_bytes(b"2" * 100_000)
+    with (b / "file").open("rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as m:
+        assert m[0] == m[99_999] == ord("2")
+
+
+# ---- a client that hangs --------------------------------------------------------------------------------
+
+def in_time(seconds, call, *args):
+    """call() must return in time; a hang shall not hang us. Its value."""
+    result = []
+    thread = threading.Thread(target=lambda: result.append(call(*args)), daemon=True)
+    began = time.monotonic()
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), f"{call} hangs"
+    assert result, f"{call} failed"
+    return result[0], time.monotonic() - began
+
+
+def test_a_stopped_client_delays_others_by_one_lease_and_is_fenced(make_cluster):
+    cluster = make_cluster(mounts=2, sets=["lease.ms=3000", "client.flush_ms=60000"])
+    a, b = cluster.mnt, cluster.mnt2
+    (a / "file").write_text("published")
+    writer = subprocess.Popen(
+        ["python3", "-c", "import os,sys\nf=os.open('file',os.O_RDWR)\nos.pwrite(f,b'unpublished',0)\n"
+         "print('written',flush=True)\nsys.stdin.readline()\n"
+         "try: os.fsync(f); print('0')\nexcept OSError as e: print(e.errno)\nsys.stdout.flush()\n"
+         "try: os.close(f); print('0')\nexcept OSError as e: print(e.errno)"],
+        cwd=a, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "written\n"
+    cluster.kill("client1", signal.SIGSTOP)
+    try:
+        content, seconds = in_time(20, (b / "file").read_text)
+        assert content == "published" and seconds < 3 * 2 + 2
+        in_time(20, (b / "file").write_text, "from b")
+    finally:
+        cluster.kill("client1", signal.SIGCONT)
+    out, _ = writer.communicate("\n", timeout=60)
+    assert str(errno.EIO) in out.split(), out
+    assert in_time(30, (a / "file").read_text)[0] == "from b"
+    in_time(30, (a / "again").write_text, "usable")
+    assert (b / "again").read_text() == "usable"
