@@ -52,9 +52,10 @@ struct cl_session {
 	uint64_t renew_sent_ns;
 	uint64_t term, last_number, collection, name_key;
 	uint32_t lease_ms;
-	uint64_t credit_bytes;		/* plain bytes x copies that may still be written */
+	uint64_t credit_bytes;		/* plain bytes x copies that we may have unpublished, */
+	uint64_t charged_bytes;		/* and that we have */
 	uint8_t nonce[16];
-	bool is_opening, is_renewing, is_reclaiming, has_credit_limit;
+	bool is_opening, is_renewing, is_reclaiming;
 	struct rpc_call call;		/* open, renew: one at a time */
 	struct loop_timer timer;
 	uint64_t fenced_count;
@@ -150,7 +151,9 @@ uint64_t cl_session_valid_ms(const struct client *c);	/* what is left of the lea
 void cl_session_renew(struct client *c);		/* now, unless under way */
 void cl_session_lost(struct client *c);			/* fenced (I6) */
 void cl_session_stamp(struct client *c, const Wire__Stamp *stamp);
-/* Reserve room for `bytes` plain bytes; -E_AGAIN: a renewal asks for more; -E_NOSPC. */
+/* Reserve room for `bytes` plain bytes; -E_AGAIN: there is none yet, a renewal asks for more. */
 must_check int cl_session_reserve(struct client *c, uint64_t bytes);
+/* They are published (`stored` of them were sent for it), or forgotten (0). */
+void cl_session_settle(struct client *c, uint64_t charged, uint64_t stored);
 
 #endif

@@ -203,6 +203,7 @@ void cl_edit_start(struct cl_op *op)
 	op->progress = 0;
 	op->is_begun = op->is_fresh = false;
 	op->wait_rc = 0;
+	op->patience_ns = 0;
 	op->is_queued = true;
 	op->cancel = edit_cancel;
 	op->waiting_for = "earlier edits of the file";
@@ -401,6 +402,32 @@ int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk 
 	return 0;
 }
 
+#define CREDIT_PATIENCE_MS 3000u	/* a restarted metadata server must first hear from chunk servers */
+
+/* Reserve room for a chunk before bytes are taken. 0, 1 (waits), -E_NOSPC. */
+static int charge(struct cl_op *op, struct cl_chunk *chunk, uint64_t size)
+{
+	struct cl_file *file = op->file;
+	struct client *c = file->client;
+	uint64_t now_ns = loop_now_ns(c->options.loop);
+	if (chunk->is_charged || size <= INLINE_BYTES_MAX)
+		return 0;
+	if (cl_session_reserve(c, chunk->cap) == 0) {
+		chunk->is_charged = true;
+		file->charged += chunk->cap;
+		op->patience_ns = 0;
+		return 0;
+	}
+	if (op->patience_ns == 0)
+		op->patience_ns = now_ns + CREDIT_PATIENCE_MS * UINT64_C(1000000);
+	if (now_ns >= op->patience_ns)
+		return -E_NOSPC;
+	if (cl_file_is_dirty(file) && !file->is_alone)
+		cl_publish_start(file, NULL);	/* what was reserved too much comes back */
+	cl_op_wait(op, &c->memory_waiters, "space in the cluster", edit_step);
+	return 1;
+}
+
 /* --- write -------------------------------------------------------------------------------------------------------- */
 
 int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t len, uint32_t *out_len)
@@ -412,6 +439,12 @@ int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t le
 	if (rc != 0)
 		return rc;
 	uint32_t from = (uint32_t)(pos - chunk->start);
+	rc = charge(op, chunk, MAX_OF(file->size, pos + count));
+	if (rc != 0) {
+		if (!chunk->buf)
+			cl_chunk_drop(chunk);
+		return rc;
+	}
 	rc = cl_chunk_reserve(chunk, from, from + count);
 	if (rc < 0) {
 		if (!chunk->buf)

@@ -50,6 +50,8 @@ static void content_drop(struct cl_file *file)
 	file->clean_seq = file->edit_seq;
 	file->id_count = 0;
 	file->new_bytes = 0;
+	cl_session_settle(file->client, file->charged, 0);
+	file->charged = 0;
 	file->put_rc = 0;
 	blocks_marks_init(&file->marks);
 }

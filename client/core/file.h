@@ -32,6 +32,7 @@ struct cl_chunk {
 	uint64_t start;
 	uint32_t cap, len;		/* bytes beyond len are zero, up to cap and the file's size */
 	struct buf *buf;
+	bool is_charged;		/* room for it is reserved (ENOSPC comes from write) */
 	bool is_dirty;			/* has bytes that no put took */
 	bool is_lent;			/* the buffer is read elsewhere: copy before writing */
 	bool is_awaited;		/* the flush under way waits for it, */
@@ -65,7 +66,7 @@ struct cl_flush {			/* publish.c */
 	struct root root;
 	struct buf *bytes;		/* inline content */
 	uint32_t tries, ids_taken;
-	uint64_t new_bytes;
+	uint64_t new_bytes, charged;
 	uint8_t root_bytes[ROOT_BYTES];
 	struct blocks_marks marks;	/* of what is to be synced */
 	struct blocks_marks sync_marks;
@@ -97,6 +98,7 @@ struct cl_file {
 	struct block_id *ids;
 	uint32_t id_count, id_capacity;
 	uint64_t new_bytes;
+	uint64_t charged;		/* plain bytes that room is reserved for */
 	struct cl_fetch apply_fetch;	/* a node that putting chunks into the manifest waits for */
 	uint32_t ready_count;		/* chunks stored, not yet in the manifest */
 	int put_rc;			/* of the last put that failed, for a writer that waits for memory */

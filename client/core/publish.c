@@ -221,6 +221,8 @@ static void sent_well(struct cl_file *file, const struct cl_node *node)
 		file->id_count -= flush->ids_taken;
 	}
 	file->new_bytes -= MIN_OF(file->new_bytes, flush->new_bytes);
+	file->charged -= MIN_OF(file->charged, flush->charged);
+	cl_session_settle(file->client, flush->charged, flush->new_bytes);
 }
 
 static void reput_start(struct cl_file *file);
@@ -328,6 +330,7 @@ static void run_inline(struct cl_file *file)
 	flush->seq = file->edit_seq;
 	flush->mtime_ns = file->mtime_ns;
 	flush->new_bytes = 0;
+	flush->charged = file->charged;
 	int rc = inline_take(file);
 	if (rc == -E_AGAIN) {
 		flush->again.fn = flush_again;
@@ -529,6 +532,7 @@ static void run_stored(struct cl_file *file)
 	blocks_marks_init(&file->marks);
 	flush->ids_taken = file->id_count;
 	flush->new_bytes = file->new_bytes;
+	flush->charged = file->charged;
 	sync_start(file);
 }
 

@@ -64,6 +64,7 @@ static void renewed(struct client *c)
 	loop_timer_start(c->options.loop, &s->timer, MAX_OF(s->lease_ms / 3, 10u));
 	if (cl_session_is_valid(c))
 		cl_op_wake(&c->session_waiters);
+	cl_op_wake(&c->memory_waiters);		/* some may wait for credit */
 }
 
 void cl_session_stamp(struct client *c, const Wire__Stamp *stamp)
@@ -78,26 +79,31 @@ void cl_session_stamp(struct client *c, const Wire__Stamp *stamp)
 	s->collection = MAX_OF(s->collection, stamp->collection);
 }
 
+/* How much a renewal asks for: what is on its way, and as much again as memory may gather twice. */
+static uint64_t credit_target(const struct client *c)
+{
+	return 2 * c->dirty_bytes_max * MAX_OF(c->copies, 1u);
+}
+
 int cl_session_reserve(struct client *c, uint64_t bytes)
 {
 	struct cl_session *s = &c->session;
 	uint64_t want = bytes * MAX_OF(c->copies, 1u);
-	if (!s->has_credit_limit)
-		return 0;
-	if (s->credit_bytes < want) {
-		if (s->credit_bytes == 0 && !s->is_renewing)
-			return -E_NOSPC;
-		cl_session_renew(c);
+	uint64_t left = s->credit_bytes > s->charged_bytes ? s->credit_bytes - s->charged_bytes : 0;
+	if (left < want + credit_target(c) / 2)
+		cl_session_renew(c);	/* in time, so that writers rarely wait for it */
+	if (left < want)
 		return -E_AGAIN;
-	}
-	s->credit_bytes -= want;
+	s->charged_bytes += want;
 	return 0;
 }
 
-static void take_credit(struct cl_session *s, const Wire__SessionReply *reply)
+void cl_session_settle(struct client *c, uint64_t charged, uint64_t stored)
 {
-	s->credit_bytes = reply->credit_bytes;
-	s->has_credit_limit = false;
+	struct cl_session *s = &c->session;
+	uint64_t copies = MAX_OF(c->copies, 1u);
+	s->charged_bytes -= MIN_OF(s->charged_bytes, charged * copies);
+	s->credit_bytes -= MIN_OF(s->credit_bytes, stored * copies);
 }
 
 /* --- the number on disk ---------------------------------------------------------------------------------- */
@@ -177,7 +183,7 @@ static void open_done(struct rpc_call *call)
 	if (reply->stamp)
 		s->term = reply->stamp->term;
 	cl_session_stamp(c, reply->stamp);
-	take_credit(s, reply);
+	s->credit_bytes = reply->credit_bytes;
 	session_write(c);
 	if (c->blocks)
 		blocks_map_refresh(c->blocks);
@@ -200,7 +206,7 @@ static void renew(struct client *c)
 	if (s->is_renewing || s->is_opening)
 		return;
 	Wire__SessionRenew msg = WIRE__SESSION_RENEW__INIT;
-	msg.credit_wanted = c->dirty_bytes_max * c->copies;
+	msg.credit_wanted = s->charged_bytes + credit_target(c);
 	msg.acknowledged = s->last_number;
 	msg.acknowledged_term = s->term;
 	s->is_renewing = true;
@@ -325,7 +331,7 @@ static void renew_done(struct rpc_call *call)
 	bool restarted = reply->stamp && reply->stamp->term > s->term && s->term != 0;
 	changes_lost(c, reply->lost_from);
 	cl_session_stamp(c, reply->stamp);
-	take_credit(s, reply);
+	s->credit_bytes = reply->credit_bytes;
 	if (c->blocks && reply->map_version > map_version(blocks_map(c->blocks)))
 		blocks_map_refresh(c->blocks);
 	if (restarted)
