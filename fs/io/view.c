@@ -142,6 +142,28 @@ int view_open(const char *directory, struct view_state *out)
 	return rc;
 }
 
+int view_peek(const char *directory, struct view_state *out)
+{
+	char boot_id[BOOT_ID_CHARS + 1];
+	struct note note = { 0 };
+	struct disk *disk;
+	int rc = disk_posix_create(directory, &disk);
+
+	if (rc < 0)
+		return rc;
+	rc = note_read(disk, &note);
+	disk_destroy(disk);
+	if (rc == 0)
+		rc = boot_id_read(boot_id);
+	if (rc < 0 && rc != -E_MALFORMED)
+		return rc;
+	if (rc == 0)
+		judge(&note, boot_id, out);
+	else
+		*out = (struct view_state){ 0 };
+	return 0;
+}
+
 int view_built(const char *directory)
 {
 	struct disk *disk;

@@ -38,4 +38,7 @@ must_check int view_built(const char *directory);
 /* After rows_destroy(): sync the view, then mark it clean. An error leaves it marked open. */
 must_check int view_close_clean(const char *directory, struct view_position position);
 
+/* What view_open() would decide, with nothing changed (fsck). -E_NOENT: there is no view. */
+must_check int view_peek(const char *directory, struct view_state *out);
+
 #endif

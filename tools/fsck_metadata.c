@@ -1,0 +1,415 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The truth of the metadata: superblocks, journal directories, snapshots, and the state that they come to.
+ *
+ * Every journal directory is read alone first, so that a damaged one is named although the others would do.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "fs/io/view.h"
+#include "metadata-server/recover.h"
+#include "metadata-server/snapshot.h"
+#include "tools/fsck_internal.h"
+
+#define SNAPSHOTS_MAX	1024u
+#define COMMIT_ROWS	65536u
+#define STATE_BYTES_MAX	GiB(4096)	/* of address space */
+
+int fsck_lock(const struct fsck_dir *dir, struct error *err)
+{
+	int rc = disk_lock(dir->disk);
+
+	if (rc == -E_BUSY)
+		return error_say(err, rc, "'%s' is in use: stop its server first", dir->path);
+	if (rc == -E_ROFS)
+		return 0;	/* nobody can be writing there */
+	return rc < 0 ? error_set(err, rc, "cannot lock '%s'", dir->path) : 0;
+}
+
+/* --- superblocks -------------------------------------------------------------------------------------- */
+
+static int open_directory(struct fsck *f, struct fsck_dir *dir, struct error *err)
+{
+	struct error why = { 0 };
+	int rc = disk_posix_create(dir->path, &dir->disk);
+
+	if (rc < 0) {
+		dir->disk = NULL;
+		return error_set(err, rc, "cannot open '%s'", dir->path);
+	}
+	rc = fsck_lock(dir, err);
+	if (rc < 0)
+		return rc;
+	if (ms_recover_super(dir->disk, &dir->super, &why) < 0) {
+		fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path, "%s", why.text);
+		return 0;
+	}
+	if (!f->has_super) {
+		f->super = dir->super;
+		f->has_super = true;
+	} else if (memcmp(dir->super.cluster, f->super.cluster, sizeof f->super.cluster) != 0) {
+		fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path, "belongs to another cluster than '%s'",
+			   f->metadata[0].path);
+		return 0;
+	}
+	dir->is_good = true;
+	return 0;
+}
+
+/* --- the journal ----------------------------------------------------------------------------------------- */
+
+struct file_sum {
+	struct disk *disk;
+	uint64_t bytes;
+	int rc;
+};
+
+static void sum_file(void *arg, const char *name)
+{
+	struct file_sum *s = arg;
+	struct disk_file *file;
+	char path[64];
+	uint64_t bytes;
+
+	if (strncmp(name, "J-", 2) != 0 || strlen(name) != 18)
+		return;
+	(void)snprintf(path, sizeof path, "journal/%s", name);
+	s->rc = disk_open(s->disk, path, DISK_READ, &file);
+	if (s->rc < 0)
+		return;
+	s->rc = disk_size(file, &bytes);
+	s->bytes += s->rc < 0 ? 0 : bytes;
+	disk_close(file);
+}
+
+static uint64_t journal_file_bytes(struct disk *disk)
+{
+	struct file_sum s = { .disk = disk };
+
+	return disk_list(disk, "journal", sum_file, &s) < 0 || s.rc < 0 ? 0 : s.bytes;
+}
+
+static void check_journal_alone(struct fsck *f, struct fsck_dir *dir)
+{
+	struct ms_journal_options o = { .disks = &dir->disk, .disk_count = 1, .read_only = true };
+	struct error why = { 0 };
+	struct ms_journal *j;
+	uint64_t torn;
+
+	memcpy(o.cluster, f->super.cluster, sizeof o.cluster);
+	if (ms_journal_open(&o, &j, &why) < 0) {
+		fsck_fault(&f->report, FSCK_JOURNAL, dir->path, "%s", why.text);
+		dir->is_good = false;
+		return;
+	}
+	torn = journal_file_bytes(dir->disk);
+	torn -= MIN_OF(torn, ms_journal_bytes(j));
+	f->journal_is_torn |= torn > 0;
+	if (torn)
+		fsck_note(&f->report, dir->path, "torn tail of %" PRIu64 " bytes behind journal record %" PRIu64
+			  ": it was never called durable, the next start cuts it", torn, ms_journal_last(j));
+	ms_journal_close(j);
+}
+
+static int open_journal(struct fsck *f, struct ms_journal **out, struct error *err)
+{
+	struct disk *good[FSCK_METADATA_DIRS_MAX];
+	struct ms_journal_options o = { .disks = good, .read_only = true };
+	struct error why = { 0 };
+	int rc;
+
+	for (uint32_t i = 0; i < f->options->metadata_dir_count; i++)
+		if (f->metadata[i].is_good)
+			good[o.disk_count++] = f->metadata[i].disk;
+	*out = NULL;
+	if (o.disk_count == 0)
+		return 0;
+	memcpy(o.cluster, f->super.cluster, sizeof o.cluster);
+	rc = ms_journal_open(&o, out, &why);
+	if (rc == -E_NOMEM)
+		return error_set(err, rc, "cannot read the journal");
+	if (rc < 0) {
+		*out = NULL;
+		fsck_fault(&f->report, FSCK_JOURNAL, f->metadata[0].path, "%s", why.text);
+	}
+	return 0;
+}
+
+/* --- the state -------------------------------------------------------------------------------------------- */
+
+struct load {
+	struct fsck *f;
+	struct ms_txn *txn;
+	struct error *err;
+	uint64_t uncommitted, all;
+	int rc;			/* of our own rows; the rest is the file's fault */
+};
+
+static int load_row(void *arg, const struct row *row)
+{
+	struct load *l = arg;
+
+	l->rc = rows_put(l->f->state, row->key, row->key_len, row->value, row->value_len);
+	if (l->rc == 0 && ++l->uncommitted >= COMMIT_ROWS) {
+		l->uncommitted = 0;
+		l->rc = rows_commit(l->f->state);
+	}
+	fsck_progress(&l->f->report, "snapshot", ++l->all, 0);
+	return l->rc;
+}
+
+static int snapshot_into_state(struct fsck *f, uint64_t number, struct snapshot_header *h, struct error *err)
+{
+	struct load l = { .f = f };
+	int rc = rows_clear(f->state);
+
+	if (rc == 0)
+		rc = rows_commit(f->state);
+	if (rc < 0)
+		return error_set(err, rc, "cannot write to '%s'", f->scratch);
+	rc = ms_snapshot_read(f->metadata[0].disk, number, h, load_row, &l);
+	if (rc == 0)
+		rc = l.rc = rows_commit(f->state);
+	return l.rc < 0 ? error_set(err, l.rc, "cannot write to '%s'", f->scratch) : rc;
+}
+
+/* Every snapshot is read to its end; the newest good one becomes the state. 1: there is one. */
+static int check_snapshots(struct fsck *f, struct snapshot_header *h, struct error *err)
+{
+	uint64_t numbers[SNAPSHOTS_MAX];
+	struct fsck_dir *dir = &f->metadata[0];
+	int count = ms_snapshot_list(dir->disk, numbers, SNAPSHOTS_MAX), have = 0;
+
+	if (count <= 0) {
+		fsck_fault(&f->report, FSCK_SNAPSHOT, dir->path, "%s",
+			   count < 0 ? error_text(count) : "there is no snapshot");
+		return 0;
+	}
+	for (int i = 0; i < count; i++) {
+		struct snapshot_header one;
+		char name[PATH_MAX + 64];
+		int rc = have ? ms_snapshot_read(dir->disk, numbers[i], &one, NULL, NULL)
+			      : snapshot_into_state(f, numbers[i], &one, err);
+
+		if (err->code)
+			return err->code;
+		if (rc == 0 && memcmp(one.cluster, f->super.cluster, sizeof one.cluster) != 0)
+			rc = -E_WRONG_CLUSTER;
+		if (rc == 0 && !have)
+			*h = one;
+		have |= rc == 0;
+		(void)snprintf(name, sizeof name, "%s/snapshots/S-%016" PRIx64, dir->path, numbers[i]);
+		if (rc < 0)
+			fsck_fault(&f->report, FSCK_SNAPSHOT, name, "%s", error_text(rc));
+		f->has_bad_snapshot |= rc < 0;
+	}
+	return have;
+}
+
+static int replay_record(void *arg, const struct journal_header *h, const uint8_t *payload)
+{
+	struct load *l = arg;
+	struct fsck *f = l->f;
+	int rc;
+
+	if (h->number != f->number + 1)
+		return error_say(l->err, -E_BAD_MIDDLE, "records %" PRIu64 " to %" PRIu64 " are missing",
+				 f->number + 1, h->number - 1);
+	rc = ms_txn_apply(l->txn, payload, h->payload_len);
+	if (rc < 0)
+		return error_set(l->err, rc, "cannot apply record %" PRIu64, h->number);
+	f->number = h->number;
+	f->term = h->term;
+	fsck_progress(&f->report, "journal", ++l->all, 0);
+	return 0;
+}
+
+/* 1: the state is that of the journal's end; 0: it cannot be, which was told. */
+static int replay(struct fsck *f, struct ms_journal *j, struct error *err)
+{
+	struct error why = { 0 };
+	struct load l = { .f = f, .err = &why };
+	const char *path = f->metadata[0].path;
+	int rc;
+
+	if (f->number > ms_journal_last(j) || f->number + 1 < ms_journal_first(j)) {
+		fsck_fault(&f->report, FSCK_JOURNAL, path, "holds records %" PRIu64 " to %" PRIu64
+			   ", the snapshot ends at %" PRIu64, ms_journal_first(j), ms_journal_last(j), f->number);
+		return 0;
+	}
+	rc = ms_txn_create(f->state, &l.txn);
+	if (rc < 0)
+		return error_set(err, rc, "cannot replay the journal");
+	rc = ms_journal_replay(j, f->number, replay_record, &l, &why);
+	if (rc < 0) {
+		fsck_fault(&f->report, FSCK_JOURNAL, path, "%s", why.text);
+	} else {
+		rc = ms_txn_flush(l.txn);
+		if (rc == 0)
+			rc = rows_commit(f->state);
+		if (rc < 0)
+			(void)error_set(err, rc, "cannot write to '%s'", f->scratch);
+	}
+	ms_txn_destroy(l.txn);
+	return err->code ? err->code : rc == 0;
+}
+
+static int build_state(struct fsck *f, struct ms_journal *j, struct error *err)
+{
+	struct snapshot_header h = { .number = 0 };
+	int rc = check_snapshots(f, &h, err);
+
+	if (rc > 0 && j) {
+		f->term = h.term;
+		f->number = h.number;
+		rc = replay(f, j, err);
+	} else if (rc > 0) {
+		rc = 0;
+	}
+	if (rc == 0) {
+		rows_destroy(f->state);
+		f->state = NULL;
+		fsck_fault(&f->report, FSCK_ROW, f->metadata[0].path,
+			   "the state cannot be read, so names, placement and content were not checked");
+	}
+	return rc < 0 ? rc : 0;
+}
+
+int fsck_metadata(struct fsck *f, struct error *err)
+{
+	struct ms_journal *j = NULL;
+	char path[PATH_MAX + 16];
+	int rc = 0;
+
+	for (uint32_t i = 0; i < f->options->metadata_dir_count && rc == 0; i++) {
+		f->metadata[i].path = f->options->metadata_dirs[i];
+		rc = open_directory(f, &f->metadata[i], err);
+	}
+	if (rc < 0 || !f->has_super)
+		return rc;
+	for (uint32_t i = 0; i < f->options->metadata_dir_count; i++)
+		if (f->metadata[i].is_good)
+			check_journal_alone(f, &f->metadata[i]);
+	(void)snprintf(path, sizeof path, "%s/state", f->scratch);
+	rc = mkdir(path, 0700) < 0 ? error_from_errno(errno) : rows_lmdb_create(path, STATE_BYTES_MAX, &f->state);
+	if (rc < 0)
+		return error_set(err, rc, "cannot use '%s'", path);
+	rc = open_journal(f, &j, err);
+	if (rc == 0)
+		rc = build_state(f, j, err);
+	ms_journal_close(j);
+	return rc;
+}
+
+/* --- the view ------------------------------------------------------------------------------------------------ */
+
+enum comparison { SAME, DIFFERS, BEHIND, AHEAD, UNREADABLE, FAILED };
+
+/* Both in key order; the view's own row is left out. */
+static enum comparison compare_rows(struct rows_snapshot *truth, struct rows_snapshot *view)
+{
+	struct row a, b;
+
+	for (;;) {
+		int rc_a = rows_snapshot_next(truth, &a), rc_b = rows_snapshot_next(view, &b);
+
+		if (rc_b == 1 && b.key_len == MS_APPLIED_KEY_BYTES && memcmp(b.key, MS_APPLIED_KEY, b.key_len) == 0)
+			rc_b = rows_snapshot_next(view, &b);
+		if (rc_a < 0 || rc_b < 0)
+			return rc_a < 0 ? FAILED : UNREADABLE;
+		if (rc_a != rc_b)
+			return DIFFERS;
+		if (rc_a == 0)
+			return SAME;
+		if (a.key_len != b.key_len || a.value_len != b.value_len ||
+		    memcmp(a.key, b.key, a.key_len) != 0 || memcmp(a.value, b.value, a.value_len) != 0)
+			return DIFFERS;
+	}
+}
+
+static enum comparison compare(const struct fsck *f, const char *state_dir, const char *view_dir)
+{
+	struct rows *truth, *view;
+	struct rows_snapshot *a, *b;
+	uint64_t term, number;
+
+	if (rows_lmdb_create(view_dir, MiB(1), &view) < 0 || ms_snapshot_applied(view, &term, &number) < 0)
+		return UNREADABLE;
+	if (number != f->number)
+		return number < f->number ? BEHIND : AHEAD;
+	if (rows_lmdb_create(state_dir, STATE_BYTES_MAX, &truth) < 0 || rows_snapshot_open(truth, &a) < 0)
+		return FAILED;
+	return rows_snapshot_open(view, &b) < 0 ? UNREADABLE : compare_rows(a, b);
+}
+
+/* In a process of its own: LMDB trusts its file, and a damaged one may take us with it. */
+static enum comparison compare_apart(const struct fsck *f, const char *state_dir, const char *view_dir)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid < 0)
+		return FAILED;
+	if (pid == 0)
+		_exit((int)compare(f, state_dir, view_dir));
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return FAILED;
+	return WIFEXITED(status) ? (enum comparison)WEXITSTATUS(status) : UNREADABLE;
+}
+
+int fsck_view(struct fsck *f, struct error *err)
+{
+	char state_dir[PATH_MAX + 16], view_dir[PATH_MAX + 16];
+	struct view_state view;
+	int rc;
+
+	if (!f->state)
+		return 0;
+	(void)snprintf(state_dir, sizeof state_dir, "%s/state", f->scratch);
+	(void)snprintf(view_dir, sizeof view_dir, "%s/rows", f->metadata[0].path);
+	rc = view_peek(view_dir, &view);
+	if (rc == -E_NOENT || (rc == 0 && !view.is_trusted)) {
+		fsck_note(&f->report, view_dir, "not a view that a server would keep: it will be built again");
+		return 0;
+	}
+	if (rc < 0)
+		return error_set(err, rc, "cannot look at '%s'", view_dir);
+	switch (compare_apart(f, state_dir, view_dir)) {
+	case SAME:
+		return 0;
+	case BEHIND:
+		if (!view.was_closed) {
+			fsck_note(&f->report, view_dir, "is behind the journal, as after a crash; not compared");
+			return 0;
+		}
+		fsck_fault(&f->report, FSCK_VIEW, view_dir, "was closed cleanly, but is behind the journal");
+		f->has_bad_view = true;
+		return 0;
+	case AHEAD:
+		fsck_fault(&f->report, FSCK_JOURNAL, f->metadata[0].path, "ends at record %" PRIu64
+			   ", but the view in '%s' has seen later ones: the end of the journal is lost", f->number,
+			   view_dir);
+		return 0;
+	case DIFFERS:
+		fsck_fault(&f->report, FSCK_VIEW, view_dir, "differs from snapshot and journal");
+		f->has_bad_view = true;
+		return 0;
+	case UNREADABLE:
+		fsck_fault(&f->report, FSCK_VIEW, view_dir, "cannot be read");
+		f->has_bad_view = true;
+		return 0;
+	case FAILED:
+		break;
+	}
+	return error_set(err, -E_IO, "cannot compare '%s'", view_dir);
+}

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/fsck_report.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "fs/base/text.h"
+
+#define LISTED_MAX	10000u	/* lines; what is beyond is counted only */
+#define PROGRESS_AFTER_MS 2000u
+#define PROGRESS_EVERY_MS 500u
+#define LINE_BYTES	1024u
+
+static const char *const class_names[] = {
+#define X(name, text) [FSCK_##name] = text,
+	FSCK_CLASSES(X)
+#undef X
+};
+
+const char *fsck_class_name(enum fsck_class c)
+{
+	return class_names[c];
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* --- text of strangers ------------------------------------------------------------------------------ */
+
+/* Length of the UTF-8 sequence at `at`, 0 if it is none (overlong and surrogates included). */
+static size_t utf8_len(const uint8_t *at, size_t left)
+{
+	uint32_t c = at[0];
+	size_t len = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : (c & 0xf0) == 0xe0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+
+	if (len == 0 || len > left)
+		return 0;
+	c &= len == 1 ? 0x7f : 0xffu >> (len + 1);
+	for (size_t i = 1; i < len; i++) {
+		if ((at[i] & 0xc0) != 0x80)
+			return 0;
+		c = c << 6 | (at[i] & 0x3f);
+	}
+	if (len == 3 && (c < 0x800 || (c >= 0xd800 && c < 0xe000)))
+		return 0;
+	return len == 4 && (c < 0x10000 || c > 0x10ffff) ? 0 : len;
+}
+
+char *fsck_escape(const void *bytes, size_t len, char *out, size_t out_bytes)
+{
+	const uint8_t *at = bytes;
+	size_t used = 0;
+
+	for (size_t i = 0; i < len && used + 5 < out_bytes;) {
+		size_t n = utf8_len(at + i, len - i);
+
+		if (n == 0 || at[i] < 0x20 || at[i] == 0x7f || at[i] == '\\') {
+			used += (size_t)snprintf(out + used, out_bytes - used, "\\x%02x", at[i]);
+			i++;
+			continue;
+		}
+		memcpy(out + used, at + i, n);
+		used += n;
+		i += n;
+	}
+	out[used] = '\0';
+	return out;
+}
+
+/* --- lines ------------------------------------------------------------------------------------------ */
+
+int fsck_report_init(struct fsck_report *r, const struct fsck_options *o, struct fsck_result *result)
+{
+	memset(result, 0, sizeof *result);
+	*r = (struct fsck_report){
+		.result = result, .print = o->print, .progress = o->progress, .faults = json_array(),
+		.corrected = json_array(), .notes = json_array(), .started_ms = now_ms(),
+	};
+	return r->faults && r->corrected && r->notes ? 0 : -E_NOMEM;
+}
+
+void fsck_report_finish(struct fsck_report *r)
+{
+	struct fsck_result *s = r->result;
+	json_t *classes = json_object();
+
+	for (unsigned i = 0; i < FSCK_CLASS_COUNT; i++)
+		json_object_set_new(classes, class_names[i], json_integer((json_int_t)s->faults[i]));
+	s->json = json_pack("{s:b, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}}", "clean",
+			    s->fault_count == 0, "faults", r->faults, "corrected", r->corrected, "notes", r->notes,
+			    "fault_counts", classes, "checked", "files", (json_int_t)s->files, "directories",
+			    (json_int_t)s->directories, "names", (json_int_t)s->names, "records",
+			    (json_int_t)s->records, "record_bytes", (json_int_t)s->record_bytes, "blocks",
+			    (json_int_t)s->blocks, "content_bytes", (json_int_t)s->content_bytes);
+	if (r->shown_ms)
+		fputc('\n', stderr);
+	r->faults = r->corrected = r->notes = NULL;
+}
+
+void fsck_result_finish(struct fsck_result *r)
+{
+	json_decref(r->json);
+	r->json = NULL;
+}
+
+static void line(struct fsck_report *r, json_t *list, const char *kind, const char *subject, const char *text)
+{
+	char subject_clean[LINE_BYTES], text_clean[LINE_BYTES];
+
+	if (++r->listed > LISTED_MAX) {
+		if (r->listed == LISTED_MAX + 1 && r->print)
+			puts("more was found; from here on it is only counted");
+		return;
+	}
+	fsck_escape(subject, strlen(subject), subject_clean, sizeof subject_clean);
+	fsck_escape(text, strlen(text), text_clean, sizeof text_clean);
+	json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "class", kind, "subject", subject_clean, "text",
+					      text_clean));
+	if (r->print)
+		printf("%s: %s: %s\n", kind, subject_clean, text_clean);
+}
+
+void fsck_fault(struct fsck_report *r, enum fsck_class c, const char *subject, const char *format, ...)
+{
+	char text[LINE_BYTES];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	r->result->faults[c]++;
+	r->result->fault_count++;
+	line(r, r->faults, class_names[c], subject, text);
+}
+
+void fsck_corrected(struct fsck_report *r, enum fsck_class c, const char *subject, const char *format, ...)
+{
+	char text[LINE_BYTES];
+	va_list args;
+
+	(void)snprintf(text, sizeof text, "corrected: ");
+	va_start(args, format);
+	vsnprintf(text + strlen(text), sizeof text - strlen(text), format, args);
+	va_end(args);
+	r->result->corrected_count++;
+	line(r, r->corrected, class_names[c], subject, text);
+}
+
+void fsck_mended(struct fsck_report *r, enum fsck_class c, uint64_t count)
+{
+	ASSERT(count <= r->result->faults[c]);
+	r->result->faults[c] -= count;
+	r->result->fault_count -= count;
+}
+
+void fsck_note(struct fsck_report *r, const char *subject, const char *format, ...)
+{
+	char text[LINE_BYTES];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	r->result->note_count++;
+	line(r, r->notes, "note", subject, text);
+}
+
+void fsck_progress(struct fsck_report *r, const char *what, uint64_t done, uint64_t all)
+{
+	uint64_t now;
+
+	if (!r->progress)
+		return;
+	now = now_ms();
+	if (now - r->started_ms < PROGRESS_AFTER_MS || now - r->shown_ms < PROGRESS_EVERY_MS)
+		return;
+	r->shown_ms = now;
+	if (all)
+		fprintf(stderr, "\r%-12s %3u %%  %llu of %llu\033[K", what, (unsigned)(done * 100 / all),
+			(unsigned long long)done, (unsigned long long)all);
+	else
+		fprintf(stderr, "\r%-12s %llu\033[K", what, (unsigned long long)done);
+}
