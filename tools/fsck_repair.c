@@ -69,7 +69,7 @@ static int repair_snapshots(struct fsck *f, struct error *err)
 	memcpy(h.cluster, f->super.cluster, sizeof h.cluster);
 	rc = rows_snapshot_open(f->state, &rows);
 	if (rc == 0) {
-		rc = ms_snapshot_write(disk, rows, &h, &bytes);
+		rc = ms_snapshot_write(disk, rows, &h, UINT64_MAX, &bytes);
 		rows_snapshot_close(rows);
 	}
 	if (rc == 0)

@@ -284,7 +284,7 @@ static inline void world_snapshot(struct fsck_world *w)
 	ck_assert_int_eq(ms_txn_flush(w->txn), 0);
 	ck_assert_int_eq(rows_commit(w->rows), 0);
 	ck_assert_int_eq(rows_snapshot_open(w->rows, &s), 0);
-	ck_assert_int_eq(ms_snapshot_write(w->mds, s, &h, &bytes), 0);
+	ck_assert_int_eq(ms_snapshot_write(w->mds, s, &h, UINT64_MAX, &bytes), 0);
 	ck_assert_int_eq(ms_snapshot_publish(w->mds, &h), 0);
 	rows_snapshot_close(s);
 }
