@@ -217,18 +217,24 @@ static inline void cluster_stopped(void *arg, int rc)
 	loop_uv_stop(w->loop);
 }
 
-static inline struct client *cluster_client(struct cluster *w)
+/* `session_file`: as a mount has it, NULL: none. */
+static inline struct client *cluster_client_with(struct cluster *w, const char *session_file)
 {
 	struct client *c;
 	struct cl_options options = {
 		.loop = w->loop, .net = w->net, .pool = w->pool, .mds_address = w->mds_address, .node_name = "test",
 		.timeout_ms = 10000, .memory_bytes = MiB(32), .flush_ms = 300, .blocks_in_flight = 16,
-		.codec = CODEC_LZ4,
+		.codec = CODEC_LZ4, .session_file = session_file,
 	};
 	ck_assert_int_eq(client_create(&options, &c), 0);
 	client_start(c, cluster_started, w);
 	loop_uv_run(w->loop);
 	return c;
+}
+
+static inline struct client *cluster_client(struct cluster *w)
+{
+	return cluster_client_with(w, NULL);
 }
 
 static inline void cluster_client_stop(struct cluster *w, struct client *c)

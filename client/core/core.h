@@ -128,6 +128,7 @@ struct cl_req {
 	struct cl_req *prev, *next;	/* all of the client */
 	struct cl_req *waiting_next;	/* for a slot */
 	Wire__Caller caller;
+	uint8_t root[ROOT_BYTES];	/* of a publish */
 	union {
 		ProtobufCMessage base;
 		Wire__Lookup lookup; Wire__GetAttr get_attr; Wire__SetAttr set_attr; Wire__Make make; Wire__Link link;

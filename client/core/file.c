@@ -337,6 +337,7 @@ static void reopen_done(struct cl_req *req)
 	node->is_opening = false;
 	if (rc == 0)
 		cl_file_reopen(c, node);
+	unregister(c, node);		/* it may have been closed meanwhile */
 	cl_op_wake(&node->open_waiters);
 }
 

@@ -67,7 +67,6 @@ struct cl_flush {			/* publish.c */
 	struct buf *bytes;		/* inline content */
 	uint32_t tries, ids_taken;
 	uint64_t new_bytes, charged;
-	uint8_t root_bytes[ROOT_BYTES];
 	struct blocks_marks marks;	/* of what is to be synced */
 	struct blocks_marks sync_marks;
 	struct blocks_sync sync;
@@ -247,9 +246,12 @@ void cl_xattr_remove(struct cl_op *op);
 void cl_xattr_statfs(struct cl_op *op);
 
 /* lease.c */
+struct cl_returns;
 void cl_lease_recall(struct client *c, struct rpc_request *req);
 void cl_lease_continue(struct client *c, struct cl_node *node);	/* an edit ended while a recall waits */
 void cl_lease_finish(struct client *c);
-void cl_lease_return(struct client *c, inode_no ino, uint64_t name_hash);
+/* Gather leases that go back to the server; the batch is sent when it is full, and by _end(). */
+void cl_lease_return(struct client *c, struct cl_returns **batch, inode_no ino, uint64_t name_hash);
+void cl_lease_return_end(struct client *c, struct cl_returns **batch);
 
 #endif

@@ -177,29 +177,51 @@ void cl_lease_recall(struct client *c, struct rpc_request *req)
 		recall_answer(recall);
 }
 
-/* The least used go back one by one: rare, and no answer is waited for. */
+/* --- returns ------------------------------------------------------------------------------------------------- */
+
+#define RETURNS_MAX 1024u
+
+struct cl_returns {
+	struct rpc_call call;
+	uint32_t count;
+	Wire__Lease leases[RETURNS_MAX];
+	Wire__Lease *lease_at[RETURNS_MAX];
+};
+
 static void returned(struct rpc_call *call)
 {
-	free(call);
+	free(container_of(call, struct cl_returns, call));
 }
 
-void cl_lease_return(struct client *c, inode_no ino, uint64_t name_hash)
+void cl_lease_return_end(struct client *c, struct cl_returns **batch)
+{
+	struct cl_returns *returns = *batch;
+	Wire__LeaseReturn msg = WIRE__LEASE_RETURN__INIT;
+	if (!returns)
+		return;
+	*batch = NULL;
+	msg.leases = returns->lease_at;
+	msg.n_leases = returns->count;
+	returns->call = (struct rpc_call){ .type = MSG_LEASE_RETURN, .request = &msg.base,
+					   .session = c->session.number, .deadline_ms = 5000, .done = returned };
+	c->session.return_count++;
+	rpc_call(c->mds, &returns->call);
+}
+
+void cl_lease_return(struct client *c, struct cl_returns **batch, inode_no ino, uint64_t name_hash)
 {
 	if (c->session.number == 0)
 		return;
-	struct rpc_call *call = calloc(1, sizeof *call);
-	if (!call)
+	if (!*batch && (*batch = calloc(1, sizeof **batch)) == NULL)
 		return;		/* a recall will ask for it */
-	Wire__Lease lease = WIRE__LEASE__INIT, *leases[1] = { &lease };
-	Wire__LeaseReturn msg = WIRE__LEASE_RETURN__INIT;
-	lease.ino = ino;
-	lease.name_hash = name_hash;
-	msg.leases = leases;
-	msg.n_leases = 1;
-	*call = (struct rpc_call){ .type = MSG_LEASE_RETURN, .request = &msg.base, .session = c->session.number,
-				   .deadline_ms = 1000, .done = returned };
-	c->session.return_count++;
-	rpc_call(c->mds, call);
+	struct cl_returns *returns = *batch;
+	Wire__Lease *lease = &returns->leases[returns->count];
+	wire__lease__init(lease);
+	lease->ino = ino;
+	lease->name_hash = name_hash;
+	returns->lease_at[returns->count++] = lease;
+	if (returns->count == RETURNS_MAX)
+		cl_lease_return_end(c, batch);
 }
 
 /* What asked for pages is still told by another thread: it is freed by the last of those answers. */

@@ -15,6 +15,8 @@
 #include "client/core/file.h"
 #include "fs/hash/checksum.h"
 
+#define TRIM_COUNT 8192u
+
 struct name_key {
 	inode_no parent;
 	uint64_t hash;
@@ -44,34 +46,35 @@ static void node_free(struct client *c, struct cl_node *node)
 	free(node);
 }
 
-static void node_evict(struct client *c, struct cl_node *node)
+static void node_evict(struct client *c, struct cl_node *node, struct cl_returns **returns)
 {
-	if (node->lookups && node->lease != CL_LEASE_NONE) {
-		if (c->options.on_inval_attr)
-			c->options.on_inval_attr(c->options.arg, node->ino);
-	}
+	if (node->lookups && node->lease != CL_LEASE_NONE && c->options.on_inval_attr)
+		c->options.on_inval_attr(c->options.arg, node->ino);
 	if (node->lease != CL_LEASE_NONE)
-		cl_lease_return(c, node->ino, 0);
+		cl_lease_return(c, returns, node->ino, 0);
 	node_free(c, node);
 }
 
-/* Make room: an idle node that the kernel does not know, else the idle one used longest ago. */
+/*
+ * Make room, many at a time: each return of leases costs the grants that cross it. What the kernel has
+ * forgotten goes first, then whatever was used longest ago.
+ */
 static void nodes_trim(struct client *c)
 {
+	struct cl_returns *returns = NULL;
 	if (c->node_count < CL_NODES_MAX)
 		return;
-	struct cl_node *node = c->node_lru, *idle = NULL;
-	for (unsigned i = 0; node && i < 64; i++, node = node->next) {
-		if (node_is_used(node))
-			continue;
-		idle = idle ? idle : node;
-		if (node->lookups == 0) {
-			idle = node;
-			break;
+	for (unsigned pass = 0; pass < 2 && c->node_count > CL_NODES_MAX - TRIM_COUNT; pass++) {
+		struct cl_node *node, *next;
+		unsigned seen = 0;
+		DL_FOREACH_SAFE(c->node_lru, node, next) {
+			if (seen++ == 2 * TRIM_COUNT || c->node_count <= CL_NODES_MAX - TRIM_COUNT)
+				break;
+			if (!node_is_used(node) && (pass == 1 || node->lookups == 0))
+				node_evict(c, node, &returns);
 		}
 	}
-	if (idle)
-		node_evict(c, idle);
+	cl_lease_return_end(c, &returns);
 }
 
 struct cl_node *cl_node_find(struct client *c, inode_no ino)
@@ -247,6 +250,20 @@ static void name_free(struct client *c, struct cl_name *name)
 	free(name);
 }
 
+/* The kernel may trust them still: it must ask again for whatever we give up. */
+static void names_trim(struct client *c)
+{
+	struct cl_returns *returns = NULL;
+	if (c->options.on_inval_names)
+		c->options.on_inval_names(c->options.arg);
+	for (unsigned i = 0; i < TRIM_COUNT && c->name_lru; i++) {
+		struct cl_name *oldest = c->name_lru;
+		cl_lease_return(c, &returns, oldest->key.parent, oldest->key.hash);
+		name_free(c, oldest);
+	}
+	cl_lease_return_end(c, &returns);
+}
+
 static void name_put(struct client *c, const struct name_key *key, inode_no ino)
 {
 	struct cl_name *name;
@@ -257,14 +274,8 @@ static void name_put(struct client *c, const struct name_key *key, inode_no ino)
 		DL_APPEND(c->name_lru, name);
 		return;
 	}
-	if (c->name_count >= CL_NAMES_MAX) {
-		/* The kernel may trust it still: it must ask again for whatever we give up. */
-		struct cl_name *oldest = c->name_lru;
-		if (c->options.on_inval_names)
-			c->options.on_inval_names(c->options.arg);
-		cl_lease_return(c, oldest->key.parent, oldest->key.hash);
-		name_free(c, oldest);
-	}
+	if (c->name_count >= CL_NAMES_MAX)
+		names_trim(c);
 	name = calloc(1, sizeof *name);
 	if (!name)
 		return;

@@ -270,11 +270,11 @@ static void flush_send(struct cl_file *file)
 		return;
 	}
 	flush->state = CL_FLUSH_SEND;
-	root_encode(&flush->root, flush->root_bytes);
+	root_encode(&flush->root, req->root);
 	Wire__Publish *msg = &req->msg.publish;
 	msg->ino = file->node->ino;
 	msg->base_version = file->version;
-	msg->root.data = flush->root_bytes;
+	msg->root.data = req->root;
 	msg->root.len = ROOT_BYTES;
 	msg->mtime_ns = flush->mtime_ns;
 	msg->collection = flush->is_inline || flush->marks.collection == UINT64_MAX ? c->session.collection

@@ -189,6 +189,36 @@ START_TEST(a_chunk_server_that_restarts_before_the_sync_costs_nothing)
 }
 END_TEST
 
+/* I6: a client whose session was ended fails what it had not published, once, and starts clean. */
+START_TEST(a_fenced_client_fails_its_unpublished_files)
+{
+	char session_file[512];
+	snprintf(session_file, sizeof session_file, "%s/session", w.scratch.path);
+	struct cl_handle *h = file_create(&w, a, "kept");
+	file_pattern(bytes, sizeof bytes, 8);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, 1000), 0);
+	struct cl_op sync = { .kind = CL_FSYNC, .handle = h };
+	ck_assert_int_eq(cluster_op(&w, a, &sync), 0);
+	ck_assert_int_eq(file_write(&w, a, h, 1000, bytes, 1000), 0);
+	session_no before = client_session(a);
+	FILE *f = fopen(session_file, "w");
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "%llu\n", (unsigned long long)before);
+	fclose(f);
+	struct client *successor = cluster_client_with(&w, session_file);
+	ck_assert_int_eq(file_close(&w, a, h), -E_FENCED);
+	ck_assert_uint_ne(client_session(a), before);
+	inode_no ino = file_lookup(&w, a, "kept");
+	ck_assert_uint_eq(file_size(&w, a, ino), 1000);
+	ck_assert_uint_eq(file_size(&w, b, ino), 1000);
+	h = file_open(&w, a, "kept", O_RDWR);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, 5000), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	ck_assert_uint_eq(file_size(&w, successor, ino), 5000);
+	cluster_client_stop(&w, successor);
+}
+END_TEST
+
 START_TEST(an_interrupted_operation_ends)
 {
 	struct cl_handle *h = file_create(&w, a, "stuck");
@@ -217,4 +247,5 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, times_set_by_the_user_survive_the_close);
 	  tcase_add_test(tc, a_restart_of_the_metadata_server_is_survived);
 	  tcase_add_test(tc, a_chunk_server_that_restarts_before_the_sync_costs_nothing);
+	  tcase_add_test(tc, a_fenced_client_fails_its_unpublished_files);
 	  tcase_add_test(tc, an_interrupted_operation_ends))
