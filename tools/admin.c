@@ -29,6 +29,7 @@ struct admin {
 	struct net *net;
 	struct rpc *rpc;
 	struct admin_peer *peers;
+	session_no session;
 };
 
 /* One call, and what its answer leaves behind. */
@@ -183,6 +184,7 @@ int admin_call_at(struct admin *a, const char *address, unsigned type, const Pro
 		return error_set(err, rc, "cannot ask '%s'", address);
 	w.call.type = (uint16_t)type;
 	w.call.request = request;
+	w.call.session = a->session;
 	w.call.deadline_ms = deadline_ms;
 	w.call.done = call_done;
 	rpc_call(peer, &w.call);
@@ -201,6 +203,11 @@ int admin_call(struct admin *a, unsigned type, const ProtobufCMessage *request, 
 	       ProtobufCMessage **reply, struct error *err)
 {
 	return admin_call_at(a, a->address, type, request, deadline_ms, reply, NULL, err);
+}
+
+void admin_set_session(struct admin *a, session_no session)
+{
+	a->session = session;
 }
 
 const Wire__HelloReply *admin_hello(const struct admin *a)

@@ -20,6 +20,8 @@ must_check int admin_call(struct admin *a, unsigned type, const ProtobufCMessage
 /* Ask the server at another address; bulk (may be NULL) gets a reference to the reply's bulk bytes. */
 must_check int admin_call_at(struct admin *a, const char *address, unsigned type, const ProtobufCMessage *request,
 			     uint32_t deadline_ms, ProtobufCMessage **reply, struct buf **bulk, struct error *err);
+/* Calls carry this session from now on; 0: none. */
+void admin_set_session(struct admin *a, session_no session);
 /* What the metadata server's hello said; NULL before the first call. */
 const Wire__HelloReply *admin_hello(const struct admin *a);
 

@@ -1,0 +1,327 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Names and content over the network, one call at a time. What comes back is foreign (I8). */
+#include "tools/tree_reader.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "fs/disk/record.h"
+#include "tools/admin.h"
+
+#define CALL_MS		10000u
+#define RECOVERY_MS	60000u	/* a metadata server that has just started lets nobody in for a lease */
+
+struct tree_reader {
+	struct admin *admin;
+	struct map *map;
+	enum hash_kind hash;
+	struct codec_scratch *codec;
+	bool has_session;
+};
+
+/* --- opening ------------------------------------------------------------------------------------------ */
+
+static int session_open(struct tree_reader *r, struct error *err)
+{
+	Wire__SessionOpen ask = WIRE__SESSION_OPEN__INIT;
+	ProtobufCMessage *reply = NULL;
+	uint8_t nonce[16];
+	char node[64] = "";
+	int rc;
+
+	if (getrandom(nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce)
+		return error_set(err, -E_IO, "cannot get random bytes");
+	(void)gethostname(node, sizeof node - 1);	/* for people only */
+	ask.node = node;
+	ask.nonce = (ProtobufCBinaryData){ sizeof nonce, nonce };
+	rc = admin_call(r->admin, MSG_SESSION_OPEN, &ask.base, CALL_MS, &reply, err);
+	if (rc < 0)
+		return rc;
+	admin_set_session(r->admin, ((Wire__SessionReply *)(void *)reply)->session);
+	r->has_session = true;
+	msg_free(reply);
+	return 0;
+}
+
+static int take_page(struct tree_reader *r, const Wire__MapReply *page)
+{
+	struct server_row server;
+	struct pg_row pg;
+	int rc = 0;
+
+	for (size_t i = 0; i < page->n_servers && rc == 0; i++) {
+		rc = server_row_decode(page->servers[i].data, page->servers[i].len, &server);
+		if (rc == 0)
+			rc = map_put_server(r->map, &server);
+	}
+	for (size_t i = 0; i < page->n_pgs && rc == 0; i++) {
+		const ProtobufCBinaryData *row = &page->pgs[i];
+		uint32_t number = row->len >= 2 ? row->data[0] | (uint32_t)row->data[1] << 8 : PG_COUNT;
+
+		if (number >= PG_COUNT)
+			return -E_MALFORMED;
+		rc = pg_row_decode(row->data + 2, row->len - 2, &pg);
+		if (rc == 0)
+			(void)map_put_pg(r->map, (pg_no)number, &pg);
+	}
+	return rc;
+}
+
+static int map_fetch(struct tree_reader *r, struct error *err)
+{
+	Wire__MapGet ask = WIRE__MAP_GET__INIT;
+
+	while (ask.first_pg < PG_COUNT) {
+		ProtobufCMessage *reply = NULL;
+		uint32_t next;
+		int rc = admin_call(r->admin, MSG_MAP_GET, &ask.base, CALL_MS, &reply, err);
+
+		if (rc < 0)
+			return rc;
+		rc = take_page(r, (const Wire__MapReply *)(const void *)reply);
+		next = ((const Wire__MapReply *)(const void *)reply)->next_pg;
+		msg_free(reply);
+		if (rc == 0 && next <= ask.first_pg)
+			rc = -E_MALFORMED;
+		if (rc < 0)
+			return error_set(err, rc, "cannot read the replica map");
+		ask.first_pg = next;
+	}
+	return 0;
+}
+
+int tree_reader_open(const char *mds, struct tree_reader **out, struct error *err)
+{
+	struct tree_reader *r = calloc(1, sizeof *r);
+	char address[256];
+	int rc = r ? map_create(&r->map) : -E_NOMEM;
+
+	if (rc == 0) {
+		r->codec = codec_scratch_create();
+		rc = r->codec ? 0 : -E_NOMEM;
+	}
+	if (rc < 0)
+		(void)error_set(err, rc, "cannot start");
+	if (rc == 0)
+		rc = admin_find(mds, address, sizeof address, err);
+	if (rc == 0)
+		rc = admin_open(address, &r->admin, err);
+	if (rc == 0)
+		rc = session_open(r, err);
+	if (rc == 0)
+		rc = map_fetch(r, err);
+	if (rc < 0) {
+		tree_reader_close(r);
+		return rc;
+	}
+	r->hash = (enum hash_kind)admin_hello(r->admin)->hash;
+	*out = r;
+	return 0;
+}
+
+void tree_reader_close(struct tree_reader *r)
+{
+	Wire__Empty ask = WIRE__EMPTY__INIT;
+	ProtobufCMessage *reply = NULL;
+	struct error ignored;
+
+	if (!r)
+		return;
+	/* One that cannot be ended now ends with its lease. */
+	if (r->has_session && admin_call(r->admin, MSG_SESSION_CLOSE, &ask.base, CALL_MS, &reply, &ignored) == 0)
+		msg_free(reply);
+	admin_close(r->admin);
+	map_destroy(r->map);
+	codec_scratch_destroy(r->codec);
+	free(r);
+}
+
+const struct map *tree_reader_map(const struct tree_reader *r)
+{
+	return r->map;
+}
+
+/* --- names ------------------------------------------------------------------------------------------------ */
+
+int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree_attr *out, struct error *err)
+{
+	Wire__GetAttr ask = WIRE__GET_ATTR__INIT;
+	ProtobufCMessage *reply = NULL;
+	const Wire__Attr *a;
+	int rc;
+
+	ask.ino = ino;
+	rc = admin_call(r->admin, MSG_GETATTR, &ask.base, RECOVERY_MS, &reply, err);
+	if (rc < 0)
+		return rc;
+	a = ((const Wire__NodeReply *)(const void *)reply)->attr;
+	memset(out, 0, sizeof *out);
+	if (!a || (a->root.len && (a->root.len != ROOT_BYTES || root_decode(a->root.data, &out->root) < 0)))
+		rc = error_set(err, -E_MALFORMED, "cannot read the attributes of inode %llu", (unsigned long long)ino);
+	if (rc == 0) {
+		out->ino = a->ino;
+		out->mode = a->mode;
+		out->nlink = a->nlink;
+		out->size = a->size;
+		out->version = a->version;
+	}
+	msg_free(reply);
+	return rc;
+}
+
+/* --- blocks ------------------------------------------------------------------------------------------------ */
+
+static uint32_t servers_of(const struct tree_reader *r, const struct block_id *id,
+			   server_no out[COPIES_MAX + FORMERS_MAX])
+{
+	const struct pg_row *row = map_pg(r->map, block_id_pg(id));
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < row->replica_count; i++)
+		out[count++] = row->replicas[i];
+	for (uint32_t i = 0; i < row->former_count; i++)
+		out[count++] = row->formers[i];
+	return count;
+}
+
+static int ask_where(struct tree_reader *r, server_no server, const struct block_id *id, struct tree_copies *out)
+{
+	const struct server_row *row = map_server(r->map, server);
+	struct block_id copy = *id;
+	Wire__Where ask = WIRE__WHERE__INIT;
+	ProtobufCMessage *reply = NULL;
+	const Wire__WhereReply *where;
+	struct error ignored;
+
+	ask.id = (ProtobufCBinaryData){ sizeof copy.bytes, copy.bytes };
+	if (!row || row->state > SERVER_SUSPECT ||
+	    admin_call_at(r->admin, row->address, MSG_WHERE, &ask.base, CALL_MS, &reply, NULL, &ignored) < 0)
+		return -E_NOTCONN;
+	where = (const Wire__WhereReply *)(const void *)reply;
+	if (where->held) {
+		if (out->held_count == 0) {
+			out->stored_len = where->stored_len;
+			out->plain_len = where->plain_len;
+		}
+		out->held[out->held_count++] = server;
+	}
+	msg_free(reply);
+	return 0;
+}
+
+int tree_reader_copies(struct tree_reader *r, const struct block_id *id, struct tree_copies *out, struct error *err)
+{
+	server_no servers[COPIES_MAX + FORMERS_MAX];
+	uint32_t count = servers_of(r, id, servers);
+
+	*out = (struct tree_copies){ .wanted = map_pg(r->map, block_id_pg(id))->replica_count };
+	if (count == 0)
+		return error_say(err, -E_NO_REPLICA, "no server is responsible for placement group %u",
+				 block_id_pg(id));
+	for (uint32_t i = 0; i < count; i++)
+		if (ask_where(r, servers[i], id, out) < 0)
+			out->silent_count++;
+	return 0;
+}
+
+int tree_reader_get_at(struct tree_reader *r, server_no server, const struct block_id *id, void *plain,
+		       uint32_t *plain_len, struct error *err)
+{
+	const struct server_row *row = map_server(r->map, server);
+	struct block_id copy = *id;
+	Wire__Get ask = WIRE__GET__INIT;
+	ProtobufCMessage *reply = NULL;
+	struct buf *bulk = NULL;
+	struct record record;
+	int rc;
+
+	if (!row)
+		return error_set(err, -E_NOENT, "cannot ask server %u", server);
+	ask.id = (ProtobufCBinaryData){ sizeof copy.bytes, copy.bytes };
+	rc = admin_call_at(r->admin, row->address, MSG_GET, &ask.base, CALL_MS, &reply, &bulk, err);
+	if (rc < 0)
+		return rc;
+	rc = bulk ? record_open(r->codec, r->hash, bulk->data, bulk->len, true, &record, plain) : -E_MALFORMED;
+	if (rc == 0 && !block_id_equal(&record.id, id))
+		rc = -E_CORRUPT;
+	if (rc < 0)
+		(void)error_set(err, rc, "wrong bytes from '%s'", row->address);
+	else
+		*plain_len = record.plain_len;
+	buf_put(bulk);
+	msg_free(reply);
+	return rc;
+}
+
+int tree_reader_get(struct tree_reader *r, const struct block_id *id, void *plain, uint32_t *plain_len,
+		    struct error *err)
+{
+	server_no servers[COPIES_MAX + FORMERS_MAX];
+	uint32_t count = servers_of(r, id, servers);
+	int rc = error_say(err, -E_NO_REPLICA, "no server is responsible for placement group %u", block_id_pg(id));
+
+	for (uint32_t i = 0; i < count; i++) {
+		const struct server_row *row = map_server(r->map, servers[i]);
+
+		if (!row || row->state > SERVER_SUSPECT)
+			continue;
+		rc = tree_reader_get_at(r, servers[i], id, plain, plain_len, err);
+		if (rc == 0)
+			return 0;
+	}
+	return rc;
+}
+
+/* --- walking ------------------------------------------------------------------------------------------------ */
+
+struct walk {
+	struct tree_reader *r;
+	tree_block_fn fn;
+	void *arg;
+	struct error *err;
+};
+
+static int walk_node(struct walk *w, const struct tree_block *node, uint8_t level)
+{
+	uint8_t *plain = malloc(BLOCK_BYTES_MAX);
+	uint64_t offset = node->offset;
+	struct node_view v;
+	uint32_t len;
+	int rc = plain ? w->fn(w->arg, node) : error_set(w->err, -E_NOMEM, "cannot walk the file");
+
+	if (rc >= 0)
+		rc = tree_reader_get(w->r, &node->id, plain, &len, w->err);
+	if (rc >= 0) {
+		rc = node_view_init(&v, plain, len, level, node->length);
+		if (rc < 0)
+			(void)error_set(w->err, rc, "wrong manifest node at byte %llu",
+					(unsigned long long)node->offset);
+	}
+	for (uint32_t i = 0; rc >= 0 && i < v.entry_count; i++) {
+		struct tree_block below = { .offset = offset, .is_node = level > 0 };
+
+		node_view_entry(&v, i, &below.length, &below.id);
+		if (level > 0)
+			rc = walk_node(w, &below, (uint8_t)(level - 1));
+		else if (!block_id_is_zero(&below.id))
+			rc = w->fn(w->arg, &below);
+		offset += below.length;
+	}
+	free(plain);
+	return rc;
+}
+
+int tree_reader_walk(struct tree_reader *r, const struct root *root, tree_block_fn fn, void *arg, struct error *err)
+{
+	struct walk w = { .r = r, .fn = fn, .arg = arg, .err = err };
+	struct tree_block top = { .id = root->id, .length = root->length, .is_node = root->kind == ROOT_NODE };
+	int rc = 0;
+
+	if (root->kind == ROOT_NODE)
+		rc = walk_node(&w, &top, (uint8_t)(root->depth - 1));
+	else if (root->kind == ROOT_BLOCK)
+		rc = fn(arg, &top);
+	return rc < 0 ? rc : 0;
+}
