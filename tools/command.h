@@ -34,5 +34,6 @@ int cmd_status(int argc, char **argv);
 int cmd_df(int argc, char **argv);
 int cmd_servers(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
+int cmd_dump(int argc, char **argv);
 
 #endif
