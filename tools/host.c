@@ -21,6 +21,7 @@
 
 #define START_MS_MAX 60000u
 #define STOP_MS_MAX  30000u
+#define KILLED_MS_MAX 5000u
 #define POLL_MS	     10u
 
 /* --- folders ------------------------------------------------------------------------------------------- */
@@ -48,17 +49,33 @@ static bool folder_is_empty(const char *path)
 	return is_empty;
 }
 
+/* The identity of csN follows from the cluster and N, so that an emptied folder is a new disk of the same server. */
+static void server_uuid(const struct super *cluster, uint32_t index, uint8_t out[SERVER_UUID_BYTES])
+{
+	uint8_t seed[sizeof cluster->cluster + 4];
+	struct block_id digest;
+
+	memcpy(seed, cluster->cluster, sizeof cluster->cluster);
+	memcpy(seed + sizeof cluster->cluster, (uint8_t[]){ 'c', 's', (uint8_t)(index >> 8), (uint8_t)index }, 4);
+	block_id_of(HASH_SHA256, seed, sizeof seed, &digest);
+	memcpy(out, digest.bytes, SERVER_UUID_BYTES);
+}
+
 int host_format_server(const struct layout *l, uint32_t index, struct error *err)
 {
 	const char *dir = l->cs_dirs[index];
 	char mds_dir[PATH_MAX];
+	uint8_t uuid[SERVER_UUID_BYTES];
 	struct super cluster;
 	int rc = make_folder(dir, err);
 
 	if (rc < 0 || !folder_is_empty(dir))
 		return rc;
 	rc = mkfs_cluster_of(layout_path(l, mds_dir, "mds", ""), &cluster, err);
-	return rc < 0 ? rc : mkfs_server(&cluster, &dir, 1, err);
+	if (rc < 0)
+		return rc;
+	server_uuid(&cluster, index, uuid);
+	return mkfs_server(&cluster, uuid, &dir, 1, err);
 }
 
 int host_format(const struct layout *l, struct error *err)
@@ -271,7 +288,7 @@ int host_start(const struct layout *l, const char *name, struct error *err)
 		return error_say(err, -E_INVAL, "there is no process '%s' here", name);
 	layout_path(l, pid_file, name, ".pid");
 	layout_path(l, log_file, name, ".log");
-	if (process_find(pid_file))
+	if (process_await_death(pid_file, KILLED_MS_MAX) == -E_BUSY)
 		return wait_serving(l, name, role, index, err);
 	if (role == LAYOUT_CS)
 		rc = host_format_server(l, index, err);

@@ -134,10 +134,16 @@ static int format_disk(const struct super *cluster, const uint8_t server[UUID_BY
 	return rc < 0 ? rc : 0;
 }
 
-int mkfs_server(const struct super *cluster, const char *const *disk_dirs, uint32_t count, struct error *err)
+int mkfs_server(const struct super *cluster, const uint8_t *uuid, const char *const *disk_dirs, uint32_t count,
+		struct error *err)
 {
 	uint8_t server[UUID_BYTES];
-	int rc = random_bytes(server, sizeof server, err);
+	int rc = 0;
+
+	if (uuid)
+		memcpy(server, uuid, sizeof server);
+	else
+		rc = random_bytes(server, sizeof server, err);
 
 	for (uint32_t i = 0; rc == 0 && i < count; i++)
 		rc = format_disk(cluster, server, disk_dirs[i], err);
@@ -283,7 +289,7 @@ static int make_server(const struct super *cluster, char *list, struct error *er
 			return error_say(err, -E_TOOBIG, "at most %u disks of one server", DISKS_MAX);
 		dirs[count++] = dir;
 	}
-	return mkfs_server(cluster, dirs, count, err);
+	return mkfs_server(cluster, NULL, dirs, count, err);
 }
 
 int mkfs_run(int argc, char **argv)

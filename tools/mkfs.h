@@ -22,9 +22,9 @@ struct mkfs_options {
 
 /* *out is the superblock of the new cluster. */
 must_check int mkfs_metadata(const struct mkfs_options *options, struct super *out, struct error *err);
-/* The disks of one new chunk server; `cluster` is any superblock of the cluster. */
-must_check int mkfs_server(const struct super *cluster, const char *const *disk_dirs, uint32_t count,
-			   struct error *err);
+/* The disks of one chunk server, a new one if uuid is NULL; `cluster` is any superblock of the cluster. */
+must_check int mkfs_server(const struct super *cluster, const uint8_t *uuid, const char *const *disk_dirs,
+			   uint32_t count, struct error *err);
 /* The cluster of a metadata directory, or of the metadata server at HOST:PORT. */
 must_check int mkfs_cluster_of(const char *dir_or_address, struct super *out, struct error *err);
 

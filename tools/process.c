@@ -105,7 +105,8 @@ static bool runs_our_program(pid_t pid)
 	return name && (strncmp(name, "/cairn", 6) == 0 || strncmp(name, "/mount.cairn", 12) == 0);
 }
 
-pid_t process_find(const char *pid_file)
+/* The process of a pid file, whatever it is by now; 0: none. */
+static pid_t read_pid(const char *pid_file)
 {
 	FILE *f = fopen(pid_file, "re");
 	int pid = 0;
@@ -117,7 +118,58 @@ pid_t process_find(const char *pid_file)
 	fclose(f);
 	if (pid > 0)
 		waitpid(pid, NULL, WNOHANG);	/* ours may be a zombie */
-	return pid > 0 && kill(pid, 0) == 0 && runs_our_program(pid) ? pid : 0;
+	return pid > 0 && kill(pid, 0) == 0 ? pid : 0;
+}
+
+pid_t process_find(const char *pid_file)
+{
+	pid_t pid = read_pid(pid_file);
+
+	return pid && runs_our_program(pid) ? pid : 0;
+}
+
+struct proc_status {
+	char state;
+	int threads;
+	bool is_killed;
+};
+
+static bool read_status(pid_t pid, struct proc_status *out)
+{
+	char path[64], line[256];
+	unsigned long long pending;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	*out = (struct proc_status){ .state = '?' };
+	while (fgets(line, sizeof line, f)) {
+		(void)sscanf(line, "State: %c", &out->state);
+		(void)sscanf(line, "Threads: %d", &out->threads);
+		if (sscanf(line, "SigPnd: %llx", &pending) == 1 || sscanf(line, "ShdPnd: %llx", &pending) == 1)
+			out->is_killed |= (pending & 1ull << (SIGKILL - 1)) != 0;
+	}
+	fclose(f);
+	return true;
+}
+
+int process_await_death(const char *pid_file, uint32_t ms)
+{
+	for (uint32_t waited = 0;; waited += POLL_MS) {
+		struct proc_status status;
+		pid_t pid = read_pid(pid_file);
+
+		if (!pid || !read_status(pid, &status) || (status.state == 'Z' && status.threads <= 1))
+			return 0;
+		/* A program that is ending has lost its memory, and with it the name of its program. */
+		if (runs_our_program(pid) && !status.is_killed)
+			return -E_BUSY;
+		if (waited >= ms)
+			return -E_TIMEDOUT;
+		process_sleep_ms(POLL_MS);
+	}
 }
 
 static bool wait_gone(const char *pid_file, uint32_t ms)

@@ -15,6 +15,11 @@ must_check int process_start(char *const argv[], const char *pid_file, const cha
 			     struct error *err);
 /* The process of a pid file that still runs a program of ours, or 0. */
 pid_t process_find(const char *pid_file);
+/*
+ * One that was killed a moment ago still holds its port and its locks: wait until it is gone. 0: nothing of it is
+ * left; -E_BUSY: it runs and is not dying; -E_TIMEDOUT.
+ */
+must_check int process_await_death(const char *pid_file, uint32_t ms);
 /* SIGTERM, SIGKILL after grace_ms, wait until it is gone, remove the pid file. 0 also if it was gone. */
 must_check int process_stop(const char *pid_file, uint32_t grace_ms, struct error *err);
 /* Path of a program beside this one ("cairn-mds"). -E_NOENT if it is not there. */

@@ -71,7 +71,7 @@ class Cluster:
         ready = self.dir.parent / f"{self.dir.name}.ready"
         ready.unlink(missing_ok=True)
         self.process = subprocess.Popen(
-            [BIN / "cairn", "dev", *self.args, "--", "sh", "-c", f"touch '{ready}'; read line"],
+            [BIN / "cairn", "dev", *self.args, "--", "sh", "-c", f"touch '{ready}'; read line || true"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True)
         end = time.monotonic() + timeout

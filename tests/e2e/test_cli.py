@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands print and return, and the contract of `cairn dev`."""
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import BIN, MiB, eventually, seeded_bytes
+
+PROGRAMS = ["cairn", "cairn-mds", "cairn-cs", "mkfs.cairn", "fsck.cairn", "mount.cairn"]
+
+
+def run(*args, timeout=60, **env):
+    environ = {k: v for k, v in os.environ.items() if k != "CAIRN_DIR"} | env
+    return subprocess.run([BIN / args[0], *map(str, args[1:])], env=environ, text=True, timeout=timeout,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+
+
+def subcommands():
+    return re.findall(r"^  ([a-z]+) ", run("cairn", "--help").stdout, re.M)
+
+
+def processes_of(folder):
+    """Of ours, with the folder in their arguments."""
+    found = []
+    for cmdline in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = cmdline.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if os.path.basename(words[0]) in PROGRAMS and any(str(folder) in word for word in words[1:]):
+            found.append(words)
+    return found
+
+
+def mounts_below(folder):
+    lines = pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line for line in lines if line.split()[4].startswith(str(folder) + "/")]
+
+
+def nothing_is_left(folder):
+    assert not mounts_below(folder)
+    eventually(lambda: not processes_of(folder), 20, f"end of {processes_of(folder)}")
+
+
+# ---- help and usage ------------------------------------------------------------------------------------
+
+def test_help_is_for_people_on_stdout():
+    commands = [[p] for p in PROGRAMS] + [["cairn", name] for name in subcommands()]
+    assert len(commands) >= 12
+    for command in commands:
+        done = run(*command, "--help")
+        assert done.returncode == 0 and done.stdout and not done.stderr, command
+        wide = [line for line in done.stdout.splitlines() if len(line) > 80]
+        assert not wide, (command, wide)
+        assert command[0] in done.stdout, command
+
+
+def test_wrong_usage_is_told_on_stderr():
+    cases = [["cairn"], ["cairn", "nonsense"]] + [["cairn", name, "--nonsense"] for name in subcommands()]
+    cases += [["cairn-mds", "--nonsense"], ["cairn-cs", "--nonsense"], ["mkfs.cairn", "--nonsense"], ["mkfs.cairn"],
+              ["cairn", "dev", "--servers", "0"], ["cairn", "dev", "--servers", "x"], ["cairn", "dev", "--set", "x"],
+              ["cairn", "up", "--copies", "99"], ["cairn", "dev", "start", "cs1"]]
+    for case in cases:
+        done = run(*case)
+        assert done.returncode == 2 and done.stderr and not done.stdout, (case, done)
+    for case in (["mount.cairn"], ["mount.cairn", "a"], ["mount.cairn", "h:/", "/mnt", "-o", "nonsense"]):
+        done = run(*case)
+        assert done.returncode == 1 and done.stderr and not done.stdout, (case, done)
+    done = run("fsck.cairn", "--nonsense")
+    assert done.returncode == 16 and done.stderr, done
+
+
+def test_a_bad_setting_is_named(tmp_path):
+    for value, word in (("cs.workers=99999", "cs.workers"), ("cs.nonsense=1", "cs.nonsense"),
+                        ("lease.ms=soon", "lease.ms"), ("nonsense", "nonsense")):
+        for program in ("cairn-cs", "cairn-mds"):
+            done = run(program, "--set", value)
+            assert done.returncode in (1, 2) and word in done.stderr, done
+    config = tmp_path / "cairn.conf"
+    config.write_text("[cs]\nworkers = 4\nworkrs = 4\n")
+    done = run("cairn-cs", "--config", config)
+    assert done.returncode in (1, 2) and "workrs" in done.stderr and "cairn.conf" in done.stderr, done
+    done = run("cairn-cs", "--config", tmp_path / "absent.conf")
+    assert done.returncode in (1, 2) and "absent.conf" in done.stderr, done
+
+
+def test_the_configuration_is_dumped_and_read_back(tmp_path):
+    config = tmp_path / "cairn.conf"
+    dump = run("cairn-cs", "--set", "cs.workers=7", "--dump-config")
+    assert dump.returncode == 0 and re.search(r"^workers=7$", dump.stdout, re.M), dump
+    config.write_text(dump.stdout)
+    assert run("cairn-cs", "--config", config, "--dump-config").stdout == dump.stdout
+
+
+# ---- status --------------------------------------------------------------------------------------------
+
+def test_status_tells_health_by_its_exit_status(make_cluster):
+    cluster = make_cluster(sets=["server.suspect_ms=500", "server.down_ms=1000", "server.heartbeat_ms=100"])
+    done = cluster.cairn("status", "--json")
+    status = json.loads(done.stdout)
+    keys = {"healthy", "warnings", "metadata_copies", "servers", "pgs", "files", "bytes_logical", "bytes_unique",
+            "bytes_stored", "ratio", "heal", "version"}
+    assert keys <= set(status)
+    assert {"total", "clean", "degraded", "lost"} <= set(status["pgs"])
+    assert {"dedup", "codec", "total"} <= set(status["ratio"])
+    assert {"pending_blocks", "bytes_per_s", "eta_s"} <= set(status["heal"])
+    assert status["healthy"] is True and status["pgs"]["total"] == status["pgs"]["clean"] == 4096
+    assert {"name", "state", "blocks", "bytes_stored", "bytes_free"} <= set(status["servers"][0])
+    assert [s["state"] for s in status["servers"]] == ["up"] * 3
+    assert all({"code", "text"} <= set(w) for w in status["warnings"])
+    assert "healthy" in cluster.cairn("status").stdout
+    for command in ("df", "servers"):
+        assert cluster.cairn(command).stdout
+        json.loads(cluster.cairn(command, "--json").stdout)
+
+    cluster.stop("cs2")
+    eventually(lambda: cluster.cairn("status", check=False).returncode == 1, 30, "an unhealthy status")
+    cluster.start("cs2")
+    eventually(lambda: cluster.cairn("status", check=False).returncode == 0, 30, "a healthy status")
+    cluster.stop("mds")
+    done = cluster.cairn("status", check=False)
+    assert done.returncode == 3 and done.stderr, done
+    cluster.start("mds")
+
+
+def test_counts_of_status_are_those_of_the_files(cluster):
+    (cluster.mnt / "a").write_bytes(seeded_bytes(MiB(2), 1))
+    (cluster.mnt / "b").write_bytes(b"x" * 1000)
+    (cluster.mnt / "dir").mkdir()
+    cluster.remount()
+    status = eventually(lambda: (s := cluster.status())["bytes_unique"] >= MiB(2) and s, 20, "counts")
+    assert status["files"] == 2
+    assert status["bytes_logical"] == MiB(2) + 1000
+    assert MiB(2) <= status["bytes_unique"] < MiB(2) + 200_000
+    assert 3 * MiB(2) <= status["bytes_stored"] < 3 * MiB(2) + 200_000
+
+
+# ---- up and down ---------------------------------------------------------------------------------------
+
+def test_up_and_down_keep_data(tmp_path):
+    folder, mount = tmp_path / "state", tmp_path / "models"
+    options = ("--dir", folder, "--mount", mount)
+    try:
+        done = run("cairn", "up", *options, "--servers", "1", timeout=90)
+        assert done.returncode == 0, done
+        assert str(mount) in done.stdout
+        data = seeded_bytes(MiB(5), 1)
+        (mount / "model").write_bytes(data)
+        assert "already" in run("cairn", "up", *options).stdout
+        assert run("cairn", "status", CAIRN_DIR=str(folder)).returncode == 0
+        assert run("cairn", "down", "--dir", folder, timeout=90).returncode == 0
+        nothing_is_left(tmp_path)
+        assert not os.listdir(mount)
+        done = run("cairn", "up", *options, "--servers", "2")
+        assert done.returncode == 1 and "1 server" in done.stderr, done
+        assert run("cairn", "up", *options, timeout=90).returncode == 0
+        assert (mount / "model").read_bytes() == data
+    finally:
+        run("cairn", "down", "--dir", folder, timeout=90)
+    nothing_is_left(tmp_path)
+
+
+def test_up_restarts_what_dies(tmp_path):
+    folder, mount = tmp_path / "state", tmp_path / "models"
+    try:
+        assert run("cairn", "up", "--dir", folder, "--mount", mount, "--servers", "1", timeout=90).returncode == 0
+        (mount / "file").write_text("x")
+        for name in ("mds", "cs1", "client1"):
+            pid = int((folder / f"{name}.pid").read_text())
+            os.kill(pid, signal.SIGKILL)
+            eventually(lambda: (folder / f"{name}.pid").exists() and
+                       (folder / f"{name}.pid").read_text() not in ("", f"{pid}\n"), 30, f"{name} again")
+        eventually(lambda: run("cairn", "status", CAIRN_DIR=str(folder)).returncode == 0, 30, "health")
+        eventually(lambda: os.path.ismount(mount), 30, "the mount")
+        assert (mount / "file").read_text() == "x"
+    finally:
+        run("cairn", "down", "--dir", folder, timeout=90)
+    nothing_is_left(tmp_path)
+
+
+# ---- mounting ------------------------------------------------------------------------------------------
+
+def source_of(cluster):
+    return re.search(r"mds = (\S+)", (cluster.dir / "cairn.conf").read_text())[1] + ":/"
+
+
+def test_a_background_mount_and_its_options(cluster, tmp_path):
+    mount, log = tmp_path / "mnt", tmp_path / "log"
+    mount.mkdir()
+    (cluster.mnt / "file").write_text("x")
+    options = f"cache={tmp_path}/cache,log={log}"
+    done = run("mount.cairn", source_of(cluster), mount, "-o", f"{options},ro")
+    assert done.returncode == 0, done
+    try:
+        assert (mount / "file").read_text() == "x"
+        with pytest.raises(OSError):
+            (mount / "new").touch()
+        done = run("mount.cairn", source_of(cluster), mount, "-o", f"{options},remount,rw")
+        if done.returncode == 0:
+            (mount / "new").touch()
+    finally:
+        subprocess.run(["umount", mount], check=True, timeout=60)
+    nothing_is_left(tmp_path / "mnt")
+    eventually(lambda: not processes_of(mount), 20, "the end of the mount process")
+
+
+def test_mount_of_type_cairn(cluster, tmp_path):
+    """mount(8) calls /sbin/mount.cairn: given here in a mount namespace of its own."""
+    mount = tmp_path / "mnt"
+    mount.mkdir()
+    (cluster.mnt / "file").write_text("through mount(8)\n")
+    fstab = tmp_path / "fstab"
+    fstab.write_text(f"{source_of(cluster)} {mount} cairn cache={tmp_path}/cache,log={tmp_path}/log,noauto 0 0\n")
+    script = f"""
+        mkdir {tmp_path}/sbin && cp -a /sbin/. {tmp_path}/sbin/ && cp {BIN}/mount.cairn {tmp_path}/sbin/mount.cairn
+        mount --bind {tmp_path}/sbin $(realpath /sbin)
+        mount -t cairn -o cache={tmp_path}/cache,log={tmp_path}/log {source_of(cluster)} {mount}
+        cat {mount}/file; umount {mount}
+        mount -T {fstab} {mount}
+        cat {mount}/file; umount {mount}
+    """
+    if subprocess.run(["unshare", "--mount", "true"], check=False).returncode:
+        pytest.skip("no mount namespaces here")
+    done = subprocess.run(["unshare", "--mount", "sh", "-ec", script], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=90, check=False)
+    assert done.stdout == "through mount(8)\n" * 2 and done.returncode == 0, done.stdout
+    eventually(lambda: not processes_of(mount), 20, "the end of the mount process")
