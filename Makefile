@@ -86,7 +86,7 @@ BENCH_BIN  := $(patsubst tests/bench/%.c,$(O)/tests/bench/%,$(BENCH_SRC))
 SIM_BIN    := $(if $(wildcard tests/sim/main.c),$(O)/tests/sim/sim)
 
 # ---- building ------------------------------------------------------------------------------------
-.PHONY: all up down check check-long check-headers check-includes check-man sim sim-long bench fuzz deps \
+.PHONY: all up down check check-long check-headers check-includes check-symbols check-man sim sim-long bench fuzz deps \
 	deps-check install clean help format lint tests clangd
 .SECONDARY:
 
@@ -195,6 +195,9 @@ check-includes:               # includes point one way
 	$(Q)! grep -rnE '#include "(metadata-server|chunk-server|tools|tests)/' client
 	$(Q)! grep -rnE '#include "(client/fuse|metadata-server/serve|chunk-server/serve|tests)' tools
 	$(Q)! grep -rnE '#include "fs/(net|io)/' fs/base fs/hash fs/codec fs/tree fs/placement fs/disk fs/wire
+SYMBOL_OBJ := $(call obj,$(CORE_SRC) $(MDS_SRC) $(CS_SRC) $(CLIENT_SRC) $(FUSE_SRC) $(TOOLS_SRC) $(wildcard $(PROGRAM_MAINS)))
+check-symbols: $(SYMBOL_OBJ)  # foo.c exports only foo_*
+	$(Q)tests/check-symbols $(O)/obj $(SYMBOL_OBJ)
 check-man:
 	$(Q)for p in man/*.[1-8]; do mandoc -T lint -W warning $$p || exit 1; done
 
