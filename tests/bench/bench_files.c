@@ -48,10 +48,13 @@ static uint64_t xorshift(uint64_t *state)
 	return *state;
 }
 
-/* Bytes that no codec shrinks; each 4 KiB then gets its place, so that no two blocks are equal. */
+/*
+ * Bytes that no codec shrinks; each 4 KiB then gets its place, so that no two blocks are equal. Other ones in
+ * each run: what a store has already it need not store again, and would look fast.
+ */
 static uint8_t *noise(size_t len)
 {
-	uint64_t state = 88172645463325252u;
+	uint64_t state = (uint64_t)(seconds() * 1e9) | 1;
 	uint8_t *bytes = aligned_alloc(4096, len);
 
 	if (!bytes)
