@@ -5,7 +5,11 @@
  * libuv's pool is one per process and needs an allocation per request; ours belongs to the loop and
  * queues intrusively, so submitting cannot fail. Everything that crosses threads (work, finished work,
  * posted tasks) stands in three lists under one mutex; uv_async_send() says that there is something, and
- * coalesces, so the mailbox is drained whole.
+ * coalesces, so the mailbox is drained whole. What the loop's own thread posts needs no such call: an idle
+ * handle drains it at the begin of the next turn, before the loop sleeps.
+ *
+ * Workers wake each other: who submits wakes one, and each that wakes wakes the next while work is left. So
+ * short work costs few switches, and long work still reaches all workers.
  *
  * Time is CLOCK_BOOTTIME, read once per turn: leases must see that the machine slept (I6). libuv's own
  * timer does not count sleep; so a timer may be late by what was left of it, never early, and code that
@@ -36,6 +40,7 @@ struct loop_uv {
 	uv_loop_t uv;
 	uv_timer_t timer;
 	uv_async_t mailbox;
+	uv_idle_t next_turn;		/* active: the mailbox is drained before the next poll */
 	uv_signal_t signals[ARRAY_COUNT(SIGNALS)];
 	size_t signal_count;		/* of them open */
 	void (*on_signal)(void *arg, int signo);
@@ -50,9 +55,13 @@ struct loop_uv {
 	struct loop_work *waiting, *finished;
 	struct loop_task *tasks;
 	bool is_closing;
+	bool is_waking;			/* a worker was woken and has not come yet */
+	unsigned idle_count;		/* workers that sleep */
 	pthread_t *workers;
 	unsigned worker_count;
 };
+
+static _Thread_local struct loop_uv *running;	/* the loop that this thread runs */
 
 static struct loop_uv *loop_uv_of(struct loop *loop)
 {
@@ -122,6 +131,15 @@ static void uv_wake_at(struct loop *loop, uint64_t due_ns)
 		ASSERT(uv_timer_start(&l->timer, timer_fired, DIV_CEIL(after_ns, NS_PER_MS), 0) == 0);
 }
 
+/* Wake one worker if work waits; it wakes the next. The lock is held. */
+static void wake_worker(struct loop_uv *l)
+{
+	if (l->waiting == NULL || l->idle_count == 0 || l->is_waking)
+		return;
+	l->is_waking = true;
+	pthread_cond_signal(&l->has_work);
+}
+
 static void uv_work(struct loop *loop, struct loop_work *work)
 {
 	struct loop_uv *l = loop_uv_of(loop);
@@ -129,18 +147,25 @@ static void uv_work(struct loop *loop, struct loop_work *work)
 	l->work_count++;
 	pthread_mutex_lock(&l->lock);
 	DL_APPEND(l->waiting, work);
-	pthread_cond_signal(&l->has_work);
+	wake_worker(l);
 	pthread_mutex_unlock(&l->lock);
 }
+
+static void next_turn(uv_idle_t *idle);
 
 static void uv_post(struct loop *loop, struct loop_task *task)
 {
 	struct loop_uv *l = loop_uv_of(loop);
+	bool is_own = running == l;
 
 	pthread_mutex_lock(&l->lock);
 	DL_APPEND(l->tasks, task);
-	uv_async_send(&l->mailbox);
+	/* Under the lock: once the task has run, the loop may be destroyed, which takes the lock first. */
+	if (!is_own)
+		uv_async_send(&l->mailbox);
 	pthread_mutex_unlock(&l->lock);
+	if (is_own)
+		uv_idle_start(&l->next_turn, next_turn);
 }
 
 static const struct loop_ops LOOP_UV_OPS = {
@@ -154,9 +179,8 @@ static const struct loop_ops LOOP_UV_OPS = {
 
 /* --- mailbox and workers ------------------------------------------------------------------------ */
 
-static void mailbox_drain(uv_async_t *async)
+static void mailbox_drain(struct loop_uv *l)
 {
-	struct loop_uv *l = CHECKED_CAST(async->data, struct loop_uv, LOOP_UV_MAGIC);
 	struct loop_task *tasks, *task;
 	struct loop_work *finished, *work;
 
@@ -181,6 +205,26 @@ static void mailbox_drain(uv_async_t *async)
 		uv_stop(&l->uv);
 }
 
+static void mailbox_rang(uv_async_t *async)
+{
+	mailbox_drain(CHECKED_CAST(async->data, struct loop_uv, LOOP_UV_MAGIC));
+}
+
+static void next_turn(uv_idle_t *idle)
+{
+	uv_idle_stop(idle);
+	mailbox_drain(CHECKED_CAST(idle->data, struct loop_uv, LOOP_UV_MAGIC));
+}
+
+/* Sleep until there may be work. The lock is held. */
+static void worker_sleep(struct loop_uv *l)
+{
+	l->idle_count++;
+	pthread_cond_wait(&l->has_work, &l->lock);
+	l->idle_count--;
+	l->is_waking = false;
+}
+
 static void *worker_main(void *arg)
 {
 	struct loop_uv *l = CHECKED_CAST(arg, struct loop_uv, LOOP_UV_MAGIC);
@@ -189,15 +233,18 @@ static void *worker_main(void *arg)
 	pthread_mutex_lock(&l->lock);
 	for (;;) {
 		while ((work = l->waiting) == NULL && !l->is_closing)
-			pthread_cond_wait(&l->has_work, &l->lock);
+			worker_sleep(l);
 		if (work == NULL)
 			break;
 		DL_DELETE(l->waiting, work);
+		wake_worker(l);
 		pthread_mutex_unlock(&l->lock);
 		work->run(work);
 		pthread_mutex_lock(&l->lock);
 		DL_APPEND(l->finished, work);
+		pthread_mutex_unlock(&l->lock);
 		uv_async_send(&l->mailbox);
+		pthread_mutex_lock(&l->lock);
 	}
 	pthread_mutex_unlock(&l->lock);
 	return NULL;
@@ -250,13 +297,15 @@ int loop_uv_create(unsigned worker_count, struct loop **out)
 	l->magic = LOOP_UV_MAGIC;
 	l->timer.data = l;
 	l->mailbox.data = l;
+	l->next_turn.data = l;
 	pthread_mutex_init(&l->lock, NULL);
 	pthread_cond_init(&l->has_work, NULL);
 	rc = uv_loop_init(&l->uv);
 	if (rc < 0)
 		goto undo_locks;
 	uv_timer_init(&l->uv, &l->timer);
-	rc = uv_async_init(&l->uv, &l->mailbox, mailbox_drain);
+	uv_idle_init(&l->uv, &l->next_turn);
+	rc = uv_async_init(&l->uv, &l->mailbox, mailbox_rang);
 	if (rc < 0)
 		goto undo_loop;
 	rc = workers_start(l, worker_count);
@@ -269,6 +318,7 @@ int loop_uv_create(unsigned worker_count, struct loop **out)
 	return 0;
 undo_loop:
 	uv_close((uv_handle_t *)&l->timer, NULL);
+	uv_close((uv_handle_t *)&l->next_turn, NULL);
 	uv_run(&l->uv, UV_RUN_NOWAIT);
 	ASSERT(uv_loop_close(&l->uv) == 0);
 undo_locks:
@@ -288,6 +338,7 @@ void loop_uv_destroy(struct loop *loop)
 	ASSERT(!l->is_running && l->work_count == 0);
 	workers_stop(l);
 	uv_close((uv_handle_t *)&l->timer, NULL);
+	uv_close((uv_handle_t *)&l->next_turn, NULL);
 	uv_close((uv_handle_t *)&l->mailbox, NULL);
 	while (l->signal_count > 0)
 		uv_close((uv_handle_t *)&l->signals[--l->signal_count], NULL);
@@ -307,7 +358,9 @@ void loop_uv_run(struct loop *loop)
 
 	ASSERT(!l->is_running);
 	l->is_running = true;
+	running = l;
 	uv_run(&l->uv, UV_RUN_DEFAULT);
+	running = NULL;
 	l->is_running = false;
 	atomic_store(&l->stop_asked, false);
 }

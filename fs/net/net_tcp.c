@@ -98,23 +98,36 @@ void net_tcp_unref(struct net_tcp *net)
 	free(net);
 }
 
-/* Runs before the next poll: what was sent in this turn leaves, what was paused goes on. */
-static void on_turn(uv_idle_t *idle)
+static void on_again(uv_idle_t *idle)
 {
-	struct net_tcp *net = CHECKED_CAST(idle->data, struct net_tcp, NET_TCP_MAGIC);
+	uv_idle_stop(idle);
+}
+
+/*
+ * Runs as the last before the poll, behind all tasks and timers: what was sent in this turn leaves,
+ * what was paused goes on.
+ */
+static void on_turn(uv_prepare_t *turn)
+{
+	struct net_tcp *net = CHECKED_CAST(turn->data, struct net_tcp, NET_TCP_MAGIC);
 	struct net_conn *c, *tmp;
 
-	uv_idle_stop(idle);
+	uv_prepare_stop(turn);
+	net->is_in_turn = true;
 	/* A connection ends in a close callback of a later turn, so the list only grows in here. */
 	DL_FOREACH_SAFE (net->conns, c, tmp)
 		net_tcp_conn_turn(c);
+	net->is_in_turn = false;
 }
 
 void net_tcp_want_turn(struct net_tcp *net)
 {
-	if (!net->is_destroyed)
-		(void)uv_idle_start(&net->turn,
-				    on_turn); /* cannot fail: the callback is not NULL */
+	if (net->is_destroyed)
+		return;
+	/* Neither can fail: the callbacks are not NULL. */
+	(void)uv_prepare_start(&net->turn, on_turn);
+	if (net->is_in_turn)
+		(void)uv_idle_start(&net->again, on_again);
 }
 
 static void on_pool_free(void *arg)
@@ -508,6 +521,7 @@ static void tcp_destroy(struct net *base)
 		net_tcp_conn_fail(c, -E_CANCELED);
 	uv_close((uv_handle_t *)&net->freed, handle_closed);
 	uv_close((uv_handle_t *)&net->turn, handle_closed);
+	uv_close((uv_handle_t *)&net->again, handle_closed);
 }
 
 static const struct net_ops TCP_OPS = {
@@ -539,10 +553,12 @@ int net_tcp_create(struct loop *loop, struct buf_pool *pool, struct net **out)
 		free(net);
 		return net_tcp_error(rc);
 	}
-	(void)uv_idle_init(net->uv, &net->turn); /* cannot fail */
+	(void)uv_prepare_init(net->uv, &net->turn); /* cannot fail, nor the next */
+	(void)uv_idle_init(net->uv, &net->again);
 	net->freed.data = net;
 	net->turn.data = net;
-	net->refs = 2; /* the two handles */
+	net->again.data = net;
+	net->refs = 3; /* the handles */
 	buf_pool_on_free(pool, on_pool_free, net);
 	buf_pool_on_free(net->messages, on_pool_free, net);
 	*out = &net->base;

@@ -7,7 +7,7 @@
  * good checksum asks for it, so garbage costs nothing (I8). An empty pool, or a receiver that
  * pauses, stops the reading (I11); the few bytes read already wait in the stash.
  *
- * Out: what is sent within one turn of the loop leaves in one write; one write at a time.
+ * Out: what is sent within one turn of the loop leaves in one write, at its end; one write at a time.
  */
 #define LOG_MODULE "net"
 #include <stdlib.h>
@@ -331,12 +331,21 @@ void net_tcp_conn_pause(struct net_conn *c, bool paused)
 
 /* --- out ---- */
 
+/* What stood in `writing` has left. */
+static void conn_sent(struct net_conn *c)
+{
+	struct net_out *out;
+
+	DL_FOREACH (c->writing, out)
+		c->queued_bytes -= out->bytes;
+	outs_free(c->net, &c->writing);
+}
+
 static void conn_flush(struct net_conn *c);
 
 static void on_written(uv_write_t *write, int status)
 {
 	struct net_conn *c = CHECKED_CAST(write->data, struct net_conn, NET_CONN_MAGIC);
-	struct net_out *out;
 
 	c->is_writing = false;
 	if (c->is_closing)
@@ -345,14 +354,8 @@ static void on_written(uv_write_t *write, int status)
 		net_tcp_conn_fail(c, net_tcp_error(status));
 		return;
 	}
-	DL_FOREACH (c->writing, out)
-		c->queued_bytes -= out->bytes;
-	outs_free(c->net, &c->writing);
+	conn_sent(c);
 	conn_flush(c);
-	if (c->wants_drain && !c->is_closing && c->queued_bytes < NET_SEND_BYTES_MAX / 2) {
-		c->wants_drain = false;
-		c->events->on_drain(c->arg);
-	}
 }
 
 static unsigned out_iov(const struct net_out *out, uv_buf_t iov[3])
@@ -367,13 +370,11 @@ static unsigned out_iov(const struct net_out *out, uv_buf_t iov[3])
 	return n;
 }
 
-static void conn_flush(struct net_conn *c)
+/* Move a batch of frames from the queue to `writing`; the number of pieces in iov. */
+static unsigned conn_gather(struct net_conn *c, uv_buf_t iov[3 * NET_BATCH_FRAMES])
 {
-	uv_buf_t iov[3 * NET_BATCH_FRAMES];
 	unsigned n = 0;
 
-	if (c->is_writing || c->is_closing || !c->is_started || !c->queue)
-		return;
 	for (unsigned i = 0; c->queue && i < NET_BATCH_FRAMES; i++) {
 		struct net_out *out = c->queue;
 
@@ -381,12 +382,59 @@ static void conn_flush(struct net_conn *c)
 		DL_DELETE(c->queue, out);
 		DL_APPEND(c->writing, out);
 	}
+	return n;
+}
+
+/* Skip what has left; the number of pieces that have not. */
+static unsigned iov_advance(uv_buf_t *iov, unsigned count, size_t bytes)
+{
+	unsigned first = 0;
+
+	while (first < count && bytes >= iov[first].len)
+		bytes -= iov[first++].len;
+	for (unsigned i = first; i < count; i++)
+		iov[i - first] = iov[i];
+	if (first < count) {
+		iov[0].base += bytes;
+		iov[0].len -= bytes;
+	}
+	return count - first;
+}
+
+/*
+ * Mostly the socket takes all at once: a request, its callback and a look at the poll are needed
+ * only for what it does not take.
+ */
+static void conn_write(struct net_conn *c)
+{
+	uv_buf_t iov[3 * NET_BATCH_FRAMES];
+	unsigned n = conn_gather(c, iov);
+	ASSERT(n > 0);
+	int rc = uv_try_write((uv_stream_t *)&c->tcp, iov, n);
+
+	if (rc >= 0)
+		n = iov_advance(iov, n, (size_t)rc);
+	if (n == 0) {
+		conn_sent(c);
+		return;
+	}
 	c->write.data = c;
-	int rc = uv_write(&c->write, (uv_stream_t *)&c->tcp, iov, n, on_written);
+	if (rc >= 0 || rc == UV_EAGAIN)
+		rc = uv_write(&c->write, (uv_stream_t *)&c->tcp, iov, n, on_written);
 	if (rc < 0)
 		net_tcp_conn_fail(c, net_tcp_error(rc));
 	else
 		c->is_writing = true;
+}
+
+static void conn_flush(struct net_conn *c)
+{
+	while (c->queue && !c->is_writing && !c->is_closing && c->is_started)
+		conn_write(c);
+	if (c->wants_drain && !c->is_closing && c->queued_bytes < NET_SEND_BYTES_MAX / 2) {
+		c->wants_drain = false;
+		c->events->on_drain(c->arg);
+	}
 }
 
 static struct net_out *out_get(struct net_tcp *net)

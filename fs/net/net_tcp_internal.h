@@ -38,11 +38,13 @@ struct net_tcp {
 	struct net base; /* first */
 	uint32_t magic;
 	uv_loop_t *uv;
-	uv_idle_t turn;	  /* active while a connection has something to do before the next poll */
+	uv_prepare_t turn; /* active while a connection has something to do before the next poll */
+	uv_idle_t again;   /* active while the turn has left something: the poll must not wait */
 	uv_async_t freed; /* a pool has buffers again */
 	struct buf_pool *messages; /* for messages: they pass where bulk has to wait */
 	uint32_t refs;
 	bool is_destroyed;
+	bool is_in_turn;
 	struct net_conn *conns;
 	struct net_listener *listeners;
 	struct net_connecting *connecting;
