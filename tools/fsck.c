@@ -107,7 +107,7 @@ static const struct argp_option argp_options[] = {
 	{ "json", 'j', NULL, 0, "print one JSON object", 0 },
 	{ "scratch", 's', "DIR", 0, "where temporary tables go (TMPDIR, else /var/tmp)", 0 },
 	{ NULL, 'n', NULL, 0, "change nothing (default)", 0 },
-	{ NULL, 'y', NULL, 0, "the same as --repair; also -a, -p", 0 },
+	{ NULL, 'y', NULL, 0, "the same as --repair", 0 },
 	{ NULL, 'a', NULL, OPTION_ALIAS, NULL, 0 },
 	{ NULL, 'p', NULL, OPTION_ALIAS, NULL, 0 },
 	{ 0 },
