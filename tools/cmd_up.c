@@ -146,11 +146,58 @@ static void on_end(int signo)
 	must_end = signo;
 }
 
-static void restart_dead(const struct layout *l, const char *name)
+/* A process that left in good order, as a mount does when a user unmounts it, is not to come back. */
+static void note_exit(const struct layout *l, const char *name, pid_t pid, int status)
+{
+	char path[PATH_MAX];
+	FILE *f = fopen(layout_path(l, path, name, ".pid"), "re");
+	int of_file = 0;
+
+	if (!f)
+		return;
+	if (fscanf(f, "%d", &of_file) == 1 && of_file == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+		unlink(path);
+		fprintf(stderr, "cairn up: '%s' was ended; it stays so until the next cairn up\n", name);
+	}
+	fclose(f);
+}
+
+/* fn for each process by name. */
+static void each_process(const struct layout *l, void (*fn)(const struct layout *l, const char *name, void *arg),
+			 void *arg)
+{
+	char name[32];
+
+	fn(l, "mds", arg);
+	for (uint32_t i = 0; i < l->server_count; i++) {
+		snprintf(name, sizeof name, "cs%u", i + 1);
+		fn(l, name, arg);
+	}
+	for (uint32_t i = 0; i < l->mount_count; i++) {
+		snprintf(name, sizeof name, "client%u", i + 1);
+		fn(l, name, arg);
+	}
+}
+
+struct ended {
+	pid_t pid;
+	int status;
+};
+
+static void note_exit_of(const struct layout *l, const char *name, void *arg)
+{
+	const struct ended *ended = arg;
+
+	note_exit(l, name, ended->pid, ended->status);
+}
+
+static void restart_dead(const struct layout *l, const char *name, void *arg)
 {
 	struct error err = { 0 };
+	char pid_file[PATH_MAX];
 
-	if (host_runs(l, name) || must_end)
+	(void)arg;
+	if (must_end || host_runs(l, name) || access(layout_path(l, pid_file, name, ".pid"), F_OK) != 0)
 		return;
 	fprintf(stderr, "cairn up: '%s' died; starting it again\n", name);
 	if (host_start(l, name, &err) < 0)
@@ -159,20 +206,12 @@ static void restart_dead(const struct layout *l, const char *name)
 
 static void supervise(const struct layout *l)
 {
-	char name[32];
+	struct ended ended;
 
 	while (!must_end) {
-		while (waitpid(-1, NULL, WNOHANG) > 0)
-			;
-		restart_dead(l, "mds");
-		for (uint32_t i = 0; i < l->server_count; i++) {
-			snprintf(name, sizeof name, "cs%u", i + 1);
-			restart_dead(l, name);
-		}
-		for (uint32_t i = 0; i < l->mount_count; i++) {
-			snprintf(name, sizeof name, "client%u", i + 1);
-			restart_dead(l, name);
-		}
+		while ((ended.pid = waitpid(-1, &ended.status, WNOHANG)) > 0)
+			each_process(l, note_exit_of, &ended);
+		each_process(l, restart_dead, NULL);
 		process_sleep_ms(SUPERVISE_MS);
 	}
 }
@@ -278,7 +317,7 @@ int cmd_up(int argc, char **argv)
 		return COMMAND_USAGE;
 	rc = plan(&a, &l, &err);
 	if (rc == 0 && process_find(layout_path(&l, pid_file, "up", ".pid"))) {
-		printf("cairn is up already on '%s'.\n", l.mount_dirs[0]);
+		rc = host_start_all(&l, &err);	/* what was ended meanwhile */
 	} else {
 		if (rc == 0)
 			rc = host_format(&l, &err);

@@ -262,7 +262,6 @@ static int wait_serving(const struct layout *l, const char *name, enum layout_ro
 	layout_path(l, log_file, name, ".log");
 	for (uint32_t waited = 0; waited < START_MS_MAX; waited += POLL_MS) {
 		if (!process_find(pid_file)) {
-			unlink(pid_file);
 			process_log_tail(log_file, tail, sizeof tail);
 			return error_say(err, -E_IO, "'%s' ended at its start: %s", name, tail);
 		}

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -89,7 +88,7 @@ int process_start(char *const argv[], const char *pid_file, const char *log_file
 	return 0;
 }
 
-/* A recycled id belongs to some other program. */
+/* A recycled id belongs to some other program; a zombie runs none. */
 static bool runs_our_program(pid_t pid)
 {
 	char path[64], exe[PATH_MAX];
@@ -116,8 +115,6 @@ static pid_t read_pid(const char *pid_file)
 	if (fscanf(f, "%d", &pid) != 1)
 		pid = 0;
 	fclose(f);
-	if (pid > 0)
-		waitpid(pid, NULL, WNOHANG);	/* ours may be a zombie */
 	return pid > 0 && kill(pid, 0) == 0 ? pid : 0;
 }
 
