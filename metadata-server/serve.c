@@ -4,10 +4,10 @@
  *
  * Keeps: I4 (an answer that promises durability waits for it), I11 (answers outstanding are bounded by the
  * credits of rpc and by what step parks), and the order of step.h: what leaves for a session leaves in the
- * order it came, after the commit that everything in it can be seen in.
+ * order it came, after the journal has what it tells of.
  *
  * When the journal or the rows refuse, nothing changes any more (is_failed): what step has decided and could
- * not be kept is answered with an error, further changes are refused, reads go on from what was committed.
+ * not be kept is answered with an error, further changes are refused, reads go on.
  */
 #include "metadata-server/serve_internal.h"
 
@@ -127,6 +127,45 @@ static void space_check(struct ms_server *s)
 	s->is_nearly_full = full;
 }
 
+/* --- the rows --------------------------------------------------------------------------------------- */
+
+/*
+ * The journal is the truth, and whoever reads looks into the overlay first. So many batches share one
+ * transaction of the rows; what a crash takes from the overlay, the next start replays.
+ */
+int ms_server_rows_keep(struct ms_server *s)
+{
+	int rc;
+
+	loop_timer_stop(s->options.loop, &s->rows_timer);
+	if (s->unkept_bytes == 0 || s->is_failed)
+		return s->is_failed ? -E_IO : 0;
+	rc = ms_txn_write(s->txn);
+	if (rc >= 0)
+		rc = ms_snapshot_set_applied(s->options.rows, s->term, s->number);
+	if (rc >= 0)
+		rc = rows_commit(s->options.rows);
+	if (rc < 0) {
+		rows_abort(s->options.rows);
+		server_fail(s, rc, "cannot keep the rows");
+		return rc;
+	}
+	ms_txn_forget(s->txn);
+	s->unkept_bytes = 0;
+	return 0;
+}
+
+static void rows_due(struct loop_timer *timer)
+{
+	struct ms_server *s = container_of(timer, struct ms_server, rows_timer);
+
+	/* Records of a batch under way are not in the journal yet: its end comes here in this turn. */
+	if (s->records_len > 0)
+		loop_timer_start(s->options.loop, timer, SERVE_ROWS_MS);
+	else
+		ms_server_rows_keep(s);	/* says why by itself */
+}
+
 /* --- the batch -------------------------------------------------------------------------------------- */
 
 static int batch_keep(struct ms_server *s)
@@ -141,16 +180,12 @@ static int batch_keep(struct ms_server *s)
 	s->unmeasured_bytes += s->records_len;
 	if (s->unmeasured_bytes >= SERVE_BATCH_BYTES)
 		space_check(s);
-	rc = ms_txn_flush(s->txn);
-	if (rc >= 0)
-		rc = ms_snapshot_set_applied(s->options.rows, s->term, s->number);
-	if (rc >= 0)
-		rc = rows_commit(s->options.rows);
-	if (rc < 0) {
-		rows_abort(s->options.rows);
-		server_fail(s, rc, "cannot keep the rows");
-	}
-	return rc;
+	s->unkept_bytes += s->records_len;
+	if (s->unkept_bytes >= SERVE_ROWS_BYTES)
+		return ms_server_rows_keep(s);
+	if (!s->rows_timer.is_active)
+		loop_timer_start(s->options.loop, &s->rows_timer, SERVE_ROWS_MS);
+	return 0;
 }
 
 static void out_reply(struct ms_server *s, struct ms_pending *p, int kept)
@@ -562,6 +597,7 @@ int ms_server_create(const struct ms_server_options *options, struct ms_server *
 	s->options = *options;
 	s->config = options->config;
 	s->tick.fn = tick;
+	s->rows_timer.fn = rows_due;
 	rc = server_begin(s, err);
 	if (rc < 0) {
 		ms_server_destroy(s);
@@ -587,6 +623,7 @@ void ms_server_stop_check(struct ms_server *s)
 		ms_journal_sync(s->journal);
 		return;
 	}
+	ms_server_rows_keep(s);	/* else the next start replays */
 	s->stopped = NULL;
 	stopped(s->stopped_arg);
 }
@@ -634,6 +671,7 @@ void ms_server_destroy(struct ms_server *s)
 		return;
 	s->is_dead = true;
 	loop_timer_stop(s->options.loop, &s->tick);
+	loop_timer_stop(s->options.loop, &s->rows_timer);
 	if (s->journal)
 		ms_journal_watch(s->journal, NULL, NULL);
 	drop_batch(s);

@@ -14,6 +14,8 @@
 
 #define SERVE_TICK_MS		100u
 #define SERVE_BATCH_BYTES	(MiB(1))	/* of records, then the batch ends early */
+#define SERVE_ROWS_BYTES	(MiB(1))	/* of records, then the rows are brought up to them, */
+#define SERVE_ROWS_MS		100u		/* or after this */
 #define SERVE_RESERVE_BYTES_MIN	(MiB(8))	/* kept free on small disks: a few batches, journal and rows */
 #define SERVE_URGENT_MS		5000u		/* between snapshots for want of space */
 #define SERVE_LEASES_MAX	4096u		/* in one message: its repeated fields are bounded so */
@@ -102,6 +104,8 @@ struct ms_server {
 	struct loop_task batch_task;
 	bool is_batch_posted;
 	bool is_failed;			/* nothing changes any more; reads go on */
+	uint64_t unkept_bytes;		/* of journal since the rows were committed */
+	struct loop_timer rows_timer;
 	uint64_t unmeasured_bytes;	/* of journal since the space was looked at */
 	bool is_nearly_full;		/* only what frees is admitted */
 	bool is_stopping;
@@ -122,6 +126,7 @@ struct ms_server {
 
 /* serve.c */
 void ms_server_event(struct ms_server *s, struct ms_event *event);	/* fills the times, steps, journals */
+int ms_server_rows_keep(struct ms_server *s);		/* bring the rows up to the journal; between batches */
 uint64_t ms_server_room_bytes(struct ms_server *s);	/* for a snapshot, with some to spare */
 void ms_server_free(struct ms_server *s);		/* once destroyed: if nothing comes back any more */
 void ms_server_stop_check(struct ms_server *s);		/* something ended: may we be destroyed now? */

@@ -135,6 +135,8 @@ void ms_serve_snapshot_tick(struct ms_server *s)
 	t->is_urgent = is_urgent(s);
 	if (!t->is_urgent && t->journal_bytes < s->options.snapshot_bytes)
 		return;
+	if (ms_server_rows_keep(s) < 0)
+		return;
 	rc = rows_snapshot_open(s->options.rows, &t->rows);
 	if (rc < 0) {
 		log_error("cannot open a snapshot of the rows: %s", error_text(rc));

@@ -16,8 +16,9 @@
  *   1. ms_step() reads rows through the overlay, decides, and either parks the request (no change, the
  *      RECALL effects say whom to ask), or refuses it (no change, a REPLY), or changes rows in the overlay.
  *   2. If ms_txn_event_changes() > 0 the caller encodes the journal record, numbers it, appends it.
- *   3. After a batch: journal write, overlay flushed to rows, rows_commit, only then the replies leave.
- *      Effects for one session leave in the order they came: a recall never overtakes a grant.
+ *   3. After a batch: journal write, only then the replies leave. The overlay reaches the rows later, many
+ *      batches in one commit; until then it is where every reader looks first. Effects for one session leave
+ *      in the order they came: a recall never overtakes a grant.
  *   4. MS_EV_TERM comes first, and its record is durable before any other event. MS_EV_TICK comes at
  *      least every 100 ms, and at once after MS_FX_TICK.
  * Any call may fail for want of memory only through ms_txn_event_encode() or ms_txn_flush(): the server

@@ -175,7 +175,7 @@ int ms_txn_create(struct rows *rows, struct ms_txn **out)
 	return 0;
 }
 
-static void forget_all(struct ms_txn *txn)
+void ms_txn_forget(struct ms_txn *txn)
 {
 	for (size_t i = 0; i < txn->sorted.count; i++)
 		entry_free(txn->sorted.at[i]);
@@ -188,7 +188,7 @@ void ms_txn_destroy(struct ms_txn *txn)
 {
 	if (!txn)
 		return;
-	forget_all(txn);
+	ms_txn_forget(txn);
 	free(txn->sorted.at);
 	free(txn->event.at);
 	free(txn);
@@ -325,15 +325,22 @@ static int flush_one(struct rows *rows, const struct entry *e)
 	return rc == -E_NOENT ? 0 : rc;		/* made and deleted within the batch */
 }
 
-int ms_txn_flush(struct ms_txn *txn)
+int ms_txn_write(struct ms_txn *txn)
 {
 	int rc = txn->failed;
 
 	for (size_t i = 0; i < txn->sorted.count && rc == 0; i++)
 		rc = flush_one(txn->rows, txn->sorted.at[i]);
+	return rc;
+}
+
+int ms_txn_flush(struct ms_txn *txn)
+{
+	int rc = ms_txn_write(txn);
+
 	if (rc < 0)
 		return rc;
-	forget_all(txn);
+	ms_txn_forget(txn);
 	return 0;
 }
 

@@ -37,6 +37,9 @@ uint32_t ms_txn_event_bytes(const struct ms_txn *txn);	/* of the payload so far 
 
 /* Put all changes since the last flush into the rows, in key order, and forget them. Not yet committed. */
 must_check int ms_txn_flush(struct ms_txn *txn);
+/* The same in two steps, so that a commit which fails loses nothing: reads still find it here. */
+must_check int ms_txn_write(struct ms_txn *txn);
+void ms_txn_forget(struct ms_txn *txn);
 /*
  * Apply the payload of a journal record: replay. -E_MALFORMED: nothing was applied. The overlay
  * flushes itself when it grows large; the caller flushes and commits at the end.
