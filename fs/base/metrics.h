@@ -15,6 +15,8 @@ struct metrics {
 #undef X
 };
 
+#define METRICS_COUNT (sizeof(struct metrics) / sizeof(uint64_t))
+
 extern struct metrics metrics_process;	/* through the macros only */
 
 #define METRIC_ADD(name, n) \

@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 #include "fs/base/text.h"
 #include "fs/hash/checksum.h"
 #include "fs/net/rpc_internal.h"
@@ -159,6 +160,33 @@ void rpc_requests_orphan(struct rpc_peer *peer)
 	peer->request_count = 0;
 }
 
+/* Counters are the process's, so no program need know of this request. */
+static void metric_take(void *arg, const struct metrics_row *row)
+{
+	Wire__MetricsReply *reply = arg;
+	Wire__Metric *metric = reply->metrics[reply->n_metrics++];
+
+	wire__metric__init(metric);
+	metric->name = (char *)row->name;
+	metric->unit = (char *)row->unit;
+	metric->text = (char *)row->text;
+	metric->help = (char *)row->help;
+	metric->value = row->value;
+}
+
+static void metrics_answer(struct rpc_request *req)
+{
+	Wire__MetricsReply reply = WIRE__METRICS_REPLY__INIT;
+	Wire__Metric metrics[METRICS_COUNT];
+	Wire__Metric *pointers[METRICS_COUNT];
+
+	for (size_t i = 0; i < METRICS_COUNT; i++)
+		pointers[i] = &metrics[i];
+	reply.metrics = pointers;
+	metrics_visit(metric_take, &reply);
+	rpc_answer(req, 0, &reply.base, NULL);
+}
+
 static void request_dispatch(struct rpc_peer *peer, struct rpc_incoming *in, int unpack_rc)
 {
 	const struct rpc_options *o = &peer->rpc->options;
@@ -172,6 +200,8 @@ static void request_dispatch(struct rpc_peer *peer, struct rpc_incoming *in, int
 		rpc_peer_take_hello(peer, req);
 	} else if (peer->request_count > RPC_REQUESTS_MAX) {
 		rpc_answer(req, -E_OVERLOADED, NULL, NULL);
+	} else if (req->header.type == MSG_METRICS) {
+		metrics_answer(req);
 	} else if (!o->on_request) {
 		rpc_answer(req, -E_NOSYS, NULL, NULL);
 	} else {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The first things anybody does."""
 import filecmp
+import json
 import os
 import shutil
 import subprocess
@@ -52,3 +53,13 @@ def test_the_command_of_dev_gives_the_exit_status(tmp_path):
                           env=dict(os.environ, TMPDIR=str(tmp_path)), timeout=90, check=False)
     assert done.returncode == 7
     assert not list(tmp_path.iterdir())
+
+
+def test_every_server_tells_its_counters(cluster):
+    (cluster.mnt / "f").write_bytes(seeded_bytes(MiB(1), seed=3))
+    cluster.remount()
+    counters = json.loads(cluster.cairn("metrics", "--json").stdout)
+    assert len(counters) == 4
+    assert sum(server["block_puts"] for server in counters.values()) >= 16 * 3
+    assert sum(server["journal_records"] for server in counters.values()) > 0
+    assert all(server["block_read_corrupt"] == 0 for server in counters.values())
