@@ -288,7 +288,8 @@ void rpc_cancel(struct rpc_call *call)
 	struct rpc_peer *peer = call->state == RPC_CALL_SENT ? call->peer : NULL;
 
 	call_unlink(call);
-	call_release(call);
+	if (call->state != RPC_CALL_FINISHED) /* call_finish() has released it */
+		call_release(call);
 	call->state = RPC_CALL_DONE;
 	if (peer)
 		rpc_call_pump(peer); /* a credit is free */
