@@ -15,8 +15,8 @@
 
 struct arguments {
 	struct fsck_options options;
-	const char *dir;
-	bool json;
+	const char *dir, *mds;
+	bool live, json;
 	char *owned[FSCK_METADATA_DIRS_MAX + FSCK_DISKS_MAX];
 	uint32_t owned_count;
 };
@@ -103,6 +103,8 @@ static const struct argp_option argp_options[] = {
 	{ "metadata", 'm', "DIR[,DIR...]", 0, "the metadata directory, then further journal directories", 0 },
 	{ "disk", 'd', "DIR[,DIR...]", 0, "chunk directories; again for more", 0 },
 	{ "dir", 'D', "DIR", 0, "a folder of `cairn dev` or `cairn up`: all of it (default: CAIRN_DIR)", 0 },
+	{ "live", 'l', NULL, 0, "check a running cluster over the network", 0 },
+	{ "mds", 'M', "HOST:PORT", 0, "the metadata server, for --live", 0 },
 	{ "repair", 'r', NULL, 0, "mend what can be mended", 0 },
 	{ "json", 'j', NULL, 0, "print one JSON object", 0 },
 	{ "scratch", 's', "DIR", 0, "where temporary tables go (TMPDIR, else /var/tmp)", 0 },
@@ -126,6 +128,12 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		break;
 	case ARGP_KEY_ARG:
 	case 'D': a->dir = text; break;
+	case 'l': a->live = true; break;
+	case 'M': a->mds = text; break;
+	case ARGP_KEY_END:
+		if (a->live && (a->options.repair || a->options.metadata_dir_count || a->options.disk_count))
+			argp_error(state, "--live asks servers: it takes no directories and repairs nothing");
+		break;
 	case 'r':
 	case 'y':
 	case 'a':
@@ -177,12 +185,12 @@ static int run(struct arguments *a)
 
 	a->options.print = !a->json;
 	a->options.progress = !a->json && isatty(STDERR_FILENO);
-	rc = find_directories(a, &err);
+	rc = a->live ? 0 : find_directories(a, &err);
 	if (rc < 0) {
 		fprintf(stderr, "fsck.cairn: %s\n", err.text);
 		return rc == -E_INVAL ? FSCK_USAGE : FSCK_OPERATIONAL;
 	}
-	rc = fsck_check(&a->options, &result, &err);
+	rc = a->live ? fsck_live(a->mds, &a->options, &result, &err) : fsck_check(&a->options, &result, &err);
 	status = (result.corrected_count ? FSCK_CORRECTED : 0) | (result.fault_count ? FSCK_LEFT : 0);
 	if (rc < 0) {
 		fprintf(stderr, "fsck.cairn: %s\n", err.text);

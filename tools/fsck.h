@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fsck.cairn: prove a whole file system from its directories; nothing of it may run.
+ * fsck.cairn: prove a whole file system, from its directories (nothing of it may run) or live.
  *
- * It proves, in this order: superblocks; the journal and every snapshot; the state that they come
+ * Offline it proves, in this order: superblocks; the journal and every snapshot; the state that they come
  * to, row by row; the view that a server would keep; every record of every segment, its SHA-256 included;
  * and that every root resolves to good blocks in as many copies as it should have. A fault is named with
  * the path of the file that it touches. What could not be looked at is a fault too: a check that did not
@@ -56,6 +56,12 @@ struct fsck_result {
 
 /* Offline. 0: it ran to its end, whatever it found; -E_BUSY: a directory is in use; or what refused. */
 must_check int fsck_check(const struct fsck_options *options, struct fsck_result *out, struct error *err);
+/*
+ * The same over the network, on a cluster that is running and may be changing: every name, every block from
+ * every replica, verified here. What changes meanwhile is passed over. Repairs nothing.
+ */
+must_check int fsck_live(const char *mds, const struct fsck_options *options, struct fsck_result *out,
+			 struct error *err);
 void fsck_result_finish(struct fsck_result *r);
 const char *fsck_class_name(enum fsck_class c);
 

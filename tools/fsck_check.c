@@ -30,8 +30,14 @@ static int scratch_make(struct fsck *f, struct error *err)
 	return rc < 0 ? error_set(err, rc, "cannot use '%s'", path) : 0;
 }
 
-static int prepare(struct fsck *f, struct error *err)
+int fsck_begin(struct fsck *f, const struct fsck_options *options, struct fsck_result *result, struct error *err)
 {
+	int rc;
+
+	f->options = options;
+	rc = fsck_report_init(&f->report, options, result);
+	if (rc < 0)
+		return error_set(err, rc, "cannot start");
 	f->codec = codec_scratch_create();
 	f->record = malloc(RECORD_BYTES_MAX);
 	f->plain = malloc(RECORD_BYTES_MAX);
@@ -40,8 +46,9 @@ static int prepare(struct fsck *f, struct error *err)
 	return scratch_make(f, err);
 }
 
-static void finish(struct fsck *f)
+void fsck_end(struct fsck *f)
 {
+	fsck_report_finish(&f->report);
 	for (uint32_t i = 0; i < FSCK_METADATA_DIRS_MAX; i++)
 		if (f->metadata[i].disk)
 			disk_destroy(f->metadata[i].disk);
@@ -60,6 +67,7 @@ static void finish(struct fsck *f)
 	free(f->reseals);
 	free(f->record);
 	free(f->plain);
+	free(f);
 }
 
 int fsck_check(const struct fsck_options *options, struct fsck_result *out, struct error *err)
@@ -73,10 +81,7 @@ int fsck_check(const struct fsck_options *options, struct fsck_result *out, stru
 	memset(out, 0, sizeof *out);
 	if (!f)
 		return error_set(err, -E_NOMEM, "cannot start");
-	f->options = options;
-	rc = fsck_report_init(&f->report, options, out);
-	if (rc == 0)
-		rc = prepare(f, err);
+	rc = fsck_begin(f, options, out, err);
 	if (rc == 0)
 		rc = fsck_metadata(f, err);
 	if (rc == 0)
@@ -91,8 +96,6 @@ int fsck_check(const struct fsck_options *options, struct fsck_result *out, stru
 		rc = fsck_content(f, err);
 	if (rc == 0 && options->repair)
 		rc = fsck_repair(f, err);
-	fsck_report_finish(&f->report);
-	finish(f);
-	free(f);
+	fsck_end(f);
 	return rc;
 }

@@ -86,6 +86,11 @@ must_check int fsck_repair(struct fsck *f, struct error *err);
 /* Lock; 0, or -E_BUSY with a sentence. A read-only file system needs no lock. */
 must_check int fsck_lock(const struct fsck_dir *dir, struct error *err);
 
+/* Buffers and scratch tables, for both kinds of check; and their end. */
+must_check int fsck_begin(struct fsck *f, const struct fsck_options *options, struct fsck_result *result,
+			  struct error *err);
+void fsck_end(struct fsck *f);
+
 /* --- rows of the state ------------------------------------------------------------------------------ */
 
 /* The facts of an inode; NULL: there is none. */

@@ -27,7 +27,7 @@ int fsck_lock(const struct fsck_dir *dir, struct error *err)
 	int rc = disk_lock(dir->disk);
 
 	if (rc == -E_BUSY)
-		return error_say(err, rc, "'%s' is in use: stop its server first", dir->path);
+		return error_say(err, rc, "'%s' is in use: stop its server first, or check with --live", dir->path);
 	if (rc == -E_ROFS)
 		return 0;	/* nobody can be writing there */
 	return rc < 0 ? error_set(err, rc, "cannot lock '%s'", dir->path) : 0;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/disk/record.h"
@@ -18,8 +19,18 @@ struct tree_reader {
 	struct map *map;
 	enum hash_kind hash;
 	struct codec_scratch *codec;
+	char address[256];		/* of the metadata server */
 	bool has_session;
+	uint64_t lease_ms, renewed_ms;
 };
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
 
 /* --- opening ------------------------------------------------------------------------------------------ */
 
@@ -40,7 +51,27 @@ static int session_open(struct tree_reader *r, struct error *err)
 	if (rc < 0)
 		return rc;
 	admin_set_session(r->admin, ((Wire__SessionReply *)(void *)reply)->session);
+	r->lease_ms = ((Wire__SessionReply *)(void *)reply)->lease_ms;
+	r->renewed_ms = now_ms();
 	r->has_session = true;
+	msg_free(reply);
+	return 0;
+}
+
+/* A long walk outlives a lease: before each call, see whether a third of it has passed. */
+static int session_keep(struct tree_reader *r, struct error *err)
+{
+	Wire__SessionRenew ask = WIRE__SESSION_RENEW__INIT;
+	ProtobufCMessage *reply = NULL;
+	uint64_t now = now_ms();
+	int rc;
+
+	if (now - r->renewed_ms < r->lease_ms / 3)
+		return 0;
+	rc = admin_call(r->admin, MSG_SESSION_RENEW, &ask.base, CALL_MS, &reply, err);
+	if (rc < 0)
+		return rc;
+	r->renewed_ms = now;
 	msg_free(reply);
 	return 0;
 }
@@ -95,7 +126,6 @@ static int map_fetch(struct tree_reader *r, struct error *err)
 int tree_reader_open(const char *mds, struct tree_reader **out, struct error *err)
 {
 	struct tree_reader *r = calloc(1, sizeof *r);
-	char address[256];
 	int rc = r ? map_create(&r->map) : -E_NOMEM;
 
 	if (rc == 0) {
@@ -105,9 +135,9 @@ int tree_reader_open(const char *mds, struct tree_reader **out, struct error *er
 	if (rc < 0)
 		(void)error_set(err, rc, "cannot start");
 	if (rc == 0)
-		rc = admin_find(mds, address, sizeof address, err);
+		rc = admin_find(mds, r->address, sizeof r->address, err);
 	if (rc == 0)
-		rc = admin_open(address, &r->admin, err);
+		rc = admin_open(r->address, &r->admin, err);
 	if (rc == 0)
 		rc = session_open(r, err);
 	if (rc == 0)
@@ -153,7 +183,9 @@ int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree_attr *out,
 	int rc;
 
 	ask.ino = ino;
-	rc = admin_call(r->admin, MSG_GETATTR, &ask.base, RECOVERY_MS, &reply, err);
+	rc = session_keep(r, err);
+	if (rc == 0)
+		rc = admin_call(r->admin, MSG_GETATTR, &ask.base, RECOVERY_MS, &reply, err);
 	if (rc < 0)
 		return rc;
 	a = ((const Wire__NodeReply *)(const void *)reply)->attr;
@@ -169,6 +201,64 @@ int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree_attr *out,
 	}
 	msg_free(reply);
 	return rc;
+}
+
+/* One page of a directory: 1 there is more behind *cookie, 0 the end. */
+static int list_page(struct tree_reader *r, inode_no dir, uint64_t *cookie, tree_name_fn fn, void *arg,
+		     struct error *err)
+{
+	Wire__ReadDir ask = WIRE__READ_DIR__INIT;
+	ProtobufCMessage *reply = NULL;
+	const Wire__ReadDirReply *page;
+	int rc = session_keep(r, err);
+
+	ask.ino = dir;
+	ask.cookie = *cookie;
+	ask.bytes_max = MESSAGE_BYTES_MAX;
+	if (rc == 0)
+		rc = admin_call(r->admin, MSG_READDIR, &ask.base, RECOVERY_MS, &reply, err);
+	if (rc < 0)
+		return rc;
+	page = (const Wire__ReadDirReply *)(const void *)reply;
+	for (size_t i = 0; i < page->n_entries && rc >= 0; i++) {
+		const Wire__DirEntry *e = page->entries[i];
+
+		*cookie = e->cookie;
+		rc = fn(arg, e->name.data, e->name.len, e->ino, e->type);
+	}
+	if (rc >= 0)
+		rc = !page->end && page->n_entries > 0;
+	msg_free(reply);
+	return rc;
+}
+
+int tree_reader_list(struct tree_reader *r, inode_no dir, tree_name_fn fn, void *arg, struct error *err)
+{
+	uint64_t cookie = 0;
+	int rc;
+
+	while ((rc = list_page(r, dir, &cookie, fn, arg, err)) > 0)
+		;
+	return rc;
+}
+
+int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr, uint32_t *bytes, struct error *err)
+{
+	Wire__GetInline ask = WIRE__GET_INLINE__INIT;
+	ProtobufCMessage *reply = NULL;
+	struct buf *bulk = NULL;
+	int rc = session_keep(r, err);
+
+	ask.ino = attr->ino;
+	ask.version = attr->version;
+	if (rc == 0)
+		rc = admin_call_at(r->admin, r->address, MSG_GET_INLINE, &ask.base, RECOVERY_MS, &reply, &bulk, err);
+	if (rc < 0)
+		return rc;
+	*bytes = bulk ? bulk->len : 0;
+	buf_put(bulk);
+	msg_free(reply);
+	return 0;
 }
 
 /* --- blocks ------------------------------------------------------------------------------------------------ */
@@ -239,6 +329,9 @@ int tree_reader_get_at(struct tree_reader *r, server_no server, const struct blo
 
 	if (!row)
 		return error_set(err, -E_NOENT, "cannot ask server %u", server);
+	rc = session_keep(r, err);
+	if (rc < 0)
+		return rc;
 	ask.id = (ProtobufCBinaryData){ sizeof copy.bytes, copy.bytes };
 	rc = admin_call_at(r->admin, row->address, MSG_GET, &ask.base, CALL_MS, &reply, &bulk, err);
 	if (rc < 0)

@@ -28,6 +28,13 @@ struct tree_attr {
 };
 must_check int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree_attr *out, struct error *err);
 
+/* Every name of a directory; a negative answer ends it with that code. -E_STALE, -E_NOTDIR. */
+typedef int (*tree_name_fn)(void *arg, const uint8_t *name, size_t len, inode_no ino, uint32_t type);
+must_check int tree_reader_list(struct tree_reader *r, inode_no dir, tree_name_fn fn, void *arg, struct error *err);
+/* How many inline bytes there are. -E_STALE_VERSION: the file has changed since `attr`. */
+must_check int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr, uint32_t *bytes,
+				  struct error *err);
+
 /* Which servers of the block's group hold it, as they say. What a server does not answer is counted. */
 struct tree_copies {
 	server_no held[COPIES_MAX + FORMERS_MAX];
