@@ -14,6 +14,8 @@
 
 #define LOG_MODULE "client"
 
+#define REACH_MS 10000u	/* a mount of what is not there fails soon; one that recovers may take its time */
+
 /* --- operations -------------------------------------------------------------------------------------- */
 
 static const struct {
@@ -267,7 +269,7 @@ static void sweep_fired(struct loop_timer *timer)
 	if (c->life == CL_STARTING) {
 		if (c->session.number && cl_session_is_valid(c))
 			start_ended(c, 0, "");
-		else if (now_ns >= c->life_due_ns)
+		else if (now_ns >= (c->blocks ? c->life_due_ns : c->reach_due_ns))
 			start_ended(c, -E_TIMEDOUT, start_problem(c));
 		return;
 	}
@@ -380,6 +382,7 @@ void client_start(struct client *c, void (*done)(void *arg, int rc, const char *
 	c->started = done;
 	c->life_arg = arg;
 	c->life_due_ns = loop_now_ns(c->options.loop) + c->options.timeout_ms * UINT64_C(1000000);
+	c->reach_due_ns = loop_now_ns(c->options.loop) + MIN_OF(c->options.timeout_ms, REACH_MS) * UINT64_C(1000000);
 	loop_timer_start(c->options.loop, &c->sweep, CL_SWEEP_MS);
 	cl_session_start(c);
 }

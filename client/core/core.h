@@ -98,6 +98,7 @@ struct client {
 	void (*session_closed)(struct client *c);
 	void *life_arg;
 	uint64_t life_due_ns;
+	uint64_t reach_due_ns;		/* of a start: the metadata server must have answered once */
 	int start_rc;
 	const char *start_why;
 	struct cl_stats stats;

@@ -398,7 +398,7 @@ int program_run(int argc, char **argv)
 
 	if (mount_options_parse(argc, argv, &o, &err) < 0) {
 		fprintf(stderr, "mount.cairn: %s\n", err.text);
-		return PROGRAM_USAGE;
+		return err.code == -E_NOENT ? PROGRAM_FAILED : PROGRAM_USAGE;	/* no such directory, as mount(8) */
 	}
 	if (o.is_help) {
 		mount_options_help();
