@@ -1,0 +1,545 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Scripts. Each step submits one operation and names the function that goes on when it is done.
+ */
+#include "tests/sim/client_load.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define READ_BYTES (44000u * ORACLE_CELLS_MAX)
+
+enum script {
+	SCRIPT_MAKE, SCRIPT_MKDIR, SCRIPT_UNLINK, SCRIPT_RMDIR, SCRIPT_RENAME, SCRIPT_LINK, SCRIPT_LOOKUP, SCRIPT_LIST,
+	SCRIPT_CREATE, SCRIPT_WRITE, SCRIPT_APPEND, SCRIPT_TRUNCATE, SCRIPT_READ, SCRIPT_SIZE, SCRIPT_SYNC,
+};
+
+static const struct { enum script script; uint32_t weight; } scripts[] = {
+	{ SCRIPT_MAKE, 4 }, { SCRIPT_MKDIR, 3 }, { SCRIPT_UNLINK, 7 }, { SCRIPT_RMDIR, 3 }, { SCRIPT_RENAME, 8 },
+	{ SCRIPT_LINK, 3 }, { SCRIPT_LOOKUP, 10 }, { SCRIPT_LIST, 5 }, { SCRIPT_CREATE, 12 }, { SCRIPT_WRITE, 16 },
+	{ SCRIPT_APPEND, 8 }, { SCRIPT_TRUNCATE, 4 }, { SCRIPT_READ, 20 }, { SCRIPT_SIZE, 6 }, { SCRIPT_SYNC, 1 },
+};
+
+static uint64_t below(const struct load_lane *lane, uint64_t bound)
+{
+	return sim_world_below(lane->load->oracle->world, bound);
+}
+
+/* --- operations ------------------------------------------------------------------------------------- */
+
+static void op_done(struct cl_op *op)
+{
+	struct load_lane *lane = op->user;
+
+	if (lane->load->is_gone)
+		return;
+	ASSERT(lane->is_busy);
+	lane->is_busy = false;
+	lane->call.rc = op->rc;
+	lane->after(lane);
+}
+
+static void submit(struct load_lane *lane, enum cl_op_kind kind, void (*after)(struct load_lane *lane))
+{
+	lane->op.kind = kind;
+	lane->op.done = op_done;
+	lane->op.user = lane;
+	lane->after = after;
+	lane->is_busy = true;
+	lane->busy_ns = sim_world_now_ns(lane->load->oracle->world);
+	client_submit(lane->load->client->client, &lane->op);
+}
+
+static void op_clear(struct load_lane *lane)
+{
+	memset(&lane->op, 0, sizeof(lane->op));
+}
+
+static void call_begin(struct load_lane *lane, enum oracle_kind kind)
+{
+	lane->call.kind = kind;
+	oracle_begin(lane->load->oracle, &lane->call);
+}
+
+static void call_end(struct load_lane *lane)
+{
+	oracle_end(lane->load->oracle, &lane->call);
+}
+
+static inode_no directory_of(const struct load_lane *lane, uint32_t slot)
+{
+	return lane->load->directories[slot / ORACLE_NAMES];
+}
+
+static const char *name_of(char out[4], uint32_t slot)
+{
+	(void)snprintf(out, 4, "n%u", slot % ORACLE_NAMES);
+	return out;
+}
+
+static void at_slot(struct load_lane *lane)
+{
+	op_clear(lane);
+	lane->op.parent = directory_of(lane, lane->call.slot);
+	lane->op.name = name_of(lane->name, lane->call.slot);
+}
+
+/* --- the end of a script ---------------------------------------------------------------------------- */
+
+static void script_ended(struct load_lane *lane)
+{
+	lane->after = NULL;
+	lane->node = 0;
+	lane->lookups = 0;
+	lane->wait_ns = sim_world_now_ns(lane->load->oracle->world) + below(lane, 60) * SIM_MS;
+}
+
+static void script_end(struct load_lane *lane)
+{
+	if (lane->lookups == 0) {
+		script_ended(lane);
+		return;
+	}
+	op_clear(lane);
+	lane->op.ino = lane->ino;
+	lane->op.lookups = lane->lookups;
+	submit(lane, CL_FORGET, script_ended);
+}
+
+static void release(struct load_lane *lane)
+{
+	op_clear(lane);
+	lane->op.handle = lane->handle;
+	lane->handle = NULL;
+	submit(lane, CL_RELEASE, script_end);
+}
+
+/* --- writing ---------------------------------------------------------------------------------------- */
+
+static void flush_done(struct load_lane *lane)
+{
+	call_end(lane);
+	release(lane);
+}
+
+static void flush(struct load_lane *lane)
+{
+	op_clear(lane);
+	lane->op.handle = lane->handle;
+	call_begin(lane, ORACLE_FLUSH);
+	submit(lane, CL_FLUSH, flush_done);
+}
+
+static void fsync_done(struct load_lane *lane)
+{
+	call_end(lane);
+	flush(lane);
+}
+
+static void write_next(struct load_lane *lane);
+
+static void write_done(struct load_lane *lane)
+{
+	const uint32_t cell_bytes = lane->load->oracle->nodes[lane->node]->cell_bytes;
+
+	if (lane->call.rc == 0 && lane->op.out_len != cell_bytes)
+		oracle_fail(lane->load->oracle, "a write of %u bytes wrote %u", cell_bytes, lane->op.out_len);
+	call_end(lane);
+	lane->writes_left--;
+	lane->after = write_next;
+	if (below(lane, 3) == 0)
+		lane->wait_ns = sim_world_now_ns(lane->load->oracle->world) + below(lane, 900) * SIM_MS;
+	else
+		write_next(lane);
+}
+
+static void write_next(struct load_lane *lane)
+{
+	struct oracle_node *node = lane->load->oracle->nodes[lane->node];
+
+	op_clear(lane);
+	lane->op.handle = lane->handle;
+	if (lane->writes_left == 0) {
+		if (below(lane, 3) > 0) {
+			flush(lane);
+			return;
+		}
+		call_begin(lane, ORACLE_FSYNC);
+		submit(lane, CL_FSYNC, fsync_done);
+		return;
+	}
+	lane->call.cell = (uint32_t)below(lane, ORACLE_CELLS);
+	call_begin(lane, lane->script == SCRIPT_APPEND ? ORACLE_APPEND : ORACLE_WRITE);
+	oracle_content_fill(lane->bytes, node->cell_bytes, lane->call.tag);
+	lane->op.bytes = lane->bytes;
+	lane->op.bytes_len = node->cell_bytes;
+	lane->op.offset = (uint64_t)lane->call.cell * node->cell_bytes;
+	submit(lane, CL_WRITE, write_done);
+}
+
+static void write_begin(struct load_lane *lane)
+{
+	lane->writes_left = 1 + (uint32_t)below(lane, lane->script == SCRIPT_APPEND ? 2 : 4);
+	write_next(lane);
+}
+
+/* --- reading ---------------------------------------------------------------------------------------- */
+
+static void read_done(struct load_lane *lane)
+{
+	struct oracle *o = lane->load->oracle;
+
+	lane->len = 0;
+	for (uint32_t i = 0; lane->call.rc == 0 && i < lane->op.iov_count; i++) {
+		memcpy(lane->bytes + lane->len, lane->op.iov[i].iov_base, lane->op.iov[i].iov_len);
+		lane->len += lane->op.iov[i].iov_len;
+	}
+	if (lane->call.rc == 0)
+		oracle_content_decode(o, lane->node, lane->bytes, lane->len, lane->call.values);
+	call_end(lane);
+	release(lane);
+}
+
+static void read_begin(struct load_lane *lane)
+{
+	op_clear(lane);
+	lane->op.handle = lane->handle;
+	lane->op.length = READ_BYTES;
+	call_begin(lane, ORACLE_READ);
+	submit(lane, CL_READ, read_done);
+}
+
+static void size_done(struct load_lane *lane)
+{
+	uint32_t cell_bytes = lane->load->oracle->nodes[lane->node]->cell_bytes;
+	uint64_t size = (uint64_t)lane->op.attr.st.st_size;
+
+	if (lane->call.rc == 0 && size % cell_bytes != 0)
+		oracle_fail(lane->load->oracle, "node %u has a size of %llu, in cells of %u", lane->node,
+			    (unsigned long long)size, cell_bytes);
+	lane->call.values[0] = (uint16_t)(size / cell_bytes);
+	call_end(lane);
+	script_end(lane);
+}
+
+/* --- with a file ------------------------------------------------------------------------------------ */
+
+static void open_done(struct load_lane *lane)
+{
+	call_end(lane);
+	if (lane->call.rc < 0) {
+		script_end(lane);
+		return;
+	}
+	lane->handle = lane->op.opened;
+	if (lane->script == SCRIPT_READ)
+		read_begin(lane);
+	else
+		write_begin(lane);
+}
+
+static void content_done(struct load_lane *lane)
+{
+	call_end(lane);
+	script_end(lane);
+}
+
+/* The script's file is known: lane->ino, lane->node. */
+static void with_file(struct load_lane *lane)
+{
+	op_clear(lane);
+	lane->op.ino = lane->ino;
+	lane->call.node = lane->node;
+	switch (lane->script) {
+	case SCRIPT_SIZE:
+		call_begin(lane, ORACLE_SIZE);
+		submit(lane, CL_GETATTR, size_done);
+		return;
+	case SCRIPT_TRUNCATE:
+		lane->call.cell = (uint32_t)below(lane, ORACLE_CELLS + 1);
+		lane->op.set_mask = CL_SET_SIZE;
+		lane->op.size = (uint64_t)lane->call.cell * lane->load->oracle->nodes[lane->node]->cell_bytes;
+		call_begin(lane, ORACLE_TRUNCATE);
+		submit(lane, CL_SETATTR, content_done);
+		return;
+	case SCRIPT_READ:
+		lane->op.flags = O_RDONLY;
+		break;
+	case SCRIPT_APPEND:
+		lane->op.flags = O_WRONLY | O_APPEND;
+		break;
+	default:
+		lane->op.flags = O_RDWR;
+		break;
+	}
+	call_begin(lane, ORACLE_OPEN);
+	submit(lane, CL_OPEN, open_done);
+}
+
+static bool is_in_use(const struct client_load *l, uint16_t node)
+{
+	for (uint32_t i = 0; i < LOAD_LANES; i++) {
+		if (l->lanes[i].node == node)
+			return true;
+	}
+	return false;
+}
+
+static void link_done(struct load_lane *lane)
+{
+	if (lane->call.rc == 0)
+		lane->lookups++;
+	call_end(lane);
+	script_end(lane);
+}
+
+static void lookup_done(struct load_lane *lane)
+{
+	lane->ino = lane->call.ino = lane->call.rc == 0 ? lane->op.attr.st.st_ino : 0;
+	lane->call.is_directory = lane->call.rc == 0 && S_ISDIR(lane->op.attr.st.st_mode);
+	lane->lookups = lane->call.rc == 0;
+	call_end(lane);
+	uint16_t node = lane->ino != 0 ? oracle_node_find(lane->load->oracle, lane->ino) : 0;
+	if (lane->script == SCRIPT_LOOKUP || node == 0 || lane->call.is_directory ||
+	    is_in_use(lane->load, node)) {
+		script_end(lane);
+		return;
+	}
+	lane->node = node;
+	if (lane->script != SCRIPT_LINK) {
+		with_file(lane);
+		return;
+	}
+	lane->call.slot = (uint32_t)below(lane, ORACLE_SLOTS);
+	lane->call.node = node;
+	at_slot(lane);
+	lane->op.ino = lane->ino;
+	call_begin(lane, ORACLE_LINK);
+	submit(lane, CL_LINK, link_done);
+}
+
+/* --- names ------------------------------------------------------------------------------------------ */
+
+static void make_done(struct load_lane *lane)
+{
+	lane->ino = lane->call.ino = lane->call.rc == 0 ? lane->op.attr.st.st_ino : 0;
+	lane->handle = lane->call.rc == 0 ? lane->op.opened : NULL;
+	lane->lookups = lane->call.rc == 0;
+	call_end(lane);
+	if (lane->handle == NULL) {
+		script_end(lane);
+		return;
+	}
+	lane->node = lane->call.node;
+	write_begin(lane);
+}
+
+static void make(struct load_lane *lane, bool is_directory, bool want_open)
+{
+	at_slot(lane);
+	lane->op.mode = is_directory ? S_IFDIR | 0755 : S_IFREG | 0644;
+	lane->op.exclusive = !is_directory;
+	lane->op.want_open = want_open;
+	lane->op.flags = want_open ? O_RDWR | O_CREAT | O_EXCL : 0;
+	call_begin(lane, is_directory ? ORACLE_MKDIR : ORACLE_MAKE);
+	submit(lane, CL_MAKE, make_done);
+}
+
+static void name_done(struct load_lane *lane)
+{
+	call_end(lane);
+	script_end(lane);
+}
+
+static void unlink_name(struct load_lane *lane, bool is_directory)
+{
+	at_slot(lane);
+	lane->op.is_directory = is_directory;
+	call_begin(lane, is_directory ? ORACLE_RMDIR : ORACLE_UNLINK);
+	submit(lane, CL_UNLINK, name_done);
+}
+
+static void rename_name(struct load_lane *lane)
+{
+	static const uint32_t flags[] = { 0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE };
+
+	at_slot(lane);
+	lane->call.new_slot = (uint32_t)below(lane, ORACLE_SLOTS);
+	lane->call.flags = flags[below(lane, ARRAY_COUNT(flags))];
+	lane->op.new_parent = directory_of(lane, lane->call.new_slot);
+	lane->op.new_name = name_of(lane->new_name, lane->call.new_slot);
+	lane->op.flags = lane->call.flags;
+	call_begin(lane, ORACLE_RENAME);
+	submit(lane, CL_RENAME, name_done);
+}
+
+static void list_done(struct load_lane *lane)
+{
+	memset(lane->listed, 0, sizeof(lane->listed));
+	for (uint32_t i = 0; lane->call.rc == 0 && i < lane->op.entry_count; i++) {
+		const struct cl_entry *e = &lane->op.entries[i];
+		if (e->name[0] == 'n' && e->name_len == 2)
+			lane->listed[e->name[1] - '0'] = e->ino;
+	}
+	if (lane->call.rc == 0 && !lane->op.end)
+		oracle_fail(lane->load->oracle, "a listing of %u names has no end", lane->op.entry_count);
+	lane->call.listed = lane->listed;
+	call_end(lane);
+	op_clear(lane);
+	lane->op.handle = lane->handle;
+	lane->handle = NULL;
+	submit(lane, CL_RELEASEDIR, script_end);
+}
+
+static void opendir_done(struct load_lane *lane)
+{
+	lane->handle = lane->op.opened;
+	if (lane->op.rc < 0) {
+		script_end(lane);
+		return;
+	}
+	op_clear(lane);
+	lane->op.ino = directory_of(lane, lane->call.slot);
+	lane->op.handle = lane->handle;
+	lane->op.length = KiB(8);
+	call_begin(lane, ORACLE_LIST);
+	submit(lane, CL_READDIR, list_done);
+}
+
+static void list(struct load_lane *lane)
+{
+	lane->call.slot -= lane->call.slot % ORACLE_NAMES;
+	op_clear(lane);
+	lane->op.ino = directory_of(lane, lane->call.slot);
+	submit(lane, CL_OPENDIR, opendir_done);
+}
+
+/* --- choosing --------------------------------------------------------------------------------------- */
+
+static enum script choose(const struct load_lane *lane)
+{
+	uint32_t sum = 0, i = 0;
+
+	for (uint32_t k = 0; k < ARRAY_COUNT(scripts); k++)
+		sum += scripts[k].weight;
+	for (uint64_t at = below(lane, sum); at >= scripts[i].weight; i++)
+		at -= scripts[i].weight;
+	return scripts[i].script;
+}
+
+static void script_begin(struct load_lane *lane)
+{
+	memset(&lane->call, 0, sizeof(lane->call));
+	lane->call.client = lane->load->client->index;
+	lane->call.slot = (uint32_t)below(lane, ORACLE_SLOTS);
+	lane->script = choose(lane);
+	lane->ino = 0;
+	switch ((enum script)lane->script) {
+	case SCRIPT_MAKE:
+	case SCRIPT_MKDIR:
+	case SCRIPT_CREATE:
+		make(lane, lane->script == SCRIPT_MKDIR, lane->script == SCRIPT_CREATE);
+		return;
+	case SCRIPT_UNLINK:
+	case SCRIPT_RMDIR:
+		unlink_name(lane, lane->script == SCRIPT_RMDIR);
+		return;
+	case SCRIPT_RENAME:
+		rename_name(lane);
+		return;
+	case SCRIPT_LIST:
+		list(lane);
+		return;
+	case SCRIPT_SYNC:
+		op_clear(lane);
+		call_begin(lane, ORACLE_SYNC);
+		submit(lane, CL_SYNCFS, name_done);
+		return;
+	default:
+		at_slot(lane);
+		call_begin(lane, ORACLE_LOOKUP);
+		submit(lane, CL_LOOKUP, lookup_done);
+		return;
+	}
+}
+
+/* --- life ------------------------------------------------------------------------------------------- */
+
+void client_load_init(struct client_load *l, struct cluster_node *client, struct oracle *oracle,
+		      const inode_no directories[ORACLE_DIRECTORIES])
+{
+	memset(l, 0, sizeof(*l));
+	l->client = client;
+	l->oracle = oracle;
+	l->directories = directories;
+	for (uint32_t i = 0; i < LOAD_LANES; i++) {
+		l->lanes[i].load = l;
+		l->lanes[i].bytes = malloc(READ_BYTES);
+		ASSERT(l->lanes[i].bytes != NULL);
+	}
+}
+
+void client_load_finish(struct client_load *l)
+{
+	for (uint32_t i = 0; i < LOAD_LANES; i++)
+		free(l->lanes[i].bytes);
+}
+
+void client_load_tick(struct client_load *l)
+{
+	uint64_t now_ns = sim_world_now_ns(l->oracle->world);
+
+	if (!l->client->is_up || l->client->client_rc != 0)
+		return;
+	for (uint32_t i = 0; i < LOAD_LANES; i++) {
+		struct load_lane *lane = &l->lanes[i];
+		if (lane->is_busy || now_ns < lane->wait_ns)
+			continue;
+		if (lane->after != NULL)
+			lane->after(lane);
+		else if (!l->is_paused && !oracle_is_full(l->oracle))
+			script_begin(lane);
+	}
+}
+
+bool client_load_is_idle(const struct client_load *l)
+{
+	for (uint32_t i = 0; i < LOAD_LANES; i++) {
+		if (l->lanes[i].is_busy || l->lanes[i].after != NULL)
+			return false;
+	}
+	return true;
+}
+
+const struct load_lane *client_load_oldest(const struct client_load *l)
+{
+	const struct load_lane *oldest = NULL;
+
+	for (uint32_t i = 0; i < LOAD_LANES; i++) {
+		if (l->lanes[i].is_busy && (oldest == NULL || l->lanes[i].busy_ns < oldest->busy_ns))
+			oldest = &l->lanes[i];
+	}
+	return oldest;
+}
+
+void client_load_dies(struct client_load *l)
+{
+	l->is_gone = true;
+}
+
+void client_load_died(struct client_load *l)
+{
+	for (uint32_t i = 0; i < LOAD_LANES; i++) {
+		struct load_lane *lane = &l->lanes[i];
+		oracle_abandon(l->oracle, &lane->call);
+		lane->is_busy = false;
+		lane->after = NULL;
+		lane->handle = NULL;
+		lane->node = 0;
+		lane->lookups = 0;
+	}
+	oracle_crashed(l->oracle, l->client->index);
+	l->is_gone = false;
+}

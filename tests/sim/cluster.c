@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The processes of a simulated cluster: how each is built from loop, net, pool, disk and rows, and how it
+ * ends. The order of destruction is that of tests/sim/README.md.
+ */
+#include "tests/sim/cluster.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "chunk-server/format.h"
+#include "chunk-server/serve.h"
+#include "client/core/node.h"
+#include "metadata-server/format.h"
+#include "metadata-server/recover.h"
+#include "metadata-server/serve.h"
+
+#define MEDIA_BYTES	   GiB(4)
+#define JOURNAL_FILE_BYTES MiB(1)	/* small, so that a run sees several */
+#define SNAPSHOT_BYTES	   KiB(256)
+#define NAME_KEY	   42u
+#define MDS_ADDRESS	   "mds:7800"
+
+static char sentence[ERROR_TEXT_BYTES + 64];	/* what the last failing call said */
+
+struct cluster_node *cluster_mds(struct cluster *c)
+{
+	return &c->nodes[0];
+}
+
+struct cluster_node *cluster_cs(struct cluster *c, uint32_t index)
+{
+	ASSERT(index < CLUSTER_SERVERS);
+	return &c->nodes[1 + index];
+}
+
+struct cluster_node *cluster_client(struct cluster *c, uint32_t index)
+{
+	ASSERT(index < CLUSTER_CLIENTS);
+	return &c->nodes[1 + CLUSTER_SERVERS + index];
+}
+
+/* --- disks ------------------------------------------------------------------------------------------ */
+
+static struct ms_config config(void)
+{
+	return (struct ms_config){
+		.lease_ms = CLUSTER_LEASE_MS, .suspect_ms = 1500, .down_ms = 3000, .out_ms = 3600000,
+		.copies = CLUSTER_COPIES, .min_copies = CLUSTER_MIN_COPIES, .inline_bytes_max = INLINE_BYTES_MAX,
+		.leases_max_per_session = 10000, .parked_max = 1000, .sessions_max = 100, .name_key = NAME_KEY,
+	};
+}
+
+static struct super super_of(const struct cluster_node *n)
+{
+	struct super super = {
+		.role = n->role == CLUSTER_MDS ? SUPER_METADATA : SUPER_CHUNK, .hash = HASH_SHA256,
+		.copies = CLUSTER_COPIES, .min_copies = CLUSTER_MIN_COPIES,
+	};
+
+	memset(super.cluster, 7, sizeof(super.cluster));
+	memset(super.directory, 100 + (int)n->index, sizeof(super.directory));
+	if (n->role == CLUSTER_MDS)
+		super.name_key = NAME_KEY;
+	else
+		memset(super.server, 1 + (int)n->index, sizeof(super.server));
+	return super;
+}
+
+static void format(struct cluster_node *n)
+{
+	struct error err = { 0 };
+	struct disk *disk;
+	int rc;
+
+	ASSERT(sim_media_create(n->cluster->world, MEDIA_BYTES, &n->media) == 0);
+	ASSERT(sim_disk_create(n->media, &disk) == 0);
+	if (n->role == CLUSTER_MDS) {
+		struct ms_format_options options = { .super = super_of(n), .config = config(), .wall_ns = 1 };
+		rc = ms_format(&disk, 1, &options, &err);
+	} else {
+		struct super super = super_of(n);
+		rc = cs_format(disk, &super, &err);
+	}
+	ASSERT(rc == 0);
+	disk_destroy(disk);
+}
+
+/* --- processes -------------------------------------------------------------------------------------- */
+
+static int start_mds(struct cluster_node *n, struct error *err)
+{
+	if (n->rows == NULL)
+		ASSERT(rows_mem_create(&n->rows) == 0);
+	struct ms_server_options options = {
+		.loop = n->loop, .net = n->net, .pool = n->pool, .disks = &n->disk, .disk_count = 1,
+		.rows = n->rows, .listen = MDS_ADDRESS, .name = n->host, .config = config(),
+		.boot_id = sim_world_random(n->cluster->world) | 1, .journal_file_bytes_max = JOURNAL_FILE_BYTES,
+		.snapshot_bytes = SNAPSHOT_BYTES, .heartbeat_ms = 300, .codec = CODEC_LZ4,
+	};
+	return ms_server_create(&options, &n->ms, err);
+}
+
+static int start_cs(struct cluster_node *n, struct error *err)
+{
+	char listen[32];
+
+	/* The index is trusted if it was kept (I15); what it lacks is found by the store. */
+	bool is_trusted = n->rows != NULL;
+	if (n->rows == NULL)
+		ASSERT(rows_mem_create(&n->rows) == 0);
+	if (n->owed == NULL)
+		ASSERT(rows_mem_create(&n->owed) == 0);
+	(void)snprintf(listen, sizeof(listen), "%s:7801", n->host);
+	struct cs_server_options options = {
+		.loop = n->loop, .net = n->net, .pool = n->pool, .disk_count = 1,
+		.disks = { { n->disk, n->rows, is_trusted } }, .owed = n->owed, .listen = listen,
+		.mds = MDS_ADDRESS, .name = n->host, .host = n->host, .segment_bytes = MiB(4),
+		.boot_id = sim_world_random(n->cluster->world) | 1, .sync_ms = 100, .sync_bytes = MiB(1),
+		.full_percent = 95,
+	};
+	return cs_server_create(&options, &n->cs, err);
+}
+
+static void client_started(void *arg, int rc, const char *why)
+{
+	struct cluster_node *n = arg;
+
+	n->client_rc = rc;
+	sim_world_note(n->cluster->world, "%s has begun: %s %s", n->host, rc < 0 ? error_text(rc) : "done", why);
+}
+
+static int start_client(struct cluster_node *n)
+{
+	struct cl_options options = {
+		.loop = n->loop, .net = n->net, .pool = n->pool, .mds_address = MDS_ADDRESS,
+		.node_name = n->host, .timeout_ms = CLUSTER_TIMEOUT_MS, .memory_bytes = MiB(8), .flush_ms = 500,
+		.blocks_in_flight = 8, .codec = CODEC_LZ4,
+	};
+	int rc = client_create(&options, &n->client);
+
+	if (rc < 0)
+		return rc;
+	n->client_rc = 1;
+	client_start(n->client, client_started, n);
+	return 0;
+}
+
+const char *cluster_start(struct cluster_node *n)
+{
+	struct sim_world *world = n->cluster->world;
+	struct error err = { 0 };
+	int rc;
+
+	ASSERT(!n->is_up);
+	ASSERT(sim_loop_create(world, n->host, &n->loop) == 0);
+	n->pool = buf_pool_create(MiB(64));
+	ASSERT(n->pool != NULL);
+	ASSERT(sim_net_create(n->cluster->sw, n->loop, n->pool, n->host, &n->net) == 0);
+	if (n->media != NULL)
+		ASSERT(sim_disk_create(n->media, &n->disk) == 0);
+	n->is_up = true;
+	n->up_ns = sim_world_now_ns(world);
+	n->cluster->starts++;
+	sim_world_note(world, "%s starts%s", n->host, n->rows != NULL ? " with its rows" : "");
+	if (n->role == CLUSTER_MDS)
+		rc = start_mds(n, &err);
+	else if (n->role == CLUSTER_CS)
+		rc = start_cs(n, &err);
+	else
+		rc = start_client(n);
+	if (rc >= 0)
+		return NULL;
+	(void)snprintf(sentence, sizeof(sentence), "%s cannot start: %s: %s", n->host, err.text, error_text(rc));
+	return sentence;
+}
+
+static void drop_rows(struct cluster_node *n)
+{
+	if (n->rows != NULL)
+		rows_destroy(n->rows);
+	if (n->owed != NULL)
+		rows_destroy(n->owed);
+	n->rows = n->owed = NULL;
+}
+
+/* After its loop, net and medium were told how it ended. */
+static void free_process(struct cluster_node *n)
+{
+	ms_server_destroy(n->ms);
+	cs_server_destroy(n->cs);
+	client_destroy(n->client);
+	n->ms = NULL;
+	n->cs = NULL;
+	n->client = NULL;
+	n->net->ops->destroy(n->net);
+	if (n->disk != NULL)
+		disk_destroy(n->disk);
+	n->disk = NULL;
+	sim_loop_destroy(n->loop);
+	n->loop = NULL;
+	ASSERT(buf_pool_used_bytes(n->pool) == 0);
+	buf_pool_destroy(n->pool);
+	n->is_up = false;
+}
+
+static void end_process(struct cluster_node *n, bool is_power_cut)
+{
+	sim_loop_kill(n->loop);
+	sim_net_kill(n->net, is_power_cut);
+	if (n->media != NULL && is_power_cut)
+		sim_media_power_cut(n->media);
+	else if (n->media != NULL)
+		sim_media_crash(n->media);
+	free_process(n);
+}
+
+void cluster_kill(struct cluster_node *n, bool is_power_cut)
+{
+	if (!n->is_up)
+		return;
+	sim_world_note(n->cluster->world, "%s %s", n->host, is_power_cut ? "loses power" : "is killed");
+	end_process(n, is_power_cut);
+	/* I15: a view survives the process, never the system; and it may always be discarded. */
+	bool is_kept = !is_power_cut && sim_world_chance(n->cluster->world, SIM_MILLION / 2);
+	if (is_kept && n->rows != NULL)
+		rows_abort(n->rows);
+	if (is_kept && n->owed != NULL)
+		rows_abort(n->owed);
+	if (!is_kept)
+		drop_rows(n);
+}
+
+static void ms_stopped(void *arg)
+{
+	*(int *)arg = 0;
+}
+
+static void stopped(void *arg, int rc)
+{
+	*(int *)arg = rc;
+}
+
+static bool is_stopped(void *arg)
+{
+	return *(int *)arg <= 0;
+}
+
+bool cluster_stop(struct cluster_node *n, uint64_t ns_max)
+{
+	int rc = 1;
+
+	if (!n->is_up)
+		return true;
+	sim_world_note(n->cluster->world, "%s stops", n->host);
+	if (n->role == CLUSTER_MDS)
+		ms_server_stop(n->ms, ms_stopped, &rc);
+	else if (n->role == CLUSTER_CS)
+		cs_server_stop(n->cs, stopped, &rc);
+	else
+		client_stop(n->client, stopped, &rc);
+	bool is_ended = sim_world_run_until(n->cluster->world, is_stopped, &rc, ns_max);
+	end_process(n, false);
+	if (!is_ended || rc < 0)
+		drop_rows(n);
+	return is_ended;
+}
+
+/* --- the whole -------------------------------------------------------------------------------------- */
+
+static void name_node(struct cluster *c, uint32_t i)
+{
+	struct cluster_node *n = &c->nodes[i];
+
+	n->cluster = c;
+	if (i == 0) {
+		n->role = CLUSTER_MDS;
+		(void)snprintf(n->host, sizeof(n->host), "mds");
+	} else if (i <= CLUSTER_SERVERS) {
+		n->role = CLUSTER_CS;
+		n->index = i - 1;
+		(void)snprintf(n->host, sizeof(n->host), "cs%u", n->index + 1);
+	} else {
+		n->role = CLUSTER_CLIENT;
+		n->index = i - 1 - CLUSTER_SERVERS;
+		(void)snprintf(n->host, sizeof(n->host), "client%u", n->index + 1);
+	}
+}
+
+void cluster_create(struct cluster *c, uint64_t seed)
+{
+	memset(c, 0, sizeof(*c));
+	ASSERT(sim_world_create(seed, &c->world) == 0);
+	ASSERT(sim_switch_create(c->world, &c->sw) == 0);
+	for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+		name_node(c, i);
+		if (c->nodes[i].role == CLUSTER_CLIENT)
+			continue;
+		format(&c->nodes[i]);
+		const char *why = cluster_start(&c->nodes[i]);
+		ASSERT(why == NULL);
+	}
+}
+
+void cluster_destroy(struct cluster *c)
+{
+	for (uint32_t i = CLUSTER_NODES; i-- > 0;) {
+		if (c->nodes[i].is_up)
+			end_process(&c->nodes[i], false);
+		drop_rows(&c->nodes[i]);
+		sim_media_destroy(c->nodes[i].media);
+	}
+	sim_switch_destroy(c->sw);
+	sim_world_destroy(c->world);
+}
+
+bool cluster_is_well(void *cluster)
+{
+	struct cluster *c = cluster;
+
+	for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+		const struct cluster_node *n = &c->nodes[i];
+		if (!n->is_up)
+			return false;
+		if (n->role == CLUSTER_CS && cs_server_number(n->cs) == 0)
+			return false;
+		if (n->role == CLUSTER_CLIENT && (n->client_rc != 0 || !cl_session_is_valid(n->client)))
+			return false;
+	}
+	return true;
+}
+
+/* --- what must hold at any time --------------------------------------------------------------------- */
+
+static bool conflict(struct cluster_node *a, struct cluster_node *b)
+{
+	const struct cl_node *node, *next;
+
+	HASH_ITER(hh, a->client->nodes, node, next) {
+		if (node->lease != CL_LEASE_WRITE)
+			continue;
+		const struct cl_node *other = cl_node_find(b->client, node->ino);
+		if (other == NULL || other->lease == CL_LEASE_NONE)
+			continue;
+		(void)snprintf(sentence, sizeof(sentence), "I5: %s trusts a write lease and %s a %s lease on inode %llu",
+			       a->host, b->host, other->lease == CL_LEASE_WRITE ? "write" : "read",
+			       (unsigned long long)node->ino);
+		return true;
+	}
+	return false;
+}
+
+const char *cluster_lease_conflict(struct cluster *c)
+{
+	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++) {
+		struct cluster_node *a = cluster_client(c, i);
+		if (!a->is_up || !cl_session_is_valid(a->client))
+			continue;
+		for (uint32_t j = 0; j < CLUSTER_CLIENTS; j++) {
+			struct cluster_node *b = cluster_client(c, j);
+			if (j != i && b->is_up && cl_session_is_valid(b->client) && conflict(a, b))
+				return sentence;
+		}
+	}
+	return NULL;
+}
+
+static const char *recover(struct cluster_node *n, struct loop *loop, struct rows *rows)
+{
+	struct error err = { 0 };
+	struct ms_recovery recovery;
+	struct disk *disk;
+
+	ASSERT(sim_disk_create(n->media, &disk) == 0);
+	struct ms_recover_options options = {
+		.loop = loop, .disks = &disk, .disk_count = 1, .rows = rows,
+		.journal_file_bytes_max = JOURNAL_FILE_BYTES,
+	};
+	int rc = ms_recover(&options, &recovery, &err);
+	if (rc >= 0)
+		ms_recover_close(&recovery);
+	disk_destroy(disk);
+	if (rc >= 0)
+		return NULL;
+	(void)snprintf(sentence, sizeof(sentence), "the journal cannot be replayed: %s", err.text);
+	return sentence;
+}
+
+static const char *rows_differ(struct rows *a, struct rows *b)
+{
+	struct rows_snapshot *x, *y;
+	struct row p, q;
+	int more, other;
+	uint64_t count = 0;
+
+	ASSERT(rows_snapshot_open(a, &x) == 0 && rows_snapshot_open(b, &y) == 0);
+	do {
+		more = rows_snapshot_next(x, &p);
+		other = rows_snapshot_next(y, &q);
+		count++;
+	} while (more == 1 && other == 1 && p.key_len == q.key_len && p.value_len == q.value_len &&
+		 memcmp(p.key, q.key, p.key_len) == 0 && memcmp(p.value, q.value, p.value_len) == 0);
+	rows_snapshot_close(x);
+	rows_snapshot_close(y);
+	if (more == 0 && other == 0)
+		return NULL;
+	(void)snprintf(sentence, sizeof(sentence), "I3: row %llu differs", (unsigned long long)count);
+	return sentence;
+}
+
+const char *cluster_replay_differs(struct cluster *c)
+{
+	struct cluster_node *n = cluster_mds(c);
+	struct rows *fresh[2];
+	struct loop *loop;
+	const char *why = NULL;
+
+	ASSERT(!n->is_up);
+	ASSERT(sim_loop_create(c->world, "replay", &loop) == 0);
+	for (uint32_t i = 0; i < 2; i++) {
+		ASSERT(rows_mem_create(&fresh[i]) == 0);
+		if (why == NULL)
+			why = recover(n, loop, fresh[i]);
+	}
+	if (why == NULL)
+		why = rows_differ(fresh[0], fresh[1]);
+	if (why == NULL && n->rows != NULL)
+		why = recover(n, loop, n->rows);
+	if (why == NULL && n->rows != NULL)
+		why = rows_differ(fresh[0], n->rows);
+	rows_destroy(fresh[0]);
+	rows_destroy(fresh[1]);
+	sim_loop_destroy(loop);
+	return why;
+}

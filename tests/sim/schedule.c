@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Faults begin and end in ticks, so they never run inside a callback of what they kill.
+ */
+#include "tests/sim/schedule.h"
+
+#include <string.h>
+
+/*
+ * How much of the journal a power cut may take: it is synced within 100 ms of the write, which takes the
+ * time of a work, and the tick that begins it may be late.
+ */
+#define JOURNAL_LAG_NS (250 * SIM_MS)
+
+static const char *const fault_names[FAULT_KINDS] = {
+	"none", "kill", "power", "power of all", "cut", "isolate", "break", "hang", "weather", "drift", "disk",
+};
+
+static struct sim_world *world_of(const struct schedule *s)
+{
+	return s->cluster->world;
+}
+
+/* --- what the oracle is told ------------------------------------------------------------------------ */
+
+/* Errors are excused from now until the session is certain again after the fault. */
+static void disturb(struct schedule *s, uint32_t client, uint64_t end_ns)
+{
+	oracle_suspect(s->oracle, client);
+	oracle_disturbed(s->oracle, client, end_ns + 2 * CLUSTER_LEASE_MS * SIM_MS);
+}
+
+/* A fault between this node and the metadata server. */
+static void disturb_by(struct schedule *s, const struct cluster_node *n, uint64_t end_ns)
+{
+	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++) {
+		if (n->role == CLUSTER_MDS || n == cluster_client(s->cluster, i))
+			disturb(s, i, end_ns);
+	}
+}
+
+/* --- processes -------------------------------------------------------------------------------------- */
+
+static struct client_load *load_of(struct schedule *s, const struct cluster_node *n)
+{
+	return n->role == CLUSTER_CLIENT ? &s->loads[n->index] : NULL;
+}
+
+static void end_process(struct schedule *s, struct cluster_node *n, bool is_power_cut)
+{
+	struct client_load *load = load_of(s, n);
+
+	if (!n->is_up)
+		return;
+	if (load != NULL)
+		client_load_dies(load);
+	cluster_kill(n, is_power_cut);
+	if (load != NULL)
+		client_load_died(load);
+}
+
+static void start_process(struct schedule *s, struct cluster_node *n)
+{
+	if (n->is_up)
+		return;
+	const char *why = cluster_start(n);
+	if (why != NULL)
+		oracle_fail(s->oracle, "%s", why);
+}
+
+static void power_cut(struct schedule *s, struct cluster_node *n, uint64_t end_ns)
+{
+	bool was_clean = n->media == NULL || sim_media_is_clean(n->media);
+
+	end_process(s, n, true);
+	if (n->role != CLUSTER_MDS || was_clean)
+		return;
+	disturb_by(s, n, end_ns);
+	oracle_power_cut(s->oracle, JOURNAL_LAG_NS);
+}
+
+static void power_cut_all(struct schedule *s, uint64_t end_ns)
+{
+	/* Clients first: what they had in memory is lost before the model is rolled back. */
+	for (uint32_t i = CLUSTER_NODES; i-- > 0;)
+		power_cut(s, &s->cluster->nodes[i], end_ns);
+}
+
+/* --- beginning -------------------------------------------------------------------------------------- */
+
+static struct cluster_node *any_node(struct schedule *s)
+{
+	return &s->cluster->nodes[sim_world_below(world_of(s), CLUSTER_NODES)];
+}
+
+static struct cluster_node *any_cs(struct schedule *s)
+{
+	return cluster_cs(s->cluster, (uint32_t)sim_world_below(world_of(s), CLUSTER_SERVERS));
+}
+
+static bool is_struck(const struct schedule *s, const struct cluster_node *n)
+{
+	for (uint32_t i = 0; i < SCHEDULE_FAULTS; i++) {
+		if (s->faults[i].kind == FAULT_POWER_ALL)
+			return true;
+		if (s->faults[i].kind != FAULT_NONE && (s->faults[i].node == n || s->faults[i].other == n))
+			return true;
+	}
+	return false;
+}
+
+static void cut(struct schedule *s, struct fault *f)
+{
+	sim_switch_cut(s->cluster->sw, f->node->host, f->other->host);
+	if (f->node->role == CLUSTER_MDS && f->other->role == CLUSTER_CLIENT)
+		disturb(s, f->other->index, f->end_ns);
+	if (f->other->role == CLUSTER_MDS && f->node->role == CLUSTER_CLIENT)
+		disturb(s, f->node->index, f->end_ns);
+}
+
+static void begin_weather(struct schedule *s)
+{
+	struct sim_world *world = world_of(s);
+	struct sim_weather weather = {
+		.delay_ns_min = 100 * SIM_US, .delay_ns_max = sim_world_between(world, 1, 60) * SIM_MS,
+		.break_per_million = (uint32_t)sim_world_below(world, 5000),
+		.refuse_per_million = (uint32_t)sim_world_below(world, 300000),
+	};
+
+	sim_switch_set_weather(s->cluster->sw, &weather);
+}
+
+static void begin_disk(struct schedule *s, struct cluster_node *n)
+{
+	struct sim_world *world = world_of(s);
+	struct sim_media_faults faults = { .uncached = 125000 };
+
+	if (sim_world_chance(world, SIM_MILLION / 2))
+		faults.read_eio = 50000;
+	else
+		faults.write_eio = faults.sync_eio = 20000;
+	sim_media_set_faults(n->media, &faults);
+}
+
+static void fault_begin(struct schedule *s, struct fault *f)
+{
+	struct sim_world *world = world_of(s);
+	uint64_t length_ns = f->end_ns - sim_world_now_ns(world);
+
+	sim_world_note(world, "fault %s %s %s for %llu ms", fault_names[f->kind], f->node->host,
+		       f->other ? f->other->host : "", (unsigned long long)(length_ns / SIM_MS));
+	switch (f->kind) {
+	case FAULT_KILL:
+		end_process(s, f->node, false);
+		break;
+	case FAULT_POWER:
+		power_cut(s, f->node, f->end_ns);
+		break;
+	case FAULT_POWER_ALL:
+		power_cut_all(s, f->end_ns);
+		break;
+	case FAULT_CUT:
+		cut(s, f);
+		break;
+	case FAULT_ISOLATE:
+		sim_switch_isolate(s->cluster->sw, f->node->host);
+		disturb_by(s, f->node, f->end_ns);
+		break;
+	case FAULT_BREAK:
+		sim_switch_break(s->cluster->sw, f->node->host, "*");
+		break;
+	case FAULT_HANG:
+		sim_loop_hang(f->node->loop, length_ns);
+		disturb_by(s, f->node, f->end_ns);
+		break;
+	case FAULT_WEATHER:
+		begin_weather(s);
+		break;
+	case FAULT_DRIFT:
+		sim_loop_set_drift(f->node->loop, (int64_t)sim_world_below(world, 40001) - 20000);
+		break;
+	case FAULT_DISK:
+		begin_disk(s, f->node);
+		break;
+	default:
+		break;
+	}
+}
+
+static enum fault_kind choose_kind(struct schedule *s)
+{
+	static const enum fault_kind kinds[] = {
+		FAULT_KILL, FAULT_KILL, FAULT_KILL, FAULT_KILL, FAULT_POWER, FAULT_POWER, FAULT_POWER_ALL,
+		FAULT_CUT, FAULT_CUT, FAULT_ISOLATE, FAULT_BREAK, FAULT_BREAK, FAULT_HANG, FAULT_WEATHER,
+		FAULT_WEATHER, FAULT_DRIFT, FAULT_DISK,
+	};
+
+	return kinds[sim_world_below(world_of(s), ARRAY_COUNT(kinds))];
+}
+
+static uint64_t choose_length_ns(struct schedule *s)
+{
+	struct sim_world *world = world_of(s);
+
+	/* Mostly shorter than a lease, sometimes longer. */
+	if (sim_world_chance(world, SIM_MILLION / 4))
+		return sim_world_between(world, 3000, 7000) * SIM_MS;
+	return sim_world_between(world, 20, 1500) * SIM_MS;
+}
+
+static void choose(struct schedule *s)
+{
+	struct fault *f = s->faults;
+
+	while (f < s->faults + SCHEDULE_FAULTS && f->kind != FAULT_NONE)
+		f++;
+	if (f == s->faults + SCHEDULE_FAULTS)
+		return;
+	struct fault chosen = { .kind = choose_kind(s), .node = any_node(s) };
+	if (chosen.kind == FAULT_CUT)
+		chosen.other = any_node(s);
+	if (chosen.kind == FAULT_DISK)
+		chosen.node = any_cs(s);
+	if (chosen.node == chosen.other || is_struck(s, chosen.node) ||
+	    (chosen.other != NULL && is_struck(s, chosen.other)))
+		return;
+	for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+		if (chosen.kind == FAULT_POWER_ALL && is_struck(s, &s->cluster->nodes[i]))
+			return;
+	}
+	chosen.end_ns = sim_world_now_ns(world_of(s)) + choose_length_ns(s);
+	*f = chosen;
+	s->count++;
+	fault_begin(s, f);
+}
+
+/* --- ending ----------------------------------------------------------------------------------------- */
+
+static void start_all(struct schedule *s)
+{
+	for (uint32_t i = 0; i < CLUSTER_NODES; i++)
+		start_process(s, &s->cluster->nodes[i]);
+}
+
+static void fault_end(struct schedule *s, struct fault *f)
+{
+	struct sim_switch *sw = s->cluster->sw;
+	struct sim_weather fair = { .delay_ns_min = 50 * SIM_US, .delay_ns_max = 500 * SIM_US };
+	struct sim_media_faults none = { .uncached = 125000 };
+
+	sim_world_note(world_of(s), "fault %s %s ends", fault_names[f->kind], f->node->host);
+	switch (f->kind) {
+	case FAULT_KILL:
+	case FAULT_POWER:
+		start_process(s, f->node);
+		break;
+	case FAULT_POWER_ALL:
+		start_all(s);
+		break;
+	case FAULT_CUT:
+		sim_switch_uncut(sw, f->node->host, f->other->host);
+		break;
+	case FAULT_ISOLATE:
+		sim_switch_uncut(sw, f->node->host, "*");
+		sim_switch_uncut(sw, "*", f->node->host);
+		break;
+	case FAULT_WEATHER:
+		sim_switch_set_weather(sw, &fair);
+		break;
+	case FAULT_DRIFT:
+		if (f->node->is_up)
+			sim_loop_set_drift(f->node->loop, 0);
+		break;
+	case FAULT_DISK:
+		/* A disk that failed stays out until its server is started again. */
+		sim_media_set_faults(f->node->media, &none);
+		end_process(s, f->node, false);
+		start_process(s, f->node);
+		break;
+	default:
+		break;
+	}
+	memset(f, 0, sizeof(*f));
+}
+
+/* --- the schedule ----------------------------------------------------------------------------------- */
+
+void schedule_init(struct schedule *s, struct cluster *cluster, struct oracle *oracle, struct client_load *loads)
+{
+	memset(s, 0, sizeof(*s));
+	s->cluster = cluster;
+	s->oracle = oracle;
+	s->loads = loads;
+	s->calm_ms = (uint32_t)sim_world_between(cluster->world, 300, 2500);
+}
+
+void schedule_tick(struct schedule *s)
+{
+	uint64_t now_ns = sim_world_now_ns(world_of(s));
+
+	for (uint32_t i = 0; i < SCHEDULE_FAULTS; i++) {
+		if (s->faults[i].kind != FAULT_NONE && now_ns >= s->faults[i].end_ns)
+			fault_end(s, &s->faults[i]);
+	}
+	if (now_ns < s->next_ns)
+		return;
+	if (s->next_ns != 0)
+		choose(s);
+	s->next_ns = now_ns + sim_world_between(world_of(s), 20, s->calm_ms) * SIM_MS;
+}
+
+void schedule_heal(struct schedule *s)
+{
+	sim_world_note(world_of(s), "healing");
+	for (uint32_t i = 0; i < SCHEDULE_FAULTS; i++) {
+		if (s->faults[i].kind != FAULT_NONE)
+			fault_end(s, &s->faults[i]);
+	}
+	sim_switch_heal(s->cluster->sw);
+	start_all(s);
+	s->next_ns = 0;
+}
+
+void schedule_power_cycle(struct schedule *s)
+{
+	power_cut_all(s, sim_world_now_ns(world_of(s)));
+	start_all(s);
+}
