@@ -212,6 +212,31 @@ void oracle_content_fill(uint8_t *out, uint32_t cell_bytes, uint16_t tag)
 	out[1] = (uint8_t)(tag >> 8);
 }
 
+/* Which write, and which byte of it, is found where another was expected. */
+static void torn(struct oracle *o, uint16_t node, uint32_t cell, uint32_t at, const uint8_t *bytes, uint64_t len)
+{
+	uint32_t cell_bytes = o->nodes[node]->cell_bytes;
+	const uint8_t *found = bytes + (size_t)cell * cell_bytes + at;
+	uint8_t *other = malloc(cell_bytes);
+	bool is_zero = true;
+
+	ASSERT(other != NULL);
+	printf("\n");
+	for (uint32_t i = 0; i < 32 && found + i < bytes + len; i++)
+		is_zero = is_zero && found[i] == 0;
+	if (is_zero)
+		printf("  it goes on with zeros\n");
+	for (uint32_t tag = 1; tag <= o->last_tag && !is_zero; tag++) {
+		oracle_content_fill(other, cell_bytes, (uint16_t)tag);
+		const uint8_t *place = memmem(other, cell_bytes, found, MIN_OF(16u, cell_bytes - at));
+		if (place != NULL)
+			printf("  it goes on with write %u from byte %zu\n", tag, (size_t)(place - other));
+	}
+	oracle_fail(o, "node %u (inode %llu): cell %u of %u bytes is torn at %u: tag %u", node,
+		    (unsigned long long)o->nodes[node]->ino, cell, cell_bytes, at,
+		    bytes[(size_t)cell * cell_bytes] | bytes[(size_t)cell * cell_bytes + 1] << 8);
+}
+
 void oracle_content_decode(struct oracle *o, uint16_t node, const uint8_t *bytes, uint64_t len,
 			   uint16_t values[POSSIBLE_VALUES])
 {
@@ -230,9 +255,7 @@ void oracle_content_decode(struct oracle *o, uint16_t node, const uint8_t *bytes
 		oracle_content_fill(expected, cell_bytes, values[1 + i]);
 		for (uint32_t at = 0; at < cell_bytes; at++) {
 			if (cell[at] != expected[at])
-				oracle_fail(o, "node %u (inode %llu): cell %u of %u bytes is torn at %u: tag %u",
-					    node, (unsigned long long)o->nodes[node]->ino, i, cell_bytes, at,
-					    values[1 + i]);
+				torn(o, node, i, at, bytes, len);
 		}
 	}
 	free(expected);
