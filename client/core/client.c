@@ -409,15 +409,12 @@ void client_destroy(struct client *c)
 	}
 	cl_session_finish(c);
 	cl_lease_finish(c);
-	while (c->files) {
-		struct cl_file *file = c->files;
-		file->refs = 1;
-		cl_file_reset(file);
-		cl_file_put(file);
-	}
+	cl_file_stop(c);
+	/* Puts and syncs under way end here, and let go of their files. */
 	struct blocks *blocks = c->blocks;
 	c->blocks = NULL;
 	blocks_destroy(blocks);
+	cl_file_finish(c);
 	cl_cache_finish(c);
 	cl_node_finish(c);
 	rpc_peer_destroy(c->mds);

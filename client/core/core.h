@@ -88,6 +88,7 @@ struct client {
 	struct cl_name *name_lru;
 	uint32_t node_count, name_count;
 	struct cl_file *files;
+	struct cl_handle *handles;
 	struct cl_recall *recalls;
 	uint64_t dirty_bytes, dirty_bytes_max;
 	struct loop_timer sweep;

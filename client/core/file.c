@@ -379,17 +379,32 @@ static bool is_writer(uint32_t flags)
 	return (flags & O_ACCMODE) != O_RDONLY;
 }
 
-int cl_file_handle(struct client *c, struct cl_node *node, uint32_t flags, struct cl_handle **out)
+static struct cl_handle *handle_make(struct client *c, inode_no ino)
 {
 	struct cl_handle *h = calloc(1, sizeof *h);
 	if (!h)
-		return -E_NOMEM;
+		return NULL;
 	h->client = c;
-	h->ino = node->ino;
+	h->ino = ino;
+	DL_APPEND(c->handles, h);
+	return h;
+}
+
+static void handle_drop(struct cl_handle *h)
+{
+	DL_DELETE(h->client->handles, h);
+	free(h);
+}
+
+int cl_file_handle(struct client *c, struct cl_node *node, uint32_t flags, struct cl_handle **out)
+{
+	struct cl_handle *h = handle_make(c, node->ino);
+	if (!h)
+		return -E_NOMEM;
 	h->flags = flags;
 	h->file = cl_file_get(c, node);
 	if (!h->file) {
-		free(h);
+		handle_drop(h);
 		return -E_NOMEM;
 	}
 	h->error_seen = h->file->error_seq;
@@ -519,7 +534,7 @@ void cl_file_handle_free(struct cl_handle *h)
 	struct client *c = h->client;
 	struct cl_file *file = h->file;
 	if (!file) {
-		free(h);
+		handle_drop(h);
 		return;
 	}
 	struct cl_node *node = file->node;
@@ -536,7 +551,39 @@ void cl_file_handle_free(struct cl_handle *h)
 	}
 	cl_file_put(file);
 	unregister(c, node);
-	free(h);
+	handle_drop(h);
+}
+
+struct cl_handle *cl_file_handle_dir(struct client *c, inode_no ino)
+{
+	struct cl_handle *h = handle_make(c, ino);
+	if (h)
+		h->is_dir = true;
+	return h;
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------------------ */
+
+void cl_file_stop(struct client *c)
+{
+	struct cl_file *file;
+	DL_FOREACH(c->files, file) {
+		file->refs++;		/* cl_file_finish() takes them all */
+		cl_publish_stop(file);
+	}
+}
+
+void cl_file_finish(struct client *c)
+{
+	struct cl_handle *h, *next;
+	while (c->files) {
+		struct cl_file *file = c->files;
+		file->refs = 1;
+		cl_file_reset(file);
+		cl_file_put(file);
+	}
+	DL_FOREACH_SAFE(c->handles, h, next)
+		handle_drop(h);		/* a front that crashed did not close them */
 }
 
 void cl_file_release(struct cl_op *op)

@@ -126,6 +126,7 @@ struct cl_handle {
 	uint64_t read_next, ahead_until;	/* read-ahead */
 	uint32_t ahead_blocks;
 	uint64_t session_fenced;	/* fenced_count at open */
+	struct cl_handle *prev, *next;	/* all of the client */
 };
 
 static inline bool cl_file_is_dirty(const struct cl_file *f)
@@ -148,6 +149,9 @@ void cl_file_fence(struct client *c, int rc);		/* the session is lost */
 void cl_file_open(struct cl_op *op);
 void cl_file_release(struct cl_op *op);
 void cl_file_handle_free(struct cl_handle *h);
+struct cl_handle *cl_file_handle_dir(struct client *c, inode_no ino);	/* NULL: out of memory */
+void cl_file_stop(struct client *c);		/* the client goes away: no publish goes on */
+void cl_file_finish(struct client *c);		/* free all files and handles */
 
 /*
  * Look up the entry that covers pos (< manifest bytes). 0; 1: fetch->done() will run when the node came,

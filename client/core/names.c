@@ -363,14 +363,8 @@ void cl_names_readlink(struct cl_op *op)
 
 void cl_names_opendir(struct cl_op *op)
 {
-	struct cl_handle *h = calloc(1, sizeof *h);
-	if (h) {
-		h->client = op->client;
-		h->ino = op->ino;
-		h->is_dir = true;
-		op->opened = h;
-	}
-	cl_op_finish(op, h ? 0 : -E_NOMEM);
+	op->opened = cl_file_handle_dir(op->client, op->ino);
+	cl_op_finish(op, op->opened ? 0 : -E_NOMEM);
 }
 
 void cl_names_releasedir(struct cl_op *op)

@@ -216,9 +216,9 @@ static void sent_well(struct cl_file *file, const struct cl_node *node)
 		if (first && file->edit_seq == flush->seq)
 			first->is_dirty = false;
 	} else {
-		memmove(file->ids, file->ids + flush->ids_taken,
-			(file->id_count - flush->ids_taken) * sizeof file->ids[0]);
 		file->id_count -= flush->ids_taken;
+		if (file->id_count > 0)
+			memmove(file->ids, file->ids + flush->ids_taken, file->id_count * sizeof file->ids[0]);
 	}
 	file->new_bytes -= MIN_OF(file->new_bytes, flush->new_bytes);
 	file->charged -= MIN_OF(file->charged, flush->charged);
