@@ -12,11 +12,12 @@
 
 #define LOG_MODULE "lease"
 
-struct item {			/* one inode of a recall */
+struct item {			/* one inode of a recall; it keeps its node while it is not ended */
 	struct cl_recall *recall;
-	struct cl_node *node;
-	enum cl_lease keep;
-	bool is_pages_asked, is_flushing, is_ended;
+	struct cl_node *node;		/* until it is ended */
+	inode_no ino;
+	enum cl_lease keep, kept;	/* at most; in the end */
+	bool is_begun, is_pages_asked, is_flushing, is_ended;
 	struct cl_flush_wait wait;
 	struct loop_task task;
 };
@@ -45,11 +46,11 @@ static void recall_answer(struct cl_recall *recall)
 	Wire__Lease kept[64], *kept_at[64];
 	for (uint32_t i = 0; i < recall->item_count && reply.n_kept < ARRAY_COUNT(kept); i++) {
 		const struct item *item = &recall->items[i];
-		if (!item->node || item->keep == CL_LEASE_NONE)
+		if (item->kept == CL_LEASE_NONE)
 			continue;
 		wire__lease__init(&kept[reply.n_kept]);
-		kept[reply.n_kept].ino = item->node->ino;
-		kept[reply.n_kept].mode = item->node->lease;
+		kept[reply.n_kept].ino = item->ino;
+		kept[reply.n_kept].mode = item->kept;
 		kept_at[reply.n_kept] = &kept[reply.n_kept];
 		reply.n_kept++;
 	}
@@ -63,12 +64,14 @@ static void item_end(struct item *item)
 	struct cl_recall *recall = item->recall;
 	struct client *c = recall->client;
 	struct cl_node *node = item->node;
+	bool is_lowered = node->lease > item->keep;
 	item->is_ended = true;
-	node->lease = MIN_OF(node->lease, item->keep);
+	node->lease = item->kept = MIN_OF(node->lease, item->keep);
 	node->is_recalling = false;
 	/* Attributes that were read while we published are as old as the lease. */
-	if (item->keep == CL_LEASE_NONE && c->options.on_inval_attr)
+	if (is_lowered && item->keep == CL_LEASE_NONE && c->options.on_inval_attr)
 		c->options.on_inval_attr(c->options.arg, node->ino);
+	cl_lease_continue(c, node);	/* another recall that waited for this one */
 	if (node->file)
 		cl_edit_run(node->file);
 	if (--recall->left == 0)
@@ -110,8 +113,13 @@ static void item_step(struct item *item)
 	struct client *c = item->recall->client;
 	struct cl_node *node = item->node;
 	struct cl_file *file = node->file;
-	if (item->is_ended || item->is_flushing || item->is_pages_asked)
+	if (item->is_ended || item->is_flushing || item->is_pages_asked || (!item->is_begun && node->is_recalling))
 		return;
+	item->is_begun = node->is_recalling = true;
+	if (node->lease <= item->keep) {	/* it is as they want it */
+		item_end(item);
+		return;
+	}
 	if (node->lease == CL_LEASE_WRITE && file && cl_edit_is_running(file) && !file->is_alone)
 		return;		/* cl_lease_continue() follows */
 	if (node->lease == CL_LEASE_WRITE && file && cl_file_is_dirty(file) && !file->is_alone) {
@@ -133,11 +141,13 @@ void cl_lease_continue(struct client *c, struct cl_node *node)
 {
 	struct cl_recall *recall, *next;
 	DL_FOREACH_SAFE(c->recalls, recall, next)
-		for (uint32_t i = 0; i < recall->item_count; i++)
-			if (recall->items[i].node == node && !recall->items[i].is_ended) {
-				item_step(&recall->items[i]);
+		for (uint32_t i = 0; i < recall->item_count; i++) {
+			struct item *item = &recall->items[i];
+			if (!item->is_ended && item->node == node && (item->is_begun || !node->is_recalling)) {
+				item_step(item);
 				return;
 			}
+		}
 }
 
 void cl_lease_recall(struct client *c, struct rpc_request *req)
@@ -162,11 +172,12 @@ void cl_lease_recall(struct client *c, struct rpc_request *req)
 			continue;
 		}
 		struct cl_node *node = cl_node_find(c, lease->ino);
-		if (!node || node->is_recalling || node->lease <= lease->mode)
+		if (!node || (node->lease == CL_LEASE_NONE && !node->is_recalling))
 			continue;
+		recall->items[recall->item_count++] = (struct item){
+			.recall = recall, .node = node, .ino = node->ino, .keep = (enum cl_lease)lease->mode,
+			.is_begun = !node->is_recalling };
 		node->is_recalling = true;
-		recall->items[recall->item_count++] =
-			(struct item){ .recall = recall, .node = node, .keep = (enum cl_lease)lease->mode };
 		recall->left++;
 	}
 	if (has_names && c->options.on_inval_names)

@@ -130,6 +130,29 @@ START_TEST(an_unlinked_file_lives_until_it_is_closed)
 }
 END_TEST
 
+/* I5: the server asks again while the first answer waits for the data; the second must wait as well. */
+START_TEST(a_recall_that_is_asked_again_waits_for_the_first)
+{
+	struct cl_handle *h = file_create(&w, a, "slow");
+	inode_no ino = file_lookup(&w, a, "slow");
+	cluster_cs_stop(&w, 1);
+	cluster_cs_stop(&w, 2);
+	file_pattern(bytes, sizeof bytes, 9);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, sizeof bytes), 0);
+	struct cl_op op = { .kind = CL_GETATTR, .ino = ino, .done = cluster_op_done, .user = &w };
+	client_submit(b, &op);
+	cluster_run_for(&w, 1500);	/* a third of the lease is 1,000 ms */
+	ck_assert(!op.is_finished);
+	cluster_cs_start(&w, 1, 78);
+	cluster_cs_start(&w, 2, 79);
+	while (!op.is_finished)
+		loop_uv_run(w.loop);
+	ck_assert_int_eq(op.rc, 0);
+	ck_assert_int_eq(op.attr.st.st_size, sizeof bytes);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+}
+END_TEST
+
 START_TEST(truncation_elsewhere_is_seen_by_an_open_file)
 {
 	struct cl_handle *h = file_create(&w, a, "cut");
@@ -243,6 +266,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, writers_that_share_see_each_write);
 	  tcase_add_test(tc, appends_of_two_clients_lose_nothing);
 	  tcase_add_test(tc, an_unlinked_file_lives_until_it_is_closed);
+	  tcase_add_test(tc, a_recall_that_is_asked_again_waits_for_the_first);
 	  tcase_add_test(tc, truncation_elsewhere_is_seen_by_an_open_file);
 	  tcase_add_test(tc, times_set_by_the_user_survive_the_close);
 	  tcase_add_test(tc, a_restart_of_the_metadata_server_is_survived);
