@@ -137,4 +137,7 @@ must_check int cs_store_scan(struct cs_store *store, const struct block_id *from
 					const struct cs_place *place),
 			     void *arg);
 
+/* A row of an index, for who reads one without a store (fsck): 1 a block, 0 another row, -E_MALFORMED. */
+must_check int cs_store_index_read(const struct row *row, struct block_id *id, struct cs_place *out);
+
 #endif

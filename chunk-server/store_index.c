@@ -55,6 +55,15 @@ static int place_decode(const void *value, uint32_t len, struct cs_place *out)
 	return 0;
 }
 
+int cs_store_index_read(const struct row *row, struct block_id *id, struct cs_place *out)
+{
+	if (row->key_len != BLOCK_KEY_BYTES || row->key[0] != 'b')
+		return 0;
+	memcpy(id->bytes, row->key + 1, BLOCK_ID_BYTES);
+	int rc = place_decode(row->value, row->value_len, out);
+	return rc < 0 ? rc : 1;
+}
+
 int cs_store_index_get(struct cs_store *store, const struct block_id *id, struct cs_place *out)
 {
 	uint8_t key[BLOCK_KEY_BYTES];

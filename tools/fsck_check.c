@@ -9,8 +9,6 @@
 #include "tools/fsck_internal.h"
 #include "tools/remove_tree.h"
 
-#define INDEX_BYTES_MAX GiB(4096)	/* of address space */
-
 static int scratch_make(struct fsck *f, struct error *err)
 {
 	const char *top = f->options->scratch_dir;
@@ -26,7 +24,7 @@ static int scratch_make(struct fsck *f, struct error *err)
 		return rc;
 	}
 	(void)snprintf(path, sizeof path, "%s/index", f->scratch);
-	rc = mkdir(path, 0700) < 0 ? error_from_errno(errno) : rows_lmdb_create(path, INDEX_BYTES_MAX, &f->index);
+	rc = mkdir(path, 0700) < 0 ? error_from_errno(errno) : rows_lmdb_create(path, FSCK_ROWS_BYTES_MAX, &f->index);
 	return rc < 0 ? error_set(err, rc, "cannot use '%s'", path) : 0;
 }
 
@@ -92,6 +90,8 @@ int fsck_check(const struct fsck_options *options, struct fsck_result *out, stru
 		rc = fsck_rows(f, err);
 	if (rc == 0)
 		rc = fsck_disks(f, err);
+	if (rc == 0)
+		rc = fsck_view_indexes(f, err);
 	if (rc == 0)
 		rc = fsck_content(f, err);
 	if (rc == 0 && options->repair)

@@ -27,8 +27,11 @@ struct fsck_dir {		/* a metadata, journal or chunk directory */
 	uint64_t last_segment;	/* chunk disk: highest number seen */
 	bool last_is_open;	/* chunk disk: that one has no footer yet */
 	bool last_is_empty;	/* chunk disk: that one was only being made */
-	bool is_mended;		/* chunk disk: repair added to it */
+	bool is_mended;		/* chunk disk: repair added to it, or its index is wrong: it is to be dropped */
+	bool has_bad_index;	/* chunk disk */
 };
+
+#define FSCK_ROWS_BYTES_MAX GiB(4096)	/* of address space, for a scratch table */
 
 /* Facts about one inode that rows of other types are compared with. */
 struct fsck_inode {
@@ -80,6 +83,7 @@ must_check int fsck_view(struct fsck *f, struct error *err);
 must_check int fsck_rows(struct fsck *f, struct error *err);
 must_check int fsck_disks_open(struct fsck *f, struct error *err);	/* superblocks and locks */
 must_check int fsck_disks(struct fsck *f, struct error *err);
+must_check int fsck_view_indexes(struct fsck *f, struct error *err);
 must_check int fsck_content(struct fsck *f, struct error *err);
 must_check int fsck_repair(struct fsck *f, struct error *err);
 
@@ -114,6 +118,9 @@ must_check int fsck_index_put(struct fsck *f, const struct fsck_copy *copy);
 must_check int fsck_index_next(struct fsck *f, struct fsck_copy *copy, bool first);
 /* The next bad copy of any block; -E_NOENT at the end. */
 must_check int fsck_index_next_bad(struct fsck *f, struct fsck_copy *copy, bool first);
+/* In the rows of an index: the copy at this place, -E_NOENT; how many blocks a disk has in good copies. */
+must_check int fsck_index_find(struct rows *index, struct fsck_copy *copy);
+must_check int fsck_index_count_good(struct rows *index, uint32_t disk, uint64_t *out);
 /* Is there a good copy of this block, on this disk or on any? */
 bool fsck_index_has_good(struct fsck *f, const struct fsck_copy *like, bool same_disk);
 /* Read and verify a block from any good copy into f->record and f->plain; *record_bytes is the length of the record. */

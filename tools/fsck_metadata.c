@@ -10,17 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
-#include "fs/io/view.h"
 #include "metadata-server/recover.h"
 #include "metadata-server/snapshot.h"
 #include "tools/fsck_internal.h"
 
 #define SNAPSHOTS_MAX	1024u
 #define COMMIT_ROWS	65536u
-#define STATE_BYTES_MAX	GiB(4096)	/* of address space */
 
 int fsck_lock(const struct fsck_dir *dir, struct error *err)
 {
@@ -298,7 +294,7 @@ int fsck_metadata(struct fsck *f, struct error *err)
 		if (f->metadata[i].is_good)
 			check_journal_alone(f, &f->metadata[i]);
 	(void)snprintf(path, sizeof path, "%s/state", f->scratch);
-	rc = mkdir(path, 0700) < 0 ? error_from_errno(errno) : rows_lmdb_create(path, STATE_BYTES_MAX, &f->state);
+	rc = mkdir(path, 0700) < 0 ? error_from_errno(errno) : rows_lmdb_create(path, FSCK_ROWS_BYTES_MAX, &f->state);
 	if (rc < 0)
 		return error_set(err, rc, "cannot use '%s'", path);
 	rc = open_journal(f, &j, err);
@@ -306,110 +302,4 @@ int fsck_metadata(struct fsck *f, struct error *err)
 		rc = build_state(f, j, err);
 	ms_journal_close(j);
 	return rc;
-}
-
-/* --- the view ------------------------------------------------------------------------------------------------ */
-
-enum comparison { SAME, DIFFERS, BEHIND, AHEAD, UNREADABLE, FAILED };
-
-/* Both in key order; the view's own row is left out. */
-static enum comparison compare_rows(struct rows_snapshot *truth, struct rows_snapshot *view)
-{
-	struct row a, b;
-
-	for (;;) {
-		int rc_a = rows_snapshot_next(truth, &a), rc_b = rows_snapshot_next(view, &b);
-
-		if (rc_b == 1 && b.key_len == MS_APPLIED_KEY_BYTES && memcmp(b.key, MS_APPLIED_KEY, b.key_len) == 0)
-			rc_b = rows_snapshot_next(view, &b);
-		if (rc_a < 0 || rc_b < 0)
-			return rc_a < 0 ? FAILED : UNREADABLE;
-		if (rc_a != rc_b)
-			return DIFFERS;
-		if (rc_a == 0)
-			return SAME;
-		if (a.key_len != b.key_len || a.value_len != b.value_len ||
-		    memcmp(a.key, b.key, a.key_len) != 0 || memcmp(a.value, b.value, a.value_len) != 0)
-			return DIFFERS;
-	}
-}
-
-static enum comparison compare(const struct fsck *f, const char *state_dir, const char *view_dir)
-{
-	struct rows *truth, *view;
-	struct rows_snapshot *a, *b;
-	uint64_t term, number;
-
-	if (rows_lmdb_create(view_dir, MiB(1), &view) < 0 || ms_snapshot_applied(view, &term, &number) < 0)
-		return UNREADABLE;
-	if (number != f->number)
-		return number < f->number ? BEHIND : AHEAD;
-	if (rows_lmdb_create(state_dir, STATE_BYTES_MAX, &truth) < 0 || rows_snapshot_open(truth, &a) < 0)
-		return FAILED;
-	return rows_snapshot_open(view, &b) < 0 ? UNREADABLE : compare_rows(a, b);
-}
-
-/* In a process of its own: LMDB trusts its file, and a damaged one may take us with it. */
-static enum comparison compare_apart(const struct fsck *f, const char *state_dir, const char *view_dir)
-{
-	int status;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	if (pid < 0)
-		return FAILED;
-	if (pid == 0)
-		_exit((int)compare(f, state_dir, view_dir));
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return FAILED;
-	return WIFEXITED(status) ? (enum comparison)WEXITSTATUS(status) : UNREADABLE;
-}
-
-int fsck_view(struct fsck *f, struct error *err)
-{
-	char state_dir[PATH_MAX + 16], view_dir[PATH_MAX + 16];
-	struct view_state view;
-	int rc;
-
-	if (!f->state)
-		return 0;
-	(void)snprintf(state_dir, sizeof state_dir, "%s/state", f->scratch);
-	(void)snprintf(view_dir, sizeof view_dir, "%s/rows", f->metadata[0].path);
-	rc = view_peek(view_dir, &view);
-	if (rc == -E_NOENT || (rc == 0 && !view.is_trusted)) {
-		fsck_note(&f->report, view_dir, "not a view that a server would keep: it will be built again");
-		return 0;
-	}
-	if (rc < 0)
-		return error_set(err, rc, "cannot look at '%s'", view_dir);
-	switch (compare_apart(f, state_dir, view_dir)) {
-	case SAME:
-		return 0;
-	case BEHIND:
-		if (!view.was_closed) {
-			fsck_note(&f->report, view_dir, "is behind the journal, as after a crash; not compared");
-			return 0;
-		}
-		fsck_fault(&f->report, FSCK_VIEW, view_dir, "was closed cleanly, but is behind the journal");
-		f->has_bad_view = true;
-		return 0;
-	case AHEAD:
-		fsck_fault(&f->report, FSCK_JOURNAL, f->metadata[0].path, "ends at record %" PRIu64
-			   ", but the view in '%s' has seen later ones: the end of the journal is lost", f->number,
-			   view_dir);
-		return 0;
-	case DIFFERS:
-		fsck_fault(&f->report, FSCK_VIEW, view_dir, "differs from snapshot and journal");
-		f->has_bad_view = true;
-		return 0;
-	case UNREADABLE:
-		fsck_fault(&f->report, FSCK_VIEW, view_dir, "cannot be read");
-		f->has_bad_view = true;
-		return 0;
-	case FAILED:
-		break;
-	}
-	return error_set(err, -E_IO, "cannot compare '%s'", view_dir);
 }

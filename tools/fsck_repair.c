@@ -280,6 +280,10 @@ static int drop_indexes(struct fsck *f)
 
 		if (rc < 0 && rc != -E_NOENT)
 			return rc;
+		if (!f->disks[i].has_bad_index)
+			continue;
+		fsck_corrected(&f->report, FSCK_VIEW, f->disks[i].path, "index dropped: the next start builds it again");
+		fsck_mended(&f->report, FSCK_VIEW, 1);
 	}
 	return 0;
 }

@@ -3,6 +3,7 @@
  * A file system without fault is clean; one turned byte, one missing file, one wrong row, wherever it is, is
  * named and never called clean; what repair mends is clean the second time.
  */
+#include "chunk-server/store.h"
 #include "fs/base/log.h"
 #include "fs/io/view.h"
 #include "tests/check_main.h"
@@ -257,6 +258,50 @@ START_TEST(a_journal_that_ends_before_its_view)
 }
 END_TEST
 
+/* The index that a chunk server on cs2 would leave behind, one block of it forgotten if so wished. */
+static void make_index(bool forget)
+{
+	char path[300];
+	struct cs_store_options o = { .loop = world.loop, .disk = world.cs[1], .hash = HASH_SHA256,
+				      .segment_bytes = MiB(1), .sync_ms = 100, .sync_bytes = MiB(1),
+				      .full_percent = 99 };
+	struct view_state state;
+	struct cs_store *store;
+	struct cs_place place;
+	struct error err = { 0 };
+
+	snprintf(path, sizeof path, "%s/cs2/index", world.scratch.path);
+	memcpy(o.cluster, world.super.cluster, sizeof o.cluster);
+	memset(o.disk_uuid, 0x11, sizeof o.disk_uuid);
+	ck_assert_int_eq(view_open(path, &state), 0);
+	ck_assert_int_eq(rows_lmdb_create(path, MiB(64), &o.index), 0);
+	o.pool = buf_pool_create(MiB(4));
+	ck_assert_int_eq(cs_store_open(&o, &store, &err), 0);
+	ck_assert_int_eq(cs_store_find(store, &world.ids[1], &place), 0);
+	if (forget)
+		cs_store_quarantine(store, &world.ids[1], &place);
+	ck_assert_int_eq(rows_commit(o.index), 0);
+	ck_assert_int_eq(cs_store_close(store), 0);
+	rows_destroy(o.index);
+	buf_pool_destroy(o.pool);
+	ck_assert_int_eq(view_close_clean(path, (struct view_position){ 0, 0 }), 0);
+}
+
+START_TEST(an_index_that_finds_everything_is_clean)
+{
+	make_index(false);
+	expect_clean();
+}
+END_TEST
+
+START_TEST(an_index_that_forgot_a_block)
+{
+	make_index(true);
+	expect_fault(FSCK_VIEW, "cs2/index");
+	expect_mended();
+}
+END_TEST
+
 /* --- rows ------------------------------------------------------------------------------------------------------ */
 
 START_TEST(a_wrong_link_count)
@@ -423,6 +468,8 @@ TEST_MAIN("fsck", log_init("test_fsck", LOG_LEVEL_ERROR); tcase_add_checked_fixt
 	  tcase_add_test(tc, a_bad_snapshot_is_replaced_from_an_older_one);
 	  tcase_add_test(tc, a_view_is_compared_with_the_truth);
 	  tcase_add_test(tc, a_journal_that_ends_before_its_view);
+	  tcase_add_test(tc, an_index_that_finds_everything_is_clean);
+	  tcase_add_test(tc, an_index_that_forgot_a_block);
 	  tcase_add_test(tc, a_wrong_link_count);
 	  tcase_add_test(tc, a_dangling_name);
 	  tcase_add_test(tc, an_inode_without_a_name);
