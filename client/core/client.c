@@ -407,9 +407,9 @@ void client_destroy(struct client *c)
 		ASSERT(op->cancel);
 		op_abort(op, -E_SHUTDOWN);
 	}
-	cl_session_finish(c);
 	cl_lease_finish(c);
 	cl_file_stop(c);
+	cl_session_finish(c);
 	/* Puts and syncs under way end here, and let go of their files. */
 	struct blocks *blocks = c->blocks;
 	c->blocks = NULL;
