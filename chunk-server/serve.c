@@ -317,14 +317,15 @@ void cs_server_destroy(struct cs_server *s)
 		cs_repay_destroy(s);
 	if (s->meta != NULL)
 		cs_meta_destroy(s);
-	cs_serve_put_finish(s);
-	cs_serve_get_finish(s);
-	cs_serve_have_finish(s);
-	cs_verifier_destroy(s->verifier);
+	/* After a crash the stores still hold puts and gets of the jobs. */
 	cs_disks_destroy(s->disks);
 	for (uint32_t i = 0; i < s->options.disk_count; i++)
 		cs_store_drop(s->stores[i]);
 	cs_owed_drop(s->owed);
+	cs_serve_put_finish(s);
+	cs_serve_get_finish(s);
+	cs_serve_have_finish(s);
+	cs_verifier_destroy(s->verifier);
 	map_destroy(s->map);
 	free(s->advertise);
 	free(s->name);
