@@ -318,6 +318,7 @@ int cmd_up(int argc, char **argv)
 	rc = plan(&a, &l, &err);
 	if (rc == 0 && process_find(layout_path(&l, pid_file, "up", ".pid"))) {
 		rc = host_start_all(&l, &err);	/* what was ended meanwhile */
+		printf("cairn was up already\n");
 	} else {
 		if (rc == 0)
 			rc = host_format(&l, &err);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -179,6 +180,15 @@ static bool wait_gone(const char *pid_file, uint32_t ms)
 	return true;
 }
 
+/* Ours or another parent's: the id is to be gone when we return. */
+static void reap(pid_t pid)
+{
+	for (uint32_t waited = 0; waited < 1000 && kill(pid, 0) == 0; waited += POLL_MS) {
+		if (waitpid(pid, NULL, WNOHANG) != pid)
+			process_sleep_ms(POLL_MS);
+	}
+}
+
 int process_stop(const char *pid_file, uint32_t grace_ms, struct error *err)
 {
 	pid_t pid = process_find(pid_file);
@@ -191,6 +201,7 @@ int process_stop(const char *pid_file, uint32_t grace_ms, struct error *err)
 			if (!wait_gone(pid_file, 5000))
 				return error_say(err, -E_TIMEDOUT, "process %d does not end", (int)pid);
 		}
+		reap(pid);
 	}
 	unlink(pid_file);
 	return 0;

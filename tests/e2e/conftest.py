@@ -120,6 +120,16 @@ class Cluster:
     def status(self):
         return json.loads(self.cairn("status", "--json", check=False).stdout)
 
+    def bytes_stored(self):
+        """Once it has settled: servers tell it with their heartbeats, a second apart."""
+        last = -1
+        while True:
+            now = self.status()["bytes_stored"]
+            if now == last and now > 0:
+                return now
+            last = now
+            time.sleep(1.2)
+
     def start(self, name):
         self.cairn("dev", "start", name, timeout=90)
 
