@@ -3,7 +3,7 @@
  * cairn stat PATH...: what a file of a mount is made of, and which servers hold it.
  * Exit status: 0 every block has all copies, 1 not or failed, 2 usage, 3 unreachable.
  */
-#define HASH_NONFATAL_OOM 1	/* an add that failed leaves hh.tbl NULL */
+#define HASH_NONFATAL_OOM 1 /* an add that failed leaves hh.tbl NULL */
 #include "tools/command.h"
 
 #include <errno.h>
@@ -39,9 +39,10 @@ struct report {
 	struct tree_reader *reader;
 	struct error *err;
 	struct seen *seen;
-	json_t *list;			/* of --blocks with --json */
+	json_t *list; /* of --blocks with --json */
 	uint64_t blocks, nodes, distinct;
-	uint64_t plain_bytes, stored_bytes, shared_bytes;	/* of data; shared: found again in this file */
+	uint64_t plain_bytes, stored_bytes,
+		shared_bytes; /* of data; shared: found again in this file */
 	uint64_t short_blocks, silent;
 	uint64_t with_copies[COPIES_MAX + FORMERS_MAX + 1];
 	uint64_t on_server[SERVERS_MAX];
@@ -49,7 +50,8 @@ struct report {
 	uint32_t server_count;
 };
 
-/* --- counting ------------------------------------------------------------------------------------------- */
+/* --- counting
+ * ------------------------------------------------------------------------------------------- */
 
 static void count_server(struct report *r, server_no server)
 {
@@ -64,7 +66,8 @@ static void count_server(struct report *r, server_no server)
 	if (r->server_count == SERVERS_MAX)
 		return;
 	memmove(&r->servers[i + 1], &r->servers[i], (r->server_count - i) * sizeof *r->servers);
-	memmove(&r->on_server[i + 1], &r->on_server[i], (r->server_count - i) * sizeof *r->on_server);
+	memmove(&r->on_server[i + 1], &r->on_server[i],
+		(r->server_count - i) * sizeof *r->on_server);
 	r->servers[i] = server;
 	r->on_server[i] = 1;
 	r->server_count++;
@@ -116,15 +119,19 @@ static void show_block(struct report *r, const struct tree_block *b, const struc
 		held = json_array();
 		for (uint32_t i = 0; i < c->held_count; i++)
 			json_array_append_new(held, json_integer(c->held[i]));
-		json_array_append_new(r->list, json_pack("{s:s, s:I, s:I, s:b, s:I, s:o}", "id", hex, "offset",
-			(json_int_t)b->offset, "length", (json_int_t)b->length, "node", (int)b->is_node, "stored",
-			(json_int_t)c->stored_len, "servers", held));
+		json_array_append_new(
+			r->list, json_pack("{s:s, s:I, s:I, s:b, s:I, s:o}", "id", hex, "offset",
+					   (json_int_t)b->offset, "length", (json_int_t)b->length,
+					   "node", (int)b->is_node, "stored",
+					   (json_int_t)c->stored_len, "servers", held));
 		return;
 	}
 	for (uint32_t i = 0; i < c->held_count; i++)
-		(void)snprintf(servers + strlen(servers), sizeof servers - strlen(servers), " %" PRIu32, c->held[i]);
-	printf("  %12" PRIu64 " %8" PRIu64 " %-5s %s %7" PRIu32 " stored, servers%s\n", b->offset, b->length,
-	       b->is_node ? "node" : "block", hex, c->stored_len, servers[0] ? servers : " none");
+		(void)snprintf(servers + strlen(servers), sizeof servers - strlen(servers),
+			       " %" PRIu32, c->held[i]);
+	printf("  %12" PRIu64 " %8" PRIu64 " %-5s %s %7" PRIu32 " stored, servers%s\n", b->offset,
+	       b->length, b->is_node ? "node" : "block", hex, c->stored_len,
+	       servers[0] ? servers : " none");
 }
 
 static int on_block(void *arg, const struct tree_block *block)
@@ -147,23 +154,28 @@ static void forget(struct report *r)
 {
 	struct seen *s, *next;
 
-	HASH_ITER(hh, r->seen, s, next) {
+	HASH_ITER (hh, r->seen, s, next) {
 		HASH_DEL(r->seen, s);
 		free(s);
 	}
 }
 
-/* --- showing ---------------------------------------------------------------------------------------------- */
+/* --- showing
+ * ---------------------------------------------------------------------------------------------- */
 
 static const char *kind_name(const struct tree_attr *a)
 {
 	if (!S_ISREG(a->mode))
 		return "no file";
 	switch (a->root.kind) {
-	case ROOT_EMPTY: return "empty";
-	case ROOT_INLINE: return "inline";
-	case ROOT_BLOCK: return "block";
-	case ROOT_NODE: return "manifest";
+	case ROOT_EMPTY:
+		return "empty";
+	case ROOT_INLINE:
+		return "inline";
+	case ROOT_BLOCK:
+		return "block";
+	case ROOT_NODE:
+		return "manifest";
 	}
 	return "?";
 }
@@ -173,8 +185,10 @@ static void print_people(const struct report *r, const char *path, const struct 
 	char plain[TEXT_BYTES_HUMAN], stored[TEXT_BYTES_HUMAN], shared[TEXT_BYTES_HUMAN];
 	char hex[BLOCK_ID_HEX_BYTES];
 
-	printf("%s: inode %" PRIu64 ", version %" PRIu64 ", %" PRIu64 " bytes, %s\n", path, a->ino, a->version, a->size,
-	       a->root.kind == ROOT_INLINE ? "inline: the bytes are in the metadata server" : kind_name(a));
+	printf("%s: inode %" PRIu64 ", version %" PRIu64 ", %" PRIu64 " bytes, %s\n", path, a->ino,
+	       a->version, a->size,
+	       a->root.kind == ROOT_INLINE ? "inline: the bytes are in the metadata server"
+					   : kind_name(a));
 	if (a->root.kind != ROOT_BLOCK && a->root.kind != ROOT_NODE)
 		return;
 	printf("  root %s, depth %u; %" PRIu64 " blocks, %" PRIu64 " nodes, %" PRIu64 " distinct\n",
@@ -186,7 +200,8 @@ static void print_people(const struct report *r, const char *path, const struct 
 		if (r->with_copies[i])
 			printf("  %" PRIu64 " blocks on %u servers\n", r->with_copies[i], i);
 	for (uint32_t i = 0; i < r->server_count; i++)
-		printf("  server %-4" PRIu32 " holds %" PRIu64 "\n", r->servers[i], r->on_server[i]);
+		printf("  server %-4" PRIu32 " holds %" PRIu64 "\n", r->servers[i],
+		       r->on_server[i]);
 	if (r->silent)
 		printf("  %" PRIu64 " questions were not answered: a server is down\n", r->silent);
 }
@@ -199,26 +214,31 @@ static json_t *make_json(const struct report *r, const char *path, const struct 
 	for (uint32_t i = 0; i < ARRAY_COUNT(r->with_copies); i++) {
 		(void)snprintf(number, sizeof number, "%u", i);
 		if (r->with_copies[i])
-			json_object_set_new(histogram, number, json_integer((json_int_t)r->with_copies[i]));
+			json_object_set_new(histogram, number,
+					    json_integer((json_int_t)r->with_copies[i]));
 	}
 	for (uint32_t i = 0; i < r->server_count; i++) {
 		(void)snprintf(number, sizeof number, "%u", r->servers[i]);
 		json_object_set_new(servers, number, json_integer((json_int_t)r->on_server[i]));
 	}
-	object = json_pack("{s:s%, s:I, s:I, s:I, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:b}", "path",
-			   path, strlen(path), "inode", (json_int_t)a->ino, "version", (json_int_t)a->version, "size",
-			   (json_int_t)a->size, "kind", kind_name(a), "root", block_id_hex(&a->root.id, hex), "depth",
-			   (int)a->root.depth, "blocks", (json_int_t)r->blocks, "nodes", (json_int_t)r->nodes,
-			   "distinct", (json_int_t)r->distinct, "bytes_plain", (json_int_t)r->plain_bytes,
-			   "bytes_shared", (json_int_t)r->shared_bytes, "bytes_stored", (json_int_t)r->stored_bytes,
-			   "copies", histogram, "servers", servers, "unanswered", (json_int_t)r->silent, "complete",
+	object = json_pack("{s:s%, s:I, s:I, s:I, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, "
+			   "s:o, s:o, s:I, s:b}",
+			   "path", path, strlen(path), "inode", (json_int_t)a->ino, "version",
+			   (json_int_t)a->version, "size", (json_int_t)a->size, "kind",
+			   kind_name(a), "root", block_id_hex(&a->root.id, hex), "depth",
+			   (int)a->root.depth, "blocks", (json_int_t)r->blocks, "nodes",
+			   (json_int_t)r->nodes, "distinct", (json_int_t)r->distinct, "bytes_plain",
+			   (json_int_t)r->plain_bytes, "bytes_shared", (json_int_t)r->shared_bytes,
+			   "bytes_stored", (json_int_t)r->stored_bytes, "copies", histogram,
+			   "servers", servers, "unanswered", (json_int_t)r->silent, "complete",
 			   r->short_blocks == 0);
 	if (object && r->list)
 		json_object_set(object, "list", r->list);
 	return object;
 }
 
-/* --- the command -------------------------------------------------------------------------------------------- */
+/* --- the command
+ * -------------------------------------------------------------------------------------------- */
 
 /* What mounts there? "fuse.cairn" in /proc/self/mountinfo for the file's device. */
 static bool is_on_cairn(dev_t dev)
@@ -273,10 +293,10 @@ static int stat_one(struct report *r, const char *path, json_t *all)
 }
 
 static const struct argp_option argp_options[] = {
-	{ "blocks", 'b', NULL, 0, "list every block with its servers", 0 },
-	{ "json", 'j', NULL, 0, "print JSON with stable keys: an array, one object a path", 0 },
-	{ "mds", 'm', "HOST:PORT", 0, "the metadata server", 0 },
-	{ 0 },
+	{"blocks", 'b', NULL, 0, "list every block with its servers", 0},
+	{"json", 'j', NULL, 0, "print JSON with stable keys: an array, one object a path", 0},
+	{"mds", 'm', "HOST:PORT", 0, "the metadata server", 0},
+	{0},
 };
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -284,30 +304,43 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	struct arguments *a = state->input;
 
 	switch (key) {
-	case 'b': a->blocks = true; break;
-	case 'j': a->json = true; break;
-	case 'm': a->mds = text; break;
+	case 'b':
+		a->blocks = true;
+		break;
+	case 'j':
+		a->json = true;
+		break;
+	case 'm':
+		a->mds = text;
+		break;
 	case ARGP_KEY_ARGS:
 		a->paths = state->argv + state->next;
 		a->path_count = state->argc - state->next;
 		break;
-	case ARGP_KEY_NO_ARGS: argp_error(state, "wants a path"); break;
-	default: return ARGP_ERR_UNKNOWN;
+	case ARGP_KEY_NO_ARGS:
+		argp_error(state, "wants a path");
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
 	}
 	return 0;
 }
 
 static const struct argp argp = {
-	argp_options, parse_option, "PATH...",
+	argp_options,
+	parse_option,
+	"PATH...",
 	"Show what files of a mount are made of, and which servers hold their blocks."
-	"\vExit status: 0 every block has all its copies, 1 not, 2 usage, 3 unreachable. See cairn-stat(1).",
-	NULL, NULL, NULL
-};
+	"\vExit status: 0 every block has all its copies, 1 not, 2 usage, 3 unreachable. See "
+	"cairn-stat(1).",
+	NULL,
+	NULL,
+	NULL};
 
 int cmd_stat(int argc, char **argv)
 {
-	struct arguments a = { .mds = NULL };
-	struct error err = { 0 };
+	struct arguments a = {.mds = NULL};
+	struct error err = {0};
 	struct tree_reader *reader = NULL;
 	json_t *all = NULL;
 	int status = COMMAND_DONE;

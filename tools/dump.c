@@ -21,8 +21,8 @@
 #include "fs/tree/manifest.h"
 #include "metadata-server/snapshot.h"
 
-#define DEPTH_MAX	8u
-#define READ_BYTES	(2u * JOURNAL_RECORD_BYTES_MAX)
+#define DEPTH_MAX  8u
+#define READ_BYTES (2u * JOURNAL_RECORD_BYTES_MAX)
 
 struct dump {
 	const struct dump_options *o;
@@ -32,7 +32,8 @@ struct dump {
 	bool is_damaged;
 };
 
-/* --- one line ------------------------------------------------------------------------------------------- */
+/* --- one line
+ * ------------------------------------------------------------------------------------------- */
 
 /* "what": of the structure; `fields`: "key value key value ..." of text that needs no quotes. */
 static void line(struct dump *d, uint64_t offset, const char *what, json_t *fields)
@@ -47,11 +48,12 @@ static void line(struct dump *d, uint64_t offset, const char *what, json_t *fiel
 		json_dumpf(fields, d->o->out, JSON_COMPACT | JSON_SORT_KEYS);
 	} else {
 		fprintf(d->o->out, "%12" PRIu64 " %-10s", offset, what);
-		json_object_foreach(fields, key, value) {
+		json_object_foreach (fields, key, value) {
 			if (json_is_string(value))
 				fprintf(d->o->out, " %s=%s", key, json_string_value(value));
 			else
-				fprintf(d->o->out, " %s=%" JSON_INTEGER_FORMAT, key, json_integer_value(value));
+				fprintf(d->o->out, " %s=%" JSON_INTEGER_FORMAT, key,
+					json_integer_value(value));
 		}
 	}
 	fputc('\n', d->o->out);
@@ -61,7 +63,8 @@ static void line(struct dump *d, uint64_t offset, const char *what, json_t *fiel
 static void damage(struct dump *d, uint64_t offset, uint64_t bytes, int rc)
 {
 	d->is_damaged = true;
-	line(d, offset, "DAMAGED", json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "why", error_name(rc)));
+	line(d, offset, "DAMAGED",
+	     json_pack("{s:I, s:s}", "bytes", (json_int_t)bytes, "why", error_name(rc)));
 }
 
 static json_t *hex(const void *bytes, size_t len)
@@ -78,7 +81,8 @@ static json_t *number(uint64_t n)
 	return json_integer((json_int_t)n);
 }
 
-/* --- superblock, node, record --------------------------------------------------------------------------- */
+/* --- superblock, node, record
+ * --------------------------------------------------------------------------- */
 
 static int dump_super(struct dump *d, const uint8_t *bytes)
 {
@@ -89,11 +93,14 @@ static int dump_super(struct dump *d, const uint8_t *bytes)
 		damage(d, 0, d->bytes, rc);
 		return 0;
 	}
-	line(d, 0, "superblock", json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "role",
-		s.role == SUPER_METADATA ? "metadata" : "chunk", "hash", s.hash == HASH_SHA256 ? "sha256" : "sha3-256",
-		"copies", (int)s.copies, "min_copies", (int)s.min_copies, "cluster", hex(s.cluster, 16), "directory",
-		hex(s.directory, 16), "server", hex(s.server, 16), "made_ns", number(s.made_ns), "compat",
-		number(s.compat), "ro_compat", number(s.ro_compat), "incompat", number(s.incompat)));
+	line(d, 0, "superblock",
+	     json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "role",
+		       s.role == SUPER_METADATA ? "metadata" : "chunk", "hash",
+		       s.hash == HASH_SHA256 ? "sha256" : "sha3-256", "copies", (int)s.copies,
+		       "min_copies", (int)s.min_copies, "cluster", hex(s.cluster, 16), "directory",
+		       hex(s.directory, 16), "server", hex(s.server, 16), "made_ns",
+		       number(s.made_ns), "compat", number(s.compat), "ro_compat",
+		       number(s.ro_compat), "incompat", number(s.incompat)));
 	return 0;
 }
 
@@ -107,29 +114,34 @@ static int dump_node(struct dump *d, const uint8_t *bytes)
 
 	(void)rd_view(&r, 10);
 	length = rd_u64(&r);
-	rc = d->bytes <= BLOCK_BYTES_MAX ? node_view_init(&v, bytes, (uint32_t)d->bytes, level, length) : -E_MALFORMED;
+	rc = d->bytes <= BLOCK_BYTES_MAX
+		     ? node_view_init(&v, bytes, (uint32_t)d->bytes, level, length)
+		     : -E_MALFORMED;
 	if (rc < 0) {
 		damage(d, 0, d->bytes, rc);
 		return 0;
 	}
-	line(d, 0, "node", json_pack("{s:i, s:I, s:I}", "level", (int)v.level, "entries", (json_int_t)v.entry_count,
-				     "length", (json_int_t)v.length));
+	line(d, 0, "node",
+	     json_pack("{s:i, s:I, s:I}", "level", (int)v.level, "entries",
+		       (json_int_t)v.entry_count, "length", (json_int_t)v.length));
 	for (uint32_t i = 0; i < v.entry_count; i++) {
 		struct block_id id;
 
 		node_view_entry(&v, i, &length, &id);
-		line(d, NODE_HEADER_BYTES + (uint64_t)i * NODE_ENTRY_BYTES, block_id_is_zero(&id) ? "hole" : "entry",
-		     json_pack("{s:I, s:I, s:o}", "at", (json_int_t)offset, "length", (json_int_t)length, "id",
-			       hex(id.bytes, sizeof id.bytes)));
+		line(d, NODE_HEADER_BYTES + (uint64_t)i * NODE_ENTRY_BYTES,
+		     block_id_is_zero(&id) ? "hole" : "entry",
+		     json_pack("{s:I, s:I, s:o}", "at", (json_int_t)offset, "length",
+			       (json_int_t)length, "id", hex(id.bytes, sizeof id.bytes)));
 		offset += length;
 	}
 	return 0;
 }
 
-static json_t *record_fields(const struct block_id *id, uint32_t stored, uint32_t plain, unsigned codec)
+static json_t *record_fields(const struct block_id *id, uint32_t stored, uint32_t plain,
+			     unsigned codec)
 {
-	return json_pack("{s:o, s:I, s:I, s:s}", "id", hex(id->bytes, sizeof id->bytes), "stored", (json_int_t)stored,
-			 "plain", (json_int_t)plain, "codec",
+	return json_pack("{s:o, s:I, s:I, s:s}", "id", hex(id->bytes, sizeof id->bytes), "stored",
+			 (json_int_t)stored, "plain", (json_int_t)plain, "codec",
 			 codec_is_known(codec) ? codec_name((enum codec)codec) : "?");
 }
 
@@ -145,7 +157,8 @@ static int dump_record(struct dump *d, const uint8_t *bytes)
 	return 0;
 }
 
-/* --- segments -------------------------------------------------------------------------------------------- */
+/* --- segments
+ * -------------------------------------------------------------------------------------------- */
 
 static int segment_read(void *arg, void *out, uint32_t len, uint64_t offset)
 {
@@ -156,7 +169,8 @@ static int segment_read(void *arg, void *out, uint32_t len, uint64_t offset)
 
 static int segment_record(void *arg, const struct segment_entry *e)
 {
-	line(arg, e->offset, "record", record_fields(&e->id, e->length - RECORD_HEADER_BYTES, e->plain_len, e->codec));
+	line(arg, e->offset, "record",
+	     record_fields(&e->id, e->length - RECORD_HEADER_BYTES, e->plain_len, e->codec));
 	return 0;
 }
 
@@ -167,8 +181,11 @@ static void segment_damage(void *arg, uint64_t offset, uint64_t bytes)
 
 static int dump_segment(struct dump *d, const uint8_t *bytes)
 {
-	struct cs_scan scan = { .read = segment_read, .on_record = segment_record, .on_damage = segment_damage,
-				.arg = d, .end = d->bytes };
+	struct cs_scan scan = {.read = segment_read,
+			       .on_record = segment_record,
+			       .on_damage = segment_damage,
+			       .arg = d,
+			       .end = d->bytes};
 	uint8_t trailer_bytes[SEGMENT_TRAILER_BYTES];
 	struct segment_trailer t;
 	struct segment_header h;
@@ -178,13 +195,16 @@ static int dump_segment(struct dump *d, const uint8_t *bytes)
 	if (rc < 0)
 		damage(d, 0, SEGMENT_HEADER_BYTES, rc);
 	else
-		line(d, 0, "segment", json_pack("{s:o, s:o, s:o}", "number", number(h.number), "cluster",
-						hex(h.cluster, 16), "disk", hex(h.disk, 16)));
+		line(d, 0, "segment",
+		     json_pack("{s:o, s:o, s:o}", "number", number(h.number), "cluster",
+			       hex(h.cluster, 16), "disk", hex(h.disk, 16)));
 	if (d->bytes >= SEGMENT_HEADER_BYTES + SEGMENT_TRAILER_BYTES) {
-		rc = disk_read(d->file, trailer_bytes, sizeof trailer_bytes, d->bytes - sizeof trailer_bytes);
+		rc = disk_read(d->file, trailer_bytes, sizeof trailer_bytes,
+			       d->bytes - sizeof trailer_bytes);
 		if (rc < 0)
 			return rc;
-		is_sealed = rc == (int)sizeof trailer_bytes && segment_trailer_decode(trailer_bytes, d->bytes, &t) == 0;
+		is_sealed = rc == (int)sizeof trailer_bytes &&
+			    segment_trailer_decode(trailer_bytes, d->bytes, &t) == 0;
 	}
 	if (is_sealed)
 		scan.end = t.entries_offset;
@@ -192,25 +212,30 @@ static int dump_segment(struct dump *d, const uint8_t *bytes)
 	if (rc < 0)
 		return rc;
 	if (scan.is_torn)
-		line(d, scan.tail, "torn", json_pack("{s:I}", "bytes", (json_int_t)(scan.end - scan.tail)));
+		line(d, scan.tail, "torn",
+		     json_pack("{s:I}", "bytes", (json_int_t)(scan.end - scan.tail)));
 	if (is_sealed)
-		line(d, t.entries_offset, "footer", json_pack("{s:I, s:o}", "entries", (json_int_t)t.entry_count,
-							      "number", number(t.number)));
+		line(d, t.entries_offset, "footer",
+		     json_pack("{s:I, s:o}", "entries", (json_int_t)t.entry_count, "number",
+			       number(t.number)));
 	else
 		line(d, scan.tail, "unsealed", json_object());
 	return 0;
 }
 
-/* --- the journal ------------------------------------------------------------------------------------------ */
+/* --- the journal
+ * ------------------------------------------------------------------------------------------ */
 
 static void dump_change(struct dump *d, uint64_t offset, const struct row_change *c)
 {
 	line(d, offset, c->op == ROW_PUT ? "put" : "delete",
-	     json_pack("{s:i, s:o, s:I}", "type", c->key_len ? (int)c->key[0] : -1, "key", hex(c->key, MIN_OF(c->key_len,
-		       ROW_KEY_BYTES_MAX)), "value_bytes", (json_int_t)c->value_len));
+	     json_pack("{s:i, s:o, s:I}", "type", c->key_len ? (int)c->key[0] : -1, "key",
+		       hex(c->key, MIN_OF(c->key_len, ROW_KEY_BYTES_MAX)), "value_bytes",
+		       (json_int_t)c->value_len));
 }
 
-static void dump_changes(struct dump *d, uint64_t offset, const struct journal_header *h, const uint8_t *payload)
+static void dump_changes(struct dump *d, uint64_t offset, const struct journal_header *h,
+			 const uint8_t *payload)
 {
 	struct rd r = rd_init(payload, h->payload_len);
 	struct row_change c;
@@ -273,16 +298,19 @@ static int dump_journal_records(struct dump *d, uint8_t *buffer)
 			rc = journal_seek(d, buffer, &next);
 			if (rc < 0)
 				return rc;
-			if (next == d->bytes)	/* perhaps only torn: fsck.cairn knows */
-				line(d, at, "torn", json_pack("{s:I}", "bytes", (json_int_t)(next - at)));
+			if (next == d->bytes) /* perhaps only torn: fsck.cairn knows */
+				line(d, at, "torn",
+				     json_pack("{s:I}", "bytes", (json_int_t)(next - at)));
 			else
 				damage(d, at, next - at, why);
 			at = next;
 			continue;
 		}
-		line(d, at, "record", json_pack("{s:o, s:o, s:o, s:i, s:i, s:I, s:I}", "number", number(h.number), "term",
-			number(h.term), "wall_ns", number(h.wall_ns), "event", (int)h.event_kind, "lag", (int)h.lag,
-			"changes", (json_int_t)h.change_count, "bytes", (json_int_t)h.payload_len));
+		line(d, at, "record",
+		     json_pack("{s:o, s:o, s:o, s:i, s:i, s:I, s:I}", "number", number(h.number),
+			       "term", number(h.term), "wall_ns", number(h.wall_ns), "event",
+			       (int)h.event_kind, "lag", (int)h.lag, "changes",
+			       (json_int_t)h.change_count, "bytes", (json_int_t)h.payload_len));
 		if (d->o->deep)
 			dump_changes(d, at, &h, payload);
 		at += (uint64_t)rc;
@@ -301,14 +329,16 @@ static int dump_journal(struct dump *d, const uint8_t *bytes)
 	if (rc < 0)
 		damage(d, 0, JOURNAL_FILE_HEADER_BYTES, rc);
 	else
-		line(d, 0, "journal", json_pack("{s:o, s:o, s:o}", "cluster", hex(h.cluster, 16), "first",
-						number(h.first_number), "term", number(h.term)));
+		line(d, 0, "journal",
+		     json_pack("{s:o, s:o, s:o}", "cluster", hex(h.cluster, 16), "first",
+			       number(h.first_number), "term", number(h.term)));
 	rc = dump_journal_records(d, buffer);
 	free(buffer);
 	return rc;
 }
 
-/* --- snapshots -------------------------------------------------------------------------------------------- */
+/* --- snapshots
+ * -------------------------------------------------------------------------------------------- */
 
 struct snapshot_scan {
 	struct dump *d;
@@ -338,8 +368,11 @@ static int snapshot_row(struct dump *d, uint8_t *buffer, uint64_t offset, struct
 	s->types[buffer[SNAPSHOT_ROW_HEADER_BYTES]]++;
 	s->rows++;
 	if (s->deep)
-		dump_change(d, offset, &(struct row_change){ .op = ROW_PUT, .key = buffer + SNAPSHOT_ROW_HEADER_BYTES,
-							    .key_len = (uint16_t)key_len, .value_len = value_len });
+		dump_change(d, offset,
+			    &(struct row_change){.op = ROW_PUT,
+						 .key = buffer + SNAPSHOT_ROW_HEADER_BYTES,
+						 .key_len = (uint16_t)key_len,
+						 .value_len = value_len});
 	return (int)(SNAPSHOT_ROW_HEADER_BYTES + key_len + value_len);
 }
 
@@ -347,13 +380,14 @@ static void snapshot_counts(struct dump *d, const struct snapshot_scan *s, uint6
 {
 	for (unsigned i = 0; i < ARRAY_COUNT(s->types); i++)
 		if (s->types[i])
-			line(d, offset, "rows", json_pack("{s:i, s:I}", "type", (int)i, "count",
-							  (json_int_t)s->types[i]));
+			line(d, offset, "rows",
+			     json_pack("{s:i, s:I}", "type", (int)i, "count",
+				       (json_int_t)s->types[i]));
 }
 
 static int dump_snapshot(struct dump *d, const uint8_t *bytes)
 {
-	struct snapshot_scan s = { .d = d, .deep = d->o->deep };
+	struct snapshot_scan s = {.d = d, .deep = d->o->deep};
 	struct snapshot_header h;
 	struct snapshot_trailer t;
 	uint64_t at = SNAPSHOT_HEADER_BYTES;
@@ -365,8 +399,9 @@ static int dump_snapshot(struct dump *d, const uint8_t *bytes)
 	if (rc < 0)
 		damage(d, 0, SNAPSHOT_HEADER_BYTES, rc);
 	else
-		line(d, 0, "snapshot", json_pack("{s:o, s:o, s:o}", "cluster", hex(h.cluster, 16), "term", number(h.term),
-						 "number", number(h.number)));
+		line(d, 0, "snapshot",
+		     json_pack("{s:o, s:o, s:o}", "cluster", hex(h.cluster, 16), "term",
+			       number(h.term), "number", number(h.number)));
 	while ((rc = snapshot_row(d, buffer, at, &s)) > 0)
 		at += (uint64_t)rc;
 	free(buffer);
@@ -389,19 +424,21 @@ static int dump_snapshot(struct dump *d, const uint8_t *bytes)
 	return 0;
 }
 
-/* --- files ------------------------------------------------------------------------------------------------- */
+/* --- files
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static const struct kind {
 	const char *magic;
-	uint32_t bytes_min;	/* of the file */
+	uint32_t bytes_min; /* of the file */
 	int (*dump)(struct dump *d, const uint8_t *bytes);
 } kinds[] = {
-	{ "CAIRNFS1", SUPER_BYTES, dump_super },
-	{ "CRNS", SEGMENT_HEADER_BYTES, dump_segment },
-	{ "CRNL", JOURNAL_FILE_HEADER_BYTES, dump_journal },
-	{ "CRNP", SNAPSHOT_HEADER_BYTES, dump_snapshot },
-	{ "CRNM", NODE_HEADER_BYTES, dump_node },
-	{ "CRNR", RECORD_HEADER_BYTES, dump_record },
+	{"CAIRNFS1", SUPER_BYTES, dump_super},
+	{"CRNS", SEGMENT_HEADER_BYTES, dump_segment},
+	{"CRNL", JOURNAL_FILE_HEADER_BYTES, dump_journal},
+	{"CRNP", SNAPSHOT_HEADER_BYTES, dump_snapshot},
+	{"CRNM", NODE_HEADER_BYTES, dump_node},
+	{"CRNR", RECORD_HEADER_BYTES, dump_record},
 };
 
 /* The start of the file is enough to tell what it is, and all of what is small. */
@@ -431,13 +468,14 @@ static int dump_opened(struct dump *d)
 
 int dump_file(const char *path, const struct dump_options *options, struct error *err)
 {
-	struct dump d = { .o = options, .path = path };
+	struct dump d = {.o = options, .path = path};
 	const char *slash = strrchr(path, '/');
 	char dir[PATH_MAX];
 	struct disk *disk;
 	int rc;
 
-	(void)snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+	(void)snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + 1 : 1,
+		       slash ? path : ".");
 	rc = disk_posix_create(dir, &disk);
 	if (rc < 0)
 		return error_set(err, rc, "cannot open '%s'", dir);
@@ -452,14 +490,18 @@ int dump_file(const char *path, const struct dump_options *options, struct error
 	return d.is_damaged ? error_set(err, -E_CORRUPT, "parts of '%s' cannot be read", path) : 0;
 }
 
-/* --- folders ------------------------------------------------------------------------------------------------ */
+/* --- folders
+ * ------------------------------------------------------------------------------------------------
+ */
 
-static int dump_folder(const char *path, const struct dump_options *o, unsigned depth, struct error *err);
+static int dump_folder(const char *path, const struct dump_options *o, unsigned depth,
+		       struct error *err);
 
 /* Files that are not ours (locks, views, indexes) are stepped over in silence. */
-static int dump_entry(const char *path, const struct dump_options *o, unsigned depth, struct error *err)
+static int dump_entry(const char *path, const struct dump_options *o, unsigned depth,
+		      struct error *err)
 {
-	struct error why = { 0 };
+	struct error why = {0};
 	struct stat st;
 	int rc;
 
@@ -482,7 +524,8 @@ static int dump_entry(const char *path, const struct dump_options *o, unsigned d
 	return rc;
 }
 
-static int dump_folder(const char *path, const struct dump_options *o, unsigned depth, struct error *err)
+static int dump_folder(const char *path, const struct dump_options *o, unsigned depth,
+		       struct error *err)
 {
 	struct dirent **entries;
 	char below[PATH_MAX];
@@ -512,5 +555,6 @@ int dump_path(const char *path, const struct dump_options *options, struct error
 
 	if (stat(path, &st) != 0)
 		return error_set(err, error_from_errno(errno), "cannot look at '%s'", path);
-	return S_ISDIR(st.st_mode) ? dump_folder(path, options, 0, err) : dump_file(path, options, err);
+	return S_ISDIR(st.st_mode) ? dump_folder(path, options, 0, err)
+				   : dump_file(path, options, err);
 }

@@ -21,14 +21,16 @@ struct arguments {
 	uint32_t owned_count;
 };
 
-/* --- which directories ---------------------------------------------------------------------------------- */
+/* --- which directories
+ * ---------------------------------------------------------------------------------- */
 
 static int add(struct arguments *a, bool is_metadata, const char *path, struct error *err)
 {
 	struct fsck_options *o = &a->options;
 	char *copy;
 
-	if (is_metadata ? o->metadata_dir_count == FSCK_METADATA_DIRS_MAX : o->disk_count == FSCK_DISKS_MAX)
+	if (is_metadata ? o->metadata_dir_count == FSCK_METADATA_DIRS_MAX
+			: o->disk_count == FSCK_DISKS_MAX)
 		return error_say(err, -E_TOOBIG, "at most %u %s directories",
 				 is_metadata ? FSCK_METADATA_DIRS_MAX : FSCK_DISKS_MAX,
 				 is_metadata ? "metadata" : "chunk");
@@ -71,7 +73,8 @@ static int add_journal_dirs(struct arguments *a, const char *dir, struct error *
 	return rc;
 }
 
-/* The folder of `cairn dev` or `cairn up`; one that lost its cluster.json is found by its folders. */
+/* The folder of `cairn dev` or `cairn up`; one that lost its cluster.json is found by its folders.
+ */
 static int add_cluster(struct arguments *a, const char *dir, struct error *err)
 {
 	struct layout l;
@@ -97,28 +100,31 @@ static int add_cluster(struct arguments *a, const char *dir, struct error *err)
 	return rc;
 }
 
-/* --- the command -------------------------------------------------------------------------------------------- */
+/* --- the command
+ * -------------------------------------------------------------------------------------------- */
 
 static const struct argp_option argp_options[] = {
-	{ "metadata", 'm', "DIR[,DIR...]", 0, "the metadata directory, then further journal directories", 0 },
-	{ "disk", 'd', "DIR[,DIR...]", 0, "chunk directories; again for more", 0 },
-	{ "dir", 'D', "DIR", 0, "a folder of `cairn dev` or `cairn up`: all of it (default: CAIRN_DIR)", 0 },
-	{ "live", 'l', NULL, 0, "check a running cluster over the network", 0 },
-	{ "mds", 'M', "HOST:PORT", 0, "the metadata server, for --live", 0 },
-	{ "repair", 'r', NULL, 0, "mend what can be mended", 0 },
-	{ "json", 'j', NULL, 0, "print one JSON object", 0 },
-	{ "scratch", 's', "DIR", 0, "where temporary tables go (TMPDIR, else /var/tmp)", 0 },
-	{ NULL, 'n', NULL, 0, "change nothing (default)", 0 },
-	{ NULL, 'y', NULL, 0, "the same as --repair", 0 },
-	{ NULL, 'a', NULL, OPTION_ALIAS, NULL, 0 },
-	{ NULL, 'p', NULL, OPTION_ALIAS, NULL, 0 },
-	{ 0 },
+	{"metadata", 'm', "DIR[,DIR...]", 0,
+	 "the metadata directory, then further journal directories", 0},
+	{"disk", 'd', "DIR[,DIR...]", 0, "chunk directories; again for more", 0},
+	{"dir", 'D', "DIR", 0,
+	 "a folder of `cairn dev` or `cairn up`: all of it (default: CAIRN_DIR)", 0},
+	{"live", 'l', NULL, 0, "check a running cluster over the network", 0},
+	{"mds", 'M', "HOST:PORT", 0, "the metadata server, for --live", 0},
+	{"repair", 'r', NULL, 0, "mend what can be mended", 0},
+	{"json", 'j', NULL, 0, "print one JSON object", 0},
+	{"scratch", 's', "DIR", 0, "where temporary tables go (TMPDIR, else /var/tmp)", 0},
+	{NULL, 'n', NULL, 0, "change nothing (default)", 0},
+	{NULL, 'y', NULL, 0, "the same as --repair", 0},
+	{NULL, 'a', NULL, OPTION_ALIAS, NULL, 0},
+	{NULL, 'p', NULL, OPTION_ALIAS, NULL, 0},
+	{0},
 };
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
 	struct arguments *a = state->input;
-	struct error err = { 0 };
+	struct error err = {0};
 
 	switch (key) {
 	case 'm':
@@ -127,33 +133,55 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 			argp_error(state, "%s", err.text);
 		break;
 	case ARGP_KEY_ARG:
-	case 'D': a->dir = text; break;
-	case 'l': a->live = true; break;
-	case 'M': a->mds = text; break;
+	case 'D':
+		a->dir = text;
+		break;
+	case 'l':
+		a->live = true;
+		break;
+	case 'M':
+		a->mds = text;
+		break;
 	case ARGP_KEY_END:
-		if (a->live && (a->options.repair || a->options.metadata_dir_count || a->options.disk_count))
-			argp_error(state, "--live asks servers: it takes no directories and repairs nothing");
+		if (a->live &&
+		    (a->options.repair || a->options.metadata_dir_count || a->options.disk_count))
+			argp_error(
+				state,
+				"--live asks servers: it takes no directories and repairs nothing");
 		break;
 	case 'r':
 	case 'y':
 	case 'a':
-	case 'p': a->options.repair = true; break;
-	case 'n': a->options.repair = false; break;
-	case 'j': a->json = true; break;
-	case 's': a->options.scratch_dir = text; break;
-	default: return ARGP_ERR_UNKNOWN;
+	case 'p':
+		a->options.repair = true;
+		break;
+	case 'n':
+		a->options.repair = false;
+		break;
+	case 'j':
+		a->json = true;
+		break;
+	case 's':
+		a->options.scratch_dir = text;
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
 	}
 	return 0;
 }
 
-static const struct argp argp = {
-	argp_options, parse_option, "[DIR]",
-	"Prove a cairn file system: superblocks, journal, snapshots, every name, and every block of every file "
-	"on every server that should have it."
-	"\vExit status, as fsck(8): 0 clean, 1 errors corrected, 4 errors left, 8 could not check, 16 usage. "
-	"See fsck.cairn(8).",
-	NULL, NULL, NULL
-};
+static const struct argp argp = {argp_options,
+				 parse_option,
+				 "[DIR]",
+				 "Prove a cairn file system: superblocks, journal, snapshots, "
+				 "every name, and every block of every file "
+				 "on every server that should have it."
+				 "\vExit status, as fsck(8): 0 clean, 1 errors corrected, 4 errors "
+				 "left, 8 could not check, 16 usage. "
+				 "See fsck.cairn(8).",
+				 NULL,
+				 NULL,
+				 NULL};
 
 static int find_directories(struct arguments *a, struct error *err)
 {
@@ -164,23 +192,26 @@ static int find_directories(struct arguments *a, struct error *err)
 	if (a->options.disk_count)
 		return error_say(err, -E_INVAL, "--disk wants --metadata as well");
 	if (!dir)
-		return error_say(err, -E_INVAL, "which file system? give --metadata and --disk, or --dir");
+		return error_say(err, -E_INVAL,
+				 "which file system? give --metadata and --disk, or --dir");
 	return add_cluster(a, dir, err);
 }
 
 static void print_summary(const struct fsck_result *r)
 {
-	printf("%s: %llu files, %llu directories, %llu blocks of files in %llu records; %llu errors left, "
-	       "%llu corrected, %llu notes\n", r->fault_count ? "NOT CLEAN" : "clean", (unsigned long long)r->files,
-	       (unsigned long long)r->directories, (unsigned long long)r->blocks, (unsigned long long)r->records,
-	       (unsigned long long)r->fault_count, (unsigned long long)r->corrected_count,
-	       (unsigned long long)r->note_count);
+	printf("%s: %llu files, %llu directories, %llu blocks of files in %llu records; %llu "
+	       "errors left, "
+	       "%llu corrected, %llu notes\n",
+	       r->fault_count ? "NOT CLEAN" : "clean", (unsigned long long)r->files,
+	       (unsigned long long)r->directories, (unsigned long long)r->blocks,
+	       (unsigned long long)r->records, (unsigned long long)r->fault_count,
+	       (unsigned long long)r->corrected_count, (unsigned long long)r->note_count);
 }
 
 static int run(struct arguments *a)
 {
-	struct fsck_result result = { .json = NULL };
-	struct error err = { 0 };
+	struct fsck_result result = {.json = NULL};
+	struct error err = {0};
 	int rc, status;
 
 	a->options.print = !a->json;
@@ -190,13 +221,17 @@ static int run(struct arguments *a)
 		fprintf(stderr, "fsck.cairn: %s\n", err.text);
 		return rc == -E_INVAL ? FSCK_USAGE : FSCK_OPERATIONAL;
 	}
-	rc = a->live ? fsck_live(a->mds, &a->options, &result, &err) : fsck_check(&a->options, &result, &err);
-	status = (result.corrected_count ? FSCK_CORRECTED : 0) | (result.fault_count ? FSCK_LEFT : 0);
+	rc = a->live ? fsck_live(a->mds, &a->options, &result, &err)
+		     : fsck_check(&a->options, &result, &err);
+	status = (result.corrected_count ? FSCK_CORRECTED : 0) |
+		 (result.fault_count ? FSCK_LEFT : 0);
 	if (rc < 0) {
 		fprintf(stderr, "fsck.cairn: %s\n", err.text);
 		status |= FSCK_OPERATIONAL;
-	} else if (a->json && (!result.json || json_dumpf(result.json, stdout, JSON_INDENT(2) | JSON_SORT_KEYS) != 0 ||
-			       putchar('\n') == EOF)) {
+	} else if (a->json &&
+		   (!result.json ||
+		    json_dumpf(result.json, stdout, JSON_INDENT(2) | JSON_SORT_KEYS) != 0 ||
+		    putchar('\n') == EOF)) {
 		status |= FSCK_OPERATIONAL;
 	} else if (!a->json) {
 		print_summary(&result);
@@ -207,7 +242,7 @@ static int run(struct arguments *a)
 
 int fsck_run(int argc, char **argv)
 {
-	struct arguments a = { .json = false };
+	struct arguments a = {.json = false};
 	int status = FSCK_USAGE;
 
 	argp_err_exit_status = FSCK_USAGE;

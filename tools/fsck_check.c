@@ -17,18 +17,22 @@ static int scratch_make(struct fsck *f, struct error *err)
 
 	if (!top)
 		top = getenv("TMPDIR");
-	(void)snprintf(f->scratch, sizeof f->scratch, "%s/fsck.cairn-XXXXXX", top && *top ? top : "/var/tmp");
+	(void)snprintf(f->scratch, sizeof f->scratch, "%s/fsck.cairn-XXXXXX",
+		       top && *top ? top : "/var/tmp");
 	if (!mkdtemp(f->scratch)) {
-		rc = error_set(err, error_from_errno(errno), "cannot make a folder '%s'", f->scratch);
+		rc = error_set(err, error_from_errno(errno), "cannot make a folder '%s'",
+			       f->scratch);
 		f->scratch[0] = '\0';
 		return rc;
 	}
 	(void)snprintf(path, sizeof path, "%s/index", f->scratch);
-	rc = mkdir(path, 0700) < 0 ? error_from_errno(errno) : rows_lmdb_create(path, FSCK_ROWS_BYTES_MAX, &f->index);
+	rc = mkdir(path, 0700) < 0 ? error_from_errno(errno)
+				   : rows_lmdb_create(path, FSCK_ROWS_BYTES_MAX, &f->index);
 	return rc < 0 ? error_set(err, rc, "cannot use '%s'", path) : 0;
 }
 
-int fsck_begin(struct fsck *f, const struct fsck_options *options, struct fsck_result *result, struct error *err)
+int fsck_begin(struct fsck *f, const struct fsck_options *options, struct fsck_result *result,
+	       struct error *err)
 {
 	int rc;
 
@@ -71,7 +75,7 @@ void fsck_end(struct fsck *f)
 int fsck_check(const struct fsck_options *options, struct fsck_result *out, struct error *err)
 {
 	struct fsck *f = calloc(1, sizeof *f);
-	struct error local = { 0 };
+	struct error local = {0};
 	int rc;
 
 	err = err ? err : &local;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every root resolves: nodes have the level and length that their parents say, every block has the length
- * of its entry, and a good copy on each server that should have one.
+ * Every root resolves: nodes have the level and length that their parents say, every block has the
+ * length of its entry, and a good copy on each server that should have one.
  *
- * Digests were proved record by record (fsck_disks.c), so walking is looking up; only nodes are read, each
- * once for as long as it has no fault.
+ * Digests were proved record by record (fsck_disks.c), so walking is looking up; only nodes are
+ * read, each once for as long as it has no fault.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 #include "tools/fsck_internal.h"
 
 struct trouble {
-	uint64_t count, offset;		/* offset in the file of the first */
+	uint64_t count, offset; /* offset in the file of the first */
 	struct block_id id;
 	server_no server;
 };
@@ -40,7 +40,8 @@ static uint64_t troubles(const struct walk *w)
 	return w->lost.count + w->wrong.count + w->few.count;
 }
 
-/* --- copies ---------------------------------------------------------------------------------------------- */
+/* --- copies
+ * ---------------------------------------------------------------------------------------------- */
 
 /* The disk that gets what a server lacks; FSCK_DISKS_MAX: none of its disks is here. */
 static uint32_t disk_of(const struct fsck *f, server_no server)
@@ -59,7 +60,7 @@ struct holders {
 
 static int find_holders(struct fsck *f, const struct block_id *id, struct holders *h)
 {
-	struct fsck_copy c = { .id = *id };
+	struct fsck_copy c = {.id = *id};
 	int rc;
 
 	h->count = 0;
@@ -80,8 +81,10 @@ static bool holds(const struct holders *h, server_no server)
 	return false;
 }
 
-/* Does every replica have it? What is owed, or in a group that is known to be degraded, is on its way. */
-static int check_replicas(struct walk *w, const struct block_id *id, uint64_t offset, const struct holders *h)
+/* Does every replica have it? What is owed, or in a group that is known to be degraded, is on its
+ * way. */
+static int check_replicas(struct walk *w, const struct block_id *id, uint64_t offset,
+			  const struct holders *h)
 {
 	struct fsck *f = w->f;
 	const struct pg_row *row = map_pg(f->map, block_id_pg(id));
@@ -96,7 +99,7 @@ static int check_replicas(struct walk *w, const struct block_id *id, uint64_t of
 		have += holds(h, row->replicas[i]);
 		may_have += disk == FSCK_DISKS_MAX;
 		if (holds(h, row->replicas[i]) || disk == FSCK_DISKS_MAX)
-			continue;	/* what is not here was told once */
+			continue; /* what is not here was told once */
 		is_owed = row->state != PG_CLEAN || fsck_index_is_owed(f, id, row->replicas[i]);
 		w->degraded += is_owed;
 		rc = fsck_index_want(f, id, disk);
@@ -142,9 +145,12 @@ static int check_block(struct walk *w, const struct block_id *id, uint64_t lengt
 	return rc < 0 ? rc : 1;
 }
 
-/* --- nodes ------------------------------------------------------------------------------------------------- */
+/* --- nodes
+ * -------------------------------------------------------------------------------------------------
+ */
 
-static int check_node(struct walk *w, const struct block_id *id, uint8_t level, uint64_t length, uint64_t offset);
+static int check_node(struct walk *w, const struct block_id *id, uint8_t level, uint64_t length,
+		      uint64_t offset);
 
 static int check_entries(struct walk *w, const struct node_view *v, uint64_t offset)
 {
@@ -165,7 +171,8 @@ static int check_entries(struct walk *w, const struct node_view *v, uint64_t off
 	return rc;
 }
 
-static int check_node(struct walk *w, const struct block_id *id, uint8_t level, uint64_t length, uint64_t offset)
+static int check_node(struct walk *w, const struct block_id *id, uint8_t level, uint64_t length,
+		      uint64_t offset)
 {
 	struct fsck *f = w->f;
 	struct node_view v;
@@ -193,7 +200,9 @@ static int check_node(struct walk *w, const struct block_id *id, uint8_t level, 
 	return rc == 0 && troubles(w) == before ? fsck_index_prove(f, id, level, length) : rc;
 }
 
-/* --- files --------------------------------------------------------------------------------------------------- */
+/* --- files
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static void tell(struct walk *w, inode_no ino)
 {
@@ -205,25 +214,31 @@ static void tell(struct walk *w, inode_no ino)
 		return;
 	fsck_rows_path(f, ino, path);
 	if (t->count)
-		fsck_fault(&f->report, FSCK_CONTENT, path, "%" PRIu64 " of %" PRIu64 " blocks have no good copy, the "
-			   "first at byte %" PRIu64 ": %s", t->count, w->blocks, t->offset, block_id_hex(&t->id, hex));
+		fsck_fault(&f->report, FSCK_CONTENT, path,
+			   "%" PRIu64 " of %" PRIu64 " blocks have no good copy, the "
+			   "first at byte %" PRIu64 ": %s",
+			   t->count, w->blocks, t->offset, block_id_hex(&t->id, hex));
 	t = &w->wrong;
 	if (t->count)
-		fsck_fault(&f->report, FSCK_CONTENT, path, "%" PRIu64 " of %" PRIu64 " blocks are not what the manifest "
-			   "says, the first at byte %" PRIu64 ": %s", t->count, w->blocks, t->offset,
-			   block_id_hex(&t->id, hex));
+		fsck_fault(&f->report, FSCK_CONTENT, path,
+			   "%" PRIu64 " of %" PRIu64 " blocks are not what the manifest "
+			   "says, the first at byte %" PRIu64 ": %s",
+			   t->count, w->blocks, t->offset, block_id_hex(&t->id, hex));
 	t = &w->few;
 	if (!t->count)
 		return;
 	f->mends_copies += t->server != 0;
 	if (t->server)
-		fsck_fault(&f->report, FSCK_COPIES, path, "%" PRIu64 " of %" PRIu64 " blocks lack a good copy that nobody "
-			   "owes, the first at byte %" PRIu64 " on server %" PRIu32 ": %s", t->count, w->blocks,
-			   t->offset, t->server, block_id_hex(&t->id, hex));
+		fsck_fault(&f->report, FSCK_COPIES, path,
+			   "%" PRIu64 " of %" PRIu64 " blocks lack a good copy that nobody "
+			   "owes, the first at byte %" PRIu64 " on server %" PRIu32 ": %s",
+			   t->count, w->blocks, t->offset, t->server, block_id_hex(&t->id, hex));
 	else
-		fsck_fault(&f->report, FSCK_COPIES, path, "%" PRIu64 " of %" PRIu64 " blocks have fewer than %u good "
-			   "copies, the first at byte %" PRIu64 ": %s", t->count, w->blocks, f->super.min_copies,
-			   t->offset, block_id_hex(&t->id, hex));
+		fsck_fault(&f->report, FSCK_COPIES, path,
+			   "%" PRIu64 " of %" PRIu64 " blocks have fewer than %u good "
+			   "copies, the first at byte %" PRIu64 ": %s",
+			   t->count, w->blocks, f->super.min_copies, t->offset,
+			   block_id_hex(&t->id, hex));
 }
 
 static int check_root(struct walk *w, inode_no ino, const struct root *root)
@@ -231,7 +246,7 @@ static int check_root(struct walk *w, inode_no ino, const struct root *root)
 	int rc = 0;
 
 	w->blocks = 0;
-	w->lost = w->wrong = w->few = (struct trouble){ 0 };
+	w->lost = w->wrong = w->few = (struct trouble){0};
 	if (root->kind == ROOT_BLOCK)
 		rc = check_block(w, &root->id, root->length, 0);
 	else if (root->kind == ROOT_NODE)
@@ -243,7 +258,9 @@ static int check_root(struct walk *w, inode_no ino, const struct root *root)
 	return 0;
 }
 
-/* --- all -------------------------------------------------------------------------------------------------------- */
+/* --- all
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 /* Servers that should have copies, and whose disks nobody named. */
 static void tell_absent(struct fsck *f)
@@ -257,8 +274,10 @@ static void tell_absent(struct fsck *f)
 			disks += f->disks[k].server == row->server;
 		(void)snprintf(name, sizeof name, "server %" PRIu32, row->server);
 		if (row->state <= SERVER_DOWN && disks < MAX_OF(row->disk_count, 1u))
-			fsck_fault(&f->report, FSCK_COPIES, name, "%" PRIu32 " of its %u disks were given: the rest is "
-				   "not proved", disks, MAX_OF(row->disk_count, 1u));
+			fsck_fault(&f->report, FSCK_COPIES, name,
+				   "%" PRIu32 " of its %u disks were given: the rest is "
+				   "not proved",
+				   disks, MAX_OF(row->disk_count, 1u));
 	}
 }
 
@@ -276,12 +295,12 @@ static int walk_all(struct walk *w)
 		struct rd r;
 
 		if (row.key[0] > MS_KEY_INODE)
-			break;		/* keys sort by type */
+			break; /* keys sort by type */
 		if (!ms_key_is(&row, MS_KEY_INODE, &r))
 			continue;
 		ino = rd_be64(&r);
 		if (ms_inode_decode(row.value, row.value_len, &inode) < 0)
-			continue;	/* told */
+			continue; /* told */
 		rc = check_root(w, ino, &inode.attr.root);
 		if (rc < 0)
 			break;
@@ -292,7 +311,7 @@ static int walk_all(struct walk *w)
 
 int fsck_content(struct fsck *f, struct error *err)
 {
-	struct walk w = { .f = f };
+	struct walk w = {.f = f};
 	int rc = 0;
 
 	if (!f->state)
@@ -308,6 +327,7 @@ int fsck_content(struct fsck *f, struct error *err)
 	for (unsigned i = 0; i < MANIFEST_DEPTH_MAX; i++)
 		free(w.nodes[i]);
 	if (w.degraded)
-		fsck_note(&f->report, "copies", "%" PRIu64 " copies are still to be made, as servers know", w.degraded);
+		fsck_note(&f->report, "copies",
+			  "%" PRIu64 " copies are still to be made, as servers know", w.degraded);
 	return rc < 0 ? error_set(err, rc, "cannot walk the content") : 0;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Chunk directories: superblocks, every record of every segment with its digest, footers, and the log of
- * what is owed. Comes to an index of good and bad copies.
+ * Chunk directories: superblocks, every record of every segment with its digest, footers, and the
+ * log of what is owed. Comes to an index of good and bad copies.
  *
- * Bytes that are no record are a fault unless nothing needs them: behind the last record of an unsealed
- * segment they were never answered (torn), and where the footer or the header still says which block lay
- * there, another good copy on the same disk makes them dead weight.
+ * Bytes that are no record are a fault unless nothing needs them: behind the last record of an
+ * unsealed segment they were never answered (torn), and where the footer or the header still says
+ * which block lay there, another good copy on the same disk makes them dead weight.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,17 +18,18 @@
 #include "fs/hash/checksum.h"
 #include "tools/fsck_internal.h"
 
-#define SEGMENT_PREFIX		"seg-"
-#define SEGMENTS_MAX		(1u << 24)
-#define FOOTER_ENTRIES_MAX	(1u << 22)
-#define OWED_ENTRY_BYTES	48u
-#define OWED_CHECKED_BYTES	40u
+#define SEGMENT_PREFIX	   "seg-"
+#define SEGMENTS_MAX	   (1u << 24)
+#define FOOTER_ENTRIES_MAX (1u << 22)
+#define OWED_ENTRY_BYTES   48u
+#define OWED_CHECKED_BYTES 40u
 
-/* --- superblocks -------------------------------------------------------------------------------------- */
+/* --- superblocks
+ * -------------------------------------------------------------------------------------- */
 
 static int open_disk(struct fsck *f, struct fsck_dir *dir, struct error *err)
 {
-	struct error why = { 0 };
+	struct error why = {0};
 	int rc = disk_posix_create(dir->path, &dir->disk);
 
 	if (rc < 0) {
@@ -42,14 +43,16 @@ static int open_disk(struct fsck *f, struct fsck_dir *dir, struct error *err)
 		fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path, "%s", why.text);
 		return 0;
 	}
-	if (!f->has_super) {	/* of the metadata it cannot be read: the disks agree among themselves */
+	if (!f->has_super) { /* of the metadata it cannot be read: the disks agree among themselves
+			      */
 		f->super = dir->super;
 		f->has_super = true;
 	}
 	if (memcmp(dir->super.cluster, f->super.cluster, sizeof f->super.cluster) != 0)
 		fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path, "belongs to another cluster");
 	else if (dir->super.hash != f->super.hash)
-		fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path, "names blocks by another digest");
+		fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path,
+			   "names blocks by another digest");
 	else
 		dir->is_good = true;
 	return 0;
@@ -68,7 +71,8 @@ int fsck_disks_open(struct fsck *f, struct error *err)
 	return 0;
 }
 
-/* --- one segment ------------------------------------------------------------------------------------------ */
+/* --- one segment
+ * ------------------------------------------------------------------------------------------ */
 
 struct numbers {
 	uint64_t *at;
@@ -76,22 +80,24 @@ struct numbers {
 	bool failed;
 };
 
-struct gap { uint64_t offset, bytes; };
+struct gap {
+	uint64_t offset, bytes;
+};
 
 struct segment {
 	struct fsck *f;
 	struct fsck_dir *dir;
-	uint32_t disk;			/* index of dir */
+	uint32_t disk; /* index of dir */
 	uint64_t number, bytes;
 	struct disk_file *file;
 	char path[PATH_MAX + 48];
-	struct segment_entry *footer;	/* by offset; NULL: not sealed */
+	struct segment_entry *footer; /* by offset; NULL: not sealed */
 	uint32_t footer_count, footer_at;
 	bool is_last, is_sealed;
 	struct gap *gaps;
 	uint32_t gap_count, gap_capacity;
 	uint64_t records;
-	struct segment_entry first;	/* record */
+	struct segment_entry first; /* record */
 };
 
 static void segment_fault(struct segment *s, const char *text)
@@ -102,8 +108,13 @@ static void segment_fault(struct segment *s, const char *text)
 static int index_copy(struct segment *s, const struct segment_entry *e, enum fsck_copy_state state)
 {
 	struct fsck_copy copy = {
-		.id = e->id, .disk = s->disk, .segment = s->number, .offset = e->offset, .length = e->length,
-		.plain_len = e->plain_len, .state = state,
+		.id = e->id,
+		.disk = s->disk,
+		.segment = s->number,
+		.offset = e->offset,
+		.length = e->length,
+		.plain_len = e->plain_len,
+		.state = state,
 	};
 
 	return fsck_index_put(s->f, &copy);
@@ -147,10 +158,11 @@ static int scan_record(void *arg, const struct segment_entry *e)
 	f->report.result->records++;
 	f->report.result->record_bytes += e->length;
 	fsck_progress(&f->report, "records", f->report.result->records, 0);
-	rc = (uint32_t)rc < e->length ? -E_CORRUPT :
-	     record_open(f->codec, f->super.hash, f->record, e->length, true, &record, f->plain);
+	rc = (uint32_t)rc < e->length ? -E_CORRUPT
+				      : record_open(f->codec, f->super.hash, f->record, e->length,
+						    true, &record, f->plain);
 	if (rc == -E_CORRUPT || rc == -E_MALFORMED) {
-		state = FSCK_COPY_BAD;	/* told when all disks are known */
+		state = FSCK_COPY_BAD; /* told when all disks are known */
 		rc = 0;
 	}
 	if (rc == 0)
@@ -159,12 +171,13 @@ static int scan_record(void *arg, const struct segment_entry *e)
 		return rc;
 	if (s->footer_at < s->footer_count && s->footer[s->footer_at].offset == e->offset) {
 		if (!entry_equal(&s->footer[s->footer_at], e))
-			fsck_fault(&f->report, FSCK_SEGMENT, s->path, "footer describes the record at byte %" PRIu64
-				   " wrongly", e->offset);
+			fsck_fault(&f->report, FSCK_SEGMENT, s->path,
+				   "footer describes the record at byte %" PRIu64 " wrongly",
+				   e->offset);
 		s->footer_at++;
 	} else if (s->footer) {
-		fsck_fault(&f->report, FSCK_SEGMENT, s->path, "footer does not list the record at byte %" PRIu64,
-			   e->offset);
+		fsck_fault(&f->report, FSCK_SEGMENT, s->path,
+			   "footer does not list the record at byte %" PRIu64, e->offset);
 	}
 	return index_copy(s, e, state);
 }
@@ -177,19 +190,20 @@ static void scan_damage(void *arg, uint64_t offset, uint64_t bytes)
 		uint32_t capacity = s->gap_capacity ? s->gap_capacity * 2 : 16;
 		struct gap *grown = realloc(s->gaps, capacity * sizeof *grown);
 
-		if (!grown) {	/* named here at once rather than not at all */
+		if (!grown) { /* named here at once rather than not at all */
 			segment_fault(s, "holds bytes that are no record");
 			return;
 		}
 		s->gaps = grown;
 		s->gap_capacity = capacity;
 	}
-	s->gaps[s->gap_count++] = (struct gap){ offset, bytes };
+	s->gaps[s->gap_count++] = (struct gap){offset, bytes};
 }
 
 static int compare_entries(const void *a, const void *b)
 {
-	uint64_t x = ((const struct segment_entry *)a)->offset, y = ((const struct segment_entry *)b)->offset;
+	uint64_t x = ((const struct segment_entry *)a)->offset,
+		 y = ((const struct segment_entry *)b)->offset;
 
 	return x < y ? -1 : x > y;
 }
@@ -205,9 +219,12 @@ static int read_footer(struct segment *s, const struct segment_trailer *t)
 		return -E_MALFORMED;
 	bytes = malloc(len + 1);
 	s->footer = calloc((size_t)t->entry_count + 1, sizeof *s->footer);
-	rc = bytes && s->footer ? disk_read(s->file, bytes, (uint32_t)len, t->entries_offset) : -E_NOMEM;
+	rc = bytes && s->footer ? disk_read(s->file, bytes, (uint32_t)len, t->entries_offset)
+				: -E_NOMEM;
 	if (rc >= 0)
-		rc = (uint64_t)rc == len && checksum_of(bytes, len) == t->entries_checksum ? 0 : -E_CORRUPT;
+		rc = (uint64_t)rc == len && checksum_of(bytes, len) == t->entries_checksum
+			     ? 0
+			     : -E_CORRUPT;
 	for (uint32_t i = 0; i < t->entry_count && rc == 0; i++) {
 		rc = segment_entry_decode(bytes + (size_t)i * SEGMENT_ENTRY_BYTES, &s->footer[i]);
 		if (rc == 0 && s->footer[i].offset + s->footer[i].length > t->entries_offset)
@@ -237,10 +254,12 @@ static bool looks_sealed(struct segment *s, uint64_t tail)
 	if (s->bytes == tail + footer)
 		return true;
 	return disk_read(s->file, bytes, sizeof bytes, tail) == (int)sizeof bytes &&
-	       segment_entry_decode(bytes, &e) == 0 && entry_equal(&e, &s->first) && s->bytes < tail + 2 * footer;
+	       segment_entry_decode(bytes, &e) == 0 && entry_equal(&e, &s->first) &&
+	       s->bytes < tail + 2 * footer;
 }
 
-/* The blocks whose headers are still readable in a gap get a bad copy. Returns whether all of it is told. */
+/* The blocks whose headers are still readable in a gap get a bad copy. Returns whether all of it is
+ * told. */
 static bool index_gap(struct segment *s, const struct gap *g, int *rc)
 {
 	uint64_t at = g->offset;
@@ -253,8 +272,11 @@ static bool index_gap(struct segment *s, const struct gap *g, int *rc)
 		if (disk_read(s->file, header, sizeof header, at) != (int)sizeof header ||
 		    record_decode_header(header, &r) < 0)
 			return false;
-		e = (struct segment_entry){ .id = r.id, .offset = at, .length = RECORD_HEADER_BYTES + r.stored_len,
-					    .plain_len = r.plain_len, .codec = r.codec };
+		e = (struct segment_entry){.id = r.id,
+					   .offset = at,
+					   .length = RECORD_HEADER_BYTES + r.stored_len,
+					   .plain_len = r.plain_len,
+					   .codec = r.codec};
 		*rc = index_copy(s, &e, FSCK_COPY_BAD);
 		if (*rc < 0)
 			return true;
@@ -275,11 +297,11 @@ static void reseal_later(struct segment *s)
 			struct fsck_reseal *grown = realloc(f->reseals, capacity * sizeof *grown);
 
 			if (!grown)
-				return;		/* then the fault stays */
+				return; /* then the fault stays */
 			f->reseals = grown;
 			f->reseal_capacity = capacity;
 		}
-		f->reseals[f->reseal_count++] = (struct fsck_reseal){ s->disk, s->number };
+		f->reseals[f->reseal_count++] = (struct fsck_reseal){s->disk, s->number};
 	}
 	f->mends_segment++;
 }
@@ -290,14 +312,17 @@ static int judge_gaps(struct segment *s)
 
 	for (uint32_t i = 0; i < s->gap_count && rc == 0; i++) {
 		const struct gap *g = &s->gaps[i];
-		bool known = s->footer != NULL;	/* its entries say what lay there, or that nothing did */
+		bool known =
+			s->footer != NULL; /* its entries say what lay there, or that nothing did */
 
 		if (!known)
 			known = index_gap(s, g, &rc);
 		if (known)
 			continue;
-		fsck_fault(&s->f->report, FSCK_SEGMENT, s->path, "%" PRIu64 " bytes at byte %" PRIu64
-			   " are no record, and nothing says which block they were", g->bytes, g->offset);
+		fsck_fault(&s->f->report, FSCK_SEGMENT, s->path,
+			   "%" PRIu64 " bytes at byte %" PRIu64
+			   " are no record, and nothing says which block they were",
+			   g->bytes, g->offset);
 		reseal_later(s);
 	}
 	return rc;
@@ -306,7 +331,11 @@ static int judge_gaps(struct segment *s)
 static int check_records(struct segment *s, uint64_t end)
 {
 	struct cs_scan scan = {
-		.read = scan_read, .on_record = scan_record, .on_damage = scan_damage, .arg = s, .end = end,
+		.read = scan_read,
+		.on_record = scan_record,
+		.on_damage = scan_damage,
+		.arg = s,
+		.end = end,
 	};
 	int rc = cs_scan_run(&scan);
 
@@ -319,14 +348,17 @@ static int check_records(struct segment *s, uint64_t end)
 	if (s->footer)
 		return 0;
 	if (s->is_sealed || looks_sealed(s, scan.tail) || !s->is_last) {
-		segment_fault(s, s->is_sealed || s->is_last ? "footer is damaged" : "has no good footer");
+		segment_fault(s, s->is_sealed || s->is_last ? "footer is damaged"
+							    : "has no good footer");
 		reseal_later(s);
 		return 0;
 	}
 	s->dir->last_is_open = true;
 	if (scan.is_torn)
-		fsck_note(&s->f->report, s->path, "torn tail at byte %" PRIu64
-			  ": it was never answered, the next start cuts it", scan.tail);
+		fsck_note(&s->f->report, s->path,
+			  "torn tail at byte %" PRIu64
+			  ": it was never answered, the next start cuts it",
+			  scan.tail);
 	return 0;
 }
 
@@ -334,7 +366,7 @@ static int check_opened(struct segment *s)
 {
 	static const uint8_t zeros[SEGMENT_HEADER_BYTES];
 	uint8_t bytes[SEGMENT_TRAILER_BYTES];
-	struct segment_header header = { .number = 0 };
+	struct segment_header header = {.number = 0};
 	struct segment_trailer trailer;
 	int rc = disk_size(s->file, &s->bytes);
 
@@ -345,15 +377,19 @@ static int check_opened(struct segment *s)
 	s->dir->last_is_empty = s->is_last && ((uint32_t)rc < SEGMENT_HEADER_BYTES ||
 					       memcmp(bytes, zeros, sizeof zeros) == 0);
 	if (s->dir->last_is_empty)
-		fsck_note(&s->f->report, s->path, "was being made, holds nothing; the next start removes it");
+		fsck_note(&s->f->report, s->path,
+			  "was being made, holds nothing; the next start removes it");
 	else if ((uint32_t)rc < SEGMENT_HEADER_BYTES || segment_header_decode(bytes, &header) < 0)
 		segment_fault(s, "header is damaged: a server leaves this segment alone");
-	else if (header.number != s->number || memcmp(header.cluster, s->dir->super.cluster, UUID_BYTES) != 0 ||
+	else if (header.number != s->number ||
+		 memcmp(header.cluster, s->dir->super.cluster, UUID_BYTES) != 0 ||
 		 memcmp(header.disk, s->dir->super.directory, UUID_BYTES) != 0)
 		segment_fault(s, "belongs to another disk: a server leaves it alone");
 	else if (s->bytes >= SEGMENT_HEADER_BYTES + SEGMENT_TRAILER_BYTES &&
-		 disk_read(s->file, bytes, sizeof bytes, s->bytes - sizeof bytes) == (int)sizeof bytes &&
-		 segment_trailer_decode(bytes, s->bytes, &trailer) == 0 && trailer.number == s->number) {
+		 disk_read(s->file, bytes, sizeof bytes, s->bytes - sizeof bytes) ==
+			 (int)sizeof bytes &&
+		 segment_trailer_decode(bytes, s->bytes, &trailer) == 0 &&
+		 trailer.number == s->number) {
 		s->is_sealed = true;
 		rc = read_footer(s, &trailer);
 		if (rc < 0 && rc != -E_CORRUPT && rc != -E_MALFORMED)
@@ -362,12 +398,13 @@ static int check_opened(struct segment *s)
 	} else {
 		return check_records(s, s->bytes);
 	}
-	return 0;	/* of what cannot be used no copy counts */
+	return 0; /* of what cannot be used no copy counts */
 }
 
 static int check_segment(struct fsck *f, uint32_t disk, uint64_t number, bool is_last)
 {
-	struct segment s = { .f = f, .dir = &f->disks[disk], .disk = disk, .number = number, .is_last = is_last };
+	struct segment s = {
+		.f = f, .dir = &f->disks[disk], .disk = disk, .number = number, .is_last = is_last};
 	char name[64];
 	int rc;
 
@@ -380,14 +417,15 @@ static int check_segment(struct fsck *f, uint32_t disk, uint64_t number, bool is
 	}
 	free(s.footer);
 	free(s.gaps);
-	if (rc == -E_IO) {	/* the disk itself refuses: of this segment no copy more counts */
+	if (rc == -E_IO) { /* the disk itself refuses: of this segment no copy more counts */
 		segment_fault(&s, "cannot be read to its end");
 		return 0;
 	}
 	return rc;
 }
 
-/* --- all segments of a disk --------------------------------------------------------------------------------- */
+/* --- all segments of a disk
+ * --------------------------------------------------------------------------------- */
 
 static void take_number(void *arg, const char *name)
 {
@@ -421,7 +459,7 @@ static int compare_numbers(const void *a, const void *b)
 static int check_disk(struct fsck *f, uint32_t disk)
 {
 	struct fsck_dir *dir = &f->disks[disk];
-	struct numbers n = { .at = NULL };
+	struct numbers n = {.at = NULL};
 	int rc = disk_list(dir->disk, "segments", take_number, &n);
 
 	if (rc == -E_NOENT) {
@@ -440,7 +478,9 @@ static int check_disk(struct fsck *f, uint32_t disk)
 	return rc;
 }
 
-/* --- owed ------------------------------------------------------------------------------------------------------ */
+/* --- owed
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 /* 1: taken; 0: the entry is damaged; or an error. */
 static int take_owed(struct fsck *f, const uint8_t *bytes, uint64_t *bad)
@@ -454,7 +494,8 @@ static int take_owed(struct fsck *f, const uint8_t *bytes, uint64_t *bad)
 	rd_zeros(&r, 3);
 	server = rd_u32(&r);
 	rd_bytes(&r, id.bytes, sizeof id.bytes);
-	if (rd_u64(&r) != checksum_of(bytes, OWED_CHECKED_BYTES) || !rd_done(&r) || op < 1 || op > 2) {
+	if (rd_u64(&r) != checksum_of(bytes, OWED_CHECKED_BYTES) || !rd_done(&r) || op < 1 ||
+	    op > 2) {
 		(*bad)++;
 		return 0;
 	}
@@ -485,39 +526,48 @@ static int check_owed(struct fsck *f, struct fsck_dir *dir)
 	disk_close(file);
 	(void)snprintf(path, sizeof path, "%s/owed", dir->path);
 	if (bad_middle)
-		fsck_fault(&f->report, FSCK_OWED, path, "%" PRIu64 " entries are damaged", bad_middle);
+		fsck_fault(&f->report, FSCK_OWED, path, "%" PRIu64 " entries are damaged",
+			   bad_middle);
 	else if (bad || size % OWED_ENTRY_BYTES)
 		fsck_note(&f->report, path, "torn tail");
 	return rc < 0 ? rc : 0;
 }
 
-/* --- all ------------------------------------------------------------------------------------------------------- */
+/* --- all
+ * -------------------------------------------------------------------------------------------------------
+ */
 
-/* Which server of the map has this disk? Before its segments are read, so that copies are counted for it. */
+/* Which server of the map has this disk? Before its segments are read, so that copies are counted
+ * for it. */
 static void name_server(struct fsck *f, struct fsck_dir *dir)
 {
 	for (uint32_t i = 0; f->map && i < map_server_count(f->map); i++)
-		if (memcmp(map_server_at(f->map, i)->uuid, dir->super.server, SERVER_UUID_BYTES) == 0)
+		if (memcmp(map_server_at(f->map, i)->uuid, dir->super.server, SERVER_UUID_BYTES) ==
+		    0)
 			dir->server = map_server_at(f->map, i)->server;
 }
 
 static int tell_bad(struct fsck *f)
 {
-	struct fsck_copy c = { .state = FSCK_COPY_BAD };
+	struct fsck_copy c = {.state = FSCK_COPY_BAD};
 	char hex[BLOCK_ID_HEX_BYTES], path[PATH_MAX + 64];
 	int rc;
 
-	for (rc = fsck_index_next_bad(f, &c, true); rc == 0; rc = fsck_index_next_bad(f, &c, false)) {
-		(void)snprintf(path, sizeof path, "%s/segments/" SEGMENT_PREFIX "%016" PRIx64, f->disks[c.disk].path,
-			       c.segment);
+	for (rc = fsck_index_next_bad(f, &c, true); rc == 0;
+	     rc = fsck_index_next_bad(f, &c, false)) {
+		(void)snprintf(path, sizeof path, "%s/segments/" SEGMENT_PREFIX "%016" PRIx64,
+			       f->disks[c.disk].path, c.segment);
 		block_id_hex(&c.id, hex);
 		if (fsck_index_has_good(f, &c, true)) {
-			fsck_note(&f->report, path, "record at byte %" PRIu64 " is damaged, but this disk has block %s "
-				  "elsewhere", c.offset, hex);
+			fsck_note(&f->report, path,
+				  "record at byte %" PRIu64
+				  " is damaged, but this disk has block %s "
+				  "elsewhere",
+				  c.offset, hex);
 			continue;
 		}
-		fsck_fault(&f->report, FSCK_SEGMENT, path, "record at byte %" PRIu64 " is damaged: block %s", c.offset,
-			   hex);
+		fsck_fault(&f->report, FSCK_SEGMENT, path,
+			   "record at byte %" PRIu64 " is damaged: block %s", c.offset, hex);
 		if (!fsck_index_has_good(f, &c, false))
 			continue;
 		rc = fsck_index_want(f, &c.id, c.disk);
@@ -533,7 +583,8 @@ static void tell_stranger(struct fsck *f, const struct fsck_dir *dir, uint64_t b
 	if (dir->server || !f->state)
 		return;
 	if (f->report.result->records > before)
-		fsck_fault(&f->report, FSCK_PLACEMENT, dir->path, "holds records of a server that the map does not know: "
+		fsck_fault(&f->report, FSCK_PLACEMENT, dir->path,
+			   "holds records of a server that the map does not know: "
 			   "metadata is older than this disk");
 	else
 		fsck_note(&f->report, dir->path, "its server has not joined the cluster");

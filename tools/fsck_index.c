@@ -13,8 +13,8 @@
 #include "fs/base/bytes.h"
 #include "tools/fsck_internal.h"
 
-#define KEY_BYTES	64u
-#define COMMIT_EVERY	65536u
+#define KEY_BYTES    64u
+#define COMMIT_EVERY 65536u
 
 struct key {
 	uint8_t bytes[KEY_BYTES];
@@ -60,7 +60,8 @@ static bool has(struct fsck *f, const struct key *k)
 	return rows_get(f->index, k->bytes, k->len, &value, &len) == 0;
 }
 
-/* --- copies ------------------------------------------------------------------------------------------- */
+/* --- copies
+ * ------------------------------------------------------------------------------------------- */
 
 static struct key copy_key(const struct fsck_copy *c)
 {
@@ -113,7 +114,7 @@ int fsck_index_next(struct fsck *f, struct fsck_copy *copy, bool first)
 	int rc;
 
 	if (!first)
-		key_add(&k, 0, 1);	/* just behind it */
+		key_add(&k, 0, 1); /* just behind it */
 	rc = rows_next(f->index, k.bytes, k.len, &row);
 	if (rc < 0)
 		return rc;
@@ -125,7 +126,7 @@ int fsck_index_next(struct fsck *f, struct fsck_copy *copy, bool first)
 
 int fsck_index_next_bad(struct fsck *f, struct fsck_copy *copy, bool first)
 {
-	struct key k = { { 'x' }, 1 };
+	struct key k = {{'x'}, 1};
 	struct row row;
 	int rc;
 
@@ -146,7 +147,7 @@ int fsck_index_next_bad(struct fsck *f, struct fsck_copy *copy, bool first)
 int fsck_index_find(struct rows *index, struct fsck_copy *copy)
 {
 	struct key k = copy_key(copy);
-	struct row row = { .key = k.bytes, .key_len = k.len };
+	struct row row = {.key = k.bytes, .key_len = k.len};
 	const void *value;
 	int rc = rows_get(index, k.bytes, k.len, &value, &row.value_len);
 
@@ -159,7 +160,7 @@ int fsck_index_find(struct rows *index, struct fsck_copy *copy)
 
 int fsck_index_count_good(struct rows *index, uint32_t disk, uint64_t *out)
 {
-	struct block_id last = { { 0 } };
+	struct block_id last = {{0}};
 	struct rows_snapshot *s;
 	struct row row;
 	int rc = rows_snapshot_open(index, &s);
@@ -171,7 +172,8 @@ int fsck_index_count_good(struct rows *index, uint32_t disk, uint64_t *out)
 		struct fsck_copy c;
 
 		copy_read(&row, &c);
-		if (c.disk != disk || c.state != FSCK_COPY_GOOD || (*out && block_id_equal(&c.id, &last)))
+		if (c.disk != disk || c.state != FSCK_COPY_GOOD ||
+		    (*out && block_id_equal(&c.id, &last)))
 			continue;
 		last = c.id;
 		(*out)++;
@@ -182,7 +184,7 @@ int fsck_index_count_good(struct rows *index, uint32_t disk, uint64_t *out)
 
 bool fsck_index_has_good(struct fsck *f, const struct fsck_copy *like, bool same_disk)
 {
-	struct fsck_copy c = { .id = like->id };
+	struct fsck_copy c = {.id = like->id};
 
 	for (int rc = fsck_index_next(f, &c, true); rc == 0; rc = fsck_index_next(f, &c, false))
 		if (c.state == FSCK_COPY_GOOD && (!same_disk || c.disk == like->disk))
@@ -210,9 +212,10 @@ static int read_copy(struct fsck *f, const struct fsck_copy *c, struct record *o
 	return rc == 0 && !block_id_equal(&out->id, &c->id) ? -E_CORRUPT : rc;
 }
 
-int fsck_index_read(struct fsck *f, const struct block_id *id, struct record *out, uint32_t *record_bytes)
+int fsck_index_read(struct fsck *f, const struct block_id *id, struct record *out,
+		    uint32_t *record_bytes)
 {
-	struct fsck_copy c = { .id = *id };
+	struct fsck_copy c = {.id = *id};
 	int rc, result = -E_NO_BLOCK;
 
 	for (rc = fsck_index_next(f, &c, true); rc == 0; rc = fsck_index_next(f, &c, false)) {
@@ -226,7 +229,8 @@ int fsck_index_read(struct fsck *f, const struct block_id *id, struct record *ou
 	return rc == -E_NOENT ? result : rc;
 }
 
-/* --- owed, wanted, proved ------------------------------------------------------------------------------ */
+/* --- owed, wanted, proved
+ * ------------------------------------------------------------------------------ */
 
 int fsck_index_owe(struct fsck *f, const struct block_id *id, server_no server, bool owed)
 {
@@ -250,7 +254,7 @@ bool fsck_index_is_owed(struct fsck *f, const struct block_id *id, server_no ser
 
 static struct key wanted_key(const struct block_id *id, uint32_t disk)
 {
-	struct key k = { { 'w' }, 1 };
+	struct key k = {{'w'}, 1};
 
 	key_add(&k, disk, 4);
 	memcpy(k.bytes + k.len, id->bytes, sizeof id->bytes);

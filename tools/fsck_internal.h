@@ -2,8 +2,8 @@
 /*
  * Private to fsck_*.c: one offline check in work, and its phases in their order.
  *
- * Tables that grow with the file system are rows in a scratch folder (LMDB), so memory is 56 bytes an inode
- * and nothing per block.
+ * Tables that grow with the file system are rows in a scratch folder (LMDB), so memory is 56 bytes
+ * an inode and nothing per block.
  */
 #ifndef CAIRN_TOOLS_FSCK_INTERNAL_H
 #define CAIRN_TOOLS_FSCK_INTERNAL_H
@@ -18,70 +18,76 @@
 #include "metadata-server/inode.h"
 #include "tools/fsck_report.h"
 
-struct fsck_dir {		/* a metadata, journal or chunk directory */
+struct fsck_dir { /* a metadata, journal or chunk directory */
 	const char *path;
-	struct disk *disk;	/* NULL: cannot be used */
+	struct disk *disk; /* NULL: cannot be used */
 	struct super super;
-	bool is_good;		/* superblock read, of this cluster, locked */
-	server_no server;	/* chunk disk; 0: of no server in the map */
-	uint64_t last_segment;	/* chunk disk: highest number seen */
-	bool last_is_open;	/* chunk disk: that one has no footer yet */
-	bool last_is_empty;	/* chunk disk: that one was only being made */
-	bool is_mended;		/* chunk disk: repair added to it, or its index is wrong: it is to be dropped */
-	bool has_bad_index;	/* chunk disk */
+	bool is_good;	       /* superblock read, of this cluster, locked */
+	server_no server;      /* chunk disk; 0: of no server in the map */
+	uint64_t last_segment; /* chunk disk: highest number seen */
+	bool last_is_open;     /* chunk disk: that one has no footer yet */
+	bool last_is_empty;    /* chunk disk: that one was only being made */
+	bool is_mended;	       /* chunk disk: repair added to it, or its index is wrong: it is to be
+				  dropped */
+	bool has_bad_index;    /* chunk disk */
 };
 
-#define FSCK_ROWS_BYTES_MAX GiB(4096)	/* of address space, for a scratch table */
+#define FSCK_ROWS_BYTES_MAX GiB(4096) /* of address space, for a scratch table */
 
 /* Facts about one inode that rows of other types are compared with. */
 struct fsck_inode {
 	inode_no ino;
-	inode_no dir;		/* a directory that names it; 0: none does */
-	inode_no parent;	/* of a directory, as its row says */
+	inode_no dir;	 /* a directory that names it; 0: none does */
+	inode_no parent; /* of a directory, as its row says */
 	uint32_t nlink, names, subdirs;
-	uint32_t bytes_wanted;	/* length of its bytes row; 0: none */
+	uint32_t bytes_wanted; /* length of its bytes row; 0: none */
 	uint16_t mode;
 	uint16_t xattrs;
-	uint8_t flags;		/* FSCK_INODE_* */
-	uint8_t walk;		/* of the search for cycles: 0 new, 1 on the way, 2 reaches the root, 3 does not */
+	uint8_t flags; /* FSCK_INODE_* */
+	uint8_t walk;  /* of the search for cycles: 0 new, 1 on the way, 2 reaches the root, 3 does
+			  not */
 };
-#define FSCK_INODE_MOVE		1u	/* wants a move row */
-#define FSCK_INODE_HAS_BYTES	2u
-#define FSCK_INODE_HAS_MOVE	4u
-#define FSCK_INODE_HAS_ORPHAN	8u
-#define FSCK_INODE_BAD_BYTES	32u	/* has a bytes row of a wrong length */
-#define FSCK_INODE_XATTRS	16u	/* its row says that it has extended attributes */
+#define FSCK_INODE_MOVE	      1u /* wants a move row */
+#define FSCK_INODE_HAS_BYTES  2u
+#define FSCK_INODE_HAS_MOVE   4u
+#define FSCK_INODE_HAS_ORPHAN 8u
+#define FSCK_INODE_BAD_BYTES  32u /* has a bytes row of a wrong length */
+#define FSCK_INODE_XATTRS     16u /* its row says that it has extended attributes */
 
 struct fsck {
 	const struct fsck_options *options;
 	struct fsck_report report;
 	struct fsck_dir metadata[FSCK_METADATA_DIRS_MAX];
 	struct fsck_dir disks[FSCK_DISKS_MAX];
-	struct super super;		/* of the cluster */
+	struct super super; /* of the cluster */
 	bool has_super;
 	char scratch[PATH_MAX];
-	struct rows *state;		/* snapshot and journal; NULL: they cannot be read */
-	struct rows *index;		/* what the segments hold (fsck_index.c) */
-	uint64_t term, number;		/* of the state */
+	struct rows *state;    /* snapshot and journal; NULL: they cannot be read */
+	struct rows *index;    /* what the segments hold (fsck_index.c) */
+	uint64_t term, number; /* of the state */
 	struct map *map;
-	struct fsck_inode *inodes;	/* by number */
+	struct fsck_inode *inodes; /* by number */
 	uint64_t inode_count, inode_capacity;
 	struct codec_scratch *codec;
-	uint8_t *record, *plain;	/* RECORD_BYTES_MAX each */
-	uint64_t indexed;		/* changes of the index since its last commit */
+	uint8_t *record, *plain; /* RECORD_BYTES_MAX each */
+	uint64_t indexed;	 /* changes of the index since its last commit */
 
 	/* what repair can do, and how many faults that mends */
-	struct fsck_reseal { uint32_t disk; uint64_t segment; } *reseals;
+	struct fsck_reseal {
+		uint32_t disk;
+		uint64_t segment;
+	} * reseals;
 	uint32_t reseal_count, reseal_capacity;
 	bool journal_is_torn, has_bad_snapshot, has_bad_view;
 	uint64_t mends_segment, mends_copies;
 };
 
 /* Phases. 0, also when faults were found; an error: the check cannot go on. */
-must_check int fsck_metadata(struct fsck *f, struct error *err);	/* superblocks, journal, snapshots, state */
+must_check int fsck_metadata(struct fsck *f,
+			     struct error *err); /* superblocks, journal, snapshots, state */
 must_check int fsck_view(struct fsck *f, struct error *err);
 must_check int fsck_rows(struct fsck *f, struct error *err);
-must_check int fsck_disks_open(struct fsck *f, struct error *err);	/* superblocks and locks */
+must_check int fsck_disks_open(struct fsck *f, struct error *err); /* superblocks and locks */
 must_check int fsck_disks(struct fsck *f, struct error *err);
 must_check int fsck_view_indexes(struct fsck *f, struct error *err);
 must_check int fsck_content(struct fsck *f, struct error *err);
@@ -91,50 +97,58 @@ must_check int fsck_repair(struct fsck *f, struct error *err);
 must_check int fsck_lock(const struct fsck_dir *dir, struct error *err);
 
 /* Buffers and scratch tables, for both kinds of check; and their end. */
-must_check int fsck_begin(struct fsck *f, const struct fsck_options *options, struct fsck_result *result,
-			  struct error *err);
+must_check int fsck_begin(struct fsck *f, const struct fsck_options *options,
+			  struct fsck_result *result, struct error *err);
 void fsck_end(struct fsck *f);
 
-/* --- rows of the state ------------------------------------------------------------------------------ */
+/* --- rows of the state
+ * ------------------------------------------------------------------------------ */
 
 /* The facts of an inode; NULL: there is none. */
 struct fsck_inode *fsck_rows_find(struct fsck *f, inode_no ino);
 /* A path of the inode for messages, "/models/x", or "inode 7" if no name leads to it. */
 char *fsck_rows_path(struct fsck *f, inode_no ino, char out[PATH_MAX]);
 
-/* --- the index: which copies of a block there are ----------------------------------------------------- */
+/* --- the index: which copies of a block there are
+ * ----------------------------------------------------- */
 
 enum fsck_copy_state { FSCK_COPY_GOOD = 1, FSCK_COPY_BAD = 2 };
 
 struct fsck_copy {
 	struct block_id id;
-	uint32_t disk;		/* index into f->disks */
+	uint32_t disk; /* index into f->disks */
 	uint64_t segment, offset;
 	uint32_t length, plain_len;
 	enum fsck_copy_state state;
 };
 must_check int fsck_index_put(struct fsck *f, const struct fsck_copy *copy);
-/* The next copy of copy->id behind *copy; start with disk, segment and offset 0. -E_NOENT at the end. */
+/* The next copy of copy->id behind *copy; start with disk, segment and offset 0. -E_NOENT at the
+ * end. */
 must_check int fsck_index_next(struct fsck *f, struct fsck_copy *copy, bool first);
 /* The next bad copy of any block; -E_NOENT at the end. */
 must_check int fsck_index_next_bad(struct fsck *f, struct fsck_copy *copy, bool first);
-/* In the rows of an index: the copy at this place, -E_NOENT; how many blocks a disk has in good copies. */
+/* In the rows of an index: the copy at this place, -E_NOENT; how many blocks a disk has in good
+ * copies. */
 must_check int fsck_index_find(struct rows *index, struct fsck_copy *copy);
 must_check int fsck_index_count_good(struct rows *index, uint32_t disk, uint64_t *out);
 /* Is there a good copy of this block, on this disk or on any? */
 bool fsck_index_has_good(struct fsck *f, const struct fsck_copy *like, bool same_disk);
-/* Read and verify a block from any good copy into f->record and f->plain; *record_bytes is the length of the record. */
+/* Read and verify a block from any good copy into f->record and f->plain; *record_bytes is the
+ * length of the record. */
 must_check int fsck_index_read(struct fsck *f, const struct block_id *id, struct record *out,
 			       uint32_t *record_bytes);
 /* Owed: `server` is known to lack the block. */
-must_check int fsck_index_owe(struct fsck *f, const struct block_id *id, server_no server, bool owed);
+must_check int fsck_index_owe(struct fsck *f, const struct block_id *id, server_no server,
+			      bool owed);
 bool fsck_index_is_owed(struct fsck *f, const struct block_id *id, server_no server);
 /* Work for repair: give the block to this disk. */
 must_check int fsck_index_want(struct fsck *f, const struct block_id *id, uint32_t disk);
 /* The first wanted (disk, id) at or behind the given; -E_NOENT. */
 must_check int fsck_index_next_wanted(struct fsck *f, uint32_t *disk, struct block_id *id);
 /* Marks of the walk: has this node, at this level and length, been proved? */
-bool fsck_index_is_proved(struct fsck *f, const struct block_id *id, uint8_t level, uint64_t length);
-must_check int fsck_index_prove(struct fsck *f, const struct block_id *id, uint8_t level, uint64_t length);
+bool fsck_index_is_proved(struct fsck *f, const struct block_id *id, uint8_t level,
+			  uint64_t length);
+must_check int fsck_index_prove(struct fsck *f, const struct block_id *id, uint8_t level,
+				uint64_t length);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A check of a running cluster: names by READDIR, attributes by GETATTR without leases, and each distinct
- * block from every server that should hold it, verified here.
+ * A check of a running cluster: names by READDIR, attributes by GETATTR without leases, and each
+ * distinct block from every server that should hold it, verified here.
  *
- * The cluster may be changing. What is gone when we ask (-E_STALE, -E_NOENT) is passed over; a fault is
- * only what no change explains. Memory: the names of the directories on the way down.
+ * The cluster may be changing. What is gone when we ask (-E_STALE, -E_NOENT) is passed over; a
+ * fault is only what no change explains. Memory: the names of the directories on the way down.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,15 +15,15 @@
 #include "tools/fsck_internal.h"
 #include "tools/tree_reader.h"
 
-#define LEVEL_DATA 255u		/* of a block of data, among the proved */
+#define LEVEL_DATA 255u /* of a block of data, among the proved */
 
 struct live {
 	struct fsck *f;
 	struct tree_reader *reader;
 	struct error *err;
-	char path[PATH_MAX];		/* of the directory in work, then of the file */
+	char path[PATH_MAX]; /* of the directory in work, then of the file */
 	size_t path_len;
-	struct name *names;		/* of the directory in work */
+	struct name *names; /* of the directory in work */
 	/* of the file in work */
 	uint64_t lost, few, blocks;
 	struct block_id first;
@@ -45,7 +45,9 @@ static bool is_gone(int rc)
 	return rc == -E_STALE || rc == -E_NOENT || rc == -E_STALE_VERSION || rc == -E_NOTDIR;
 }
 
-/* --- content ----------------------------------------------------------------------------------------------- */
+/* --- content
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static void note_first(struct live *l, const struct block_id *id, server_no server)
 {
@@ -65,12 +67,14 @@ static int check_copies(struct live *l, const struct tree_block *b, bool *is_sou
 
 	for (uint32_t i = 0; i < row->replica_count; i++) {
 		const struct server_row *server = map_server(map, row->replicas[i]);
-		struct error why = { 0 };
-		int rc = server && server->state <= SERVER_SUSPECT ?
-			 tree_reader_get_at(l->reader, server->server, &b->id, l->plain, &len, &why) : 1;
+		struct error why = {0};
+		int rc = server && server->state <= SERVER_SUSPECT
+				 ? tree_reader_get_at(l->reader, server->server, &b->id, l->plain,
+						      &len, &why)
+				 : 1;
 
 		if (rc == 1)
-			continue;	/* told once, for the server */
+			continue; /* told once, for the server */
 		if (rc == 0 && !b->is_node && len != b->length)
 			rc = -E_MALFORMED;
 		good += rc == 0;
@@ -111,16 +115,20 @@ static void tell(struct live *l)
 
 	block_id_hex(&l->first, hex);
 	if (l->lost)
-		fsck_fault(&l->f->report, FSCK_CONTENT, l->path, "%" PRIu64 " of %" PRIu64 " blocks have no good copy "
-			   "that answers, the first is %s", l->lost, l->blocks, hex);
+		fsck_fault(&l->f->report, FSCK_CONTENT, l->path,
+			   "%" PRIu64 " of %" PRIu64 " blocks have no good copy "
+			   "that answers, the first is %s",
+			   l->lost, l->blocks, hex);
 	if (l->few)
-		fsck_fault(&l->f->report, FSCK_COPIES, l->path, "%" PRIu64 " of %" PRIu64 " blocks lack a good copy, the "
-			   "first on server %" PRIu32 ": %s", l->few, l->blocks, l->first_server, hex);
+		fsck_fault(&l->f->report, FSCK_COPIES, l->path,
+			   "%" PRIu64 " of %" PRIu64 " blocks lack a good copy, the "
+			   "first on server %" PRIu32 ": %s",
+			   l->few, l->blocks, l->first_server, hex);
 }
 
 static int check_file(struct live *l, const struct tree_attr *attr)
 {
-	struct error why = { 0 };
+	struct error why = {0};
 	uint32_t bytes = 0;
 	int rc;
 
@@ -128,8 +136,9 @@ static int check_file(struct live *l, const struct tree_attr *attr)
 	if (attr->root.kind == ROOT_INLINE) {
 		rc = tree_reader_inline(l->reader, attr, &bytes, &why);
 		if (rc == 0 && bytes != attr->root.length)
-			fsck_fault(&l->f->report, FSCK_CONTENT, l->path, "inline content has %" PRIu32 " bytes, not %"
-				   PRIu64, bytes, attr->root.length);
+			fsck_fault(&l->f->report, FSCK_CONTENT, l->path,
+				   "inline content has %" PRIu32 " bytes, not %" PRIu64, bytes,
+				   attr->root.length);
 	} else {
 		rc = tree_reader_walk(l->reader, &attr->root, on_block, l, &why);
 		tell(l);
@@ -145,7 +154,9 @@ static int check_file(struct live *l, const struct tree_attr *attr)
 	return 0;
 }
 
-/* --- names -------------------------------------------------------------------------------------------------- */
+/* --- names
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static int on_name(void *arg, const uint8_t *name, size_t len, inode_no ino, uint32_t type)
 {
@@ -173,14 +184,15 @@ static int on_searched(void *arg, const uint8_t *name, size_t len, inode_no ino,
 	struct search *s = arg;
 
 	(void)type;
-	s->found |= ino == s->name->ino && len == s->name->len && memcmp(name, s->name->bytes, len) == 0;
+	s->found |= ino == s->name->ino && len == s->name->len &&
+		    memcmp(name, s->name->bytes, len) == 0;
 	return 0;
 }
 
 /* Its inode was not there: is the name gone as well by now, or does it lead nowhere? */
 static void check_gone(struct live *l, inode_no dir, const struct name *n)
 {
-	struct search s = { .name = n };
+	struct search s = {.name = n};
 	struct tree_attr attr;
 	struct error ignored;
 
@@ -194,12 +206,13 @@ static int check_directory(struct live *l, inode_no dir);
 static int check_name(struct live *l, inode_no dir, const struct name *n)
 {
 	struct tree_attr attr;
-	struct error why = { 0 };
+	struct error why = {0};
 	size_t len = l->path_len;
 	int rc;
 
 	if (len + n->len + 2 > sizeof l->path) {
-		fsck_fault(&l->f->report, FSCK_NAME, l->path, "a path below it is too long to be looked at");
+		fsck_fault(&l->f->report, FSCK_NAME, l->path,
+			   "a path below it is too long to be looked at");
 		return 0;
 	}
 	l->path[len] = '/';
@@ -217,7 +230,9 @@ static int check_name(struct live *l, inode_no dir, const struct name *n)
 	if (rc == 0) {
 		l->f->report.result->directories += S_ISDIR(attr.mode);
 		l->f->report.result->files += !S_ISDIR(attr.mode);
-		rc = S_ISDIR(attr.mode) ? check_directory(l, n->ino) : S_ISREG(attr.mode) ? check_file(l, &attr) : 0;
+		rc = S_ISDIR(attr.mode)	  ? check_directory(l, n->ino)
+		     : S_ISREG(attr.mode) ? check_file(l, &attr)
+					  : 0;
 	}
 	l->path_len = len;
 	l->path[len] = '\0';
@@ -227,7 +242,7 @@ static int check_name(struct live *l, inode_no dir, const struct name *n)
 static int check_directory(struct live *l, inode_no dir)
 {
 	struct name *names, *next;
-	struct error why = { 0 };
+	struct error why = {0};
 	int rc;
 
 	l->names = NULL;
@@ -245,7 +260,9 @@ static int check_directory(struct live *l, inode_no dir)
 	return rc;
 }
 
-/* --- all ----------------------------------------------------------------------------------------------------- */
+/* --- all
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static void tell_servers(struct live *l)
 {
@@ -257,7 +274,8 @@ static void tell_servers(struct live *l)
 
 		(void)snprintf(name, sizeof name, "server %" PRIu32, row->server);
 		if (row->state > SERVER_SUSPECT && row->state != SERVER_REMOVED)
-			fsck_fault(&l->f->report, FSCK_COPIES, name, "is %s: its copies are not proved",
+			fsck_fault(&l->f->report, FSCK_COPIES, name,
+				   "is %s: its copies are not proved",
 				   server_state_name(row->state));
 	}
 }
@@ -272,11 +290,12 @@ static int check_all(struct live *l)
 	return check_directory(l, INODE_ROOT);
 }
 
-int fsck_live(const char *mds, const struct fsck_options *options, struct fsck_result *out, struct error *err)
+int fsck_live(const char *mds, const struct fsck_options *options, struct fsck_result *out,
+	      struct error *err)
 {
 	struct fsck *f = calloc(1, sizeof *f);
 	struct live *l = calloc(1, sizeof *l);
-	struct error local = { 0 };
+	struct error local = {0};
 	int rc = f && l ? 0 : -E_NOMEM;
 
 	err = err ? err : &local;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The truth of the metadata: superblocks, journal directories, snapshots, and the state that they come to.
+ * The truth of the metadata: superblocks, journal directories, snapshots, and the state that they
+ * come to.
  *
- * Every journal directory is read alone first, so that a damaged one is named although the others would do.
+ * Every journal directory is read alone first, so that a damaged one is named although the others
+ * would do.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -15,25 +17,28 @@
 #include "metadata-server/snapshot.h"
 #include "tools/fsck_internal.h"
 
-#define SNAPSHOTS_MAX	1024u
-#define COMMIT_ROWS	65536u
+#define SNAPSHOTS_MAX 1024u
+#define COMMIT_ROWS   65536u
 
 int fsck_lock(const struct fsck_dir *dir, struct error *err)
 {
 	int rc = disk_lock(dir->disk);
 
 	if (rc == -E_BUSY)
-		return error_say(err, rc, "'%s' is in use: stop its server first, or check with --live", dir->path);
+		return error_say(err, rc,
+				 "'%s' is in use: stop its server first, or check with --live",
+				 dir->path);
 	if (rc == -E_ROFS)
-		return 0;	/* nobody can be writing there */
+		return 0; /* nobody can be writing there */
 	return rc < 0 ? error_set(err, rc, "cannot lock '%s'", dir->path) : 0;
 }
 
-/* --- superblocks -------------------------------------------------------------------------------------- */
+/* --- superblocks
+ * -------------------------------------------------------------------------------------- */
 
 static int open_directory(struct fsck *f, struct fsck_dir *dir, struct error *err)
 {
-	struct error why = { 0 };
+	struct error why = {0};
 	int rc = disk_posix_create(dir->path, &dir->disk);
 
 	if (rc < 0) {
@@ -51,15 +56,16 @@ static int open_directory(struct fsck *f, struct fsck_dir *dir, struct error *er
 		f->super = dir->super;
 		f->has_super = true;
 	} else if (memcmp(dir->super.cluster, f->super.cluster, sizeof f->super.cluster) != 0) {
-		fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path, "belongs to another cluster than '%s'",
-			   f->metadata[0].path);
+		fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path,
+			   "belongs to another cluster than '%s'", f->metadata[0].path);
 		return 0;
 	}
 	dir->is_good = true;
 	return 0;
 }
 
-/* --- the journal ----------------------------------------------------------------------------------------- */
+/* --- the journal
+ * ----------------------------------------------------------------------------------------- */
 
 struct file_sum {
 	struct disk *disk;
@@ -87,15 +93,15 @@ static void sum_file(void *arg, const char *name)
 
 static uint64_t journal_file_bytes(struct disk *disk)
 {
-	struct file_sum s = { .disk = disk };
+	struct file_sum s = {.disk = disk};
 
 	return disk_list(disk, "journal", sum_file, &s) < 0 || s.rc < 0 ? 0 : s.bytes;
 }
 
 static void check_journal_alone(struct fsck *f, struct fsck_dir *dir)
 {
-	struct ms_journal_options o = { .disks = &dir->disk, .disk_count = 1, .read_only = true };
-	struct error why = { 0 };
+	struct ms_journal_options o = {.disks = &dir->disk, .disk_count = 1, .read_only = true};
+	struct error why = {0};
 	struct ms_journal *j;
 	uint64_t torn;
 
@@ -109,16 +115,18 @@ static void check_journal_alone(struct fsck *f, struct fsck_dir *dir)
 	torn -= MIN_OF(torn, ms_journal_bytes(j));
 	f->journal_is_torn |= torn > 0;
 	if (torn)
-		fsck_note(&f->report, dir->path, "torn tail of %" PRIu64 " bytes behind journal record %" PRIu64
-			  ": it was never called durable, the next start cuts it", torn, ms_journal_last(j));
+		fsck_note(&f->report, dir->path,
+			  "torn tail of %" PRIu64 " bytes behind journal record %" PRIu64
+			  ": it was never called durable, the next start cuts it",
+			  torn, ms_journal_last(j));
 	ms_journal_close(j);
 }
 
 static int open_journal(struct fsck *f, struct ms_journal **out, struct error *err)
 {
 	struct disk *good[FSCK_METADATA_DIRS_MAX];
-	struct ms_journal_options o = { .disks = good, .read_only = true };
-	struct error why = { 0 };
+	struct ms_journal_options o = {.disks = good, .read_only = true};
+	struct error why = {0};
 	int rc;
 
 	for (uint32_t i = 0; i < f->options->metadata_dir_count; i++)
@@ -138,14 +146,15 @@ static int open_journal(struct fsck *f, struct ms_journal **out, struct error *e
 	return 0;
 }
 
-/* --- the state -------------------------------------------------------------------------------------------- */
+/* --- the state
+ * -------------------------------------------------------------------------------------------- */
 
 struct load {
 	struct fsck *f;
 	struct ms_txn *txn;
 	struct error *err;
 	uint64_t uncommitted, all;
-	int rc;			/* of our own rows; the rest is the file's fault */
+	int rc; /* of our own rows; the rest is the file's fault */
 };
 
 static int load_row(void *arg, const struct row *row)
@@ -161,9 +170,10 @@ static int load_row(void *arg, const struct row *row)
 	return l->rc;
 }
 
-static int snapshot_into_state(struct fsck *f, uint64_t number, struct snapshot_header *h, struct error *err)
+static int snapshot_into_state(struct fsck *f, uint64_t number, struct snapshot_header *h,
+			       struct error *err)
 {
-	struct load l = { .f = f };
+	struct load l = {.f = f};
 	int rc = rows_clear(f->state);
 
 	if (rc == 0)
@@ -201,7 +211,8 @@ static int check_snapshots(struct fsck *f, struct snapshot_header *h, struct err
 		if (rc == 0 && !have)
 			*h = one;
 		have |= rc == 0;
-		(void)snprintf(name, sizeof name, "%s/snapshots/S-%016" PRIx64, dir->path, numbers[i]);
+		(void)snprintf(name, sizeof name, "%s/snapshots/S-%016" PRIx64, dir->path,
+			       numbers[i]);
 		if (rc < 0)
 			fsck_fault(&f->report, FSCK_SNAPSHOT, name, "%s", error_text(rc));
 		f->has_bad_snapshot |= rc < 0;
@@ -216,8 +227,9 @@ static int replay_record(void *arg, const struct journal_header *h, const uint8_
 	int rc;
 
 	if (h->number != f->number + 1)
-		return error_say(l->err, -E_BAD_MIDDLE, "records %" PRIu64 " to %" PRIu64 " are missing",
-				 f->number + 1, h->number - 1);
+		return error_say(l->err, -E_BAD_MIDDLE,
+				 "records %" PRIu64 " to %" PRIu64 " are missing", f->number + 1,
+				 h->number - 1);
 	rc = ms_txn_apply(l->txn, payload, h->payload_len);
 	if (rc < 0)
 		return error_set(l->err, rc, "cannot apply record %" PRIu64, h->number);
@@ -230,14 +242,16 @@ static int replay_record(void *arg, const struct journal_header *h, const uint8_
 /* 1: the state is that of the journal's end; 0: it cannot be, which was told. */
 static int replay(struct fsck *f, struct ms_journal *j, struct error *err)
 {
-	struct error why = { 0 };
-	struct load l = { .f = f, .err = &why };
+	struct error why = {0};
+	struct load l = {.f = f, .err = &why};
 	const char *path = f->metadata[0].path;
 	int rc;
 
 	if (f->number > ms_journal_last(j) || f->number + 1 < ms_journal_first(j)) {
-		fsck_fault(&f->report, FSCK_JOURNAL, path, "holds records %" PRIu64 " to %" PRIu64
-			   ", the snapshot ends at %" PRIu64, ms_journal_first(j), ms_journal_last(j), f->number);
+		fsck_fault(&f->report, FSCK_JOURNAL, path,
+			   "holds records %" PRIu64 " to %" PRIu64
+			   ", the snapshot ends at %" PRIu64,
+			   ms_journal_first(j), ms_journal_last(j), f->number);
 		return 0;
 	}
 	rc = ms_txn_create(f->state, &l.txn);
@@ -259,7 +273,7 @@ static int replay(struct fsck *f, struct ms_journal *j, struct error *err)
 
 static int build_state(struct fsck *f, struct ms_journal *j, struct error *err)
 {
-	struct snapshot_header h = { .number = 0 };
+	struct snapshot_header h = {.number = 0};
 	int rc = check_snapshots(f, &h, err);
 
 	if (rc > 0 && j) {
@@ -273,7 +287,8 @@ static int build_state(struct fsck *f, struct ms_journal *j, struct error *err)
 		rows_destroy(f->state);
 		f->state = NULL;
 		fsck_fault(&f->report, FSCK_ROW, f->metadata[0].path,
-			   "the state cannot be read, so names, placement and content were not checked");
+			   "the state cannot be read, so names, placement and content were not "
+			   "checked");
 	}
 	return rc < 0 ? rc : 0;
 }
@@ -294,7 +309,8 @@ int fsck_metadata(struct fsck *f, struct error *err)
 		if (f->metadata[i].is_good)
 			check_journal_alone(f, &f->metadata[i]);
 	(void)snprintf(path, sizeof path, "%s/state", f->scratch);
-	rc = mkdir(path, 0700) < 0 ? error_from_errno(errno) : rows_lmdb_create(path, FSCK_ROWS_BYTES_MAX, &f->state);
+	rc = mkdir(path, 0700) < 0 ? error_from_errno(errno)
+				   : rows_lmdb_create(path, FSCK_ROWS_BYTES_MAX, &f->state);
 	if (rc < 0)
 		return error_set(err, rc, "cannot use '%s'", path);
 	rc = open_journal(f, &j, err);

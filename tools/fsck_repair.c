@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What fsck.cairn --repair does: cut torn journal tails and make journal directories equal, write a good
- * snapshot for a bad one, drop views that differ (a server builds them again), write new footers, and give
- * disks the blocks that they lack, in a new segment, from a good copy. Every step may be interrupted and
- * repeated. Nothing that is wrong is overwritten: it stays where it is, as dead weight.
+ * What fsck.cairn --repair does: cut torn journal tails and make journal directories equal, write a
+ * good snapshot for a bad one, drop views that differ (a server builds them again), write new
+ * footers, and give disks the blocks that they lack, in a new segment, from a good copy. Every step
+ * may be interrupted and repeated. Nothing that is wrong is overwritten: it stays where it is, as
+ * dead weight.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,16 +17,17 @@
 #include "metadata-server/snapshot.h"
 #include "tools/fsck_internal.h"
 
-#define SEGMENT_BYTES		MiB(256)	/* of a segment of ours */
-#define ENTRIES_MAX		65536u
-#define JOURNAL_FILE_BYTES	MiB(64)
+#define SEGMENT_BYTES	   MiB(256) /* of a segment of ours */
+#define ENTRIES_MAX	   65536u
+#define JOURNAL_FILE_BYTES MiB(64)
 
-/* --- metadata ------------------------------------------------------------------------------------------- */
+/* --- metadata
+ * ------------------------------------------------------------------------------------------- */
 
 static int repair_journal(struct fsck *f, struct error *err)
 {
 	struct disk *disks[FSCK_METADATA_DIRS_MAX];
-	struct ms_journal_options o = { .disks = disks, .file_bytes_max = JOURNAL_FILE_BYTES };
+	struct ms_journal_options o = {.disks = disks, .file_bytes_max = JOURNAL_FILE_BYTES};
 	struct ms_journal *j;
 	int rc;
 
@@ -58,7 +60,7 @@ static int unlink_snapshot(struct fsck *f, uint64_t number)
 /* The state as a snapshot, then the bad ones go. */
 static int repair_snapshots(struct fsck *f, struct error *err)
 {
-	struct snapshot_header h = { .term = f->term, .number = f->number };
+	struct snapshot_header h = {.term = f->term, .number = f->number};
 	uint64_t numbers[16], bytes;
 	struct disk *disk = f->metadata[0].disk;
 	struct rows_snapshot *rows;
@@ -83,7 +85,8 @@ static int repair_snapshots(struct fsck *f, struct error *err)
 	}
 	if (rc < 0 || count < 0)
 		return error_set(err, rc < 0 ? rc : count, "cannot write a snapshot");
-	fsck_corrected(&f->report, FSCK_SNAPSHOT, f->metadata[0].path, "new snapshot at record %" PRIu64, f->number);
+	fsck_corrected(&f->report, FSCK_SNAPSHOT, f->metadata[0].path,
+		       "new snapshot at record %" PRIu64, f->number);
 	fsck_mended(&f->report, FSCK_SNAPSHOT, f->report.result->faults[FSCK_SNAPSHOT]);
 	return 0;
 }
@@ -94,22 +97,24 @@ static int repair_view(struct fsck *f, struct error *err)
 
 	if (!f->has_bad_view)
 		return 0;
-	rc = disk_unlink(f->metadata[0].disk, "rows/view");	/* what has no note is discarded */
+	rc = disk_unlink(f->metadata[0].disk, "rows/view"); /* what has no note is discarded */
 	if (rc < 0)
 		return error_set(err, rc, "cannot remove '%s/rows/view'", f->metadata[0].path);
-	fsck_corrected(&f->report, FSCK_VIEW, f->metadata[0].path, "view dropped: the next start builds it again");
+	fsck_corrected(&f->report, FSCK_VIEW, f->metadata[0].path,
+		       "view dropped: the next start builds it again");
 	fsck_mended(&f->report, FSCK_VIEW, 1);
 	return 0;
 }
 
-/* --- segments ---------------------------------------------------------------------------------------------- */
+/* --- segments
+ * ---------------------------------------------------------------------------------------------- */
 
 struct writer {
 	struct fsck *f;
 	uint32_t disk;
-	struct disk_file *file;		/* NULL: no segment begun */
+	struct disk_file *file; /* NULL: no segment begun */
 	uint64_t number, tail;
-	struct segment_entry *entries;	/* ENTRIES_MAX */
+	struct segment_entry *entries; /* ENTRIES_MAX */
 	uint32_t count;
 };
 
@@ -120,12 +125,12 @@ static char *segment_name(uint64_t number, char out[64])
 }
 
 /* The footer behind the records, and nothing behind the footer; synced. */
-static int seal(struct disk_file *file, uint64_t number, uint64_t tail, const struct segment_entry *entries,
-		uint32_t count)
+static int seal(struct disk_file *file, uint64_t number, uint64_t tail,
+		const struct segment_entry *entries, uint32_t count)
 {
 	uint32_t len = count * SEGMENT_ENTRY_BYTES;
 	uint8_t *bytes = malloc(len + SEGMENT_TRAILER_BYTES);
-	struct segment_trailer t = { .number = number, .entries_offset = tail, .entry_count = count };
+	struct segment_trailer t = {.number = number, .entries_offset = tail, .entry_count = count};
 	int rc;
 
 	if (!bytes)
@@ -160,9 +165,10 @@ static int rescan_record(void *arg, const struct segment_entry *e)
 
 static int reseal(struct writer *w, const struct fsck_reseal *r)
 {
-	struct cs_scan scan = { .read = rescan_read, .on_record = rescan_record, .arg = w };
+	struct cs_scan scan = {.read = rescan_read, .on_record = rescan_record, .arg = w};
 	char name[64];
-	int rc = disk_open(w->f->disks[r->disk].disk, segment_name(r->segment, name), DISK_WRITE, &w->file);
+	int rc = disk_open(w->f->disks[r->disk].disk, segment_name(r->segment, name), DISK_WRITE,
+			   &w->file);
 
 	if (rc < 0)
 		return rc;
@@ -176,8 +182,8 @@ static int reseal(struct writer *w, const struct fsck_reseal *r)
 	w->file = NULL;
 	if (rc == 0) {
 		w->f->disks[r->disk].is_mended = true;
-		fsck_corrected(&w->f->report, FSCK_SEGMENT, w->f->disks[r->disk].path, "new footer for '%s', %" PRIu32
-			       " records", name, w->count);
+		fsck_corrected(&w->f->report, FSCK_SEGMENT, w->f->disks[r->disk].path,
+			       "new footer for '%s', %" PRIu32 " records", name, w->count);
 	}
 	return rc;
 }
@@ -194,22 +200,23 @@ static int segment_end(struct writer *w)
 	if (rc == 0)
 		rc = disk_sync_dir(w->f->disks[w->disk].disk, "segments");
 	if (rc == 0)
-		fsck_corrected(&w->f->report, FSCK_COPIES, w->f->disks[w->disk].path, "%" PRIu32
-			       " blocks restored in segment %" PRIu64, w->count, w->number);
+		fsck_corrected(&w->f->report, FSCK_COPIES, w->f->disks[w->disk].path,
+			       "%" PRIu32 " blocks restored in segment %" PRIu64, w->count,
+			       w->number);
 	return rc;
 }
 
 static int segment_begin(struct writer *w, uint32_t disk)
 {
 	struct fsck_dir *dir = &w->f->disks[disk];
-	struct segment_header h = { .number = dir->last_segment + 1 };
+	struct segment_header h = {.number = dir->last_segment + 1};
 	uint8_t bytes[SEGMENT_HEADER_BYTES];
 	char name[64];
 	int rc = 0;
 
 	/* All but the last have a footer. */
 	if (dir->last_is_open)
-		rc = reseal(w, &(struct fsck_reseal){ disk, dir->last_segment });
+		rc = reseal(w, &(struct fsck_reseal){disk, dir->last_segment});
 	else if (dir->last_is_empty)
 		rc = disk_unlink(dir->disk, segment_name(dir->last_segment, name));
 	if (rc < 0)
@@ -218,7 +225,8 @@ static int segment_begin(struct writer *w, uint32_t disk)
 	memcpy(h.cluster, dir->super.cluster, UUID_BYTES);
 	memcpy(h.disk, dir->super.directory, UUID_BYTES);
 	segment_header_encode(&h, bytes);
-	rc = disk_open(dir->disk, segment_name(h.number, name), DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE, &w->file);
+	rc = disk_open(dir->disk, segment_name(h.number, name),
+		       DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE, &w->file);
 	if (rc < 0)
 		return rc;
 	w->disk = disk;
@@ -238,7 +246,7 @@ static int restore(struct writer *w, uint32_t disk, const struct block_id *id)
 	int rc = fsck_index_read(w->f, id, &record, &bytes);
 
 	if (rc < 0)
-		return rc == -E_NO_BLOCK ? 0 : rc;	/* no good copy: a fault of its own */
+		return rc == -E_NO_BLOCK ? 0 : rc; /* no good copy: a fault of its own */
 	if (w->file && (w->disk != disk || w->tail > SEGMENT_BYTES || w->count == ENTRIES_MAX))
 		rc = segment_end(w);
 	if (rc == 0 && !w->file)
@@ -250,15 +258,18 @@ static int restore(struct writer *w, uint32_t disk, const struct block_id *id)
 		rc = disk_write(w->file, zeros, padding, w->tail + bytes);
 	if (rc < 0)
 		return rc;
-	w->entries[w->count++] = (struct segment_entry){ .id = *id, .offset = w->tail, .length = bytes,
-							 .plain_len = record.plain_len, .codec = record.codec };
+	w->entries[w->count++] = (struct segment_entry){.id = *id,
+							.offset = w->tail,
+							.length = bytes,
+							.plain_len = record.plain_len,
+							.codec = record.codec};
 	w->tail += bytes + padding;
 	return 0;
 }
 
 static int restore_all(struct writer *w)
 {
-	struct block_id id = { { 0 } };
+	struct block_id id = {{0}};
 	uint32_t disk = 0;
 	int rc;
 
@@ -267,7 +278,7 @@ static int restore_all(struct writer *w)
 		if (rc < 0)
 			return rc;
 		for (int i = BLOCK_ID_BYTES - 1; i >= 0 && ++id.bytes[i] == 0; i--)
-			;	/* the next id */
+			; /* the next id */
 	}
 	return rc == -E_NOENT ? segment_end(w) : rc;
 }
@@ -282,7 +293,8 @@ static int drop_indexes(struct fsck *f)
 			return rc;
 		if (!f->disks[i].has_bad_index)
 			continue;
-		fsck_corrected(&f->report, FSCK_VIEW, f->disks[i].path, "index dropped: the next start builds it again");
+		fsck_corrected(&f->report, FSCK_VIEW, f->disks[i].path,
+			       "index dropped: the next start builds it again");
 		fsck_mended(&f->report, FSCK_VIEW, 1);
 	}
 	return 0;
@@ -290,7 +302,7 @@ static int drop_indexes(struct fsck *f)
 
 static int repair_segments(struct fsck *f, struct error *err)
 {
-	struct writer w = { .f = f, .entries = calloc(ENTRIES_MAX, sizeof *w.entries) };
+	struct writer w = {.f = f, .entries = calloc(ENTRIES_MAX, sizeof *w.entries)};
 	int rc = w.entries ? 0 : -E_NOMEM;
 
 	for (uint32_t i = 0; i < f->reseal_count && rc == 0; i++)

@@ -8,10 +8,10 @@
 
 #include "fs/base/text.h"
 
-#define LISTED_MAX	10000u	/* lines; what is beyond is counted only */
+#define LISTED_MAX	  10000u /* lines; what is beyond is counted only */
 #define PROGRESS_AFTER_MS 2000u
 #define PROGRESS_EVERY_MS 500u
-#define LINE_BYTES	1024u
+#define LINE_BYTES	  1024u
 
 static const char *const class_names[] = {
 #define X(name, text) [FSCK_##name] = text,
@@ -32,13 +32,18 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* --- text of strangers ------------------------------------------------------------------------------ */
+/* --- text of strangers
+ * ------------------------------------------------------------------------------ */
 
 /* Length of the UTF-8 sequence at `at`, 0 if it is none (overlong and surrogates included). */
 static size_t utf8_len(const uint8_t *at, size_t left)
 {
 	uint32_t c = at[0];
-	size_t len = c < 0x80 ? 1 : c >= 0xc2 && c < 0xe0 ? 2 : (c & 0xf0) == 0xe0 ? 3 : c >= 0xf0 && c < 0xf5 ? 4 : 0;
+	size_t len = c < 0x80		     ? 1
+		     : c >= 0xc2 && c < 0xe0 ? 2
+		     : (c & 0xf0) == 0xe0    ? 3
+		     : c >= 0xf0 && c < 0xf5 ? 4
+					     : 0;
 
 	if (len == 0 || len > left)
 		return 0;
@@ -74,14 +79,21 @@ char *fsck_escape(const void *bytes, size_t len, char *out, size_t out_bytes)
 	return out;
 }
 
-/* --- lines ------------------------------------------------------------------------------------------ */
+/* --- lines
+ * ------------------------------------------------------------------------------------------ */
 
-int fsck_report_init(struct fsck_report *r, const struct fsck_options *o, struct fsck_result *result)
+int fsck_report_init(struct fsck_report *r, const struct fsck_options *o,
+		     struct fsck_result *result)
 {
 	memset(result, 0, sizeof *result);
 	*r = (struct fsck_report){
-		.result = result, .print = o->print, .progress = o->progress, .faults = json_array(),
-		.corrected = json_array(), .notes = json_array(), .started_ms = now_ms(),
+		.result = result,
+		.print = o->print,
+		.progress = o->progress,
+		.faults = json_array(),
+		.corrected = json_array(),
+		.notes = json_array(),
+		.started_ms = now_ms(),
 	};
 	return r->faults && r->corrected && r->notes ? 0 : -E_NOMEM;
 }
@@ -92,13 +104,15 @@ void fsck_report_finish(struct fsck_report *r)
 	json_t *classes = json_object();
 
 	for (unsigned i = 0; i < FSCK_CLASS_COUNT; i++)
-		json_object_set_new(classes, class_names[i], json_integer((json_int_t)s->faults[i]));
-	s->json = json_pack("{s:b, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}}", "clean",
-			    s->fault_count == 0, "faults", r->faults, "corrected", r->corrected, "notes", r->notes,
-			    "fault_counts", classes, "checked", "files", (json_int_t)s->files, "directories",
-			    (json_int_t)s->directories, "names", (json_int_t)s->names, "records",
-			    (json_int_t)s->records, "record_bytes", (json_int_t)s->record_bytes, "blocks",
-			    (json_int_t)s->blocks, "content_bytes", (json_int_t)s->content_bytes);
+		json_object_set_new(classes, class_names[i],
+				    json_integer((json_int_t)s->faults[i]));
+	s->json = json_pack(
+		"{s:b, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}}", "clean",
+		s->fault_count == 0, "faults", r->faults, "corrected", r->corrected, "notes",
+		r->notes, "fault_counts", classes, "checked", "files", (json_int_t)s->files,
+		"directories", (json_int_t)s->directories, "names", (json_int_t)s->names, "records",
+		(json_int_t)s->records, "record_bytes", (json_int_t)s->record_bytes, "blocks",
+		(json_int_t)s->blocks, "content_bytes", (json_int_t)s->content_bytes);
 	if (r->shown_ms)
 		fputc('\n', stderr);
 	r->faults = r->corrected = r->notes = NULL;
@@ -110,7 +124,8 @@ void fsck_result_finish(struct fsck_result *r)
 	r->json = NULL;
 }
 
-static void line(struct fsck_report *r, json_t *list, const char *kind, const char *subject, const char *text)
+static void line(struct fsck_report *r, json_t *list, const char *kind, const char *subject,
+		 const char *text)
 {
 	char subject_clean[LINE_BYTES], text_clean[LINE_BYTES];
 
@@ -121,13 +136,14 @@ static void line(struct fsck_report *r, json_t *list, const char *kind, const ch
 	}
 	fsck_escape(subject, strlen(subject), subject_clean, sizeof subject_clean);
 	fsck_escape(text, strlen(text), text_clean, sizeof text_clean);
-	json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "class", kind, "subject", subject_clean, "text",
-					      text_clean));
+	json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "class", kind, "subject",
+					      subject_clean, "text", text_clean));
 	if (r->print)
 		printf("%s: %s: %s\n", kind, subject_clean, text_clean);
 }
 
-void fsck_fault(struct fsck_report *r, enum fsck_class c, const char *subject, const char *format, ...)
+void fsck_fault(struct fsck_report *r, enum fsck_class c, const char *subject, const char *format,
+		...)
 {
 	char text[LINE_BYTES];
 	va_list args;
@@ -140,7 +156,8 @@ void fsck_fault(struct fsck_report *r, enum fsck_class c, const char *subject, c
 	line(r, r->faults, class_names[c], subject, text);
 }
 
-void fsck_corrected(struct fsck_report *r, enum fsck_class c, const char *subject, const char *format, ...)
+void fsck_corrected(struct fsck_report *r, enum fsck_class c, const char *subject,
+		    const char *format, ...)
 {
 	char text[LINE_BYTES];
 	va_list args;
@@ -183,8 +200,9 @@ void fsck_progress(struct fsck_report *r, const char *what, uint64_t done, uint6
 		return;
 	r->shown_ms = now;
 	if (all)
-		fprintf(stderr, "\r%-12s %3u %%  %llu of %llu\033[K", what, (unsigned)(done * 100 / all),
-			(unsigned long long)done, (unsigned long long)all);
+		fprintf(stderr, "\r%-12s %3u %%  %llu of %llu\033[K", what,
+			(unsigned)(done * 100 / all), (unsigned long long)done,
+			(unsigned long long)all);
 	else
 		fprintf(stderr, "\r%-12s %llu\033[K", what, (unsigned long long)done);
 }

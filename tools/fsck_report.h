@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a check found: faults (exit bit 4), corrections (bit 1) and notes (worth knowing, nothing wrong).
- * Each is one line for people and one JSON object; the list is bounded, the counts are not.
+ * What a check found: faults (exit bit 4), corrections (bit 1) and notes (worth knowing, nothing
+ * wrong). Each is one line for people and one JSON object; the list is bounded, the counts are not.
  */
 #ifndef CAIRN_TOOLS_FSCK_REPORT_H
 #define CAIRN_TOOLS_FSCK_REPORT_H
@@ -16,17 +16,19 @@ struct fsck_report {
 	uint64_t started_ms, shown_ms;
 };
 
-must_check int fsck_report_init(struct fsck_report *r, const struct fsck_options *o, struct fsck_result *result);
-void fsck_report_finish(struct fsck_report *r);		/* puts the JSON into the result */
+must_check int fsck_report_init(struct fsck_report *r, const struct fsck_options *o,
+				struct fsck_result *result);
+void fsck_report_finish(struct fsck_report *r); /* puts the JSON into the result */
 
 /* `subject`: the file of ours or the path of the user that it touches. */
-void fsck_fault(struct fsck_report *r, enum fsck_class c, const char *subject, const char *format, ...)
-	printf_like(4, 5);
-void fsck_corrected(struct fsck_report *r, enum fsck_class c, const char *subject, const char *format, ...)
-	printf_like(4, 5);
+void fsck_fault(struct fsck_report *r, enum fsck_class c, const char *subject, const char *format,
+		...) printf_like(4, 5);
+void fsck_corrected(struct fsck_report *r, enum fsck_class c, const char *subject,
+		    const char *format, ...) printf_like(4, 5);
 /* `count` faults of this class are no longer there. */
 void fsck_mended(struct fsck_report *r, enum fsck_class c, uint64_t count);
-void fsck_note(struct fsck_report *r, const char *subject, const char *format, ...) printf_like(3, 4);
+void fsck_note(struct fsck_report *r, const char *subject, const char *format, ...)
+	printf_like(3, 4);
 /* Say how far we are, at most twice a second, once it has taken 2 s. */
 void fsck_progress(struct fsck_report *r, const char *what, uint64_t done, uint64_t all);
 

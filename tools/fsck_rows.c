@@ -14,20 +14,21 @@
 #include "metadata-server/dir.h"
 #include "tools/fsck_internal.h"
 
-#define PATH_DEPTH_MAX	2048u
+#define PATH_DEPTH_MAX 2048u
 
 struct pass {
 	struct fsck *f;
 	struct ms_counters stored, found;
 	bool has_counters, has_map;
 	struct ms_map_value map_value;
-	session_no session;		/* of the last session row */
+	session_no session; /* of the last session row */
 	inode_no inode_max;
 	uint64_t rows;
 	uint32_t pgs;
 };
 
-/* --- inodes in memory ----------------------------------------------------------------------------------- */
+/* --- inodes in memory
+ * ----------------------------------------------------------------------------------- */
 
 static int inode_add(struct fsck *f, const struct fsck_inode *inode)
 {
@@ -59,10 +60,12 @@ struct fsck_inode *fsck_rows_find(struct fsck *f, inode_no ino)
 	return low < f->inode_count && f->inodes[low].ino == ino ? &f->inodes[low] : NULL;
 }
 
-/* --- paths, for messages only --------------------------------------------------------------------------- */
+/* --- paths, for messages only
+ * --------------------------------------------------------------------------- */
 
 /* The first name that `dir` has for `ino`. */
-static bool name_in(struct fsck *f, inode_no dir, inode_no ino, uint8_t out[NAME_BYTES_MAX], size_t *len)
+static bool name_in(struct fsck *f, inode_no dir, inode_no ino, uint8_t out[NAME_BYTES_MAX],
+		    size_t *len)
 {
 	struct ms_key key = ms_key_number(MS_KEY_NAME, dir);
 	struct ms_name_value v;
@@ -71,16 +74,17 @@ static bool name_in(struct fsck *f, inode_no dir, inode_no ino, uint8_t out[NAME
 
 	for (int rc = rows_next(f->state, key.bytes, key.len, &row); rc == 0;
 	     rc = rows_next(f->state, key.bytes, key.len, &row)) {
-		if (!ms_key_is(&row, MS_KEY_NAME, &r) || rd_be64(&r) != dir || row.key_len >= MS_KEY_BYTES_MAX)
+		if (!ms_key_is(&row, MS_KEY_NAME, &r) || rd_be64(&r) != dir ||
+		    row.key_len >= MS_KEY_BYTES_MAX)
 			return false;
-		if (ms_key_name_decode(row.value, row.value_len, &v) == 0 && v.ino == ino && row.key_len > 17 &&
-		    row.key_len - 17 <= NAME_BYTES_MAX) {
+		if (ms_key_name_decode(row.value, row.value_len, &v) == 0 && v.ino == ino &&
+		    row.key_len > 17 && row.key_len - 17 <= NAME_BYTES_MAX) {
 			*len = row.key_len - 17;
 			memcpy(out, row.key + 17, *len);
 			return true;
 		}
 		memcpy(key.bytes, row.key, row.key_len);
-		key.bytes[row.key_len] = 0;	/* just behind it */
+		key.bytes[row.key_len] = 0; /* just behind it */
 		key.len = row.key_len + 1;
 	}
 	return false;
@@ -98,8 +102,8 @@ char *fsck_rows_path(struct fsck *f, inode_no ino, char out[PATH_MAX])
 	for (unsigned depth = 0; at != INODE_ROOT; depth++) {
 		const struct fsck_inode *inode = fsck_rows_find(f, at);
 
-		if (!inode || !inode->dir || depth == PATH_DEPTH_MAX || !name_in(f, inode->dir, at, name, &len) ||
-		    len + 1 > start) {
+		if (!inode || !inode->dir || depth == PATH_DEPTH_MAX ||
+		    !name_in(f, inode->dir, at, name, &len) || len + 1 > start) {
 			(void)snprintf(out, PATH_MAX, "inode %" PRIu64, ino);
 			return out;
 		}
@@ -118,19 +122,21 @@ static void inode_fault(struct fsck *f, enum fsck_class c, inode_no ino, const c
 {
 	char path[PATH_MAX];
 
-	fsck_fault(&f->report, c, fsck_rows_path(f, ino, path), "%s (inode %" PRIu64 ")", text, ino);
+	fsck_fault(&f->report, c, fsck_rows_path(f, ino, path), "%s (inode %" PRIu64 ")", text,
+		   ino);
 }
 
 static void row_fault(struct fsck *f, const struct row *row, const char *text)
 {
 	char subject[64];
 
-	(void)snprintf(subject, sizeof subject, "row of type 0x%02x, %" PRIu32 " bytes of key", row->key[0],
-		       row->key_len);
+	(void)snprintf(subject, sizeof subject, "row of type 0x%02x, %" PRIu32 " bytes of key",
+		       row->key[0], row->key_len);
 	fsck_fault(&f->report, FSCK_ROW, subject, "%s", text);
 }
 
-/* --- inodes and what belongs to one ---------------------------------------------------------------------- */
+/* --- inodes and what belongs to one
+ * ---------------------------------------------------------------------- */
 
 static bool is_moving(const struct root *root)
 {
@@ -139,7 +145,7 @@ static bool is_moving(const struct root *root)
 
 static int take_inode(struct pass *p, const struct row *row, struct rd *r)
 {
-	struct fsck_inode i = { .ino = rd_be64(r) };
+	struct fsck_inode i = {.ino = rd_be64(r)};
 	struct ms_inode inode;
 	const struct ms_attr *a = &inode.attr;
 
@@ -149,7 +155,7 @@ static int take_inode(struct pass *p, const struct row *row, struct rd *r)
 	}
 	/* Kept as a stranger, so that names to it are not called dangling as well. */
 	if (ms_inode_decode(row->value, row->value_len, &inode) < 0)
-		inode = (struct ms_inode){ .attr.mode = 0 };
+		inode = (struct ms_inode){.attr.mode = 0};
 	i.mode = (uint16_t)a->mode;
 	i.nlink = a->nlink;
 	i.parent = inode.parent;
@@ -166,13 +172,15 @@ static int take_inode(struct pass *p, const struct row *row, struct rd *r)
 	return inode_add(p->f, &i);
 }
 
-static struct fsck_inode *owner_of(struct pass *p, const struct row *row, inode_no ino, const char *what)
+static struct fsck_inode *owner_of(struct pass *p, const struct row *row, inode_no ino,
+				   const char *what)
 {
 	struct fsck_inode *i = fsck_rows_find(p->f, ino);
 	char text[96];
 
 	if (!i) {
-		(void)snprintf(text, sizeof text, "%s of inode %" PRIu64 ", which does not exist", what, ino);
+		(void)snprintf(text, sizeof text, "%s of inode %" PRIu64 ", which does not exist",
+			       what, ino);
 		row_fault(p->f, row, text);
 	}
 	return i;
@@ -189,14 +197,15 @@ static void take_bytes(struct pass *p, const struct row *row, struct rd *r)
 		i->flags |= FSCK_INODE_BAD_BYTES;
 }
 
-static void take_flag(struct pass *p, const struct row *row, struct rd *r, uint8_t flag, const char *what)
+static void take_flag(struct pass *p, const struct row *row, struct rd *r, uint8_t flag,
+		      const char *what)
 {
 	struct fsck_inode *i = owner_of(p, row, rd_be64(r), what);
 
 	if (i)
 		i->flags |= flag;
 	if (flag == FSCK_INODE_HAS_ORPHAN)
-		(void)rd_be64(r);	/* its session may have ended: the next start sweeps */
+		(void)rd_be64(r); /* its session may have ended: the next start sweeps */
 	if (!rd_done(r) || row->value_len != 0)
 		row_fault(p->f, row, "is malformed");
 }
@@ -206,25 +215,29 @@ static void take_xattr(struct pass *p, const struct row *row, struct rd *r)
 	struct fsck_inode *i = owner_of(p, row, rd_be64(r), "extended attribute");
 	size_t len = rd_left(r);
 
-	if (!rd_ok(r) || len == 0 || len > XATTR_NAME_BYTES_MAX || row->value_len > XATTR_VALUE_BYTES_MAX)
+	if (!rd_ok(r) || len == 0 || len > XATTR_NAME_BYTES_MAX ||
+	    row->value_len > XATTR_VALUE_BYTES_MAX)
 		row_fault(p->f, row, "is a malformed extended attribute");
 	else if (i && i->xattrs <= XATTRS_MAX)
 		i->xattrs++;
 }
 
-/* --- names ---------------------------------------------------------------------------------------------------- */
+/* --- names
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void name_fault(struct pass *p, inode_no dir, const void *name, size_t len, const char *text)
 {
 	char path[PATH_MAX + NAME_BYTES_MAX + 2], dir_path[PATH_MAX];
 
 	fsck_rows_path(p->f, dir, dir_path);
-	(void)snprintf(path, sizeof path, "%s%s%.*s", dir_path, dir == INODE_ROOT ? "" : "/", (int)len,
-		       (const char *)name);
+	(void)snprintf(path, sizeof path, "%s%s%.*s", dir_path, dir == INODE_ROOT ? "" : "/",
+		       (int)len, (const char *)name);
 	fsck_fault(&p->f->report, FSCK_NAME, path, "%s", text);
 }
 
-static void link_up(struct pass *p, struct fsck_inode *dir, struct fsck_inode *target, const void *name, size_t len)
+static void link_up(struct pass *p, struct fsck_inode *dir, struct fsck_inode *target,
+		    const void *name, size_t len)
 {
 	target->names++;
 	if (!target->dir)
@@ -247,9 +260,9 @@ static void take_name(struct pass *p, const struct row *row, struct rd *r)
 	size_t len = rd_left(r);
 	const uint8_t *name = rd_view(r, len);
 	struct fsck_inode *dir, *target;
-	struct ms_name_value v = { 0 };
+	struct ms_name_value v = {0};
 
-	if (!rd_ok(r) || ms_dir_check_name((struct ms_name){ name, (uint32_t)len }) < 0 ||
+	if (!rd_ok(r) || ms_dir_check_name((struct ms_name){name, (uint32_t)len}) < 0 ||
 	    ms_key_name_decode(row->value, row->value_len, &v) < 0) {
 		row_fault(p->f, row, "is a malformed name");
 		return;
@@ -271,14 +284,16 @@ static void take_name(struct pass *p, const struct row *row, struct rd *r)
 	p->f->report.result->names++;
 }
 
-/* --- sessions, placement ------------------------------------------------------------------------------------- */
+/* --- sessions, placement
+ * ------------------------------------------------------------------------------------- */
 
 static void take_session(struct pass *p, const struct row *row, struct rd *r)
 {
 	struct ms_session_value v;
 
 	p->session = rd_be64(r);
-	if (!rd_done(r) || p->session == 0 || ms_key_session_decode(row->value, row->value_len, &v) < 0)
+	if (!rd_done(r) || p->session == 0 ||
+	    ms_key_session_decode(row->value, row->value_len, &v) < 0)
 		row_fault(p->f, row, "is a malformed session");
 }
 
@@ -306,14 +321,17 @@ static void take_pg(struct pass *p, const struct row *row, struct rd *r)
 	struct pg_row v;
 
 	if (!rd_done(r) || pg >= PG_COUNT || pg_row_decode(row->value, row->value_len, &v) < 0) {
-		fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement", "row of group %u is malformed", pg);
+		fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement",
+			   "row of group %u is malformed", pg);
 		return;
 	}
 	p->pgs++;
 	(void)map_put_pg(p->f->map, pg, &v);
 	if (v.replica_count > p->f->super.copies)
-		fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement", "group %u has %u replicas, at most %u are "
-			   "wanted", pg, v.replica_count, p->f->super.copies);
+		fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement",
+			   "group %u has %u replicas, at most %u are "
+			   "wanted",
+			   pg, v.replica_count, p->f->super.copies);
 }
 
 static int take_server(struct pass *p, const struct row *row, struct rd *r)
@@ -321,9 +339,10 @@ static int take_server(struct pass *p, const struct row *row, struct rd *r)
 	server_no number = rd_be32(r);
 	struct server_row v;
 
-	if (!rd_done(r) || server_row_decode(row->value, row->value_len, &v) < 0 || v.server != number) {
-		fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement", "row of server %" PRIu32 " is malformed",
-			   number);
+	if (!rd_done(r) || server_row_decode(row->value, row->value_len, &v) < 0 ||
+	    v.server != number) {
+		fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement",
+			   "row of server %" PRIu32 " is malformed", number);
 		return 0;
 	}
 	return map_put_server(p->f->map, &v);
@@ -335,35 +354,59 @@ static int take_row(struct pass *p, const struct row *row)
 
 	switch (rd_u8(&r)) {
 	case MS_KEY_COUNTERS:
-		p->has_counters = rd_done(&r) &&
-				  ms_key_counters_decode(row->value, row->value_len, &p->stored) == 0;
+		p->has_counters = rd_done(&r) && ms_key_counters_decode(row->value, row->value_len,
+									&p->stored) == 0;
 		return 0;
 	case MS_KEY_TERM:
 		(void)rd_be64(&r);
 		if (!rd_done(&r) || row->value_len != 8)
 			row_fault(p->f, row, "is a malformed term");
 		return 0;
-	case MS_KEY_INODE: return take_inode(p, row, &r);
-	case MS_KEY_BYTES: take_bytes(p, row, &r); return 0;
-	case MS_KEY_MOVE: take_flag(p, row, &r, FSCK_INODE_HAS_MOVE, "mark to be moved"); return 0;
-	case MS_KEY_XATTR: take_xattr(p, row, &r); return 0;
-	case MS_KEY_ORPHAN: take_flag(p, row, &r, FSCK_INODE_HAS_ORPHAN, "open without a name"); return 0;
-	case MS_KEY_NAME: take_name(p, row, &r); return 0;
-	case MS_KEY_SESSION: take_session(p, row, &r); return 0;
-	case MS_KEY_SLOT: take_slot(p, row, &r); return 0;
-	case MS_KEY_PG: take_pg(p, row, &r); return 0;
-	case MS_KEY_SERVER: return take_server(p, row, &r);
-	case MS_KEY_MAP:
-		p->has_map = rd_done(&r) && ms_key_map_decode(row->value, row->value_len, &p->map_value) == 0;
-		if (!p->has_map)
-			fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement", "its version row is malformed");
+	case MS_KEY_INODE:
+		return take_inode(p, row, &r);
+	case MS_KEY_BYTES:
+		take_bytes(p, row, &r);
 		return 0;
-	case 0: return 0;	/* the view's */
-	default: row_fault(p->f, row, "is of an unknown type"); return 0;
+	case MS_KEY_MOVE:
+		take_flag(p, row, &r, FSCK_INODE_HAS_MOVE, "mark to be moved");
+		return 0;
+	case MS_KEY_XATTR:
+		take_xattr(p, row, &r);
+		return 0;
+	case MS_KEY_ORPHAN:
+		take_flag(p, row, &r, FSCK_INODE_HAS_ORPHAN, "open without a name");
+		return 0;
+	case MS_KEY_NAME:
+		take_name(p, row, &r);
+		return 0;
+	case MS_KEY_SESSION:
+		take_session(p, row, &r);
+		return 0;
+	case MS_KEY_SLOT:
+		take_slot(p, row, &r);
+		return 0;
+	case MS_KEY_PG:
+		take_pg(p, row, &r);
+		return 0;
+	case MS_KEY_SERVER:
+		return take_server(p, row, &r);
+	case MS_KEY_MAP:
+		p->has_map = rd_done(&r) &&
+			     ms_key_map_decode(row->value, row->value_len, &p->map_value) == 0;
+		if (!p->has_map)
+			fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement",
+				   "its version row is malformed");
+		return 0;
+	case 0:
+		return 0; /* the view's */
+	default:
+		row_fault(p->f, row, "is of an unknown type");
+		return 0;
 	}
 }
 
-/* --- over the whole ------------------------------------------------------------------------------------------- */
+/* --- over the whole
+ * ------------------------------------------------------------------------------------------- */
 
 static void check_links(struct fsck *f, const struct fsck_inode *i)
 {
@@ -399,7 +442,8 @@ static void check_belongings(struct fsck *f, const struct fsck_inode *i)
 		inode_fault(f, FSCK_ROW, i->ino, "says wrongly whether it has extended attributes");
 }
 
-/* Every directory with a name leads to the root. Each is walked once: who meets a walked one ends there. */
+/* Every directory with a name leads to the root. Each is walked once: who meets a walked one ends
+ * there. */
 static void check_reachable(struct fsck *f, struct fsck_inode *from)
 {
 	struct fsck_inode *at = from;
@@ -411,7 +455,7 @@ static void check_reachable(struct fsck *f, struct fsck_inode *from)
 		else if (at->ino == INODE_ROOT)
 			end = 2;
 		else if (at->walk == 1 || !at->dir)
-			end = 3;	/* a ring, or it has no name, which is told elsewhere */
+			end = 3; /* a ring, or it has no name, which is told elsewhere */
 		if (end)
 			break;
 		at->walk = 1;
@@ -421,14 +465,16 @@ static void check_reachable(struct fsck *f, struct fsck_inode *from)
 	}
 	if (end == 3 && from->dir && from->walk == 1)
 		inode_fault(f, FSCK_NAME, from->ino, "directory cannot be reached from the root");
-	for (at = from; at && at->walk <= 1 && at->walk != end; at = at->dir ? fsck_rows_find(f, at->dir) : NULL)
+	for (at = from; at && at->walk <= 1 && at->walk != end;
+	     at = at->dir ? fsck_rows_find(f, at->dir) : NULL)
 		at->walk = end;
 }
 
 static void check_counter(struct fsck *f, const char *name, uint64_t stored, uint64_t found)
 {
 	if (stored != found)
-		fsck_fault(&f->report, FSCK_COUNTERS, name, "stored as %" PRIu64 ", counted %" PRIu64, stored, found);
+		fsck_fault(&f->report, FSCK_COUNTERS, name,
+			   "stored as %" PRIu64 ", counted %" PRIu64, stored, found);
 }
 
 static void check_counters(struct pass *p)
@@ -445,20 +491,24 @@ static void check_counters(struct pass *p)
 	check_counter(f, "directories", p->stored.directories, p->found.directories);
 	check_counter(f, "bytes_logical", p->stored.bytes_logical, p->found.bytes_logical);
 	if (p->inode_max >= p->stored.inode_limit)
-		fsck_fault(&f->report, FSCK_COUNTERS, "inode numbers", "inode %" PRIu64 " exists, but numbers below %"
-			   PRIu64 " only are set aside", p->inode_max, p->stored.inode_limit);
+		fsck_fault(&f->report, FSCK_COUNTERS, "inode numbers",
+			   "inode %" PRIu64 " exists, but numbers below %" PRIu64
+			   " only are set aside",
+			   p->inode_max, p->stored.inode_limit);
 }
 
 static void check_servers_of(struct fsck *f, pg_no pg, const server_no *servers, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		if (!map_server(f->map, servers[i]))
-			fsck_fault(&f->report, FSCK_PLACEMENT, "placement", "group %u names server %" PRIu32
-				   ", which does not exist", pg, servers[i]);
+			fsck_fault(&f->report, FSCK_PLACEMENT, "placement",
+				   "group %u names server %" PRIu32 ", which does not exist", pg,
+				   servers[i]);
 		for (uint32_t k = 0; k < i; k++)
 			if (servers[k] == servers[i])
-				fsck_fault(&f->report, FSCK_PLACEMENT, "placement", "group %u names server %"
-					   PRIu32 " twice", pg, servers[i]);
+				fsck_fault(&f->report, FSCK_PLACEMENT, "placement",
+					   "group %u names server %" PRIu32 " twice", pg,
+					   servers[i]);
 	}
 }
 
@@ -467,12 +517,14 @@ static void check_placement(struct pass *p)
 	struct fsck *f = p->f;
 
 	if (p->pgs != 0 && p->pgs != PG_COUNT)
-		fsck_fault(&f->report, FSCK_PLACEMENT, "placement", "%" PRIu32 " of %u groups have a row", p->pgs,
-			   PG_COUNT);
+		fsck_fault(&f->report, FSCK_PLACEMENT, "placement",
+			   "%" PRIu32 " of %u groups have a row", p->pgs, PG_COUNT);
 	for (uint32_t i = 0; i < map_server_count(f->map); i++)
 		if (map_server_at(f->map, i)->server > p->map_value.last_server)
-			fsck_fault(&f->report, FSCK_PLACEMENT, "placement", "server %" PRIu32 " is beyond the last "
-				   "number given", map_server_at(f->map, i)->server);
+			fsck_fault(&f->report, FSCK_PLACEMENT, "placement",
+				   "server %" PRIu32 " is beyond the last "
+				   "number given",
+				   map_server_at(f->map, i)->server);
 	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
 		const struct pg_row *row = map_pg(f->map, (pg_no)pg);
 
@@ -501,7 +553,7 @@ static int scan(struct pass *p)
 
 int fsck_rows(struct fsck *f, struct error *err)
 {
-	struct pass p = { .f = f };
+	struct pass p = {.f = f};
 	struct fsck_inode *root;
 	int rc = map_create(&f->map);
 

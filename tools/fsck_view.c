@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The views that servers would keep (I15) against the truth: the metadata server's rows against snapshot and
- * journal, a chunk server's index against its segments.
+ * The views that servers would keep (I15) against the truth: the metadata server's rows against
+ * snapshot and journal, a chunk server's index against its segments.
  *
- * Compared in child processes, which open the scratch tables for themselves: no LMDB environment crosses a
- * fork.
+ * Compared in child processes, which open the scratch tables for themselves: no LMDB environment
+ * crosses a fork.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -30,7 +30,8 @@ static enum comparison compare_rows(struct rows_snapshot *truth, struct rows_sna
 	for (;;) {
 		int rc_a = rows_snapshot_next(truth, &a), rc_b = rows_snapshot_next(view, &b);
 
-		if (rc_b == 1 && b.key_len == MS_APPLIED_KEY_BYTES && memcmp(b.key, MS_APPLIED_KEY, b.key_len) == 0)
+		if (rc_b == 1 && b.key_len == MS_APPLIED_KEY_BYTES &&
+		    memcmp(b.key, MS_APPLIED_KEY, b.key_len) == 0)
 			rc_b = rows_snapshot_next(view, &b);
 		if (rc_a < 0 || rc_b < 0)
 			return rc_a < 0 ? FAILED : UNREADABLE;
@@ -39,7 +40,8 @@ static enum comparison compare_rows(struct rows_snapshot *truth, struct rows_sna
 		if (rc_a == 0)
 			return SAME;
 		if (a.key_len != b.key_len || a.value_len != b.value_len ||
-		    memcmp(a.key, b.key, a.key_len) != 0 || memcmp(a.value, b.value, a.value_len) != 0)
+		    memcmp(a.key, b.key, a.key_len) != 0 ||
+		    memcmp(a.value, b.value, a.value_len) != 0)
 			return DIFFERS;
 	}
 }
@@ -54,17 +56,20 @@ static enum comparison compare_state(const struct fsck *f, uint32_t disk, const 
 	(void)disk;
 	(void)snprintf(state_dir, sizeof state_dir, "%s/state", f->scratch);
 
-	if (rows_lmdb_create(view_dir, MiB(1), &view) < 0 || ms_snapshot_applied(view, &term, &number) < 0)
+	if (rows_lmdb_create(view_dir, MiB(1), &view) < 0 ||
+	    ms_snapshot_applied(view, &term, &number) < 0)
 		return UNREADABLE;
 	if (number != f->number)
 		return number < f->number ? BEHIND : AHEAD;
-	if (rows_lmdb_create(state_dir, FSCK_ROWS_BYTES_MAX, &truth) < 0 || rows_snapshot_open(truth, &a) < 0)
+	if (rows_lmdb_create(state_dir, FSCK_ROWS_BYTES_MAX, &truth) < 0 ||
+	    rows_snapshot_open(truth, &a) < 0)
 		return FAILED;
 	return rows_snapshot_open(view, &b) < 0 ? UNREADABLE : compare_rows(a, b);
 }
 
 /* In a process of its own: LMDB trusts its file, and a damaged one may take us with it. */
-static enum comparison apart(const struct fsck *f, compare_fn compare, uint32_t disk, const char *view_dir)
+static enum comparison apart(const struct fsck *f, compare_fn compare, uint32_t disk,
+			     const char *view_dir)
 {
 	int status;
 	pid_t pid;
@@ -81,7 +86,8 @@ static enum comparison apart(const struct fsck *f, compare_fn compare, uint32_t 
 	return WIFEXITED(status) ? (enum comparison)WEXITSTATUS(status) : UNREADABLE;
 }
 
-/* --- of the metadata --------------------------------------------------------------------------------------- */
+/* --- of the metadata
+ * --------------------------------------------------------------------------------------- */
 
 int fsck_view(struct fsck *f, struct error *err)
 {
@@ -94,7 +100,8 @@ int fsck_view(struct fsck *f, struct error *err)
 	(void)snprintf(view_dir, sizeof view_dir, "%s/rows", f->metadata[0].path);
 	rc = view_peek(view_dir, &view);
 	if (rc == -E_NOENT || (rc == 0 && !view.is_trusted)) {
-		fsck_note(&f->report, view_dir, "not a view that a server would keep: it will be built again");
+		fsck_note(&f->report, view_dir,
+			  "not a view that a server would keep: it will be built again");
 		return 0;
 	}
 	if (rc < 0)
@@ -104,16 +111,19 @@ int fsck_view(struct fsck *f, struct error *err)
 		return 0;
 	case BEHIND:
 		if (!view.was_closed) {
-			fsck_note(&f->report, view_dir, "is behind the journal, as after a crash; not compared");
+			fsck_note(&f->report, view_dir,
+				  "is behind the journal, as after a crash; not compared");
 			return 0;
 		}
-		fsck_fault(&f->report, FSCK_VIEW, view_dir, "was closed cleanly, but is behind the journal");
+		fsck_fault(&f->report, FSCK_VIEW, view_dir,
+			   "was closed cleanly, but is behind the journal");
 		f->has_bad_view = true;
 		return 0;
 	case AHEAD:
-		fsck_fault(&f->report, FSCK_JOURNAL, f->metadata[0].path, "ends at record %" PRIu64
-			   ", but the view in '%s' has seen later ones: the end of the journal is lost", f->number,
-			   view_dir);
+		fsck_fault(&f->report, FSCK_JOURNAL, f->metadata[0].path,
+			   "ends at record %" PRIu64 ", but the view in '%s' has seen later ones: "
+						     "the end of the journal is lost",
+			   f->number, view_dir);
 		return 0;
 	case DIFFERS:
 		fsck_fault(&f->report, FSCK_VIEW, view_dir, "differs from snapshot and journal");
@@ -129,7 +139,8 @@ int fsck_view(struct fsck *f, struct error *err)
 	return error_set(err, -E_IO, "cannot compare '%s'", view_dir);
 }
 
-/* --- of chunk servers ----------------------------------------------------------------------------------------- */
+/* --- of chunk servers
+ * ----------------------------------------------------------------------------------------- */
 
 /* Every row names a record that is there, and every good record is found by a row. */
 static enum comparison compare_index(const struct fsck *f, uint32_t disk, const char *view_dir)
@@ -147,7 +158,7 @@ static enum comparison compare_index(const struct fsck *f, uint32_t disk, const 
 	if (rows_lmdb_create(index_dir, FSCK_ROWS_BYTES_MAX, &truth) < 0)
 		return FAILED;
 	while ((rc = rows_snapshot_next(s, &row)) == 1) {
-		struct fsck_copy copy = { .disk = disk };
+		struct fsck_copy copy = {.disk = disk};
 		struct cs_place place;
 
 		rc = cs_store_index_read(&row, &copy.id, &place);
@@ -178,7 +189,8 @@ int fsck_view_indexes(struct fsck *f, struct error *err)
 		enum comparison c;
 
 		(void)snprintf(view_dir, sizeof view_dir, "%s/index", f->disks[i].path);
-		/* After a crash a server reads the tail again: only a clean one claims to be complete. */
+		/* After a crash a server reads the tail again: only a clean one claims to be
+		 * complete. */
 		if (!f->disks[i].is_good || view_peek(view_dir, &view) < 0 || !view.was_closed)
 			continue;
 		c = apart(f, compare_index, i, view_dir);
@@ -186,8 +198,11 @@ int fsck_view_indexes(struct fsck *f, struct error *err)
 			return error_set(err, -E_IO, "cannot compare '%s'", view_dir);
 		if (c == SAME)
 			continue;
-		fsck_fault(&f->report, FSCK_VIEW, view_dir, c == UNREADABLE ? "cannot be read" :
-			   "differs from the segments: blocks that are there are not found");
+		fsck_fault(
+			&f->report, FSCK_VIEW, view_dir,
+			c == UNREADABLE
+				? "cannot be read"
+				: "differs from the segments: blocks that are there are not found");
 		f->disks[i].is_mended = f->disks[i].has_bad_index = true;
 	}
 	return 0;

@@ -11,15 +11,16 @@
 #include "fs/disk/record.h"
 #include "tools/admin.h"
 
-#define CALL_MS		10000u
-#define RECOVERY_MS	60000u	/* a metadata server that has just started lets nobody in for a lease */
+#define CALL_MS	    10000u
+#define RECOVERY_MS 60000u /* a metadata server that has just started lets nobody in for a lease   \
+			    */
 
 struct tree_reader {
 	struct admin *admin;
 	struct map *map;
 	enum hash_kind hash;
 	struct codec_scratch *codec;
-	char address[256];		/* of the metadata server */
+	char address[256]; /* of the metadata server */
 	bool has_session;
 	uint64_t lease_ms, renewed_ms;
 };
@@ -32,7 +33,8 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* --- opening ------------------------------------------------------------------------------------------ */
+/* --- opening
+ * ------------------------------------------------------------------------------------------ */
 
 static int session_open(struct tree_reader *r, struct error *err)
 {
@@ -44,9 +46,9 @@ static int session_open(struct tree_reader *r, struct error *err)
 
 	if (getrandom(nonce, sizeof nonce, 0) != (ssize_t)sizeof nonce)
 		return error_set(err, -E_IO, "cannot get random bytes");
-	(void)gethostname(node, sizeof node - 1);	/* for people only */
+	(void)gethostname(node, sizeof node - 1); /* for people only */
 	ask.node = node;
-	ask.nonce = (ProtobufCBinaryData){ sizeof nonce, nonce };
+	ask.nonce = (ProtobufCBinaryData){sizeof nonce, nonce};
 	rc = admin_call(r->admin, MSG_SESSION_OPEN, &ask.base, CALL_MS, &reply, err);
 	if (rc < 0)
 		return rc;
@@ -89,7 +91,8 @@ static int take_page(struct tree_reader *r, const Wire__MapReply *page)
 	}
 	for (size_t i = 0; i < page->n_pgs && rc == 0; i++) {
 		const ProtobufCBinaryData *row = &page->pgs[i];
-		uint32_t number = row->len >= 2 ? row->data[0] | (uint32_t)row->data[1] << 8 : PG_COUNT;
+		uint32_t number =
+			row->len >= 2 ? row->data[0] | (uint32_t)row->data[1] << 8 : PG_COUNT;
 
 		if (number >= PG_COUNT)
 			return -E_MALFORMED;
@@ -160,7 +163,8 @@ void tree_reader_close(struct tree_reader *r)
 	if (!r)
 		return;
 	/* One that cannot be ended now ends with its lease. */
-	if (r->has_session && admin_call(r->admin, MSG_SESSION_CLOSE, &ask.base, CALL_MS, &reply, &ignored) == 0)
+	if (r->has_session &&
+	    admin_call(r->admin, MSG_SESSION_CLOSE, &ask.base, CALL_MS, &reply, &ignored) == 0)
 		msg_free(reply);
 	admin_close(r->admin);
 	map_destroy(r->map);
@@ -173,7 +177,9 @@ const struct map *tree_reader_map(const struct tree_reader *r)
 	return r->map;
 }
 
-/* --- names ------------------------------------------------------------------------------------------------ */
+/* --- names
+ * ------------------------------------------------------------------------------------------------
+ */
 
 int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree_attr *out, struct error *err)
 {
@@ -190,8 +196,10 @@ int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree_attr *out,
 		return rc;
 	a = ((const Wire__NodeReply *)(const void *)reply)->attr;
 	memset(out, 0, sizeof *out);
-	if (!a || (a->root.len && (a->root.len != ROOT_BYTES || root_decode(a->root.data, &out->root) < 0)))
-		rc = error_set(err, -E_MALFORMED, "cannot read the attributes of inode %llu", (unsigned long long)ino);
+	if (!a || (a->root.len &&
+		   (a->root.len != ROOT_BYTES || root_decode(a->root.data, &out->root) < 0)))
+		rc = error_set(err, -E_MALFORMED, "cannot read the attributes of inode %llu",
+			       (unsigned long long)ino);
 	if (rc == 0) {
 		out->ino = a->ino;
 		out->mode = a->mode;
@@ -204,8 +212,8 @@ int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree_attr *out,
 }
 
 /* One page of a directory: 1 there is more behind *cookie, 0 the end. */
-static int list_page(struct tree_reader *r, inode_no dir, uint64_t *cookie, tree_name_fn fn, void *arg,
-		     struct error *err)
+static int list_page(struct tree_reader *r, inode_no dir, uint64_t *cookie, tree_name_fn fn,
+		     void *arg, struct error *err)
 {
 	Wire__ReadDir ask = WIRE__READ_DIR__INIT;
 	ProtobufCMessage *reply = NULL;
@@ -232,7 +240,8 @@ static int list_page(struct tree_reader *r, inode_no dir, uint64_t *cookie, tree
 	return rc;
 }
 
-int tree_reader_list(struct tree_reader *r, inode_no dir, tree_name_fn fn, void *arg, struct error *err)
+int tree_reader_list(struct tree_reader *r, inode_no dir, tree_name_fn fn, void *arg,
+		     struct error *err)
 {
 	uint64_t cookie = 0;
 	int rc;
@@ -242,7 +251,8 @@ int tree_reader_list(struct tree_reader *r, inode_no dir, tree_name_fn fn, void 
 	return rc;
 }
 
-int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr, uint32_t *bytes, struct error *err)
+int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr, uint32_t *bytes,
+		       struct error *err)
 {
 	Wire__GetInline ask = WIRE__GET_INLINE__INIT;
 	ProtobufCMessage *reply = NULL;
@@ -252,7 +262,8 @@ int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr, uint
 	ask.ino = attr->ino;
 	ask.version = attr->version;
 	if (rc == 0)
-		rc = admin_call_at(r->admin, r->address, MSG_GET_INLINE, &ask.base, RECOVERY_MS, &reply, &bulk, err);
+		rc = admin_call_at(r->admin, r->address, MSG_GET_INLINE, &ask.base, RECOVERY_MS,
+				   &reply, &bulk, err);
 	if (rc < 0)
 		return rc;
 	*bytes = bulk ? bulk->len : 0;
@@ -261,7 +272,9 @@ int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr, uint
 	return 0;
 }
 
-/* --- blocks ------------------------------------------------------------------------------------------------ */
+/* --- blocks
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static uint32_t servers_of(const struct tree_reader *r, const struct block_id *id,
 			   server_no out[COPIES_MAX + FORMERS_MAX])
@@ -276,7 +289,8 @@ static uint32_t servers_of(const struct tree_reader *r, const struct block_id *i
 	return count;
 }
 
-static int ask_where(struct tree_reader *r, server_no server, const struct block_id *id, struct tree_copies *out)
+static int ask_where(struct tree_reader *r, server_no server, const struct block_id *id,
+		     struct tree_copies *out)
 {
 	const struct server_row *row = map_server(r->map, server);
 	struct block_id copy = *id;
@@ -285,9 +299,10 @@ static int ask_where(struct tree_reader *r, server_no server, const struct block
 	const Wire__WhereReply *where;
 	struct error ignored;
 
-	ask.id = (ProtobufCBinaryData){ sizeof copy.bytes, copy.bytes };
+	ask.id = (ProtobufCBinaryData){sizeof copy.bytes, copy.bytes};
 	if (!row || row->state > SERVER_SUSPECT ||
-	    admin_call_at(r->admin, row->address, MSG_WHERE, &ask.base, CALL_MS, &reply, NULL, &ignored) < 0)
+	    admin_call_at(r->admin, row->address, MSG_WHERE, &ask.base, CALL_MS, &reply, NULL,
+			  &ignored) < 0)
 		return -E_NOTCONN;
 	where = (const Wire__WhereReply *)(const void *)reply;
 	if (where->held) {
@@ -301,14 +316,16 @@ static int ask_where(struct tree_reader *r, server_no server, const struct block
 	return 0;
 }
 
-int tree_reader_copies(struct tree_reader *r, const struct block_id *id, struct tree_copies *out, struct error *err)
+int tree_reader_copies(struct tree_reader *r, const struct block_id *id, struct tree_copies *out,
+		       struct error *err)
 {
 	server_no servers[COPIES_MAX + FORMERS_MAX];
 	uint32_t count = servers_of(r, id, servers);
 
-	*out = (struct tree_copies){ .wanted = map_pg(r->map, block_id_pg(id))->replica_count };
+	*out = (struct tree_copies){.wanted = map_pg(r->map, block_id_pg(id))->replica_count};
 	if (count == 0)
-		return error_say(err, -E_NO_REPLICA, "no server is responsible for placement group %u",
+		return error_say(err, -E_NO_REPLICA,
+				 "no server is responsible for placement group %u",
 				 block_id_pg(id));
 	for (uint32_t i = 0; i < count; i++)
 		if (ask_where(r, servers[i], id, out) < 0)
@@ -316,8 +333,8 @@ int tree_reader_copies(struct tree_reader *r, const struct block_id *id, struct 
 	return 0;
 }
 
-int tree_reader_get_at(struct tree_reader *r, server_no server, const struct block_id *id, void *plain,
-		       uint32_t *plain_len, struct error *err)
+int tree_reader_get_at(struct tree_reader *r, server_no server, const struct block_id *id,
+		       void *plain, uint32_t *plain_len, struct error *err)
 {
 	const struct server_row *row = map_server(r->map, server);
 	struct block_id copy = *id;
@@ -332,11 +349,12 @@ int tree_reader_get_at(struct tree_reader *r, server_no server, const struct blo
 	rc = session_keep(r, err);
 	if (rc < 0)
 		return rc;
-	ask.id = (ProtobufCBinaryData){ sizeof copy.bytes, copy.bytes };
+	ask.id = (ProtobufCBinaryData){sizeof copy.bytes, copy.bytes};
 	rc = admin_call_at(r->admin, row->address, MSG_GET, &ask.base, CALL_MS, &reply, &bulk, err);
 	if (rc < 0)
 		return rc;
-	rc = bulk ? record_open(r->codec, r->hash, bulk->data, bulk->len, true, &record, plain) : -E_MALFORMED;
+	rc = bulk ? record_open(r->codec, r->hash, bulk->data, bulk->len, true, &record, plain)
+		  : -E_MALFORMED;
 	if (rc == 0 && !block_id_equal(&record.id, id))
 		rc = -E_CORRUPT;
 	if (rc < 0)
@@ -348,12 +366,13 @@ int tree_reader_get_at(struct tree_reader *r, server_no server, const struct blo
 	return rc;
 }
 
-int tree_reader_get(struct tree_reader *r, const struct block_id *id, void *plain, uint32_t *plain_len,
-		    struct error *err)
+int tree_reader_get(struct tree_reader *r, const struct block_id *id, void *plain,
+		    uint32_t *plain_len, struct error *err)
 {
 	server_no servers[COPIES_MAX + FORMERS_MAX];
 	uint32_t count = servers_of(r, id, servers);
-	int rc = error_say(err, -E_NO_REPLICA, "no server is responsible for placement group %u", block_id_pg(id));
+	int rc = error_say(err, -E_NO_REPLICA, "no server is responsible for placement group %u",
+			   block_id_pg(id));
 
 	for (uint32_t i = 0; i < count; i++) {
 		const struct server_row *row = map_server(r->map, servers[i]);
@@ -367,7 +386,9 @@ int tree_reader_get(struct tree_reader *r, const struct block_id *id, void *plai
 	return rc;
 }
 
-/* --- walking ------------------------------------------------------------------------------------------------ */
+/* --- walking
+ * ------------------------------------------------------------------------------------------------
+ */
 
 struct walk {
 	struct tree_reader *r;
@@ -393,7 +414,7 @@ static int walk_node(struct walk *w, const struct tree_block *node, uint8_t leve
 					(unsigned long long)node->offset);
 	}
 	for (uint32_t i = 0; rc >= 0 && i < v.entry_count; i++) {
-		struct tree_block below = { .offset = offset, .is_node = level > 0 };
+		struct tree_block below = {.offset = offset, .is_node = level > 0};
 
 		node_view_entry(&v, i, &below.length, &below.id);
 		if (level > 0)
@@ -406,10 +427,12 @@ static int walk_node(struct walk *w, const struct tree_block *node, uint8_t leve
 	return rc;
 }
 
-int tree_reader_walk(struct tree_reader *r, const struct root *root, tree_block_fn fn, void *arg, struct error *err)
+int tree_reader_walk(struct tree_reader *r, const struct root *root, tree_block_fn fn, void *arg,
+		     struct error *err)
 {
-	struct walk w = { .r = r, .fn = fn, .arg = arg, .err = err };
-	struct tree_block top = { .id = root->id, .length = root->length, .is_node = root->kind == ROOT_NODE };
+	struct walk w = {.r = r, .fn = fn, .arg = arg, .err = err};
+	struct tree_block top = {
+		.id = root->id, .length = root->length, .is_node = root->kind == ROOT_NODE};
 	int rc = 0;
 
 	if (root->kind == ROOT_NODE)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reads the names and content of a running cluster without a mount, for commands: attributes and
- * directories from the metadata server under a session of its own that takes no leases, blocks from any
- * replica, each verified.
+ * directories from the metadata server under a session of its own that takes no leases, blocks from
+ * any replica, each verified.
  *
  * Synchronous, one call at a time, each with a deadline. Threads: one.
  */
@@ -17,7 +17,7 @@ struct tree_reader;
 
 /* Opens a session and fetches the map. `mds` NULL: found as admin_find() says. */
 must_check int tree_reader_open(const char *mds, struct tree_reader **out, struct error *err);
-void tree_reader_close(struct tree_reader *r);		/* ends the session; NULL is allowed */
+void tree_reader_close(struct tree_reader *r); /* ends the session; NULL is allowed */
 const struct map *tree_reader_map(const struct tree_reader *r);
 
 struct tree_attr {
@@ -26,43 +26,48 @@ struct tree_attr {
 	uint64_t size, version;
 	struct root root;
 };
-must_check int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree_attr *out, struct error *err);
+must_check int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree_attr *out,
+				struct error *err);
 
 /* Every name of a directory; a negative answer ends it with that code. -E_STALE, -E_NOTDIR. */
-typedef int (*tree_name_fn)(void *arg, const uint8_t *name, size_t len, inode_no ino, uint32_t type);
-must_check int tree_reader_list(struct tree_reader *r, inode_no dir, tree_name_fn fn, void *arg, struct error *err);
+typedef int (*tree_name_fn)(void *arg, const uint8_t *name, size_t len, inode_no ino,
+			    uint32_t type);
+must_check int tree_reader_list(struct tree_reader *r, inode_no dir, tree_name_fn fn, void *arg,
+				struct error *err);
 /* How many inline bytes there are. -E_STALE_VERSION: the file has changed since `attr`. */
-must_check int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr, uint32_t *bytes,
-				  struct error *err);
+must_check int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr,
+				  uint32_t *bytes, struct error *err);
 
-/* Which servers of the block's group hold it, as they say. What a server does not answer is counted. */
+/* Which servers of the block's group hold it, as they say. What a server does not answer is
+ * counted. */
 struct tree_copies {
 	server_no held[COPIES_MAX + FORMERS_MAX];
-	uint32_t held_count, silent_count, wanted;	/* wanted: replicas of its group */
-	uint32_t stored_len, plain_len;			/* of the first that holds it */
+	uint32_t held_count, silent_count, wanted; /* wanted: replicas of its group */
+	uint32_t stored_len, plain_len;		   /* of the first that holds it */
 };
-must_check int tree_reader_copies(struct tree_reader *r, const struct block_id *id, struct tree_copies *out,
-				  struct error *err);
+must_check int tree_reader_copies(struct tree_reader *r, const struct block_id *id,
+				  struct tree_copies *out, struct error *err);
 
 /*
  * Get a block from one server and verify it: digest and all. plain holds BLOCK_BYTES_MAX.
  * -E_NO_BLOCK, -E_CORRUPT, -E_MALFORMED, or what the network says.
  */
-must_check int tree_reader_get_at(struct tree_reader *r, server_no server, const struct block_id *id, void *plain,
-				  uint32_t *plain_len, struct error *err);
+must_check int tree_reader_get_at(struct tree_reader *r, server_no server,
+				  const struct block_id *id, void *plain, uint32_t *plain_len,
+				  struct error *err);
 /* The same from any server of its group. */
-must_check int tree_reader_get(struct tree_reader *r, const struct block_id *id, void *plain, uint32_t *plain_len,
-			       struct error *err);
+must_check int tree_reader_get(struct tree_reader *r, const struct block_id *id, void *plain,
+			       uint32_t *plain_len, struct error *err);
 
 /* Visit what a root names, nodes before what is below them; holes are left out. */
 struct tree_block {
 	struct block_id id;
-	uint64_t offset, length;	/* of the content below it, in the file */
+	uint64_t offset, length; /* of the content below it, in the file */
 	bool is_node;
 };
 /* A negative answer ends the walk with that code. */
 typedef int (*tree_block_fn)(void *arg, const struct tree_block *block);
-must_check int tree_reader_walk(struct tree_reader *r, const struct root *root, tree_block_fn fn, void *arg,
-				struct error *err);
+must_check int tree_reader_walk(struct tree_reader *r, const struct root *root, tree_block_fn fn,
+				void *arg, struct error *err);
 
 #endif

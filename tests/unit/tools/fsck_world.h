@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A small file system on disk, made with the libraries: a metadata directory with a journal, and three
- * chunk directories that hold every block.
+ * A small file system on disk, made with the libraries: a metadata directory with a journal, and
+ * three chunk directories that hold every block.
  *
  *   /models/a.bin   three blocks under one node      /note   inline      /link   a symbolic link
  */
@@ -39,8 +39,8 @@ struct fsck_world {
 	struct rows *rows;
 	struct ms_txn *txn;
 	struct ms_journal *journal;
-	struct block_id ids[WORLD_BLOCKS + 1];		/* the last is the node */
-	uint64_t offsets[WORLD_BLOCKS + 1];		/* of their records in each segment */
+	struct block_id ids[WORLD_BLOCKS + 1]; /* the last is the node */
+	uint64_t offsets[WORLD_BLOCKS + 1];    /* of their records in each segment */
 	uint32_t lengths[WORLD_BLOCKS + 1];
 	struct root root;
 	uint8_t *records[WORLD_BLOCKS + 1];
@@ -60,14 +60,17 @@ static inline struct disk *world_disk(struct fsck_world *w, const char *name)
 static inline void world_commit(struct fsck_world *w)
 {
 	static uint8_t record[JOURNAL_RECORD_BYTES_MAX];
-	struct journal_header h = { .term = 1, .number = ms_journal_last(w->journal) + 1, .event_kind = 1 };
+	struct journal_header h = {
+		.term = 1, .number = ms_journal_last(w->journal) + 1, .event_kind = 1};
 	int len = ms_txn_event_encode(w->txn, record, sizeof record, &h.change_count);
 
 	ck_assert_int_gt(len, 0);
 	h.payload_len = (uint32_t)len;
 	h.lag = (uint16_t)(h.number - ms_journal_durable(w->journal));
 	journal_record_finish(record, &h);
-	ck_assert_int_eq(ms_journal_append(w->journal, record, JOURNAL_HEADER_BYTES + h.payload_len, h.number, 1), 0);
+	ck_assert_int_eq(ms_journal_append(w->journal, record, JOURNAL_HEADER_BYTES + h.payload_len,
+					   h.number, 1),
+			 0);
 	ck_assert_int_eq(ms_journal_sync_now(w->journal), 0);
 	ms_txn_event_begin(w->txn);
 }
@@ -77,18 +80,21 @@ static inline void world_put(struct fsck_world *w, struct ms_key key, const void
 	ms_txn_put(w->txn, key.bytes, key.len, value, (uint32_t)len);
 }
 
-static inline void world_name(struct fsck_world *w, inode_no dir, const char *name, inode_no ino, uint32_t type)
+static inline void world_name(struct fsck_world *w, inode_no dir, const char *name, inode_no ino,
+			      uint32_t type)
 {
-	struct ms_name n = { (const uint8_t *)name, (uint32_t)strlen(name) };
-	struct ms_dir_slot slot = { .dir = dir, .name = n, .ino = ino, .type = type };
+	struct ms_name n = {(const uint8_t *)name, (uint32_t)strlen(name)};
+	struct ms_dir_slot slot = {.dir = dir, .name = n, .ino = ino, .type = type};
 
 	slot.hash = checksum_name(WORLD_KEY, n.bytes, n.len);
 	ms_dir_put(w->txn, &slot);
 }
 
-static inline struct ms_inode world_inode(inode_no ino, uint32_t mode, uint32_t nlink, uint64_t size)
+static inline struct ms_inode world_inode(inode_no ino, uint32_t mode, uint32_t nlink,
+					  uint64_t size)
 {
-	struct ms_inode i = { .attr = { .ino = ino, .mode = mode, .nlink = nlink, .size = size, .version = 1 } };
+	struct ms_inode i = {
+		.attr = {.ino = ino, .mode = mode, .nlink = nlink, .size = size, .version = 1}};
 
 	return i;
 }
@@ -96,8 +102,11 @@ static inline struct ms_inode world_inode(inode_no ino, uint32_t mode, uint32_t 
 static inline void world_counters(struct fsck_world *w, uint64_t files)
 {
 	uint8_t bytes[MS_COUNTERS_BYTES];
-	struct ms_counters c = { .files = files, .directories = 2, .inode_limit = INO_LIMIT,
-				 .bytes_logical = w->root.length + 4, .flags = MS_COUNTERS_PUBLISHED };
+	struct ms_counters c = {.files = files,
+				.directories = 2,
+				.inode_limit = INO_LIMIT,
+				.bytes_logical = w->root.length + 4,
+				.flags = MS_COUNTERS_PUBLISHED};
 
 	ms_key_counters_encode(&c, bytes);
 	world_put(w, ms_key_one(MS_KEY_COUNTERS), bytes, sizeof bytes);
@@ -113,7 +122,7 @@ static inline void world_names(struct fsck_world *w)
 
 	root.parent = models.parent = INODE_ROOT;
 	a.attr.root = w->root;
-	note.attr.root = (struct root){ .kind = ROOT_INLINE, .length = 4 };
+	note.attr.root = (struct root){.kind = ROOT_INLINE, .length = 4};
 	ms_inode_put(w->txn, &root);
 	ms_inode_put(w->txn, &models);
 	ms_inode_put(w->txn, &a);
@@ -131,31 +140,40 @@ static inline void world_names(struct fsck_world *w)
 
 static inline void world_map(struct fsck_world *w)
 {
-	struct pg_row pg = { .epoch = 1, .state = PG_CLEAN, .replica_count = 3, .replicas = { 1, 2, 3 } };
+	struct pg_row pg = {
+		.epoch = 1, .state = PG_CLEAN, .replica_count = 3, .replicas = {1, 2, 3}};
 	uint8_t bytes[SERVER_ROW_BYTES_MAX], row[PG_ROW_BYTES_MAX], map[MS_MAP_VALUE_BYTES];
 
 	for (server_no n = 1; n <= WORLD_SERVERS; n++) {
-		struct server_row s = { .server = n, .state = SERVER_UP, .disk_count = 1, .weight_bytes = GiB(1),
-					.boot_id = 1, .address = "127.0.0.1:1" };
+		struct server_row s = {.server = n,
+				       .state = SERVER_UP,
+				       .disk_count = 1,
+				       .weight_bytes = GiB(1),
+				       .boot_id = 1,
+				       .address = "127.0.0.1:1"};
 
 		memset(s.uuid, (int)n, sizeof s.uuid);
 		world_put(w, ms_key_server(n), bytes, server_row_encode(&s, bytes));
 	}
-	ms_key_map_encode(&(struct ms_map_value){ 1, WORLD_SERVERS }, map);
+	ms_key_map_encode(&(struct ms_map_value){1, WORLD_SERVERS}, map);
 	world_put(w, ms_key_one(MS_KEY_MAP), map, sizeof map);
 	for (uint32_t i = 0; i < PG_COUNT; i++)
 		world_put(w, ms_key_pg((pg_no)i), row, pg_row_encode(&pg, row));
 	world_commit(w);
 }
 
-/* --- blocks ------------------------------------------------------------------------------------------------- */
+/* --- blocks
+ * -------------------------------------------------------------------------------------------------
+ */
 
-static inline void world_block(struct fsck_world *w, uint32_t index, const void *plain, uint32_t len)
+static inline void world_block(struct fsck_world *w, uint32_t index, const void *plain,
+			       uint32_t len)
 {
 	struct codec_scratch *codec = codec_scratch_create();
 
 	w->records[index] = malloc(RECORD_BYTES_MAX);
-	w->lengths[index] = record_build(codec, HASH_SHA256, CODEC_LZ4, 0, plain, len, w->records[index]);
+	w->lengths[index] =
+		record_build(codec, HASH_SHA256, CODEC_LZ4, 0, plain, len, w->records[index]);
 	block_id_of(HASH_SHA256, plain, len, &w->ids[index]);
 	w->offsets[index] = w->tail;
 	w->tail += (w->lengths[index] + 7u) & ~7u;
@@ -173,12 +191,12 @@ static inline void world_file(struct fsck_world *w)
 {
 	static uint8_t plain[40000];
 	struct manifest *m;
-	struct root empty = { .kind = ROOT_EMPTY };
+	struct root empty = {.kind = ROOT_EMPTY};
 
 	w->tail = SEGMENT_HEADER_BYTES;
 	ck_assert_int_eq(manifest_create(&empty, HASH_SHA256, 16, &m), 0);
 	for (uint32_t i = 0; i < WORLD_BLOCKS; i++) {
-		struct extent e = { .length = sizeof plain };
+		struct extent e = {.length = sizeof plain};
 
 		for (uint32_t k = 0; k < sizeof plain; k++)
 			plain[k] = (uint8_t)((k * 2654435761u + i) >> 13);
@@ -194,49 +212,61 @@ static inline void world_file(struct fsck_world *w)
 static inline void world_segment(struct fsck_world *w, uint32_t index, bool sealed)
 {
 	static const uint8_t zeros[8];
-	struct segment_header h = { .number = 1 };
-	uint8_t bytes[SEGMENT_HEADER_BYTES], footer[4 * SEGMENT_ENTRY_BYTES], trailer[SEGMENT_TRAILER_BYTES];
-	struct segment_trailer t = { .number = 1, .entry_count = 4, .entries_offset = w->tail };
+	struct segment_header h = {.number = 1};
+	uint8_t bytes[SEGMENT_HEADER_BYTES], footer[4 * SEGMENT_ENTRY_BYTES],
+		trailer[SEGMENT_TRAILER_BYTES];
+	struct segment_trailer t = {.number = 1, .entry_count = 4, .entries_offset = w->tail};
 	struct disk_file *file;
 
 	memcpy(h.cluster, w->super.cluster, UUID_BYTES);
 	memset(h.disk, (int)(0x10 + index), UUID_BYTES);
 	segment_header_encode(&h, bytes);
-	ck_assert_int_eq(disk_open(w->cs[index], "segments/seg-0000000000000001", DISK_WRITE | DISK_CREATE, &file), 0);
+	ck_assert_int_eq(disk_open(w->cs[index], "segments/seg-0000000000000001",
+				   DISK_WRITE | DISK_CREATE, &file),
+			 0);
 	ck_assert_int_eq(disk_write(file, bytes, sizeof bytes, 0), 0);
 	for (uint32_t i = 0; i <= WORLD_BLOCKS; i++) {
 		struct record r;
-		struct segment_entry e = { .id = w->ids[i], .offset = w->offsets[i], .length = w->lengths[i] };
+		struct segment_entry e = {
+			.id = w->ids[i], .offset = w->offsets[i], .length = w->lengths[i]};
 
 		ck_assert_int_eq(record_decode_header(w->records[i], &r), 0);
 		e.plain_len = r.plain_len;
 		e.codec = r.codec;
 		segment_entry_encode(&e, footer + i * SEGMENT_ENTRY_BYTES);
 		ck_assert_int_eq(disk_write(file, w->records[i], w->lengths[i], w->offsets[i]), 0);
-		ck_assert_int_eq(disk_write(file, zeros, (8 - w->lengths[i] % 8) % 8, w->offsets[i] + w->lengths[i]), 0);
+		ck_assert_int_eq(disk_write(file, zeros, (8 - w->lengths[i] % 8) % 8,
+					    w->offsets[i] + w->lengths[i]),
+				 0);
 	}
 	t.entries_checksum = checksum_of(footer, sizeof footer);
 	segment_trailer_encode(&t, trailer);
 	if (sealed) {
 		ck_assert_int_eq(disk_write(file, footer, sizeof footer, w->tail), 0);
-		ck_assert_int_eq(disk_write(file, trailer, sizeof trailer, w->tail + sizeof footer), 0);
+		ck_assert_int_eq(disk_write(file, trailer, sizeof trailer, w->tail + sizeof footer),
+				 0);
 	}
 	disk_close(file);
 }
 
-/* --- all ------------------------------------------------------------------------------------------------------ */
+/* --- all
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static inline void world_format(struct fsck_world *w)
 {
-	static const char *const names[WORLD_SERVERS] = { "cs1", "cs2", "cs3" };
-	struct ms_format_options o = { .wall_ns = 1 };
-	struct error err = { 0 };
+	static const char *const names[WORLD_SERVERS] = {"cs1", "cs2", "cs3"};
+	struct ms_format_options o = {.wall_ns = 1};
+	struct error err = {0};
 
-	w->super = (struct super){ .role = SUPER_METADATA, .hash = HASH_SHA256, .copies = 3, .min_copies = 2,
-				   .name_key = WORLD_KEY };
+	w->super = (struct super){.role = SUPER_METADATA,
+				  .hash = HASH_SHA256,
+				  .copies = 3,
+				  .min_copies = 2,
+				  .name_key = WORLD_KEY};
 	memset(w->super.cluster, 0xc1, sizeof w->super.cluster);
 	o.super = w->super;
-	o.config = (struct ms_config){ .copies = 3, .min_copies = 2, .name_key = WORLD_KEY };
+	o.config = (struct ms_config){.copies = 3, .min_copies = 2, .name_key = WORLD_KEY};
 	w->mds = world_disk(w, "mds");
 	ck_assert_int_eq(ms_format(&w->mds, 1, &o, &err), 0);
 	for (uint32_t i = 0; i < WORLD_SERVERS; i++) {
@@ -253,8 +283,9 @@ static inline void world_format(struct fsck_world *w)
 
 static inline void world_init(struct fsck_world *w)
 {
-	struct ms_journal_options o = { .disks = &w->mds, .disk_count = 1, .file_bytes_max = MiB(64) };
-	struct error err = { 0 };
+	struct ms_journal_options o = {
+		.disks = &w->mds, .disk_count = 1, .file_bytes_max = MiB(64)};
+	struct error err = {0};
 
 	memset(w, 0, sizeof *w);
 	scratch_init(&w->scratch);
@@ -276,7 +307,7 @@ static inline void world_init(struct fsck_world *w)
 /* A snapshot of what the journal came to, beside the first one. */
 static inline void world_snapshot(struct fsck_world *w)
 {
-	struct snapshot_header h = { .term = 1, .number = ms_journal_last(w->journal) };
+	struct snapshot_header h = {.term = 1, .number = ms_journal_last(w->journal)};
 	struct rows_snapshot *s;
 	uint64_t bytes;
 
