@@ -2,7 +2,7 @@
 /*
  * Private to fsck_*.c: one offline check in work, and its phases in their order.
  *
- * Tables that grow with the file system are rows in a scratch folder (LMDB), so memory is 56 bytes
+ * Tables that grow with the file system are rows in a scratch folder (LMDB), so memory is 48 bytes
  * an inode and nothing per block.
  */
 #ifndef CAIRN_TOOLS_FSCK_INTERNAL_H
@@ -47,6 +47,7 @@ struct fsck_inode {
 	uint8_t walk;  /* of the search for cycles: 0 new, 1 on the way, 2 reaches the root, 3 does
 			  not */
 };
+_Static_assert(sizeof(struct fsck_inode) <= 48, "one for each inode of the file system");
 #define FSCK_INODE_MOVE	      1u /* wants a move row */
 #define FSCK_INODE_HAS_BYTES  2u
 #define FSCK_INODE_HAS_MOVE   4u
