@@ -614,10 +614,19 @@ static void flush_op_done(struct cl_flush_wait *wait, int rc)
 	op->resume_rc(op, rc < 0 ? rc : earlier);
 }
 
+/*
+ * Is there anything to publish for those who ask? What an edit without a lease changes is its own until it
+ * ends: it publishes, and starts over when somebody was first.
+ */
+static bool is_pending(const struct cl_file *file)
+{
+	return cl_file_is_dirty(file) && !file->is_alone;
+}
+
 /* Publish what the file has; then(op, rc), perhaps at once. */
 static void flush_file(struct cl_op *op, struct cl_file *file, void (*then)(struct cl_op *op, int rc))
 {
-	if (!file || !cl_file_is_dirty(file)) {
+	if (!file || !is_pending(file)) {
 		then(op, op->handle ? cl_file_take_error(op->handle) : 0);
 		return;
 	}
@@ -690,7 +699,7 @@ static void syncfs_next(struct cl_op *op, int rc)
 		return;
 	}
 	DL_FOREACH(c->files, file)
-		if (cl_file_is_dirty(file) && file->sync_round != op->progress) {
+		if (is_pending(file) && file->sync_round != op->progress) {
 			chosen = file;
 			break;
 		}
