@@ -39,6 +39,7 @@ struct put_job {
 	struct put_forward forwards[COPIES_MAX];
 	uint32_t pending; /* of store and forwards */
 	int local_rc;
+	uint32_t full_count; /* replicas that said -E_NOSPC */
 	bool is_stale; /* a replica knows a newer row */
 	Wire__Holder holders[COPIES_MAX + 1];
 	uint32_t holder_count;
@@ -92,6 +93,14 @@ static int note_owed(struct put_job *job)
 	return 0;
 }
 
+/* Why min_copies were not reached. -E_NOSPC tells the client not to wait for better times. */
+static int too_few(const struct put_job *job)
+{
+	if (job->full_count + job->server->min_copies > job->row.replica_count)
+		return -E_NOSPC;
+	return job->local_rc < 0 ? job->local_rc : -E_NO_REPLICA;
+}
+
 static void answer_put(struct put_job *job)
 {
 	Wire__PutReply reply = WIRE__PUT_REPLY__INIT;
@@ -110,7 +119,7 @@ static void answer_put(struct put_job *job)
 	if (!job->msg->forward)
 		rc = job->local_rc;
 	else if (job->holder_count < job->server->min_copies)
-		rc = job->local_rc < 0 ? job->local_rc : -E_NO_REPLICA;
+		rc = too_few(job);
 	else if (job->holder_count < job->row.replica_count)
 		rc = note_owed(job);
 	job_end(job, rc, &reply);
@@ -153,6 +162,7 @@ static void forward_done(struct rpc_call *call)
 		    map_pg(job->server->map, job->pg)->epoch > job->row.epoch)
 			job->is_stale = true;
 	}
+	job->full_count += call->rc == -E_NOSPC;
 	part_done(job);
 }
 
@@ -201,6 +211,7 @@ static void stored(struct cs_put *put)
 	struct cs_server *s = job->server;
 
 	job->local_rc = put->rc;
+	job->full_count += put->rc == -E_NOSPC;
 	/* Now, not when we answer: a disk that fails in between changes the boot id (I4). */
 	if (put->rc == 0)
 		add_holder(job, s->number, s->boot_id, cs_disks_generation(s->disks));

@@ -41,8 +41,9 @@ struct put_state {
 	uint8_t holder_count;
 	server_no unreachable[BLOCKS_CANDIDATES_MAX];
 	uint8_t unreachable_count;
-	int last_rc;   /* of this round; what the deadline says */
-	bool all_full; /* every answer of this round was -E_NOSPC */
+	server_no full[BLOCKS_CANDIDATES_MAX]; /* said -E_NOSPC in this round */
+	uint8_t full_count;
+	int last_rc; /* what the deadline says */
 
 	struct loop_work work;
 	struct blocks_scratch *scratch;
@@ -211,10 +212,27 @@ static bool put_has_enough(const struct put_state *p)
 
 /* --- asking ---- */
 
+/* Have so many replicas no space that the others are too few? Waiting would not help. */
+static bool put_is_hopeless(struct put_state *p)
+{
+	const struct pg_row *row = blocks_route_row(&p->route);
+	uint8_t full = 0;
+
+	for (uint8_t i = 0; row && i < row->replica_count; i++)
+		full += server_is_among(p->full, p->full_count, row->replicas[i]);
+	return full > 0 && full + p->b->o.min_copies > row->replica_count;
+}
+
 static void put_failed_at(struct put_state *p, int rc, const ProtobufCBinaryData *pg_row)
 {
 	p->last_rc = rc;
-	p->all_full = p->all_full && rc == -E_NOSPC;
+	if (rc == -E_NOSPC && p->full_count < BLOCKS_CANDIDATES_MAX &&
+	    !server_is_among(p->full, p->full_count, p->asked))
+		p->full[p->full_count++] = p->asked;
+	if (put_is_hopeless(p)) {
+		put_finish(p, -E_NOSPC);
+		return;
+	}
 	if (rc == -E_STALE_EPOCH && pg_row)
 		blocks_route_learn(&p->route, pg_row);
 	if ((rc == -E_NOTCONN || rc == -E_TIMEDOUT) &&
@@ -314,12 +332,7 @@ static void put_ask(struct put_state *p)
 	struct blocks_server *s = blocks_route_next(&p->route, false);
 
 	if (!s) { /* a round over all replicas without success */
-		if (p->all_full && p->last_rc == -E_NOSPC) {
-			put_finish(p, -E_NOSPC);
-			return;
-		}
-		p->all_full = true;
-		p->unreachable_count = 0;
+		p->unreachable_count = p->full_count = 0;
 		put_pause(p, blocks_route_pause(&p->route));
 		return;
 	}
@@ -398,7 +411,6 @@ static struct put_state *put_new(struct blocks *b, struct blocks_put *put)
 	p->put = put;
 	p->has_id = put->has_id;
 	p->id = put->id;
-	p->all_full = true;
 	p->timer.fn = put_timer;
 	p->deadline.fn = put_deadline;
 	blocks_marks_init(&p->marks);

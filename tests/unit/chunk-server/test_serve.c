@@ -474,6 +474,36 @@ START_TEST(fewer_than_min_copies_are_not_enough)
 }
 END_TEST
 
+static void fill_disk(uint32_t node)
+{
+	struct disk_space space;
+	struct disk_file *ballast;
+
+	ck_assert_int_eq(disk_space(nodes[node].disk, &space), 0);
+	ck_assert_int_eq(disk_open(nodes[node].disk, "ballast", DISK_CREATE | DISK_WRITE, &ballast), 0);
+	ck_assert_int_eq(disk_allocate(ballast, space.bytes_free - MiB(2)), 0);
+	disk_close(ballast);
+}
+
+START_TEST(one_full_replica_is_owed_its_block)
+{
+	fill_disk(1);
+	ck_assert_int_eq(put(0, 1, 5), 0);
+	ck_assert_uint_eq(got.holder_count, 2);
+	ck_assert_int_eq(put(1, 2, 5), 0); /* though it cannot keep it itself */
+	ck_assert_uint_eq(got.holder_count, 2);
+}
+END_TEST
+
+START_TEST(too_few_replicas_that_are_not_full_are_no_space)
+{
+	fill_disk(1);
+	fill_disk(2);
+	ck_assert_int_eq(put(0, 1, 5), -E_NOSPC); /* though it has space itself */
+	ck_assert_int_eq(put(1, 1, 5), -E_NOSPC);
+}
+END_TEST
+
 START_TEST(have_asks_the_other_replicas)
 {
 	Wire__Have msg = WIRE__HAVE__INIT;
@@ -620,6 +650,8 @@ TEST_MAIN("serve", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, a_block_under_a_wrong_name_is_refused);
 	  tcase_add_test(tc, what_a_replica_missed_reaches_it_when_it_is_back);
 	  tcase_add_test(tc, fewer_than_min_copies_are_not_enough);
+	  tcase_add_test(tc, one_full_replica_is_owed_its_block);
+	  tcase_add_test(tc, too_few_replicas_that_are_not_full_are_no_space);
 	  tcase_add_test(tc, have_asks_the_other_replicas);
 	  tcase_add_test(tc, a_rotten_record_is_not_served_and_comes_back_from_another);
 	  tcase_add_test(tc, a_failed_disk_takes_a_new_boot_id);

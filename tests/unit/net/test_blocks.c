@@ -584,6 +584,24 @@ START_TEST(a_full_cluster_says_so)
 }
 END_TEST
 
+START_TEST(too_many_full_servers_say_so_though_one_is_silent)
+{
+	struct blocks_marks marks;
+
+	world_start();
+	blocks_marks_init(&marks);
+	w.at[1].is_full = true;
+	ck_assert_int_eq(put(1, &marks).rc, 0); /* two of three took it */
+	ck_assert_uint_eq(marks.count, 2);
+	w.at[0].is_full = true;
+	fake_stop(2);
+	uint64_t start_ns = loop_now_ns(w.loop);
+	ck_assert_int_eq(put_within(2, NULL, 60000).rc, -E_NOSPC);
+	ck_assert_uint_lt(loop_now_ns(w.loop) - start_ns, UINT64_C(30000000000));
+	world_stop();
+}
+END_TEST
+
 START_TEST(a_restart_is_mended_by_a_reput)
 {
 	struct blocks_marks marks;
@@ -649,5 +667,6 @@ TEST_MAIN("blocks", tcase_add_test(tc, what_is_put_can_be_got_and_synced);
 	  tcase_add_test(tc, a_newer_row_is_learned);
 	  tcase_add_test(tc, fewer_holders_than_min_copies_is_no_success);
 	  tcase_add_test(tc, a_full_cluster_says_so);
+	  tcase_add_test(tc, too_many_full_servers_say_so_though_one_is_silent);
 	  tcase_add_test(tc, a_restart_is_mended_by_a_reput);
 	  tcase_add_test(tc, a_cancelled_get_and_a_destroy_leave_nothing_behind))
