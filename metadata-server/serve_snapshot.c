@@ -3,7 +3,8 @@
  * Snapshots of a running server: opened on the loop, where the rows stand at the journal's number; written on
  * a worker; published only once that number is durable, so that a snapshot is never ahead of the journal
  * (I4); then the journal is trimmed to the older of the two that are kept. When space is short snapshots come
- * sooner, and the newest, verified, is enough to trim to.
+ * sooner, and the newest, verified, is enough to trim to; if not even one more fits beside the two, the older
+ * one makes room.
  */
 #include "metadata-server/serve_internal.h"
 
@@ -89,6 +90,48 @@ void ms_serve_snapshot_durable(struct ms_server *s)
 		publish_start(s);
 }
 
+/* --- making room ------------------------------------------------------------------------------------ */
+
+/* The older snapshot and its part of the journal are there in case the newest is bad: see that it is not. */
+static void room_run(struct loop_work *work)
+{
+	struct ms_server *s = container_of(work, struct ms_server, snapshotter.work);
+	struct ms_snapshotter *t = &s->snapshotter;
+	struct snapshot_header found;
+
+	t->rc = ms_snapshot_read(s->options.disks[0], t->number, &found, NULL, NULL);
+	if (t->rc >= 0)
+		ms_snapshot_drop(s->options.disks[0], 1);
+}
+
+static void room_done(struct loop_work *work)
+{
+	struct ms_server *s = container_of(work, struct ms_server, snapshotter.work);
+	struct ms_snapshotter *t = &s->snapshotter;
+
+	if (is_orphan(s))
+		return;
+	if (t->rc < 0) {
+		log_error("cannot make room, the newest snapshot is bad: %s", error_text(t->rc));
+	} else {
+		log_warn("the older snapshot was dropped to make room");
+		t->older = t->number;
+		t->urgent_after_ms = 0;		/* again, with the room that this made */
+		ms_journal_trim(s->journal, t->number);
+	}
+	ms_server_stop_check(s);
+}
+
+static void room_start(struct ms_server *s)
+{
+	struct ms_snapshotter *t = &s->snapshotter;
+
+	t->is_running = true;
+	t->work.run = room_run;
+	t->work.done = room_done;
+	loop_work(s->options.loop, &t->work);
+}
+
 /* --- write ------------------------------------------------------------------------------------------ */
 
 static void write_run(struct loop_work *work)
@@ -108,6 +151,10 @@ static void write_done(struct loop_work *work)
 	t->rows = NULL;
 	if (is_orphan(s))
 		return;
+	if (t->rc == -E_NOSPC && t->is_urgent && t->older < t->number && !s->is_stopping) {
+		room_start(s);
+		return;
+	}
 	if (t->rc < 0) {
 		log_error("cannot write a snapshot: %s", error_text(t->rc));
 	} else if (!s->stopped && !s->is_stopping) {

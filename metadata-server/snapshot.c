@@ -162,22 +162,30 @@ int ms_snapshot_write(struct disk *disk, struct rows_snapshot *rows, const struc
 
 int ms_snapshot_publish(struct disk *disk, const struct snapshot_header *h)
 {
-	uint64_t numbers[LIST_MAX];
 	char name[NAME_BYTES];
-	int count, rc;
+	int rc;
 
 	rc = disk_rename(disk, TEMPORARY, snapshot_name(h->number, name));
 	if (rc >= 0)
 		rc = disk_sync_dir(disk, MS_SNAPSHOT_DIR);
 	if (rc < 0)
 		return rc;
-	count = ms_snapshot_list(disk, numbers, LIST_MAX);
-	for (int i = (int)MS_SNAPSHOTS_KEPT; i < count; i++) {
-		rc = disk_unlink(disk, snapshot_name(numbers[i], name));
+	ms_snapshot_drop(disk, MS_SNAPSHOTS_KEPT);
+	return 0;
+}
+
+void ms_snapshot_drop(struct disk *disk, uint32_t kept)
+{
+	uint64_t numbers[LIST_MAX];
+	char name[NAME_BYTES];
+	int count = ms_snapshot_list(disk, numbers, LIST_MAX);
+
+	for (int i = (int)kept; i < count; i++) {
+		int rc = disk_unlink(disk, snapshot_name(numbers[i], name));
+
 		if (rc < 0)
 			log_warn("cannot remove '%s': %s", name, error_text(rc));
 	}
-	return 0;
 }
 
 /* --- the names -------------------------------------------------------------------------------------- */

@@ -33,6 +33,9 @@ must_check int ms_snapshot_write(struct disk *disk, struct rows_snapshot *rows,
 /* Give it its name, durably, and drop all but the newest MS_SNAPSHOTS_KEPT. */
 must_check int ms_snapshot_publish(struct disk *disk, const struct snapshot_header *h);
 
+/* Remove all but the newest `kept`. What cannot be removed is logged. */
+void ms_snapshot_drop(struct disk *disk, uint32_t kept);
+
 /* Numbers of the snapshots that are there, newest first; returns how many, at most `capacity`. */
 must_check int ms_snapshot_list(struct disk *disk, uint64_t *numbers, uint32_t capacity);
 

@@ -2,6 +2,7 @@
 """Disks that are full or refuse writes: ENOSPC or another server, what was acknowledged stays, deleting works."""
 import errno
 import os
+import shutil
 import subprocess
 import time
 
@@ -99,17 +100,34 @@ def can_write(path):
         return False
 
 
-def test_a_disk_that_turns_read_only_is_done_without(on_small_disks):
-    cluster = on_small_disks({"cs1": "200M"}, servers=3, sets=SMALL_SEGMENTS)
-    data = seeded_bytes(MiB(4), 1)
-    (cluster.mnt / "before").write_bytes(data)
-    subprocess.run(["mount", "-o", "remount,ro", cluster.dir / "cs1"], check=False)
-    if os.access(cluster.dir / "cs1", os.W_OK):     # busy: files are open for writing
-        pytest.skip("this kernel refuses to remount a folder with open files")
-    (cluster.mnt / "after").write_bytes(data[::-1])
-    cluster.remount()
-    assert (cluster.mnt / "before").read_bytes() == data
-    assert (cluster.mnt / "after").read_bytes() == data[::-1]
+@pytest.fixture
+def dying_disk(tmp_path):
+    """(a folder on a disk image of its own, a function that kills that disk)."""
+    folder, image = tmp_path / "dying/cs1", tmp_path / "image"
+    folder.mkdir(parents=True)
+    with image.open("wb") as f:
+        f.truncate(MiB(320))
+    for command in (["mkfs.xfs", "-q", image], ["mount", "-o", "loop", image, folder]):
+        if not shutil.which(command[0]) or subprocess.run(command, check=False, stderr=subprocess.PIPE).returncode:
+            pytest.skip(f"{command[0]} does not work here")
+    yield folder, lambda: subprocess.run(["xfs_io", "-x", "-c", "shutdown", folder], check=True)
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_disk_that_dies_is_done_without(dying_disk):
+    folder, kill = dying_disk
+    cluster = Cluster(folder.parent, sets=SMALL_SEGMENTS).up()
+    try:
+        data = seeded_bytes(MiB(4), 1)
+        (cluster.mnt / "before").write_bytes(data)
+        kill()
+        (cluster.mnt / "after").write_bytes(data[::-1])
+        cluster.remount()
+        assert (cluster.mnt / "before").read_bytes() == data
+        assert (cluster.mnt / "after").read_bytes() == data[::-1]
+    finally:
+        cluster.down()
+        cluster.destroy()
 
 
 @pytest.mark.parametrize("role", ["mds", "cs1"])
