@@ -180,6 +180,25 @@ static inline void cluster_cs_stop(struct cluster *w, uint32_t i)
 	w->cs[i].server = NULL;
 }
 
+/* A chunk server that comes back with an empty disk: all that it held is lost. */
+static inline void cluster_cs_lose(struct cluster *w, uint32_t i, uint64_t boot_id)
+{
+	struct error err = { 0 };
+	struct super super;
+	char name[16];
+	cluster_cs_stop(w, i);
+	rows_destroy(w->cs[i].index);
+	rows_destroy(w->cs[i].owed);
+	disk_destroy(w->cs[i].disk);
+	snprintf(name, sizeof name, "cs%u-%u", i + 1, (unsigned)boot_id);
+	ck_assert_int_eq(disk_posix_create(cluster_folder(w, name), &w->cs[i].disk), 0);
+	ck_assert_int_eq(rows_mem_create(&w->cs[i].index), 0);
+	ck_assert_int_eq(rows_mem_create(&w->cs[i].owed), 0);
+	cluster_super(&super, SUPER_CHUNK, (uint8_t)(i + 1));
+	ck_assert_msg(cs_format(w->cs[i].disk, &super, &err) == 0, "%s", err.text);
+	cluster_cs_start(w, i, boot_id);
+}
+
 static inline void cluster_finish(struct cluster *w)
 {
 	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++) {
@@ -218,18 +237,23 @@ static inline void cluster_stopped(void *arg, int rc)
 }
 
 /* `session_file`: as a mount has it, NULL: none. */
-static inline struct client *cluster_client_with(struct cluster *w, const char *session_file)
+static inline struct client *cluster_client_of(struct cluster *w, const char *session_file, uint32_t timeout_ms)
 {
 	struct client *c;
 	struct cl_options options = {
 		.loop = w->loop, .net = w->net, .pool = w->pool, .mds_address = w->mds_address, .node_name = "test",
-		.timeout_ms = 10000, .memory_bytes = MiB(32), .flush_ms = 300, .blocks_in_flight = 16,
+		.timeout_ms = timeout_ms, .memory_bytes = MiB(32), .flush_ms = 300, .blocks_in_flight = 16,
 		.codec = CODEC_LZ4, .session_file = session_file,
 	};
 	ck_assert_int_eq(client_create(&options, &c), 0);
 	client_start(c, cluster_started, w);
 	loop_uv_run(w->loop);
 	return c;
+}
+
+static inline struct client *cluster_client_with(struct cluster *w, const char *session_file)
+{
+	return cluster_client_of(w, session_file, 10000);
 }
 
 static inline struct client *cluster_client(struct cluster *w)

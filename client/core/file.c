@@ -44,6 +44,7 @@ static void content_drop(struct cl_file *file)
 	cl_chunk_drop_all(file);
 	manifest_destroy(file->manifest);
 	file->manifest = NULL;
+	cl_publish_forget(file);
 	file->is_loaded = false;
 	file->size = 0;
 	file->kill_priv = false;

@@ -96,6 +96,7 @@ struct cl_file {
 	struct blocks_marks marks;
 	struct block_id *ids;
 	uint32_t id_count, id_capacity;
+	struct cl_node_put *unstored;	/* manifest nodes whose put failed: put again by the next round */
 	uint64_t new_bytes;
 	uint64_t charged;		/* plain bytes that room is reserved for */
 	struct cl_fetch apply_fetch;	/* a node that putting chunks into the manifest waits for */
@@ -220,6 +221,7 @@ void cl_publish_cancel(struct cl_file *file, struct cl_flush_wait *wait);
 void cl_publish_stored(struct cl_file *file, int rc);	/* one awaited chunk or node */
 void cl_publish_sweep(struct client *c);		/* what was gathered long enough */
 void cl_publish_stop(struct cl_file *file);		/* the file is going away or fenced */
+void cl_publish_forget(struct cl_file *file);		/* nodes of a manifest that is dropped */
 /* Publish what is dirty, then go on with `then`, perhaps at once. Uses op->state. */
 void cl_publish_file(struct cl_op *op, struct cl_file *file, void (*then)(struct cl_op *op, int rc));
 void cl_publish_flush(struct cl_op *op);

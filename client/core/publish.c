@@ -22,11 +22,12 @@
 
 #define TRIES_MAX 16u
 
-struct node_put {
+struct cl_node_put {
 	struct blocks_put put;
 	struct blocks_marks marks;
 	struct cl_file *file;
 	uint64_t round;
+	struct cl_node_put *next;	/* file->unstored */
 };
 
 static void flush_run(struct cl_file *file);
@@ -345,18 +346,59 @@ static void run_inline(struct cl_file *file)
 
 /* --- blocks --------------------------------------------------------------------------------------------------------- */
 
+static void node_put_free(struct cl_node_put *np)
+{
+	buf_put(np->put.plain);
+	free(np);
+}
+
+void cl_publish_forget(struct cl_file *file)
+{
+	struct cl_node_put *np, *next;
+	LL_FOREACH_SAFE(file->unstored, np, next)
+		node_put_free(np);
+	file->unstored = NULL;
+}
+
+/* The manifest emits a node once: one that could not be stored is kept for the next round (I2). */
 static void node_put_done(struct blocks_put *put)
 {
-	struct node_put *np = put->user;
+	struct cl_node_put *np = put->user;
 	struct cl_file *file = np->file;
-	if (np->round == file->flush.round) {
-		if (put->rc == 0)
-			cl_chunk_record(file, &np->put, &np->marks);
+	if (np->round != file->flush.round) {
+		node_put_free(np);
+	} else if (put->rc < 0) {
+		LL_PREPEND(file->unstored, np);
 		cl_publish_stored(file, put->rc);
+	} else {
+		cl_chunk_record(file, &np->put, &np->marks);
+		cl_publish_stored(file, 0);
+		node_put_free(np);
 	}
-	buf_put(put->plain);
 	cl_file_put(file);
-	free(np);
+}
+
+static void node_put_start(struct cl_node_put *np)
+{
+	struct cl_file *file = np->file;
+	struct client *c = file->client;
+	blocks_marks_init(&np->marks);
+	np->round = file->flush.round;
+	np->put = (struct blocks_put){ .plain = np->put.plain, .id = np->put.id, .has_id = true,
+				       .marks = &np->marks, .done = node_put_done, .user = np,
+				       .deadline_ns = deadline_ns(c) };
+	file->refs++;
+	file->flush.awaited++;
+	blocks_put_start(c->blocks, &np->put);
+}
+
+/* Nodes of an earlier round: before any new ones, so never more than may fly. */
+static void unstored_start(struct cl_file *file)
+{
+	struct cl_node_put *np, *next, *again = file->unstored;
+	file->unstored = NULL;
+	LL_FOREACH_SAFE(again, np, next)
+		node_put_start(np);
 }
 
 static int node_emit(void *arg, const struct block_id *id, const void *bytes, uint32_t len)
@@ -364,7 +406,7 @@ static int node_emit(void *arg, const struct block_id *id, const void *bytes, ui
 	struct cl_file *file = arg;
 	struct client *c = file->client;
 	struct buf *buf = file->flush.awaited < c->puts.flying_max ? buf_get(c->options.pool, CL_BUF_BYTES) : NULL;
-	struct node_put *np = buf ? calloc(1, sizeof *np) : NULL;
+	struct cl_node_put *np = buf ? calloc(1, sizeof *np) : NULL;
 	if (!np) {
 		buf_put(buf);
 		cl_cache_shrink(c, MiB(1));
@@ -372,15 +414,11 @@ static int node_emit(void *arg, const struct block_id *id, const void *bytes, ui
 	}
 	memcpy(buf->data, bytes, len);
 	buf->len = len;
-	blocks_marks_init(&np->marks);
 	np->file = file;
-	np->round = file->flush.round;
-	np->put = (struct blocks_put){ .plain = buf, .id = *id, .has_id = true, .marks = &np->marks,
-				       .done = node_put_done, .user = np, .deadline_ns = deadline_ns(c) };
-	file->refs++;
-	file->flush.awaited++;
+	np->put.plain = buf;
+	np->put.id = *id;
 	cl_cache_add(c, id, buf);
-	blocks_put_start(c->blocks, &np->put);
+	node_put_start(np);
 	return 0;
 }
 
@@ -419,6 +457,7 @@ static void run_seal(struct cl_file *file)
 	if (rc > 0)
 		return;
 	if (rc == 0) {
+		unstored_start(file);
 		flush->mtime_ns = file->mtime_ns;
 		rc = manifest_seal(file->manifest, node_emit, file, &flush->root);
 	}
@@ -494,11 +533,12 @@ static void reput_done(struct blocks_reput *reput)
 	struct reput *r = container_of(reput, struct reput, reput);
 	struct cl_file *file = r->file;
 	if (r->round == file->flush.round && file->flush.state == CL_FLUSH_REPUT) {
-		file->flush.marks = r->marks;
-		if (reput->rc < 0)
+		if (reput->rc < 0) {	/* with the old marks: the next round comes here again */
 			flush_end(file, reput->rc);
-		else
+		} else {
+			file->flush.marks = r->marks;
 			sync_start(file);
+		}
 	}
 	cl_file_put(file);
 	free(r);

@@ -212,6 +212,56 @@ START_TEST(a_chunk_server_that_restarts_before_the_sync_costs_nothing)
 }
 END_TEST
 
+/* I2: blocks that were lost before their sync are not published, however often it is tried. */
+START_TEST(what_all_servers_lost_is_never_published)
+{
+	struct client *c = cluster_client_of(&w, NULL, 2000);
+	struct cl_handle *h = file_create(&w, c, "lost");
+	inode_no ino = file_lookup(&w, c, "lost");
+	file_pattern(bytes, sizeof bytes, 10);
+	ck_assert_int_eq(file_write(&w, c, h, 0, bytes, 3 * BLOCK_BYTES_MAX), 0);
+	cluster_run_for(&w, 100);	/* put, not yet published */
+	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
+		cluster_cs_lose(&w, i, 80 + i);
+	for (uint32_t i = 0; i < 3; i++) {
+		struct cl_op sync = { .kind = CL_FSYNC, .handle = h };
+		ck_assert_int_lt(cluster_op(&w, c, &sync), 0);
+	}
+	ck_assert_uint_eq(file_size(&w, b, ino), 0);
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
+/* I2: a manifest node that could not be stored is stored by the next publish. */
+START_TEST(a_node_that_was_not_stored_is_stored_later)
+{
+	struct client *c = cluster_client_of(&w, NULL, 2000);
+	struct cl_handle *h = file_create(&w, c, "nodes");
+	struct cl_op sync = { .kind = CL_FSYNC, .handle = h };
+	file_pattern(bytes, sizeof bytes, 11);
+	ck_assert_int_eq(file_write(&w, c, h, 0, bytes, 2 * BLOCK_BYTES_MAX), 0);
+	ck_assert_int_eq(cluster_op(&w, c, &sync), 0);
+	ck_assert_int_eq(file_write(&w, c, h, 2 * BLOCK_BYTES_MAX, bytes + 2 * BLOCK_BYTES_MAX, BLOCK_BYTES_MAX), 0);
+	cluster_run_for(&w, 150);	/* the block is stored */
+	cluster_cs_stop(&w, 1);
+	cluster_cs_stop(&w, 2);
+	sync = (struct cl_op){ .kind = CL_FSYNC, .handle = h };
+	ck_assert_int_lt(cluster_op(&w, c, &sync), 0);
+	cluster_cs_lose(&w, 0, 90);	/* the only one that the node came to */
+	cluster_cs_start(&w, 1, 91);
+	cluster_cs_start(&w, 2, 92);
+	cluster_run_for(&w, 300);
+	sync = (struct cl_op){ .kind = CL_FSYNC, .handle = h };
+	ck_assert_int_eq(cluster_op(&w, c, &sync), 0);
+	ck_assert_int_eq(file_close(&w, c, h), 0);
+	h = file_open(&w, b, "nodes", O_RDONLY);
+	ck_assert_int_eq(file_read(&w, b, h, 0, found, 3 * BLOCK_BYTES_MAX), 3 * BLOCK_BYTES_MAX);
+	ck_assert_mem_eq(found, bytes, 3 * BLOCK_BYTES_MAX);
+	ck_assert_int_eq(file_close(&w, b, h), 0);
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
 /* I6: a client whose session was ended fails what it had not published, once, and starts clean. */
 START_TEST(a_fenced_client_fails_its_unpublished_files)
 {
@@ -271,5 +321,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, times_set_by_the_user_survive_the_close);
 	  tcase_add_test(tc, a_restart_of_the_metadata_server_is_survived);
 	  tcase_add_test(tc, a_chunk_server_that_restarts_before_the_sync_costs_nothing);
+	  tcase_add_test(tc, what_all_servers_lost_is_never_published);
+	  tcase_add_test(tc, a_node_that_was_not_stored_is_stored_later);
 	  tcase_add_test(tc, a_fenced_client_fails_its_unpublished_files);
 	  tcase_add_test(tc, an_interrupted_operation_ends))
