@@ -70,6 +70,7 @@ struct cl_attr {
 	struct stat st;			/* st_ino, st_mode ... as stat(2) */
 	int64_t btime_ns;
 	uint64_t version;
+	bool has_xattrs;
 	uint64_t valid_ms;		/* how long the kernel may keep it: never beyond the lease; 0: not at all */
 	struct root root;
 };

@@ -116,6 +116,8 @@ void cl_node_forget(struct client *c, inode_no ino, uint64_t lookups)
 		node->lookups -= MIN_OF(lookups, node->lookups);
 }
 
+#define ATTR_FLAGS_XATTRS 3u	/* Attr.flags of cairn.proto: an ACL, other extended attributes */
+
 static void attr_of_wire(const Wire__Attr *in, struct cl_attr *out)
 {
 	struct stat *st = &out->st;
@@ -134,6 +136,7 @@ static void attr_of_wire(const Wire__Attr *in, struct cl_attr *out)
 	st->st_ctim = (struct timespec){ in->ctime_ns / 1000000000, in->ctime_ns % 1000000000 };
 	out->btime_ns = in->btime_ns;
 	out->version = in->version;
+	out->has_xattrs = (in->flags & ATTR_FLAGS_XATTRS) != 0;
 }
 
 int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struct cl_node **out)
