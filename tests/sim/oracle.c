@@ -404,6 +404,7 @@ static void names_end(struct oracle *o, struct oracle_call *call)
 	if (call->rc == 0) {
 		if (call->kind == ORACLE_MAKE || call->kind == ORACLE_MKDIR)
 			made(o, call);
+		o->names.ops[call->op].acked_ns = now_ns;
 		if (!possible_happened(&o->names, call->op, now_ns))
 			call_fail(o, call, &o->names, "it cannot have happened");
 	} else if (is_refusal(call->rc) || (call->rc == -E_STALE && call->kind == ORACLE_LINK)) {
@@ -433,7 +434,7 @@ static void doubt_writes(struct oracle *o, struct oracle_node *n, uint32_t clien
 		return;
 	possible_roll_back(p, n->writers[client].since, sim_world_now_ns(o->world));
 	for (uint32_t i = 0; i < p->op_count; i++) {
-		if (n->writer_of[i] != client || !n->is_acked[i] || !is_write(&p->ops[i]))
+		if (p->ops[i].owner != client || !n->is_acked[i] || !is_write(&p->ops[i]))
 			continue;
 		possible_unknown(p, i);
 		n->is_acked[i] = !is_lost;
@@ -446,6 +447,7 @@ static void wrote(struct oracle *o, struct oracle_call *call)
 	struct oracle_node *n = o->nodes[call->node];
 	struct possible *p = &n->content;
 
+	p->ops[call->op].acked_ns = sim_world_now_ns(o->world);
 	if (o->clients[call->client].is_suspect)
 		possible_unknown(p, call->op);
 	else if (!possible_happened(p, call->op, sim_world_now_ns(o->world)))
@@ -459,13 +461,19 @@ static void wrote(struct oracle *o, struct oracle_call *call)
 	n->writers[call->client].since = p->moment_count > 0 ? p->moment_count - 1 : 0;
 }
 
+/* D2: the names that this client changed, and all that was acknowledged before they were, are durable. */
+static void synced(struct oracle *o, const struct oracle_call *call)
+{
+	o->durable_ns = MAX_OF(o->durable_ns, possible_pin(&o->names, call->client, call->begun_ns));
+}
+
 static void flushed(struct oracle *o, struct oracle_call *call)
 {
 	struct oracle_node *n = o->nodes[call->node];
 	struct possible *p = &n->content;
 
 	for (uint32_t i = 0; i < p->op_count; i++) {
-		if (n->writer_of[i] != call->client || !n->is_acked[i] || !is_write(&p->ops[i]))
+		if (p->ops[i].owner != call->client || !n->is_acked[i] || !is_write(&p->ops[i]))
 			continue;
 		n->is_acked[i] = false;
 		if (p->ops[i].fate == POSSIBLE_UNKNOWN && !possible_happened(p, i, sim_world_now_ns(o->world)))
@@ -474,8 +482,8 @@ static void flushed(struct oracle *o, struct oracle_call *call)
 	n->writers[call->client].is_dirty = false;
 	if (call->kind != ORACLE_FSYNC)
 		return;
-	n->floor = p->moment_count;
-	o->durable_ns = MAX_OF(o->durable_ns, call->begun_ns);
+	(void)possible_pin(p, call->client, call->begun_ns);
+	synced(o, call);
 }
 
 static bool content_matches(void *arg, const uint16_t *values)
@@ -535,6 +543,12 @@ bool oracle_is_full(const struct oracle *o)
 	return false;
 }
 
+static void told(struct possible *p, const struct oracle_call *call)
+{
+	p->ops[call->op].owner = call->client;
+	p->ops[call->op].begun_ns = call->begun_ns;
+}
+
 static void begin_content(struct oracle *o, struct oracle_call *call)
 {
 	struct oracle_node *n = o->nodes[call->node];
@@ -546,7 +560,7 @@ static void begin_content(struct oracle *o, struct oracle_call *call)
 		call->tag = ++o->last_tag;
 	const uint16_t args[6] = { (uint16_t)call->kind, (uint16_t)call->cell, call->tag };
 	call->op = possible_begin(&n->content, args);
-	n->writer_of[call->op] = (uint8_t)call->client;
+	told(&n->content, call);
 	n->is_acked[call->op] = false;
 }
 
@@ -568,6 +582,7 @@ void oracle_begin(struct oracle *o, struct oracle_call *call)
 	const uint16_t args[6] = { (uint16_t)call->kind, (uint16_t)call->slot, (uint16_t)call->new_slot,
 				   call->node, (uint16_t)call->flags };
 	call->op = possible_begin(&o->names, args);
+	told(&o->names, call);
 }
 
 void oracle_end(struct oracle *o, struct oracle_call *call)
@@ -586,7 +601,7 @@ void oracle_end(struct oracle *o, struct oracle_call *call)
 			call_fail(o, call, NULL, "its client was not disturbed");
 		o->doubts++;
 	} else if (call->kind == ORACLE_SYNC) {
-		o->durable_ns = MAX_OF(o->durable_ns, call->begun_ns);
+		synced(o, call);
 	} else {
 		lookup_end(o, call);
 	}
@@ -642,8 +657,7 @@ void oracle_power_cut(struct oracle *o, uint64_t journal_lag_ns)
 	for (uint32_t i = 1; i <= o->node_count; i++) {
 		struct oracle_node *n = o->nodes[i];
 		if (n != NULL)
-			possible_roll_back(&n->content, MAX_OF(n->floor, possible_moment_at(&n->content, kept_ns)),
-					   now_ns);
+			possible_roll_back(&n->content, possible_moment_at(&n->content, kept_ns), now_ns);
 	}
 }
 
@@ -717,7 +731,6 @@ void oracle_settled(struct oracle *o)
 			node_free(o, i);
 			continue;
 		}
-		n->floor = 0;
 		memset(n->writers, 0, sizeof(n->writers));
 	}
 	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++)

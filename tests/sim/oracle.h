@@ -66,12 +66,10 @@ struct oracle_node {
 	bool is_directory;
 	uint32_t cell_bytes;
 	struct possible content;
-	uint32_t floor;			/* moment of content below which nothing rolls back: fsync */
 	struct {
 		bool is_dirty;		/* has written since its last flush */
 		uint32_t since;		/* moment before the first such write */
 	} writers[CLUSTER_CLIENTS];
-	uint8_t writer_of[POSSIBLE_OPS];	/* client of each operation on content */
 	bool is_acked[POSSIBLE_OPS];		/* returned well, and is not flushed yet */
 };
 

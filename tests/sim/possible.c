@@ -97,6 +97,8 @@ uint32_t possible_begin(struct possible *p, const uint16_t args[6])
 	struct possible_op *op = &p->ops[p->op_count];
 	op->fate = POSSIBLE_UNDER_WAY;
 	op->born = p->moment_count;
+	op->owner = 0;
+	op->begun_ns = op->acked_ns = 0;
 	memcpy(op->args, args, sizeof(op->args));
 	p->op_count++;
 	close_set(p);
@@ -184,6 +186,30 @@ bool possible_observed(struct possible *p, uint32_t born, possible_match_fn matc
 	return true;
 }
 
+uint64_t possible_pin(struct possible *p, uint32_t owner, uint64_t before_ns)
+{
+	uint64_t last_ns = 0;
+
+	for (uint32_t i = 0; i < p->op_count; i++) {
+		struct possible_op *op = &p->ops[i];
+		if (op->owner != owner || op->fate != POSSIBLE_ENDED || op->acked_ns == 0 || op->acked_ns > before_ns)
+			continue;
+		p->pinned[i / 64] |= UINT64_C(1) << (i % 64);
+		last_ns = MAX_OF(last_ns, op->begun_ns);
+		op->acked_ns = 0;
+	}
+	return last_ns;
+}
+
+static bool has_pinned(const struct possible *p, const struct possible_state *s)
+{
+	for (uint32_t i = 0; i < ARRAY_COUNT(p->pinned); i++) {
+		if ((p->pinned[i] & ~s->happened[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
 uint32_t possible_moment_at(const struct possible *p, uint64_t ns)
 {
 	uint32_t i = 0;
@@ -201,9 +227,13 @@ void possible_roll_back(struct possible *p, uint32_t moment, uint64_t now_ns)
 		return;
 	remember(p, now_ns);
 	for (uint32_t i = moment; i < end; i++) {
-		for (uint32_t k = 0; k < p->moments[i].count; k++)
-			add(p, &p->moments[i].states[k]);
+		for (uint32_t k = 0; k < p->moments[i].count; k++) {
+			if (has_pinned(p, &p->moments[i].states[k]))
+				add(p, &p->moments[i].states[k]);
+		}
 	}
+	for (uint32_t i = 0; i < p->op_count; i++)
+		p->ops[i].acked_ns = 0;
 	close_set(p);
 }
 
@@ -220,6 +250,7 @@ void possible_settle(struct possible *p, const uint16_t values[POSSIBLE_VALUES])
 {
 	forget(p);
 	p->op_count = 0;
+	memset(p->pinned, 0, sizeof(p->pinned));
 	p->is_blurred = false;
 	p->count = 1;
 	memset(&p->states[0], 0, sizeof(p->states[0]));

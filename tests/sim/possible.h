@@ -30,6 +30,9 @@ enum possible_fate { POSSIBLE_UNDER_WAY, POSSIBLE_UNKNOWN, POSSIBLE_ENDED };
 struct possible_op {
 	enum possible_fate fate;
 	uint32_t born;			/* moment: sets remembered when it began */
+	uint32_t owner;			/* whoever asked for it; these three are the caller's */
+	uint64_t begun_ns;
+	uint64_t acked_ns;		/* 0: not yet, or taken back */
 	uint16_t args[6];
 };
 
@@ -46,6 +49,7 @@ struct possible {
 	uint32_t count, capacity;
 	struct possible_op ops[POSSIBLE_OPS];
 	uint32_t op_count;
+	uint64_t pinned[POSSIBLE_OPS / 64];	/* operations that nothing takes back */
 	struct possible_moment *moments;
 	uint32_t moment_count, moment_capacity;
 	bool is_blurred;
@@ -75,9 +79,14 @@ must_check bool possible_observed(struct possible *p, uint32_t born, possible_ma
 /* The same without learning from it. */
 bool possible_was(const struct possible *p, uint32_t born, possible_match_fn match, void *arg);
 
+/*
+ * What this owner was told before a time is durable. Returns when the last of it began: whatever was
+ * answered before that is durable, too, where changes are kept in order. 0: nothing new.
+ */
+uint64_t possible_pin(struct possible *p, uint32_t owner, uint64_t before_ns);
 /* The moment that began at or before a time. */
 uint32_t possible_moment_at(const struct possible *p, uint64_t ns);
-/* All states since that moment may be the present one. */
+/* All states since that moment, with what is pinned, may be the present one. Takes back what was told. */
 void possible_roll_back(struct possible *p, uint32_t moment, uint64_t now_ns);
 /* May it be this? */
 bool possible_allows(const struct possible *p, const uint16_t values[POSSIBLE_VALUES]);
