@@ -51,6 +51,7 @@ struct cl_session {
 	uint64_t valid_ns;		/* leases may be trusted until then (I6) */
 	uint64_t renew_sent_ns;
 	uint64_t term, last_number, collection, name_key;
+	uint64_t next_term, next_number;	/* seen of a later term that no renewal has told of; 0: none */
 	uint32_t lease_ms;
 	uint64_t credit_bytes;		/* plain bytes x copies that we may have unpublished, */
 	uint64_t charged_bytes;		/* and that we have */

@@ -67,16 +67,33 @@ static void renewed(struct client *c)
 	cl_op_wake(&c->memory_waiters);		/* some may wait for credit */
 }
 
+/* The term of the session: that of its opening, or of a renewal. */
+static void take_term(struct client *c, const Wire__Stamp *stamp)
+{
+	struct cl_session *s = &c->session;
+	if (!stamp)
+		return;
+	s->term = stamp->term;
+	if (s->next_term == s->term)
+		s->last_number = MAX_OF(s->last_number, s->next_number);
+	s->next_term = 0;
+	cl_session_stamp(c, stamp);
+}
+
 void cl_session_stamp(struct client *c, const Wire__Stamp *stamp)
 {
 	struct cl_session *s = &c->session;
 	if (!stamp)
 		return;
-	if (stamp->term >= s->term) {
-		s->term = stamp->term;
-		s->last_number = MAX_OF(s->last_number, stamp->number);
-	}
 	s->collection = MAX_OF(s->collection, stamp->collection);
+	if (stamp->term == s->term) {
+		s->last_number = MAX_OF(s->last_number, stamp->number);
+	} else if (stamp->term > s->term) {
+		/* A restarted server answered what was sent again before a renewal told us what it lost. */
+		s->next_number = stamp->term == s->next_term ? MAX_OF(s->next_number, stamp->number) : stamp->number;
+		s->next_term = stamp->term;
+		cl_session_renew(c);
+	}
 }
 
 /* How much a renewal asks for: what is on its way, and as much again as memory may gather twice. */
@@ -180,9 +197,7 @@ static void open_done(struct rpc_call *call)
 	s->name_key = reply->name_key;
 	memset(s->nonce, 0, sizeof s->nonce);
 	cl_slots_init(&c->slots);
-	if (reply->stamp)
-		s->term = reply->stamp->term;
-	cl_session_stamp(c, reply->stamp);
+	take_term(c, reply->stamp);
 	s->credit_bytes = reply->credit_bytes;
 	session_write(c);
 	if (c->blocks)
@@ -330,7 +345,7 @@ static void renew_done(struct rpc_call *call)
 	}
 	bool restarted = reply->stamp && reply->stamp->term > s->term && s->term != 0;
 	changes_lost(c, reply->lost_from);
-	cl_session_stamp(c, reply->stamp);
+	take_term(c, reply->stamp);
 	s->credit_bytes = reply->credit_bytes;
 	if (c->blocks && reply->map_version > map_version(blocks_map(c->blocks)))
 		blocks_map_refresh(c->blocks);
