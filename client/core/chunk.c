@@ -367,6 +367,7 @@ static void put_done(struct blocks_put *put)
 	struct cl_chunk *chunk = put->user;
 	struct client *c = chunk->client;
 	struct cl_file *file = chunk->file;
+	int put_rc = put->rc;		/* it may be gone below */
 	c->puts.flying--;
 	if (!file) {
 		chunk_free(chunk);
@@ -385,7 +386,9 @@ static void put_done(struct blocks_put *put)
 		cl_chunk_apply(file);
 	}
 	cl_chunk_pump(c);
-	cl_op_wake(&c->memory_waiters);
+	/* Who would find no memory yet need not look: the puts that still fly wake it. */
+	if (put_rc < 0 || c->puts.flying == 0 || c->dirty_bytes + CL_BUF_BYTES <= c->dirty_bytes_max)
+		cl_op_wake(&c->memory_waiters);
 }
 
 static void put_start(struct cl_chunk *chunk)

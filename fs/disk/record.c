@@ -105,19 +105,39 @@ int record_check(const void *bytes, size_t len, struct record *out)
 	return 0;
 }
 
-int record_open(struct codec_scratch *s, enum hash_kind hash, const void *bytes, size_t len,
-		bool verify_id, struct record *out, void *plain)
+static int prove_id(enum hash_kind hash, const struct record *r, const void *plain)
 {
-	const uint8_t *header = bytes;
 	struct block_id found;
+
+	block_id_of(hash, plain, r->plain_len, &found);
+	return block_id_equal(&found, &r->id) ? 0 : -E_CORRUPT;
+}
+
+static int decode(struct codec_scratch *s, const struct record *r, const void *bytes, void *plain)
+{
+	return codec_decode(s, r->codec, (const uint8_t *)bytes + RECORD_HEADER_BYTES, r->stored_len,
+			    plain, r->plain_len);
+}
+
+int record_prove(struct codec_scratch *s, enum hash_kind hash, const void *bytes, size_t len,
+		 struct record *out, void *scratch)
+{
 	int rc = record_check(bytes, len, out);
 
 	if (rc < 0)
 		return rc;
-	rc = codec_decode(s, out->codec, header + RECORD_HEADER_BYTES, out->stored_len, plain,
-			  out->plain_len);
-	if (rc < 0 || !verify_id)
-		return rc;
-	block_id_of(hash, plain, out->plain_len, &found);
-	return block_id_equal(&found, &out->id) ? 0 : -E_CORRUPT;
+	if (out->codec == CODEC_RAW) /* they are the plain bytes */
+		return prove_id(hash, out, (const uint8_t *)bytes + RECORD_HEADER_BYTES);
+	rc = decode(s, out, bytes, scratch);
+	return rc < 0 ? rc : prove_id(hash, out, scratch);
+}
+
+int record_open(struct codec_scratch *s, enum hash_kind hash, const void *bytes, size_t len,
+		bool verify_id, struct record *out, void *plain)
+{
+	int rc = record_check(bytes, len, out);
+
+	if (rc == 0)
+		rc = decode(s, out, bytes, plain);
+	return rc < 0 || !verify_id ? rc : prove_id(hash, out, plain);
 }

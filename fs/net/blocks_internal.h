@@ -54,6 +54,7 @@ struct blocks {
 	uint32_t hedge_us;   /* estimate of the p95 of gets */
 	uint32_t probe_hits; /* of 1,024, smoothed: how often a probe found its block */
 	uint32_t probe_skipped;
+	uint32_t dense_row, dense_skipped; /* blocks in a row that no encoder shrank */
 
 	struct get_state *gets;
 	struct put_state *puts;

@@ -5,8 +5,11 @@
  * next replica is asked until the deadline.
  *
  * Probing pays where blocks repeat and costs a round trip where they do not: how often it helped
- * decides whether it is done. A server that has a block already answers a PUT of it as it answers a
- * HAVE.
+ * decides whether it is done, beforehand, so that without it one visit at a worker names the block
+ * and encodes it. A server that has a block already answers a PUT of it as it answers a HAVE.
+ *
+ * Encoding is not tried on every block either: behind a row of blocks that did not shrink, few of the
+ * next will.
  *
  * A reput is the same without the plain bytes: what HAVE does not find often enough is read from
  * whoever has it, and put again.
@@ -22,13 +25,15 @@
 #define HITS_WORTH  32u /* of 1,024: below, only one put of PROBE_EVERY probes */
 #define PROBE_EVERY 16u
 
+#define DENSE_ROW   8u	/* so many blocks in a row did not shrink: */
+#define DENSE_EVERY 16u /* then the encoder is tried once in so many */
+
 enum put_step { PUT_NAME, PUT_PROBE, PUT_FETCH, PUT_ENCODE, PUT_SEND };
 
 struct put_state {
 	struct blocks *b;
 	struct blocks_put *put; /* NULL: ended, a worker still has the state */
 	enum put_step step;
-	bool is_reput;
 	struct blocks_route route;
 	struct rpc_call call;
 	bool is_calling;
@@ -48,6 +53,8 @@ struct put_state {
 	struct loop_work work;
 	struct blocks_scratch *scratch;
 	bool is_working, has_id;
+	bool wants_probe; /* ask before it is sent */
+	enum codec codec; /* that the worker tries */
 	struct block_id id;
 	struct buf *plain, *record;
 	struct put_state *prev, *next;
@@ -117,10 +124,30 @@ static void put_work_run(struct loop_work *work)
 
 	if (p->step == PUT_NAME)
 		block_id_of(o->hash, p->plain->data, p->plain->len, &p->id);
-	else
+	if (p->record)
 		p->record->len =
-			record_build_named(p->scratch->codec, &p->id, o->codec, o->codec_param,
+			record_build_named(p->scratch->codec, &p->id, p->codec, o->codec_param,
 					   p->plain->data, p->plain->len, p->record->data);
+}
+
+static enum codec put_codec(struct blocks *b)
+{
+	bool is_tried = b->dense_row < DENSE_ROW || ++b->dense_skipped >= DENSE_EVERY;
+
+	if (is_tried)
+		b->dense_skipped = 0;
+	return is_tried ? b->o.codec : CODEC_RAW;
+}
+
+/* The worker has encoded it: what does that tell of the next? */
+static void put_encoded(struct put_state *p)
+{
+	bool shrank = p->record->len < RECORD_HEADER_BYTES + p->plain->len;
+
+	if (shrank)
+		p->b->dense_row = 0;
+	else if (p->codec != CODEC_RAW)
+		p->b->dense_row = MIN_OF(p->b->dense_row + 1, DENSE_ROW);
 }
 
 /* Is asking first worth a round trip? */
@@ -138,7 +165,7 @@ static void put_named(struct put_state *p)
 	p->put->id = p->id;
 	p->put->has_id = true;
 	blocks_route_init(&p->route, p->b, &p->id);
-	p->step = p->is_reput || put_should_probe(p->b) ? PUT_PROBE : PUT_ENCODE;
+	p->step = p->wants_probe ? PUT_PROBE : p->record ? PUT_SEND : PUT_ENCODE;
 	put_step(p);
 }
 
@@ -149,6 +176,8 @@ static void put_work_done(struct loop_work *work)
 	struct blocks_scratch *scratch = p->scratch;
 
 	p->is_working = false;
+	if (p->record)
+		put_encoded(p);
 	if (!p->put) {
 		put_release(p);
 	} else if (p->step == PUT_NAME) {
@@ -162,12 +191,15 @@ static void put_work_done(struct loop_work *work)
 
 static void put_work(struct put_state *p)
 {
-	if (p->step == PUT_ENCODE && !p->record)
+	bool needs_record = p->step == PUT_ENCODE || !p->wants_probe;
+
+	if (needs_record && !p->record)
 		p->record = buf_get(p->b->o.pool, RECORD_BYTES_MAX);
-	if ((p->step == PUT_ENCODE && !p->record) || blocks_work_begin(p->b, &p->scratch) < 0) {
+	if ((needs_record && !p->record) || blocks_work_begin(p->b, &p->scratch) < 0) {
 		put_pause(p, BLOCKS_PAUSE_MS_MIN);
 		return;
 	}
+	p->codec = put_codec(p->b);
 	p->is_working = true;
 	p->work.run = put_work_run;
 	p->work.done = put_work_done;
@@ -426,6 +458,7 @@ void blocks_put_start(struct blocks *b, struct blocks_put *put)
 	ASSERT(put->plain && put->plain->len > 0 && put->plain->len <= BLOCK_BYTES_MAX);
 	struct put_state *p = put_new(b, put);
 	p->plain = buf_ref(put->plain);
+	p->wants_probe = put_should_probe(b);
 	put_step(p); /* a work, a call or a pause: nothing that could end in here */
 }
 
@@ -433,7 +466,7 @@ void blocks_put_start_reput(struct blocks *b, struct blocks_put *put)
 {
 	ASSERT(put->has_id && !put->plain);
 	struct put_state *p = put_new(b, put);
-	p->is_reput = true;
+	p->wants_probe = true;
 	put_step(p);
 }
 

@@ -25,6 +25,7 @@ static void try(struct codec_scratch *scratch, const uint8_t *bytes, size_t len)
 	ASSERT(memcmp(header, bytes, sizeof(header)) == 0);
 	int rc = record_open(scratch, HASH_SHA256, bytes, len, true, &r, plain);
 	ASSERT(rc == 0 || rc == -E_MALFORMED || rc == -E_CORRUPT);
+	ASSERT(record_prove(scratch, HASH_SHA256, bytes, len, &r, plain) == rc);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

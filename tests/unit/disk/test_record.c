@@ -38,6 +38,7 @@ static int open_record(size_t len)
 
 	if (rc == 0)
 		ck_assert_mem_eq(found, plain, r.plain_len);
+	ck_assert_int_eq(record_prove(scratch, HASH_SHA256, bytes, len, &r, found), rc);
 	return rc;
 }
 
