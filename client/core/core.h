@@ -147,6 +147,7 @@ struct cl_req *cl_session_req(struct client *c, struct cl_op *op, uint16_t type,
 			      void (*done)(struct cl_req *req));
 /* Send it, when a slot is free if it is a mutation (I7). The message is borrowed until it was sent. */
 void cl_session_send(struct cl_req *req);
+void cl_session_forget(struct cl_req *req);	/* of nobody: an answer changes nothing, an unsent one is freed */
 void cl_session_start(struct client *c);
 void cl_session_close(struct client *c, void (*done)(struct client *c));
 void cl_session_finish(struct client *c);

@@ -141,6 +141,12 @@ static void edit_step(struct cl_op *op)
 		return;
 	}
 	int rc = 0;
+	if (op->is_begun && !file->is_loaded) {
+		/* The content was given up while it waited (I6), and with it what this one began: from the start. */
+		op->progress = 0;
+		op->wait_rc = 0;
+		op->is_begun = op->is_fresh = false;
+	}
 	if (!op->is_begun) {
 		rc = edit_begin(op);
 	} else {

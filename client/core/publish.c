@@ -186,7 +186,7 @@ void cl_publish_stop(struct cl_file *file)
 	loop_timer_stop(file->client->options.loop, &flush->again);
 	cl_cache_cancel(file->client, &flush->fetch);
 	if (flush->req)
-		flush->req->arg = NULL;		/* its answer is for nobody */
+		cl_session_forget(flush->req);
 	flush->req = NULL;
 	flush->state = CL_FLUSH_IDLE;
 	flush->awaited = 0;

@@ -487,6 +487,23 @@ static void req_cancel(struct cl_op *op)
 	req_free(req);
 }
 
+/* Nobody wants the answer. One that was not sent yet never will be: it may be of a session that is lost (I6). */
+void cl_session_forget(struct cl_req *req)
+{
+	struct client *c = req->client;
+	ASSERT(!req->op);
+	req->arg = NULL;
+	if (req->is_sent)
+		return;
+	loop_timer_stop(c->options.loop, &req->retry);
+	if (req->is_waiting)
+		LL_DELETE2(c->slot_waiters, req, waiting_next);
+	else if (req->has_slot && c->session.number == req->call.session)
+		cl_slots_give(&c->slots, req->call.slot);	/* it was refused and would have been sent again */
+	req_unlist(req);
+	req_free(req);
+}
+
 struct cl_req *cl_session_req(struct client *c, struct cl_op *op, uint16_t type,
 			      void (*done)(struct cl_req *req))
 {

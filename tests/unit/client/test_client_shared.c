@@ -292,6 +292,72 @@ START_TEST(a_fenced_client_fails_its_unpublished_files)
 }
 END_TEST
 
+/* End the session of `c` as its successor on the same machine does. */
+static struct client *fence(struct client *c)
+{
+	char session_file[512];
+	snprintf(session_file, sizeof session_file, "%s/session", w.scratch.path);
+	FILE *f = fopen(session_file, "w");
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "%llu\n", (unsigned long long)client_session(c));
+	fclose(f);
+	return cluster_client_with(&w, session_file);
+}
+
+/* I6: an edit that was waiting when its session ended begins again with what the file has then. */
+START_TEST(an_edit_that_outlives_its_session_begins_again)
+{
+	struct cl_handle *h = file_create(&w, a, "torn");
+	file_pattern(bytes, sizeof bytes, 12);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, sizeof bytes), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	h = file_open(&w, b, "torn", O_RDWR);
+	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
+		cluster_cs_stop(&w, i);
+	struct cl_op op = { .kind = CL_WRITE, .handle = h, .offset = 70000, .bytes = "patch", .bytes_len = 5,
+			    .done = cluster_op_done, .user = &w };
+	client_submit(b, &op);
+	cluster_run_for(&w, 100);
+	ck_assert(!op.is_finished);	/* it needs the block that it changes */
+	struct client *successor = fence(b);
+	cluster_run_for(&w, 1500);
+	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
+		cluster_cs_start(&w, i, 60 + i);
+	while (!op.is_finished)
+		loop_uv_run(w.loop);
+	ck_assert_int_eq(op.rc, 0);
+	ck_assert_int_eq(file_close(&w, b, h), 0);
+	memcpy(bytes + 70000, "patch", 5);
+	h = file_open(&w, a, "torn", O_RDONLY);
+	ck_assert_int_eq(file_read(&w, a, h, 0, found, sizeof found), sizeof found);
+	ck_assert_mem_eq(found, bytes, sizeof bytes);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	cluster_client_stop(&w, successor);
+}
+END_TEST
+
+/* An answer of the new term that comes before the renewal must not hide the restart: leases are reclaimed. */
+START_TEST(an_fsync_across_a_restart_does_not_hide_it)
+{
+	struct cl_handle *h = file_create(&w, a, "kept"), *other = file_create(&w, a, "other");
+	struct cl_op sync = { .kind = CL_FSYNC, .handle = other, .done = cluster_op_done, .user = &w };
+	session_no before = client_session(a);
+	ck_assert_int_eq(file_write(&w, a, h, 0, "x", 1), 0);
+	cluster_mds_stop(&w);
+	client_submit(a, &sync);
+	cluster_run_for(&w, 50);
+	ck_assert(!sync.is_finished);
+	cluster_mds_start(&w);
+	while (!sync.is_finished)
+		loop_uv_run(w.loop);
+	cluster_run_for(&w, 3500);	/* who did not come back is fenced by now */
+	ck_assert_uint_eq(client_session(a), before);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	ck_assert_int_eq(file_close(&w, a, other), 0);
+	ck_assert_uint_eq(file_size(&w, b, file_lookup(&w, b, "kept")), 1);
+}
+END_TEST
+
 START_TEST(an_interrupted_operation_ends)
 {
 	struct cl_handle *h = file_create(&w, a, "stuck");
@@ -324,4 +390,6 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, what_all_servers_lost_is_never_published);
 	  tcase_add_test(tc, a_node_that_was_not_stored_is_stored_later);
 	  tcase_add_test(tc, a_fenced_client_fails_its_unpublished_files);
+	  tcase_add_test(tc, an_edit_that_outlives_its_session_begins_again);
+	  tcase_add_test(tc, an_fsync_across_a_restart_does_not_hide_it);
 	  tcase_add_test(tc, an_interrupted_operation_ends))
