@@ -246,7 +246,9 @@ void oracle_content_decode(struct oracle *o, uint16_t node, const uint8_t *bytes
 
 	ASSERT(expected != NULL);
 	memset(values, 0, POSSIBLE_VALUES * sizeof(*values));
-	if (len % cell_bytes != 0 || count > ORACLE_CELLS_MAX)
+	if (o->nodes[node]->content.is_blurred)
+		count = MIN_OF(count, ORACLE_CELLS_MAX);
+	else if (len % cell_bytes != 0 || count > ORACLE_CELLS_MAX)
 		oracle_fail(o, "node %u has %llu bytes, in cells of %u", node, (unsigned long long)len, cell_bytes);
 	values[0] = (uint16_t)count;
 	for (uint32_t i = 0; i < count; i++) {
@@ -254,7 +256,7 @@ void oracle_content_decode(struct oracle *o, uint16_t node, const uint8_t *bytes
 		values[1 + i] = (uint16_t)(cell[0] | cell[1] << 8);
 		oracle_content_fill(expected, cell_bytes, values[1 + i]);
 		for (uint32_t at = 0; at < cell_bytes; at++) {
-			if (cell[at] != expected[at])
+			if (cell[at] != expected[at] && !o->nodes[node]->content.is_blurred)
 				torn(o, node, i, at, bytes, len);
 		}
 	}
@@ -425,6 +427,16 @@ static bool is_write(const struct possible_op *op)
 	return op->args[0] == ORACLE_WRITE || op->args[0] == ORACLE_APPEND;
 }
 
+/* May its content be, or have been, more than travels inside one publish? */
+static bool is_large(const struct oracle_node *n)
+{
+	for (uint32_t i = 0; i < n->content.count; i++) {
+		if ((uint64_t)n->content.states[i].values[0] * n->cell_bytes > INLINE_BYTES_MAX)
+			return true;
+	}
+	return false;
+}
+
 /* What this client wrote and did not flush may be lost. */
 static void doubt_writes(struct oracle *o, struct oracle_node *n, uint32_t client, bool is_lost)
 {
@@ -432,6 +444,8 @@ static void doubt_writes(struct oracle *o, struct oracle_node *n, uint32_t clien
 
 	if (!n->writers[client].is_dirty)
 		return;
+	if (is_large(n))
+		p->is_blurred = true;	/* a background publish may have shown a write in part */
 	possible_roll_back(p, n->writers[client].since, sim_world_now_ns(o->world));
 	for (uint32_t i = 0; i < p->op_count; i++) {
 		if (p->ops[i].owner != client || !n->is_acked[i] || !is_write(&p->ops[i]))
@@ -467,6 +481,19 @@ static void synced(struct oracle *o, const struct oracle_call *call)
 	o->durable_ns = MAX_OF(o->durable_ns, possible_pin(&o->names, call->client, call->begun_ns));
 }
 
+static void remember_flush(struct oracle_node *n, uint32_t client, uint64_t now_ns)
+{
+	uint32_t since = n->writers[client].since;
+
+	if (!n->writers[client].is_dirty)
+		return;
+	if (now_ns - n->writers[client].flushed_ns < SIM_S)
+		since = MIN_OF(since, n->writers[client].flushed_from);
+	n->writers[client].flushed_from = since;
+	n->writers[client].flushed_ns = now_ns;
+	n->writers[client].is_dirty = false;
+}
+
 static void flushed(struct oracle *o, struct oracle_call *call)
 {
 	struct oracle_node *n = o->nodes[call->node];
@@ -479,7 +506,7 @@ static void flushed(struct oracle *o, struct oracle_call *call)
 		if (p->ops[i].fate == POSSIBLE_UNKNOWN && !possible_happened(p, i, sim_world_now_ns(o->world)))
 			call_fail(o, call, p, "what it flushed cannot have happened");
 	}
-	n->writers[call->client].is_dirty = false;
+	remember_flush(n, call->client, sim_world_now_ns(o->world));
 	if (call->kind != ORACLE_FSYNC)
 		return;
 	(void)possible_pin(p, call->client, call->begun_ns);
@@ -646,6 +673,17 @@ void oracle_crashed(struct oracle *o, uint32_t client)
 	doubt_client(o, client, true);
 }
 
+static void roll_back_content(struct oracle_node *n, uint64_t kept_ns, uint64_t now_ns)
+{
+	uint32_t moment = possible_moment_at(&n->content, kept_ns);
+
+	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++) {
+		if (n->writers[i].flushed_ns >= kept_ns)
+			moment = MIN_OF(moment, n->writers[i].flushed_from);
+	}
+	possible_roll_back(&n->content, moment, now_ns);
+}
+
 void oracle_power_cut(struct oracle *o, uint64_t journal_lag_ns)
 {
 	uint64_t now_ns = sim_world_now_ns(o->world);
@@ -655,9 +693,8 @@ void oracle_power_cut(struct oracle *o, uint64_t journal_lag_ns)
 		oracle_suspect(o, i);
 	possible_roll_back(&o->names, possible_moment_at(&o->names, kept_ns), now_ns);
 	for (uint32_t i = 1; i <= o->node_count; i++) {
-		struct oracle_node *n = o->nodes[i];
-		if (n != NULL)
-			possible_roll_back(&n->content, possible_moment_at(&n->content, kept_ns), now_ns);
+		if (o->nodes[i] != NULL)
+			roll_back_content(o->nodes[i], kept_ns, now_ns);
 	}
 }
 

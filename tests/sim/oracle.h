@@ -69,6 +69,8 @@ struct oracle_node {
 	struct {
 		bool is_dirty;		/* has written since its last flush */
 		uint32_t since;		/* moment before the first such write */
+		uint64_t flushed_ns;	/* when it flushed last: the journal has it, perhaps not durably, */
+		uint32_t flushed_from;	/* and a power cut goes back to before this moment */
 	} writers[CLUSTER_CLIENTS];
 	bool is_acked[POSSIBLE_OPS];		/* returned well, and is not flushed yet */
 };

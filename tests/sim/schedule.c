@@ -73,6 +73,8 @@ static void power_cut(struct schedule *s, struct cluster_node *n, uint64_t end_n
 	bool was_clean = n->media == NULL || sim_media_is_clean(n->media);
 
 	end_process(s, n, true);
+	if (n->role == CLUSTER_MDS)
+		sim_world_note(world_of(s), "its disk %s", was_clean ? "had everything" : "may have lost something");
 	if (n->role != CLUSTER_MDS || was_clean)
 		return;
 	disturb_by(s, n, end_ns);

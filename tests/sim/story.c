@@ -103,11 +103,22 @@ static void must(struct story *s, uint32_t client, uint16_t node, const char *wh
 			    node, (unsigned long long)s->oracle.nodes[node]->ino, error_text(rc));
 }
 
+/* Nobody knows what to expect of it: begin anew. */
+static void empty_content(struct story *s, uint32_t client, uint16_t node)
+{
+	struct call call = { .op = { .kind = CL_SETATTR, .ino = s->oracle.nodes[node]->ino,
+				     .set_mask = CL_SET_SIZE } };
+
+	must(s, client, node, "truncate", run_call(s, client, &call));
+}
+
 static void read_content(struct story *s, uint32_t client, uint16_t node)
 {
 	uint16_t values[POSSIBLE_VALUES];
 	struct call open = { .op = { .kind = CL_OPEN, .ino = s->oracle.nodes[node]->ino, .flags = O_RDONLY } };
 
+	if (s->oracle.nodes[node]->content.is_blurred)
+		empty_content(s, client, node);
 	must(s, client, node, "open", run_call(s, client, &open));
 	struct call read = { .op = { .kind = CL_READ, .handle = open.op.opened, .length = CONTENT_BYTES } };
 	must(s, client, node, "read", run_call(s, client, &read));
