@@ -32,7 +32,12 @@ struct fsck_dir { /* a metadata, journal or chunk directory */
 	bool has_bad_index;    /* chunk disk */
 };
 
-#define FSCK_ROWS_BYTES_MAX GiB(4096) /* of address space, for a scratch table */
+/* Address space of one scratch table. The thread sanitizer takes most of it for itself. */
+#ifdef __SANITIZE_THREAD__
+#define FSCK_ROWS_BYTES_MAX GiB(64)
+#else
+#define FSCK_ROWS_BYTES_MAX GiB(4096)
+#endif
 
 /* Facts about one inode that rows of other types are compared with. */
 struct fsck_inode {
