@@ -203,8 +203,10 @@ check-man:
 
 format:                       ## let clang-format decide the layout
 	$(Q)clang-format -i $(shell git ls-files '*.c' '*.h')
-lint:                         ## clang-tidy and cppcheck
-	$(Q)cppcheck --quiet --enable=warning,portability --inline-suppr --error-exitcode=1 -I. -I$(O)/gen \
+lint:                         ## cppcheck, with the macros of the containers
+	$(Q)tools/deps packages cppcheck
+	$(Q)cppcheck --quiet --enable=warning,portability --inline-suppr --error-exitcode=1 -I. -D_GNU_SOURCE \
+		--include=/usr/include/uthash.h --include=/usr/include/utlist.h \
 		--suppress=missingIncludeSystem fs metadata-server chunk-server client tools
 clangd:                       ## compile_commands.json for editors
 	$(Q)bear -- $(MAKE) -B all

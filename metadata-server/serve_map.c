@@ -36,8 +36,9 @@ static bool page_add(struct page *page, ProtobufCBinaryData *list, size_t *count
 static bool add_server(struct page *page, const struct server_row *server)
 {
 	uint8_t row[SERVER_ROW_BYTES_MAX];
+	size_t len = server_row_encode(server, row);
 
-	return page_add(page, page->servers, &page->message.n_servers, row, server_row_encode(server, row));
+	return page_add(page, page->servers, &page->message.n_servers, row, len);
 }
 
 static bool add_pg(struct page *page, pg_no pg, const struct pg_row *pg_row)

@@ -449,20 +449,20 @@ static void check_reachable(struct fsck *f, struct fsck_inode *from)
 	struct fsck_inode *at = from;
 	uint8_t end = 0;
 
-	while (!end) {
-		if (at->walk > 1)
+	while (at && !end) {
+		if (at->walk > 1) {
 			end = at->walk;
-		else if (at->ino == INODE_ROOT)
+		} else if (at->ino == INODE_ROOT) {
 			end = 2;
-		else if (at->walk == 1 || !at->dir)
+		} else if (at->walk == 1 || !at->dir) {
 			end = 3; /* a ring, or it has no name, which is told elsewhere */
-		if (end)
-			break;
-		at->walk = 1;
-		at = fsck_rows_find(f, at->dir);
-		if (!at)
-			end = 3;
+		} else {
+			at->walk = 1;
+			at = fsck_rows_find(f, at->dir);
+		}
 	}
+	if (!at)
+		end = 3;
 	if (end == 3 && from->dir && from->walk == 1)
 		inode_fault(f, FSCK_NAME, from->ino, "directory cannot be reached from the root");
 	for (at = from; at && at->walk <= 1 && at->walk != end;

@@ -205,11 +205,12 @@ static int server_line(const struct layout *l, enum layout_role role, uint32_t i
 {
 	char address[128], dir[PATH_MAX];
 	bool is_mds = role == LAYOUT_MDS;
+	unsigned port = is_mds ? l->mds_port : l->cs_ports[index];
 	int rc = process_program(is_mds ? "cairn-mds" : "cairn-cs", c->program, sizeof c->program, err);
 
 	if (rc < 0)
 		return rc;
-	snprintf(address, sizeof address, "%s:%u", l->address, is_mds ? l->mds_port : l->cs_ports[index]);
+	snprintf(address, sizeof address, "%s:%u", l->address, port);
 	add(c, c->program);
 	add(c, (char *)"--config");
 	add(c, layout_path(l, c->config, "cairn", ".conf"));

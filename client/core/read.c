@@ -93,6 +93,7 @@ static void read_end(struct cl_read *r, int rc)
 	op->client->stats.reads++;
 	op->client->stats.read_bytes += op->out_len;
 	struct cl_op shadow = { .client = op->client };
+	/* cppcheck-suppress autoVariables ; read_free(r) below comes before the end of shadow */
 	r->op = &shadow;		/* op may be gone once it is done; the buffers must outlive done() */
 	op->state = NULL;
 	op->cancel = NULL;
