@@ -125,6 +125,8 @@ struct cl_req {
 	void (*orphaned)(struct cl_req *req);	/* instead of done(), after its operation gave up; may be NULL */
 	void *arg;
 	bool has_slot, is_waiting, is_sent, is_abandoned;
+	inode_no touched[5];		/* of one that is abandoned: what it may change */
+	uint32_t touched_count;
 	uint64_t return_count;
 	uint32_t tries;
 	struct loop_timer retry;

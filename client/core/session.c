@@ -462,6 +462,42 @@ static void init_message(struct cl_req *req, uint16_t type)
 	req->call.request = &req->msg.base;
 }
 
+static void touch(struct cl_req *req, inode_no ino)
+{
+	if (ino && req->touched_count < ARRAY_COUNT(req->touched))
+		req->touched[req->touched_count++] = ino;
+}
+
+/* What the request may change, for when it has: its operation will be gone by then. */
+static void touch_all(struct cl_req *req, const struct cl_op *op)
+{
+	inode_no named;
+	touch(req, op->ino);
+	touch(req, op->parent);
+	touch(req, op->new_parent);
+	if (op->name && cl_node_name_find(req->client, op->parent, op->name, &named))
+		touch(req, named);
+	if (op->new_name && cl_node_name_find(req->client, op->new_parent, op->new_name, &named))
+		touch(req, named);
+}
+
+/*
+ * A change of ours that nobody waited for: the server recalls nothing from us for it (I14), so what we hold of
+ * it is asked again. It is rare, so of names all.
+ */
+static void changed_unseen(struct cl_req *req)
+{
+	struct client *c = req->client;
+	if (req->call.session != c->session.number)
+		return;
+	cl_node_drop_names(c);
+	for (uint32_t i = 0; i < req->touched_count; i++) {
+		cl_node_outdate(c, req->touched[i]);
+		if (c->options.on_inval_attr)
+			c->options.on_inval_attr(c->options.arg, req->touched[i]);
+	}
+}
+
 /* The operation gives up: a request that was sent goes on, one that was not is forgotten. */
 static void req_cancel(struct cl_op *op)
 {
@@ -471,6 +507,7 @@ static void req_cancel(struct cl_op *op)
 	req->op = NULL;
 	if (req->is_sent && req->has_slot) {
 		req->is_abandoned = true;	/* its slot stays taken until the answer comes */
+		touch_all(req, op);
 		return;
 	}
 	loop_timer_stop(c->options.loop, &req->retry);
@@ -587,6 +624,8 @@ static void req_done(struct rpc_call *call)
 		req->done(req);
 	else if (req->orphaned)
 		req->orphaned(req);
+	if (req->is_abandoned && call->type != MSG_OPEN)
+		changed_unseen(req);
 	req_free(req);
 }
 

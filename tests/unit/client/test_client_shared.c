@@ -292,6 +292,36 @@ START_TEST(a_fenced_client_fails_its_unpublished_files)
 }
 END_TEST
 
+/* What an interrupted operation did after all is seen, whatever was cached before. */
+START_TEST(an_interrupted_rename_that_happens_is_seen)
+{
+	struct cl_handle *h = file_create(&w, b, "before");
+	inode_no ino = file_lookup(&w, b, "before");
+	ck_assert_uint_eq(file_lookup(&w, a, "after"), 0);
+	cluster_cs_stop(&w, 1);
+	cluster_cs_stop(&w, 2);
+	file_pattern(bytes, sizeof bytes, 13);
+	ck_assert_int_eq(file_write(&w, b, h, 0, bytes, sizeof bytes), 0);
+	struct cl_op rename = { .kind = CL_RENAME, .parent = INODE_ROOT, .name = "before", .new_parent = INODE_ROOT,
+				.new_name = "after", .done = cluster_op_done, .user = &w };
+	client_submit(a, &rename);
+	cluster_run_for(&w, 100);
+	ck_assert(!rename.is_finished);		/* the lease of the other is on its way back */
+	client_interrupt(a, &rename);
+	while (!rename.is_finished)
+		loop_uv_run(w.loop);
+	ck_assert_int_eq(rename.rc, -E_INTR);
+	ck_assert_uint_eq(file_lookup(&w, a, "after"), 0);
+	cluster_cs_start(&w, 1, 71);
+	cluster_cs_start(&w, 2, 72);
+	ck_assert_int_eq(file_close(&w, b, h), 0);
+	cluster_run_for(&w, 200);
+	ck_assert_uint_eq(file_lookup(&w, b, "after"), ino);
+	ck_assert_uint_eq(file_lookup(&w, a, "after"), ino);
+	ck_assert_uint_eq(file_lookup(&w, a, "before"), 0);
+}
+END_TEST
+
 /* End the session of `c` as its successor on the same machine does. */
 static struct client *fence(struct client *c)
 {
@@ -390,6 +420,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, what_all_servers_lost_is_never_published);
 	  tcase_add_test(tc, a_node_that_was_not_stored_is_stored_later);
 	  tcase_add_test(tc, a_fenced_client_fails_its_unpublished_files);
+	  tcase_add_test(tc, an_interrupted_rename_that_happens_is_seen);
 	  tcase_add_test(tc, an_edit_that_outlives_its_session_begins_again);
 	  tcase_add_test(tc, an_fsync_across_a_restart_does_not_hide_it);
 	  tcase_add_test(tc, an_interrupted_operation_ends))
