@@ -217,7 +217,8 @@ void ms_lease_tick(struct ms_state *state)
 	uint64_t patience_ms = MS_RECALL_LEASES_MAX * state->config.lease_ms;
 	struct ms_claim *claim;
 
-	while (state->recalls && state->now_ms - state->recalls->recall_begun_ms > patience_ms)
+	/* One in a tick: what each leaves behind has to fit the record. */
+	if (state->recalls && state->now_ms - state->recalls->recall_begun_ms > patience_ms)
 		ms_session_fence(state, state->recalls->session);
 	DL_FOREACH2(state->recalls, claim, recall_next)
 		if (state->now_ms - claim->recall_sent_ms >= state->config.lease_ms / 3)

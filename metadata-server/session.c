@@ -251,8 +251,9 @@ int ms_session_open(struct ms_op *op)
 	const struct ms_request *req = op->req;
 	struct ms_session *old = ms_session_find(state, req->old_session);
 	struct ms_session *s = find_nonce(state, req->uuid);
+	bool is_new = !s;
 
-	if (!s) {
+	if (is_new) {
 		if (req->new_session == 0 || ms_session_find(state, req->new_session))
 			return -E_INVAL;
 		if (state->session_count >= state->config.sessions_max && !old)
@@ -268,6 +269,7 @@ int ms_session_open(struct ms_op *op)
 	if (old && old != s)
 		ms_session_fence(state, old);
 	fill_reply(op, s);
+	op->effect.reply.resent = !is_new;	/* its record is an older one */
 	op->effect.reply.wait_durable = true;	/* a session that is used has its row */
 	return 0;
 }
@@ -391,7 +393,9 @@ int ms_session_slot_check(struct ms_op *op)
 		ms_park_cancel(op->state, parked, -E_CANCELED);	/* its sender has given it up */
 		return 0;
 	}
-	parked->token = op->effect.token;	/* sent again while it waits: answer the newer asker */
+	/* Sent again while it waits: answer the newer asker, and let the older go. */
+	ms_step_reply(op->state, parked->token, -E_CANCELED);
+	parked->token = op->effect.token;
 	return 2;
 }
 

@@ -119,6 +119,8 @@ START_TEST(a_request_sent_again_while_it_waits_answers_the_newer_asker)
 		if (w.effects[i].kind == MS_FX_RECALL)
 			recalls[count++] = w.effects[i];
 	ck_assert_ptr_null(world_do(&w, unlink));
+	ck_assert_ptr_nonnull(world_reply(&w, first));
+	ck_assert_int_eq(world_reply(&w, first)->rc, -E_CANCELED);	/* nobody reads it; it must not be kept for ever */
 	for (uint32_t i = 0; i < count; i++)
 		world_answer(&w, recalls[i], MS_LEASE_NONE);
 	ck_assert_ptr_nonnull(world_reply(&w, w.token));
@@ -137,7 +139,9 @@ START_TEST(an_open_sent_again_finds_its_session)
 	ck_assert_uint_eq(reply->session, 77);
 	ck_assert(reply->wait_durable);
 	open.new_session = 78;
-	ck_assert_uint_eq(world_do(&w, open)->session, 77);
+	reply = world_do(&w, open);
+	ck_assert_uint_eq(reply->session, 77);
+	ck_assert(reply->wait_durable && reply->resent);	/* for what the first one wrote */
 	open.uuid[0] = 10;
 	open.old_session = 77;
 	ck_assert_uint_eq(world_do(&w, open)->session, 78);
