@@ -79,14 +79,14 @@ PROGRAMS := $(foreach p,cairn-mds:metadata-server/main.c cairn-cs:chunk-server/m
 TEST_SRC   := $(wildcard tests/unit/*.c tests/unit/*/*.c tests/model/*.c tests/fault/*.c)
 TEST_BIN   := $(patsubst tests/%.c,$(O)/tests/%,$(TEST_SRC))
 FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
-FUZZ_BIN   := $(patsubst tests/fuzz/%.c,build/fuzz/%,$(FUZZ_SRC))
+FUZZ_BIN   := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(FUZZ_SRC))
 FUZZ_REPLAY := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(FUZZ_SRC))
 BENCH_SRC  := $(wildcard tests/bench/*.c)
 BENCH_BIN  := $(patsubst tests/bench/%.c,$(O)/tests/bench/%,$(BENCH_SRC))
 SIM_BIN    := $(if $(wildcard tests/sim/main.c),$(O)/tests/sim/sim)
 
 # ---- building ------------------------------------------------------------------------------------
-.PHONY: all up down check check-long check-headers check-includes check-symbols check-man sim sim-long bench fuzz deps \
+.PHONY: all up down check check-long check-headers check-includes check-symbols check-man sim sim-long bench fuzz fuzz-run deps \
 	deps-check install clean help format lint tests clangd
 .SECONDARY:
 
@@ -148,11 +148,9 @@ $(O)/tests/bench/%: $(O)/obj/tests/bench/%.o $(LIB_SIM) $(LIB_CLIENT) $(LIB_MDS)
 # The corpus of a harness replayed without libFuzzer: the same object with a main that reads files.
 $(O)/tests/fuzz/%: $(O)/obj/tests/fuzz/%.o $(O)/obj/tests/fuzz/replay_main.o $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK)
-build/fuzz/%: tests/fuzz/%.c $(CORE_SRC) $(MDS_SRC) $(CS_SRC) | $(GEN)
-	@mkdir -p $(@D)
-	@echo "  FUZZ  $@"
-	$(Q)$(CLANG) -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined $(CPPFLAGS) -o $@ $< \
-		$(CORE_SRC) $(MDS_SRC) $(CS_SRC) $(O)/gen/cairn.pb-c.c $(LDLIBS_CORE)
+# Only in a build with SAN=fuzzer-no-link,... by clang: `make fuzz` makes one.
+$(O)/fuzz/%: $(O)/obj/tests/fuzz/%.o $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
+	$(call LINK,-fsanitize=fuzzer)
 
 tests: all $(TEST_BIN) $(SIM_BIN) $(FUZZ_REPLAY)   ## build the tests without running them
 
@@ -181,9 +179,11 @@ sim-long: deps-check          ## simulate seeds until one fails: make sim-long F
 	$(Q)$(MAKE) --no-print-directory $(O)/tests/sim/sim && $(O)/tests/sim/sim --from $(or $(FROM),1) --count $(or $(COUNT),1000)
 bench: deps all $(BENCH_BIN)  ## benchmarks beside ext4 on the same disk: make bench [ONLY=name]
 	$(Q)tests/bench/run $(ONLY)
-fuzz: deps-check $(FUZZ_BIN)  ## run each fuzzer for SECONDS (60)
-	$(Q)for f in $(FUZZ_BIN); do mkdir -p build/corpus/$$(basename $$f); \
-		$$f -max_total_time=$(or $(SECONDS_EACH),60) build/corpus/$$(basename $$f) tests/fuzz/corpus/$$(basename $$f) || exit 1; done
+fuzz: deps-check              ## run each fuzzer for SECONDS_EACH (60)
+	$(Q)$(MAKE) --no-print-directory CC="$(CLANG)" SAN=fuzzer-no-link,address,undefined O=build/san-fuzz fuzz-run
+fuzz-run: $(FUZZ_BIN)
+	$(Q)for f in $(FUZZ_BIN); do c=build/corpus/$$(basename $$f); mkdir -p $$c; \
+		$$f -max_total_time=$(or $(SECONDS_EACH),60) -artifact_prefix=$$c/ $$c tests/fuzz/corpus/$$(basename $$f) || exit 1; done
 
 check-headers: | $(GEN)       # every header compiles alone
 	$(Q)for h in $(HEADERS); do echo "#include \"$$h\"" | \
@@ -219,7 +219,7 @@ install: all                  ## install programs and pages under PREFIX
 	for s in 1 5 7 8; do for p in man/*.$$s; do [ -f $$p ] && install -m644 $$p $(DESTDIR)$(PREFIX)/share/man/man$$s/; done; done
 
 clean:                        ## remove what was built (libfuse in build/deps stays)
-	rm -rf build/bin build/lib build/obj build/gen build/tests build/fuzz build/san-*
+	rm -rf build/bin build/lib build/obj build/gen build/tests build/clang build/san-*
 help:                         ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 14
 
