@@ -34,7 +34,7 @@ struct loop_task {
 };
 
 struct loop_ops {
-	uint64_t (*now_ns)(struct loop *loop);		/* CLOCK_BOOTTIME, as of this turn */
+	uint64_t (*now_ns)(struct loop *loop);		/* CLOCK_BOOTTIME, not of the turn's begin */
 	uint64_t (*wall_ns)(struct loop *loop);		/* CLOCK_REALTIME */
 	void (*random)(struct loop *loop, void *out, size_t len);
 	void (*wake_at)(struct loop *loop, uint64_t due_ns);	/* call loop_timers_run then; ~0: never */

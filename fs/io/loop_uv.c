@@ -47,7 +47,6 @@ struct loop_uv {
 	void *on_signal_arg;
 	bool is_running;
 	atomic_bool stop_asked;
-	uint64_t now_ns, now_uv_ms;	/* the cached time, and libuv's time when it was read */
 	uint64_t work_count;		/* submitted and not yet done; the loop's thread only */
 
 	pthread_mutex_t lock;		/* of all below */
@@ -78,18 +77,13 @@ static uint64_t clock_ns(clockid_t clock)
 
 /* --- the operations --------------------------------------------------------------------------- */
 
-static uint64_t uv_now_ns(struct loop *loop)
+/*
+ * Read anew each time, 30 ns: a callback that held the turn up, by a sync or a long commit, must not make those
+ * behind it count leases from before it (I6).
+ */
+static uint64_t uv_now_ns(struct loop *loop unused_arg)
 {
-	struct loop_uv *l = loop_uv_of(loop);
-
-	/* libuv renews its time when a turn begins and when a poll returns; outside a run nobody does. */
-	if (!l->is_running)
-		uv_update_time(&l->uv);
-	if (l->now_ns == 0 || uv_now(&l->uv) != l->now_uv_ms) {
-		l->now_uv_ms = uv_now(&l->uv);
-		l->now_ns = clock_ns(CLOCK_BOOTTIME);
-	}
-	return l->now_ns;
+	return clock_ns(CLOCK_BOOTTIME);
 }
 
 static uint64_t uv_wall_ns(struct loop *loop unused_arg)
@@ -125,6 +119,9 @@ static void uv_wake_at(struct loop *loop, uint64_t due_ns)
 	uint64_t now_ns = uv_now_ns(loop);
 	uint64_t after_ns = due_ns > now_ns ? due_ns - now_ns : 0;
 
+	/* libuv renews its time when a turn begins and when a poll returns; outside a run nobody does. */
+	if (!l->is_running)
+		uv_update_time(&l->uv);
 	if (due_ns == UINT64_MAX)
 		uv_timer_stop(&l->timer);
 	else

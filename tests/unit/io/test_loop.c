@@ -265,7 +265,36 @@ START_TEST(a_stop_before_the_run_ends_it)
 }
 END_TEST
 
+static uint64_t slow_before_ns, slow_after_ns;
+
+static void slow_fired(struct loop_timer *timer)
+{
+	struct loop *loop = *(struct loop **)(void *)(timer + 1);
+
+	slow_before_ns = loop_now_ns(loop);
+	usleep(3000);
+	slow_after_ns = loop_now_ns(loop);
+	loop_uv_stop(loop);
+}
+
+/* I6: who comes behind a slow callback in the same turn must not take the time for that of the turn's begin. */
+START_TEST(time_goes_on_while_a_callback_runs)
+{
+	struct {
+		struct loop_timer timer;
+		struct loop *loop;
+	} slow = { .timer.fn = slow_fired };
+
+	ck_assert_int_eq(loop_uv_create(1, &slow.loop), 0);
+	loop_timer_start(slow.loop, &slow.timer, 0);
+	loop_uv_run(slow.loop);
+	ck_assert_uint_ge(slow_after_ns, slow_before_ns + 3000000);
+	loop_uv_destroy(slow.loop);
+}
+END_TEST
+
 TEST_MAIN("loop",
+	tcase_add_test(tc, time_goes_on_while_a_callback_runs);
 	tcase_add_test(tc, timers_fire_by_due_time_then_by_start);
 	tcase_add_test(tc, a_start_replaces_and_a_stop_repeats);
 	tcase_add_test(tc, a_timer_that_restarts_itself_waits_for_the_next_turn);
