@@ -57,6 +57,8 @@ struct cl_session {
 	uint64_t charged_bytes;		/* and that we have */
 	uint8_t nonce[16];
 	bool is_opening, is_renewing, is_reclaiming;
+	bool is_claim_sent;		/* a message of the reclaim is on its way */
+	uint64_t reclaim_round;
 	struct rpc_call call;		/* open, renew: one at a time */
 	struct loop_timer timer;
 	uint64_t fenced_count;

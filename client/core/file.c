@@ -290,6 +290,7 @@ static void unregister_done(struct cl_req *req)
 	const Wire__StampReply *reply = (const void *)req->call.reply;
 	if (req->call.rc == 0 && reply)
 		cl_session_stamp(req->client, reply->stamp);
+	node->is_releasing = false;
 	open_step_ended(node);
 }
 
@@ -311,7 +312,7 @@ static void unregister(struct client *c, struct cl_node *node)
 		node->has_open_write = false;
 	else
 		node->has_open_read = false;
-	node->is_opening = true;
+	node->is_opening = node->is_releasing = true;
 	cl_session_send(req);
 }
 

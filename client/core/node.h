@@ -33,7 +33,8 @@ struct cl_node {
 	uint32_t readers, writers;	/* handles of this client */
 	bool has_open_read, has_open_write, is_opening;
 	struct cl_op *open_waiters;
-	uint64_t reclaim_term;		/* of the server that was last told of it */
+	bool is_releasing;		/* the release of one of them is on its way */
+	uint64_t reclaim_round;		/* the last that it was told in */
 	UT_hash_handle hh;
 	struct cl_node *prev, *next;	/* LRU */
 };

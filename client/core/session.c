@@ -257,9 +257,13 @@ static void reclaim_done(struct cl_req *req)
 {
 	struct client *c = req->client;
 	bool more = req->arg != NULL;
+	int rc = req->call.rc;
+	c->session.is_claim_sent = false;
 	if (c->session.number != req->call.session || req->call.rc == -E_NO_SESSION)
 		return;		/* the session is lost already */
-	if (req->call.rc < 0) {
+	if (rc == -E_NOTCONN || rc == -E_TIMEDOUT || rc == -E_OVERLOADED)
+		return;		/* the next renewal begins again, maybe with another term */
+	if (rc < 0) {
 		cl_session_lost(c);
 	} else if (more) {
 		reclaim_next(c);
@@ -281,6 +285,8 @@ static void claim(struct claims *claims, Wire__SessionReclaim *msg, const struct
 	if (node->has_open_read)
 		claims->opens[msg->n_opens++] = node->ino;
 	if (node->has_open_write)
+		claims->opens[msg->n_opens++] = node->ino;
+	if (node->is_releasing)		/* it is sent again, and takes one back */
 		claims->opens[msg->n_opens++] = node->ino;
 	if (node->lease == CL_LEASE_NONE)
 		return;
@@ -306,17 +312,18 @@ static void reclaim_next(struct client *c)
 	msg.leases = claims->lease_at;
 	msg.opens = claims->opens;
 	DL_FOREACH(c->node_lru, node) {
-		if (node->reclaim_term == c->session.term)
+		if (node->reclaim_round == c->session.reclaim_round)
 			continue;
-		if (msg.n_leases == RECLAIM_MAX || msg.n_opens + 2 > 2 * RECLAIM_MAX) {
+		if (msg.n_leases == RECLAIM_MAX || msg.n_opens + 3 > 2 * RECLAIM_MAX) {
 			msg.more = true;
 			break;
 		}
-		node->reclaim_term = c->session.term;
+		node->reclaim_round = c->session.reclaim_round;
 		claim(claims, &msg, node);
 	}
 	req->arg = msg.more ? req : NULL;
 	req->call.request = &msg.base;
+	c->session.is_claim_sent = true;
 	cl_session_send(req);
 	free(claims);
 }
@@ -325,6 +332,7 @@ static void reclaim_next(struct client *c)
 static void reclaim(struct client *c)
 {
 	c->session.is_reclaiming = true;
+	c->session.reclaim_round++;
 	cl_node_drop_names(c);
 	reclaim_next(c);
 }
@@ -349,7 +357,7 @@ static void renew_done(struct rpc_call *call)
 	s->credit_bytes = reply->credit_bytes;
 	if (c->blocks && reply->map_version > map_version(blocks_map(c->blocks)))
 		blocks_map_refresh(c->blocks);
-	if (restarted)
+	if (restarted || (s->is_reclaiming && !s->is_claim_sent))
 		reclaim(c);
 	renewed(c);
 }
@@ -578,7 +586,7 @@ static void slots_pump(struct client *c)
 
 static bool is_retried(const struct cl_req *req, int rc)
 {
-	if (req->is_abandoned)
+	if (req->is_abandoned || req->call.type == MSG_SESSION_RECLAIM)
 		return false;
 	if (rc == -E_RECOVERING || rc == -E_OVERLOADED || rc == -E_NOTCONN || rc == -E_CONNREFUSED)
 		return req->op || req->tries < 100;
@@ -647,7 +655,8 @@ void cl_session_send(struct cl_req *req)
 		uint32_t left = req->op ? cl_op_left_ms(req->op) : c->options.timeout_ms;
 		call->deadline_ms = req->has_slot ? left + SLOT_GRACE_MS : left;
 	}
-	call->resend = true;
+	/* Claims are for one term: to the next server they would say that all were made. */
+	call->resend = call->type != MSG_SESSION_RECLAIM;
 	call->done = req_done;
 	call->user = req;
 	req->return_count = c->session.return_count;

@@ -153,6 +153,26 @@ START_TEST(a_recall_that_is_asked_again_waits_for_the_first)
 }
 END_TEST
 
+/* A release that is sent again to a restarted server must not take away another open of the same file. */
+START_TEST(a_release_across_a_restart_leaves_the_other_open)
+{
+	ck_assert_int_eq(file_close(&w, a, file_create(&w, a, "two")), 0);
+	struct cl_handle *hr = file_open(&w, a, "two", O_RDONLY), *hw = file_open(&w, a, "two", O_RDWR);
+	inode_no ino = file_lookup(&w, b, "two");
+	struct cl_op unlink = { .kind = CL_UNLINK, .parent = INODE_ROOT, .name = "two" };
+	ck_assert_int_eq(cluster_op(&w, b, &unlink), 0);
+	cluster_mds_stop(&w);
+	ck_assert_int_eq(file_close(&w, a, hw), 0);
+	cluster_mds_start(&w);
+	struct cl_op attr = { .kind = CL_GETATTR, .ino = ino };
+	ck_assert_int_eq(cluster_op(&w, b, &attr), 0);
+	cluster_run_for(&w, 500);
+	attr = (struct cl_op){ .kind = CL_SETATTR, .ino = ino, .set_mask = CL_SET_MODE, .mode = 0600 };
+	ck_assert_int_eq(cluster_op(&w, b, &attr), 0);
+	ck_assert_int_eq(file_close(&w, a, hr), 0);
+}
+END_TEST
+
 START_TEST(truncation_elsewhere_is_seen_by_an_open_file)
 {
 	struct cl_handle *h = file_create(&w, a, "cut");
@@ -413,6 +433,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, appends_of_two_clients_lose_nothing);
 	  tcase_add_test(tc, an_unlinked_file_lives_until_it_is_closed);
 	  tcase_add_test(tc, a_recall_that_is_asked_again_waits_for_the_first);
+	  tcase_add_test(tc, a_release_across_a_restart_leaves_the_other_open);
 	  tcase_add_test(tc, truncation_elsewhere_is_seen_by_an_open_file);
 	  tcase_add_test(tc, times_set_by_the_user_survive_the_close);
 	  tcase_add_test(tc, a_restart_of_the_metadata_server_is_survived);
