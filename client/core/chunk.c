@@ -331,7 +331,7 @@ void cl_chunk_apply(struct cl_file *file)
 
 /* --- puts ----------------------------------------------------------------------------------------------------------- */
 
-void cl_chunk_marks_merge(struct blocks_marks *into, const struct blocks_marks *from)
+int cl_chunk_marks_merge(struct blocks_marks *into, const struct blocks_marks *from)
 {
 	into->collection = MIN_OF(into->collection, from->collection);
 	for (uint32_t i = 0; i < from->count; i++) {
@@ -341,25 +341,28 @@ void cl_chunk_marks_merge(struct blocks_marks *into, const struct blocks_marks *
 			at++;
 		if (at == into->count) {
 			if (into->count == BLOCKS_MARKS_MAX)
-				return;
+				return -E_OVERLOADED;
 			into->at[into->count++] = from->at[i];
 		}
 		into->at[at].generation = MAX_OF(into->at[at].generation, from->at[i].generation);
 	}
+	return 0;
 }
 
-void cl_chunk_record(struct cl_file *file, const struct blocks_put *put, const struct blocks_marks *marks)
+int cl_chunk_record(struct cl_file *file, const struct blocks_put *put, const struct blocks_marks *marks)
 {
-	cl_chunk_marks_merge(&file->marks, marks);
 	if (file->id_count == file->id_capacity) {
 		uint32_t capacity = file->id_capacity ? file->id_capacity * 2 : 16;
 		struct block_id *ids = realloc(file->ids, capacity * sizeof *ids);
 		if (!ids)
-			return;		/* should a server restart now, the publish fails, no more */
+			return -E_NOMEM;
 		file->ids = ids;
 		file->id_capacity = capacity;
 	}
-	file->ids[file->id_count++] = put->id;
+	int rc = cl_chunk_marks_merge(&file->marks, marks);
+	if (rc == 0)
+		file->ids[file->id_count++] = put->id;
+	return rc;
 }
 
 static void put_done(struct blocks_put *put)
@@ -369,20 +372,21 @@ static void put_done(struct blocks_put *put)
 	struct cl_file *file = chunk->file;
 	int put_rc = put->rc;		/* it may be gone below */
 	c->puts.flying--;
+	if (file && put_rc == 0)	/* what nobody would sync is as good as not put (I2) */
+		put_rc = cl_chunk_record(file, put, &chunk->put_marks);
 	if (!file) {
 		chunk_free(chunk);
-	} else if (put->rc < 0) {
+	} else if (put_rc < 0) {
 		chunk->put_state = CL_PUT_NONE;
 		chunk->is_dirty = true;
-		file->put_rc = put->rc;
-		put_settle(chunk, put->rc);
+		file->put_rc = put_rc;
+		put_settle(chunk, put_rc);
 	} else {
 		chunk->put_state = CL_PUT_READY;
 		file->ready_count++;
 		file->new_bytes += chunk->put_len;
 		c->stats.blocks_put++;
 		c->stats.blocks_present += put->sent_bytes == 0;
-		cl_chunk_record(file, put, &chunk->put_marks);
 		cl_chunk_apply(file);
 	}
 	cl_chunk_pump(c);

@@ -482,7 +482,8 @@ int cl_edit_write_step(struct cl_op *op)
 		return -E_FBIG;
 	while (op->progress < op->bytes_len) {
 		uint32_t count;
-		if (file->id_count >= CL_IDS_MAX && file->flush.state == CL_FLUSH_IDLE)
+		bool is_much = file->id_count >= CL_IDS_MAX || file->marks.count > BLOCKS_MARKS_MAX / 2;
+		if (is_much && file->flush.state == CL_FLUSH_IDLE)
 			cl_publish_start(file, NULL);
 		int rc = cl_edit_bytes(op, op->offset + op->progress, (const uint8_t *)op->bytes + op->progress,
 				       op->bytes_len - op->progress, &count);

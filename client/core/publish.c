@@ -135,8 +135,9 @@ static void flush_end(struct cl_file *file, int rc)
 	flush->state = CL_FLUSH_IDLE;
 	buf_put(flush->bytes);
 	flush->bytes = NULL;
-	if (rc < 0 && was_taken)
-		cl_chunk_marks_merge(&file->marks, &flush->marks);	/* not synced, or nobody knows */
+	/* Not synced, or nobody knows. No room for that: a boot that never was has all of it put again (I2). */
+	if (rc < 0 && was_taken && cl_chunk_marks_merge(&file->marks, &flush->marks) < 0)
+		file->marks.at[0].boot_id = 0;
 	if (rc == 0) {
 		file->clean_seq = flush->seq;
 		file->dirty_since_ns = loop_now_ns(c->options.loop);
@@ -367,13 +368,13 @@ static void node_put_done(struct blocks_put *put)
 	struct cl_file *file = np->file;
 	if (np->round != file->flush.round) {
 		node_put_free(np);
-	} else if (put->rc < 0) {
-		LL_PREPEND(file->unstored, np);
-		cl_publish_stored(file, put->rc);
 	} else {
-		cl_chunk_record(file, &np->put, &np->marks);
-		cl_publish_stored(file, 0);
-		node_put_free(np);
+		int rc = put->rc < 0 ? put->rc : cl_chunk_record(file, &np->put, &np->marks);
+		if (rc < 0)
+			LL_PREPEND(file->unstored, np);
+		else
+			node_put_free(np);
+		cl_publish_stored(file, rc);
 	}
 	cl_file_put(file);
 }
