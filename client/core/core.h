@@ -126,7 +126,7 @@ struct cl_req {
 	void (*done)(struct cl_req *req);	/* with call.rc, call.reply; the req is freed after */
 	void (*orphaned)(struct cl_req *req);	/* instead of done(), after its operation gave up; may be NULL */
 	void *arg;
-	bool has_slot, is_waiting, is_sent, is_abandoned;
+	bool has_slot, is_waiting, is_sent, is_ending, is_abandoned;
 	inode_no touched[5];		/* of one that is abandoned: what it may change */
 	uint32_t touched_count;
 	uint64_t return_count;

@@ -513,7 +513,7 @@ static void req_cancel(struct cl_op *op)
 	struct client *c = req->client;
 	op->req = NULL;
 	req->op = NULL;
-	if (req->is_sent && req->has_slot) {
+	if (req->is_ending || (req->is_sent && req->has_slot)) {
 		req->is_abandoned = true;	/* its slot stays taken until the answer comes */
 		touch_all(req, op);
 		return;
@@ -538,7 +538,7 @@ void cl_session_forget(struct cl_req *req)
 	struct client *c = req->client;
 	ASSERT(!req->op);
 	req->arg = NULL;
-	if (req->is_sent)
+	if (req->is_sent || req->is_ending)
 		return;
 	loop_timer_stop(c->options.loop, &req->retry);
 	if (req->is_waiting)
@@ -611,7 +611,6 @@ static void req_done(struct rpc_call *call)
 {
 	struct cl_req *req = call->user;
 	struct client *c = req->client;
-	struct cl_op *op = req->op;
 	req->is_sent = false;
 	if (is_retried(req, call->rc) && c->session.number == call->session) {
 		req->tries++;
@@ -619,8 +618,10 @@ static void req_done(struct rpc_call *call)
 		loop_timer_start(c->options.loop, &req->retry, CL_RETRY_MS);
 		return;
 	}
+	req->is_ending = true;	/* it is ours, whoever gives it up now */
 	if (call->rc == -E_NO_SESSION && c->session.number == call->session)
 		cl_session_lost(c);
+	struct cl_op *op = req->op;
 	slot_settle(req);
 	req_unlist(req);	/* what done() ends must not find it */
 	if (op) {
