@@ -87,6 +87,7 @@ struct oracle {
 	uint32_t node_count;		/* the highest number in use */
 	uint16_t last_tag;
 	uint64_t durable_ns;		/* what was acknowledged before is durable */
+	uint64_t cut_ns;		/* of the last power cut that lost something; 0: none */
 	struct oracle_client clients[CLUSTER_CLIENTS];
 	uint64_t calls, doubts, blurs;
 };
