@@ -152,7 +152,9 @@ void cl_names_setattr_rest(struct cl_op *op)
 	uint32_t left = op->set_mask & ~(uint32_t)CL_SET_SIZE;
 	if (op->set_mask & CL_SET_SIZE)
 		left &= ~(uint32_t)CL_SET_KILL_PRIV;
-	if (left == 0)
+	if (left == 0 && !op->handle && node && node->file)
+		cl_publish_file(op, node->file, cl_op_finish);	/* D3: truncate() is acknowledged when it returns */
+	else if (left == 0)
 		cl_op_finish(op, 0);
 	else if ((left & times) && node && node->file)
 		cl_publish_file(op, node->file, setattr_send);
