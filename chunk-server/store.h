@@ -56,7 +56,7 @@ void cs_store_drop(struct cs_store *store);
 
 struct cs_store_stats {
 	uint64_t blocks, bytes_stored, bytes_plain; /* stored: header and encoded bytes */
-	uint64_t bytes_free; /* for puts: without the reserve that full_percent keeps */
+	uint64_t bytes_free; /* for puts: whole segments but one, without the reserve that full_percent keeps */
 	uint64_t bytes_total;
 	uint64_t segments;
 	uint64_t damaged; /* places that did not check, found since the start */

@@ -75,6 +75,17 @@ int cs_store_seal(struct disk_file *file, uint64_t number, uint64_t tail,
 	return disk_sync(file);
 }
 
+/* How many more segments fit, with the reserve kept. */
+static uint64_t segments_left(const struct cs_store_options *options, const struct disk_space *space)
+{
+	uint64_t reserve = space->bytes_total / 100 * (100 - options->full_percent);
+
+	/* Two segments stay for healing and compaction. */
+	reserve = MAX_OF(reserve, 2 * options->segment_bytes);
+	return space->bytes_free > reserve ? (space->bytes_free - reserve) / options->segment_bytes
+					   : 0;
+}
+
 int cs_store_room(const struct cs_store_options *options)
 {
 	struct disk_space space;
@@ -82,10 +93,7 @@ int cs_store_room(const struct cs_store_options *options)
 
 	if (rc < 0)
 		return rc;
-	uint64_t reserve = space.bytes_total / 100 * (100 - options->full_percent);
-	/* Two segments stay for healing and compaction. */
-	reserve = MAX_OF(reserve, 2 * options->segment_bytes);
-	return space.bytes_free >= reserve + options->segment_bytes ? 0 : -E_NOSPC;
+	return segments_left(options, &space) > 0 ? 0 : -E_NOSPC;
 }
 
 static int segment_prepare(struct disk_file *file, const struct cs_store_options *options,
@@ -589,15 +597,15 @@ void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out)
 	};
 	if (disk_space(store->options.disk, &space) < 0)
 		return;
-	uint64_t reserve = space.bytes_total / 100 * (100 - store->options.full_percent);
-	reserve = MAX_OF(reserve, 2 * store->options.segment_bytes);
 	out->bytes_total = space.bytes_total;
 	if (store->is_failed)
 		return;
-	out->bytes_free = space.bytes_free > reserve ? space.bytes_free - reserve : 0;
+	out->bytes_free = segments_left(&store->options, &space) * store->options.segment_bytes;
 	if (store->active != NULL)
 		out->bytes_free += store->options.segment_bytes -
 				   MIN_OF(store->tail, store->options.segment_bytes);
+	/* Indexes grow on the same disk, at the cost of the last segment. */
+	out->bytes_free -= MIN_OF(out->bytes_free, store->options.segment_bytes);
 }
 
 bool cs_store_is_failed(const struct cs_store *store)

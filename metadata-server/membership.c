@@ -387,6 +387,7 @@ static void take_stats(struct ms_member *m, const struct ms_request *req, uint64
 	m->stats = (struct ms_server_stats){
 		.blocks = req->blocks, .bytes_stored = req->bytes_stored, .bytes_plain = req->bytes_plain,
 		.bytes_free = req->bytes_free, .bytes_total = req->bytes_total, .heard_ms = now_ms };
+	m->settled_bytes = 0;
 	memset(m->owed, 0, sizeof m->owed);
 	for (uint32_t i = 0; i < req->owed_pg_count; i++)
 		if (req->owed_pgs[i] < PG_COUNT)

@@ -71,7 +71,7 @@ static void store(struct ms_op *op, struct ms_inode *inode)
 	if (req->root.kind == ROOT_BLOCK || req->root.kind == ROOT_NODE)
 		state->counters.flags |= MS_COUNTERS_PUBLISHED;
 	ms_step_counters_put(state);
-	ms_space_settle(op->session, req->new_bytes);
+	ms_space_settle(state, op->session, req->new_bytes);
 	if (is_to_be_moved(&req->root))
 		ms_step_emit(state, &(struct ms_effect){ .kind = MS_FX_MOVE_INLINE,
 			.ino = inode->attr.ino, .version = inode->attr.version });

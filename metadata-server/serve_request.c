@@ -56,6 +56,7 @@ static int take_session_open(struct ms_server *s, const Wire__SessionOpen *m, st
 static int take_session_renew(const Wire__SessionRenew *m, struct ms_request *out)
 {
 	out->credit_wanted = m->credit_wanted;
+	out->credit_used = m->credit_used;
 	out->number = m->acknowledged;
 	out->term = m->acknowledged_term;
 	return 0;

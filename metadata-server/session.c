@@ -19,7 +19,7 @@
 #define FENCES_PER_TICK 32u	/* each deletes up to 65 rows: together they fit one record */
 
 /* What a new session may write before it first says how much it wants. */
-#define FIRST_CREDIT_BYTES MiB(256)
+#define FIRST_CREDIT_BYTES MiB(16)
 
 struct ms_session *ms_session_find(struct ms_state *state, session_no number)
 {
@@ -263,7 +263,7 @@ int ms_session_open(struct ms_op *op)
 			return -E_NOMEM;
 		s->is_back = true;
 		session_store(op, s);
-		(void)ms_space_grant(state, s, FIRST_CREDIT_BYTES);
+		(void)ms_space_grant(state, s, 0, FIRST_CREDIT_BYTES);
 	}
 	s->expires_ms = state->now_ms + state->config.lease_ms;
 	if (old && old != s)
@@ -279,7 +279,7 @@ int ms_session_renew(struct ms_op *op)
 	struct ms_state *state = op->state;
 
 	op->session->expires_ms = state->now_ms + state->config.lease_ms;
-	(void)ms_space_grant(state, op->session, op->req->credit_wanted);
+	(void)ms_space_grant(state, op->session, op->req->credit_used, op->req->credit_wanted);
 	fill_reply(op, op->session);
 	op->effect.reply.lost_from = lost_from(state, op->req->term, op->req->number);
 	return 0;

@@ -92,7 +92,7 @@ struct ms_request {
 	inode_no ino, parent, new_parent;
 	struct ms_name name, new_name, target;
 	uint32_t mask, mode, uid, gid, rdev, flags, bytes_max;
-	uint64_t size, cookie, base_version, collection, new_bytes, number, term, credit_wanted;
+	uint64_t size, cookie, base_version, collection, new_bytes, number, term, credit_wanted, credit_used;
 	int64_t atime_ns, mtime_ns;
 	bool exclusive, open, write, directory, attributes, lease, kill_priv, close;
 	struct root root;

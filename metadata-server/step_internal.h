@@ -92,6 +92,7 @@ struct ms_session {
 	uint64_t expires_ms;		/* leases are valid until then (I6) */
 	bool is_back;			/* since this term began: reclaimed, or opened in it */
 	uint64_t credit_bytes;		/* granted and not settled */
+	uint64_t credit_wanted;		/* when it asked last */
 	uint64_t slots_stored;		/* bit: the slot has a row */
 	uint64_t slots_loaded;		/* bit: the result is of an earlier term */
 	struct ms_slot_value slots[SESSION_SLOTS];
@@ -126,6 +127,8 @@ struct ms_parked {
 struct ms_member {
 	server_no server;
 	struct ms_server_stats stats;
+	uint32_t groups;		/* placement groups of which it is a replica, at groups_version (space.c) */
+	uint64_t settled_bytes;		/* plain bytes published since its last heartbeat */
 	uint8_t owed[PG_COUNT / 8];	/* placement groups with owed entries, of its last heartbeat */
 	UT_hash_handle hh;
 };
@@ -168,6 +171,7 @@ struct ms_state {
 	struct map *map;
 	server_no last_server;
 	struct ms_member *members;
+	uint64_t groups_version;	/* of the map, when groups were counted */
 	uint64_t first_join_ms;
 	bool replace;			/* rows of the map are to be computed again, from replace_from on */
 	uint32_t replace_from;
@@ -309,8 +313,9 @@ struct ms_member *ms_membership_find(const struct ms_state *state, server_no ser
 int ms_membership_join(struct ms_op *op);
 int ms_membership_heartbeat(struct ms_op *op);
 int ms_membership_set(struct ms_op *op);
-uint64_t ms_space_grant(struct ms_state *state, struct ms_session *session, uint64_t wanted);
-void ms_space_settle(struct ms_session *session, uint64_t bytes);
+/* Grant what is wanted as far as there is space, `used` in any case. What the session has then. */
+uint64_t ms_space_grant(struct ms_state *state, struct ms_session *session, uint64_t used, uint64_t wanted);
+void ms_space_settle(struct ms_state *state, struct ms_session *session, uint64_t bytes);
 int ms_space_statfs(struct ms_op *op);
 
 #endif

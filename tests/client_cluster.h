@@ -45,6 +45,9 @@ struct cluster {
 	uint32_t lease_ms;
 };
 
+/* Called for each disk of a chunk server before it is used; NULL: as it is. */
+static void (*cluster_disk_hook)(struct cluster *w, uint32_t i, struct disk *disk);
+
 static const uint8_t cluster_id[16] = { 4, 2 };
 
 static inline struct ms_config cluster_config(const struct cluster *w)
@@ -142,6 +145,8 @@ static inline void cluster_start(struct cluster *w, uint32_t lease_ms)
 	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++) {
 		snprintf(name, sizeof name, "cs%u", i + 1);
 		ck_assert_int_eq(disk_posix_create(cluster_folder(w, name), &w->cs[i].disk), 0);
+		if (cluster_disk_hook)
+			cluster_disk_hook(w, i, w->cs[i].disk);
 		ck_assert_int_eq(rows_mem_create(&w->cs[i].index), 0);
 		ck_assert_int_eq(rows_mem_create(&w->cs[i].owed), 0);
 		cluster_super(&super, SUPER_CHUNK, (uint8_t)(i + 1));

@@ -192,8 +192,17 @@ static void put_forget(struct cl_chunk *chunk)
 		chunk->put_state = CL_PUT_NONE;
 }
 
+/* Its bytes are stored, or not wanted any more. */
+static void chunk_uncharge(struct cl_chunk *chunk)
+{
+	if (chunk->is_charged)
+		chunk->file->charged_put += chunk->cap;
+	chunk->is_charged = false;
+}
+
 void cl_chunk_drop(struct cl_chunk *chunk)
 {
+	chunk_uncharge(chunk);
 	put_forget(chunk);
 	put_settle(chunk, 0);
 	array_remove(chunk);
@@ -384,6 +393,7 @@ static void put_done(struct blocks_put *put)
 	} else {
 		chunk->put_state = CL_PUT_READY;
 		file->ready_count++;
+		chunk_uncharge(chunk);
 		file->new_bytes += chunk->put_len;
 		c->stats.blocks_put++;
 		c->stats.blocks_present += put->sent_bytes == 0;

@@ -149,7 +149,6 @@ struct cl_op {
 	struct cl_req *req;
 	void *state;
 	uint64_t progress;
-	uint64_t patience_ns;			/* of a writer without credit: then there is no space */
 	struct cl_op *prev, *next;		/* all that run */
 	struct cl_op **wait_list;
 	struct cl_op *wait_prev, *wait_next;

@@ -59,6 +59,10 @@ struct cl_session {
 	bool is_opening, is_renewing, is_reclaiming;
 	bool is_claim_sent;		/* a message of the reclaim is on its way */
 	uint64_t reclaim_round;
+	bool is_writing;		/* bytes were charged since it asked for credit last */
+	bool is_hurried;		/* the timer runs for a writer without credit */
+	uint64_t progress_ns;		/* when charges were settled last, or the server's term began for us */
+	uint64_t short_since_ns;	/* writers find no credit since then; 0: they do */
 	struct rpc_call call;		/* open, renew: one at a time */
 	struct loop_timer timer;
 	uint64_t fenced_count;
@@ -160,7 +164,10 @@ uint64_t cl_session_valid_ms(const struct client *c);	/* what is left of the lea
 void cl_session_renew(struct client *c);		/* now, unless under way */
 void cl_session_lost(struct client *c);			/* fenced (I6) */
 void cl_session_stamp(struct client *c, const Wire__Stamp *stamp);
-/* Reserve room for `bytes` plain bytes; -E_AGAIN: there is none yet, a renewal asks for more. */
+/*
+ * Reserve room for `bytes` plain bytes. -E_AGAIN: there is none yet, a renewal asks for more and wakes
+ * memory_waiters. -E_NOSPC: nor was there for as long as it takes to know that the cluster is full.
+ */
 must_check int cl_session_reserve(struct client *c, uint64_t bytes);
 /* They are published (`stored` of them were sent for it), or forgotten (0). */
 void cl_session_settle(struct client *c, uint64_t charged, uint64_t stored);

@@ -209,7 +209,6 @@ void cl_edit_start(struct cl_op *op)
 	op->progress = 0;
 	op->is_begun = op->is_fresh = false;
 	op->wait_rc = 0;
-	op->patience_ns = 0;
 	op->is_queued = true;
 	op->cancel = edit_cancel;
 	op->waiting_for = "earlier edits of the file";
@@ -408,26 +407,34 @@ int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk 
 	return 0;
 }
 
-#define CREDIT_PATIENCE_MS 3000u	/* a restarted metadata server must first hear from chunk servers */
+/* What was inline and becomes a block by this write, so that it needs room, too; or NULL. */
+static struct cl_chunk *inline_chunk(struct cl_file *file, const struct cl_chunk *written)
+{
+	struct cl_chunk *first = manifest_end(file) == 0 ? cl_chunk_find(file, 0) : NULL;
+	return first != written && first && !first->is_charged ? first : NULL;
+}
 
 /* Reserve room for a chunk before bytes are taken. 0, 1 (waits), -E_NOSPC. */
 static int charge(struct cl_op *op, struct cl_chunk *chunk, uint64_t size)
 {
 	struct cl_file *file = op->file;
 	struct client *c = file->client;
-	uint64_t now_ns = loop_now_ns(c->options.loop);
 	if (chunk->is_charged || size <= INLINE_BYTES_MAX)
 		return 0;
-	if (cl_session_reserve(c, chunk->cap) == 0) {
+	if (file->flush.ended_rc == -E_NOSPC)
+		return -E_NOSPC;	/* not even what was taken before found space */
+	struct cl_chunk *first = inline_chunk(file, chunk);
+	uint64_t bytes = chunk->cap + (first ? first->cap : 0);
+	int rc = cl_session_reserve(c, bytes);
+	if (rc == 0) {
 		chunk->is_charged = true;
-		file->charged += chunk->cap;
-		op->patience_ns = 0;
+		if (first)
+			first->is_charged = true;
+		file->charged += bytes;
 		return 0;
 	}
-	if (op->patience_ns == 0)
-		op->patience_ns = now_ns + CREDIT_PATIENCE_MS * UINT64_C(1000000);
-	if (now_ns >= op->patience_ns)
-		return -E_NOSPC;
+	if (rc == -E_NOSPC && file->flush.state == CL_FLUSH_IDLE)
+		return rc;
 	if (cl_file_is_dirty(file) && !file->is_alone)
 		cl_publish_start(file, NULL);	/* what was reserved too much comes back */
 	cl_op_wait(op, &c->memory_waiters, "space in the cluster", edit_step);

@@ -52,7 +52,7 @@ static void content_drop(struct cl_file *file)
 	file->id_count = 0;
 	file->new_bytes = 0;
 	cl_session_settle(file->client, file->charged, 0);
-	file->charged = 0;
+	file->charged = file->charged_put = 0;
 	file->put_rc = 0;
 	blocks_marks_init(&file->marks);
 }
@@ -78,7 +78,21 @@ void cl_file_reset(struct cl_file *file)
 	file->refs++;
 	cl_publish_stop(file);
 	content_drop(file);
+	file->flush.ended_rc = 0;
 	cl_file_put(file);
+}
+
+/* What the kernel has of it is lost content, too. */
+static void pages_dropped(void *arg unused_arg)
+{
+}
+
+static void kernel_forget(struct client *c, inode_no ino)
+{
+	if (c->options.on_inval_attr)
+		c->options.on_inval_attr(c->options.arg, ino);
+	if (c->options.on_inval_pages)
+		c->options.on_inval_pages(c->options.arg, ino, pages_dropped, NULL);
 }
 
 void cl_file_fail(struct cl_file *file, int rc)
@@ -86,6 +100,7 @@ void cl_file_fail(struct cl_file *file, int rc)
 	log_error("content written to inode %llu is lost: %s", (unsigned long long)file->node->ino, error_text(rc));
 	file->error = rc;
 	file->error_seq++;
+	kernel_forget(file->client, file->node->ino);
 	cl_file_reset(file);
 }
 
@@ -548,6 +563,8 @@ void cl_file_handle_free(struct cl_handle *h)
 	if (is_last && cl_file_is_dirty(file)) {
 		if (node->attr.st.st_nlink == 0)
 			cl_file_reset(file);	/* nobody can see it any more */
+		else if (file->flush.state == CL_FLUSH_IDLE && file->flush.ended_rc < 0)
+			cl_file_fail(file, file->flush.ended_rc);	/* its writer was told */
 		else
 			cl_publish_start(file, NULL);
 	}

@@ -59,6 +59,7 @@ struct cl_flush {			/* publish.c */
 	uint64_t seq;			/* edits up to this one are in what is being published */
 	uint32_t awaited;		/* chunks and nodes not stored yet */
 	int rc;
+	int ended_rc;			/* of the last one */
 	bool is_inline, is_posted, is_unfinished;
 	struct loop_task task;
 	struct cl_fetch fetch;
@@ -99,6 +100,7 @@ struct cl_file {
 	struct cl_node_put *unstored;	/* manifest nodes whose put failed: put again by the next round */
 	uint64_t new_bytes;
 	uint64_t charged;		/* plain bytes that room is reserved for */
+	uint64_t charged_put;		/* of them, what is stored or given up: the next publish settles it */
 	struct cl_fetch apply_fetch;	/* a node that putting chunks into the manifest waits for */
 	uint32_t ready_count;		/* chunks stored, not yet in the manifest */
 	int put_rc;			/* of the last put that failed, for a writer that waits for memory */

@@ -133,6 +133,7 @@ static void flush_end(struct cl_file *file, int rc)
 	struct client *c = file->client;
 	bool was_taken = flush->state > CL_FLUSH_NODES && !flush->is_inline;
 	flush->state = CL_FLUSH_IDLE;
+	flush->ended_rc = rc;
 	buf_put(flush->bytes);
 	flush->bytes = NULL;
 	/* Not synced, or nobody knows. No room for that: a boot that never was has all of it put again (I2). */
@@ -217,6 +218,8 @@ static void sent_well(struct cl_file *file, const struct cl_node *node)
 		struct cl_chunk *first = cl_chunk_find(file, 0);
 		if (first && file->edit_seq == flush->seq)
 			first->is_dirty = false;
+		if (first)
+			first->is_charged = false;
 	} else {
 		file->id_count -= flush->ids_taken;
 		if (file->id_count > 0)
@@ -224,6 +227,7 @@ static void sent_well(struct cl_file *file, const struct cl_node *node)
 	}
 	file->new_bytes -= MIN_OF(file->new_bytes, flush->new_bytes);
 	file->charged -= MIN_OF(file->charged, flush->charged);
+	file->charged_put -= MIN_OF(file->charged_put, flush->charged);
 	cl_session_settle(file->client, flush->charged, flush->new_bytes);
 }
 
@@ -573,7 +577,7 @@ static void run_stored(struct cl_file *file)
 	blocks_marks_init(&file->marks);
 	flush->ids_taken = file->id_count;
 	flush->new_bytes = file->new_bytes;
-	flush->charged = file->charged;
+	flush->charged = file->charged_put;
 	sync_start(file);
 }
 

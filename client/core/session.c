@@ -24,6 +24,10 @@
 #define LOG_MODULE "session"
 
 #define RECLAIM_MAX	   1200u	/* leases in one message */
+#define CREDIT_IDLE_BYTES  MiB(4)
+#define CREDIT_PACE_MS	   50u		/* between renewals that ask for credit */
+#define CREDIT_PATIENCE_MS 1200u	/* longer than heartbeats take to tell what was settled */
+#define CREDIT_TERM_MS	   2500u	/* as much more a restarted server needs to hear of chunk servers */
 #define SLOT_GRACE_MS	   30000u	/* a mutation's call outlives its operation by this */
 
 static void renew_done(struct rpc_call *call);
@@ -61,6 +65,7 @@ static void renewed(struct client *c)
 	struct cl_session *s = &c->session;
 	uint32_t margin_ms = MIN_OF(LEASE_MARGIN_MS, s->lease_ms / 4);
 	s->valid_ns = s->renew_sent_ns + (s->lease_ms - margin_ms) * UINT64_C(1000000);
+	s->is_hurried = false;
 	loop_timer_start(c->options.loop, &s->timer, MAX_OF(s->lease_ms / 3, 10u));
 	if (cl_session_is_valid(c))
 		cl_op_wake(&c->session_waiters);
@@ -96,10 +101,29 @@ void cl_session_stamp(struct client *c, const Wire__Stamp *stamp)
 	}
 }
 
-/* How much a renewal asks for: what is on its way, and as much again as memory may gather twice. */
+/*
+ * How much a renewal asks for beyond what is on its way: while it writes, what memory may gather twice;
+ * else enough to begin with, so that idle clients hold little of a cluster that is nearly full.
+ */
 static uint64_t credit_target(const struct client *c)
 {
-	return 2 * c->dirty_bytes_max * MAX_OF(c->copies, 1u);
+	uint64_t most = 2 * c->dirty_bytes_max;
+	return (c->session.is_writing ? most : MIN_OF(most, CREDIT_IDLE_BYTES)) * MAX_OF(c->copies, 1u);
+}
+
+/* Soon, but at a pace: a full cluster is not asked more often because there is no space. */
+static void renew_soon(struct client *c, bool is_urgent)
+{
+	struct cl_session *s = &c->session;
+	uint64_t due_ns = s->renew_sent_ns + CREDIT_PACE_MS * UINT64_C(1000000);
+	if (s->is_hurried || s->is_renewing)
+		return;
+	if (loop_now_ns(c->options.loop) >= due_ns) {
+		cl_session_renew(c);
+	} else if (is_urgent && s->number) {
+		s->is_hurried = true;
+		loop_timer_start(c->options.loop, &s->timer, CREDIT_PACE_MS);
+	}
 }
 
 int cl_session_reserve(struct client *c, uint64_t bytes)
@@ -107,18 +131,27 @@ int cl_session_reserve(struct client *c, uint64_t bytes)
 	struct cl_session *s = &c->session;
 	uint64_t want = bytes * MAX_OF(c->copies, 1u);
 	uint64_t left = s->credit_bytes > s->charged_bytes ? s->credit_bytes - s->charged_bytes : 0;
+	uint64_t now_ns = loop_now_ns(c->options.loop);
+	s->is_writing = true;
 	if (left < want + credit_target(c) / 2)
-		cl_session_renew(c);	/* in time, so that writers rarely wait for it */
-	if (left < want)
-		return -E_AGAIN;
-	s->charged_bytes += want;
-	return 0;
+		renew_soon(c, left < want);	/* in time, so that writers rarely wait for it */
+	if (left >= want) {
+		s->charged_bytes += want;
+		s->short_since_ns = 0;
+		return 0;
+	}
+	if (s->short_since_ns == 0)
+		s->short_since_ns = now_ns;
+	uint64_t since_ns = MAX_OF(s->short_since_ns, s->progress_ns);
+	return now_ns < since_ns + CREDIT_PATIENCE_MS * UINT64_C(1000000) ? -E_AGAIN : -E_NOSPC;
 }
 
 void cl_session_settle(struct client *c, uint64_t charged, uint64_t stored)
 {
 	struct cl_session *s = &c->session;
 	uint64_t copies = MAX_OF(c->copies, 1u);
+	if (charged)
+		s->progress_ns = MAX_OF(s->progress_ns, loop_now_ns(c->options.loop));
 	s->charged_bytes -= MIN_OF(s->charged_bytes, charged * copies);
 	s->credit_bytes -= MIN_OF(s->credit_bytes, stored * copies);
 }
@@ -162,6 +195,12 @@ static void session_write(const struct client *c)
 
 /* --- open ------------------------------------------------------------------------------------------------- */
 
+/* It first has to hear from its chunk servers: what it grants until then proves nothing. */
+static void term_began(struct client *c)
+{
+	c->session.progress_ns = loop_now_ns(c->options.loop) + CREDIT_TERM_MS * UINT64_C(1000000);
+}
+
 static void session_open(struct client *c)
 {
 	struct cl_session *s = &c->session;
@@ -199,6 +238,7 @@ static void open_done(struct rpc_call *call)
 	cl_slots_init(&c->slots);
 	take_term(c, reply->stamp);
 	s->credit_bytes = reply->credit_bytes;
+	term_began(c);
 	session_write(c);
 	if (c->blocks)
 		blocks_map_refresh(c->blocks);
@@ -221,7 +261,9 @@ static void renew(struct client *c)
 	if (s->is_renewing || s->is_opening)
 		return;
 	Wire__SessionRenew msg = WIRE__SESSION_RENEW__INIT;
+	msg.credit_used = s->charged_bytes;
 	msg.credit_wanted = s->charged_bytes + credit_target(c);
+	s->is_writing = s->is_hurried = false;
 	msg.acknowledged = s->last_number;
 	msg.acknowledged_term = s->term;
 	s->is_renewing = true;
@@ -354,9 +396,13 @@ static void renew_done(struct rpc_call *call)
 	bool restarted = reply->stamp && reply->stamp->term > s->term && s->term != 0;
 	changes_lost(c, reply->lost_from);
 	take_term(c, reply->stamp);
+	if (reply->credit_bytes > s->credit_bytes)
+		s->short_since_ns = 0;
 	s->credit_bytes = reply->credit_bytes;
 	if (c->blocks && reply->map_version > map_version(blocks_map(c->blocks)))
 		blocks_map_refresh(c->blocks);
+	if (restarted)
+		term_began(c);
 	if (restarted || (s->is_reclaiming && !s->is_claim_sent))
 		reclaim(c);
 	renewed(c);

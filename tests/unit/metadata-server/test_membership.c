@@ -188,30 +188,98 @@ START_TEST(the_map_survives_a_restart)
 }
 END_TEST
 
+static uint64_t renew(session_no session, uint64_t used, uint64_t wanted)
+{
+	struct ms_request req = { .op = MSG_SESSION_RENEW, .session = session, .credit_used = used,
+				  .credit_wanted = wanted };
+
+	return world_do(&w, req)->credit_bytes;
+}
+
 START_TEST(credit_is_what_servers_have_free)
 {
-	struct ms_request renew = { .op = MSG_SESSION_RENEW, .credit_wanted = GiB(1000) };
 	const struct ms_reply *reply;
 	session_no s, other;
 
 	begin_with(3);
 	s = world_session(&w);
-	renew.session = s;
-	reply = world_do(&w, renew);
-	ck_assert_uint_gt(reply->credit_bytes, GiB(130));
-	ck_assert_uint_lt(reply->credit_bytes, GiB(136));	/* 90 % of 150 GiB */
+	ck_assert_uint_gt(renew(s, 0, GiB(1000)), GiB(130));
+	ck_assert_uint_lt(renew(s, 0, GiB(1000)), GiB(136));	/* 90 % of 150 GiB */
 	other = world_session(&w);
-	renew.session = other;
-	ck_assert_uint_lt(world_do(&w, renew)->credit_bytes, GiB(1));	/* all is given away */
-	renew.session = s;
-	renew.credit_wanted = GiB(10);
-	ck_assert_uint_eq(world_do(&w, renew)->credit_bytes, GiB(10));
-	renew.session = other;
-	renew.credit_wanted = GiB(1000);
-	ck_assert_uint_gt(world_do(&w, renew)->credit_bytes, GiB(120));
+	ck_assert_uint_lt(renew(other, 0, GiB(1000)), GiB(1));	/* all is given away */
+	ck_assert_uint_eq(renew(s, 0, GiB(10)), GiB(10));
+	ck_assert_uint_gt(renew(other, 0, GiB(1000)), GiB(120));
 	reply = world_do(&w, (struct ms_request){ .op = MSG_STATFS });
 	ck_assert_uint_eq(reply->bytes_free, GiB(50));
 	ck_assert_uint_eq(reply->bytes_total, GiB(100));
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(credit_ends_with_the_fullest_server_and_shrinks_with_it)
+{
+	struct ms_request beat = heartbeat(2, 0);
+	session_no s;
+
+	begin_with(3);
+	s = world_session(&w);
+	(void)renew(s, 0, GiB(1000));
+	beat.bytes_free = GiB(10);
+	ck_assert_int_eq(world_rc(&w, beat), 0);
+	ck_assert_uint_gt(renew(s, 0, GiB(1000)), GiB(26));
+	ck_assert_uint_le(renew(s, 0, GiB(1000)), GiB(27));	/* 3 copies of 90 % of 10 GiB */
+	ck_assert_uint_eq(world_do(&w, (struct ms_request){ .op = MSG_STATFS })->bytes_free, GiB(10));
+	beat.bytes_free = 0;
+	ck_assert_int_eq(world_rc(&w, beat), 0);
+	ck_assert_uint_eq(renew(s, GiB(5), GiB(1000)), GiB(5));	/* what is charged is not taken back */
+	ck_assert_uint_eq(renew(s, 0, GiB(1000)), 0);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(scarce_space_is_divided_fairly)
+{
+	session_no s[3];
+	uint64_t sum = 0;
+
+	begin_with(3);
+	for (uint32_t i = 0; i < 3; i++)
+		s[i] = world_session(&w);
+	for (uint32_t round = 0; round < 2; round++)
+		for (uint32_t i = 0; i < 3; i++)
+			(void)renew(s[i], 0, i == 2 ? GiB(3) : GiB(1000));
+	for (uint32_t i = 0; i < 3; i++) {
+		uint64_t got = renew(s[i], 0, i == 2 ? GiB(3) : GiB(1000));
+
+		sum += got;
+		if (i == 2) {
+			ck_assert_uint_eq(got, GiB(3));		/* little is never refused */
+		} else {
+			ck_assert_uint_gt(got, GiB(65));
+			ck_assert_uint_lt(got, GiB(67));	/* half of the rest */
+		}
+	}
+	ck_assert_uint_le(sum, GiB(135));
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(what_was_published_since_a_heartbeat_is_not_granted_again)
+{
+	struct ms_request publish;
+	session_no s;
+
+	begin_with(3);
+	s = world_session(&w);
+	(void)renew(s, 0, GiB(1000));
+	publish = world_publish(s, world_made(&w, s, INODE_ROOT, "f", S_IFREG | 0600), 1, "");
+	publish.root = (struct root){ .kind = ROOT_BLOCK, .length = 1000, .id = { .bytes = { 1 } } };
+	publish.new_bytes = GiB(90);
+	ck_assert_int_eq(world_rc(&w, publish), 0);
+	ck_assert_uint_lt(renew(s, 0, GiB(1000)), GiB(55));	/* 90 % of 3 x 20 GiB */
+	for (server_no i = 1; i <= 3; i++)
+		ck_assert_int_eq(world_rc(&w, heartbeat(i, 0)), 0);	/* they say what is free now */
+	ck_assert_uint_gt(renew(s, 0, GiB(1000)), GiB(130));
 	world_finish(&w);
 }
 END_TEST
@@ -242,4 +310,7 @@ TEST_MAIN("membership",
 	tcase_add_test(tc, owed_blocks_degrade_their_group);
 	tcase_add_test(tc, the_map_survives_a_restart);
 	tcase_add_test(tc, credit_is_what_servers_have_free);
+	tcase_add_test(tc, credit_ends_with_the_fullest_server_and_shrinks_with_it);
+	tcase_add_test(tc, scarce_space_is_divided_fairly);
+	tcase_add_test(tc, what_was_published_since_a_heartbeat_is_not_granted_again);
 	tcase_add_test(tc, a_drained_server_loses_its_share))
