@@ -385,6 +385,32 @@ static void event_stamp(struct ms_server *s, int rc)
 	}
 }
 
+static bool shows_state(uint16_t op)
+{
+	return op != MSG_SESSION_RENEW && op != MSG_FSYNC && op != MSG_JOIN && op != MSG_HEARTBEAT;
+}
+
+/*
+ * The event changed nothing, but its replies show what others changed, maybe not durable yet: who was told of
+ * that must be told as well if a power failure takes it (D3).
+ */
+static void event_seen(struct ms_server *s)
+{
+	struct ms_out *out = s->batch ? s->batch->prev : NULL;
+
+	while (s->event_replies > 0) {
+		struct ms_pending *p;
+		ASSERT(out);
+		if (out->kind == MS_OUT_REPLY) {
+			p = container_of(out, struct ms_pending, out);
+			if (p->number == 0 && shows_state(p->op))
+				p->number = s->number;
+			s->event_replies--;
+		}
+		out = out->prev;
+	}
+}
+
 void ms_server_event(struct ms_server *s, struct ms_event *event)
 {
 	int rc;
@@ -402,6 +428,8 @@ void ms_server_event(struct ms_server *s, struct ms_event *event)
 		}
 		event_stamp(s, rc);
 		batch_post(s);
+	} else {
+		event_seen(s);
 	}
 	if (s->records_len >= SERVE_BATCH_BYTES)
 		batch_end(s);

@@ -366,6 +366,7 @@ void cl_node_drop_leases(struct client *c)
 		node->lease = CL_LEASE_NONE;
 		node->has_attr = false;		/* a server that lost changes tells of an older version now */
 		node->pages_root = (struct root){ .length = UINT64_MAX };
+		node->pages_version = UINT64_MAX;
 		if (held && node->lookups && c->options.on_inval_attr)
 			c->options.on_inval_attr(c->options.arg, node->ino);
 	}

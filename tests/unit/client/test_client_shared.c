@@ -312,6 +312,37 @@ START_TEST(a_fenced_client_fails_its_unpublished_files)
 }
 END_TEST
 
+/* D3: after a power loss of the metadata server clients see what is left, not what they were told. */
+START_TEST(what_a_power_loss_took_is_gone_for_clients_too)
+{
+	char command[2048];
+	struct cl_handle *h = file_create(&w, a, "shrunk");
+	ck_assert_int_eq(file_write(&w, a, h, 0, "0123456789", 10), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	inode_no ino = file_lookup(&w, a, "shrunk");
+	snprintf(command, sizeof command, "cp -r %s/mds %s/left", w.scratch.path, w.scratch.path);
+	ck_assert_int_eq(system(command), 0);
+	h = file_open(&w, a, "shrunk", O_RDWR);
+	ck_assert_int_eq(file_write(&w, a, h, 10, "0123456789", 10), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	ck_assert_uint_eq(file_size(&w, a, ino), 20);
+	ck_assert_uint_eq(file_size(&w, b, ino), 20);
+	cluster_mds_stop(&w);
+	rows_destroy(w.mds_rows);
+	ck_assert_int_eq(rows_mem_create(&w.mds_rows), 0);
+	snprintf(command, sizeof command, "rm -r %s/mds && mv %s/left %s/mds", w.scratch.path, w.scratch.path,
+		 w.scratch.path);
+	ck_assert_int_eq(system(command), 0);
+	cluster_mds_start(&w);
+	cluster_run_for(&w, 1500);
+	ck_assert_uint_eq(file_size(&w, a, ino), 10);
+	ck_assert_uint_eq(file_size(&w, b, ino), 10);
+	h = file_open(&w, a, "shrunk", O_RDONLY);
+	ck_assert_int_eq(file_read(&w, a, h, 0, found, sizeof found), 10);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+}
+END_TEST
+
 /* What an interrupted operation did after all is seen, whatever was cached before. */
 START_TEST(an_interrupted_rename_that_happens_is_seen)
 {
@@ -441,6 +472,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, what_all_servers_lost_is_never_published);
 	  tcase_add_test(tc, a_node_that_was_not_stored_is_stored_later);
 	  tcase_add_test(tc, a_fenced_client_fails_its_unpublished_files);
+	  tcase_add_test(tc, what_a_power_loss_took_is_gone_for_clients_too);
 	  tcase_add_test(tc, an_interrupted_rename_that_happens_is_seen);
 	  tcase_add_test(tc, an_edit_that_outlives_its_session_begins_again);
 	  tcase_add_test(tc, an_fsync_across_a_restart_does_not_hide_it);
