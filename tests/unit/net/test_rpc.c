@@ -43,10 +43,14 @@ static void guard_fired(struct loop_timer *timer unused_arg)
 	ck_abort_msg("the test waits for something that does not come");
 }
 
+/*
+ * NOWAIT: a turn of UV_RUN_ONCE runs timers and then still waits, even if one of them made the
+ * condition true.
+ */
 #define RUN_UNTIL(condition)                                                                       \
 	do {                                                                                       \
 		while (!(condition))                                                               \
-			uv_run(loop_uv_handle(w.loop), UV_RUN_ONCE);                               \
+			uv_run(loop_uv_handle(w.loop), UV_RUN_NOWAIT);                             \
 	} while (0)
 
 /* An answer that tells what was asked: a LOOKUP of parent p is answered with inode p + 1, bulk

@@ -95,10 +95,13 @@ static void guard_fired(struct loop_timer *timer unused_arg)
 	ck_abort_msg("the test waits for something that does not come");
 }
 
-/* One turn of the loop at a time, until the condition holds. */
+/*
+ * One turn of the loop at a time, until the condition holds. NOWAIT: a turn of UV_RUN_ONCE runs
+ * timers and then still waits, even if one of them made the condition true.
+ */
 static void turn(void)
 {
-	uv_run(loop_uv_handle(w.loop), UV_RUN_ONCE);
+	uv_run(loop_uv_handle(w.loop), UV_RUN_NOWAIT);
 }
 #define RUN_UNTIL(condition)                                                                       \
 	do {                                                                                       \
