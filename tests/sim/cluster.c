@@ -189,10 +189,8 @@ static void free_process(struct cluster_node *n)
 {
 	ms_server_destroy(n->ms);
 	cs_server_destroy(n->cs);
-	client_destroy(n->client);
 	n->ms = NULL;
 	n->cs = NULL;
-	n->client = NULL;
 	n->net->ops->destroy(n->net);
 	if (n->disk != NULL)
 		disk_destroy(n->disk);
@@ -206,8 +204,13 @@ static void free_process(struct cluster_node *n)
 
 static void end_process(struct cluster_node *n, bool is_power_cut)
 {
-	sim_loop_kill(n->loop);
 	sim_net_kill(n->net, is_power_cut);
+	/* Digests under way hold blocks of the client, and free them when they end. It reaches nobody any more. */
+	client_destroy(n->client);
+	n->client = NULL;
+	if (n->role == CLUSTER_CLIENT)
+		sim_loop_end_works(n->loop);
+	sim_loop_kill(n->loop);
 	if (n->media != NULL && is_power_cut)
 		sim_media_power_cut(n->media);
 	else if (n->media != NULL)

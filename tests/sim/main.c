@@ -67,6 +67,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static void on_abort(int signo)
 {
 	(void)signo;
+	(void)fflush(stdout);
 	(void)!write(STDOUT_FILENO, replay, strlen(replay));
 	_exit(EXIT_FAILURE);
 }

@@ -132,7 +132,18 @@ static void begin_weather(struct schedule *s)
 	sim_switch_set_weather(s->cluster->sw, &weather);
 }
 
-static void begin_disk(struct schedule *s, struct cluster_node *n)
+/*
+ * A server whose disk failed holds nothing for sure; with another one away there are fewer than min_copies,
+ * and what cannot be published is reported.
+ */
+static void begin_bad_writes(struct schedule *s, struct sim_media_faults *faults, uint64_t end_ns)
+{
+	faults->write_eio = faults->sync_eio = 20000;
+	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++)
+		oracle_disturbed(s->oracle, i, end_ns + 2 * CLUSTER_LEASE_MS * SIM_MS);
+}
+
+static void begin_disk(struct schedule *s, struct cluster_node *n, uint64_t end_ns)
 {
 	struct sim_world *world = world_of(s);
 	struct sim_media_faults faults = { .uncached = 125000 };
@@ -140,7 +151,7 @@ static void begin_disk(struct schedule *s, struct cluster_node *n)
 	if (sim_world_chance(world, SIM_MILLION / 2))
 		faults.read_eio = 50000;
 	else
-		faults.write_eio = faults.sync_eio = 20000;
+		begin_bad_writes(s, &faults, end_ns);
 	sim_media_set_faults(n->media, &faults);
 }
 
@@ -182,7 +193,7 @@ static void fault_begin(struct schedule *s, struct fault *f)
 		sim_loop_set_drift(f->node->loop, (int64_t)sim_world_below(world, 40001) - 20000);
 		break;
 	case FAULT_DISK:
-		begin_disk(s, f->node);
+		begin_disk(s, f->node, f->end_ns);
 		break;
 	default:
 		break;

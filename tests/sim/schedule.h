@@ -4,9 +4,10 @@
  * the oracle what that may excuse.
  *
  * What is told: a client cut off from the metadata server, or either of them hanging, may lose its session;
- * a power cut of the metadata server takes what is not durable. All else (processes killed, chunk servers
- * cut, hung or without power, bad disks, slow and breaking connections, clocks that drift) excuses nothing:
- * the clients must not notice but for the time it takes. Threads: one.
+ * a power cut of the metadata server takes what is not durable; while a disk refuses writes, publishing may
+ * fail. All else (processes killed, chunk servers cut, hung or without power, disks that cannot be read, slow
+ * and breaking connections, clocks that drift) excuses nothing: the clients must not notice but for the time
+ * it takes. Threads: one.
  */
 #ifndef CAIRN_TESTS_SIM_SCHEDULE_H
 #define CAIRN_TESTS_SIM_SCHEDULE_H

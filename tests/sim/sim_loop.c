@@ -214,6 +214,22 @@ void sim_loop_kill(struct loop *loop)
 		loop_timer_stop(loop, timer);
 }
 
+void sim_loop_end_works(struct loop *loop)
+{
+	struct sim_loop *l = sim_of(loop);
+
+	while (l->works != NULL) {
+		struct sim_work *w = l->works;
+		struct loop_work *work = w->work;
+		bool has_run = w->has_run;
+		sim_world_cancel(l->world, &w->event);
+		work_free(w);
+		if (!has_run)
+			work->run(work);
+		work->done(work);
+	}
+}
+
 void sim_loop_destroy(struct loop *loop)
 {
 	if (loop == NULL)
