@@ -54,6 +54,7 @@ struct cs_server {
 	struct repay *repay;
 
 	struct put_job *puts, *puts_free;
+	uint32_t client_puts, client_puts_max; /* jobs that forward */
 	struct get_job *gets, *gets_free;
 	struct sync_job *syncs, *syncs_free;
 	struct have_job *haves, *haves_free;

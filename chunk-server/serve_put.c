@@ -32,6 +32,7 @@ struct put_job {
 	struct block_id id;
 	pg_no pg;
 	struct pg_row row;
+	bool is_client;	 /* asks us to forward */
 	bool has_waited; /* for a newer map */
 	struct map_wait wait;
 	struct cs_verify verify;
@@ -58,6 +59,7 @@ static void job_end(struct put_job *job, int rc, Wire__PutReply *reply)
 			 map_version(s->map), false);
 	job->req = NULL;
 	s->jobs--;
+	s->client_puts -= job->is_client;
 	LL_PREPEND(s->puts_free, job);
 }
 
@@ -280,8 +282,18 @@ static void check(struct put_job *job)
 	cs_verify_start(s->verifier, &job->verify);
 }
 
+/*
+ * Puts of clients wait for other servers, and theirs for us: if they took every job and all memory,
+ * no forward would find room and servers would wait for each other until deadlines.
+ */
+static bool is_too_busy(const struct cs_server *s, bool is_client)
+{
+	return s->puts_free == NULL || (is_client && s->client_puts >= s->client_puts_max);
+}
+
 void cs_serve_put(struct cs_server *s, struct rpc_request *req)
 {
+	bool is_client = ((const Wire__Put *)req->msg)->forward;
 	struct record record;
 	struct put_job *job = s->puts_free;
 
@@ -290,13 +302,15 @@ void cs_serve_put(struct cs_server *s, struct rpc_request *req)
 		rpc_answer(req, -E_MALFORMED, NULL, NULL);
 		return;
 	}
-	if (job == NULL || s->number == 0) {
-		rpc_answer(req, job == NULL ? -E_OVERLOADED : -E_RECOVERING, NULL, NULL);
+	if (is_too_busy(s, is_client) || s->number == 0) {
+		rpc_answer(req, s->number == 0 ? -E_RECOVERING : -E_OVERLOADED, NULL, NULL);
 		return;
 	}
 	LL_DELETE(s->puts_free, job);
 	s->jobs++;
+	s->client_puts += is_client;
 	memset(job, 0, sizeof(*job));
+	job->is_client = is_client;
 	job->server = s;
 	job->req = req;
 	job->msg = (const Wire__Put *)req->msg;
@@ -311,6 +325,9 @@ int cs_serve_put_init(struct cs_server *s)
 	s->puts = calloc(SERVE_PUTS_MAX, sizeof(*s->puts));
 	if (s->puts == NULL)
 		return -E_NOMEM;
+	s->client_puts_max = (uint32_t)MIN_OF(SERVE_PUTS_MAX / 2, buf_pool_bytes_max(s->options.pool) / 2 /
+								   BUF_LARGE_BYTES);
+	s->client_puts_max = MAX_OF(s->client_puts_max, 1u);
 	for (uint32_t i = 0; i < SERVE_PUTS_MAX; i++)
 		LL_PREPEND(s->puts_free, &s->puts[i]);
 	return 0;

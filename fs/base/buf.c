@@ -88,6 +88,11 @@ uint64_t buf_pool_used_bytes(const struct buf_pool *pool)
 	return __atomic_load_n(&pool->used_bytes, __ATOMIC_RELAXED);
 }
 
+uint64_t buf_pool_bytes_max(const struct buf_pool *pool)
+{
+	return pool->bytes_max;
+}
+
 void buf_pool_on_free(struct buf_pool *pool, void (*fn)(void *arg), void *arg)
 {
 	pthread_mutex_lock(&pool->mutex);

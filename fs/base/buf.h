@@ -31,6 +31,7 @@ struct buf {
 struct buf_pool *buf_pool_create(uint64_t bytes_max);
 void buf_pool_destroy(struct buf_pool *pool);	/* every buffer must have been put */
 uint64_t buf_pool_used_bytes(const struct buf_pool *pool);
+uint64_t buf_pool_bytes_max(const struct buf_pool *pool);
 /*
  * After a get failed, call fn(arg) once, from the thread that puts, when memory is free again. Stays
  * registered: the next failing get arms it anew. Set it before the first get, or a free in between

@@ -130,13 +130,15 @@ static void on_request(void *arg, struct rpc_request *req)
 
 /* --- chunk servers ---- */
 
+static uint64_t node_pool_bytes = MiB(64);
+
 static void node_start(uint32_t i)
 {
 	struct node *n = &nodes[i];
 	struct error err = {0};
 
 	ck_assert_int_eq(sim_loop_create(world, n->host, &n->loop), 0);
-	n->pool = buf_pool_create(MiB(64));
+	n->pool = buf_pool_create(node_pool_bytes);
 	ck_assert_int_eq(sim_net_create(wires, n->loop, n->pool, n->host, &n->net), 0);
 	ck_assert_int_eq(sim_disk_create(n->media, &n->disk), 0);
 	ck_assert_int_eq(rows_mem_create(&n->index), 0);
@@ -504,6 +506,63 @@ START_TEST(too_few_replicas_that_are_not_full_are_no_space)
 }
 END_TEST
 
+static struct rpc_call crowd[100];
+static uint32_t crowd_refused, crowd_left;
+
+static void crowd_done(struct rpc_call *call)
+{
+	crowd_refused += call->rc == -E_OVERLOADED;
+	crowd_left--;
+}
+
+static bool crowd_is_over(void *arg)
+{
+	(void)arg;
+	return crowd_left == 0;
+}
+
+/* Two servers full of puts that wait for each other would wait until deadlines. */
+START_TEST(puts_of_clients_leave_room_for_those_of_servers)
+{
+	Wire__Put msg = WIRE__PUT__INIT;
+	struct buf *records[ARRAY_COUNT(crowd)];
+	struct block_id id;
+
+	node_kill(0);
+	node_pool_bytes = MiB(8);
+	node_start(0);
+	ck_assert(sim_world_run_until(world, all_joined, NULL, WAIT_NS));
+	ck_assert_int_eq(put(0, 1000, 5), 0); /* it knows the map, and is connected */
+	sim_switch_cut(wires, "cs1", "cs2");
+	sim_switch_cut(wires, "cs1", "cs3");
+	crowd_refused = 0;
+	crowd_left = ARRAY_COUNT(crowd);
+	msg.forward = true;
+	for (uint32_t i = 0; i < ARRAY_COUNT(crowd); i++) {
+		records[i] = record_of(i, &id);
+		crowd[i] = (struct rpc_call){.type = MSG_PUT,
+					     .request = &msg.base,
+					     .bulk = records[i],
+					     .bulk_is_record = true,
+					     .deadline_ms = 5000,
+					     .epoch = 5,
+					     .done = crowd_done};
+		rpc_call(peers[0], &crowd[i]);
+	}
+	sim_world_run_for(world, SIM_S / 10);
+	msg.forward = false;
+	struct buf *record = record_of(1001, &id);
+	ck_assert_int_eq(ask(0, MSG_PUT, &msg.base, record, 5), 0);
+	buf_put(record);
+	ck_assert_uint_gt(crowd_left, 20); /* taken, and waiting */
+	ck_assert_uint_gt(crowd_refused, 20);
+	ck_assert(sim_world_run_until(world, crowd_is_over, NULL, WAIT_NS));
+	for (uint32_t i = 0; i < ARRAY_COUNT(crowd); i++)
+		buf_put(records[i]);
+	node_pool_bytes = MiB(64);
+}
+END_TEST
+
 START_TEST(have_asks_the_other_replicas)
 {
 	Wire__Have msg = WIRE__HAVE__INIT;
@@ -652,6 +711,7 @@ TEST_MAIN("serve", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, fewer_than_min_copies_are_not_enough);
 	  tcase_add_test(tc, one_full_replica_is_owed_its_block);
 	  tcase_add_test(tc, too_few_replicas_that_are_not_full_are_no_space);
+	  tcase_add_test(tc, puts_of_clients_leave_room_for_those_of_servers);
 	  tcase_add_test(tc, have_asks_the_other_replicas);
 	  tcase_add_test(tc, a_rotten_record_is_not_served_and_comes_back_from_another);
 	  tcase_add_test(tc, a_failed_disk_takes_a_new_boot_id);
