@@ -563,6 +563,41 @@ START_TEST(puts_of_clients_leave_room_for_those_of_servers)
 }
 END_TEST
 
+/* Whatever its work waits for at that moment: verification, the disk, other servers, the map. */
+START_TEST(a_crash_with_work_in_flight_leaves_nothing_behind)
+{
+	Wire__Put msg = WIRE__PUT__INIT;
+	struct buf *records[20];
+	struct block_id id;
+
+	msg.forward = true;
+	for (uint32_t round = 0; round < 40; round++) {
+		ck_assert_int_eq(put(0, 1000 + round, 5), 0);
+		crowd_left = ARRAY_COUNT(records);
+		for (uint32_t i = 0; i < ARRAY_COUNT(records); i++) {
+			records[i] = record_of(100 * round + i, &id);
+			crowd[i] = (struct rpc_call){.type = MSG_PUT,
+						     .request = &msg.base,
+						     .bulk = records[i],
+						     .bulk_is_record = true,
+						     .deadline_ms = 1000,
+						     /* Some wait for a map that never comes. */
+						     .epoch = i % 4 == 0 ? 6 : 5,
+						     .done = crowd_done};
+			rpc_call(peers[0], &crowd[i]);
+		}
+		sim_world_run_for(world, round * SIM_S / 20000);
+		node_kill(0);
+		node_start(0);
+		ck_assert(sim_world_run_until(world, crowd_is_over, NULL, WAIT_NS));
+		for (uint32_t i = 0; i < ARRAY_COUNT(records); i++)
+			buf_put(records[i]);
+		ck_assert(sim_world_run_until(world, all_joined, NULL, WAIT_NS));
+		sim_world_run_for(world, SIM_S);
+	}
+}
+END_TEST
+
 START_TEST(have_asks_the_other_replicas)
 {
 	Wire__Have msg = WIRE__HAVE__INIT;
@@ -712,6 +747,7 @@ TEST_MAIN("serve", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, one_full_replica_is_owed_its_block);
 	  tcase_add_test(tc, too_few_replicas_that_are_not_full_are_no_space);
 	  tcase_add_test(tc, puts_of_clients_leave_room_for_those_of_servers);
+	  tcase_add_test(tc, a_crash_with_work_in_flight_leaves_nothing_behind);
 	  tcase_add_test(tc, have_asks_the_other_replicas);
 	  tcase_add_test(tc, a_rotten_record_is_not_served_and_comes_back_from_another);
 	  tcase_add_test(tc, a_failed_disk_takes_a_new_boot_id);
