@@ -3,6 +3,10 @@
  * Recalls: the server wants leases back for somebody else. What was written under a write lease is published
  * first, what the kernel caches is invalidated, then the recall is answered; until then the lease is still
  * ours (I14) and reads are served, but new edits of the inode wait. Keeps I5 on the client's side.
+ *
+ * The kernel drops pages only once no write in flight has locked one, and such a write may wait for this very
+ * recall: here, or at the server behind whoever asked. So nobody waits for pages while there are edits; their
+ * content is checked by its new mtime at the next read.
  */
 #include <stdlib.h>
 #include <utlist.h>
@@ -12,22 +16,26 @@
 
 #define LOG_MODULE "lease"
 
+struct drop {			/* pages that the kernel drops; it outlives an item that does not wait */
+	struct item *item;		/* NULL: nobody waits */
+	struct loop *loop;
+	struct loop_task task;
+};
+
 struct item {			/* one inode of a recall; it keeps its node while it is not ended */
 	struct cl_recall *recall;
 	struct cl_node *node;		/* until it is ended */
 	inode_no ino;
 	enum cl_lease keep, kept;	/* at most; in the end */
-	bool is_begun, is_pages_asked, is_flushing, is_ended;
+	bool is_begun, is_flushing, is_ended;
 	struct cl_flush_wait wait;
-	struct loop_task task;
+	struct drop *drop;
 };
 
 struct cl_recall {
 	struct client *client;
-	struct loop *loop;
 	struct rpc_request *req;
 	uint32_t item_count, left;
-	bool is_dead;			/* the client is going away */
 	struct cl_recall *prev, *next;
 	struct item items[];
 };
@@ -80,22 +88,40 @@ static void item_end(struct item *item)
 
 static void pages_dropped(struct loop_task *task)
 {
-	struct item *item = container_of(task, struct item, task);
-	if (item->recall->is_dead) {
-		if (--item->recall->left == 0)
-			free(item->recall);
+	struct drop *drop = container_of(task, struct drop, task);
+	struct item *item = drop->item;
+	free(drop);
+	if (!item)
 		return;
-	}
-	item->node->has_pages = false;
+	item->drop = NULL;
 	item_end(item);
 }
 
 /* Any thread. */
 static void pages_told(void *arg)
 {
-	struct item *item = arg;
-	item->task.run = pages_dropped;
-	loop_post(item->recall->loop, &item->task);
+	struct drop *drop = arg;
+	drop->task.run = pages_dropped;
+	loop_post(drop->loop, &drop->task);
+}
+
+static void drop_leave(struct item *item)
+{
+	if (item->drop)
+		item->drop->item = NULL;
+	item->drop = NULL;
+}
+
+static void pages_ask(struct item *item)
+{
+	struct client *c = item->recall->client;
+	struct drop *drop = calloc(1, sizeof *drop);
+	item->node->has_pages = false;
+	if (!drop)
+		return;			/* attributes must do */
+	*drop = (struct drop){ .item = item, .loop = c->options.loop };
+	item->drop = drop;
+	c->options.on_inval_pages(c->options.arg, item->node->ino, pages_told, drop);
 }
 
 static void item_flushed(struct cl_flush_wait *wait, int rc)
@@ -113,7 +139,7 @@ static void item_step(struct item *item)
 	struct client *c = item->recall->client;
 	struct cl_node *node = item->node;
 	struct cl_file *file = node->file;
-	if (item->is_ended || item->is_flushing || item->is_pages_asked || (!item->is_begun && node->is_recalling))
+	if (item->is_ended || item->is_flushing || (!item->is_begun && node->is_recalling))
 		return;
 	item->is_begun = node->is_recalling = true;
 	if (node->lease <= item->keep) {	/* it is as they want it */
@@ -129,11 +155,11 @@ static void item_step(struct item *item)
 		cl_publish_start(file, &item->wait);
 		return;
 	}
-	if (item->keep == CL_LEASE_NONE && node->has_pages && c->options.on_inval_pages) {
-		item->is_pages_asked = true;
-		c->options.on_inval_pages(c->options.arg, node->ino, pages_told, item);
-		return;
-	}
+	if (item->keep == CL_LEASE_NONE && node->has_pages && c->options.on_inval_pages)
+		pages_ask(item);
+	if (item->drop && !(file && file->edits))
+		return;			/* pages_dropped() follows, or an edit */
+	drop_leave(item);
 	item_end(item);
 }
 
@@ -160,7 +186,6 @@ void cl_lease_recall(struct client *c, struct rpc_request *req)
 		return;
 	}
 	recall->client = c;
-	recall->loop = c->options.loop;
 	recall->req = req;
 	recall->left = 1;	/* ours, until all have begun */
 	DL_APPEND(c->recalls, recall);
@@ -235,23 +260,17 @@ void cl_lease_return(struct client *c, struct cl_returns **batch, inode_no ino, 
 		cl_lease_return_end(c, batch);
 }
 
-/* What asked for pages is still told by another thread: it is freed by the last of those answers. */
 void cl_lease_finish(struct client *c)
 {
 	struct cl_recall *recall, *next;
 	DL_FOREACH_SAFE(c->recalls, recall, next) {
-		uint32_t asked = 0;
 		rpc_answer(recall->req, -E_SHUTDOWN, NULL, NULL);
 		for (uint32_t i = 0; i < recall->item_count; i++) {
 			struct item *item = &recall->items[i];
 			if (item->is_flushing)
 				cl_publish_cancel(item->node->file, &item->wait);
-			asked += item->is_pages_asked && !item->is_ended;
+			drop_leave(item);
 		}
-		DL_DELETE(c->recalls, recall);
-		recall->is_dead = true;
-		recall->left = asked;
-		if (asked == 0)
-			free(recall);
+		recall_free(recall);
 	}
 }
