@@ -204,6 +204,7 @@ static void free_process(struct cluster_node *n)
 
 static void end_process(struct cluster_node *n, bool is_power_cut)
 {
+	n->ended_ns = sim_world_now_ns(n->cluster->world);
 	sim_net_kill(n->net, is_power_cut);
 	/* Digests under way hold blocks of the client, and free them when they end. It reaches nobody any more. */
 	client_destroy(n->client);

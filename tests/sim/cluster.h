@@ -35,6 +35,7 @@ struct cluster_node {
 	struct sim_media *media;	/* servers only */
 	bool is_up;
 	uint64_t up_ns;			/* since when */
+	uint64_t ended_ns;		/* when the process before this one ended; 0: there was none */
 	struct loop *loop;
 	struct buf_pool *pool;
 	struct net *net;

@@ -352,6 +352,12 @@ static void bind(struct oracle *o, const struct oracle_call *call)
 		o->nodes[only]->ino = call->ino;
 }
 
+/* Its client may not have heard yet that the metadata server lost something. */
+static bool is_after_cut(const struct oracle *o, const struct oracle_call *call)
+{
+	return o->cut_ns != 0 && call->begun_ns <= o->cut_ns + CLUSTER_LEASE_MS * SIM_MS;
+}
+
 /*
  * Something was seen. For one lease after a power cut of the metadata server a client may still show what
  * was lost, since it cannot know: what it saw then is old, or new, and teaches nothing.
@@ -362,7 +368,7 @@ static bool explains(struct oracle *o, struct possible *p, const struct oracle_c
 	uint64_t now_ns = sim_world_now_ns(o->world);
 	uint32_t born = call->born;
 
-	if (o->cut_ns == 0 || call->begun_ns > o->cut_ns + CLUSTER_LEASE_MS * SIM_MS)
+	if (!is_after_cut(o, call))
 		return possible_observed(p, born, match, arg, now_ns);
 	return possible_was(p, MIN_OF(born, possible_moment_at(p, o->cut_ns)), match, arg);
 }
@@ -517,7 +523,8 @@ static void flushed(struct oracle *o, struct oracle_call *call)
 		if (p->ops[i].owner != call->client || !n->is_acked[i] || !is_write(&p->ops[i]))
 			continue;
 		n->is_acked[i] = false;
-		if (p->ops[i].fate == POSSIBLE_UNKNOWN && !possible_happened(p, i, sim_world_now_ns(o->world)))
+		/* What was published before a power cut is clean, and may be lost. */
+		if (p->ops[i].fate == POSSIBLE_UNKNOWN && !is_after_cut(o, call) && !possible_happened(p, i, sim_world_now_ns(o->world)))
 			call_fail(o, call, p, "what it flushed cannot have happened");
 	}
 	remember_flush(n, call->client, sim_world_now_ns(o->world));

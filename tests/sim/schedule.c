@@ -68,9 +68,20 @@ static void start_process(struct schedule *s, struct cluster_node *n)
 		oracle_fail(s->oracle, "%s", why);
 }
 
+/* A process that just began may not have synced yet what the one before it left behind. */
+static uint64_t journal_lag_ns(const struct schedule *s, const struct cluster_node *n)
+{
+	uint64_t now_ns = sim_world_now_ns(world_of(s));
+
+	if (n->ended_ns == 0 || now_ns - n->up_ns > JOURNAL_LAG_NS)
+		return JOURNAL_LAG_NS;
+	return JOURNAL_LAG_NS + now_ns - n->ended_ns;
+}
+
 static void power_cut(struct schedule *s, struct cluster_node *n, uint64_t end_ns)
 {
 	bool was_clean = n->media == NULL || sim_media_is_clean(n->media);
+	uint64_t lag_ns = journal_lag_ns(s, n);
 
 	end_process(s, n, true);
 	if (n->role == CLUSTER_MDS)
@@ -78,7 +89,7 @@ static void power_cut(struct schedule *s, struct cluster_node *n, uint64_t end_n
 	if (n->role != CLUSTER_MDS || was_clean)
 		return;
 	disturb_by(s, n, end_ns);
-	oracle_power_cut(s->oracle, JOURNAL_LAG_NS);
+	oracle_power_cut(s->oracle, lag_ns);
 }
 
 static void power_cut_all(struct schedule *s, uint64_t end_ns)
