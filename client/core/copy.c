@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Copying a range between files of this client: whole blocks by reference, so that nothing is read or sent;
- * what does not lie on block boundaries of both files is read and written. An edit of the destination; the
+ * what does not lie on block boundaries of both files is read and written. A whole file into an empty one is
+ * its root: no node of the manifest is looked at. An edit of the destination; the
  * source is published first, so that its blocks have names.
  */
 #include <string.h>
@@ -127,6 +128,35 @@ static int copy_one(struct cl_op *op, struct cl_file *source, uint64_t left, uin
 	return rc;
 }
 
+/* Nothing is stored or on its way, and all of it is named by its root. */
+static bool is_root(const struct cl_file *source)
+{
+	return source->chunk_count == 0 && !cl_file_is_dirty(source) &&
+	       (source->root.kind == ROOT_BLOCK || source->root.kind == ROOT_NODE);
+}
+
+static bool is_empty(const struct cl_file *file)
+{
+	return file->size == 0 && file->chunk_count == 0 && file->flush.state == CL_FLUSH_IDLE &&
+	       (!file->manifest || manifest_bytes(file->manifest) == 0);
+}
+
+static int copy_root(struct cl_op *op, const struct cl_file *source)
+{
+	struct cl_file *file = op->file;
+	struct manifest *manifest;
+	int rc = manifest_create(&source->root, file->client->hash, CL_MANIFEST_NODES, &manifest);
+	if (rc < 0)
+		return rc;
+	manifest_destroy(file->manifest);
+	file->manifest = manifest;
+	file->marks.collection = MIN_OF(file->marks.collection, file->client->session.collection);
+	cl_edit_grow(file, source->size);
+	cl_edit_touch(op);
+	op->progress = source->size;
+	return 0;
+}
+
 int cl_copy_step(struct cl_op *op)
 {
 	struct cl_file *source = op->handle->file;
@@ -141,6 +171,9 @@ int cl_copy_step(struct cl_op *op)
 	uint64_t length = op->offset >= size ? 0 : MIN_OF(MIN_OF(op->length, size - op->offset), COPY_BYTES_MAX);
 	if (source == op->file && op->offset < op->out_offset + length && op->out_offset < op->offset + length)
 		return -E_INVAL;
+	if (op->offset == 0 && op->out_offset == 0 && length == size && source != op->file && op->progress == 0 &&
+	    is_root(source) && is_empty(op->file))
+		return copy_root(op, source);
 	while (op->progress < length) {
 		uint64_t done = 0;
 		rc = copy_one(op, source, length - op->progress, &done);

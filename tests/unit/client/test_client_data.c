@@ -175,6 +175,31 @@ START_TEST(holes_are_found)
 }
 END_TEST
 
+START_TEST(a_copy_of_a_whole_file_needs_no_chunk_server)
+{
+	const uint32_t size = MiB(2) + 77;
+	struct client *c = cluster_client(&w);
+	file_pattern(expected, size, 12);
+	write_file(c, "source", expected, size);
+	cluster_client_stop(&w, c);
+
+	c = cluster_client(&w);		/* without anything in memory */
+	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
+		cluster_cs_stop(&w, i);
+	struct cl_handle *from = file_open(&w, c, "source", O_RDONLY), *to = file_create(&w, c, "whole");
+	struct cl_op op = { .kind = CL_COPY_RANGE, .handle = from, .out_handle = to, .length = UINT32_MAX };
+	ck_assert_int_eq(cluster_op(&w, c, &op), 0);
+	ck_assert_uint_eq(op.out_len, size);
+	ck_assert_int_eq(file_close(&w, c, to), 0);
+	ck_assert_int_eq(file_close(&w, c, from), 0);
+	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
+		cluster_cs_start(&w, i, 2000 + i);
+	cluster_run_for(&w, 300);
+	check_content(c, "whole", expected, size);
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
 START_TEST(a_copy_takes_blocks_by_reference)
 {
 	struct client *c = cluster_client(&w);
@@ -231,5 +256,6 @@ TEST_MAIN("client data", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_loop_test(tc, random_edits_agree_with_a_byte_array, 0, 20);
 	  tcase_add_loop_test(tc, random_edits_around_the_inline_bound, 0, 6);
 	  tcase_add_test(tc, holes_are_found);
+	  tcase_add_test(tc, a_copy_of_a_whole_file_needs_no_chunk_server);
 	  tcase_add_test(tc, a_copy_takes_blocks_by_reference);
 	  tcase_add_test(tc, more_is_written_than_memory_holds))
