@@ -68,14 +68,16 @@ static void start_process(struct schedule *s, struct cluster_node *n)
 		oracle_fail(s->oracle, "%s", why);
 }
 
-/* A process that just began may not have synced yet what the one before it left behind. */
+/* Nothing syncs the journal between two processes, or while one hangs. */
 static uint64_t journal_lag_ns(const struct schedule *s, const struct cluster_node *n)
 {
-	uint64_t now_ns = sim_world_now_ns(world_of(s));
+	uint64_t now_ns = sim_world_now_ns(world_of(s)), idle_ns = 0;
 
-	if (n->ended_ns == 0 || now_ns - n->up_ns > JOURNAL_LAG_NS)
-		return JOURNAL_LAG_NS;
-	return JOURNAL_LAG_NS + now_ns - n->ended_ns;
+	if (n->ended_ns != 0 && now_ns - n->up_ns <= JOURNAL_LAG_NS)
+		idle_ns = now_ns - n->ended_ns;
+	if (s->hang_begun_ns != 0 && now_ns <= s->hang_ends_ns + JOURNAL_LAG_NS)
+		idle_ns = MAX_OF(idle_ns, now_ns - s->hang_begun_ns);
+	return JOURNAL_LAG_NS + idle_ns;
 }
 
 static void power_cut(struct schedule *s, struct cluster_node *n, uint64_t end_ns)
@@ -194,6 +196,10 @@ static void fault_begin(struct schedule *s, struct fault *f)
 		sim_switch_break(s->cluster->sw, f->node->host, "*");
 		break;
 	case FAULT_HANG:
+		if (f->node->role == CLUSTER_MDS) {
+			s->hang_begun_ns = sim_world_now_ns(world);
+			s->hang_ends_ns = f->end_ns;
+		}
 		sim_loop_hang(f->node->loop, length_ns);
 		disturb_by(s, f->node, f->end_ns);
 		break;

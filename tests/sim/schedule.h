@@ -36,6 +36,7 @@ struct schedule {
 	struct oracle *oracle;
 	struct client_load *loads;	/* of each client */
 	struct fault faults[SCHEDULE_FAULTS];
+	uint64_t hang_begun_ns, hang_ends_ns;	/* the last of the metadata server; 0: none */
 	uint64_t next_ns;		/* when the next fault begins */
 	uint32_t calm_ms;		/* between two, at most */
 	uint64_t count;			/* of faults so far */
