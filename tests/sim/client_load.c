@@ -12,14 +12,31 @@
 #define READ_BYTES (44000u * ORACLE_CELLS_MAX)
 
 enum script {
-	SCRIPT_MAKE, SCRIPT_MKDIR, SCRIPT_UNLINK, SCRIPT_RMDIR, SCRIPT_RENAME, SCRIPT_LINK, SCRIPT_LOOKUP, SCRIPT_LIST,
-	SCRIPT_CREATE, SCRIPT_WRITE, SCRIPT_APPEND, SCRIPT_TRUNCATE, SCRIPT_READ, SCRIPT_SIZE, SCRIPT_SYNC,
+	SCRIPT_MAKE,
+	SCRIPT_MKDIR,
+	SCRIPT_UNLINK,
+	SCRIPT_RMDIR,
+	SCRIPT_RENAME,
+	SCRIPT_LINK,
+	SCRIPT_LOOKUP,
+	SCRIPT_LIST,
+	SCRIPT_CREATE,
+	SCRIPT_WRITE,
+	SCRIPT_APPEND,
+	SCRIPT_TRUNCATE,
+	SCRIPT_READ,
+	SCRIPT_SIZE,
+	SCRIPT_SYNC,
 };
 
-static const struct { enum script script; uint32_t weight; } scripts[] = {
-	{ SCRIPT_MAKE, 4 }, { SCRIPT_MKDIR, 3 }, { SCRIPT_UNLINK, 7 }, { SCRIPT_RMDIR, 3 }, { SCRIPT_RENAME, 8 },
-	{ SCRIPT_LINK, 3 }, { SCRIPT_LOOKUP, 10 }, { SCRIPT_LIST, 5 }, { SCRIPT_CREATE, 12 }, { SCRIPT_WRITE, 16 },
-	{ SCRIPT_APPEND, 8 }, { SCRIPT_TRUNCATE, 4 }, { SCRIPT_READ, 20 }, { SCRIPT_SIZE, 6 }, { SCRIPT_SYNC, 1 },
+static const struct {
+	enum script script;
+	uint32_t weight;
+} scripts[] = {
+	{SCRIPT_MAKE, 4},    {SCRIPT_MKDIR, 3},	 {SCRIPT_UNLINK, 7},  {SCRIPT_RMDIR, 3},
+	{SCRIPT_RENAME, 8},  {SCRIPT_LINK, 3},	 {SCRIPT_LOOKUP, 10}, {SCRIPT_LIST, 5},
+	{SCRIPT_CREATE, 12}, {SCRIPT_WRITE, 16}, {SCRIPT_APPEND, 8},  {SCRIPT_TRUNCATE, 4},
+	{SCRIPT_READ, 20},   {SCRIPT_SIZE, 6},	 {SCRIPT_SYNC, 1},
 };
 
 static uint64_t below(const struct load_lane *lane, uint64_t bound)
@@ -27,7 +44,8 @@ static uint64_t below(const struct load_lane *lane, uint64_t bound)
 	return sim_world_below(lane->load->oracle->world, bound);
 }
 
-/* --- operations ------------------------------------------------------------------------------------- */
+/* --- operations
+ * ------------------------------------------------------------------------------------- */
 
 static void op_done(struct cl_op *op)
 {
@@ -41,7 +59,8 @@ static void op_done(struct cl_op *op)
 	lane->after(lane);
 }
 
-static void submit(struct load_lane *lane, enum cl_op_kind kind, void (*after)(struct load_lane *lane))
+static void submit(struct load_lane *lane, enum cl_op_kind kind,
+		   void (*after)(struct load_lane *lane))
 {
 	lane->op.kind = kind;
 	lane->op.done = op_done;
@@ -86,7 +105,8 @@ static void at_slot(struct load_lane *lane)
 	lane->op.name = name_of(lane->name, lane->call.slot);
 }
 
-/* --- the end of a script ---------------------------------------------------------------------------- */
+/* --- the end of a script
+ * ---------------------------------------------------------------------------- */
 
 static void script_ended(struct load_lane *lane)
 {
@@ -116,7 +136,8 @@ static void release(struct load_lane *lane)
 	submit(lane, CL_RELEASE, script_end);
 }
 
-/* --- writing ---------------------------------------------------------------------------------------- */
+/* --- writing
+ * ---------------------------------------------------------------------------------------- */
 
 static void flush_done(struct load_lane *lane)
 {
@@ -145,12 +166,14 @@ static void write_done(struct load_lane *lane)
 	const uint32_t cell_bytes = lane->load->oracle->nodes[lane->node]->cell_bytes;
 
 	if (lane->call.rc == 0 && lane->op.out_len != cell_bytes)
-		oracle_fail(lane->load->oracle, "a write of %u bytes wrote %u", cell_bytes, lane->op.out_len);
+		oracle_fail(lane->load->oracle, "a write of %u bytes wrote %u", cell_bytes,
+			    lane->op.out_len);
 	call_end(lane);
 	lane->writes_left--;
 	lane->after = write_next;
 	if (below(lane, 3) == 0)
-		lane->wait_ns = sim_world_now_ns(lane->load->oracle->world) + below(lane, 900) * SIM_MS;
+		lane->wait_ns =
+			sim_world_now_ns(lane->load->oracle->world) + below(lane, 900) * SIM_MS;
 	else
 		write_next(lane);
 }
@@ -185,7 +208,8 @@ static void write_begin(struct load_lane *lane)
 	write_next(lane);
 }
 
-/* --- reading ---------------------------------------------------------------------------------------- */
+/* --- reading
+ * ---------------------------------------------------------------------------------------- */
 
 static void read_done(struct load_lane *lane)
 {
@@ -216,15 +240,17 @@ static void size_done(struct load_lane *lane)
 	uint32_t cell_bytes = lane->load->oracle->nodes[lane->node]->cell_bytes;
 	uint64_t size = (uint64_t)lane->op.attr.st.st_size;
 
-	if (lane->call.rc == 0 && size % cell_bytes != 0 && !lane->load->oracle->nodes[lane->node]->content.is_blurred)
-		oracle_fail(lane->load->oracle, "node %u has a size of %llu, in cells of %u", lane->node,
-			    (unsigned long long)size, cell_bytes);
+	if (lane->call.rc == 0 && size % cell_bytes != 0 &&
+	    !lane->load->oracle->nodes[lane->node]->content.is_blurred)
+		oracle_fail(lane->load->oracle, "node %u has a size of %llu, in cells of %u",
+			    lane->node, (unsigned long long)size, cell_bytes);
 	lane->call.values[0] = (uint16_t)(size / cell_bytes);
 	call_end(lane);
 	script_end(lane);
 }
 
-/* --- with a file ------------------------------------------------------------------------------------ */
+/* --- with a file
+ * ------------------------------------------------------------------------------------ */
 
 static void open_done(struct load_lane *lane)
 {
@@ -260,7 +286,8 @@ static void with_file(struct load_lane *lane)
 	case SCRIPT_TRUNCATE:
 		lane->call.cell = (uint32_t)below(lane, ORACLE_CELLS + 1);
 		lane->op.set_mask = CL_SET_SIZE;
-		lane->op.size = (uint64_t)lane->call.cell * lane->load->oracle->nodes[lane->node]->cell_bytes;
+		lane->op.size = (uint64_t)lane->call.cell *
+				lane->load->oracle->nodes[lane->node]->cell_bytes;
 		call_begin(lane, ORACLE_TRUNCATE);
 		submit(lane, CL_SETATTR, content_done);
 		return;
@@ -320,7 +347,8 @@ static void lookup_done(struct load_lane *lane)
 	submit(lane, CL_LINK, link_done);
 }
 
-/* --- names ------------------------------------------------------------------------------------------ */
+/* --- names
+ * ------------------------------------------------------------------------------------------ */
 
 static void make_done(struct load_lane *lane)
 {
@@ -363,7 +391,7 @@ static void unlink_name(struct load_lane *lane, bool is_directory)
 
 static void rename_name(struct load_lane *lane)
 {
-	static const uint32_t flags[] = { 0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE };
+	static const uint32_t flags[] = {0, 0, 0, RENAME_NOREPLACE, RENAME_EXCHANGE};
 
 	at_slot(lane);
 	lane->call.new_slot = (uint32_t)below(lane, ORACLE_SLOTS);
@@ -384,7 +412,8 @@ static void list_done(struct load_lane *lane)
 			lane->listed[e->name[1] - '0'] = e->ino;
 	}
 	if (lane->call.rc == 0 && !lane->op.end)
-		oracle_fail(lane->load->oracle, "a listing of %u names has no end", lane->op.entry_count);
+		oracle_fail(lane->load->oracle, "a listing of %u names has no end",
+			    lane->op.entry_count);
 	lane->call.listed = lane->listed;
 	call_end(lane);
 	op_clear(lane);
@@ -416,7 +445,8 @@ static void list(struct load_lane *lane)
 	submit(lane, CL_OPENDIR, opendir_done);
 }
 
-/* --- choosing --------------------------------------------------------------------------------------- */
+/* --- choosing
+ * --------------------------------------------------------------------------------------- */
 
 static enum script choose(const struct load_lane *lane)
 {
@@ -465,7 +495,8 @@ static void script_begin(struct load_lane *lane)
 	}
 }
 
-/* --- life ------------------------------------------------------------------------------------------- */
+/* --- life
+ * ------------------------------------------------------------------------------------------- */
 
 void client_load_init(struct client_load *l, struct cluster_node *client, struct oracle *oracle,
 		      const inode_no directories[ORACLE_DIRECTORIES])
@@ -518,7 +549,8 @@ const struct load_lane *client_load_oldest(const struct client_load *l)
 	const struct load_lane *oldest = NULL;
 
 	for (uint32_t i = 0; i < LOAD_LANES; i++) {
-		if (l->lanes[i].is_busy && (oldest == NULL || l->lanes[i].busy_ns < oldest->busy_ns))
+		if (l->lanes[i].is_busy &&
+		    (oldest == NULL || l->lanes[i].busy_ns < oldest->busy_ns))
 			oldest = &l->lanes[i];
 	}
 	return oldest;

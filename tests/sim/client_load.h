@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The load of one client: a few lanes, each running one small script after another (make a name, write a
- * file and close it, read one, list a directory ...) through client_submit(), and telling the oracle what
- * it was answered. All clients work on the same few names.
+ * The load of one client: a few lanes, each running one small script after another (make a name,
+ * write a file and close it, read one, list a directory ...) through client_submit(), and telling
+ * the oracle what it was answered. All clients work on the same few names.
  *
- * Two lanes of one client never use one file at once: what the kernel serializes on a mount is not the
- * client library's to serialize. Threads: one.
+ * Two lanes of one client never use one file at once: what the kernel serializes on a mount is not
+ * the client library's to serialize. Threads: one.
  */
 #ifndef CAIRN_TESTS_SIM_CLIENT_LOAD_H
 #define CAIRN_TESTS_SIM_CLIENT_LOAD_H
@@ -20,28 +20,28 @@ struct client_load;
 struct load_lane {
 	struct client_load *load;
 	struct cl_op op;
-	bool is_busy;			/* the operation is under way */
-	uint64_t busy_ns;		/* since when */
-	void (*after)(struct load_lane *lane);	/* when it is done; NULL: between two scripts */
-	uint64_t wait_ns;		/* until then the script pauses */
+	bool is_busy;			       /* the operation is under way */
+	uint64_t busy_ns;		       /* since when */
+	void (*after)(struct load_lane *lane); /* when it is done; NULL: between two scripts */
+	uint64_t wait_ns;		       /* until then the script pauses */
 	struct oracle_call call;
 	uint32_t script;
 	char name[4], new_name[4];
 	inode_no ino;
-	uint16_t node;			/* in use by this lane; 0: none */
+	uint16_t node; /* in use by this lane; 0: none */
 	struct cl_handle *handle;
 	uint32_t writes_left, lookups;
 	uint8_t *bytes;
-	uint64_t len;			/* of a read */
+	uint64_t len; /* of a read */
 	inode_no listed[ORACLE_NAMES];
 };
 
 struct client_load {
 	struct cluster_node *client;
 	struct oracle *oracle;
-	const inode_no *directories;	/* ORACLE_DIRECTORIES */
-	bool is_paused;			/* begin no script */
-	bool is_gone;			/* the process has died: answers are not listened to */
+	const inode_no *directories; /* ORACLE_DIRECTORIES */
+	bool is_paused;		     /* begin no script */
+	bool is_gone;		     /* the process has died: answers are not listened to */
 	struct load_lane lanes[LOAD_LANES];
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The processes of a simulated cluster: how each is built from loop, net, pool, disk and rows, and how it
- * ends. The order of destruction is that of tests/sim/README.md.
+ * The processes of a simulated cluster: how each is built from loop, net, pool, disk and rows, and
+ * how it ends. The order of destruction is that of tests/sim/README.md.
  */
 #include "tests/sim/cluster.h"
 
@@ -16,12 +16,12 @@
 #include "metadata-server/serve.h"
 
 #define MEDIA_BYTES	   GiB(4)
-#define JOURNAL_FILE_BYTES MiB(1)	/* small, so that a run sees several */
+#define JOURNAL_FILE_BYTES MiB(1) /* small, so that a run sees several */
 #define SNAPSHOT_BYTES	   KiB(256)
 #define NAME_KEY	   42u
 #define MDS_ADDRESS	   "mds:7800"
 
-static char sentence[ERROR_TEXT_BYTES + 64];	/* what the last failing call said */
+static char sentence[ERROR_TEXT_BYTES + 64]; /* what the last failing call said */
 
 struct cluster_node *cluster_mds(struct cluster *c)
 {
@@ -40,22 +40,33 @@ struct cluster_node *cluster_client(struct cluster *c, uint32_t index)
 	return &c->nodes[1 + CLUSTER_SERVERS + index];
 }
 
-/* --- disks ------------------------------------------------------------------------------------------ */
+/* --- disks
+ * ------------------------------------------------------------------------------------------ */
 
 static struct ms_config config(void)
 {
 	return (struct ms_config){
-		.lease_ms = CLUSTER_LEASE_MS, .suspect_ms = 1500, .down_ms = 3000, .out_ms = 3600000,
-		.copies = CLUSTER_COPIES, .min_copies = CLUSTER_MIN_COPIES, .inline_bytes_max = INLINE_BYTES_MAX,
-		.leases_max_per_session = 10000, .parked_max = 1000, .sessions_max = 100, .name_key = NAME_KEY,
+		.lease_ms = CLUSTER_LEASE_MS,
+		.suspect_ms = 1500,
+		.down_ms = 3000,
+		.out_ms = 3600000,
+		.copies = CLUSTER_COPIES,
+		.min_copies = CLUSTER_MIN_COPIES,
+		.inline_bytes_max = INLINE_BYTES_MAX,
+		.leases_max_per_session = 10000,
+		.parked_max = 1000,
+		.sessions_max = 100,
+		.name_key = NAME_KEY,
 	};
 }
 
 static struct super super_of(const struct cluster_node *n)
 {
 	struct super super = {
-		.role = n->role == CLUSTER_MDS ? SUPER_METADATA : SUPER_CHUNK, .hash = HASH_SHA256,
-		.copies = CLUSTER_COPIES, .min_copies = CLUSTER_MIN_COPIES,
+		.role = n->role == CLUSTER_MDS ? SUPER_METADATA : SUPER_CHUNK,
+		.hash = HASH_SHA256,
+		.copies = CLUSTER_COPIES,
+		.min_copies = CLUSTER_MIN_COPIES,
 	};
 
 	memset(super.cluster, 7, sizeof(super.cluster));
@@ -69,14 +80,15 @@ static struct super super_of(const struct cluster_node *n)
 
 static void format(struct cluster_node *n)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	struct disk *disk;
 	int rc;
 
 	ASSERT(sim_media_create(n->cluster->world, MEDIA_BYTES, &n->media) == 0);
 	ASSERT(sim_disk_create(n->media, &disk) == 0);
 	if (n->role == CLUSTER_MDS) {
-		struct ms_format_options options = { .super = super_of(n), .config = config(), .wall_ns = 1 };
+		struct ms_format_options options = {
+			.super = super_of(n), .config = config(), .wall_ns = 1};
 		rc = ms_format(&disk, 1, &options, &err);
 	} else {
 		struct super super = super_of(n);
@@ -86,17 +98,28 @@ static void format(struct cluster_node *n)
 	disk_destroy(disk);
 }
 
-/* --- processes -------------------------------------------------------------------------------------- */
+/* --- processes
+ * -------------------------------------------------------------------------------------- */
 
 static int start_mds(struct cluster_node *n, struct error *err)
 {
 	if (n->rows == NULL)
 		ASSERT(rows_mem_create(&n->rows) == 0);
 	struct ms_server_options options = {
-		.loop = n->loop, .net = n->net, .pool = n->pool, .disks = &n->disk, .disk_count = 1,
-		.rows = n->rows, .listen = MDS_ADDRESS, .name = n->host, .config = config(),
-		.boot_id = sim_world_random(n->cluster->world) | 1, .journal_file_bytes_max = JOURNAL_FILE_BYTES,
-		.snapshot_bytes = SNAPSHOT_BYTES, .heartbeat_ms = 300, .codec = CODEC_LZ4,
+		.loop = n->loop,
+		.net = n->net,
+		.pool = n->pool,
+		.disks = &n->disk,
+		.disk_count = 1,
+		.rows = n->rows,
+		.listen = MDS_ADDRESS,
+		.name = n->host,
+		.config = config(),
+		.boot_id = sim_world_random(n->cluster->world) | 1,
+		.journal_file_bytes_max = JOURNAL_FILE_BYTES,
+		.snapshot_bytes = SNAPSHOT_BYTES,
+		.heartbeat_ms = 300,
+		.codec = CODEC_LZ4,
 	};
 	return ms_server_create(&options, &n->ms, err);
 }
@@ -113,10 +136,20 @@ static int start_cs(struct cluster_node *n, struct error *err)
 		ASSERT(rows_mem_create(&n->owed) == 0);
 	(void)snprintf(listen, sizeof(listen), "%s:7801", n->host);
 	struct cs_server_options options = {
-		.loop = n->loop, .net = n->net, .pool = n->pool, .disk_count = 1,
-		.disks = { { n->disk, n->rows, is_trusted } }, .owed = n->owed, .listen = listen,
-		.mds = MDS_ADDRESS, .name = n->host, .host = n->host, .segment_bytes = MiB(4),
-		.boot_id = sim_world_random(n->cluster->world) | 1, .sync_ms = 100, .sync_bytes = MiB(1),
+		.loop = n->loop,
+		.net = n->net,
+		.pool = n->pool,
+		.disk_count = 1,
+		.disks = {{n->disk, n->rows, is_trusted}},
+		.owed = n->owed,
+		.listen = listen,
+		.mds = MDS_ADDRESS,
+		.name = n->host,
+		.host = n->host,
+		.segment_bytes = MiB(4),
+		.boot_id = sim_world_random(n->cluster->world) | 1,
+		.sync_ms = 100,
+		.sync_bytes = MiB(1),
 		.full_percent = 95,
 	};
 	return cs_server_create(&options, &n->cs, err);
@@ -127,15 +160,23 @@ static void client_started(void *arg, int rc, const char *why)
 	struct cluster_node *n = arg;
 
 	n->client_rc = rc;
-	sim_world_note(n->cluster->world, "%s has begun: %s %s", n->host, rc < 0 ? error_text(rc) : "done", why);
+	sim_world_note(n->cluster->world, "%s has begun: %s %s", n->host,
+		       rc < 0 ? error_text(rc) : "done", why);
 }
 
 static int start_client(struct cluster_node *n)
 {
 	struct cl_options options = {
-		.loop = n->loop, .net = n->net, .pool = n->pool, .mds_address = MDS_ADDRESS,
-		.node_name = n->host, .timeout_ms = CLUSTER_TIMEOUT_MS, .memory_bytes = MiB(8), .flush_ms = 500,
-		.blocks_in_flight = 8, .codec = CODEC_LZ4,
+		.loop = n->loop,
+		.net = n->net,
+		.pool = n->pool,
+		.mds_address = MDS_ADDRESS,
+		.node_name = n->host,
+		.timeout_ms = CLUSTER_TIMEOUT_MS,
+		.memory_bytes = MiB(8),
+		.flush_ms = 500,
+		.blocks_in_flight = 8,
+		.codec = CODEC_LZ4,
 	};
 	int rc = client_create(&options, &n->client);
 
@@ -149,7 +190,7 @@ static int start_client(struct cluster_node *n)
 const char *cluster_start(struct cluster_node *n)
 {
 	struct sim_world *world = n->cluster->world;
-	struct error err = { 0 };
+	struct error err = {0};
 	int rc;
 
 	ASSERT(!n->is_up);
@@ -171,7 +212,8 @@ const char *cluster_start(struct cluster_node *n)
 		rc = start_client(n);
 	if (rc >= 0)
 		return NULL;
-	(void)snprintf(sentence, sizeof(sentence), "%s cannot start: %s: %s", n->host, err.text, error_text(rc));
+	(void)snprintf(sentence, sizeof(sentence), "%s cannot start: %s: %s", n->host, err.text,
+		       error_text(rc));
 	return sentence;
 }
 
@@ -206,7 +248,8 @@ static void end_process(struct cluster_node *n, bool is_power_cut)
 {
 	n->ended_ns = sim_world_now_ns(n->cluster->world);
 	sim_net_kill(n->net, is_power_cut);
-	/* Digests under way hold blocks of the client, and free them when they end. It reaches nobody any more. */
+	/* Digests under way hold blocks of the client, and free them when they end. It reaches
+	 * nobody any more. */
 	client_destroy(n->client);
 	n->client = NULL;
 	if (n->role == CLUSTER_CLIENT)
@@ -223,7 +266,8 @@ void cluster_kill(struct cluster_node *n, bool is_power_cut)
 {
 	if (!n->is_up)
 		return;
-	sim_world_note(n->cluster->world, "%s %s", n->host, is_power_cut ? "loses power" : "is killed");
+	sim_world_note(n->cluster->world, "%s %s", n->host,
+		       is_power_cut ? "loses power" : "is killed");
 	end_process(n, is_power_cut);
 	/* I15: a view survives the process, never the system; and it may always be discarded. */
 	bool is_kept = !is_power_cut && sim_world_chance(n->cluster->world, SIM_MILLION / 2);
@@ -270,7 +314,8 @@ bool cluster_stop(struct cluster_node *n, uint64_t ns_max)
 	return is_ended;
 }
 
-/* --- the whole -------------------------------------------------------------------------------------- */
+/* --- the whole
+ * -------------------------------------------------------------------------------------- */
 
 static void name_node(struct cluster *c, uint32_t i)
 {
@@ -328,25 +373,28 @@ bool cluster_is_well(void *cluster)
 			return false;
 		if (n->role == CLUSTER_CS && cs_server_number(n->cs) == 0)
 			return false;
-		if (n->role == CLUSTER_CLIENT && (n->client_rc != 0 || !cl_session_is_valid(n->client)))
+		if (n->role == CLUSTER_CLIENT &&
+		    (n->client_rc != 0 || !cl_session_is_valid(n->client)))
 			return false;
 	}
 	return true;
 }
 
-/* --- what must hold at any time --------------------------------------------------------------------- */
+/* --- what must hold at any time
+ * --------------------------------------------------------------------- */
 
 static bool conflict(struct cluster_node *a, struct cluster_node *b)
 {
 	const struct cl_node *node, *next;
 
-	HASH_ITER(hh, a->client->nodes, node, next) {
+	HASH_ITER (hh, a->client->nodes, node, next) {
 		if (node->lease != CL_LEASE_WRITE)
 			continue;
 		const struct cl_node *other = cl_node_find(b->client, node->ino);
 		if (other == NULL || other->lease == CL_LEASE_NONE)
 			continue;
-		(void)snprintf(sentence, sizeof(sentence), "I5: %s trusts a write lease and %s a %s lease on inode %llu",
+		(void)snprintf(sentence, sizeof(sentence),
+			       "I5: %s trusts a write lease and %s a %s lease on inode %llu",
 			       a->host, b->host, other->lease == CL_LEASE_WRITE ? "write" : "read",
 			       (unsigned long long)node->ino);
 		return true;
@@ -371,13 +419,16 @@ const char *cluster_lease_conflict(struct cluster *c)
 
 static const char *recover(struct cluster_node *n, struct loop *loop, struct rows *rows)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	struct ms_recovery recovery;
 	struct disk *disk;
 
 	ASSERT(sim_disk_create(n->media, &disk) == 0);
 	struct ms_recover_options options = {
-		.loop = loop, .disks = &disk, .disk_count = 1, .rows = rows,
+		.loop = loop,
+		.disks = &disk,
+		.disk_count = 1,
+		.rows = rows,
 		.journal_file_bytes_max = JOURNAL_FILE_BYTES,
 	};
 	int rc = ms_recover(&options, &recovery, &err);
@@ -403,12 +454,14 @@ static const char *rows_differ(struct rows *a, struct rows *b)
 		other = rows_snapshot_next(y, &q);
 		count++;
 	} while (more == 1 && other == 1 && p.key_len == q.key_len && p.value_len == q.value_len &&
-		 memcmp(p.key, q.key, p.key_len) == 0 && memcmp(p.value, q.value, p.value_len) == 0);
+		 memcmp(p.key, q.key, p.key_len) == 0 &&
+		 memcmp(p.value, q.value, p.value_len) == 0);
 	rows_snapshot_close(x);
 	rows_snapshot_close(y);
 	if (more == 0 && other == 0)
 		return NULL;
-	(void)snprintf(sentence, sizeof(sentence), "I3: row %llu differs", (unsigned long long)count);
+	(void)snprintf(sentence, sizeof(sentence), "I3: row %llu differs",
+		       (unsigned long long)count);
 	return sentence;
 }
 

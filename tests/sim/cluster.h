@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A whole cluster in one simulated world: a metadata server, three chunk servers and a few clients, each
- * a process of its own on a host of its own, running the code that the programs run.
+ * A whole cluster in one simulated world: a metadata server, three chunk servers and a few clients,
+ * each a process of its own on a host of its own, running the code that the programs run.
  *
- * A process is up or down. Up by cluster_start() and the like; down by a kill (the disk keeps what was
- * written), by a power cut (it keeps what was synced, and some of the rest) or by a clean stop. The view
- * of the metadata server (its rows) outlives a kill or not, by the seed: both must be right (I15).
+ * A process is up or down. Up by cluster_start() and the like; down by a kill (the disk keeps what
+ * was written), by a power cut (it keeps what was synced, and some of the rest) or by a clean stop.
+ * The view of the metadata server (its rows) outlives a kill or not, by the seed: both must be
+ * right (I15).
  *
  * Hosts are "mds", "cs1".. and "client1".. Threads: one.
  */
@@ -16,12 +17,12 @@
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_net.h"
 
-#define CLUSTER_SERVERS	  3u
-#define CLUSTER_CLIENTS	  3u
-#define CLUSTER_NODES	  (1u + CLUSTER_SERVERS + CLUSTER_CLIENTS)
-#define CLUSTER_LEASE_MS  4000u
-#define CLUSTER_TIMEOUT_MS 30000u	/* of a client's operation */
-#define CLUSTER_COPIES	  3u
+#define CLUSTER_SERVERS	   3u
+#define CLUSTER_CLIENTS	   3u
+#define CLUSTER_NODES	   (1u + CLUSTER_SERVERS + CLUSTER_CLIENTS)
+#define CLUSTER_LEASE_MS   4000u
+#define CLUSTER_TIMEOUT_MS 30000u /* of a client's operation */
+#define CLUSTER_COPIES	   3u
 #define CLUSTER_MIN_COPIES 2u
 
 enum cluster_role { CLUSTER_MDS, CLUSTER_CS, CLUSTER_CLIENT };
@@ -30,34 +31,34 @@ enum cluster_role { CLUSTER_MDS, CLUSTER_CS, CLUSTER_CLIENT };
 struct cluster_node {
 	struct cluster *cluster;
 	enum cluster_role role;
-	uint32_t index;			/* among those of its role */
+	uint32_t index; /* among those of its role */
 	char host[16];
-	struct sim_media *media;	/* servers only */
+	struct sim_media *media; /* servers only */
 	bool is_up;
-	uint64_t up_ns;			/* since when */
-	uint64_t ended_ns;		/* when the process before this one ended; 0: there was none */
+	uint64_t up_ns;	   /* since when */
+	uint64_t ended_ns; /* when the process before this one ended; 0: there was none */
 	struct loop *loop;
 	struct buf_pool *pool;
 	struct net *net;
 	struct disk *disk;
-	struct rows *rows, *owed;	/* the metadata server's rows; a chunk server's index and owed */
-	bool rows_kept;			/* across the last end of the process */
+	struct rows *rows, *owed; /* the metadata server's rows; a chunk server's index and owed */
+	bool rows_kept;		  /* across the last end of the process */
 	struct ms_server *ms;
 	struct cs_server *cs;
 	struct client *client;
-	int client_rc;			/* of its start: 1 while under way */
+	int client_rc; /* of its start: 1 while under way */
 };
 
 struct cluster {
 	struct sim_world *world;
 	struct sim_switch *sw;
-	struct cluster_node nodes[CLUSTER_NODES];	/* the metadata server, chunk servers, clients */
-	uint64_t starts;		/* of processes */
+	struct cluster_node nodes[CLUSTER_NODES]; /* the metadata server, chunk servers, clients */
+	uint64_t starts;			  /* of processes */
 };
 
 /* Make the disks, format them, start the servers; clients stay down. */
 void cluster_create(struct cluster *c, uint64_t seed);
-void cluster_destroy(struct cluster *c);	/* kills what is up; checks that no memory was leaked */
+void cluster_destroy(struct cluster *c); /* kills what is up; checks that no memory was leaked */
 
 struct cluster_node *cluster_mds(struct cluster *c);
 struct cluster_node *cluster_cs(struct cluster *c, uint32_t index);
@@ -65,7 +66,7 @@ struct cluster_node *cluster_client(struct cluster *c, uint32_t index);
 
 /* A server that cannot start on its disk is the end of the run: NULL, or the sentence. */
 must_check const char *cluster_start(struct cluster_node *n);
-void cluster_kill(struct cluster_node *n, bool is_power_cut);	/* down already is allowed */
+void cluster_kill(struct cluster_node *n, bool is_power_cut); /* down already is allowed */
 /* Let it end in peace. False: it did not within `ns_max`, and was killed. */
 bool cluster_stop(struct cluster_node *n, uint64_t ns_max);
 
@@ -74,8 +75,8 @@ bool cluster_is_well(void *cluster);
 /* Two clients that trust conflicting leases on one inode (I5, I6), or NULL; a sentence. */
 const char *cluster_lease_conflict(struct cluster *c);
 /*
- * With the metadata server down: bring up a fresh view from its disk twice, and compare; and with the kept
- * view brought up to the journal's end (I3, I15). NULL, or what differs.
+ * With the metadata server down: bring up a fresh view from its disk twice, and compare; and with
+ * the kept view brought up to the journal's end (I3, I15). NULL, or what differs.
  */
 must_check const char *cluster_replay_differs(struct cluster *c);
 

@@ -23,15 +23,15 @@ struct arguments {
 	bool is_verbose, is_twice;
 };
 
-static char replay[80];		/* what a crash prints */
+static char replay[80]; /* what a crash prints */
 
 static const struct argp_option options[] = {
-	{ "seed", 's', "N", 0, "run this seed", 0 },
-	{ "from", 'f', "N", 0, "run seeds from this one", 0 },
-	{ "count", 'c', "N", 0, "so many", 0 },
-	{ "trace", 't', NULL, 0, "tell the story", 0 },
-	{ "twice", '2', NULL, 0, "run each seed twice and compare the traces", 0 },
-	{ 0 },
+	{"seed", 's', "N", 0, "run this seed", 0},
+	{"from", 'f', "N", 0, "run seeds from this one", 0},
+	{"count", 'c', "N", 0, "so many", 0},
+	{"trace", 't', NULL, 0, "tell the story", 0},
+	{"twice", '2', NULL, 0, "run each seed twice and compare the traces", 0},
+	{0},
 };
 
 static error_t parse(int key, char *arg, struct argp_state *state)
@@ -77,13 +77,17 @@ static void run(const struct arguments *a, uint64_t seed)
 	struct story_verdict v, again;
 	clock_t begun = clock();
 
-	(void)snprintf(replay, sizeof(replay), "\nreplay: make sim SEED=%llu TRACE=1\n", (unsigned long long)seed);
+	(void)snprintf(replay, sizeof(replay), "\nreplay: make sim SEED=%llu TRACE=1\n",
+		       (unsigned long long)seed);
 	printf("seed %llu: ", (unsigned long long)seed);
 	(void)fflush(stdout);
 	story_run(seed, a->is_verbose, &v);
-	printf("good: %.1f virtual s, %llu operations (%llu doubtful), %llu faults, %llu blurred, trace %016llx, "
-	       "%.2f s\n", (double)v.virtual_ms / 1000, (unsigned long long)v.calls, (unsigned long long)v.doubts,
-	       (unsigned long long)v.faults, (unsigned long long)v.blurs, (unsigned long long)v.trace,
+	printf("good: %.1f virtual s, %llu operations (%llu doubtful), %llu faults, %llu blurred, "
+	       "trace %016llx, "
+	       "%.2f s\n",
+	       (double)v.virtual_ms / 1000, (unsigned long long)v.calls,
+	       (unsigned long long)v.doubts, (unsigned long long)v.faults,
+	       (unsigned long long)v.blurs, (unsigned long long)v.trace,
 	       (double)(clock() - begun) / CLOCKS_PER_SEC);
 	(void)fflush(stdout);
 	if (!a->is_twice)
@@ -91,15 +95,17 @@ static void run(const struct arguments *a, uint64_t seed)
 	story_run(seed, false, &again);
 	if (again.trace == v.trace && again.steps == v.steps)
 		return;
-	printf("seed %llu FAILED: the second run took another course%s", (unsigned long long)seed, replay);
+	printf("seed %llu FAILED: the second run took another course%s", (unsigned long long)seed,
+	       replay);
 	exit(EXIT_FAILURE);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct argp argp = { .options = options, .parser = parse,
-					  .doc = "Simulate whole cairn clusters, by seed." };
-	struct arguments a = { .from = 1, .count = 1 };
+	static const struct argp argp = {.options = options,
+					 .parser = parse,
+					 .doc = "Simulate whole cairn clusters, by seed."};
+	struct arguments a = {.from = 1, .count = 1};
 
 	argp_err_exit_status = 2;
 	argp_parse(&argp, argc, argv, 0, NULL, &a);

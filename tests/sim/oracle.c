@@ -11,13 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
-
-#define DIRECTORY_BIT 0x8000u	/* of a node's number in a slot */
+#define DIRECTORY_BIT 0x8000u /* of a node's number in a slot */
 #define SHOWN_STATES  6u
 
 static const char *const kind_names[] = {
-	"", "make", "mkdir", "unlink", "rmdir", "rename", "link", "lookup", "list", "write", "append", "truncate",
-	"read", "size", "open", "flush", "fsync", "sync",
+	"",	 "make",   "mkdir",    "unlink", "rmdir", "rename", "link",  "lookup", "list",
+	"write", "append", "truncate", "read",	 "size",  "open",   "flush", "fsync",  "sync",
 };
 
 static const char *outcome(int rc)
@@ -31,7 +30,8 @@ static double story_s(uint64_t ns)
 	return (double)(ns - SIM_BEGIN_NS) / 1e9;
 }
 
-/* --- judgement -------------------------------------------------------------------------------------- */
+/* --- judgement
+ * -------------------------------------------------------------------------------------- */
 
 void oracle_fail(struct oracle *o, const char *format, ...)
 {
@@ -59,7 +59,8 @@ static void show_states(const struct possible *p)
 		printf("  and %u more\n", p->count - SHOWN_STATES);
 }
 
-static void call_fail(struct oracle *o, const struct oracle_call *call, const struct possible *p, const char *why)
+static void call_fail(struct oracle *o, const struct oracle_call *call, const struct possible *p,
+		      const char *why)
 {
 	printf("\n");
 	if (p != NULL)
@@ -70,13 +71,17 @@ static void call_fail(struct oracle *o, const struct oracle_call *call, const st
 			printf(" %u", call->values[v]);
 		printf("\n");
 	}
-	oracle_fail(o, "client%u: %s (slot %u, to %u, node %u, cell %u, tag %u, ino %llu) that began at %.3f s "
-		    "ended with '%s': %s", call->client + 1, kind_names[call->kind], call->slot, call->new_slot,
+	oracle_fail(o,
+		    "client%u: %s (slot %u, to %u, node %u, cell %u, tag %u, ino %llu) that began "
+		    "at %.3f s "
+		    "ended with '%s': %s",
+		    call->client + 1, kind_names[call->kind], call->slot, call->new_slot,
 		    call->node, call->cell, call->tag, (unsigned long long)call->ino,
 		    story_s(call->begun_ns), outcome(call->rc), why);
 }
 
-/* --- names ------------------------------------------------------------------------------------------ */
+/* --- names
+ * ------------------------------------------------------------------------------------------ */
 
 enum name_arg { ARG_KIND, ARG_SLOT, ARG_NEW_SLOT, ARG_NODE, ARG_FLAGS };
 
@@ -141,7 +146,7 @@ static void rename_apply(const uint16_t *args, uint16_t *slots)
 	uint16_t from = slots[args[ARG_SLOT]], to = slots[args[ARG_NEW_SLOT]];
 
 	if (from == to)
-		return;		/* two names of one inode: POSIX does nothing */
+		return; /* two names of one inode: POSIX does nothing */
 	slots[args[ARG_NEW_SLOT]] = from;
 	slots[args[ARG_SLOT]] = args[ARG_FLAGS] & RENAME_EXCHANGE ? to : 0;
 }
@@ -170,7 +175,8 @@ static bool names_apply(const struct possible_op *op, uint16_t *slots)
 	return true;
 }
 
-/* --- content ---------------------------------------------------------------------------------------- */
+/* --- content
+ * ---------------------------------------------------------------------------------------- */
 
 /* values[0] is the count of cells, values[1 + i] the tag of cell i, 0 for zeros. */
 static bool content_apply(const struct possible_op *op, uint16_t *values)
@@ -213,7 +219,8 @@ void oracle_content_fill(uint8_t *out, uint32_t cell_bytes, uint16_t tag)
 }
 
 /* Which write, and which byte of it, is found where another was expected. */
-static void torn(struct oracle *o, uint16_t node, uint32_t cell, uint32_t at, const uint8_t *bytes, uint64_t len)
+static void torn(struct oracle *o, uint16_t node, uint32_t cell, uint32_t at, const uint8_t *bytes,
+		 uint64_t len)
 {
 	uint32_t cell_bytes = o->nodes[node]->cell_bytes;
 	const uint8_t *found = bytes + (size_t)cell * cell_bytes + at;
@@ -228,9 +235,11 @@ static void torn(struct oracle *o, uint16_t node, uint32_t cell, uint32_t at, co
 		printf("  it goes on with zeros\n");
 	for (uint32_t tag = 1; tag <= o->last_tag && !is_zero; tag++) {
 		oracle_content_fill(other, cell_bytes, (uint16_t)tag);
-		const uint8_t *place = memmem(other, cell_bytes, found, MIN_OF(16u, cell_bytes - at));
+		const uint8_t *place =
+			memmem(other, cell_bytes, found, MIN_OF(16u, cell_bytes - at));
 		if (place != NULL)
-			printf("  it goes on with write %u from byte %zu\n", tag, (size_t)(place - other));
+			printf("  it goes on with write %u from byte %zu\n", tag,
+			       (size_t)(place - other));
 	}
 	oracle_fail(o, "node %u (inode %llu): cell %u of %u bytes is torn at %u: tag %u", node,
 		    (unsigned long long)o->nodes[node]->ino, cell, cell_bytes, at,
@@ -249,7 +258,8 @@ void oracle_content_decode(struct oracle *o, uint16_t node, const uint8_t *bytes
 	if (o->nodes[node]->content.is_blurred)
 		count = MIN_OF(count, ORACLE_CELLS_MAX);
 	else if (len % cell_bytes != 0 || count > ORACLE_CELLS_MAX)
-		oracle_fail(o, "node %u has %llu bytes, in cells of %u", node, (unsigned long long)len, cell_bytes);
+		oracle_fail(o, "node %u has %llu bytes, in cells of %u", node,
+			    (unsigned long long)len, cell_bytes);
 	values[0] = (uint16_t)count;
 	for (uint32_t i = 0; i < count; i++) {
 		const uint8_t *cell = bytes + (size_t)i * cell_bytes;
@@ -263,9 +273,10 @@ void oracle_content_decode(struct oracle *o, uint16_t node, const uint8_t *bytes
 	free(expected);
 }
 
-/* --- nodes ------------------------------------------------------------------------------------------ */
+/* --- nodes
+ * ------------------------------------------------------------------------------------------ */
 
-static const uint32_t cell_sizes[] = { 300, 5000, 20000, 44000 };
+static const uint32_t cell_sizes[] = {300, 5000, 20000, 44000};
 
 static uint16_t node_create(struct oracle *o, bool is_directory)
 {
@@ -297,10 +308,10 @@ uint16_t oracle_node_find(const struct oracle *o, inode_no ino)
 	return 0;
 }
 
-struct seen {			/* what a lookup or a listing saw */
+struct seen { /* what a lookup or a listing saw */
 	struct oracle *o;
 	const struct oracle_call *call;
-	uint16_t known;		/* the node of the inode, if known */
+	uint16_t known; /* the node of the inode, if known */
 };
 
 static bool slot_matches(const struct seen *seen, uint16_t value, inode_no ino, uint16_t known)
@@ -329,7 +340,8 @@ static bool list_matches(void *arg, const uint16_t *slots)
 
 	for (uint32_t i = 0; i < ORACLE_NAMES; i++) {
 		inode_no ino = seen->call->listed[i];
-		if (!slot_matches(seen, slots[seen->call->slot + i], ino, ino ? oracle_node_find(seen->o, ino) : 0))
+		if (!slot_matches(seen, slots[seen->call->slot + i], ino,
+				  ino ? oracle_node_find(seen->o, ino) : 0))
 			return false;
 	}
 	return true;
@@ -342,7 +354,8 @@ static void bind(struct oracle *o, const struct oracle_call *call)
 
 	for (uint32_t i = 0; i < o->names.count; i++) {
 		uint16_t node = o->names.states[i].values[call->slot] & (uint16_t)~DIRECTORY_BIT;
-		if (node == 0 || o->nodes[node]->ino != 0 || o->nodes[node]->is_directory != call->is_directory)
+		if (node == 0 || o->nodes[node]->ino != 0 ||
+		    o->nodes[node]->is_directory != call->is_directory)
 			continue;
 		if (only != 0 && only != node)
 			return;
@@ -359,11 +372,11 @@ static bool is_after_cut(const struct oracle *o, const struct oracle_call *call)
 }
 
 /*
- * Something was seen. For one lease after a power cut of the metadata server a client may still show what
- * was lost, since it cannot know: what it saw then is old, or new, and teaches nothing.
+ * Something was seen. For one lease after a power cut of the metadata server a client may still
+ * show what was lost, since it cannot know: what it saw then is old, or new, and teaches nothing.
  */
-static bool explains(struct oracle *o, struct possible *p, const struct oracle_call *call, possible_match_fn match,
-		     void *arg)
+static bool explains(struct oracle *o, struct possible *p, const struct oracle_call *call,
+		     possible_match_fn match, void *arg)
 {
 	uint64_t now_ns = sim_world_now_ns(o->world);
 	uint32_t born = call->born;
@@ -375,21 +388,23 @@ static bool explains(struct oracle *o, struct possible *p, const struct oracle_c
 
 static void lookup_end(struct oracle *o, struct oracle_call *call)
 {
-	struct seen seen = { .o = o, .call = call };
+	struct seen seen = {.o = o, .call = call};
 
 	if (call->ino != 0)
 		seen.known = oracle_node_find(o, call->ino);
-	if (!explains(o, &o->names, call, call->kind == ORACLE_LIST ? list_matches : lookup_matches, &seen))
+	if (!explains(o, &o->names, call, call->kind == ORACLE_LIST ? list_matches : lookup_matches,
+		      &seen))
 		call_fail(o, call, &o->names, "no order of the changes explains it");
-	if (call->kind == ORACLE_LOOKUP && call->ino != 0 && seen.known == 0 && call->born == o->names.moment_count)
+	if (call->kind == ORACLE_LOOKUP && call->ino != 0 && seen.known == 0 &&
+	    call->born == o->names.moment_count)
 		bind(o, call);
 }
 
 static bool refusal_matches(void *arg, const uint16_t *slots)
 {
 	const struct oracle_call *call = arg;
-	const uint16_t args[] = { (uint16_t)call->kind, (uint16_t)call->slot, (uint16_t)call->new_slot, call->node,
-				  (uint16_t)call->flags };
+	const uint16_t args[] = {(uint16_t)call->kind, (uint16_t)call->slot,
+				 (uint16_t)call->new_slot, call->node, (uint16_t)call->flags};
 
 	/* An inode without names is STALE or NOENT; and a taken name may be found first. */
 	if (call->kind == ORACLE_LINK && !is_named(slots, call->node) && call->rc == -E_STALE)
@@ -440,7 +455,8 @@ static void names_end(struct oracle *o, struct oracle_call *call)
 	}
 }
 
-/* --- content: what clients have not flushed -------------------------------------------------------- */
+/* --- content: what clients have not flushed
+ * -------------------------------------------------------- */
 
 static bool is_write(const struct possible_op *op)
 {
@@ -465,7 +481,7 @@ static void doubt_writes(struct oracle *o, struct oracle_node *n, uint32_t clien
 	if (!n->writers[client].is_dirty)
 		return;
 	if (is_large(n))
-		p->is_blurred = true;	/* a background publish may have shown a write in part */
+		p->is_blurred = true; /* a background publish may have shown a write in part */
 	possible_roll_back(p, n->writers[client].since, sim_world_now_ns(o->world));
 	for (uint32_t i = 0; i < p->op_count; i++) {
 		if (p->ops[i].owner != client || !n->is_acked[i] || !is_write(&p->ops[i]))
@@ -487,7 +503,7 @@ static void wrote(struct oracle *o, struct oracle_call *call)
 	else if (!possible_happened(p, call->op, sim_world_now_ns(o->world)))
 		call_fail(o, call, p, "it cannot have happened");
 	if (call->kind == ORACLE_TRUNCATE)
-		return;		/* a metadata call: acknowledged when it returns */
+		return; /* a metadata call: acknowledged when it returns */
 	n->is_acked[call->op] = true;
 	if (n->writers[call->client].is_dirty)
 		return;
@@ -495,10 +511,12 @@ static void wrote(struct oracle *o, struct oracle_call *call)
 	n->writers[call->client].since = p->moment_count > 0 ? p->moment_count - 1 : 0;
 }
 
-/* D2: the names that this client changed, and all that was acknowledged before they were, are durable. */
+/* D2: the names that this client changed, and all that was acknowledged before they were, are
+ * durable. */
 static void synced(struct oracle *o, const struct oracle_call *call)
 {
-	o->durable_ns = MAX_OF(o->durable_ns, possible_pin(&o->names, call->client, call->begun_ns));
+	o->durable_ns =
+		MAX_OF(o->durable_ns, possible_pin(&o->names, call->client, call->begun_ns));
 }
 
 static void remember_flush(struct oracle_node *n, uint32_t client, uint64_t now_ns)
@@ -524,7 +542,8 @@ static void flushed(struct oracle *o, struct oracle_call *call)
 			continue;
 		n->is_acked[i] = false;
 		/* What was published before a power cut is clean, and may be lost. */
-		if (p->ops[i].fate == POSSIBLE_UNKNOWN && !is_after_cut(o, call) && !possible_happened(p, i, sim_world_now_ns(o->world)))
+		if (p->ops[i].fate == POSSIBLE_UNKNOWN && !is_after_cut(o, call) &&
+		    !possible_happened(p, i, sim_world_now_ns(o->world)))
 			call_fail(o, call, p, "what it flushed cannot have happened");
 	}
 	remember_flush(n, call->client, sim_world_now_ns(o->world));
@@ -555,7 +574,8 @@ static void content_failed(struct oracle *o, struct oracle_call *call)
 	struct oracle_node *n = o->nodes[call->node];
 	bool is_gone = call->rc == -E_NOENT || call->rc == -E_STALE;
 
-	if (!(is_gone && possible_was(&o->names, call->names_born, is_unnamed, call)) && !is_disturbed(o, call))
+	if (!(is_gone && possible_was(&o->names, call->names_born, is_unnamed, call)) &&
+	    !is_disturbed(o, call))
 		call_fail(o, call, &n->content, "its client was not disturbed");
 	o->doubts++;
 	if (call->kind <= ORACLE_TRUNCATE)
@@ -578,11 +598,13 @@ static void content_end(struct oracle *o, struct oracle_call *call)
 		call_fail(o, call, p, "no order of the writes explains it");
 }
 
-/* --- calls ------------------------------------------------------------------------------------------ */
+/* --- calls
+ * ------------------------------------------------------------------------------------------ */
 
 bool oracle_is_full(const struct oracle *o)
 {
-	if (possible_is_full(&o->names, 32) || o->node_count + 32 > ORACLE_NODES || o->last_tag > 60000)
+	if (possible_is_full(&o->names, 32) || o->node_count + 32 > ORACLE_NODES ||
+	    o->last_tag > 60000)
 		return true;
 	for (uint32_t i = 1; i <= o->node_count; i++) {
 		if (o->nodes[i] != NULL && possible_is_full(&o->nodes[i]->content, 32))
@@ -606,7 +628,7 @@ static void begin_content(struct oracle *o, struct oracle_call *call)
 		return;
 	if (call->kind != ORACLE_TRUNCATE)
 		call->tag = ++o->last_tag;
-	const uint16_t args[6] = { (uint16_t)call->kind, (uint16_t)call->cell, call->tag };
+	const uint16_t args[6] = {(uint16_t)call->kind, (uint16_t)call->cell, call->tag};
 	call->op = possible_begin(&n->content, args);
 	told(&n->content, call);
 	n->is_acked[call->op] = false;
@@ -627,8 +649,8 @@ void oracle_begin(struct oracle *o, struct oracle_call *call)
 		return;
 	if (call->kind == ORACLE_MAKE || call->kind == ORACLE_MKDIR)
 		call->node = node_create(o, call->kind == ORACLE_MKDIR);
-	const uint16_t args[6] = { (uint16_t)call->kind, (uint16_t)call->slot, (uint16_t)call->new_slot,
-				   call->node, (uint16_t)call->flags };
+	const uint16_t args[6] = {(uint16_t)call->kind, (uint16_t)call->slot,
+				  (uint16_t)call->new_slot, call->node, (uint16_t)call->flags};
 	call->op = possible_begin(&o->names, args);
 	told(&o->names, call);
 }
@@ -637,9 +659,10 @@ void oracle_end(struct oracle *o, struct oracle_call *call)
 {
 	ASSERT(call->is_begun);
 	call->is_begun = false;
-	sim_world_note(o->world, "client%u %s slot=%u to=%u node=%u cell=%u tag=%u ino=%llu: %s", call->client + 1,
-		       kind_names[call->kind], call->slot, call->new_slot, call->node, call->cell, call->tag,
-		       (unsigned long long)call->ino, outcome(call->rc));
+	sim_world_note(o->world, "client%u %s slot=%u to=%u node=%u cell=%u tag=%u ino=%llu: %s",
+		       call->client + 1, kind_names[call->kind], call->slot, call->new_slot,
+		       call->node, call->cell, call->tag, (unsigned long long)call->ino,
+		       outcome(call->rc));
 	if (call->kind < ORACLE_LOOKUP) {
 		names_end(o, call);
 	} else if (call->kind >= ORACLE_WRITE && call->kind <= ORACLE_FSYNC) {
@@ -666,7 +689,8 @@ void oracle_abandon(struct oracle *o, struct oracle_call *call)
 		possible_unknown(&o->nodes[call->node]->content, call->op);
 }
 
-/* --- what happens to the cluster -------------------------------------------------------------------- */
+/* --- what happens to the cluster
+ * -------------------------------------------------------------------- */
 
 void oracle_disturbed(struct oracle *o, uint32_t client, uint64_t until_ns)
 {
@@ -720,27 +744,31 @@ void oracle_power_cut(struct oracle *o, uint64_t journal_lag_ns)
 	}
 }
 
-/* --- settling --------------------------------------------------------------------------------------- */
+/* --- settling
+ * --------------------------------------------------------------------------------------- */
 
 /* With a blurred set, or several nodes that may be it: the inode is any that fits. */
 static uint16_t adopt(struct oracle *o, inode_no ino, uint32_t slot, bool is_directory)
 {
 	for (uint32_t s = 0; s < o->names.count; s++) {
 		uint16_t node = o->names.states[s].values[slot] & (uint16_t)~DIRECTORY_BIT;
-		if (node != 0 && o->nodes[node]->ino == 0 && o->nodes[node]->is_directory == is_directory) {
+		if (node != 0 && o->nodes[node]->ino == 0 &&
+		    o->nodes[node]->is_directory == is_directory) {
 			o->nodes[node]->ino = ino;
 			return node;
 		}
 	}
 	if (!o->names.is_blurred)
-		oracle_fail(o, "slot %u names inode %llu, which nobody made", slot, (unsigned long long)ino);
+		oracle_fail(o, "slot %u names inode %llu, which nobody made", slot,
+			    (unsigned long long)ino);
 	uint16_t node = node_create(o, is_directory);
 	o->nodes[node]->ino = ino;
 	o->nodes[node]->content.is_blurred = true;
 	return node;
 }
 
-static void settle(struct oracle *o, struct possible *p, const uint16_t values[POSSIBLE_VALUES], const char *what)
+static void settle(struct oracle *o, struct possible *p, const uint16_t values[POSSIBLE_VALUES],
+		   const char *what)
 {
 	if (!possible_allows(p, values)) {
 		printf("\n");
@@ -754,9 +782,10 @@ static void settle(struct oracle *o, struct possible *p, const uint16_t values[P
 	possible_settle(p, values);
 }
 
-void oracle_settle_names(struct oracle *o, const inode_no inos[ORACLE_SLOTS], const bool is_directory[ORACLE_SLOTS])
+void oracle_settle_names(struct oracle *o, const inode_no inos[ORACLE_SLOTS],
+			 const bool is_directory[ORACLE_SLOTS])
 {
-	uint16_t values[POSSIBLE_VALUES] = { 0 };
+	uint16_t values[POSSIBLE_VALUES] = {0};
 
 	o->blurs += o->names.is_blurred;
 	for (uint32_t i = 0; i < ORACLE_SLOTS; i++) {

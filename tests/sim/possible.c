@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sets of possible states. The set is kept closed: whatever may have happened of what is under way or
- * unknown, in any order, is in it. So ending an operation is a filter.
+ * Sets of possible states. The set is kept closed: whatever may have happened of what is under way
+ * or unknown, in any order, is in it. So ending an operation is a filter.
  */
 #include "tests/sim/possible.h"
 
@@ -68,7 +68,8 @@ static void forget(struct possible *p)
 		free(p->moments[--p->moment_count].states);
 }
 
-void possible_init(struct possible *p, bool (*apply)(const struct possible_op *op, uint16_t *values))
+void possible_init(struct possible *p,
+		   bool (*apply)(const struct possible_op *op, uint16_t *values))
 {
 	struct possible_state zero;
 
@@ -127,7 +128,8 @@ bool possible_happened(struct possible *p, uint32_t op, uint64_t now_ns)
 	return filter(p, op, true, now_ns);
 }
 
-bool possible_failed(struct possible *p, uint32_t op, possible_match_fn match, void *arg, uint64_t now_ns)
+bool possible_failed(struct possible *p, uint32_t op, possible_match_fn match, void *arg,
+		     uint64_t now_ns)
 {
 	return possible_was(p, p->ops[op].born, match, arg) && filter(p, op, false, now_ns);
 }
@@ -135,7 +137,7 @@ bool possible_failed(struct possible *p, uint32_t op, possible_match_fn match, v
 void possible_unknown(struct possible *p, uint32_t op)
 {
 	p->ops[op].fate = POSSIBLE_UNKNOWN;
-	close_set(p);		/* it may have been ended, and be doubted again */
+	close_set(p); /* it may have been ended, and be doubted again */
 }
 
 uint32_t possible_moment(const struct possible *p)
@@ -143,7 +145,8 @@ uint32_t possible_moment(const struct possible *p)
 	return p->moment_count;
 }
 
-static bool any(const struct possible_state *states, uint32_t count, possible_match_fn match, void *arg)
+static bool any(const struct possible_state *states, uint32_t count, possible_match_fn match,
+		void *arg)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		if (match(arg, states[i].values))
@@ -163,14 +166,15 @@ bool possible_was(const struct possible *p, uint32_t born, possible_match_fn mat
 	return false;
 }
 
-bool possible_observed(struct possible *p, uint32_t born, possible_match_fn match, void *arg, uint64_t now_ns)
+bool possible_observed(struct possible *p, uint32_t born, possible_match_fn match, void *arg,
+		       uint64_t now_ns)
 {
 	uint32_t kept = 0;
 
 	if (!possible_was(p, born, match, arg))
 		return false;
 	if (p->is_blurred || born != p->moment_count)
-		return true;	/* other answers came meanwhile: which state it saw cannot be told */
+		return true; /* other answers came meanwhile: which state it saw cannot be told */
 	for (uint32_t i = 0; i < p->count; i++)
 		kept += match(arg, p->states[i].values);
 	if (kept == p->count)
@@ -182,7 +186,7 @@ bool possible_observed(struct possible *p, uint32_t born, possible_match_fn matc
 			p->states[kept++] = p->states[i];
 	}
 	p->count = kept;
-	close_set(p);		/* what is under way may have happened since */
+	close_set(p); /* what is under way may have happened since */
 	return true;
 }
 
@@ -192,7 +196,8 @@ uint64_t possible_pin(struct possible *p, uint32_t owner, uint64_t before_ns)
 
 	for (uint32_t i = 0; i < p->op_count; i++) {
 		struct possible_op *op = &p->ops[i];
-		if (op->owner != owner || op->fate != POSSIBLE_ENDED || op->acked_ns == 0 || op->acked_ns > before_ns)
+		if (op->owner != owner || op->fate != POSSIBLE_ENDED || op->acked_ns == 0 ||
+		    op->acked_ns > before_ns)
 			continue;
 		p->pinned[i / 64] |= UINT64_C(1) << (i % 64);
 		last_ns = MAX_OF(last_ns, op->begun_ns);

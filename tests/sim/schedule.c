@@ -7,13 +7,14 @@
 #include <string.h>
 
 /*
- * How much of the journal a power cut may take: it is synced within 100 ms of the write, which takes the
- * time of a work, and the tick that begins it may be late.
+ * How much of the journal a power cut may take: it is synced within 100 ms of the write, which
+ * takes the time of a work, and the tick that begins it may be late.
  */
 #define JOURNAL_LAG_NS (250 * SIM_MS)
 
 static const char *const fault_names[FAULT_KINDS] = {
-	"none", "kill", "power", "power of all", "cut", "isolate", "break", "hang", "weather", "drift", "disk",
+	"none",	 "kill", "power",   "power of all", "cut",  "isolate",
+	"break", "hang", "weather", "drift",	    "disk",
 };
 
 static struct sim_world *world_of(const struct schedule *s)
@@ -21,7 +22,8 @@ static struct sim_world *world_of(const struct schedule *s)
 	return s->cluster->world;
 }
 
-/* --- what the oracle is told ------------------------------------------------------------------------ */
+/* --- what the oracle is told
+ * ------------------------------------------------------------------------ */
 
 /* Errors are excused from now until the session is certain again after the fault. */
 static void disturb(struct schedule *s, uint32_t client, uint64_t end_ns)
@@ -39,7 +41,8 @@ static void disturb_by(struct schedule *s, const struct cluster_node *n, uint64_
 	}
 }
 
-/* --- processes -------------------------------------------------------------------------------------- */
+/* --- processes
+ * -------------------------------------------------------------------------------------- */
 
 static struct client_load *load_of(struct schedule *s, const struct cluster_node *n)
 {
@@ -87,7 +90,8 @@ static void power_cut(struct schedule *s, struct cluster_node *n, uint64_t end_n
 
 	end_process(s, n, true);
 	if (n->role == CLUSTER_MDS)
-		sim_world_note(world_of(s), "its disk %s", was_clean ? "had everything" : "may have lost something");
+		sim_world_note(world_of(s), "its disk %s",
+			       was_clean ? "had everything" : "may have lost something");
 	if (n->role != CLUSTER_MDS || was_clean)
 		return;
 	disturb_by(s, n, end_ns);
@@ -101,7 +105,8 @@ static void power_cut_all(struct schedule *s, uint64_t end_ns)
 		power_cut(s, &s->cluster->nodes[i], end_ns);
 }
 
-/* --- beginning -------------------------------------------------------------------------------------- */
+/* --- beginning
+ * -------------------------------------------------------------------------------------- */
 
 static struct cluster_node *any_node(struct schedule *s)
 {
@@ -118,7 +123,8 @@ static bool is_struck(const struct schedule *s, const struct cluster_node *n)
 	for (uint32_t i = 0; i < SCHEDULE_FAULTS; i++) {
 		if (s->faults[i].kind == FAULT_POWER_ALL)
 			return true;
-		if (s->faults[i].kind != FAULT_NONE && (s->faults[i].node == n || s->faults[i].other == n))
+		if (s->faults[i].kind != FAULT_NONE &&
+		    (s->faults[i].node == n || s->faults[i].other == n))
 			return true;
 	}
 	return false;
@@ -137,7 +143,8 @@ static void begin_weather(struct schedule *s)
 {
 	struct sim_world *world = world_of(s);
 	struct sim_weather weather = {
-		.delay_ns_min = 100 * SIM_US, .delay_ns_max = sim_world_between(world, 1, 60) * SIM_MS,
+		.delay_ns_min = 100 * SIM_US,
+		.delay_ns_max = sim_world_between(world, 1, 60) * SIM_MS,
 		.break_per_million = (uint32_t)sim_world_below(world, 5000),
 		.refuse_per_million = (uint32_t)sim_world_below(world, 300000),
 	};
@@ -146,8 +153,8 @@ static void begin_weather(struct schedule *s)
 }
 
 /*
- * A server whose disk failed holds nothing for sure; with another one away there are fewer than min_copies,
- * and what cannot be published is reported.
+ * A server whose disk failed holds nothing for sure; with another one away there are fewer than
+ * min_copies, and what cannot be published is reported.
  */
 static void begin_bad_writes(struct schedule *s, struct sim_media_faults *faults, uint64_t end_ns)
 {
@@ -159,7 +166,7 @@ static void begin_bad_writes(struct schedule *s, struct sim_media_faults *faults
 static void begin_disk(struct schedule *s, struct cluster_node *n, uint64_t end_ns)
 {
 	struct sim_world *world = world_of(s);
-	struct sim_media_faults faults = { .uncached = 125000 };
+	struct sim_media_faults faults = {.uncached = 125000};
 
 	if (sim_world_chance(world, SIM_MILLION / 2))
 		faults.read_eio = 50000;
@@ -220,9 +227,10 @@ static void fault_begin(struct schedule *s, struct fault *f)
 static enum fault_kind choose_kind(struct schedule *s)
 {
 	static const enum fault_kind kinds[] = {
-		FAULT_KILL, FAULT_KILL, FAULT_KILL, FAULT_KILL, FAULT_POWER, FAULT_POWER, FAULT_POWER_ALL,
-		FAULT_CUT, FAULT_CUT, FAULT_ISOLATE, FAULT_BREAK, FAULT_BREAK, FAULT_HANG, FAULT_WEATHER,
-		FAULT_WEATHER, FAULT_DRIFT, FAULT_DISK,
+		FAULT_KILL,  FAULT_KILL,      FAULT_KILL, FAULT_KILL,	 FAULT_POWER,
+		FAULT_POWER, FAULT_POWER_ALL, FAULT_CUT,  FAULT_CUT,	 FAULT_ISOLATE,
+		FAULT_BREAK, FAULT_BREAK,     FAULT_HANG, FAULT_WEATHER, FAULT_WEATHER,
+		FAULT_DRIFT, FAULT_DISK,
 	};
 
 	return kinds[sim_world_below(world_of(s), ARRAY_COUNT(kinds))];
@@ -246,7 +254,7 @@ static void choose(struct schedule *s)
 		f++;
 	if (f == s->faults + SCHEDULE_FAULTS)
 		return;
-	struct fault chosen = { .kind = choose_kind(s), .node = any_node(s) };
+	struct fault chosen = {.kind = choose_kind(s), .node = any_node(s)};
 	if (chosen.kind == FAULT_CUT)
 		chosen.other = any_node(s);
 	if (chosen.kind == FAULT_DISK)
@@ -264,7 +272,8 @@ static void choose(struct schedule *s)
 	fault_begin(s, f);
 }
 
-/* --- ending ----------------------------------------------------------------------------------------- */
+/* --- ending
+ * ----------------------------------------------------------------------------------------- */
 
 static void start_all(struct schedule *s)
 {
@@ -275,8 +284,8 @@ static void start_all(struct schedule *s)
 static void fault_end(struct schedule *s, struct fault *f)
 {
 	struct sim_switch *sw = s->cluster->sw;
-	struct sim_weather fair = { .delay_ns_min = 50 * SIM_US, .delay_ns_max = 500 * SIM_US };
-	struct sim_media_faults none = { .uncached = 125000 };
+	struct sim_weather fair = {.delay_ns_min = 50 * SIM_US, .delay_ns_max = 500 * SIM_US};
+	struct sim_media_faults none = {.uncached = 125000};
 
 	sim_world_note(world_of(s), "fault %s %s ends", fault_names[f->kind], f->node->host);
 	switch (f->kind) {
@@ -313,9 +322,11 @@ static void fault_end(struct schedule *s, struct fault *f)
 	memset(f, 0, sizeof(*f));
 }
 
-/* --- the schedule ----------------------------------------------------------------------------------- */
+/* --- the schedule
+ * ----------------------------------------------------------------------------------- */
 
-void schedule_init(struct schedule *s, struct cluster *cluster, struct oracle *oracle, struct client_load *loads)
+void schedule_init(struct schedule *s, struct cluster *cluster, struct oracle *oracle,
+		   struct client_load *loads)
 {
 	memset(s, 0, sizeof(*s));
 	s->cluster = cluster;

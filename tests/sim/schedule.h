@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The schedule: what goes wrong in a simulated cluster, when, and for how long, by the seed; and telling
- * the oracle what that may excuse.
+ * The schedule: what goes wrong in a simulated cluster, when, and for how long, by the seed; and
+ * telling the oracle what that may excuse.
  *
- * What is told: a client cut off from the metadata server, or either of them hanging, may lose its session;
- * a power cut of the metadata server takes what is not durable; while a disk refuses writes, publishing may
- * fail. All else (processes killed, chunk servers cut, hung or without power, disks that cannot be read, slow
- * and breaking connections, clocks that drift) excuses nothing: the clients must not notice but for the time
- * it takes. Threads: one.
+ * What is told: a client cut off from the metadata server, or either of them hanging, may lose its
+ * session; a power cut of the metadata server takes what is not durable; while a disk refuses
+ * writes, publishing may fail. All else (processes killed, chunk servers cut, hung or without
+ * power, disks that cannot be read, slow and breaking connections, clocks that drift) excuses
+ * nothing: the clients must not notice but for the time it takes. Threads: one.
  */
 #ifndef CAIRN_TESTS_SIM_SCHEDULE_H
 #define CAIRN_TESTS_SIM_SCHEDULE_H
@@ -16,33 +16,44 @@
 #include "tests/sim/cluster.h"
 #include "tests/sim/oracle.h"
 
-#define SCHEDULE_FAULTS	     8u		/* at the same time */
-#define SCHEDULE_HANG_NS_MAX (8 * SIM_S)	/* how late a process may be because it hung */
+#define SCHEDULE_FAULTS	     8u		 /* at the same time */
+#define SCHEDULE_HANG_NS_MAX (8 * SIM_S) /* how late a process may be because it hung */
 
 enum fault_kind {
-	FAULT_NONE, FAULT_KILL, FAULT_POWER, FAULT_POWER_ALL, FAULT_CUT, FAULT_ISOLATE, FAULT_BREAK, FAULT_HANG,
-	FAULT_WEATHER, FAULT_DRIFT, FAULT_DISK, FAULT_KINDS,
+	FAULT_NONE,
+	FAULT_KILL,
+	FAULT_POWER,
+	FAULT_POWER_ALL,
+	FAULT_CUT,
+	FAULT_ISOLATE,
+	FAULT_BREAK,
+	FAULT_HANG,
+	FAULT_WEATHER,
+	FAULT_DRIFT,
+	FAULT_DISK,
+	FAULT_KINDS,
 };
 
 struct fault {
-	enum fault_kind kind;		/* NONE: free */
-	struct cluster_node *node;	/* KILL, POWER, ISOLATE, HANG, DRIFT, DISK, CUT (from) */
-	struct cluster_node *other;	/* CUT (to) */
+	enum fault_kind kind;	    /* NONE: free */
+	struct cluster_node *node;  /* KILL, POWER, ISOLATE, HANG, DRIFT, DISK, CUT (from) */
+	struct cluster_node *other; /* CUT (to) */
 	uint64_t end_ns;
 };
 
 struct schedule {
 	struct cluster *cluster;
 	struct oracle *oracle;
-	struct client_load *loads;	/* of each client */
+	struct client_load *loads; /* of each client */
 	struct fault faults[SCHEDULE_FAULTS];
-	uint64_t hang_begun_ns, hang_ends_ns;	/* the last of the metadata server; 0: none */
-	uint64_t next_ns;		/* when the next fault begins */
-	uint32_t calm_ms;		/* between two, at most */
-	uint64_t count;			/* of faults so far */
+	uint64_t hang_begun_ns, hang_ends_ns; /* the last of the metadata server; 0: none */
+	uint64_t next_ns;		      /* when the next fault begins */
+	uint32_t calm_ms;		      /* between two, at most */
+	uint64_t count;			      /* of faults so far */
 };
 
-void schedule_init(struct schedule *s, struct cluster *cluster, struct oracle *oracle, struct client_load *loads);
+void schedule_init(struct schedule *s, struct cluster *cluster, struct oracle *oracle,
+		   struct client_load *loads);
 /* Begin and end faults. Call it every few virtual ms, outside of all callbacks. */
 void schedule_tick(struct schedule *s);
 /* End all faults, start all that is down. */

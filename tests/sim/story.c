@@ -11,11 +11,11 @@
 
 #include "tests/sim/schedule.h"
 
-#define ROUNDS	     3u
-#define TICK_NS	     (5 * SIM_MS)
-#define SLACK_NS     (2 * SIM_S)	/* of a deadline: it is looked at now and then, a process may hang */
-#define HEAL_NS	     (60 * SIM_S)	/* until all is well again */
-#define STOP_NS	     (60 * SIM_S)
+#define ROUNDS	      3u
+#define TICK_NS	      (5 * SIM_MS)
+#define SLACK_NS      (2 * SIM_S) /* of a deadline: it is looked at now and then, a process may hang */
+#define HEAL_NS	      (60 * SIM_S) /* until all is well again */
+#define STOP_NS	      (60 * SIM_S)
 #define CONTENT_BYTES (44000u * ORACLE_CELLS_MAX)
 
 struct story {
@@ -28,7 +28,8 @@ struct story {
 	uint64_t len;
 };
 
-/* --- one operation at a time, outside of the load --------------------------------------------------- */
+/* --- one operation at a time, outside of the load
+ * --------------------------------------------------- */
 
 struct call {
 	struct cl_op op;
@@ -60,14 +61,19 @@ static int run_call(struct story *s, uint32_t client, struct call *call)
 	call->is_done = false;
 	call->op.done = call_done;
 	client_submit(cluster_client(&s->cluster, client)->client, &call->op);
-	if (!sim_world_run_until(s->cluster.world, is_call_done, call, CLUSTER_TIMEOUT_MS * SIM_MS + SLACK_NS))
-		oracle_fail(&s->oracle, "client%u: operation %d never ends", client + 1, (int)call->op.kind);
+	if (!sim_world_run_until(s->cluster.world, is_call_done, call,
+				 CLUSTER_TIMEOUT_MS * SIM_MS + SLACK_NS))
+		oracle_fail(&s->oracle, "client%u: operation %d never ends", client + 1,
+			    (int)call->op.kind);
 	return call->op.rc;
 }
 
 static inode_no make_directory(struct story *s, const char *name)
 {
-	struct call call = { .op = { .kind = CL_MAKE, .parent = INODE_ROOT, .name = name, .mode = S_IFDIR | 0755 } };
+	struct call call = {.op = {.kind = CL_MAKE,
+				   .parent = INODE_ROOT,
+				   .name = name,
+				   .mode = S_IFDIR | 0755}};
 	int rc = run_call(s, 0, &call);
 
 	if (rc < 0)
@@ -75,23 +81,26 @@ static inode_no make_directory(struct story *s, const char *name)
 	return call.op.attr.st.st_ino;
 }
 
-/* --- the reckoning ---------------------------------------------------------------------------------- */
+/* --- the reckoning
+ * ---------------------------------------------------------------------------------- */
 
 static inode_no read_name(struct story *s, uint32_t client, uint32_t slot, bool *is_directory)
 {
 	char name[8];
 
 	(void)snprintf(name, sizeof(name), "n%u", slot % ORACLE_NAMES);
-	struct call call = { .op = { .kind = CL_LOOKUP, .name = name,
-				     .parent = s->directories[slot / ORACLE_NAMES] } };
+	struct call call = {.op = {.kind = CL_LOOKUP,
+				   .name = name,
+				   .parent = s->directories[slot / ORACLE_NAMES]}};
 	int rc = run_call(s, client, &call);
 	if (rc == -E_NOENT)
 		return 0;
 	if (rc < 0)
-		oracle_fail(&s->oracle, "client%u cannot look up slot %u after healing: %s", client + 1, slot,
-			    error_text(rc));
+		oracle_fail(&s->oracle, "client%u cannot look up slot %u after healing: %s",
+			    client + 1, slot, error_text(rc));
 	*is_directory = S_ISDIR(call.op.attr.st.st_mode);
-	struct call forget = { .op = { .kind = CL_FORGET, .ino = call.op.attr.st.st_ino, .lookups = 1 } };
+	struct call forget = {
+		.op = {.kind = CL_FORGET, .ino = call.op.attr.st.st_ino, .lookups = 1}};
 	(void)run_call(s, client, &forget);
 	return call.op.attr.st.st_ino;
 }
@@ -99,15 +108,17 @@ static inode_no read_name(struct story *s, uint32_t client, uint32_t slot, bool 
 static void must(struct story *s, uint32_t client, uint16_t node, const char *what, int rc)
 {
 	if (rc < 0)
-		oracle_fail(&s->oracle, "client%u cannot %s node %u (inode %llu) after healing: %s", client + 1, what,
-			    node, (unsigned long long)s->oracle.nodes[node]->ino, error_text(rc));
+		oracle_fail(&s->oracle, "client%u cannot %s node %u (inode %llu) after healing: %s",
+			    client + 1, what, node, (unsigned long long)s->oracle.nodes[node]->ino,
+			    error_text(rc));
 }
 
 /* Nobody knows what to expect of it: begin anew. */
 static void empty_content(struct story *s, uint32_t client, uint16_t node)
 {
-	struct call call = { .op = { .kind = CL_SETATTR, .ino = s->oracle.nodes[node]->ino,
-				     .set_mask = CL_SET_SIZE } };
+	struct call call = {.op = {.kind = CL_SETATTR,
+				   .ino = s->oracle.nodes[node]->ino,
+				   .set_mask = CL_SET_SIZE}};
 
 	must(s, client, node, "truncate", run_call(s, client, &call));
 }
@@ -115,16 +126,18 @@ static void empty_content(struct story *s, uint32_t client, uint16_t node)
 static void read_content(struct story *s, uint32_t client, uint16_t node)
 {
 	uint16_t values[POSSIBLE_VALUES];
-	struct call open = { .op = { .kind = CL_OPEN, .ino = s->oracle.nodes[node]->ino, .flags = O_RDONLY } };
+	struct call open = {
+		.op = {.kind = CL_OPEN, .ino = s->oracle.nodes[node]->ino, .flags = O_RDONLY}};
 
 	if (s->oracle.nodes[node]->content.is_blurred)
 		empty_content(s, client, node);
 	must(s, client, node, "open", run_call(s, client, &open));
-	struct call read = { .op = { .kind = CL_READ, .handle = open.op.opened, .length = CONTENT_BYTES } };
+	struct call read = {
+		.op = {.kind = CL_READ, .handle = open.op.opened, .length = CONTENT_BYTES}};
 	must(s, client, node, "read", run_call(s, client, &read));
 	oracle_content_decode(&s->oracle, node, s->bytes, s->len, values);
 	oracle_settle_content(&s->oracle, node, values);
-	struct call release = { .op = { .kind = CL_RELEASE, .handle = open.op.opened } };
+	struct call release = {.op = {.kind = CL_RELEASE, .handle = open.op.opened}};
 	must(s, client, node, "close", run_call(s, client, &release));
 }
 
@@ -132,7 +145,7 @@ static void read_content(struct story *s, uint32_t client, uint16_t node)
 static void read_all(struct story *s, uint32_t client)
 {
 	inode_no inos[ORACLE_SLOTS];
-	bool is_directory[ORACLE_SLOTS] = { false };
+	bool is_directory[ORACLE_SLOTS] = {false};
 
 	for (uint32_t i = 0; i < ORACLE_SLOTS; i++)
 		inos[i] = read_name(s, client, i, &is_directory[i]);
@@ -153,7 +166,8 @@ static void reckon(struct story *s)
 	oracle_settled(&s->oracle);
 }
 
-/* --- living ----------------------------------------------------------------------------------------- */
+/* --- living
+ * ----------------------------------------------------------------------------------------- */
 
 static void check_deadlines(struct story *s)
 {
@@ -161,11 +175,12 @@ static void check_deadlines(struct story *s)
 
 	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++) {
 		const struct load_lane *lane = client_load_oldest(&s->loads[i]);
-		if (lane == NULL || now_ns < lane->busy_ns + CLUSTER_TIMEOUT_MS * SIM_MS + SLACK_NS +
-						     SCHEDULE_HANG_NS_MAX)
+		if (lane == NULL || now_ns < lane->busy_ns + CLUSTER_TIMEOUT_MS * SIM_MS +
+						     SLACK_NS + SCHEDULE_HANG_NS_MAX)
 			continue;
-		oracle_fail(&s->oracle, "client%u: operation %d of %.3f s is past its deadline, waiting for %s", i + 1,
-			    (int)lane->op.kind, (double)lane->busy_ns / 1e9,
+		oracle_fail(&s->oracle,
+			    "client%u: operation %d of %.3f s is past its deadline, waiting for %s",
+			    i + 1, (int)lane->op.kind, (double)lane->busy_ns / 1e9,
 			    lane->op.waiting_for ? lane->op.waiting_for : "nothing");
 	}
 }
@@ -223,27 +238,29 @@ static void live(struct story *s, uint64_t ns, bool has_faults)
 	}
 }
 
-/* --- beginning and end ------------------------------------------------------------------------------ */
+/* --- beginning and end
+ * ------------------------------------------------------------------------------ */
 
 static void begin(struct story *s, uint64_t seed, bool is_verbose)
 {
-	static const char *const names[ORACLE_DIRECTORIES - 1] = { "d1", "d2" };
+	static const char *const names[ORACLE_DIRECTORIES - 1] = {"d1", "d2"};
 
 	cluster_create(&s->cluster, seed);
 	sim_world_set_verbose(s->cluster.world, is_verbose);
 	oracle_init(&s->oracle, s->cluster.world);
 	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++)
-		client_load_init(&s->loads[i], cluster_client(&s->cluster, i), &s->oracle, s->directories);
+		client_load_init(&s->loads[i], cluster_client(&s->cluster, i), &s->oracle,
+				 s->directories);
 	schedule_init(&s->schedule, &s->cluster, &s->oracle, s->loads);
 	s->bytes = malloc(CONTENT_BYTES);
 	ASSERT(s->bytes != NULL);
-	schedule_heal(&s->schedule);	/* starts the clients */
+	schedule_heal(&s->schedule); /* starts the clients */
 	if (!sim_world_run_until(s->cluster.world, cluster_is_well, &s->cluster, HEAL_NS))
 		oracle_fail(&s->oracle, "the cluster does not start");
 	s->directories[0] = INODE_ROOT;
 	for (uint32_t i = 1; i < ORACLE_DIRECTORIES; i++)
 		s->directories[i] = make_directory(s, names[i - 1]);
-	struct call sync = { .op = { .kind = CL_SYNCFS } };
+	struct call sync = {.op = {.kind = CL_SYNCFS}};
 	if (run_call(s, 0, &sync) < 0)
 		oracle_fail(&s->oracle, "cannot sync");
 }
@@ -294,9 +311,13 @@ void story_run(uint64_t seed, bool is_verbose, struct story_verdict *out)
 	reckon(s);
 	end(s);
 	*out = (struct story_verdict){
-		.trace = sim_world_trace(s->cluster.world), .steps = sim_world_step_count(s->cluster.world),
-		.virtual_ms = sim_world_now_ns(s->cluster.world) / SIM_MS - 3600000, .calls = s->oracle.calls,
-		.doubts = s->oracle.doubts, .faults = s->schedule.count, .blurs = s->oracle.blurs,
+		.trace = sim_world_trace(s->cluster.world),
+		.steps = sim_world_step_count(s->cluster.world),
+		.virtual_ms = sim_world_now_ns(s->cluster.world) / SIM_MS - 3600000,
+		.calls = s->oracle.calls,
+		.doubts = s->oracle.doubts,
+		.faults = s->schedule.count,
+		.blurs = s->oracle.blurs,
 	};
 	oracle_finish(&s->oracle);
 	finish(s);

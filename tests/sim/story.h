@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One simulated run from beginning to end: a cluster under load, faults, healing, the reckoning; several
- * times; then everything stops, starts afresh, and is read once more. A function of its seed.
+ * One simulated run from beginning to end: a cluster under load, faults, healing, the reckoning;
+ * several times; then everything stops, starts afresh, and is read once more. A function of its
+ * seed.
  *
- * What is judged, besides each answer (oracle.h): conflicting leases never coexist (I5); every operation
- * ends by its deadline; after healing the cluster is well within a bounded time, and undisturbed clients
- * get no errors; two clients read the same; replaying the journal gives byte-identical rows (I3).
+ * What is judged, besides each answer (oracle.h): conflicting leases never coexist (I5); every
+ * operation ends by its deadline; after healing the cluster is well within a bounded time, and
+ * undisturbed clients get no errors; two clients read the same; replaying the journal gives
+ * byte-identical rows (I3).
  *
  * A violation ends the program (oracle_fail).
  */
@@ -15,7 +17,7 @@
 #include "fs/base/base.h"
 
 struct story_verdict {
-	uint64_t trace;			/* equal for equal seeds and equal code */
+	uint64_t trace; /* equal for equal seeds and equal code */
 	uint64_t virtual_ms, steps;
 	uint64_t calls, doubts, faults, blurs;
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What answers allow: a register that operations set, and what readers may see of it. An oracle that could
- * not find a contradiction would be worth nothing, so each story has its wrong end, too.
+ * What answers allow: a register that operations set, and what readers may see of it. An oracle
+ * that could not find a contradiction would be worth nothing, so each story has its wrong end, too.
  */
 #include "tests/check_main.h"
 #include "tests/sim/possible.h"
@@ -28,7 +28,7 @@ static void begin(void)
 
 static uint32_t set_begin(uint16_t value)
 {
-	const uint16_t args[6] = { value };
+	const uint16_t args[6] = {value};
 
 	return possible_begin(&reg, args);
 }
@@ -120,7 +120,7 @@ START_TEST(a_roll_back_keeps_what_is_pinned)
 	set_now(3);
 	set_now(4);
 	possible_roll_back(&reg, 0, ++now_ns);
-	uint16_t values[POSSIBLE_VALUES] = { 1 };
+	uint16_t values[POSSIBLE_VALUES] = {1};
 	ck_assert(!possible_allows(&reg, values));
 	for (values[0] = 2; values[0] <= 4; values[0]++)
 		ck_assert(possible_allows(&reg, values));
@@ -132,7 +132,7 @@ START_TEST(settling_forgets_the_past)
 {
 	begin();
 	possible_unknown(&reg, set_begin(1));
-	uint16_t values[POSSIBLE_VALUES] = { 0 };
+	uint16_t values[POSSIBLE_VALUES] = {0};
 	ck_assert(possible_allows(&reg, values));
 	possible_settle(&reg, values);
 	ck_assert(!sees_now(1));
