@@ -67,6 +67,7 @@ struct cl_flush {			/* publish.c */
 	struct root root;
 	struct buf *bytes;		/* inline content */
 	uint32_t tries, ids_taken;
+	uint64_t due_ns;		/* of the round: stale syncs are tried again until then */
 	uint64_t new_bytes, charged;
 	struct blocks_marks marks;	/* of what is to be synced */
 	struct blocks_marks sync_marks;

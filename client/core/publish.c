@@ -21,6 +21,7 @@
 #define LOG_MODULE "publish"
 
 #define TRIES_MAX 16u
+#define STALE_PAUSE_MS 50u
 
 struct cl_node_put {
 	struct blocks_put put;
@@ -84,6 +85,7 @@ static void flush_begin(struct cl_file *file)
 	flush->state = CL_FLUSH_PUTS;
 	flush->rc = 0;
 	flush->tries = 0;
+	flush->due_ns = deadline_ns(file->client);
 	flush->awaited = 0;
 	flush->seq = file->edit_seq;
 	flush->is_unfinished = false;
@@ -486,6 +488,24 @@ static void run_seal(struct cl_file *file)
 		flush_run(file);
 }
 
+static void reput_again(struct loop_timer *timer)
+{
+	struct cl_file *file = container_of(timer, struct cl_file, flush.again);
+
+	if (file->flush.state == CL_FLUSH_REPUT)
+		reput_start(file);
+}
+
+/* At once the first time; a disk that goes on failing its syncs is given time to be left out of the map. */
+static void reput_later(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+
+	flush->state = CL_FLUSH_REPUT;
+	flush->again.fn = reput_again;
+	loop_timer_start(file->client->options.loop, &flush->again, flush->tries++ == 0 ? 0 : STALE_PAUSE_MS);
+}
+
 static void sync_done(struct blocks_sync *sync)
 {
 	struct cl_file *file = sync->user;
@@ -494,8 +514,8 @@ static void sync_done(struct blocks_sync *sync)
 	bool is_ours = flush->state == CL_FLUSH_SYNC && flush->round == flush->sync_round;
 	flush->is_syncing = false;
 	if (is_ours) {
-		if (rc == -E_STALE_GENERATION && ++flush->tries < TRIES_MAX)
-			reput_start(file);
+		if (rc == -E_STALE_GENERATION && loop_now_ns(file->client->options.loop) < flush->due_ns)
+			reput_later(file);
 		else if (rc < 0)
 			flush_end(file, rc);
 		else
