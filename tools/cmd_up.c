@@ -124,8 +124,6 @@ static int plan(const struct up_arguments *a, struct layout *l, struct error *er
 				 err);
 		if (rc == 0)
 			rc = place_on_disks(a, l, err);
-		if (rc == 0 && layout_add_set(l, "server.out_ms=10000", err) < 0)
-			rc = err->code;
 	}
 	if (rc < 0)
 		return rc;
