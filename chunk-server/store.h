@@ -59,6 +59,8 @@ struct cs_store_stats {
 	uint64_t bytes_free; /* for puts: whole segments but one, without the reserve that full_percent keeps */
 	uint64_t bytes_total;
 	uint64_t segments;
+	uint64_t blocks_trash, bytes_trash; /* in trash; not among blocks and bytes_stored */
+	uint64_t bytes_dead; /* of segments: records that nothing points to */
 	uint64_t damaged; /* places that did not check, found since the start */
 	bool is_failed;
 };
@@ -91,6 +93,8 @@ struct cs_place {
 	uint32_t length, plain_len;
 	uint8_t codec;
 	uint64_t generation;
+	uint64_t touched;    /* collection epoch of the last put, HAVE or healing; 0: not known yet */
+	uint64_t trashed_ms; /* wall clock at which it went to trash, ms; 0: it is not there */
 };
 must_check int cs_store_find(struct cs_store *store, const struct block_id *id,
 			     struct cs_place *out);
@@ -136,6 +140,26 @@ must_check int cs_store_scan(struct cs_store *store, const struct block_id *from
 			     bool (*fn)(void *arg, const struct block_id *id,
 					const struct cs_place *place),
 			     void *arg);
+
+/*
+ * Garbage (I9). The store notes and executes; collect.c decides. Blocks in trash are still found and
+ * read; a put or a touch takes them out. What nobody touched since the store was opened counts as
+ * touched in the first epoch that was set.
+ */
+void cs_store_set_collection(struct cs_store *store, uint64_t epoch); /* only ever rises */
+/* HAVE: as if it had been put now. -E_NO_BLOCK. */
+must_check int cs_store_touch(struct cs_store *store, const struct block_id *id);
+/* Into trash, as of `wall_ms`; out of trash (0). 0 also if it is there already; -E_NO_BLOCK. */
+must_check int cs_store_trash(struct cs_store *store, const struct block_id *id, uint64_t wall_ms);
+/* Forget a block that is in trash: its record is dead. -E_NO_BLOCK; -E_BUSY: it is not in trash. */
+must_check int cs_store_free(struct cs_store *store, const struct block_id *id);
+/*
+ * Rewrite segments of which at least `dead_percent` is dead, one after the other, in the background:
+ * live records are appended anew and synced, then the old file goes. Runs by itself at 50; asked
+ * with less it goes on until no segment is above that.
+ */
+void cs_store_compact(struct cs_store *store, uint32_t dead_percent);
+bool cs_store_is_compacting(const struct cs_store *store);
 
 /* A row of an index, for who reads one without a store (fsck): 1 a block, 0 another row, -E_MALFORMED. */
 must_check int cs_store_index_read(const struct row *row, struct block_id *id, struct cs_place *out);

@@ -15,6 +15,7 @@
 
 #include "fs/placement/map.h"
 #include "fs/tree/root.h"
+#include "fs/wire/heal.h"
 
 /* --- types ---- */
 
@@ -90,6 +91,9 @@ static const struct rule RULES[] = {
 	{"Join", "host", RULE_BYTES, 0, SERVER_DOMAIN_BYTES_MAX - 1},
 	{"Join", "rack", RULE_BYTES, 0, SERVER_DOMAIN_BYTES_MAX - 1},
 	{"Warning", "text", RULE_BYTES, 0, 1024},
+	{"HealList", "from", RULE_OPTIONAL, 0, BLOCK_ID_BYTES},
+	{"HealList", "to", RULE_OPTIONAL, 0, BLOCK_ID_BYTES},
+	{"Heartbeat", "merged", RULE_BYTES, 0, HEAL_MERGED_BYTES * PG_COUNT},
 
 	{"MapReply", "servers", RULE_COUNT, 0, SERVERS_MAX},
 	{"StatusReply", "servers", RULE_COUNT, 0, SERVERS_MAX},

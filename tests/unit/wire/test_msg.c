@@ -28,7 +28,8 @@ static void *filled(const ProtobufCMessageDescriptor *desc);
 
 static uint32_t fitting_bytes(const char *name)
 {
-	if (strcmp(name, "id") == 0 || strcmp(name, "ids") == 0)
+	if (strcmp(name, "id") == 0 || strcmp(name, "ids") == 0 || strcmp(name, "from") == 0 ||
+	    strcmp(name, "to") == 0)
 		return BLOCK_ID_BYTES;
 	if (strcmp(name, "root") == 0)
 		return ROOT_BYTES;
