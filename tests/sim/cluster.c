@@ -14,6 +14,7 @@
 #include "metadata-server/format.h"
 #include "metadata-server/recover.h"
 #include "metadata-server/serve.h"
+#include "tests/sim/steward.h"
 
 #define MEDIA_BYTES	   GiB(4)
 #define JOURNAL_FILE_BYTES MiB(1) /* small, so that a run sees several */
@@ -30,26 +31,26 @@ struct cluster_node *cluster_mds(struct cluster *c)
 
 struct cluster_node *cluster_cs(struct cluster *c, uint32_t index)
 {
-	ASSERT(index < CLUSTER_SERVERS);
+	ASSERT(index < c->server_count);
 	return &c->nodes[1 + index];
 }
 
 struct cluster_node *cluster_client(struct cluster *c, uint32_t index)
 {
 	ASSERT(index < CLUSTER_CLIENTS);
-	return &c->nodes[1 + CLUSTER_SERVERS + index];
+	return &c->nodes[1 + c->server_count + index];
 }
 
 /* --- disks
  * ------------------------------------------------------------------------------------------ */
 
-static struct ms_config config(void)
+static struct ms_config config(const struct cluster *c)
 {
 	return (struct ms_config){
 		.lease_ms = CLUSTER_LEASE_MS,
 		.suspect_ms = 1500,
 		.down_ms = 3000,
-		.out_ms = 3600000,
+		.out_ms = c->out_ms,
 		.copies = CLUSTER_COPIES,
 		.min_copies = CLUSTER_MIN_COPIES,
 		.inline_bytes_max = INLINE_BYTES_MAX,
@@ -60,7 +61,7 @@ static struct ms_config config(void)
 	};
 }
 
-static struct super super_of(const struct cluster_node *n)
+static struct super super_of(struct cluster_node *n)
 {
 	struct super super = {
 		.role = n->role == CLUSTER_MDS ? SUPER_METADATA : SUPER_CHUNK,
@@ -70,7 +71,7 @@ static struct super super_of(const struct cluster_node *n)
 	};
 
 	memset(super.cluster, 7, sizeof(super.cluster));
-	memset(super.directory, 100 + (int)n->index, sizeof(super.directory));
+	memset(super.directory, ++n->cluster->disk_uuid_last, sizeof(super.directory));
 	if (n->role == CLUSTER_MDS)
 		super.name_key = NAME_KEY;
 	else
@@ -78,24 +79,48 @@ static struct super super_of(const struct cluster_node *n)
 	return super;
 }
 
-static void format(struct cluster_node *n)
+static void format(struct cluster_node *n, uint32_t index)
 {
+	struct super super = super_of(n);
 	struct error err = {0};
 	struct disk *disk;
 	int rc;
 
-	ASSERT(sim_media_create(n->cluster->world, MEDIA_BYTES, &n->media) == 0);
-	ASSERT(sim_disk_create(n->media, &disk) == 0);
+	ASSERT(sim_media_create(n->cluster->world, MEDIA_BYTES, &n->media[index]) == 0);
+	ASSERT(sim_disk_create(n->media[index], &disk) == 0);
 	if (n->role == CLUSTER_MDS) {
 		struct ms_format_options options = {
-			.super = super_of(n), .config = config(), .wall_ns = 1};
+			.super = super, .config = config(n->cluster), .wall_ns = 1};
 		rc = ms_format(&disk, 1, &options, &err);
 	} else {
-		struct super super = super_of(n);
 		rc = cs_format(disk, &super, &err);
 	}
 	ASSERT(rc == 0);
 	disk_destroy(disk);
+}
+
+void cluster_replace_disk(struct cluster_node *n, uint32_t disk)
+{
+	ASSERT(!n->is_up && n->role == CLUSTER_CS && disk < n->disk_count);
+	sim_media_destroy(n->media[disk]);
+	if (n->rows[disk] != NULL)
+		rows_destroy(n->rows[disk]);
+	n->rows[disk] = NULL;
+	/* What it owed to others was noted on its first disk. */
+	if (disk == 0 && n->owed != NULL)
+		rows_destroy(n->owed);
+	if (disk == 0)
+		n->owed = NULL;
+	format(n, disk);
+}
+
+bool cluster_is_synced(const struct cluster_node *n)
+{
+	for (uint32_t i = 0; i < n->disk_count; i++) {
+		if (!sim_media_is_clean(n->media[i]))
+			return false;
+	}
+	return true;
 }
 
 /* --- processes
@@ -103,18 +128,18 @@ static void format(struct cluster_node *n)
 
 static int start_mds(struct cluster_node *n, struct error *err)
 {
-	if (n->rows == NULL)
-		ASSERT(rows_mem_create(&n->rows) == 0);
+	if (n->rows[0] == NULL)
+		ASSERT(rows_mem_create(&n->rows[0]) == 0);
 	struct ms_server_options options = {
 		.loop = n->loop,
 		.net = n->net,
 		.pool = n->pool,
-		.disks = &n->disk,
-		.disk_count = 1,
-		.rows = n->rows,
+		.disks = n->disks,
+		.disk_count = n->disk_count,
+		.rows = n->rows[0],
 		.listen = MDS_ADDRESS,
 		.name = n->host,
-		.config = config(),
+		.config = config(n->cluster),
 		.boot_id = sim_world_random(n->cluster->world) | 1,
 		.journal_file_bytes_max = JOURNAL_FILE_BYTES,
 		.snapshot_bytes = SNAPSHOT_BYTES,
@@ -128,10 +153,6 @@ static int start_cs(struct cluster_node *n, struct error *err)
 {
 	char listen[32];
 
-	/* The index is trusted if it was kept (I15); what it lacks is found by the store. */
-	bool is_trusted = n->rows != NULL;
-	if (n->rows == NULL)
-		ASSERT(rows_mem_create(&n->rows) == 0);
 	if (n->owed == NULL)
 		ASSERT(rows_mem_create(&n->owed) == 0);
 	(void)snprintf(listen, sizeof(listen), "%s:7801", n->host);
@@ -139,8 +160,7 @@ static int start_cs(struct cluster_node *n, struct error *err)
 		.loop = n->loop,
 		.net = n->net,
 		.pool = n->pool,
-		.disk_count = 1,
-		.disks = {{n->disk, n->rows, is_trusted}},
+		.disk_count = n->disk_count,
 		.owed = n->owed,
 		.listen = listen,
 		.mds = MDS_ADDRESS,
@@ -152,6 +172,13 @@ static int start_cs(struct cluster_node *n, struct error *err)
 		.sync_bytes = MiB(1),
 		.full_percent = 95,
 	};
+	for (uint32_t i = 0; i < n->disk_count; i++) {
+		/* An index is trusted if it was kept (I15); what it lacks is found by the store. */
+		bool is_trusted = n->rows[i] != NULL;
+		if (!is_trusted)
+			ASSERT(rows_mem_create(&n->rows[i]) == 0);
+		options.disks[i] = (struct cs_server_disk){n->disks[i], n->rows[i], is_trusted};
+	}
 	return cs_server_create(&options, &n->cs, err);
 }
 
@@ -198,12 +225,12 @@ const char *cluster_start(struct cluster_node *n)
 	n->pool = buf_pool_create(MiB(64));
 	ASSERT(n->pool != NULL);
 	ASSERT(sim_net_create(n->cluster->sw, n->loop, n->pool, n->host, &n->net) == 0);
-	if (n->media != NULL)
-		ASSERT(sim_disk_create(n->media, &n->disk) == 0);
+	for (uint32_t i = 0; i < n->disk_count; i++)
+		ASSERT(sim_disk_create(n->media[i], &n->disks[i]) == 0);
 	n->is_up = true;
 	n->up_ns = sim_world_now_ns(world);
 	n->cluster->starts++;
-	sim_world_note(world, "%s starts%s", n->host, n->rows != NULL ? " with its rows" : "");
+	sim_world_note(world, "%s starts%s", n->host, n->rows[0] != NULL ? " with its rows" : "");
 	if (n->role == CLUSTER_MDS)
 		rc = start_mds(n, &err);
 	else if (n->role == CLUSTER_CS)
@@ -219,11 +246,14 @@ const char *cluster_start(struct cluster_node *n)
 
 static void drop_rows(struct cluster_node *n)
 {
-	if (n->rows != NULL)
-		rows_destroy(n->rows);
+	for (uint32_t i = 0; i < n->disk_count; i++) {
+		if (n->rows[i] != NULL)
+			rows_destroy(n->rows[i]);
+		n->rows[i] = NULL;
+	}
 	if (n->owed != NULL)
 		rows_destroy(n->owed);
-	n->rows = n->owed = NULL;
+	n->owed = NULL;
 }
 
 /* After its loop, net and medium were told how it ended. */
@@ -234,9 +264,10 @@ static void free_process(struct cluster_node *n)
 	n->ms = NULL;
 	n->cs = NULL;
 	n->net->ops->destroy(n->net);
-	if (n->disk != NULL)
-		disk_destroy(n->disk);
-	n->disk = NULL;
+	for (uint32_t i = 0; i < n->disk_count; i++) {
+		disk_destroy(n->disks[i]);
+		n->disks[i] = NULL;
+	}
 	sim_loop_destroy(n->loop);
 	n->loop = NULL;
 	ASSERT(buf_pool_used_bytes(n->pool) == 0);
@@ -255,10 +286,12 @@ static void end_process(struct cluster_node *n, bool is_power_cut)
 	if (n->role == CLUSTER_CLIENT)
 		sim_loop_end_works(n->loop);
 	sim_loop_kill(n->loop);
-	if (n->media != NULL && is_power_cut)
-		sim_media_power_cut(n->media);
-	else if (n->media != NULL)
-		sim_media_crash(n->media);
+	for (uint32_t i = 0; i < n->disk_count; i++) {
+		if (is_power_cut)
+			sim_media_power_cut(n->media[i]);
+		else
+			sim_media_crash(n->media[i]);
+	}
 	free_process(n);
 }
 
@@ -271,8 +304,10 @@ void cluster_kill(struct cluster_node *n, bool is_power_cut)
 	end_process(n, is_power_cut);
 	/* I15: a view survives the process, never the system; and it may always be discarded. */
 	bool is_kept = !is_power_cut && sim_world_chance(n->cluster->world, SIM_MILLION / 2);
-	if (is_kept && n->rows != NULL)
-		rows_abort(n->rows);
+	for (uint32_t i = 0; is_kept && i < n->disk_count; i++) {
+		if (n->rows[i] != NULL)
+			rows_abort(n->rows[i]);
+	}
 	if (is_kept && n->owed != NULL)
 		rows_abort(n->owed);
 	if (!is_kept)
@@ -324,16 +359,26 @@ static void name_node(struct cluster *c, uint32_t i)
 	n->cluster = c;
 	if (i == 0) {
 		n->role = CLUSTER_MDS;
+		n->disk_count = 1;
 		(void)snprintf(n->host, sizeof(n->host), "mds");
-	} else if (i <= CLUSTER_SERVERS) {
+	} else if (i <= c->server_count) {
 		n->role = CLUSTER_CS;
 		n->index = i - 1;
-		(void)snprintf(n->host, sizeof(n->host), "cs%u", n->index + 1);
+		n->disk_count = (uint32_t)sim_world_between(c->world, 1, CLUSTER_DISKS);
+		(void)snprintf(n->host, sizeof(n->host), "cs%u", (n->index + 1) % 100);
 	} else {
 		n->role = CLUSTER_CLIENT;
-		n->index = i - 1 - CLUSTER_SERVERS;
-		(void)snprintf(n->host, sizeof(n->host), "client%u", n->index + 1);
+		n->index = i - 1 - c->server_count;
+		(void)snprintf(n->host, sizeof(n->host), "client%u", (n->index + 1) % 100);
 	}
+}
+
+/* Half of all clusters give a silent server up while the run lasts. */
+static void choose_shape(struct cluster *c)
+{
+	c->server_count = (uint32_t)sim_world_between(c->world, CLUSTER_COPIES, CLUSTER_SERVERS);
+	c->node_count = 1 + c->server_count + CLUSTER_CLIENTS;
+	c->out_ms = sim_world_chance(c->world, SIM_MILLION / 2) ? 3600000 : 4500;
 }
 
 void cluster_create(struct cluster *c, uint64_t seed)
@@ -341,23 +386,30 @@ void cluster_create(struct cluster *c, uint64_t seed)
 	memset(c, 0, sizeof(*c));
 	ASSERT(sim_world_create(seed, &c->world) == 0);
 	ASSERT(sim_switch_create(c->world, &c->sw) == 0);
-	for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+	choose_shape(c);
+	for (uint32_t i = 0; i < c->node_count; i++) {
+		struct cluster_node *n = &c->nodes[i];
 		name_node(c, i);
-		if (c->nodes[i].role == CLUSTER_CLIENT)
+		for (uint32_t disk = 0; disk < n->disk_count; disk++)
+			format(n, disk);
+		if (n->role == CLUSTER_CLIENT)
 			continue;
-		format(&c->nodes[i]);
-		const char *why = cluster_start(&c->nodes[i]);
+		const char *why = cluster_start(n);
 		ASSERT(why == NULL);
 	}
+	steward_create(c);
 }
 
 void cluster_destroy(struct cluster *c)
 {
-	for (uint32_t i = CLUSTER_NODES; i-- > 0;) {
-		if (c->nodes[i].is_up)
-			end_process(&c->nodes[i], false);
-		drop_rows(&c->nodes[i]);
-		sim_media_destroy(c->nodes[i].media);
+	steward_destroy(c);
+	for (uint32_t i = c->node_count; i-- > 0;) {
+		struct cluster_node *n = &c->nodes[i];
+		if (n->is_up)
+			end_process(n, false);
+		drop_rows(n);
+		for (uint32_t disk = 0; disk < n->disk_count; disk++)
+			sim_media_destroy(n->media[disk]);
 	}
 	sim_switch_destroy(c->sw);
 	sim_world_destroy(c->world);
@@ -367,11 +419,11 @@ bool cluster_is_well(void *cluster)
 {
 	struct cluster *c = cluster;
 
-	for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
-		const struct cluster_node *n = &c->nodes[i];
+	for (uint32_t i = 0; i < c->node_count; i++) {
+		struct cluster_node *n = &c->nodes[i];
 		if (!n->is_up)
 			return false;
-		if (n->role == CLUSTER_CS && cs_server_number(n->cs) == 0)
+		if (n->role == CLUSTER_CS && (n->number = cs_server_number(n->cs)) == 0)
 			return false;
 		if (n->role == CLUSTER_CLIENT &&
 		    (n->client_rc != 0 || !cl_session_is_valid(n->client)))
@@ -423,7 +475,7 @@ static const char *recover(struct cluster_node *n, struct loop *loop, struct row
 	struct ms_recovery recovery;
 	struct disk *disk;
 
-	ASSERT(sim_disk_create(n->media, &disk) == 0);
+	ASSERT(sim_disk_create(n->media[0], &disk) == 0);
 	struct ms_recover_options options = {
 		.loop = loop,
 		.disks = &disk,
@@ -481,10 +533,10 @@ const char *cluster_replay_differs(struct cluster *c)
 	}
 	if (why == NULL)
 		why = rows_differ(fresh[0], fresh[1]);
-	if (why == NULL && n->rows != NULL)
-		why = recover(n, loop, n->rows);
-	if (why == NULL && n->rows != NULL)
-		why = rows_differ(fresh[0], n->rows);
+	if (why == NULL && n->rows[0] != NULL)
+		why = recover(n, loop, n->rows[0]);
+	if (why == NULL && n->rows[0] != NULL)
+		why = rows_differ(fresh[0], n->rows[0]);
 	rows_destroy(fresh[0]);
 	rows_destroy(fresh[1]);
 	sim_loop_destroy(loop);

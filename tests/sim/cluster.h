@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A whole cluster in one simulated world: a metadata server, three chunk servers and a few clients,
- * each a process of its own on a host of its own, running the code that the programs run.
+ * A whole cluster in one simulated world: a metadata server, three to five chunk servers of one or
+ * two disks, a few clients, and an steward (steward.h), each a process of its own on a host of its
+ * own, running the code that the programs run.
  *
  * A process is up or down. Up by cluster_start() and the like; down by a kill (the disk keeps what
  * was written), by a power cut (it keeps what was synced, and some of the rest) or by a clean stop.
@@ -17,7 +18,8 @@
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_net.h"
 
-#define CLUSTER_SERVERS	   3u
+#define CLUSTER_SERVERS	   5u /* at most; at least CLUSTER_COPIES */
+#define CLUSTER_DISKS	   2u /* of a server, at most */
 #define CLUSTER_CLIENTS	   3u
 #define CLUSTER_NODES	   (1u + CLUSTER_SERVERS + CLUSTER_CLIENTS)
 #define CLUSTER_LEASE_MS   4000u
@@ -33,16 +35,18 @@ struct cluster_node {
 	enum cluster_role role;
 	uint32_t index; /* among those of its role */
 	char host[16];
-	struct sim_media *media; /* servers only */
+	struct sim_media *media[CLUSTER_DISKS]; /* servers only */
+	uint32_t disk_count;
 	bool is_up;
 	uint64_t up_ns;	   /* since when */
 	uint64_t ended_ns; /* when the process before this one ended; 0: there was none */
 	struct loop *loop;
 	struct buf_pool *pool;
 	struct net *net;
-	struct disk *disk;
-	struct rows *rows, *owed; /* the metadata server's rows; a chunk server's index and owed */
-	bool rows_kept;		  /* across the last end of the process */
+	struct disk *disks[CLUSTER_DISKS];
+	struct rows *rows[CLUSTER_DISKS]; /* the metadata server's, [0]; a chunk server's indexes */
+	struct rows *owed;
+	server_no number; /* of a chunk server, once it has joined */
 	struct ms_server *ms;
 	struct cs_server *cs;
 	struct client *client;
@@ -53,7 +57,11 @@ struct cluster {
 	struct sim_world *world;
 	struct sim_switch *sw;
 	struct cluster_node nodes[CLUSTER_NODES]; /* the metadata server, chunk servers, clients */
-	uint64_t starts;			  /* of processes */
+	uint32_t server_count, node_count;
+	uint64_t out_ms;	 /* silence after which a server loses its share */
+	uint64_t starts;	 /* of processes */
+	uint8_t disk_uuid_last;	 /* of the disks made so far */
+	struct steward *steward; /* steward.h */
 };
 
 /* Make the disks, format them, start the servers; clients stay down. */
@@ -69,6 +77,11 @@ must_check const char *cluster_start(struct cluster_node *n);
 void cluster_kill(struct cluster_node *n, bool is_power_cut); /* down already is allowed */
 /* Let it end in peace. False: it did not within `ns_max`, and was killed. */
 bool cluster_stop(struct cluster_node *n, uint64_t ns_max);
+
+/* Its disk is gone, and an empty one is in its place. The process must be down. */
+void cluster_replace_disk(struct cluster_node *n, uint32_t disk);
+/* Nothing a power cut now would take. */
+bool cluster_is_synced(const struct cluster_node *n);
 
 /* All up, all chunk servers have joined, all clients have a session. */
 bool cluster_is_well(void *cluster);

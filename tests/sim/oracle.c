@@ -473,6 +473,14 @@ static bool is_large(const struct oracle_node *n)
 	return false;
 }
 
+/* A write that did not return may have happened, or not; where it spans blocks, also in part. */
+static void doubt_write(struct oracle_node *n, const struct oracle_call *call)
+{
+	if (call->kind != ORACLE_TRUNCATE && is_large(n))
+		n->content.is_blurred = true;
+	possible_unknown(&n->content, call->op);
+}
+
 /* What this client wrote and did not flush may be lost. */
 static void doubt_writes(struct oracle *o, struct oracle_node *n, uint32_t client, bool is_lost)
 {
@@ -579,7 +587,7 @@ static void content_failed(struct oracle *o, struct oracle_call *call)
 		call_fail(o, call, &n->content, "its client was not disturbed");
 	o->doubts++;
 	if (call->kind <= ORACLE_TRUNCATE)
-		possible_unknown(&n->content, call->op);
+		doubt_write(n, call);
 	else if (call->kind == ORACLE_FLUSH || call->kind == ORACLE_FSYNC)
 		doubt_writes(o, n, call->client, true);
 }
@@ -686,7 +694,7 @@ void oracle_abandon(struct oracle *o, struct oracle_call *call)
 	if (call->kind < ORACLE_LOOKUP)
 		possible_unknown(&o->names, call->op);
 	else if (call->kind >= ORACLE_WRITE && call->kind <= ORACLE_TRUNCATE)
-		possible_unknown(&o->nodes[call->node]->content, call->op);
+		doubt_write(o->nodes[call->node], call);
 }
 
 /* --- what happens to the cluster

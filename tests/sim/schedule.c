@@ -85,7 +85,7 @@ static uint64_t journal_lag_ns(const struct schedule *s, const struct cluster_no
 
 static void power_cut(struct schedule *s, struct cluster_node *n, uint64_t end_ns)
 {
-	bool was_clean = n->media == NULL || sim_media_is_clean(n->media);
+	bool was_clean = cluster_is_synced(n);
 	uint64_t lag_ns = journal_lag_ns(s, n);
 
 	end_process(s, n, true);
@@ -101,7 +101,7 @@ static void power_cut(struct schedule *s, struct cluster_node *n, uint64_t end_n
 static void power_cut_all(struct schedule *s, uint64_t end_ns)
 {
 	/* Clients first: what they had in memory is lost before the model is rolled back. */
-	for (uint32_t i = CLUSTER_NODES; i-- > 0;)
+	for (uint32_t i = s->cluster->node_count; i-- > 0;)
 		power_cut(s, &s->cluster->nodes[i], end_ns);
 }
 
@@ -110,12 +110,13 @@ static void power_cut_all(struct schedule *s, uint64_t end_ns)
 
 static struct cluster_node *any_node(struct schedule *s)
 {
-	return &s->cluster->nodes[sim_world_below(world_of(s), CLUSTER_NODES)];
+	return &s->cluster->nodes[sim_world_below(world_of(s), s->cluster->node_count)];
 }
 
 static struct cluster_node *any_cs(struct schedule *s)
 {
-	return cluster_cs(s->cluster, (uint32_t)sim_world_below(world_of(s), CLUSTER_SERVERS));
+	return cluster_cs(s->cluster,
+			  (uint32_t)sim_world_below(world_of(s), s->cluster->server_count));
 }
 
 static bool is_struck(const struct schedule *s, const struct cluster_node *n)
@@ -163,7 +164,7 @@ static void begin_bad_writes(struct schedule *s, struct sim_media_faults *faults
 		oracle_disturbed(s->oracle, i, end_ns + 2 * CLUSTER_LEASE_MS * SIM_MS);
 }
 
-static void begin_disk(struct schedule *s, struct cluster_node *n, uint64_t end_ns)
+static void begin_disk(struct schedule *s, const struct fault *f)
 {
 	struct sim_world *world = world_of(s);
 	struct sim_media_faults faults = {.uncached = 125000};
@@ -171,8 +172,8 @@ static void begin_disk(struct schedule *s, struct cluster_node *n, uint64_t end_
 	if (sim_world_chance(world, SIM_MILLION / 2))
 		faults.read_eio = 50000;
 	else
-		begin_bad_writes(s, &faults, end_ns);
-	sim_media_set_faults(n->media, &faults);
+		begin_bad_writes(s, &faults, f->end_ns);
+	sim_media_set_faults(f->node->media[f->disk], &faults);
 }
 
 static void fault_begin(struct schedule *s, struct fault *f)
@@ -217,7 +218,7 @@ static void fault_begin(struct schedule *s, struct fault *f)
 		sim_loop_set_drift(f->node->loop, (int64_t)sim_world_below(world, 40001) - 20000);
 		break;
 	case FAULT_DISK:
-		begin_disk(s, f->node, f->end_ns);
+		begin_disk(s, f);
 		break;
 	default:
 		break;
@@ -257,12 +258,14 @@ static void choose(struct schedule *s)
 	struct fault chosen = {.kind = choose_kind(s), .node = any_node(s)};
 	if (chosen.kind == FAULT_CUT)
 		chosen.other = any_node(s);
-	if (chosen.kind == FAULT_DISK)
+	if (chosen.kind == FAULT_DISK) {
 		chosen.node = any_cs(s);
+		chosen.disk = (uint32_t)sim_world_below(world_of(s), chosen.node->disk_count);
+	}
 	if (chosen.node == chosen.other || is_struck(s, chosen.node) ||
 	    (chosen.other != NULL && is_struck(s, chosen.other)))
 		return;
-	for (uint32_t i = 0; i < CLUSTER_NODES; i++) {
+	for (uint32_t i = 0; i < s->cluster->node_count; i++) {
 		if (chosen.kind == FAULT_POWER_ALL && is_struck(s, &s->cluster->nodes[i]))
 			return;
 	}
@@ -277,7 +280,7 @@ static void choose(struct schedule *s)
 
 static void start_all(struct schedule *s)
 {
-	for (uint32_t i = 0; i < CLUSTER_NODES; i++)
+	for (uint32_t i = 0; i < s->cluster->node_count; i++)
 		start_process(s, &s->cluster->nodes[i]);
 }
 
@@ -312,7 +315,7 @@ static void fault_end(struct schedule *s, struct fault *f)
 		break;
 	case FAULT_DISK:
 		/* A disk that failed stays out until its server is started again. */
-		sim_media_set_faults(f->node->media, &none);
+		sim_media_set_faults(f->node->media[f->disk], &none);
 		end_process(s, f->node, false);
 		start_process(s, f->node);
 		break;

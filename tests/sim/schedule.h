@@ -38,6 +38,7 @@ struct fault {
 	enum fault_kind kind;	    /* NONE: free */
 	struct cluster_node *node;  /* KILL, POWER, ISOLATE, HANG, DRIFT, DISK, CUT (from) */
 	struct cluster_node *other; /* CUT (to) */
+	uint32_t disk;		    /* DISK */
 	uint64_t end_ns;
 };
 

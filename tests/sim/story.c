@@ -267,7 +267,7 @@ static void begin(struct story *s, uint64_t seed, bool is_verbose)
 
 static void stop_all(struct story *s)
 {
-	for (uint32_t i = CLUSTER_NODES; i-- > 0;) {
+	for (uint32_t i = s->cluster.node_count; i-- > 0;) {
 		if (!cluster_stop(&s->cluster.nodes[i], STOP_NS))
 			oracle_fail(&s->oracle, "%s does not stop", s->cluster.nodes[i].host);
 	}
