@@ -9,12 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/redundancy.h"
 #include "tests/sim/schedule.h"
+#include "tests/sim/steward.h"
 
 #define ROUNDS	      3u
 #define TICK_NS	      (5 * SIM_MS)
 #define SLACK_NS      (2 * SIM_S) /* of a deadline: it is looked at now and then, a process may hang */
-#define HEAL_NS	      (60 * SIM_S) /* until all is well again */
+#define HEAL_NS	      (60 * SIM_S)  /* until all is well again */
+#define WHOLE_NS      (120 * SIM_S) /* and until every block has all its copies */
+#define ASK_NS	      (500 * SIM_MS)
 #define STOP_NS	      (60 * SIM_S)
 #define CONTENT_BYTES (44000u * ORACLE_CELLS_MAX)
 
@@ -156,6 +160,31 @@ static void read_all(struct story *s, uint32_t client)
 	}
 }
 
+/* Liveness: soon the status says so; safety: then it is so. */
+static void get_whole(struct story *s)
+{
+	uint64_t end_ns = sim_world_now_ns(s->cluster.world) + WHOLE_NS;
+	struct redundancy found;
+	struct steward_status status;
+
+	while (steward_ask(&s->cluster, &status), !status.is_healthy) {
+		if (sim_world_now_ns(s->cluster.world) > end_ns)
+			oracle_fail(&s->oracle,
+				    "no health: %u groups clean, %u degraded, %u lost, %llu owed, "
+				    "%llu to heal; servers%s",
+				    status.pgs_clean, status.pgs_degraded, status.pgs_lost,
+				    (unsigned long long)status.owed,
+				    (unsigned long long)status.heal_pending, status.servers);
+		sim_world_run_for(s->cluster.world, ASK_NS);
+	}
+	redundancy_check(&s->cluster, &found);
+	sim_world_note(s->cluster.world, "whole: %llu blocks, %llu copies; %llu garbage",
+		       (unsigned long long)found.blocks, (unsigned long long)found.copies,
+		       (unsigned long long)found.garbage);
+	if (found.why[0] != '\0')
+		oracle_fail(&s->oracle, "not whole: %s", found.why);
+}
+
 static void reckon(struct story *s)
 {
 	uint32_t first = (uint32_t)sim_world_below(s->cluster.world, CLUSTER_CLIENTS);
@@ -164,6 +193,10 @@ static void reckon(struct story *s)
 	read_all(s, first);
 	read_all(s, (first + 1) % CLUSTER_CLIENTS);
 	oracle_settled(&s->oracle);
+	/* Truncating and closing leave something to do. */
+	sim_world_run_for(s->cluster.world, SIM_S);
+	if (s->cluster.server_count == CLUSTER_COPIES) /* no share ever moves: nothing heals yet */
+		get_whole(s);
 }
 
 /* --- living
