@@ -20,6 +20,7 @@ struct cs_disks {
 	/* the sync in flight */
 	struct store_sync syncs[DISKS_MAX];
 	struct cs_owed_sync owed_sync;
+	bool is_without_owed; /* the log failed, and that was told */
 	uint32_t pending;
 	uint64_t syncing; /* generation that it ends; 0: none in flight */
 	int sync_rc;
@@ -228,7 +229,9 @@ static void owed_sync_done(struct cs_owed_sync *sync)
 {
 	struct cs_disks *disks = container_of(sync, struct cs_disks, owed_sync);
 
-	sync_part_done(disks, sync->rc);
+	if (sync->rc < 0 && !disks->is_without_owed && disks->options.on_owed_failed != NULL)
+		disks->is_without_owed = disks->options.on_owed_failed(disks->options.arg) == 0;
+	sync_part_done(disks, disks->is_without_owed ? 0 : sync->rc);
 }
 
 static void sync_start(struct cs_disks *disks)

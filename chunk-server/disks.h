@@ -24,6 +24,12 @@ struct cs_disks_options {
 	uint8_t uuids[DISKS_MAX][UUID_BYTES]; /* of their disks */
 	uint32_t count;
 	struct cs_owed *owed; /* not owned; may be NULL */
+	/*
+	 * The owed log failed: its debts are not durable, nor are those that come. Called once. 0: whom they
+	 * concern will know otherwise, so that syncs may go on without the log; may be NULL.
+	 */
+	int (*on_owed_failed)(void *arg);
+	void *arg;
 };
 must_check int cs_disks_create(const struct cs_disks_options *options, struct cs_disks **out);
 void cs_disks_destroy(struct cs_disks *disks); /* no sync in flight; NULL is allowed */

@@ -210,6 +210,7 @@ static void join(struct heartbeat *h)
 	msg.disks = cs_disks_count(s->disks) - cs_disks_failed_count(s->disks);
 	msg.bytes_total = stats.bytes_total;
 	msg.boot_id = s->boot_id;
+	msg.content = cs_serve_tell_content(s);
 	h->beat = (struct rpc_call){
 		.type = MSG_JOIN,
 		.request = &msg.base,
@@ -276,6 +277,12 @@ static void beat(struct heartbeat *h)
 	msg.n_owed_pgs = owed_pgs(h);
 	msg.map_version = map_version(s->map);
 	msg.collection = s->collection;
+	msg.content = cs_serve_tell_content(s);
+	msg.disks_failed = cs_disks_failed_count(s->disks);
+	msg.disks = cs_disks_count(s->disks) - msg.disks_failed;
+	msg.damaged = stats.damaged;
+	msg.owed = cs_owed_count(s->owed);
+	msg.heal_pending_blocks = msg.owed;
 	h->beat = (struct rpc_call){
 		.type = MSG_HEARTBEAT,
 		.request = &msg.base,

@@ -37,6 +37,7 @@ struct cs_owed {
 	uint32_t pg_counts[PG_COUNT];
 	uint64_t log_bytes;
 	bool is_failed;
+	bool was_whole;
 
 	uint8_t *pending; /* PENDING_MAX entries */
 	uint32_t pending_count;
@@ -152,6 +153,7 @@ static int replay(struct cs_owed *owed, uint8_t *buffer)
 		rc = replay_chunk(owed, buffer, count, &bad);
 		owed->log_bytes += count * ENTRY_BYTES;
 	}
+	owed->was_whole = bad == 0;
 	if (bad > 0)
 		log_warn("stepped over %llu damaged entries of the owed log",
 			 (unsigned long long)bad);
@@ -437,6 +439,11 @@ uint64_t cs_owed_count(const struct cs_owed *owed)
 bool cs_owed_has_pg(const struct cs_owed *owed, pg_no pg)
 {
 	return owed->pg_counts[pg] > 0;
+}
+
+bool cs_owed_was_whole(const struct cs_owed *owed)
+{
+	return owed->was_whole;
 }
 
 /* --- the end ---- */

@@ -22,6 +22,8 @@ struct cs_owed;
 must_check int cs_owed_open(struct loop *loop, struct disk *disk, struct rows *rows,
 			    struct cs_owed **out, struct error *err);
 int cs_owed_close(struct cs_owed *owed); /* writes and syncs; idle; NULL is allowed */
+/* No entry was damaged when it was opened. */
+bool cs_owed_was_whole(const struct cs_owed *owed);
 bool cs_owed_is_idle(const struct cs_owed *owed);
 void cs_owed_drop(struct cs_owed *owed); /* forget it, as a crash does */
 

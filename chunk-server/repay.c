@@ -108,11 +108,8 @@ static void read_for_send(struct cs_get *get)
 		send_start(slot);
 		return;
 	}
-	if (get->rc == -E_CORRUPT) {
-		/* Now we lack it ourselves. */
-		cs_disks_quarantine(s->disks, &slot->id, &get->place);
-		(void)!cs_owed_add(s->owed, &slot->id, s->number);
-	}
+	if (get->rc == -E_CORRUPT)
+		cs_serve_wrong(s, &slot->id, &get->place); /* now we lack it ourselves */
 	slot_end(slot, false);
 }
 

@@ -13,6 +13,8 @@
 
 #define STOP_POLL_MS 10u
 #define STOP_MS_MAX  10000u
+/* Debts that cannot be noted come in swarms, and each number told degrades every group of ours. */
+#define CONTENT_PAUSE_MS 5000u
 
 /* --- requests ---- */
 
@@ -50,6 +52,49 @@ static void on_request(void *arg, struct rpc_request *req)
 	}
 }
 
+/* --- what may be missing ---- */
+
+int cs_serve_lost(struct cs_server *s, const char *what)
+{
+	uint64_t fresh = s->content.number;
+
+	/* One that was not told yet stands for this loss, too. */
+	if (fresh != s->content_told && s->content.is_stored)
+		return 0;
+	while (fresh == 0 || fresh == s->content_told)
+		loop_random(s->options.loop, &fresh, sizeof(fresh));
+	int rc = cs_content_change(&s->content, fresh);
+	log_warn("%s: the groups of this server will be compared%s%s", what,
+		 rc < 0 ? "; cannot note it: " : "", rc < 0 ? error_text(rc) : "");
+	return rc;
+}
+
+void cs_serve_wrong(struct cs_server *s, const struct block_id *id, const struct cs_place *place)
+{
+	int rc = s->number != 0 ? cs_owed_add(s->owed, id, s->number) : -E_RECOVERING;
+
+	/* It is bad either way, so it goes even if nothing could be noted; then the status says so. */
+	if (rc < 0)
+		(void)!cs_serve_lost(s, "cannot note a block that is damaged");
+	cs_disks_quarantine(s->disks, id, place);
+}
+
+uint64_t cs_serve_tell_content(struct cs_server *s)
+{
+	uint64_t now = loop_now_ms(s->options.loop);
+
+	if (s->content.number != s->content_told && now >= s->content_tell_ms) {
+		s->content_told = s->content.number;
+		s->content_tell_ms = now + CONTENT_PAUSE_MS;
+	}
+	return s->content_told;
+}
+
+static int owed_failed(void *arg)
+{
+	return cs_serve_lost(arg, "the log of what is owed failed");
+}
+
 /* A disk was given up: what it had not synced is lost, so nobody may believe in old generations
  * (I4). */
 static void disk_failed(void *arg, int rc)
@@ -57,6 +102,9 @@ static void disk_failed(void *arg, int rc)
 	struct cs_server *s = arg;
 
 	(void)rc;
+	/* If no disk can note it, the metadata server still hears it at once. */
+	(void)!cs_serve_lost(s, "a disk failed");
+	s->content_tell_ms = 0;
 	loop_random(s->options.loop, &s->boot_id, sizeof(s->boot_id));
 	if (s->boot_id == 0)
 		s->boot_id = 1;
@@ -132,6 +180,23 @@ static int open_store(struct cs_server *s, uint32_t index, const struct super *s
 	return cs_store_open(&options, &s->stores[index], err);
 }
 
+/* Can everything that was answered for still be here? */
+static int open_content(struct cs_server *s, struct error *err)
+{
+	bool is_whole = cs_owed_was_whole(s->owed);
+	uint64_t fresh;
+
+	s->content.count = s->options.disk_count;
+	for (uint32_t i = 0; i < s->content.count; i++)
+		is_whole = is_whole && cs_store_was_whole(s->stores[i]);
+	do {
+		loop_random(s->options.loop, &fresh, sizeof(fresh));
+	} while (fresh == 0);
+	int rc = cs_content_open(&s->content, is_whole, fresh);
+	s->content_told = s->content.number;
+	return rc < 0 ? error_set(err, rc, "cannot store the content number") : 0;
+}
+
 static int open_disks(struct cs_server *s, struct error *err)
 {
 	struct cs_disks_options options = {.loop = s->options.loop, .count = s->options.disk_count};
@@ -150,14 +215,18 @@ static int open_disks(struct cs_server *s, struct error *err)
 			return rc;
 		options.stores[i] = s->stores[i];
 		memcpy(options.uuids[i], super.directory, UUID_BYTES);
+		s->content.disks[i] = s->options.disks[i].disk;
+		memcpy(s->content.uuids[i], super.directory, UUID_BYTES);
 	}
 	rc = cs_owed_open(s->options.loop, s->options.disks[0].disk, s->options.owed, &s->owed,
 			  err);
 	if (rc < 0)
 		return rc;
 	options.owed = s->owed;
+	options.on_owed_failed = owed_failed;
+	options.arg = s;
 	rc = cs_disks_create(&options, &s->disks);
-	return rc < 0 ? error_set(err, rc, "cannot start") : 0;
+	return rc < 0 ? error_set(err, rc, "cannot start") : open_content(s, err);
 }
 
 static int make_tables(struct cs_server *s)

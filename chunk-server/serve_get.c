@@ -52,13 +52,8 @@ static void got(struct cs_get *get)
 	struct get_job *job = container_of(get, struct get_job, get);
 	struct cs_server *s = job->server;
 
-	if (get->rc == -E_CORRUPT) {
-		cs_disks_quarantine(s->disks, &get->id, &get->place);
-		/* If it cannot be noted now, the next read of a replica or a scrub finds it
-		 * lacking. */
-		if (s->number != 0)
-			(void)!cs_owed_add(s->owed, &get->id, s->number);
-	}
+	if (get->rc == -E_CORRUPT)
+		cs_serve_wrong(s, &get->id, &get->place);
 	get_end(job);
 }
 

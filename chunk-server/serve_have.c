@@ -2,7 +2,11 @@
 /*
  * HAVE: who holds these blocks? We look here, and for the asker (forward) at the other replicas of
  * each block's PG, one call per server. An answer counts like a put's: holders with boot id and
- * generation. A replica that says no to what we hold is owed it.
+ * generation.
+ *
+ * And like a put's it leaves no replica without the block that nobody knows of: once it is a yes, every
+ * replica that did not say that it holds the block is owed it, also one that could not be asked. The debt is
+ * as durable as our own copy, which the asker syncs with the others; so a yes needs our own copy.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -63,6 +67,36 @@ static void add_holder(struct have_answer *answer, server_no server, uint64_t bo
 	answer->list[answer->wire.n_holders++] = holder;
 }
 
+static bool holds(const struct have_answer *answer, server_no server)
+{
+	for (size_t i = 0; i < answer->wire.n_holders; i++) {
+		if (answer->holders[i].server == server)
+			return true;
+	}
+	return false;
+}
+
+/* The answer is complete: who may lack the block is owed it. */
+static int settle_debts(struct have_job *job, uint32_t index)
+{
+	struct cs_server *s = job->server;
+	struct have_answer *answer = &job->answers[index];
+	struct block_id id = id_at(job, index);
+	const struct pg_row *row = map_pg(s->map, block_id_pg(&id));
+
+	if (!answer->is_here)
+		answer->wire.n_holders = 0;
+	if (answer->wire.n_holders < s->min_copies)
+		return 0;
+	for (uint32_t i = 0; i < row->replica_count; i++) {
+		if (holds(answer, row->replicas[i]))
+			continue;
+		if (cs_owed_add(s->owed, &id, row->replicas[i]) < 0)
+			return cs_serve_lost(s, "cannot note what is owed");
+	}
+	return 0;
+}
+
 static void job_end(struct have_job *job, int rc)
 {
 	struct cs_server *s = job->server;
@@ -72,6 +106,8 @@ static void job_end(struct have_job *job, int rc)
 	if (list == NULL || job->answers == NULL)
 		rc = -E_NOMEM;
 	for (uint32_t i = 0; rc == 0 && i < job->msg->n_ids; i++) {
+		if (job->msg->forward)
+			rc = settle_debts(job, i);
 		job->answers[i].wire.holders = job->answers[i].list;
 		list[i] = &job->answers[i].wire;
 	}

@@ -9,6 +9,7 @@
 #ifndef CAIRN_CHUNK_SERVER_SERVE_INTERNAL_H
 #define CAIRN_CHUNK_SERVER_SERVE_INTERNAL_H
 
+#include "chunk-server/content.h"
 #include "chunk-server/disks.h"
 #include "chunk-server/serve.h"
 #include "chunk-server/verify.h"
@@ -47,6 +48,9 @@ struct cs_server {
 	struct map *map;
 	server_no number;
 	uint64_t boot_id; /* a new one when a disk failed (I4) */
+	struct cs_content content;
+	uint64_t content_told;	  /* to the metadata server, or it was when we started */
+	uint64_t content_tell_ms; /* not before */
 	uint64_t collection;
 	struct serve_peer *peers;
 	struct heartbeat *heartbeat;
@@ -66,6 +70,18 @@ struct cs_server {
 	void (*stopped)(void *arg, int rc);
 	void *stopped_arg;
 };
+
+/* --- serve.c ---- */
+
+/*
+ * Something may be missing, here or at another replica, that nobody knows by name: take a new content number.
+ * 0: it is stored, whatever crashes now; or why it is not.
+ */
+must_check int cs_serve_lost(struct cs_server *s, const char *what);
+/* What lies at `place` is not the block: forget it, and owe it to ourselves. */
+void cs_serve_wrong(struct cs_server *s, const struct block_id *id, const struct cs_place *place);
+/* The content number to tell now. */
+uint64_t cs_serve_tell_content(struct cs_server *s);
 
 /* --- forward.c: the other chunk servers ---- */
 

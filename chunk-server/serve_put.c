@@ -89,8 +89,9 @@ static int note_owed(struct put_job *job)
 		if (holds(job, job->row.replicas[i]))
 			continue;
 		int rc = cs_owed_add(job->server->owed, &job->id, job->row.replicas[i]);
+		/* The put is as good as any: but who lacks it must be found by a comparison. */
 		if (rc < 0)
-			return rc;
+			return cs_serve_lost(job->server, "cannot note what is owed");
 	}
 	return 0;
 }

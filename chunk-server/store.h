@@ -66,6 +66,11 @@ struct cs_store_stats {
 };
 void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out);
 bool cs_store_is_failed(const struct cs_store *store);
+/*
+ * When it was opened its index was kept and every place checked. Else something that was answered for may be
+ * missing: what was not synced when the system went down, what was damaged.
+ */
+bool cs_store_was_whole(const struct cs_store *store);
 /* Not failed, and not known to be full. */
 bool cs_store_takes_puts(const struct cs_store *store);
 

@@ -66,6 +66,7 @@ struct cs_store {
 	struct cs_store_options options; /* segment_bytes is clipped to the disk */
 	bool is_failed;
 	bool is_full;
+	bool was_whole; /* at opening */
 
 	/* segments */
 	struct store_file *files;

@@ -502,6 +502,7 @@ static int recover(struct recovery *r)
 	rc = disk_sync_dir(store->options.disk, STORE_DIR);
 	if (rc < 0)
 		return error_set(r->err, rc, "cannot sync the segments' directory");
+	store->was_whole = r->index_is_kept && store->counts.damaged == 0;
 	return 0;
 }
 
@@ -611,6 +612,11 @@ void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out)
 bool cs_store_is_failed(const struct cs_store *store)
 {
 	return store->is_failed;
+}
+
+bool cs_store_was_whole(const struct cs_store *store)
+{
+	return store->was_whole;
 }
 
 bool cs_store_takes_puts(const struct cs_store *store)

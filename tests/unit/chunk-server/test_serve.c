@@ -613,13 +613,39 @@ START_TEST(have_asks_the_other_replicas)
 	ck_assert_int_eq(ask(0, MSG_HAVE, &msg.base, NULL, 0), 0);
 	ck_assert_uint_eq(got.holder_count, 0);
 	msg.forward = true;
+	/* Who lacks it answers for nobody: it could not keep in mind who lacks it as durably as a copy. */
 	ck_assert_int_eq(ask(0, MSG_HAVE, &msg.base, NULL, 0), 0);
-	ck_assert_uint_eq(got.holder_count, 1);
-	ck_assert_uint_eq(got.holders[0], 2);
+	ck_assert_uint_eq(got.holder_count, 0);
 	/* The holder itself notes who lacks it, and they get it. */
 	ck_assert_int_eq(ask(1, MSG_HAVE, &msg.base, NULL, 0), 0);
+	ck_assert_uint_eq(got.holder_count, 1);
+	ck_assert_uint_eq(got.holders[0], 2);
 	sim_world_run_for(world, 5 * SIM_S);
 	ck_assert_int_eq(get(0, 1), 0);
+	ck_assert_int_eq(get(2, 1), 0);
+}
+END_TEST
+
+/* The debt of the put may be lost with the process that noted it; the yes that made the block count is not. */
+START_TEST(a_yes_without_a_replica_is_a_debt)
+{
+	Wire__Put alone = WIRE__PUT__INIT;
+	Wire__Have msg = WIRE__HAVE__INIT;
+	struct block_id id;
+	struct buf *record = record_of(1, &id);
+	ProtobufCBinaryData ids = {BLOCK_ID_BYTES, id.bytes};
+
+	ck_assert_int_eq(ask(0, MSG_PUT, &alone.base, record, 5), 0);
+	ck_assert_int_eq(ask(1, MSG_PUT, &alone.base, record, 5), 0);
+	buf_put(record);
+	sim_switch_isolate(wires, "cs3");
+	msg.ids = &ids;
+	msg.n_ids = 1;
+	msg.forward = true;
+	ck_assert_int_eq(ask(0, MSG_HAVE, &msg.base, NULL, 0), 0);
+	ck_assert_uint_eq(got.holder_count, 2);
+	sim_switch_heal(wires);
+	sim_world_run_for(world, 40 * SIM_S);
 	ck_assert_int_eq(get(2, 1), 0);
 }
 END_TEST
@@ -749,6 +775,7 @@ TEST_MAIN("serve", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, puts_of_clients_leave_room_for_those_of_servers);
 	  tcase_add_test(tc, a_crash_with_work_in_flight_leaves_nothing_behind);
 	  tcase_add_test(tc, have_asks_the_other_replicas);
+	  tcase_add_test(tc, a_yes_without_a_replica_is_a_debt);
 	  tcase_add_test(tc, a_rotten_record_is_not_served_and_comes_back_from_another);
 	  tcase_add_test(tc, a_failed_disk_takes_a_new_boot_id);
 	  tcase_add_test(tc, metadata_files_grow_in_pieces_and_old_ones_go);
