@@ -93,14 +93,24 @@ struct ms_key ms_key_pg(pg_no pg)
 	return key;
 }
 
-struct ms_key ms_key_server(server_no server)
+static struct ms_key key_of_server(enum ms_key_type type, server_no server)
 {
 	struct ms_key key;
-	struct wr w = key_begin(&key, MS_KEY_SERVER);
+	struct wr w = key_begin(&key, type);
 
 	wr_be32(&w, server);
 	key_end(&key, &w);
 	return key;
+}
+
+struct ms_key ms_key_server(server_no server)
+{
+	return key_of_server(MS_KEY_SERVER, server);
+}
+
+struct ms_key ms_key_content(server_no server)
+{
+	return key_of_server(MS_KEY_CONTENT, server);
 }
 
 bool ms_key_is(const struct row *row, enum ms_key_type type, struct rd *r)
@@ -225,4 +235,20 @@ int ms_key_map_decode(const void *in, size_t len, struct ms_map_value *out)
 	out->last_server = rd_u32(&r);
 	rd_zeros(&r, 4);
 	return rd_done(&r) ? 0 : -E_CORRUPT;
+}
+
+void ms_key_content_encode(uint64_t content, uint8_t out[MS_CONTENT_VALUE_BYTES])
+{
+	struct wr w = wr_init(out, MS_CONTENT_VALUE_BYTES);
+
+	wr_u64(&w, content);
+	ASSERT(wr_ok(&w));
+}
+
+int ms_key_content_decode(const void *in, size_t len, uint64_t *out)
+{
+	struct rd r = rd_init(in, len);
+
+	*out = rd_u64(&r);
+	return rd_done(&r) && *out ? 0 : -E_CORRUPT;
 }

@@ -19,6 +19,7 @@
  *   0x40  placement group u16              PG row (fs/placement/map.h)
  *   0x41  server u32                       server row (fs/placement/map.h)
  *   0x42  map                              version u64 · last server number given u32 · zero u32
+ *   0x43  server u32                       content number u64 for which its placement groups were degraded
  *
  * Types below 0x01 belong to the view (snapshot.h). Pure; threads: any.
  */
@@ -33,7 +34,7 @@ enum ms_key_type {
 	MS_KEY_INODE = 0x10, MS_KEY_BYTES = 0x11, MS_KEY_MOVE = 0x12, MS_KEY_XATTR = 0x13, MS_KEY_ORPHAN = 0x14,
 	MS_KEY_NAME = 0x20,
 	MS_KEY_SESSION = 0x30, MS_KEY_SLOT = 0x31,
-	MS_KEY_PG = 0x40, MS_KEY_SERVER = 0x41, MS_KEY_MAP = 0x42,
+	MS_KEY_PG = 0x40, MS_KEY_SERVER = 0x41, MS_KEY_MAP = 0x42, MS_KEY_CONTENT = 0x43,
 };
 
 /* A directory row's, and one byte more to look behind it. */
@@ -53,6 +54,7 @@ struct ms_key ms_key_name(inode_no dir, uint64_t hash, struct ms_name name);
 struct ms_key ms_key_slot(session_no session, uint32_t slot);
 struct ms_key ms_key_pg(pg_no pg);
 struct ms_key ms_key_server(server_no server);
+struct ms_key ms_key_content(server_no server);
 
 /* Is this row of the given type? *r then stands behind the type byte. */
 bool ms_key_is(const struct row *row, enum ms_key_type type, struct rd *r);
@@ -103,5 +105,9 @@ struct ms_map_value {
 };
 void ms_key_map_encode(const struct ms_map_value *v, uint8_t out[MS_MAP_VALUE_BYTES]);
 must_check int ms_key_map_decode(const void *in, size_t len, struct ms_map_value *out);
+
+#define MS_CONTENT_VALUE_BYTES 8u
+void ms_key_content_encode(uint64_t content, uint8_t out[MS_CONTENT_VALUE_BYTES]);
+must_check int ms_key_content_decode(const void *in, size_t len, uint64_t *out);	/* never 0 */
 
 #endif

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Chunk servers and the replica map. Servers are rows and known by their uuid; what heartbeats say is
- * memory. Silence makes a server suspect, then down, then out; out means that its share goes to others.
+ * Chunk servers. They are rows and known by their uuid; what heartbeats say is memory. Silence makes a
+ * server suspect, then down, then out; out means that its share goes to others. Drained and removed are set
+ * by an administrator. Which groups a server has is decided in placement.c, when they are whole in heal.c.
  *
- * The map is computed once enough servers are known and again when one joins, goes out or is drained, a
- * piece per tick so that a journal record stays bounded. A row keeps its replicas as long as the set is
- * the same. Who leaves a row becomes a former holder as long as data may exist: readers then ask it last.
- * A row that got a new replica while data may exist stays degraded until it is healed; whether a replica
- * is silent is not written into rows but counted (ms_membership_counts).
+ * A server tells a content number. While it is not the one in the server's row 0x43 the server may lack
+ * something that nobody knows by name: all its groups are degraded, a piece per tick, and only then the row
+ * follows. Until then none of them becomes clean.
  *
  * Keeps: I10 (a row changes only with a higher epoch).
  */
@@ -18,9 +17,7 @@
 
 #include "fs/base/text.h"
 
-#define PLACED_PER_TICK		1024u	/* rows: at most 75 bytes each in the record */
-/* The first placement waits so long for servers that are still starting, if there are fewer than copies. */
-#define FIRST_PLACEMENT_MS	3000u
+#define HEAL_RATE_WEIGHT 4u	/* heartbeats over which the speed of healing is smoothed */
 
 struct ms_member *ms_membership_find(const struct ms_state *state, server_no server)
 {
@@ -56,9 +53,52 @@ void ms_membership_finish(struct ms_state *state)
 		free(m);
 	}
 	map_destroy(state->map);
+	free(state->merges);
+}
+
+/* --- what a server is to its groups ------------------------------------------------------------------- */
+
+static uint64_t silent_ms(const struct ms_state *state, const struct ms_member *m)
+{
+	return state->now_ms - MIN_OF(m->stats.heard_ms, state->now_ms);
+}
+
+bool ms_membership_is_gone(const struct ms_state *state, server_no server)
+{
+	const struct server_row *row = map_server(state->map, server);
+	const struct ms_member *m = ms_membership_find(state, server);
+
+	if (!row || !m || row->state == SERVER_OUT || row->state == SERVER_REMOVED)
+		return true;
+	return row->state == SERVER_DRAINED && silent_ms(state, m) >= state->config.out_ms;
+}
+
+bool ms_membership_is_alive(const struct ms_state *state, server_no server)
+{
+	const struct server_row *row = map_server(state->map, server);
+	const struct ms_member *m = ms_membership_find(state, server);
+
+	if (!row || !m)
+		return false;
+	return row->state <= SERVER_SUSPECT ||
+	       (row->state == SERVER_DRAINED && silent_ms(state, m) < state->config.down_ms);
+}
+
+bool ms_membership_lacks(const struct ms_member *m)
+{
+	return m->content != 0 && m->content != m->content_stored;
 }
 
 /* --- rows ------------------------------------------------------------------------------------------- */
+
+static int load_content(struct ms_state *state, const struct row *row, server_no server)
+{
+	struct ms_member *m = member_make(state, server);
+
+	if (!m)
+		return -E_NOMEM;
+	return ms_key_content_decode(row->value, row->value_len, &m->content_stored);
+}
 
 static int load_row(struct ms_state *state, const struct row *row)
 {
@@ -84,6 +124,10 @@ static int load_row(struct ms_state *state, const struct row *row)
 		rc = ms_key_map_decode(row->value, row->value_len, &v);
 		map_set_version(state->map, v.version);
 		state->last_server = v.last_server;
+	} else if (ms_key_is(row, MS_KEY_CONTENT, &r)) {
+		rc = load_content(state, row, rd_be32(&r));
+		if (rc == 0 && !rd_done(&r))
+			rc = -E_CORRUPT;
 	}
 	return rc == -E_MALFORMED ? -E_CORRUPT : rc;
 }
@@ -94,8 +138,11 @@ int ms_membership_load(struct ms_state *state)
 	struct row row;
 	int rc = map_create(&state->map);
 
+	state->merges = calloc(PG_COUNT, sizeof *state->merges);
+	if (!state->merges)
+		rc = -E_NOMEM;
 	while (rc == 0 && (rc = ms_txn_next(state->txn, at.bytes, at.len, &row)) == 0) {
-		if (row.key[0] > MS_KEY_MAP)
+		if (row.key[0] > MS_KEY_CONTENT)
 			return 0;
 		rc = load_row(state, &row);
 		if (row.key_len >= sizeof at.bytes)
@@ -107,8 +154,8 @@ int ms_membership_load(struct ms_state *state)
 	return rc == -E_NOENT ? 0 : rc;
 }
 
-/* The map is one version newer with this event, and who has it should ask. */
-static void map_changed(struct ms_state *state)
+/* ... and who has it should ask. */
+void ms_membership_map_changed(struct ms_state *state)
 {
 	struct ms_key key = ms_key_one(MS_KEY_MAP);
 	struct ms_map_value v = { map_version(state->map) + 1, state->last_server };
@@ -129,14 +176,8 @@ static int store_server(struct ms_state *state, const struct server_row *row)
 	if (rc < 0)
 		return rc;
 	ms_txn_put(state->txn, key.bytes, key.len, value, (uint32_t)server_row_encode(row, value));
-	map_changed(state);
+	ms_membership_map_changed(state);
 	return 0;
-}
-
-static void place_again(struct ms_state *state)
-{
-	state->replace = true;
-	state->replace_from = 0;
 }
 
 static int set_state(struct ms_state *state, server_no server, enum server_state to)
@@ -155,122 +196,42 @@ static int set_state(struct ms_state *state, server_no server, enum server_state
 	had_share = old->state <= SERVER_DOWN;
 	has_share = to <= SERVER_DOWN;
 	rc = store_server(state, &row);
-	if (rc == 0 && had_share != has_share)
-		place_again(state);
+	if (rc == 0 && !(had_share && has_share))
+		ms_placement_again(state);
 	return rc;
 }
 
-/* --- placement -------------------------------------------------------------------------------------- */
+/* What the server says its content is; a number that is not the stored one begins a sweep of its groups. */
+static void take_content(struct ms_state *state, struct ms_member *m, uint64_t content)
+{
+	bool is_new = content != m->content;
 
-static bool may_hold_data(const struct ms_state *state)
+	m->is_heard = true;
+	m->content = content;
+	if (!is_new || !ms_membership_lacks(m))
+		return;
+	m->content_from = state->swept;
+	ms_placement_again(state);
+}
+
+static void store_content(struct ms_state *state, struct ms_member *m)
+{
+	struct ms_key key = ms_key_content(m->server);
+	uint8_t value[MS_CONTENT_VALUE_BYTES];
+
+	m->content_stored = m->content;
+	ms_key_content_encode(m->content, value);
+	ms_txn_put(state->txn, key.bytes, key.len, value, sizeof value);
+}
+
+/* Whose groups were all degraded since it told its content: that is known now. */
+static void store_contents(struct ms_state *state)
 {
 	struct ms_member *m, *next;
 
-	if (state->counters.flags & MS_COUNTERS_PUBLISHED || state->session_count)
-		return true;	/* a session may have put blocks that are not published yet */
 	HASH_ITER(hh, state->members, m, next)
-		if (m->stats.blocks)
-			return true;
-	return false;
-}
-
-static bool is_former(const struct pg_row *row, server_no server)
-{
-	for (uint32_t i = 0; i < row->former_count; i++)
-		if (row->formers[i] == server)
-			return true;
-	return false;
-}
-
-static bool add_former(struct pg_row *row, server_no server)
-{
-	if (pg_row_has(row, server) || is_former(row, server))
-		return true;
-	if (row->former_count == FORMERS_MAX)
-		return false;
-	row->formers[row->former_count++] = server;
-	return true;
-}
-
-/* Who held data under the old row and does not under the new; false: more than a row can name. */
-static bool carry_formers(struct pg_row *row, const struct pg_row *old)
-{
-	for (uint32_t i = 0; i < old->former_count; i++)
-		if (!add_former(row, old->formers[i]))
-			return false;
-	for (uint32_t i = 0; i < old->replica_count; i++)
-		if (!add_former(row, old->replicas[i]))
-			return false;
-	return true;
-}
-
-static bool has_all(const struct pg_row *row, const struct pg_row *of)
-{
-	for (uint32_t i = 0; i < of->replica_count; i++)
-		if (!pg_row_has(row, of->replicas[i]))
-			return false;
-	return true;
-}
-
-/* The row of a group as it should be now; false: leave it as it is. */
-static bool compute_row(const struct ms_state *state, pg_no pg, bool data, struct pg_row *row)
-{
-	const struct pg_row *old = map_pg(state->map, pg);
-	bool unmerged;
-
-	*row = (struct pg_row){ .epoch = old->epoch + 1, .state = PG_CLEAN };
-	row->replica_count =
-		(uint8_t)map_place(state->map, pg, state->config.copies, row->replicas);
-	if (row->replica_count == 0)
-		return false;
-	if (data && !carry_formers(row, old))
-		return false;
-	unmerged = data && old->epoch && (old->state != PG_CLEAN || !has_all(old, row));
-	if (row->replica_count < state->config.copies || row->former_count || unmerged)
-		row->state = PG_DEGRADED;
-	return !(old->replica_count == row->replica_count && has_all(old, row) &&
-		 old->state == row->state && old->former_count == row->former_count);
-}
-
-static bool may_place(const struct ms_state *state)
-{
-	uint32_t usable = 0;
-
-	if (map_pg(state->map, 0)->epoch)
-		return true;
-	for (uint32_t i = 0; i < map_server_count(state->map); i++)
-		usable += map_server_at(state->map, i)->state <= SERVER_DOWN;
-	return usable >= state->config.copies ||
-	       (usable >= state->config.min_copies &&
-		state->now_ms - state->first_join_ms >= FIRST_PLACEMENT_MS);
-}
-
-static void place_some(struct ms_state *state)
-{
-	bool data = may_hold_data(state), changed = false;
-	uint32_t changes = 0;
-
-	if (!state->replace || !may_place(state))
-		return;
-	for (; state->replace_from < PG_COUNT && changes < PLACED_PER_TICK; state->replace_from++) {
-		pg_no pg = (pg_no)state->replace_from;
-		struct ms_key key = ms_key_pg(pg);
-		uint8_t value[PG_ROW_BYTES_MAX];
-		struct pg_row row;
-
-		if (!compute_row(state, pg, data, &row))
-			continue;
-		ASSERT(map_put_pg(state->map, pg, &row));
-		ms_txn_put(state->txn, key.bytes, key.len, value, (uint32_t)pg_row_encode(&row, value));
-		changed = true;
-		changes++;
-	}
-	if (changed)
-		map_changed(state);
-	if (state->replace_from == PG_COUNT)
-		state->replace = false;
-	else
-		ms_step_emit(state, &(struct ms_effect){ .kind = MS_FX_TICK });
+		if (ms_membership_lacks(m) && state->swept - m->content_from >= PG_COUNT)
+			store_content(state, m);
 }
 
 /* --- time ------------------------------------------------------------------------------------------- */
@@ -282,7 +243,7 @@ void ms_membership_term(struct ms_state *state)
 	HASH_ITER(hh, state->members, m, next)
 		m->stats.heard_ms = state->now_ms;	/* all get the same time to be heard again */
 	state->first_join_ms = state->now_ms;
-	place_again(state);	/* a placement that the last term began is finished by this one */
+	ms_placement_again(state);	/* a placement that the last term began is finished by this one */
 }
 
 static enum server_state state_by_silence(const struct ms_config *config, uint64_t silent_ms)
@@ -294,16 +255,38 @@ static enum server_state state_by_silence(const struct ms_config *config, uint64
 	return silent_ms >= config->suspect_ms ? SERVER_SUSPECT : SERVER_UP;
 }
 
+static void watch_silence(struct ms_state *state, const struct server_row *row, struct ms_member *m)
+{
+	enum server_state to = state_by_silence(&state->config, silent_ms(state, m));
+	bool is_gone;
+
+	/* Only worse: better it becomes by being heard. */
+	if (row->state <= SERVER_DOWN && to > row->state)
+		(void)set_state(state, m->server, to);	/* of a known server: no failure */
+	is_gone = ms_membership_is_gone(state, m->server);
+	if (is_gone != m->was_gone)
+		ms_placement_again(state);	/* what it holds counts again, or no more */
+	m->was_gone = is_gone;
+}
+
+static void place_some(struct ms_state *state)
+{
+	uint32_t changed = ms_heal_tick(state, MS_ROWS_PER_TICK);
+
+	changed += ms_placement_sweep(state, MS_ROWS_PER_TICK - changed);
+	if (changed)
+		ms_membership_map_changed(state);
+	store_contents(state);
+	if (changed >= MS_ROWS_PER_TICK)
+		ms_step_emit(state, &(struct ms_effect){ .kind = MS_FX_TICK });
+}
+
 void ms_membership_tick(struct ms_state *state)
 {
 	for (uint32_t i = 0; i < map_server_count(state->map); i++) {
 		const struct server_row *row = map_server_at(state->map, i);
-		const struct ms_member *m = ms_membership_find(state, row->server);
-		enum server_state to = state_by_silence(&state->config, state->now_ms - m->stats.heard_ms);
 
-		/* Only worse: better it becomes by being heard. */
-		if (row->state <= SERVER_DOWN && to > row->state)
-			(void)set_state(state, row->server, to);	/* of a known server: no failure */
+		watch_silence(state, row, ms_membership_find(state, row->server));
 	}
 	place_some(state);
 }
@@ -373,8 +356,13 @@ int ms_membership_join(struct ms_op *op)
 			return rc;
 	}
 	m->stats.heard_ms = state->now_ms;
+	if (!old && req->content) {	/* in no row yet: there is nothing to degrade */
+		m->content = req->content;
+		store_content(state, m);
+	}
+	take_content(state, m, req->content);
 	if (gets_share)
-		place_again(state);
+		ms_placement_again(state);
 	place_some(state);
 	op->effect.reply.server = row.server;
 	op->effect.reply.map_version = map_version(state->map);
@@ -382,11 +370,28 @@ int ms_membership_join(struct ms_op *op)
 	return 0;
 }
 
+/* Bytes a second, smoothed over some heartbeats. */
+static uint64_t heal_rate(const struct ms_server_stats *old, uint64_t heal_bytes, uint64_t now_ms)
+{
+	uint64_t passed = now_ms - MIN_OF(old->heard_ms, now_ms);
+	uint64_t more = heal_bytes > old->heal_bytes ? heal_bytes - old->heal_bytes : 0;
+
+	if (passed == 0 || old->heal_bytes == 0)
+		return old->heal_bytes_per_s;
+	return old->heal_bytes_per_s - old->heal_bytes_per_s / HEAL_RATE_WEIGHT +
+	       MIN_OF(more, UINT64_MAX / 1000) * 1000 / passed / HEAL_RATE_WEIGHT;
+}
+
 static void take_stats(struct ms_member *m, const struct ms_request *req, uint64_t now_ms)
 {
 	m->stats = (struct ms_server_stats){
 		.blocks = req->blocks, .bytes_stored = req->bytes_stored, .bytes_plain = req->bytes_plain,
-		.bytes_free = req->bytes_free, .bytes_total = req->bytes_total, .heard_ms = now_ms };
+		.bytes_free = req->bytes_free, .bytes_total = req->bytes_total, .heard_ms = now_ms,
+		.disks = req->disks, .disks_failed = req->disks_failed,
+		.heal_pending_blocks = req->heal_pending_blocks, .heal_bytes = req->heal_bytes,
+		.heal_bytes_per_s = heal_rate(&m->stats, req->heal_bytes, now_ms),
+		.trash_blocks = req->trash_blocks, .trash_bytes = req->trash_bytes,
+		.dead_bytes = req->dead_bytes, .damaged = req->damaged, .owed = req->owed };
 	m->settled_bytes = 0;
 	memset(m->owed, 0, sizeof m->owed);
 	for (uint32_t i = 0; i < req->owed_pg_count; i++)
@@ -405,6 +410,8 @@ int ms_membership_heartbeat(struct ms_op *op)
 	if (!row || !m || row->boot_id != op->req->boot_id)
 		return -E_NOENT;	/* not known, or under another life of it: join first */
 	take_stats(m, op->req, state->now_ms);
+	take_content(state, m, op->req->content);
+	ms_heal_take(state, op->req);
 	to = state_when_heard(row->state);
 	rc = set_state(state, op->req->server, to);
 	op->effect.reply.server = op->req->server;
@@ -413,63 +420,69 @@ int ms_membership_heartbeat(struct ms_op *op)
 	return rc;
 }
 
-int ms_membership_set(struct ms_op *op)
-{
-	enum server_state to = (enum server_state)op->req->state;
+/* --- what an administrator sets ---------------------------------------------------------------------- */
 
-	if (to < SERVER_UP || to > SERVER_REMOVED)
-		return -E_INVAL;
-	return set_state(op->state, op->req->server, to);
+static bool row_names(const struct pg_row *row, server_no server)
+{
+	for (uint32_t i = 0; i < row->former_count; i++)
+		if (row->formers[i] == server)
+			return true;
+	return pg_row_has(row, server);
 }
 
-/* --- counts ----------------------------------------------------------------------------------------- */
-
-static bool is_owed(const struct ms_state *state, const struct pg_row *row, uint32_t pg)
+/* Is it named in any row: a replica, or a former holder that not all have merged? */
+static bool is_needed(const struct ms_state *state, server_no server)
 {
-	for (uint32_t i = 0; i < row->replica_count; i++) {
-		const struct ms_member *m = ms_membership_find(state, row->replicas[i]);
-
-		if (m && m->owed[pg / 8] >> pg % 8 & 1)
+	for (uint32_t pg = 0; pg < PG_COUNT; pg++)
+		if (row_names(map_pg(state->map, (pg_no)pg), server))
 			return true;
-	}
 	return false;
 }
 
-static uint32_t count_up(const struct ms_state *state, const server_no *servers, uint32_t count,
-			 enum server_state worst)
+static uint32_t others_with_share(const struct ms_state *state, server_no server)
 {
-	uint32_t up = 0;
+	uint32_t others = 0;
 
-	for (uint32_t i = 0; i < count; i++) {
-		const struct server_row *row = map_server(state->map, servers[i]);
+	for (uint32_t i = 0; i < map_server_count(state->map); i++) {
+		const struct server_row *row = map_server_at(state->map, i);
 
-		up += row && (row->state <= worst || row->state == SERVER_DRAINED);
+		others += row->server != server && row->state <= SERVER_DOWN;
 	}
-	return up;
+	return others;
 }
 
-static enum pg_state judge(const struct ms_state *state, uint32_t pg)
+/* Is the step from `row` to `to` one that an administrator may take? */
+static int may_set(const struct ms_state *state, const struct server_row *row, enum server_state to, bool force)
 {
-	const struct pg_row *row = map_pg(state->map, (pg_no)pg);
-
-	if (row->epoch == 0)
-		return PG_DEGRADED;	/* no servers yet: nothing is lost, nothing can be put */
-	if (count_up(state, row->replicas, row->replica_count, SERVER_SUSPECT) +
-	    count_up(state, row->formers, row->former_count, SERVER_SUSPECT) == 0)
-		return PG_LOST;
-	if (row->state != PG_CLEAN || is_owed(state, row, pg) ||
-	    count_up(state, row->replicas, row->replica_count, SERVER_UP) < row->replica_count)
-		return PG_DEGRADED;
-	return PG_CLEAN;
+	switch (to) {
+	case SERVER_UP:		/* a drain taken back; silence shows by itself */
+		return row->state == SERVER_DRAINED ? 0 : -E_INVAL;
+	case SERVER_DRAINED:
+		return force || others_with_share(state, row->server) >= state->config.min_copies ? 0 : -E_BUSY;
+	case SERVER_REMOVED:
+		if (!is_needed(state, row->server))
+			return 0;
+		/* By force only who is not there: its data is given up, and that must be lost already. */
+		return force && !ms_membership_is_alive(state, row->server) ? 0 : -E_BUSY;
+	default:
+		return -E_INVAL;
+	}
 }
 
-void ms_membership_counts(const struct ms_state *state, struct ms_counts *out)
+int ms_membership_set(struct ms_op *op)
 {
-	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
-		enum pg_state s = judge(state, pg);
+	const struct server_row *row = map_server(op->state->map, op->req->server);
+	enum server_state to = (enum server_state)op->req->state;
+	int rc;
 
-		out->pgs_clean += s == PG_CLEAN;
-		out->pgs_degraded += s == PG_DEGRADED;
-		out->pgs_lost += s == PG_LOST;
-	}
+	if (to < SERVER_UP || to > SERVER_REMOVED)
+		return -E_INVAL;
+	if (!row)
+		return -E_NOENT;
+	if (row->state == to)
+		return 0;
+	if (row->state == SERVER_REMOVED)
+		return -E_PERM;
+	rc = may_set(op->state, row, to, op->req->force);
+	return rc < 0 ? rc : set_state(op->state, op->req->server, to);
 }

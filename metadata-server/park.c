@@ -42,6 +42,8 @@ static void copy_request(struct ms_request *to, const struct ms_request *r, uint
 	to->node = to->address = to->host = to->rack = NULL;
 	to->owed_pgs = NULL;
 	to->owed_pg_count = 0;
+	to->merged = NULL;
+	to->merged_count = 0;
 	to->name.bytes = copy_bytes(&at, r->name.bytes, r->name.len);
 	to->new_name.bytes = copy_bytes(&at, r->new_name.bytes, r->new_name.len);
 	to->target.bytes = copy_bytes(&at, r->target.bytes, r->target.len);

@@ -326,6 +326,7 @@ static void take_effect(void *arg, const struct ms_effect *effect)
 		effect_fenced(s, effect->session);
 		break;
 	case MS_FX_MAP:
+		s->map_number = s->number + 1;	/* of this event's record */
 		ms_mover_map_changed(s->mover);
 		break;
 	case MS_FX_MOVE_INLINE:
@@ -480,6 +481,24 @@ static struct ms_pending *pending_create(struct ms_server *s, struct rpc_request
 	return p;
 }
 
+/*
+ * What step has no part in. A row of the map that a power failure takes back would come again with the same
+ * epoch and other servers (I10), so rows are told when they are durable.
+ */
+static void answer_view(struct ms_server *s, struct ms_pending *p)
+{
+	p->is_answered = true;
+	if (p->op == MSG_MAP_GET) {
+		ms_serve_reply_map(s, p, (const Wire__MapGet *)(const void *)p->req->msg);
+		p->number = s->map_number;
+		p->wait_durable = true;
+		s->waiting++;
+	} else {
+		ms_serve_reply_status(s, p);
+	}
+	batch_add(s, &p->out, MS_OUT_REPLY);
+}
+
 static void on_request(void *arg, struct rpc_request *req)
 {
 	struct ms_server *s = arg;
@@ -495,12 +514,7 @@ static void on_request(void *arg, struct rpc_request *req)
 		return;
 	}
 	if (p->op == MSG_MAP_GET || p->op == MSG_STATUS) {
-		p->is_answered = true;
-		if (p->op == MSG_MAP_GET)
-			ms_serve_reply_map(s, p, (const Wire__MapGet *)(const void *)req->msg);
-		else
-			ms_serve_reply_status(s, p);
-		batch_add(s, &p->out, MS_OUT_REPLY);
+		answer_view(s, p);
 		return;
 	}
 	event.token = (uint64_t)(uintptr_t)p;

@@ -96,6 +96,7 @@ struct ms_server {
 	struct ms_mover *mover;
 
 	uint64_t term, number;		/* of the newest record */
+	uint64_t map_number;		/* of the newest record that changed the map */
 	uint8_t *records;		/* of the batch: SERVE_BATCH_BYTES and one record more */
 	uint32_t records_len;
 	uint32_t event_replies;		/* scratch: replies of the event being stepped */

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "fs/wire/heal.h"
+
 #define MESSAGE(type, req) ((const type *)(const void *)(req)->msg)
 
 static struct ms_name name_of(ProtobufCBinaryData bytes)
@@ -239,6 +241,7 @@ static int take_join(const Wire__Join *m, struct ms_request *out)
 	out->disks = m->disks;
 	out->bytes_total = m->bytes_total;
 	out->boot_id = m->boot_id;
+	out->content = m->content;
 	return 0;
 }
 
@@ -255,6 +258,20 @@ static int take_heartbeat(const Wire__Heartbeat *m, struct ms_request *out)
 	out->owed_pg_count = (uint32_t)m->n_owed_pgs;
 	out->map_version = m->map_version;
 	out->collection = m->collection;
+	out->content = m->content;
+	out->disks = m->disks;
+	out->disks_failed = m->disks_failed;
+	out->heal_pending_blocks = m->heal_pending_blocks;
+	out->heal_bytes = m->heal_bytes;
+	out->trash_blocks = m->trash_blocks;
+	out->trash_bytes = m->trash_bytes;
+	out->dead_bytes = m->dead_bytes;
+	out->damaged = m->damaged;
+	out->owed = m->owed;
+	if (m->merged.len % HEAL_MERGED_BYTES != 0)
+		return -E_MALFORMED;
+	out->merged = m->merged.data;
+	out->merged_count = (uint32_t)(m->merged.len / HEAL_MERGED_BYTES);
 	return 0;
 }
 
@@ -288,6 +305,7 @@ int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct 
 	case MSG_SERVER_SET:
 		out->server = MESSAGE(Wire__ServerSet, req)->server;
 		out->state = MESSAGE(Wire__ServerSet, req)->state;
+		out->force = MESSAGE(Wire__ServerSet, req)->force;
 		return 0;
 	case MSG_SESSION_CLOSE:
 	case MSG_MAP_GET:

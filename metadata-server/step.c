@@ -323,7 +323,7 @@ void ms_state_counts(const struct ms_state *state, struct ms_counts *out)
 		.bytes_logical = state->counters.bytes_logical, .leases = state->lease_count,
 		.parked = state->parked_count, .sessions = state->session_count,
 		.recovering = state->is_recovering };
-	ms_membership_counts(state, out);
+	ms_health_counts(state, out);
 }
 
 void ms_state_server_stats(const struct ms_state *state, server_no server, struct ms_server_stats *out)

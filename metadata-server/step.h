@@ -106,8 +106,12 @@ struct ms_request {
 	uint8_t uuid[16];			/* nonce of a session open, or server uuid of a join */
 	server_no server;
 	uint64_t boot_id, blocks, bytes_stored, bytes_plain, bytes_free, bytes_total, map_version;
-	uint32_t disks, state;
+	uint32_t disks, disks_failed, state;
+	uint64_t content;			/* of a chunk server: changes when it may lack something; 0: not told */
+	uint64_t heal_pending_blocks, heal_bytes, trash_blocks, trash_bytes, dead_bytes, damaged, owed;
 	const uint32_t *owed_pgs; uint32_t owed_pg_count;
+	const uint8_t *merged; uint32_t merged_count;	/* HEAL_MERGED_BYTES each (fs/wire/heal.h) */
+	bool force;
 };
 
 struct ms_event {
@@ -208,14 +212,23 @@ must_check int ms_publish_inline(struct ms_state *state, inode_no ino, uint64_t 
 
 struct ms_counts {
 	uint64_t files, directories, bytes_logical, leases, parked, sessions;
-	uint32_t pgs_clean, pgs_degraded, pgs_lost;
+	uint32_t pgs_clean, pgs_degraded, pgs_lost;	/* as they are now: also silence and debts degrade */
+	uint32_t pgs_healing;		/* a union is under way (PG_DEGRADED in the row) */
+	uint32_t pgs_few;		/* fewer replicas than min_copies are there: writes wait */
+	uint32_t pgs_waiting;		/* of those healing: a server that is silent is waited for */
+	uint32_t pgs_crowded;		/* a replica is gone, but the row has no room for one former holder more */
 	bool recovering;
 };
 void ms_state_counts(const struct ms_state *state, struct ms_counts *out);
+/* Does the healing of this group wait for the silent server at this place of its row (replicas, then formers)? */
+bool ms_state_pg_waits(const struct ms_state *state, pg_no pg, uint32_t place);
 
 /* What a chunk server's last heartbeat said; zero before the first one of this term. */
 struct ms_server_stats {
 	uint64_t blocks, bytes_stored, bytes_plain, bytes_free, bytes_total, heard_ms;
+	uint32_t disks, disks_failed;
+	uint64_t heal_pending_blocks, heal_bytes, heal_bytes_per_s;
+	uint64_t trash_blocks, trash_bytes, dead_bytes, damaged, owed;
 };
 void ms_state_server_stats(const struct ms_state *state, server_no server, struct ms_server_stats *out);
 

@@ -122,15 +122,28 @@ struct ms_parked {
 	uint8_t copy[];
 };
 
-/* --- membership (membership.c) ---------------------------------------------------------------------- */
+/* --- membership (membership.c, placement.c, heal.c) -------------------------------------------------- */
+
+#define MS_ROWS_PER_TICK 1024u	/* that placement and healing change: at most 75 bytes each in the record */
 
 struct ms_member {
 	server_no server;
 	struct ms_server_stats stats;
+	bool is_heard;			/* it told `content` in this term */
+	bool was_gone;			/* at the last tick */
+	uint64_t content;		/* 0: it tells none */
+	uint64_t content_stored;	/* all its groups were degraded for this one; 0: there is no row */
+	uint64_t content_from;		/* ms_state.swept when the sweep for `content` began */
 	uint32_t groups;		/* placement groups of which it is a replica, at groups_version (space.c) */
 	uint64_t settled_bytes;		/* plain bytes published since its last heartbeat */
 	uint8_t owed[PG_COUNT / 8];	/* placement groups with owed entries, of its last heartbeat */
 	UT_hash_handle hh;
+};
+
+/* What replicas of a group said they have merged; volatile, told again with each heartbeat. */
+struct ms_merge {
+	uint64_t epoch;			/* of the row, when they said so */
+	uint16_t sources[COPIES_MAX];	/* by replica: bit i is place i of the row */
 };
 
 /* --- the state -------------------------------------------------------------------------------------- */
@@ -173,8 +186,9 @@ struct ms_state {
 	struct ms_member *members;
 	uint64_t groups_version;	/* of the map, when groups were counted */
 	uint64_t first_join_ms;
-	bool replace;			/* rows of the map are to be computed again, from replace_from on */
-	uint32_t replace_from;
+	uint64_t swept, sweep_until;	/* rows of the map looked at so far, in a circle; and to be looked at */
+	struct ms_merge *merges;	/* PG_COUNT */
+	uint64_t heal_next_ms;
 
 	/* of the event in work */
 	uint64_t now_ms, wall_ns;
@@ -303,16 +317,37 @@ int ms_xattr_remove(struct ms_op *op);
 void ms_xattr_drop_capability(struct ms_state *state, struct ms_inode *inode);
 void ms_xattr_drop_all(struct ms_state *state, inode_no ino);
 
-/* membership.c, space.c */
+/* membership.c */
 must_check int ms_membership_load(struct ms_state *state);
 void ms_membership_finish(struct ms_state *state);
 void ms_membership_term(struct ms_state *state);
 void ms_membership_tick(struct ms_state *state);
-void ms_membership_counts(const struct ms_state *state, struct ms_counts *out);
 struct ms_member *ms_membership_find(const struct ms_state *state, server_no server);
+/* Nobody waits for this one: out, removed, or drained and silent for as long. */
+bool ms_membership_is_gone(const struct ms_state *state, server_no server);
+bool ms_membership_is_alive(const struct ms_state *state, server_no server);	/* heard of lately */
+bool ms_membership_lacks(const struct ms_member *m);	/* its content changed, its rows are not all degraded yet */
+void ms_membership_map_changed(struct ms_state *state);	/* one version newer with this event */
 int ms_membership_join(struct ms_op *op);
 int ms_membership_heartbeat(struct ms_op *op);
 int ms_membership_set(struct ms_op *op);
+
+/* placement.c */
+void ms_placement_again(struct ms_state *state);	/* compute every row anew, a piece per tick */
+uint32_t ms_placement_sweep(struct ms_state *state, uint32_t rows_max);		/* rows changed */
+void ms_placement_store(struct ms_state *state, pg_no pg, const struct pg_row *row);
+
+/* heal.c */
+void ms_heal_take(struct ms_state *state, const struct ms_request *req);	/* the reports of a heartbeat */
+uint32_t ms_heal_tick(struct ms_state *state, uint32_t rows_max);		/* rows made clean */
+/* Has every replica that is not gone merged all that the server at `place` of the row held? */
+bool ms_heal_is_merged(const struct ms_state *state, pg_no pg, uint32_t place);
+server_no ms_heal_server_at(const struct pg_row *row, uint32_t place);		/* replicas, then formers */
+
+/* health.c */
+void ms_health_counts(const struct ms_state *state, struct ms_counts *out);
+
+/* space.c */
 /* Grant what is wanted as far as there is space, `used` in any case. What the session has then. */
 uint64_t ms_space_grant(struct ms_state *state, struct ms_session *session, uint64_t used, uint64_t wanted);
 void ms_space_settle(struct ms_state *state, struct ms_session *session, uint64_t bytes);

@@ -348,6 +348,16 @@ static int take_server(struct pass *p, const struct row *row, struct rd *r)
 	return map_put_server(p->f->map, &v);
 }
 
+static void take_content(struct pass *p, const struct row *row, struct rd *r)
+{
+	server_no number = rd_be32(r);
+	uint64_t content;
+
+	if (!rd_done(r) || ms_key_content_decode(row->value, row->value_len, &content) < 0)
+		fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement",
+			   "content number of server %" PRIu32 " is malformed", number);
+}
+
 static int take_row(struct pass *p, const struct row *row)
 {
 	struct rd r = rd_init(row->key, row->key_len);
@@ -396,6 +406,9 @@ static int take_row(struct pass *p, const struct row *row)
 		if (!p->has_map)
 			fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement",
 				   "its version row is malformed");
+		return 0;
+	case MS_KEY_CONTENT:
+		take_content(p, row, &r);
 		return 0;
 	case 0:
 		return 0; /* the view's */

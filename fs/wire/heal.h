@@ -4,6 +4,10 @@
  *
  * Merged (Heartbeat.merged), 12 bytes each: placement group u16 · sources u16 · epoch u64. Under that epoch the
  * sender holds, synced, all that these sources held; bit i is place i of the row: replicas, then formers.
+ * A report stands until the row has another epoch; who restarted may forget it and merge again.
+ * For the metadata server believes it only beside what servers say of their content (Heartbeat.content): a
+ * source whose content number changed answers RECOVERING to HEAL_DIGEST and HEAL_LIST until a join or heartbeat
+ * that told the new number was answered. So nobody merges what is left of it under the old epoch.
  *
  * Range (bulk of HealDigestReply), 16 bytes each: count u64 · digest u64, the sum of the XXH3-64 of each id,
  * modulo 2^64: it does not depend on order, and one block more or less changes it. Range i of 2^bits holds the

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How the placement groups are, for who looks: what their rows say, and beside it what is true at this
+ * moment without being written into rows: silence, and blocks that replicas owe each other.
+ */
+#include "metadata-server/step_internal.h"
+
+static bool is_owed(const struct ms_state *state, const struct pg_row *row, uint32_t pg)
+{
+	for (uint32_t i = 0; i < row->replica_count; i++) {
+		const struct ms_member *m = ms_membership_find(state, row->replicas[i]);
+
+		if (m && m->owed[pg / 8] >> pg % 8 & 1)
+			return true;
+	}
+	return false;
+}
+
+static uint32_t count_alive(const struct ms_state *state, const server_no *servers, uint32_t count)
+{
+	uint32_t alive = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		alive += ms_membership_is_alive(state, servers[i]);
+	return alive;
+}
+
+static bool are_all_up(const struct ms_state *state, const struct pg_row *row)
+{
+	for (uint32_t i = 0; i < row->replica_count; i++) {
+		const struct server_row *server = map_server(state->map, row->replicas[i]);
+
+		if (!server || server->state != SERVER_UP)
+			return false;
+	}
+	return true;
+}
+
+static enum pg_state judge(const struct ms_state *state, uint32_t pg)
+{
+	const struct pg_row *row = map_pg(state->map, (pg_no)pg);
+
+	if (row->epoch == 0)
+		return PG_DEGRADED;	/* no servers yet: nothing is lost, nothing can be put */
+	if (count_alive(state, row->replicas, row->replica_count) +
+	    count_alive(state, row->formers, row->former_count) == 0)
+		return PG_LOST;
+	if (row->state != PG_CLEAN || row->replica_count < state->config.copies || is_owed(state, row, pg) ||
+	    !are_all_up(state, row))
+		return PG_DEGRADED;
+	return PG_CLEAN;
+}
+
+bool ms_state_pg_waits(const struct ms_state *state, pg_no pg, uint32_t place)
+{
+	const struct pg_row *row = map_pg(state->map, pg);
+	server_no server = ms_heal_server_at(row, place);
+
+	if (row->state != PG_DEGRADED || ms_membership_is_alive(state, server))
+		return false;
+	return place < row->replica_count ||
+	       (!ms_membership_is_gone(state, server) && !ms_heal_is_merged(state, pg, place));
+}
+
+static bool waits(const struct ms_state *state, pg_no pg)
+{
+	const struct pg_row *row = map_pg(state->map, pg);
+
+	for (uint32_t i = 0; i < (uint32_t)row->replica_count + row->former_count; i++)
+		if (ms_state_pg_waits(state, pg, i))
+			return true;
+	return false;
+}
+
+static bool is_crowded(const struct ms_state *state, const struct pg_row *row)
+{
+	if (row->former_count < FORMERS_MAX)
+		return false;
+	for (uint32_t i = 0; i < row->replica_count; i++)
+		if (ms_membership_is_gone(state, row->replicas[i]))
+			return true;
+	return false;
+}
+
+void ms_health_counts(const struct ms_state *state, struct ms_counts *out)
+{
+	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
+		const struct pg_row *row = map_pg(state->map, (pg_no)pg);
+		enum pg_state s = judge(state, pg);
+
+		out->pgs_clean += s == PG_CLEAN;
+		out->pgs_degraded += s == PG_DEGRADED;
+		out->pgs_lost += s == PG_LOST;
+		out->pgs_healing += row->state == PG_DEGRADED;
+		out->pgs_waiting += waits(state, (pg_no)pg);
+		out->pgs_crowded += is_crowded(state, row);
+		out->pgs_few += count_alive(state, row->replicas, row->replica_count) < state->config.min_copies;
+	}
+}
