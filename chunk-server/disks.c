@@ -76,7 +76,11 @@ void cs_disks_stats(const struct cs_disks *disks, struct cs_store_stats *out)
 		out->bytes_free += one.bytes_free;
 		out->bytes_total += one.bytes_total;
 		out->segments += one.segments;
+		out->blocks_trash += one.blocks_trash;
+		out->bytes_trash += one.bytes_trash;
+		out->bytes_dead += one.bytes_dead;
 		out->damaged += one.damaged;
+		out->was_rebuilt = out->was_rebuilt || one.was_rebuilt;
 		out->is_failed = out->is_failed && one.is_failed;
 	}
 }
@@ -168,6 +172,98 @@ void cs_disks_quarantine(struct cs_disks *disks, const struct block_id *id,
 			return;
 		}
 	}
+}
+
+/* --- garbage ---- */
+
+void cs_disks_set_collection(struct cs_disks *disks, uint64_t epoch)
+{
+	for (uint32_t i = 0; i < disks->options.count; i++)
+		cs_store_set_collection(disks->options.stores[i], epoch);
+}
+
+/* Of what the disks say: one that has it counts, an error more than "no such block". */
+static int worse(int result, int rc)
+{
+	if (rc == -E_NO_BLOCK)
+		return result;
+	return result == -E_NO_BLOCK || result == 0 ? rc : result;
+}
+
+int cs_disks_touch(struct cs_disks *disks, const struct block_id *id)
+{
+	int result = -E_NO_BLOCK;
+
+	for (uint32_t i = 0; i < disks->options.count; i++)
+		result = worse(result, cs_store_touch(disks->options.stores[i], id));
+	return result;
+}
+
+int cs_disks_trash(struct cs_disks *disks, const struct block_id *id, uint64_t wall_ms)
+{
+	int result = -E_NO_BLOCK;
+
+	for (uint32_t i = 0; i < disks->options.count; i++)
+		result = worse(result, cs_store_trash(disks->options.stores[i], id, wall_ms));
+	return result;
+}
+
+int cs_disks_free(struct cs_disks *disks, const struct block_id *id)
+{
+	int result = -E_NO_BLOCK;
+
+	for (uint32_t i = 0; i < disks->options.count; i++)
+		result = worse(result, cs_store_free(disks->options.stores[i], id));
+	return result;
+}
+
+/* The next block of each disk, for a scan in the order of all. */
+struct head {
+	struct block_id id;
+	struct cs_place place;
+	int rc; /* -E_NO_BLOCK: the disk has no more */
+};
+
+/* The first head of the least id; NULL: none has more. */
+static struct head *head_least(struct head *heads, uint32_t count)
+{
+	struct head *least = NULL;
+
+	for (uint32_t i = 0; i < count; i++) {
+		if (heads[i].rc == 0 &&
+		    (least == NULL || block_id_compare(&heads[i].id, &least->id) < 0))
+			least = &heads[i];
+	}
+	return least;
+}
+
+int cs_disks_scan(struct cs_disks *disks, const struct block_id *from,
+		  bool (*fn)(void *arg, const struct block_id *id, const struct cs_place *place),
+		  void *arg)
+{
+	struct head heads[DISKS_MAX], *least;
+	uint32_t count = disks->options.count;
+
+	for (uint32_t i = 0; i < count; i++) {
+		heads[i].id = *from;
+		heads[i].rc = cs_store_next(disks->options.stores[i], &heads[i].id, false,
+					    &heads[i].place);
+	}
+	while ((least = head_least(heads, count)) != NULL) {
+		struct block_id id = least->id;
+		if (!fn(arg, &id, &least->place))
+			return 0;
+		for (uint32_t i = 0; i < count; i++) {
+			if (heads[i].rc == 0 && block_id_equal(&heads[i].id, &id))
+				heads[i].rc = cs_store_next(disks->options.stores[i], &heads[i].id,
+							    true, &heads[i].place);
+		}
+	}
+	for (uint32_t i = 0; i < count; i++) {
+		if (heads[i].rc != -E_NO_BLOCK)
+			return heads[i].rc;
+	}
+	return 0;
 }
 
 /* --- generations ---- */

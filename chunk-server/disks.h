@@ -49,6 +49,21 @@ void cs_disks_get(struct cs_disks *disks, struct cs_get *get);
 void cs_disks_quarantine(struct cs_disks *disks, const struct block_id *id,
 			 const struct cs_place *place);
 
+/* Garbage: as in store.h, on every disk that has the block (one, as a rule). */
+void cs_disks_set_collection(struct cs_disks *disks, uint64_t epoch);
+must_check int cs_disks_touch(struct cs_disks *disks, const struct block_id *id);
+must_check int cs_disks_trash(struct cs_disks *disks, const struct block_id *id, uint64_t wall_ms);
+must_check int cs_disks_free(struct cs_disks *disks, const struct block_id *id);
+
+/*
+ * Visit every block of all disks in id order from `from` on, trash too, each once, at the place that
+ * cs_disks_find() tells; fn returns false to stop. It may change the block that it is told of.
+ */
+must_check int cs_disks_scan(struct cs_disks *disks, const struct block_id *from,
+			     bool (*fn)(void *arg, const struct block_id *id,
+					const struct cs_place *place),
+			     void *arg);
+
 /* What a put answered now belongs to. */
 uint64_t cs_disks_generation(const struct cs_disks *disks);
 

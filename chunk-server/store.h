@@ -60,9 +60,10 @@ struct cs_store_stats {
 	uint64_t bytes_total;
 	uint64_t segments;
 	uint64_t blocks_trash, bytes_trash; /* in trash; not among blocks and bytes_stored */
-	uint64_t bytes_dead; /* of segments: records that nothing points to */
+	uint64_t bytes_dead; /* of segments: records that nothing leads to */
 	uint64_t damaged; /* places that did not check, found since the start */
 	bool is_failed;
+	bool was_rebuilt; /* the index was built anew at the start: the disk may lack what it had */
 };
 void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out);
 bool cs_store_is_failed(const struct cs_store *store);
@@ -140,7 +141,13 @@ void cs_store_sync(struct cs_store *store, struct cs_sync *sync);
 uint64_t cs_store_durable(const struct cs_store *store);
 uint64_t cs_store_generation(const struct cs_store *store); /* that a put answered now would get */
 
-/* Visit every indexed block in id order from `from` on; fn returns false to stop. */
+/* The first block >= *id (or > *id: is_behind) into *id, and where it is; -E_NO_BLOCK: no more. */
+must_check int cs_store_next(struct cs_store *store, struct block_id *id, bool is_behind,
+			     struct cs_place *out);
+/*
+ * Visit every block in id order from `from` on, trash too; fn returns false to stop. It may change
+ * the block that it is told of.
+ */
 must_check int cs_store_scan(struct cs_store *store, const struct block_id *from,
 			     bool (*fn)(void *arg, const struct block_id *id,
 					const struct cs_place *place),
@@ -166,7 +173,13 @@ must_check int cs_store_free(struct cs_store *store, const struct block_id *id);
 void cs_store_compact(struct cs_store *store, uint32_t dead_percent);
 bool cs_store_is_compacting(const struct cs_store *store);
 
-/* A row of an index, for who reads one without a store (fsck): 1 a block, 0 another row, -E_MALFORMED. */
+/* Rows of an index, for who reads one without a store (fsck): 1 such a row, 0 another, -E_MALFORMED. */
 must_check int cs_store_index_read(const struct row *row, struct block_id *id, struct cs_place *out);
+struct cs_store_segment_row {
+	uint64_t number;
+	uint64_t bytes; /* of its records, padded, as far as the index knows them */
+	uint64_t live;	/* of those that block rows lead to */
+};
+must_check int cs_store_index_read_segment(const struct row *row, struct cs_store_segment_row *out);
 
 #endif

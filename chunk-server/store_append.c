@@ -17,11 +17,6 @@
 
 static const uint8_t padding[RECORD_ALIGN];
 
-static uint64_t padded(uint32_t length)
-{
-	return DIV_CEIL((uint64_t)length, RECORD_ALIGN) * RECORD_ALIGN;
-}
-
 /* --- answers ---- */
 
 static void put_answer(struct cs_put *put, int rc, bool was_there, uint64_t generation)
@@ -133,7 +128,6 @@ static void roll_run(struct loop_work *work)
 
 static void roll_sealed(struct cs_store *store)
 {
-	store->sealed_count++;
 	METRIC_INC(segments_sealed);
 	store->durable = store->roll.generation;
 	store->entries.count = 0;
@@ -146,7 +140,8 @@ static void roll_made(struct cs_store *store)
 {
 	struct store_roll *roll = &store->roll;
 
-	store->active = cs_store_file_add(store, roll->made_number, roll->made);
+	if (cs_store_segment_add(store, roll->made_number) != NULL)
+		store->active = cs_store_file_add(store, roll->made_number, roll->made);
 	if (store->active == NULL) {
 		disk_close(roll->made);
 		cs_store_fail(store, -E_NOMEM);
@@ -212,19 +207,13 @@ static bool segment_takes(const struct cs_store *store, uint64_t tail, uint32_t 
 	uint64_t entries = (uint64_t)store->entries.count + count + 1;
 
 	return store->active != NULL && entries <= STORE_ENTRIES_MAX &&
-	       tail + padded(length) + entries * SEGMENT_ENTRY_BYTES + SEGMENT_TRAILER_BYTES <=
+	       tail + store_padded(length) + entries * SEGMENT_ENTRY_BYTES + SEGMENT_TRAILER_BYTES <=
 		       store->options.segment_bytes;
 }
 
 /* Index the batch: 0, or why its records cannot be answered. */
 static int batch_index(struct cs_store *store)
 {
-	struct store_covered covered = {
-		.number = store->active->number,
-		.tail = store->tail,
-		.sealed_count = store->sealed_count,
-	};
-	struct store_counts before = store->counts;
 	uint32_t first = store->entries.count - store->batch_count;
 	int rc = 0;
 
@@ -232,11 +221,8 @@ static int batch_index(struct cs_store *store)
 		rc = cs_store_index_add(store, store->active->number,
 					&store->entries.at[first + i]);
 	if (rc == 0)
-		rc = cs_store_index_commit(store, &covered);
-	else
-		rows_abort(store->options.index);
-	if (rc < 0)
-		store->counts = before;
+		return cs_store_index_commit(store);
+	cs_store_index_undo(store);
 	return rc;
 }
 
@@ -257,7 +243,7 @@ static void batch_written(struct cs_store *store)
 			.plain_len = record.plain_len,
 			.codec = record.codec,
 		};
-		at += padded(put->record->len);
+		at += store_padded(put->record->len);
 	}
 	ASSERT(at == store->batch_tail);
 	cs_store_sync_wrote(store, at - store->tail);
@@ -272,6 +258,9 @@ static void write_done(struct disk_op *op)
 	int rc = op->rc;
 
 	store->is_writing = false;
+	/* What gathered is not to be undone with this batch, should that fail. */
+	if (rc == 0)
+		rc = cs_store_changes_commit(store);
 	if (rc == 0) {
 		batch_written(store);
 		/* Written but not indexed: the next start finds the records by their tail. */
@@ -305,8 +294,8 @@ static void batch_fill(struct cs_store *store)
 		store->batch[count] = put;
 		store->iov[2 * count] = (struct iovec){put->record->data, length};
 		store->iov[2 * count + 1] =
-			(struct iovec){(void *)(uintptr_t)padding, padded(length) - length};
-		tail += padded(length);
+			(struct iovec){(void *)(uintptr_t)padding, store_padded(length) - length};
+		tail += store_padded(length);
 		count++;
 	}
 	store->batch_count = count;
@@ -383,7 +372,8 @@ void cs_store_put(struct cs_store *store, struct cs_put *put)
 	put->twins = NULL;
 	put->record = buf_ref(put->record);
 	if (cs_store_find(store, &put->id, &place) == 0) {
-		put_answer_later(put, 0, true, place.generation);
+		int rc = cs_store_touch(store, &put->id);
+		put_answer_later(put, rc, rc == 0, place.generation);
 		return;
 	}
 	if (store->is_failed || store->queue_count >= STORE_QUEUE_MAX) {

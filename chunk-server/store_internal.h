@@ -6,9 +6,16 @@
  * A sync may run beside a write (what it covers was fixed when it started), never beside a roll,
  * which syncs as well. cs_store_pump() starts whatever may start.
  *
- * Index rows: 'b' + id -> segment u32 · offset / 8 u32 · length u32 (low 24 bits) with the codec in
- * the high 8 · plain bytes - 1 u16. And one row 's', written with each batch: what the index covers
- * (segment, tail, sealed segments), the counts, and which disk it is of.
+ * Index rows:
+ *   'b' id                a block: segment u32 · offset / 8 u32 · length u32 (low 24 bits) with the
+ *                         codec in the high 8 · plain bytes - 1 u16 · touched u64 · in trash only:
+ *                         since when, ms of wall clock u64
+ *   'g' segment be32      a segment: bytes of its records that the index covers u64 · of those,
+ *                         bytes that 'b' rows lead to u64 (records padded, both)
+ *   's'                   version u32 · blocks u64 · bytes stored u64 · bytes plain u64 · blocks in
+ *                         trash u64 · bytes in trash u64 · uuid of the disk 16
+ * A commit holds all three, so they agree. A segment without a row, or with more records than its
+ * row covers, is indexed at the next start; one with fewer means that the index is wrong (I15).
  */
 #ifndef CAIRN_CHUNK_SERVER_STORE_INTERNAL_H
 #define CAIRN_CHUNK_SERVER_STORE_INTERNAL_H
@@ -21,6 +28,7 @@
 #define STORE_QUEUE_MAX		512u   /* puts that wait: the buffer pool bounds them as well */
 #define STORE_FILES_MAX		256u   /* open segments */
 #define STORE_ENTRIES_MAX	65536u /* records of one segment: a footer of 3 MiB */
+#define STORE_DIRTY_MAX		64u    /* segments of which we remember that they changed */
 #define STORE_SEGMENT_BYTES_MIN (4u * RECORD_BYTES_MAX)
 #define STORE_SEGMENT_BYTES_MAX GiB(1) /* a footer of its smallest records stays below 4 GiB */
 
@@ -39,8 +47,29 @@ struct store_entries {
 };
 
 struct store_counts {
-	uint64_t blocks, bytes_stored, bytes_plain, damaged;
+	uint64_t blocks, bytes_stored, bytes_plain; /* without trash */
+	uint64_t blocks_trash, bytes_trash;
+	uint64_t damaged;
 };
+
+/* A segment: records in it, and those that the index leads to; padded bytes. */
+struct store_segment {
+	uint64_t number;
+	uint64_t bytes; /* of the active one: as of the last commit */
+	uint64_t live;
+	bool is_dirty; /* its row is older than this */
+	bool has_file; /* found at the start */
+};
+
+static inline uint64_t store_segment_dead(const struct store_segment *segment)
+{
+	return segment->bytes - MIN_OF(segment->bytes, segment->live);
+}
+
+static inline uint64_t store_padded(uint32_t length)
+{
+	return DIV_CEIL((uint64_t)length, RECORD_ALIGN) * RECORD_ALIGN;
+}
 
 /* Seal the old segment (if any), make the next one: on a worker, with values of its own. */
 struct store_roll {
@@ -64,6 +93,7 @@ struct store_cut {
 
 struct cs_store {
 	struct cs_store_options options; /* segment_bytes is clipped to the disk */
+	bool is_open; /* the start is over */
 	bool is_failed;
 	bool is_full;
 	bool was_whole; /* at opening */
@@ -73,11 +103,22 @@ struct cs_store {
 	uint32_t file_count;
 	struct store_file *active; /* NULL: none yet, or no room for one */
 	uint64_t next_number;
-	uint64_t sealed_count;
 	uint64_t tail;	       /* of the active segment: where the next record goes */
 	uint64_t durable_tail; /* of it: before here all is synced */
 	struct store_entries entries;
 	struct store_counts counts;
+	struct store_segment *segments; /* all, the active one too; by number */
+	uint32_t segment_count, segment_capacity;
+	uint64_t dirty[STORE_DIRTY_MAX];
+	uint32_t dirty_count;
+	bool was_rebuilt;
+
+	/* garbage */
+	uint64_t collection;	/* 0: not known yet */
+	uint64_t touched_floor; /* the first epoch set: what is older counts as touched then */
+	uint32_t uncommitted;	/* changes of rows */
+	struct loop_task commit_task;
+	bool is_commit_posted;
 
 	/* append */
 	struct cs_put *queue;
@@ -122,23 +163,52 @@ must_check int cs_store_room(const struct cs_store_options *options);
 
 /* --- store_index.c ---- */
 
-struct store_covered {	 /* what the index knows of the segments */
-	uint64_t number; /* of the active segment; every lower one is covered */
-	uint64_t tail;
-	uint64_t sealed_count;
-};
 /* -E_NO_BLOCK if there is no row. */
 must_check int cs_store_index_get(struct cs_store *store, const struct block_id *id,
 				  struct cs_place *out);
-/* A record was found or written at entry: the later place wins, counts follow. */
+/* The first block >= *id, or behind it, into *id; -E_NO_BLOCK. */
+must_check int cs_store_index_next(struct cs_store *store, struct block_id *id, bool is_behind,
+				   struct cs_place *out);
+/*
+ * The block is now at *place (NULL: nowhere), was at *old (NULL: nowhere); counts and live bytes
+ * follow. After an error: cs_store_index_undo().
+ */
+must_check int cs_store_index_set(struct cs_store *store, const struct block_id *id,
+				  const struct cs_place *old, const struct cs_place *place);
+/* A record was found or written at entry: the later place wins. */
 must_check int cs_store_index_add(struct cs_store *store, uint64_t number,
 				  const struct segment_entry *entry);
-must_check int cs_store_index_remove(struct cs_store *store, const struct block_id *id,
-				     const struct cs_place *place);
-/* Write the state row and commit. */
-must_check int cs_store_index_commit(struct cs_store *store, const struct store_covered *covered);
-/* 0 and counts taken over; -E_NOENT (no such row), -E_MALFORMED (not of this disk). */
-must_check int cs_store_index_state(struct cs_store *store, struct store_covered *out);
+must_check int cs_store_index_put_segment(struct cs_store *store,
+					  const struct store_segment *segment);
+must_check int cs_store_index_del_segment(struct cs_store *store, uint64_t number);
+/* Write what belongs to the changed blocks, and commit; undone if that fails. */
+must_check int cs_store_index_commit(struct cs_store *store);
+/* Drop what is not committed. Should even that fail, the disk is given up. */
+void cs_store_index_undo(struct cs_store *store);
+/* Counts and segments into the store; -E_NOENT (never built), -E_MALFORMED (not of this disk). */
+must_check int cs_store_index_load(struct cs_store *store);
+
+/* --- store_segments.c ---- */
+
+struct store_segment *cs_store_segment_find(struct cs_store *store, uint64_t number);
+/* The one that is there, or a new one; NULL: out of memory. Others move. */
+struct store_segment *cs_store_segment_add(struct cs_store *store, uint64_t number);
+void cs_store_segment_remove(struct cs_store *store, uint64_t number);
+void cs_store_segments_forget(struct cs_store *store);
+void cs_store_segment_changed(struct cs_store *store, struct store_segment *segment);
+void cs_store_segment_lives(struct cs_store *store, uint64_t number, int64_t more);
+must_check int cs_store_segments_flush(struct cs_store *store); /* rows of those that changed */
+uint64_t cs_store_segments_dead(const struct cs_store *store);
+
+/* --- store_garbage.c ---- */
+
+/* cs_store_index_set(), committed at once or soon; undone if it fails, the disk given up if it must
+ * be. */
+must_check int cs_store_change(struct cs_store *store, const struct block_id *id,
+			       const struct cs_place *old, const struct cs_place *place,
+			       bool at_once);
+/* Commit the changes that gathered. */
+must_check int cs_store_changes_commit(struct cs_store *store);
 
 /* --- store_append.c ---- */
 
@@ -149,6 +219,9 @@ void cs_store_fail(struct cs_store *store, int rc);
 void cs_store_queue_drop(struct cs_store *store);
 
 /* --- store_read.c ---- */
+
+/* Give an indexed place its generation; -E_NO_BLOCK: a failed disk took it along. */
+must_check int cs_store_settle(const struct cs_store *store, struct cs_place *place);
 
 /* The open file of a segment, one more user; opened if needed. */
 must_check int cs_store_file_get(struct cs_store *store, uint64_t number, struct store_file **out);

@@ -146,12 +146,13 @@ struct recovery {
 	uint64_t *numbers; /* of the segments found, rising */
 	uint32_t count, capacity;
 	int list_rc;
-	struct store_covered covered; /* by the index, if it is kept */
-	bool index_is_kept;
+	bool index_is_kept; /* else it is being built */
+	bool fits;	    /* it covers no more than there is */
 	uint32_t uncommitted;
 	/* of the segment being read */
 	struct disk_file *file;
 	uint64_t number;
+	uint64_t covered; /* the index knows its records before this offset */
 	struct store_entries entries;
 };
 
@@ -208,15 +209,17 @@ static int list_segments(struct recovery *r)
 
 static int entry_add(struct recovery *r, const struct segment_entry *entry)
 {
+	if (entry->offset < r->covered)
+		return 0;
 	int rc = cs_store_index_add(r->store, r->number, entry);
-
 	if (rc < 0)
 		return rc;
 	if (++r->uncommitted < COMMIT_EVERY)
 		return 0;
 	r->uncommitted = 0;
 	/* Without a state row: a rebuild that is interrupted starts again. */
-	return rows_commit(r->store->options.index);
+	return r->index_is_kept ? cs_store_index_commit(r->store)
+				: rows_commit(r->store->options.index);
 }
 
 static void count_damage(struct recovery *r, uint64_t offset, const char *what)
@@ -287,18 +290,46 @@ static int index_footer(struct recovery *r, const struct segment_trailer *traile
 	return rc < 0 ? rc : 0;
 }
 
+/* The segment is there: what does the index know of it? */
+static int segment_begin(struct recovery *r)
+{
+	struct store_segment *segment = cs_store_segment_add(r->store, r->number);
+
+	if (segment == NULL)
+		return -E_NOMEM;
+	segment->has_file = true;
+	r->covered = SEGMENT_HEADER_BYTES + segment->bytes;
+	return 0;
+}
+
+/* Its records are indexed up to `end`. */
+static void segment_end(struct recovery *r, uint64_t end)
+{
+	struct store_segment *segment = cs_store_segment_find(r->store, r->number);
+
+	if (r->covered > end)
+		r->fits = false;
+	if (r->covered == end)
+		return;
+	segment->bytes = end - SEGMENT_HEADER_BYTES;
+	cs_store_segment_changed(r->store, segment);
+}
+
 static int recover_sealed(struct recovery *r, const struct segment_trailer *trailer)
 {
 	struct cs_scan scan;
+	int rc = segment_begin(r);
 
-	r->store->sealed_count++;
-	if (r->index_is_kept && r->number < r->covered.number)
-		return 0;
-	int rc = index_footer(r, trailer);
-	if (rc != -E_CORRUPT && rc != -E_MALFORMED)
-		return rc;
-	count_damage(r, trailer->entries_offset, "footer is damaged, scanning the records");
-	return scan_segment(r, trailer->entries_offset, &scan);
+	if (rc == 0 && r->covered != trailer->entries_offset)
+		rc = index_footer(r, trailer);
+	if (rc == -E_CORRUPT || rc == -E_MALFORMED) {
+		count_damage(r, trailer->entries_offset,
+			     "footer is damaged, scanning the records");
+		rc = scan_segment(r, trailer->entries_offset, &scan);
+	}
+	if (rc == 0)
+		segment_end(r, trailer->entries_offset);
+	return rc;
 }
 
 /* Scan; cut what is torn. The last one goes on as the active segment if it has room, else it is
@@ -307,10 +338,13 @@ static int recover_unsealed(struct recovery *r, uint64_t file_bytes, bool is_las
 {
 	struct cs_store *store = r->store;
 	struct cs_scan scan;
-	int rc = scan_segment(r, file_bytes, &scan);
+	int rc = segment_begin(r);
 
+	if (rc == 0)
+		rc = scan_segment(r, file_bytes, &scan);
 	if (rc < 0)
 		return rc;
+	segment_end(r, scan.tail);
 	if (scan.is_torn || scan.tail > file_bytes) {
 		log_warn("cutting a torn tail seg=%" PRIu64 " off=%" PRIu64, r->number, scan.tail);
 		rc = disk_truncate(r->file, scan.tail);
@@ -320,10 +354,8 @@ static int recover_unsealed(struct recovery *r, uint64_t file_bytes, bool is_las
 	}
 	bool has_room = scan.tail + RECORD_BYTES_MAX < store->options.segment_bytes &&
 			r->entries.count < STORE_ENTRIES_MAX;
-	if (!is_last || !has_room) {
-		store->sealed_count++;
+	if (!is_last || !has_room)
 		return cs_store_seal(r->file, r->number, scan.tail, &r->entries);
-	}
 	/* Without room for the preallocation the segment is used as long as writes succeed. */
 	if (file_bytes < store->options.segment_bytes)
 		(void)!disk_allocate(r->file, store->options.segment_bytes);
@@ -422,7 +454,9 @@ static int index_reset(struct recovery *r)
 	struct cs_store *store = r->store;
 
 	store->counts = (struct store_counts){.damaged = 0};
+	cs_store_segments_forget(store);
 	r->index_is_kept = false;
+	store->was_rebuilt = true;
 	int rc = rows_clear(store->options.index);
 	if (rc == 0)
 		rc = rows_commit(store->options.index);
@@ -433,28 +467,16 @@ static int index_reset(struct recovery *r)
 
 static int recover_all(struct recovery *r)
 {
-	r->store->sealed_count = 0;
+	r->fits = true;
 	for (uint32_t i = 0; i < r->count; i++) {
 		int rc = recover_segment(r, i);
 		if (rc < 0)
 			return rc;
 	}
+	/* I15: rows of a segment that is gone lead nowhere. */
+	for (uint32_t i = 0; i < r->store->segment_count; i++)
+		r->fits = r->fits && r->store->segments[i].has_file;
 	return 0;
-}
-
-/* I15: does the index cover no more than the segments have? Sealing adds to what is covered. */
-static bool index_fits(const struct recovery *r)
-{
-	const struct cs_store *store = r->store;
-	bool has_active = store->active != NULL && store->active->number == r->covered.number;
-
-	if (store->sealed_count < r->covered.sealed_count)
-		return false;
-	if (has_active)
-		return store->tail >= r->covered.tail &&
-		       store->sealed_count == r->covered.sealed_count;
-	/* There was no active segment (tail 0), or it is sealed by now. */
-	return r->covered.tail == 0 || store->sealed_count > r->covered.sealed_count;
 }
 
 static void forget_active(struct cs_store *store)
@@ -472,15 +494,14 @@ static int recover(struct recovery *r)
 
 	if (rc < 0)
 		return rc;
-	r->index_is_kept =
-		store->options.index_is_trusted && cs_store_index_state(store, &r->covered) == 0;
+	r->index_is_kept = store->options.index_is_trusted && cs_store_index_load(store) == 0;
 	if (!r->index_is_kept) {
 		rc = index_reset(r);
 		if (rc < 0)
 			return rc;
 	}
 	rc = recover_all(r);
-	if (rc == 0 && r->index_is_kept && !index_fits(r)) {
+	if (rc == 0 && r->index_is_kept && !r->fits) {
 		log_warn("index does not match the segments: building it again");
 		forget_active(store);
 		rc = index_reset(r);
@@ -490,12 +511,7 @@ static int recover(struct recovery *r)
 	if (rc < 0)
 		return rc;
 	store->next_number = r->count > 0 ? r->numbers[r->count - 1] + 1 : 1;
-	struct store_covered covered = {
-		.number = store->active != NULL ? store->active->number : store->next_number,
-		.tail = store->active != NULL ? store->tail : 0,
-		.sealed_count = store->sealed_count,
-	};
-	rc = cs_store_index_commit(store, &covered);
+	rc = cs_store_index_commit(store);
 	if (rc < 0)
 		return error_set(r->err, rc, "cannot write the index");
 	/* Names of segments, and of those removed, are durable before we answer. */
@@ -540,9 +556,11 @@ int cs_store_open(const struct cs_store_options *options, struct cs_store **out,
 	free(r.numbers);
 	free(r.entries.at);
 	if (rc < 0) {
+		rows_abort(store->options.index);
 		cs_store_drop(store);
 		return rc;
 	}
+	store->is_open = true;
 	*out = store;
 	return 0;
 }
@@ -564,6 +582,7 @@ void cs_store_drop(struct cs_store *store)
 	if (store->is_rolling)
 		disk_close(store->roll.made); /* its loop died before it was told */
 	forget_active(store);
+	cs_store_segments_forget(store);
 	free(store);
 }
 
@@ -592,9 +611,13 @@ void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out)
 		.blocks = store->counts.blocks,
 		.bytes_stored = store->counts.bytes_stored,
 		.bytes_plain = store->counts.bytes_plain,
+		.blocks_trash = store->counts.blocks_trash,
+		.bytes_trash = store->counts.bytes_trash,
+		.bytes_dead = cs_store_segments_dead(store),
 		.damaged = store->counts.damaged,
-		.segments = store->sealed_count + (store->active != NULL),
+		.segments = store->segment_count,
 		.is_failed = store->is_failed,
+		.was_rebuilt = store->was_rebuilt,
 	};
 	if (disk_space(store->options.disk, &space) < 0)
 		return;

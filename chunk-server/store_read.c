@@ -109,19 +109,22 @@ void cs_store_files_close(struct cs_store *store)
 
 /* --- reading ---- */
 
+int cs_store_settle(const struct cs_store *store, struct cs_place *place)
+{
+	bool is_durable = store->active == NULL || place->segment != store->active->number ||
+			  place->offset < store->durable_tail;
+	/* I4: what was not synced when the disk failed is lost, whatever a cache still says. */
+	if (!is_durable && store->is_failed)
+		return -E_NO_BLOCK;
+	place->generation = is_durable ? store->durable : store->generation;
+	return 0;
+}
+
 int cs_store_find(struct cs_store *store, const struct block_id *id, struct cs_place *out)
 {
 	int rc = cs_store_index_get(store, id, out);
 
-	if (rc < 0)
-		return rc;
-	bool is_durable = store->active == NULL || out->segment != store->active->number ||
-			  out->offset < store->durable_tail;
-	/* I4: what was not synced when the disk failed is lost, whatever a cache still says. */
-	if (!is_durable && store->is_failed)
-		return -E_NO_BLOCK;
-	out->generation = is_durable ? store->durable : store->generation;
-	return 0;
+	return rc < 0 ? rc : cs_store_settle(store, out);
 }
 
 static void answer_task(struct loop_task *task)
@@ -226,8 +229,8 @@ void cs_store_quarantine(struct cs_store *store, const struct block_id *id,
 	if (cs_store_index_get(store, id, &found) < 0 || found.segment != place->segment ||
 	    found.offset != place->offset)
 		return;
-	if (cs_store_index_remove(store, id, &found) < 0)
+	/* Forgetting that it was forgotten means finding the damage again. */
+	if (cs_store_change(store, id, &found, NULL, false) < 0)
 		return;
 	store->counts.damaged++;
-	/* Committed with the next batch; forgetting it again means finding the damage again. */
 }

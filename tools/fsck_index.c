@@ -158,30 +158,6 @@ int fsck_index_find(struct rows *index, struct fsck_copy *copy)
 	return 0;
 }
 
-int fsck_index_count_good(struct rows *index, uint32_t disk, uint64_t *out)
-{
-	struct block_id last = {{0}};
-	struct rows_snapshot *s;
-	struct row row;
-	int rc = rows_snapshot_open(index, &s);
-
-	*out = 0;
-	if (rc < 0)
-		return rc;
-	while ((rc = rows_snapshot_next(s, &row)) == 1 && row.key[0] == 'b') {
-		struct fsck_copy c;
-
-		copy_read(&row, &c);
-		if (c.disk != disk || c.state != FSCK_COPY_GOOD ||
-		    (*out && block_id_equal(&c.id, &last)))
-			continue;
-		last = c.id;
-		(*out)++;
-	}
-	rows_snapshot_close(s);
-	return rc < 0 ? rc : 0;
-}
-
 bool fsck_index_has_good(struct fsck *f, const struct fsck_copy *like, bool same_disk)
 {
 	struct fsck_copy c = {.id = like->id};

@@ -133,10 +133,8 @@ must_check int fsck_index_put(struct fsck *f, const struct fsck_copy *copy);
 must_check int fsck_index_next(struct fsck *f, struct fsck_copy *copy, bool first);
 /* The next bad copy of any block; -E_NOENT at the end. */
 must_check int fsck_index_next_bad(struct fsck *f, struct fsck_copy *copy, bool first);
-/* In the rows of an index: the copy at this place, -E_NOENT; how many blocks a disk has in good
- * copies. */
+/* In the rows of an index: the copy at this place, -E_NOENT. */
 must_check int fsck_index_find(struct rows *index, struct fsck_copy *copy);
-must_check int fsck_index_count_good(struct rows *index, uint32_t disk, uint64_t *out);
 /* Is there a good copy of this block, on this disk or on any? */
 bool fsck_index_has_good(struct fsck *f, const struct fsck_copy *like, bool same_disk);
 /* Read and verify a block from any good copy into f->record and f->plain; *record_bytes is the

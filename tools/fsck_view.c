@@ -142,13 +142,32 @@ int fsck_view(struct fsck *f, struct error *err)
 /* --- of chunk servers
  * ----------------------------------------------------------------------------------------- */
 
-/* Every row names a record that is there, and every good record is found by a row. */
+/* 1: a block's row, and its record is there; 0: another row; -E_MALFORMED, -E_NOENT. */
+static int compare_block(const struct row *row, struct rows *truth, uint32_t disk, uint64_t *length)
+{
+	struct fsck_copy copy = {.disk = disk};
+	struct cs_place place;
+	int rc = cs_store_index_read(row, &copy.id, &place);
+
+	if (rc <= 0)
+		return rc;
+	copy.segment = place.segment;
+	copy.offset = place.offset;
+	*length = DIV_CEIL((uint64_t)place.length, RECORD_ALIGN) * RECORD_ALIGN;
+	rc = fsck_index_find(truth, &copy);
+	return rc < 0 ? rc : 1;
+}
+
+/*
+ * Every row names a record that is there, and the rows of segments agree with the rows of blocks on
+ * what lives. (A record without a row is what garbage collection leaves for compaction.)
+ */
 static enum comparison compare_index(const struct fsck *f, uint32_t disk, const char *view_dir)
 {
 	char index_dir[PATH_MAX + 16];
 	struct rows *truth, *view;
 	struct rows_snapshot *s;
-	uint64_t found = 0, good;
+	uint64_t found = 0, live = 0;
 	struct row row;
 	int rc;
 
@@ -158,23 +177,21 @@ static enum comparison compare_index(const struct fsck *f, uint32_t disk, const 
 	if (rows_lmdb_create(index_dir, FSCK_ROWS_BYTES_MAX, &truth) < 0)
 		return FAILED;
 	while ((rc = rows_snapshot_next(s, &row)) == 1) {
-		struct fsck_copy copy = {.disk = disk};
-		struct cs_place place;
+		struct cs_store_segment_row segment;
+		uint64_t length = 0;
 
-		rc = cs_store_index_read(&row, &copy.id, &place);
-		if (rc == 0)
-			continue;
-		copy.segment = place.segment;
-		copy.offset = place.offset;
-		if (rc < 0 || fsck_index_find(truth, &copy) < 0)
+		rc = compare_block(&row, truth, disk, &length);
+		if (rc < 0)
 			return DIFFERS;
-		found += copy.state == FSCK_COPY_GOOD;
+		found += length;
+		rc = cs_store_index_read_segment(&row, &segment);
+		if (rc < 0)
+			return DIFFERS;
+		live += rc == 1 ? segment.live : 0;
 	}
 	if (rc < 0)
 		return UNREADABLE;
-	if (fsck_index_count_good(truth, disk, &good) < 0)
-		return FAILED;
-	return found == good ? SAME : DIFFERS;
+	return found == live ? SAME : DIFFERS;
 }
 
 int fsck_view_indexes(struct fsck *f, struct error *err)

@@ -228,6 +228,64 @@ START_TEST(a_generation_covers_every_disk_and_every_debt)
 }
 END_TEST
 
+struct visit {
+	struct block_id last;
+	uint32_t count, trashed;
+};
+
+static bool visited(void *arg, const struct block_id *id, const struct cs_place *place)
+{
+	struct visit *v = arg;
+
+	ck_assert_int_lt(block_id_compare(&v->last, id), 0);
+	v->last = *id;
+	v->count++;
+	v->trashed += place->trashed_ms != 0;
+	return v->count < 100;
+}
+
+START_TEST(a_scan_goes_through_all_disks_in_order)
+{
+	struct block_id from = {{0}};
+	struct visit v = {0}, rest = {0};
+
+	for (uint32_t i = 0; i < 150; i++)
+		ck_assert_int_eq(put(i), 0);
+	ck_assert_int_eq(cs_disks_scan(disks, &from, visited, &v), 0);
+	ck_assert_uint_eq(v.count, 100);
+	from = v.last;
+	ck_assert_int_eq(cs_disks_scan(disks, &from, visited, &rest), 0);
+	ck_assert_uint_eq(rest.count, 51);
+}
+END_TEST
+
+START_TEST(garbage_is_found_on_whichever_disk)
+{
+	struct block_id from = {{0}}, unknown = id_of(1000);
+	struct visit v = {0};
+	struct cs_store_stats stats;
+
+	cs_disks_set_collection(disks, 3);
+	for (uint32_t i = 0; i < 60; i++)
+		ck_assert_int_eq(put(i), 0);
+	for (uint32_t i = 0; i < 30; i++) {
+		struct block_id id = id_of(i);
+		ck_assert_int_eq(cs_disks_free(disks, &id), -E_BUSY);
+		ck_assert_int_eq(cs_disks_trash(disks, &id, 77), 0);
+		if (i < 10)
+			ck_assert_int_eq(cs_disks_free(disks, &id), 0);
+		else if (i < 20)
+			ck_assert_int_eq(cs_disks_touch(disks, &id), 0);
+	}
+	ck_assert_int_eq(cs_disks_touch(disks, &unknown), -E_NO_BLOCK);
+	ck_assert_int_eq(cs_disks_trash(disks, &unknown, 1), -E_NO_BLOCK);
+	ck_assert_int_eq(cs_disks_scan(disks, &from, visited, &v), 0);
+	ck_assert(v.count == 50 && v.trashed == 10);
+	cs_disks_stats(disks, &stats);
+	ck_assert(stats.blocks == 40 && stats.blocks_trash == 10 && stats.bytes_dead > 0);
+}
+END_TEST
+
 /* --- debts ---- */
 
 START_TEST(debts_are_kept_in_order_and_repaid_once)
@@ -303,6 +361,8 @@ TEST_MAIN("disks", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, blocks_spread_over_the_disks);
 	  tcase_add_test(tc, a_dead_disk_fails_alone);
 	  tcase_add_test(tc, a_generation_covers_every_disk_and_every_debt);
+	  tcase_add_test(tc, a_scan_goes_through_all_disks_in_order);
+	  tcase_add_test(tc, garbage_is_found_on_whichever_disk);
 	  tcase_add_test(tc, debts_are_kept_in_order_and_repaid_once);
 	  tcase_add_test(tc, debts_survive_a_restart_and_a_torn_tail);
 	  tcase_add_test(tc, a_long_history_of_repaid_debts_is_forgotten))
