@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copies of metadata: files that the metadata server keeps here, "meta/NAME". We know of their
- * names only that TERM-NUMBER.snapshot and TERM-NUMBER.journal sort by their numbers: the last two
- * snapshots stay, and the journals since the older of them.
+ * Copies of metadata: files that the metadata server keeps here, "meta/TERM-NUMBER.snapshot" and
+ * "meta/TERM-NUMBER.journal" (decimal). We know of them only that they sort by term, then number:
+ * the last two snapshots stay, and the journals since the older of them.
  *
- * A file grows as NAME.part, piece by piece, and takes its name, synced, with the last one. A whole
- * file may grow further at its end (the journal does). Every piece may be sent again.
+ * A snapshot grows as NAME.part, piece by piece, and takes its name, synced, with the last one. A
+ * journal grows under its name, and each piece is synced before it is answered. Every piece may be
+ * sent again; one that would leave a hole is refused. What is here when the server starts is synced
+ * before anybody is told of it; a file whose sync failed is removed (I4).
  *
  * The disk's calls run on a worker, one request at a time, in order of arrival.
  */
@@ -15,13 +17,21 @@
 #include <utlist.h>
 
 #include "chunk-server/serve_internal.h"
+#include "fs/base/log.h"
 #include "fs/base/text.h"
+
+#define LOG_MODULE "meta"
 
 #define META_DIR	"meta"
 #define META_PART	".part"
 #define META_NAME_MAX	64u
 #define META_PATH_BYTES 80u
-#define META_FILES_MAX	1024u
+#define META_FILES_MAX	768u /* their list fits one message */
+#define META_NEW_MAX	512u /* from so many on no new one is begun */
+#define META_SNAPSHOT	".snapshot"
+#define META_JOURNAL	".journal"
+#define META_DIGITS_MAX 20u
+#define META_KEPT	2u /* snapshots */
 #define META_READ_BYTES 65536u
 
 struct meta_file {
@@ -47,21 +57,30 @@ struct meta {
 	struct meta_job *free, *queue;
 	struct meta_job *running;
 	struct loop_work work;
+	int rc; /* of its start: the answer to all, if it failed */
 };
 
 /* --- names ---- */
 
+static bool has_suffix(const char *name, const char *suffix)
+{
+	size_t len = strlen(name), suffix_len = strlen(suffix);
+
+	return len > suffix_len && strcmp(name + len - suffix_len, suffix) == 0;
+}
+
+/* TERM-NUMBER.snapshot or TERM-NUMBER.journal, and nothing else. */
 static bool name_is_good(const char *name)
 {
-	size_t len = strlen(name);
-	size_t suffix = strlen(META_PART);
-
-	if (len < 1 || len > META_NAME_MAX || name[0] == '.' || name[0] == '-')
+	size_t term = strspn(name, "0123456789");
+	if (term < 1 || term > META_DIGITS_MAX || name[term] != '-')
 		return false;
-	if (len >= suffix && strcmp(name + len - suffix, META_PART) == 0)
+	name += term + 1;
+	size_t number = strspn(name, "0123456789");
+	if (number < 1 || number > META_DIGITS_MAX)
 		return false;
-	return strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-") ==
-	       len;
+	return strcmp(name + number, META_SNAPSHOT) == 0 ||
+	       strcmp(name + number, META_JOURNAL) == 0;
 }
 
 static void path_of(char out[META_PATH_BYTES], const char *name, const char *suffix)
@@ -71,14 +90,7 @@ static void path_of(char out[META_PATH_BYTES], const char *name, const char *suf
 	ASSERT(len > 0 && (uint32_t)len < META_PATH_BYTES);
 }
 
-static bool has_suffix(const char *name, const char *suffix)
-{
-	size_t len = strlen(name), suffix_len = strlen(suffix);
-
-	return len > suffix_len && strcmp(name + len - suffix_len, suffix) == 0;
-}
-
-/* Compare numbers of any base, written without sign, up to `end`; leading zeros do not count. */
+/* Compare numbers, written without sign, up to `end`; leading zeros do not count. */
 static int digits_compare(const char *a, const char *b, const char *end)
 {
 	a += strspn(a, "0");
@@ -148,109 +160,177 @@ static int file_compare(const void *a, const void *b)
 	return -name_compare(x->name, y->name);
 }
 
-static int remove_file(struct disk *disk, const char *name)
+static int remove_file(struct disk *disk, const struct meta_file *file)
 {
 	char path[META_PATH_BYTES];
 
-	path_of(path, name, "");
+	path_of(path, file->name, file->is_part ? META_PART : "");
 	return disk_unlink(disk, path);
 }
 
+static bool is_snapshot(const struct meta_file *file)
+{
+	return !file->is_part && has_suffix(file->name, META_SNAPSHOT);
+}
+
+/* Files are sorted, newest first. Which snapshot is the last that stays, if there are enough? */
+static const char *find_oldest(const struct meta_file *files, uint32_t count)
+{
+	uint32_t snapshots = 0;
+
+	for (uint32_t i = 0; i < count; i++)
+		if (is_snapshot(&files[i]) && ++snapshots == META_KEPT)
+			return files[i].name;
+	return NULL;
+}
+
 /* Keep the last two snapshots, and what of the journal the older one needs. */
+static int prune_files(struct disk *disk, struct meta_file *files, uint32_t count)
+{
+	const char *oldest = find_oldest(files, count);
+	uint32_t journals = 0;
+	int rc = 0;
+
+	for (uint32_t i = 0; oldest != NULL && i < count && rc == 0; i++) {
+		bool is_journal = has_suffix(files[i].name, META_JOURNAL);
+		if (name_compare(files[i].name, oldest) >= (is_journal ? 1 : 0))
+			continue;
+		/* The newest that begins before the snapshot may reach beyond it. */
+		if (is_journal && ++journals == 1)
+			continue;
+		rc = remove_file(disk, &files[i]);
+	}
+	return rc;
+}
+
 static int prune(struct disk *disk)
 {
 	struct meta_file *files;
 	uint32_t count;
-	const char *oldest = NULL;
-	uint32_t snapshots = 0, journals = 0;
 	int rc = list_files(disk, &files, &count);
 
 	if (rc < 0)
 		return rc;
 	qsort(files, count, sizeof(*files), file_compare); /* newest first */
-	for (uint32_t i = 0; i < count && rc == 0; i++) {
-		if (files[i].is_part || !has_suffix(files[i].name, ".snapshot"))
-			continue;
-		if (++snapshots == 2)
-			oldest = files[i].name;
-		else if (snapshots > 2)
-			rc = remove_file(disk, files[i].name);
-	}
-	for (uint32_t i = 0; oldest != NULL && i < count && rc == 0; i++) {
-		if (files[i].is_part || !has_suffix(files[i].name, ".journal") ||
-		    name_compare(files[i].name, oldest) > 0)
-			continue;
-		/* The newest that begins before the snapshot may reach beyond it. */
-		if (++journals > 1)
-			rc = remove_file(disk, files[i].name);
-	}
+	rc = prune_files(disk, files, count);
 	free(files);
 	return rc;
 }
 
-/* A piece of a file that has its name already: news at its end, or a piece sent again. */
-static int extend(struct disk *disk, const char *name, const struct buf *bulk, uint64_t offset)
+/* -E_TOOBIG: there are so many already that something is wrong. */
+static int admit_new(struct disk *disk)
 {
-	char path[META_PATH_BYTES];
-	struct disk_file *file;
-	uint64_t bytes = 0;
+	struct meta_file *files;
+	uint32_t count;
+	int rc = list_files(disk, &files, &count);
 
-	path_of(path, name, "");
-	int rc = disk_open(disk, path, DISK_WRITE, &file);
 	if (rc < 0)
 		return rc;
-	rc = disk_size(file, &bytes);
-	if (rc == 0 && offset > bytes)
-		rc = -E_INVAL;
-	if (rc == 0 && bulk != NULL)
-		rc = disk_write(file, bulk->data, bulk->len, offset);
-	if (rc >= 0)
-		rc = disk_sync(file);
-	disk_close(file);
-	return rc;
+	free(files);
+	return count < META_NEW_MAX ? 0 : -E_TOOBIG;
 }
 
-static int write_piece(struct disk_file *file, const struct buf *bulk, uint64_t offset, bool last)
+/* A file with its place for a piece: whatever lies behind `offset` gives way to the piece. */
+static int write_piece(struct disk_file *file, const struct buf *bulk, uint64_t offset)
 {
 	uint64_t bytes;
 	int rc = disk_size(file, &bytes);
 
 	if (rc == 0 && offset > bytes)
 		rc = -E_INVAL;
-	if (rc == 0)
-		rc = disk_truncate(file, offset);
+	if (rc == 0 && bytes > offset + (bulk != NULL ? bulk->len : 0))
+		return 0; /* a late copy of a piece: it is in place, and more */
 	if (rc == 0 && bulk != NULL)
 		rc = disk_write(file, bulk->data, bulk->len, offset);
-	if (rc >= 0)
-		rc = last ? disk_sync(file) : 0;
-	return rc;
+	return rc < 0 ? rc : 0;
+}
+
+/* Sync, close; what could not be synced is not kept (I4). */
+static int close_synced(struct disk *disk, struct disk_file *file, const char *path, int rc)
+{
+	int sync_rc = rc == 0 ? disk_sync(file) : 0;
+
+	disk_close(file);
+	if (sync_rc < 0 && disk_unlink(disk, path) < 0)
+		log_error("cannot remove '%s', whose sync failed", path);
+	return rc < 0 ? rc : sync_rc;
+}
+
+static int put_journal(struct disk *disk, const Wire__MetaPut *msg, const struct buf *bulk)
+{
+	char path[META_PATH_BYTES];
+	struct disk_file *file;
+	bool is_new = false;
+
+	path_of(path, msg->name, "");
+	int rc = disk_open(disk, path, DISK_WRITE, &file);
+	if (rc == -E_NOENT && msg->offset == 0) {
+		is_new = true;
+		rc = admit_new(disk);
+		if (rc == 0)
+			rc = disk_open(disk, path, DISK_WRITE | DISK_CREATE, &file);
+	}
+	if (rc < 0)
+		return rc;
+	rc = close_synced(disk, file, path, write_piece(file, bulk, msg->offset));
+	return rc == 0 && is_new ? disk_sync_dir(disk, META_DIR) : rc;
+}
+
+/* The last piece, sent again when the snapshot has its name. */
+static int put_again(struct disk *disk, const Wire__MetaPut *msg, const struct buf *bulk)
+{
+	char path[META_PATH_BYTES];
+	struct disk_file *file;
+	uint64_t bytes;
+
+	path_of(path, msg->name, "");
+	int rc = disk_open(disk, path, DISK_READ, &file);
+	if (rc < 0)
+		return rc;
+	rc = disk_size(file, &bytes);
+	disk_close(file);
+	if (rc < 0)
+		return rc;
+	return msg->last && msg->offset + (bulk != NULL ? bulk->len : 0) == bytes ? 0 : -E_INVAL;
+}
+
+static int put_snapshot(struct disk *disk, const Wire__MetaPut *msg, const struct buf *bulk)
+{
+	char part[META_PATH_BYTES], path[META_PATH_BYTES];
+	struct disk_file *file;
+	int rc = msg->offset == 0 ? admit_new(disk) : 0;
+
+	path_of(part, msg->name, META_PART);
+	path_of(path, msg->name, "");
+	if (rc == 0)
+		rc = disk_open(disk, part, msg->offset == 0 ? DISK_WRITE | DISK_CREATE : DISK_WRITE,
+			       &file);
+	if (rc == -E_NOENT)
+		return put_again(disk, msg, bulk);
+	if (rc < 0)
+		return rc;
+	if (msg->offset == 0)
+		rc = disk_truncate(file, 0); /* begun afresh */
+	if (rc == 0)
+		rc = write_piece(file, bulk, msg->offset);
+	if (rc < 0 || !msg->last) {
+		disk_close(file);
+		return rc;
+	}
+	rc = close_synced(disk, file, part, 0);
+	if (rc == 0)
+		rc = disk_rename(disk, part, path);
+	if (rc == 0)
+		rc = disk_sync_dir(disk, META_DIR);
+	return rc == 0 ? prune(disk) : rc;
 }
 
 static int put(struct disk *disk, const Wire__MetaPut *msg, const struct buf *bulk)
 {
-	char part[META_PATH_BYTES], path[META_PATH_BYTES];
-	struct disk_file *file;
-
 	if (!name_is_good(msg->name))
 		return -E_INVAL;
-	path_of(part, msg->name, META_PART);
-	path_of(path, msg->name, "");
-	int rc = disk_open(disk, part, msg->offset == 0 ? DISK_WRITE | DISK_CREATE : DISK_WRITE,
-			   &file);
-	if (rc == -E_NOENT)
-		return extend(disk, msg->name, bulk, msg->offset);
-	if (rc < 0)
-		return rc;
-	rc = write_piece(file, bulk, msg->offset, msg->last);
-	disk_close(file);
-	if (rc < 0 || !msg->last)
-		return rc;
-	rc = disk_rename(disk, part, path);
-	if (rc == 0)
-		rc = disk_sync_dir(disk, META_DIR);
-	if (rc == 0 && has_suffix(msg->name, ".snapshot"))
-		rc = prune(disk);
-	return rc;
+	return has_suffix(msg->name, META_SNAPSHOT) ? put_snapshot(disk, msg, bulk)
+						    : put_journal(disk, msg, bulk);
 }
 
 static int get(struct disk *disk, const Wire__MetaGet *msg, struct meta_job *job)
@@ -297,7 +377,9 @@ static void meta_run(struct loop_work *work)
 	struct meta_job *job = meta->running;
 	const ProtobufCMessage *msg = job->req->msg;
 
-	if (job->req->header.type == MSG_META_PUT)
+	if (meta->rc < 0)
+		job->rc = meta->rc;
+	else if (job->req->header.type == MSG_META_PUT)
 		job->rc = put(meta->disk, (const Wire__MetaPut *)msg, job->req->bulk);
 	else if (job->req->header.type == MSG_META_GET)
 		job->rc = get(meta->disk, (const Wire__MetaGet *)msg, job);
@@ -398,6 +480,29 @@ bool cs_meta_is_idle(const struct cs_server *s)
 	return s->meta->running == NULL && s->meta->queue == NULL;
 }
 
+/* Whoever wrote it may have died before its sync. */
+static int sync_found(struct disk *disk)
+{
+	char path[META_PATH_BYTES];
+	struct meta_file *files;
+	struct disk_file *file;
+	uint32_t count;
+	int rc = list_files(disk, &files, &count);
+
+	if (rc < 0)
+		return rc;
+	for (uint32_t i = 0; i < count && rc == 0; i++) {
+		if (files[i].is_part)
+			continue;
+		path_of(path, files[i].name, "");
+		rc = disk_open(disk, path, DISK_WRITE, &file);
+		if (rc == 0)
+			rc = close_synced(disk, file, path, 0);
+	}
+	free(files);
+	return rc == 0 ? disk_sync_dir(disk, META_DIR) : rc;
+}
+
 int cs_meta_create(struct cs_server *s)
 {
 	struct meta *meta = calloc(1, sizeof(*meta));
@@ -409,10 +514,11 @@ int cs_meta_create(struct cs_server *s)
 	for (uint32_t i = 0; i < SERVE_METAS_MAX; i++)
 		LL_PREPEND(meta->free, &meta->jobs[i]);
 	int rc = disk_mkdir(meta->disk, META_DIR);
-	if (rc < 0) {
-		free(meta);
-		return rc;
-	}
+	if (rc == 0)
+		rc = sync_found(meta->disk);
+	if (rc < 0)
+		log_error("no copies of metadata are kept: %s", error_text(rc));
+	meta->rc = rc;
 	s->meta = meta;
 	return 0;
 }

@@ -61,5 +61,27 @@ void ms_journal_watch(struct ms_journal *j, void (*on_durable)(void *arg, int rc
 /* Records up to `number` are in a snapshot: files that hold only such may go. */
 void ms_journal_trim(struct ms_journal *j, uint64_t number);
 void ms_journal_rotate(struct ms_journal *j);	/* begin a new file after the next sync, so that this one can be trimmed */
+/*
+ * Each term begins a file of its own, so that a file which was copied elsewhere never differs from ours but
+ * in length. All must be durable.
+ */
+must_check int ms_journal_begin_term(struct ms_journal *j, uint64_t term);
+
+/* One file of the journal, for those who copy it: its first `bytes` are durable and stay as they are. */
+struct ms_journal_part_view {
+	uint64_t first;			/* number of its first record */
+	uint64_t term;			/* in which it was begun */
+	uint64_t bytes;
+	uint64_t next;			/* first record of the file behind it; 0: it is the last and may grow */
+};
+/* The file that holds record `number`, or will; false: it was trimmed, or there is no file yet. */
+bool ms_journal_part(const struct ms_journal *j, uint64_t number, struct ms_journal_part_view *out);
+/* Directories in good health, in order: the journal and its snapshots lie in each. Returns how many. */
+uint32_t ms_journal_disks(const struct ms_journal *j, struct disk *out[MS_JOURNAL_DIRS_MAX]);
+/* One of them refused something else (a snapshot): it is out of service (I4). */
+void ms_journal_drop(struct ms_journal *j, const struct disk *disk, int rc, const char *what);
+#define MS_JOURNAL_NAME_BYTES	32u
+char *ms_journal_name(uint64_t first, char out[MS_JOURNAL_NAME_BYTES]);
+uint32_t ms_journal_parts(const struct ms_journal *j);	/* files */
 
 #endif

@@ -48,7 +48,7 @@ static void tell(struct ms_journal *j)
 
 /* --- files ------------------------------------------------------------------------------------------ */
 
-static int part_add(struct ms_journal *j, uint64_t first)
+static int part_add(struct ms_journal *j, uint64_t first, uint64_t term)
 {
 	if (j->part_count == j->part_capacity) {
 		uint32_t capacity = j->part_capacity ? j->part_capacity * 2 : 16;
@@ -58,28 +58,24 @@ static int part_add(struct ms_journal *j, uint64_t first)
 		j->parts = parts;
 		j->part_capacity = capacity;
 	}
-	j->parts[j->part_count++] = (struct ms_journal_part){ first, JOURNAL_FILE_HEADER_BYTES };
+	j->parts[j->part_count++] = (struct ms_journal_part){ first, JOURNAL_FILE_HEADER_BYTES, term };
 	j->bytes += JOURNAL_FILE_HEADER_BYTES;
+	j->durable_bytes = JOURNAL_FILE_HEADER_BYTES;
 	return 0;
 }
 
+/* Durable at once: the files before it may be trimmed as soon as it is there. */
 static int copy_begin(struct ms_journal_copy *copy, const char *name, const uint8_t header[])
 {
 	struct disk_file *file;
-	int rc = disk_open(copy->disk, name, DISK_WRITE | DISK_CREATE, &file);
+	int rc = disk_replace_file(copy->disk, name, header, JOURNAL_FILE_HEADER_BYTES);
 
+	if (rc >= 0)
+		rc = disk_open(copy->disk, name, DISK_WRITE, &file);
 	if (rc < 0)
 		return rc;
-	rc = disk_truncate(file, 0);
-	if (rc >= 0)
-		rc = disk_write(file, header, JOURNAL_FILE_HEADER_BYTES, 0);
-	if (rc < 0) {
-		disk_close(file);
-		return rc;
-	}
 	disk_close(copy->tail);
 	copy->tail = file;
-	copy->is_dir_dirty = true;
 	return 0;
 }
 
@@ -89,14 +85,14 @@ static int part_begin(struct ms_journal *j, uint64_t first, uint64_t term)
 	struct journal_file_header h = { .first_number = first, .term = term };
 	uint8_t header[JOURNAL_FILE_HEADER_BYTES];
 	char name[JOURNAL_NAME_BYTES];
-	int rc = part_add(j, first);
+	int rc = part_add(j, first, term);
 
 	if (rc < 0)
 		return rc;
 	for (size_t i = 0; i < sizeof(h.cluster); i++)
 		h.cluster[i] = j->options.cluster[i];
 	journal_file_header_encode(&h, header);
-	ms_journal_scan_name(first, name);
+	ms_journal_name(first, name);
 	for (uint32_t i = 0; i < j->copy_count; i++) {
 		if (!j->copies[i].is_good)
 			continue;
@@ -176,11 +172,7 @@ int ms_journal_append(struct ms_journal *j, const uint8_t *records, uint32_t len
 
 static int copy_sync(struct ms_journal_copy *copy)
 {
-	int rc = FAULT(journal_sync) ? -E_IO : disk_sync(copy->tail);
-
-	if (rc >= 0 && copy->is_dir_dirty)
-		rc = disk_sync_dir(copy->disk, JOURNAL_DIR);
-	return rc;
+	return FAULT(journal_sync) ? -E_IO : disk_sync(copy->tail);
 }
 
 static void sync_run(struct loop_work *work)
@@ -194,8 +186,6 @@ static void sync_took(struct ms_journal_copy *copy, int rc)
 {
 	if (rc < 0)
 		ms_journal_copy_drop(copy->journal, copy, rc, "cannot be synced");
-	else
-		copy->is_dir_dirty = false;
 }
 
 int ms_journal_sync_now(struct ms_journal *j)
@@ -206,6 +196,7 @@ int ms_journal_sync_now(struct ms_journal *j)
 	if (j->is_failed)
 		return -E_IO;
 	j->durable = j->last;
+	j->durable_bytes = j->part_count > 0 ? j->parts[j->part_count - 1].bytes : 0;
 	return 0;
 }
 
@@ -255,7 +246,10 @@ static void sync_done(struct loop_work *work)
 		return;
 	}
 	if (!j->is_failed) {
-		j->durable = MAX_OF(j->durable, j->sync_target);
+		if (j->sync_target > j->durable) {
+			j->durable = j->sync_target;
+			j->durable_bytes = j->sync_target_bytes;
+		}
 		if (should_rotate(j))
 			rotate(j);
 	}
@@ -278,6 +272,7 @@ void ms_journal_sync(struct ms_journal *j)
 	}
 	loop_timer_stop(j->options.loop, &j->timer);
 	j->sync_target = j->last;
+	j->sync_target_bytes = j->parts[j->part_count - 1].bytes;
 	for (uint32_t i = 0; i < j->copy_count; i++) {
 		struct ms_journal_copy *copy = &j->copies[i];
 		if (!copy->is_good)
@@ -326,6 +321,46 @@ uint64_t ms_journal_first(const struct ms_journal *j)
 	return j->part_count > 0 ? j->parts[0].first : j->last + 1;
 }
 
+uint32_t ms_journal_parts(const struct ms_journal *j)
+{
+	return j->part_count;
+}
+
+bool ms_journal_part(const struct ms_journal *j, uint64_t number, struct ms_journal_part_view *out)
+{
+	uint32_t i = j->part_count;
+
+	while (i > 0 && j->parts[i - 1].first > number)
+		i--;
+	if (i == 0)
+		return false;
+	*out = (struct ms_journal_part_view){
+		.first = j->parts[i - 1].first, .term = j->parts[i - 1].term,
+		.bytes = i == j->part_count ? j->durable_bytes : j->parts[i - 1].bytes,
+		.next = i == j->part_count ? 0 : j->parts[i].first,
+	};
+	return true;
+}
+
+uint32_t ms_journal_disks(const struct ms_journal *j, struct disk *out[MS_JOURNAL_DIRS_MAX])
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < j->copy_count; i++)
+		if (j->copies[i].is_good)
+			out[count++] = j->copies[i].disk;
+	return count;
+}
+
+void ms_journal_drop(struct ms_journal *j, const struct disk *disk, int rc, const char *what)
+{
+	for (uint32_t i = 0; i < j->copy_count; i++)
+		if (j->copies[i].disk == disk)
+			ms_journal_copy_drop(j, &j->copies[i], rc, what);
+	if (j->is_failed)
+		tell(j);
+}
+
 uint64_t ms_journal_bytes(const struct ms_journal *j)
 {
 	return j->bytes;
@@ -342,7 +377,7 @@ void ms_journal_trim(struct ms_journal *j, uint64_t number)
 	uint32_t gone = 0;
 
 	while (gone + 1 < j->part_count && j->parts[gone + 1].first <= number + 1) {
-		ms_journal_scan_name(j->parts[gone].first, name);
+		ms_journal_name(j->parts[gone].first, name);
 		for (uint32_t i = 0; i < j->copy_count; i++) {
 			int rc = j->copies[i].is_good ? disk_unlink(j->copies[i].disk, name) : 0;
 			if (rc < 0 && rc != -E_NOENT)
@@ -354,6 +389,18 @@ void ms_journal_trim(struct ms_journal *j, uint64_t number)
 	j->part_count -= gone;
 	for (uint32_t i = 0; i < j->part_count; i++)
 		j->parts[i] = j->parts[i + gone];
+}
+
+int ms_journal_begin_term(struct ms_journal *j, uint64_t term)
+{
+	ASSERT(j->syncs_running == 0 && j->durable == j->last);
+	if (j->part_count == 0 || j->part_count == JOURNAL_PARTS_MAX)
+		return 0;	/* the first record begins a file; or the newest goes on */
+	if (j->parts[j->part_count - 1].first > j->last) {	/* nothing is in it: begin it again */
+		j->bytes -= j->parts[j->part_count - 1].bytes;
+		j->part_count--;
+	}
+	return part_begin(j, j->last + 1, term);
 }
 
 void ms_journal_rotate(struct ms_journal *j)

@@ -8,7 +8,7 @@
 #include "metadata-server/journal.h"
 
 #define JOURNAL_DIR		"journal"
-#define JOURNAL_NAME_BYTES	32u
+#define JOURNAL_NAME_BYTES	MS_JOURNAL_NAME_BYTES
 #define JOURNAL_PARTS_MAX	65536u		/* files; beyond, the newest one just grows */
 #define JOURNAL_READ_BYTES	(4 * JOURNAL_RECORD_BYTES_MAX)
 
@@ -16,6 +16,7 @@
 struct ms_journal_part {
 	uint64_t first;
 	uint64_t bytes;
+	uint64_t term;			/* in which it was begun */
 };
 
 struct ms_journal_scan {
@@ -28,7 +29,6 @@ struct ms_journal_scan {
 	uint64_t bad_offset;
 };
 
-char *ms_journal_scan_name(uint64_t first, char out[JOURNAL_NAME_BYTES]);
 /* Names of a directory that are journal files, by rising first number; *firsts is malloc'ed. */
 must_check int ms_journal_scan_list(struct disk *disk, uint64_t **firsts, uint32_t *count);
 /* Read everything in one directory; only what the disk itself refuses is an error. */
@@ -60,7 +60,6 @@ struct ms_journal_copy {
 	struct disk_file *tail;		/* the newest file; NULL: none yet */
 	uint32_t index;			/* in options.disks, for messages */
 	bool is_good;
-	bool is_dir_dirty;		/* a name was made that sync_dir has not made durable */
 	int sync_rc;
 };
 
@@ -73,7 +72,9 @@ struct ms_journal {
 	uint32_t part_count, part_capacity;
 	uint64_t bytes;			/* of all parts */
 	uint64_t last, last_term, durable;
-	uint64_t sync_target;		/* what the running sync makes durable */
+	uint64_t durable_bytes;		/* of the newest file, those before it are durable as a whole */
+	uint64_t sync_target;		/* what the running sync makes durable, and that in bytes */
+	uint64_t sync_target_bytes;
 	uint32_t syncs_running;
 	bool sync_wanted, rotate_wanted, is_failed, is_closed;
 	struct loop_timer timer;	/* JOURNAL_SYNC_MS_MAX after the first unsynced record */

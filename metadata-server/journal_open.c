@@ -42,7 +42,7 @@ static int refuse_if_lost(const struct ms_journal_scan *scans, uint32_t count, u
 		return error_say(err, -E_BAD_MIDDLE, "'%s' of journal directory %u is damaged at byte %"
 				 PRIu64 ", but records up to %" PRIu64 " were durable; restore it from another "
 				 "directory of journal.dirs or a backup, and keep what is there",
-				 ms_journal_scan_name(s->bad_first, name), i + 1, s->bad_offset, s->proved);
+				 ms_journal_name(s->bad_first, name), i + 1, s->bad_offset, s->proved);
 	}
 	return 0;
 }
@@ -61,7 +61,7 @@ static int remove_strangers(struct ms_journal *j, struct disk *disk)
 		while (part < j->part_count && j->parts[part].first < firsts[i])
 			part++;
 		if (part == j->part_count || j->parts[part].first != firsts[i])
-			rc = disk_unlink(disk, ms_journal_scan_name(firsts[i], name));
+			rc = disk_unlink(disk, ms_journal_name(firsts[i], name));
 	}
 	free(firsts);
 	return rc;
@@ -77,7 +77,7 @@ static int cut(struct ms_journal *j, struct disk *disk)
 
 	if (rc >= 0 && j->part_count > 0) {
 		last = &j->parts[j->part_count - 1];
-		rc = disk_open(disk, ms_journal_scan_name(last->first, name), DISK_WRITE, &file);
+		rc = disk_open(disk, ms_journal_name(last->first, name), DISK_WRITE, &file);
 		if (rc < 0)
 			return rc;
 		rc = disk_truncate(file, last->bytes);
@@ -115,7 +115,7 @@ static int copy_part(struct disk *from, struct disk *to, const struct ms_journal
 {
 	char name[JOURNAL_NAME_BYTES];
 	struct disk_file *in, *out;
-	int rc = disk_open(from, ms_journal_scan_name(part->first, name), DISK_READ, &in);
+	int rc = disk_open(from, ms_journal_name(part->first, name), DISK_READ, &in);
 
 	if (rc < 0)
 		return rc;
@@ -149,7 +149,7 @@ int ms_journal_tail_open(struct ms_journal *j, struct ms_journal_copy *copy)
 
 	if (j->part_count == 0)
 		return 0;
-	return disk_open(copy->disk, ms_journal_scan_name(j->parts[j->part_count - 1].first, name),
+	return disk_open(copy->disk, ms_journal_name(j->parts[j->part_count - 1].first, name),
 			 DISK_WRITE, &copy->tail);
 }
 
@@ -191,7 +191,7 @@ static int choose(struct ms_journal *j, struct ms_journal_scan *scans, struct er
 	j->last = j->durable = scans[winner].last;
 	j->last_term = scans[winner].last_term;
 	for (uint32_t i = 0; i < j->part_count; i++)
-		j->bytes += j->parts[i].bytes;
+		j->bytes += j->durable_bytes = j->parts[i].bytes;
 	if (scans[winner].bytes_after > 0 && !j->options.read_only)
 		log_warn("cutting a torn tail after=%" PRIu64 " bytes=%" PRIu64, j->last,
 			 scans[winner].bytes_after);
@@ -277,7 +277,7 @@ int ms_journal_replay(struct ms_journal *j, uint64_t after, ms_journal_replay_fn
 		rc = replay_part(j, i, after, fn, arg);
 		if (rc < 0)
 			return err && err->code ? rc : error_set(err, rc, "cannot replay '%s'",
-					ms_journal_scan_name(j->parts[i].first, name));
+					ms_journal_name(j->parts[i].first, name));
 	}
 	return 0;
 }

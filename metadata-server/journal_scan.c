@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *ms_journal_scan_name(uint64_t first, char out[JOURNAL_NAME_BYTES])
+char *ms_journal_name(uint64_t first, char out[JOURNAL_NAME_BYTES])
 {
 	(void)snprintf(out, JOURNAL_NAME_BYTES, JOURNAL_DIR "/J-%016" PRIx64, first);
 	return out;
@@ -90,7 +90,7 @@ int ms_journal_reader_init(struct ms_journal_reader *r, struct disk *disk, uint6
 	int rc;
 
 	memset(r, 0, sizeof(*r));
-	rc = disk_open(disk, ms_journal_scan_name(first, name), DISK_READ, &r->file);
+	rc = disk_open(disk, ms_journal_name(first, name), DISK_READ, &r->file);
 	if (rc < 0)
 		return rc;
 	rc = disk_size(r->file, &r->end);
@@ -254,7 +254,7 @@ static int scan_part(struct ms_journal_reader *r, uint64_t first, const uint8_t 
 		/* a file is synced before the next is begun */
 		out->proved = MAX_OF(out->proved, first - 1);
 		rc = scan_records(r, out);
-		out->parts[out->part_count++] = (struct ms_journal_part){ first, r->offset };
+		out->parts[out->part_count++] = (struct ms_journal_part){ first, r->offset, h.term };
 	}
 	if (rc == 0)
 		return 1;
@@ -295,7 +295,7 @@ int ms_journal_scan(struct disk *disk, const uint8_t cluster[16], struct ms_jour
 		if (rc >= 0 && ended)
 			rc = prove(&r, out);
 		if (rc < 0)
-			rc = error_set(err, rc, "cannot read '%s'", ms_journal_scan_name(firsts[i], name));
+			rc = error_set(err, rc, "cannot read '%s'", ms_journal_name(firsts[i], name));
 		ms_journal_reader_finish(&r);
 	}
 	free(firsts);

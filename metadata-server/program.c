@@ -89,6 +89,7 @@ static void take_settings(struct program *p, struct ms_server_options *o)
 	o->journal_file_bytes_max = c->journal_file_bytes;
 	o->snapshot_bytes = c->mds_snapshot_bytes;
 	o->heartbeat_ms = (uint32_t)c->server_heartbeat_ms;
+	o->metadata_copies = (uint32_t)c->mds_metadata_copies;
 	o->codec = CODEC_LZ4;
 	o->config.lease_ms = c->lease_ms;
 	o->config.suspect_ms = c->server_suspect_ms;

@@ -220,6 +220,7 @@ int ms_recover(const struct ms_recover_options *o, struct ms_recovery *out, stru
 			  : ms_recover_lock(o->disks, o->disk_count, 0, &out->super, err);
 	if (rc < 0)
 		return rc;
+	out->disk = o->disks[0];
 	memcpy(journal.cluster, out->super.cluster, sizeof(journal.cluster));
 	rc = ms_journal_open(&journal, &out->journal, err);
 	if (rc < 0)

@@ -30,6 +30,7 @@ struct ms_recover_options {
 struct ms_recovery {
 	struct super super;
 	struct ms_journal *journal;
+	struct disk *disk;		/* of the directory whose snapshots count */
 	struct ms_txn *txn;		/* over the rows; nothing in it */
 	uint64_t term, number;		/* newest applied; the journal's last */
 	uint64_t snapshot_number;	/* of the newest snapshot */

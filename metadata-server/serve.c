@@ -88,10 +88,12 @@ static uint64_t disk_reserve_bytes(const struct disk_space *space)
 
 static bool is_disk_nearly_full(struct ms_server *s)
 {
+	struct disk *disks[MS_JOURNAL_DIRS_MAX];
+	uint32_t count = ms_journal_disks(s->journal, disks);
 	struct disk_space space;
 
-	for (uint32_t i = 0; i < s->options.disk_count; i++)
-		if (disk_space(s->options.disks[i], &space) >= 0 &&
+	for (uint32_t i = 0; i < count; i++)
+		if (disk_space(disks[i], &space) >= 0 &&
 		    space.bytes_free < disk_reserve_bytes(&space))
 			return true;
 	return false;
@@ -99,13 +101,20 @@ static bool is_disk_nearly_full(struct ms_server *s)
 
 uint64_t ms_server_room_bytes(struct ms_server *s)
 {
-	struct disk_space space;
-	uint64_t reserve;
+	struct disk *disks[MS_JOURNAL_DIRS_MAX];
+	uint32_t count = ms_journal_disks(s->journal, disks);
+	uint64_t room = UINT64_MAX;
 
-	if (disk_space(s->options.disks[0], &space) < 0)
-		return UINT64_MAX;	/* the write itself will tell */
-	reserve = disk_reserve_bytes(&space) / 2;
-	return space.bytes_free > reserve ? space.bytes_free - reserve : 0;
+	for (uint32_t i = 0; i < count; i++) {
+		struct disk_space space;
+		uint64_t reserve;
+
+		if (disk_space(disks[i], &space) < 0)
+			continue;	/* the write itself will tell */
+		reserve = disk_reserve_bytes(&space) / 2;
+		room = MIN_OF(room, space.bytes_free > reserve ? space.bytes_free - reserve : 0);
+	}
+	return room;
 }
 
 static bool is_full(struct ms_server *s)
@@ -555,6 +564,7 @@ static void tick(struct loop_timer *timer)
 	if (!s->is_failed)
 		own_event(s, &(struct ms_event){ .kind = MS_EV_TICK });
 	ms_serve_snapshot_tick(s);
+	ms_copies_tick(s->copies);
 }
 
 /* --- life ------------------------------------------------------------------------------------------- */
@@ -593,7 +603,10 @@ static int listen_begin(struct ms_server *s, struct error *err)
 	if (rc < 0)
 		return rc;
 	rc = ms_mover_create(s, &s->mover);
-	return rc < 0 ? error_set(err, rc, "cannot begin to move inline content") : 0;
+	if (rc < 0)
+		return error_set(err, rc, "cannot begin to move inline content");
+	rc = ms_copies_create(s, o->metadata_copies, &s->copies);
+	return rc < 0 ? error_set(err, rc, "cannot begin to copy the metadata") : 0;
 }
 
 static int server_begin(struct ms_server *s, struct error *err)
@@ -621,6 +634,9 @@ static int server_begin(struct ms_server *s, struct error *err)
 	rc = ms_state_create(&s->config, s->txn, &s->state);
 	if (rc < 0)
 		return error_set(err, rc, "cannot read the state");
+	rc = ms_journal_begin_term(s->journal, s->term);
+	if (rc < 0)
+		return error_set(err, rc, "cannot begin a journal file");
 	rc = term_begin(s, err);
 	if (rc < 0)
 		return rc;
@@ -659,7 +675,7 @@ void ms_server_stop_check(struct ms_server *s)
 {
 	void (*stopped)(void *arg) = s->stopped;
 
-	if (!stopped || s->is_batch_posted || s->snapshotter.is_running)
+	if (!stopped || s->is_batch_posted || s->snapshotter.is_running || !ms_copies_is_idle(s->copies))
 		return;
 	if (!s->is_failed && ms_journal_durable(s->journal) < ms_journal_last(s->journal)) {
 		ms_journal_sync(s->journal);
@@ -723,6 +739,7 @@ void ms_server_destroy(struct ms_server *s)
 		pending_free(s, p);
 	}
 	ms_mover_destroy(s->mover);
+	ms_copies_destroy(s->copies);
 	ms_serve_session_finish(s);
 	rpc_destroy(s->rpc);
 	ms_state_destroy(s->state);

@@ -8,9 +8,11 @@
 #include <uthash.h>
 
 #include "fs/net/rpc.h"
+#include "metadata-server/copies.h"
 #include "metadata-server/mover.h"
 #include "metadata-server/recover.h"
 #include "metadata-server/serve.h"
+#include "metadata-server/snapshot.h"
 
 #define SERVE_TICK_MS		100u
 #define SERVE_BATCH_BYTES	(MiB(1))	/* of records, then the batch ends early */
@@ -18,6 +20,7 @@
 #define SERVE_ROWS_MS		100u		/* or after this */
 #define SERVE_RESERVE_BYTES_MIN	(MiB(8))	/* kept free on small disks: a few batches, journal and rows */
 #define SERVE_URGENT_MS		5000u		/* between snapshots for want of space */
+#define SERVE_PARTS_MAX		128u		/* journal files, then a snapshot: a holder of copies keeps few */
 #define SERVE_LEASES_MAX	4096u		/* in one message: its repeated fields are bounded so */
 #define SERVE_RECALLS_MAX	65536u
 #define SERVE_COLLECTION	0u		/* collection epoch: garbage is not collected yet */
@@ -83,6 +86,10 @@ struct ms_snapshotter {
 	bool is_written;		/* waits for its number to be durable, then is published */
 	uint64_t journal_bytes;		/* written since the last snapshot began */
 	uint64_t number, older;		/* the newest published, and the one before: trimming stops there */
+	struct ms_snapshot_info newest, before;	/* as they lie in the directories, for those who copy them */
+	struct disk *disks[MS_JOURNAL_DIRS_MAX];	/* of the work under way: all in good health */
+	int rcs[MS_JOURNAL_DIRS_MAX];
+	uint32_t disk_count;
 };
 
 struct ms_server {
@@ -94,6 +101,7 @@ struct ms_server {
 	struct ms_state *state;
 	struct rpc *rpc;
 	struct ms_mover *mover;
+	struct ms_copies *copies;
 
 	uint64_t term, number;		/* of the newest record */
 	uint64_t map_number;		/* of the newest record that changed the map */

@@ -133,16 +133,17 @@ static void warn_of_pgs(struct status *st, const struct ms_counts *counts)
 
 static void warn_of_metadata(struct ms_server *s, struct status *st)
 {
-	uint32_t copies = ms_journal_copies(s->journal);
+	uint32_t dirs = ms_journal_copies(s->journal), copies = dirs + ms_copies_count(s->copies);
 
 	if (s->is_failed)
 		warn(st, "metadata_failed", "the metadata server cannot keep changes: see its log, mend it, "
 		     "restart it");
 	if (copies == 1)
-		warn(st, "metadata_copies", "names have one copy: set journal.dirs to two disks");
-	if (copies > 0 && copies < s->options.disk_count)
+		warn(st, "metadata_copies", "names have one copy: set journal.dirs to two disks, or "
+		     "mds.metadata_copies to the chunk servers that shall keep more");
+	if (dirs > 0 && dirs < s->options.disk_count)
 		warn(st, "journal_directory_lost", "%" PRIu32 " of %" PRIu32 " journal directories are out "
-		     "of service: see the log of the metadata server", s->options.disk_count - copies,
+		     "of service: see the log of the metadata server", s->options.disk_count - dirs,
 		     s->options.disk_count);
 	if (s->is_nearly_full)
 		warn(st, "metadata_full", "space for metadata is nearly used up: only deleting is admitted");
@@ -161,7 +162,7 @@ static void fill(struct ms_server *s, struct status *st)
 	m->files = counts.files;
 	m->directories = counts.directories;
 	m->bytes_logical = counts.bytes_logical;
-	m->metadata_copies = ms_journal_copies(s->journal);
+	m->metadata_copies = ms_journal_copies(s->journal) + ms_copies_count(s->copies);
 	m->sessions = (uint32_t)counts.sessions;
 	m->leases = counts.leases;
 	m->parked = (uint32_t)counts.parked;

@@ -17,7 +17,7 @@
 
 #define LOG_MODULE "snapshot"
 
-#define NAME_BYTES	40u
+#define NAME_BYTES	MS_SNAPSHOT_NAME_BYTES
 #define TEMPORARY	MS_SNAPSHOT_DIR "/new"
 #define BUFFER_BYTES	(KiB(256))
 #define ROW_BYTES_MAX	(SNAPSHOT_ROW_HEADER_BYTES + ROW_KEY_BYTES_MAX + ROW_VALUE_BYTES_MAX)
@@ -26,7 +26,7 @@
 
 _Static_assert(ROW_BYTES_MAX <= BUFFER_BYTES, "a row fits the buffer");
 
-static char *snapshot_name(uint64_t number, char out[NAME_BYTES])
+char *ms_snapshot_name(uint64_t number, char out[NAME_BYTES])
 {
 	(void)snprintf(out, NAME_BYTES, MS_SNAPSHOT_DIR "/S-%016" PRIx64, number);
 	return out;
@@ -160,12 +160,49 @@ int ms_snapshot_write(struct disk *disk, struct rows_snapshot *rows, const struc
 	return rc < 0 ? rc : 0;
 }
 
+static int copy_bytes(struct disk_file *from, struct disk_file *to, uint8_t *buffer)
+{
+	uint64_t bytes;
+	int rc = disk_size(from, &bytes);
+
+	for (uint64_t at = 0; at < bytes && rc >= 0;) {
+		rc = disk_read(from, buffer, (uint32_t)MIN_OF(bytes - at, BUFFER_BYTES), at);
+		if (rc == 0)
+			rc = -E_IO;
+		if (rc < 0)
+			break;
+		at += (uint32_t)rc;
+		rc = disk_write(to, buffer, (uint32_t)rc, at - (uint32_t)rc);
+	}
+	return rc < 0 ? rc : disk_sync(to);
+}
+
+int ms_snapshot_copy(struct disk *from, struct disk *to)
+{
+	struct disk_file *in = NULL, *out = NULL;
+	uint8_t *buffer = malloc(BUFFER_BYTES);
+	int rc = buffer ? disk_open(from, TEMPORARY, DISK_READ, &in) : -E_NOMEM;
+
+	if (rc >= 0)
+		rc = disk_open(to, TEMPORARY, DISK_WRITE | DISK_CREATE, &out);
+	if (rc >= 0)
+		rc = disk_truncate(out, 0);
+	if (rc >= 0)
+		rc = copy_bytes(in, out, buffer);
+	disk_close(in);
+	disk_close(out);
+	free(buffer);
+	if (rc < 0 && disk_unlink(to, TEMPORARY) < 0)
+		log_debug("cannot remove '%s'", TEMPORARY);	/* the next one overwrites it */
+	return rc < 0 ? rc : 0;
+}
+
 int ms_snapshot_publish(struct disk *disk, const struct snapshot_header *h)
 {
 	char name[NAME_BYTES];
 	int rc;
 
-	rc = disk_rename(disk, TEMPORARY, snapshot_name(h->number, name));
+	rc = disk_rename(disk, TEMPORARY, ms_snapshot_name(h->number, name));
 	if (rc >= 0)
 		rc = disk_sync_dir(disk, MS_SNAPSHOT_DIR);
 	if (rc < 0)
@@ -181,7 +218,7 @@ void ms_snapshot_drop(struct disk *disk, uint32_t kept)
 	int count = ms_snapshot_list(disk, numbers, LIST_MAX);
 
 	for (int i = (int)kept; i < count; i++) {
-		int rc = disk_unlink(disk, snapshot_name(numbers[i], name));
+		int rc = disk_unlink(disk, ms_snapshot_name(numbers[i], name));
 
 		if (rc < 0)
 			log_warn("cannot remove '%s': %s", name, error_text(rc));
@@ -347,7 +384,7 @@ int ms_snapshot_read(struct disk *disk, uint64_t number, struct snapshot_header 
 
 	if (!r)
 		return -E_NOMEM;
-	rc = disk_open(disk, snapshot_name(number, name), DISK_READ, &r->file);
+	rc = disk_open(disk, ms_snapshot_name(number, name), DISK_READ, &r->file);
 	if (rc >= 0)
 		rc = disk_size(r->file, &r->end);
 	if (rc >= 0) {
@@ -358,6 +395,30 @@ int ms_snapshot_read(struct disk *disk, uint64_t number, struct snapshot_header 
 	disk_close(r->file);
 	free(r);
 	return rc;
+}
+
+int ms_snapshot_info(struct disk *disk, uint64_t number, struct ms_snapshot_info *out)
+{
+	uint8_t bytes[SNAPSHOT_HEADER_BYTES];
+	struct snapshot_header h;
+	struct disk_file *file;
+	char name[NAME_BYTES];
+	int rc = disk_open(disk, ms_snapshot_name(number, name), DISK_READ, &file);
+
+	if (rc < 0)
+		return rc;
+	rc = disk_size(file, &out->bytes);
+	if (rc >= 0)
+		rc = disk_read(file, bytes, sizeof(bytes), 0);
+	disk_close(file);
+	if (rc < 0)
+		return rc;
+	rc = rc == (int)sizeof(bytes) ? snapshot_header_decode(bytes, &h) : -E_MALFORMED;
+	if (rc < 0)
+		return rc;
+	out->term = h.term;
+	out->number = h.number;
+	return h.number == number ? 0 : -E_MALFORMED;
 }
 
 /* --- loading ---------------------------------------------------------------------------------------- */
@@ -417,7 +478,7 @@ int ms_snapshot_load(struct disk *disk, const uint8_t cluster[16], struct rows *
 		rc = load_one(disk, numbers[i], cluster, rows, out);
 		if (rc >= 0)
 			return 0;
-		snapshot_name(numbers[i], name);
+		ms_snapshot_name(numbers[i], name);
 		if (rc == -E_NOSPC)	/* the rows are full: an older snapshot would not help */
 			return error_set(err, rc, "cannot load '%s' into the rows", name);
 		log_error("cannot load '%s': %s", name, error_text(rc));

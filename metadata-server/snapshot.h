@@ -30,6 +30,8 @@ must_check int ms_snapshot_set_applied(struct rows *rows, uint64_t term, uint64_
 /* Write the rows under a temporary name and sync it. -E_NOSPC also if it would be longer than bytes_max. */
 must_check int ms_snapshot_write(struct disk *disk, struct rows_snapshot *rows,
 				 const struct snapshot_header *h, uint64_t bytes_max, uint64_t *bytes);
+/* The same from the one that lies, written, in another directory. */
+must_check int ms_snapshot_copy(struct disk *from, struct disk *to);
 /* Give it its name, durably, and drop all but the newest MS_SNAPSHOTS_KEPT. */
 must_check int ms_snapshot_publish(struct disk *disk, const struct snapshot_header *h);
 
@@ -38,6 +40,16 @@ void ms_snapshot_drop(struct disk *disk, uint32_t kept);
 
 /* Numbers of the snapshots that are there, newest first; returns how many, at most `capacity`. */
 must_check int ms_snapshot_list(struct disk *disk, uint64_t *numbers, uint32_t capacity);
+
+#define MS_SNAPSHOT_NAME_BYTES	40u
+char *ms_snapshot_name(uint64_t number, char out[MS_SNAPSHOT_NAME_BYTES]);
+
+struct ms_snapshot_info {
+	uint64_t term, number;
+	uint64_t bytes;			/* of the file; 0: there is none */
+};
+/* From its header and size, without reading it. */
+must_check int ms_snapshot_info(struct disk *disk, uint64_t number, struct ms_snapshot_info *out);
 
 /* fn gets each row in order; a negative return stops with that code. May be NULL: verify only. */
 typedef int (*ms_snapshot_row_fn)(void *arg, const struct row *row);

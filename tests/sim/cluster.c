@@ -144,6 +144,7 @@ static int start_mds(struct cluster_node *n, struct error *err)
 		.journal_file_bytes_max = JOURNAL_FILE_BYTES,
 		.snapshot_bytes = SNAPSHOT_BYTES,
 		.heartbeat_ms = 300,
+		.metadata_copies = 2,
 		.codec = CODEC_LZ4,
 	};
 	return ms_server_create(&options, &n->ms, err);

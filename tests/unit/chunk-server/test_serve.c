@@ -718,6 +718,10 @@ START_TEST(metadata_files_grow_in_pieces_and_old_ones_go)
 	ck_assert_mem_eq(got.bulk, "ello", 4);
 	ck_assert_int_eq(meta_put("1-10.journal", 0, "a", true), 0);
 	ck_assert_int_eq(meta_put("1-10.journal", 1, "b", true), 0); /* news at its end */
+	ck_assert_int_eq(meta_put("1-10.journal", 0, "a", true), 0); /* a late copy cuts nothing */
+	ck_assert_int_eq(meta_get("1-10.journal", 0), 0);
+	ck_assert_uint_eq(got.bulk_len, 2);
+	ck_assert_int_eq(meta_put("1-10.journal", 3, "d", true), -E_INVAL); /* never a hole */
 	ck_assert_int_eq(meta_put("1-20.journal", 0, "c", true), 0);
 	ck_assert_int_eq(meta_put("1-20.snapshot", 0, "d", true), 0);
 	ck_assert_int_eq(meta_put("2-100.snapshot", 0, "e", true), 0);
@@ -727,7 +731,9 @@ START_TEST(metadata_files_grow_in_pieces_and_old_ones_go)
 	ck_assert_int_eq(meta_get("1-9.snapshot", 0), -E_NOENT);
 	ck_assert_int_lt(meta_put("../super", 0, "x", true), 0);
 	ck_assert_int_lt(meta_put(".hidden", 0, "x", true), 0);
-	ck_assert_int_lt(meta_put("a.part", 0, "x", true), 0);
+	ck_assert_int_lt(meta_put("1-2.snapshot.part", 0, "x", true), 0);
+	ck_assert_int_lt(meta_put("1-2.super", 0, "x", true), 0);
+	ck_assert_int_lt(meta_put("1-.journal", 0, "x", true), 0);
 }
 END_TEST
 
