@@ -252,3 +252,19 @@ int ms_key_content_decode(const void *in, size_t len, uint64_t *out)
 	*out = rd_u64(&r);
 	return rd_done(&r) && *out ? 0 : -E_CORRUPT;
 }
+
+void ms_key_collection_encode(uint64_t epoch, uint8_t out[MS_COLLECTION_VALUE_BYTES])
+{
+	struct wr w = wr_init(out, MS_COLLECTION_VALUE_BYTES);
+
+	wr_u64(&w, epoch);
+	ASSERT(wr_ok(&w));
+}
+
+int ms_key_collection_decode(const void *in, size_t len, uint64_t *out)
+{
+	struct rd r = rd_init(in, len);
+
+	*out = rd_u64(&r);
+	return rd_done(&r) && *out ? 0 : -E_CORRUPT;
+}

@@ -20,6 +20,7 @@
  *   0x41  server u32                       server row (fs/placement/map.h)
  *   0x42  map                              version u64 · last server number given u32 · zero u32
  *   0x43  server u32                       content number u64 for which its placement groups were degraded
+ *   0x50  collection                       epoch u64, from 1 on
  *
  * Types below 0x01 belong to the view (snapshot.h). Pure; threads: any.
  */
@@ -35,6 +36,7 @@ enum ms_key_type {
 	MS_KEY_NAME = 0x20,
 	MS_KEY_SESSION = 0x30, MS_KEY_SLOT = 0x31,
 	MS_KEY_PG = 0x40, MS_KEY_SERVER = 0x41, MS_KEY_MAP = 0x42, MS_KEY_CONTENT = 0x43,
+	MS_KEY_COLLECTION = 0x50,
 };
 
 /* A directory row's, and one byte more to look behind it. */
@@ -46,7 +48,7 @@ struct ms_key {
 	uint32_t len;
 };
 
-struct ms_key ms_key_one(enum ms_key_type type);			/* counters, map */
+struct ms_key ms_key_one(enum ms_key_type type);			/* counters, map, collection */
 struct ms_key ms_key_number(enum ms_key_type type, uint64_t number);	/* term, inode ..., session */
 struct ms_key ms_key_xattr(inode_no ino, struct ms_name name);
 struct ms_key ms_key_orphan(inode_no ino, session_no session);
@@ -109,5 +111,8 @@ must_check int ms_key_map_decode(const void *in, size_t len, struct ms_map_value
 #define MS_CONTENT_VALUE_BYTES 8u
 void ms_key_content_encode(uint64_t content, uint8_t out[MS_CONTENT_VALUE_BYTES]);
 must_check int ms_key_content_decode(const void *in, size_t len, uint64_t *out);	/* never 0 */
+#define MS_COLLECTION_VALUE_BYTES 8u
+void ms_key_collection_encode(uint64_t epoch, uint8_t out[MS_COLLECTION_VALUE_BYTES]);
+must_check int ms_key_collection_decode(const void *in, size_t len, uint64_t *out);	/* never 0 */
 
 #endif

@@ -387,6 +387,7 @@ static void take_stats(struct ms_member *m, const struct ms_request *req, uint64
 	m->stats = (struct ms_server_stats){
 		.blocks = req->blocks, .bytes_stored = req->bytes_stored, .bytes_plain = req->bytes_plain,
 		.bytes_free = req->bytes_free, .bytes_total = req->bytes_total, .heard_ms = now_ms,
+		.collection = req->collection,
 		.disks = req->disks, .disks_failed = req->disks_failed,
 		.heal_pending_blocks = req->heal_pending_blocks, .heal_bytes = req->heal_bytes,
 		.heal_bytes_per_s = heal_rate(&m->stats, req->heal_bytes, now_ms),

@@ -25,7 +25,8 @@ static uint8_t *copy_bytes(uint8_t **at, const void *bytes, size_t len)
 static size_t copied_bytes(const struct ms_request *r)
 {
 	size_t lens[] = { r->name.len, r->new_name.len, r->target.len, r->bulk_len,
-			  r->lease_count * sizeof *r->leases, r->open_count * sizeof *r->opens };
+			  r->lease_count * sizeof *r->leases, r->open_count * sizeof *r->opens,
+			  r->source_count * sizeof *r->sources };
 	size_t sum = 0;
 
 	for (size_t i = 0; i < ARRAY_COUNT(lens); i++)
@@ -50,6 +51,7 @@ static void copy_request(struct ms_request *to, const struct ms_request *r, uint
 	to->bulk = copy_bytes(&at, r->bulk, r->bulk_len);
 	to->leases = (const void *)copy_bytes(&at, r->leases, r->lease_count * sizeof *r->leases);
 	to->opens = (const void *)copy_bytes(&at, r->opens, r->open_count * sizeof *r->opens);
+	to->sources = (const void *)copy_bytes(&at, r->sources, r->source_count * sizeof *r->sources);
 }
 
 static struct ms_parked *parked_make(struct ms_op *op)

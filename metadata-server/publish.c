@@ -3,7 +3,7 @@
  * Content: publishing a new root (I13), inline bytes, and their move into blocks.
  *
  * The client vouches that every block a root names is synced on min_copies servers (I2); here the
- * version, the shape of the root and the space are checked.
+ * version, the shape of the root, the age of its blocks (collection.c) and the space are checked.
  *
  * A move changes where the same bytes lie: neither version nor times change, and no lease is recalled.
  * Who knows the old root and asks for its inline bytes is told STALE_VERSION, and looks again.
@@ -95,6 +95,9 @@ int ms_publish(struct ms_op *op)
 	reply->attr = inode.attr;
 	if (inode.attr.version != op->req->base_version)
 		return -E_STALE_VERSION;	/* I13: with the present root to build on */
+	rc = ms_collection_check(op);
+	if (rc < 0)
+		return rc;
 	store(op, &inode);
 	reply->attr = inode.attr;
 	if (op->req->close && ms_lease_close(op->state, op->session, op->req->ino))
@@ -147,6 +150,8 @@ void ms_publish_moved(struct ms_state *state, const struct ms_request *req)
 	if (ms_inode_get(state->txn, req->ino, &inode) < 0 ||
 	    inode.attr.version != req->base_version || inode.attr.root.kind != ROOT_INLINE)
 		return;
+	if (ms_collection_is_old(state, &req->root, req->collection))
+		return;			/* I9; it is named again, and put again */
 	ASSERT(req->root.length == inode.attr.root.length);
 	size = inode.attr.size;		/* may be larger than the root: a hole at the end */
 	ms_publish_content(state, &inode, &req->root, NULL);

@@ -23,7 +23,6 @@
 #define SERVE_PARTS_MAX		128u		/* journal files, then a snapshot: a holder of copies keeps few */
 #define SERVE_LEASES_MAX	4096u		/* in one message: its repeated fields are bounded so */
 #define SERVE_RECALLS_MAX	65536u
-#define SERVE_COLLECTION	0u		/* collection epoch: garbage is not collected yet */
 
 /* Something that leaves when the batch is committed, in the order it came. */
 enum ms_out_kind { MS_OUT_REPLY = 1, MS_OUT_RECALL, MS_OUT_FENCE };
@@ -127,6 +126,7 @@ struct ms_server {
 	struct ms_recall *recalls;
 	uint32_t recall_count;
 	struct ms_lease *leases;	/* scratch of decoding: SERVE_LEASES_MAX */
+	struct ms_source sources[MS_SOURCES_MAX];	/* the same */
 	struct loop_timer tick;
 	struct ms_snapshotter snapshotter;
 	void (*stopped)(void *arg);

@@ -61,6 +61,8 @@ static int take_session_renew(const Wire__SessionRenew *m, struct ms_request *ou
 	out->credit_used = m->credit_used;
 	out->number = m->acknowledged;
 	out->term = m->acknowledged_term;
+	out->collection = m->oldest_collection;
+	out->seen_collection = m->seen_collection;
 	return 0;
 }
 
@@ -122,7 +124,20 @@ static int take_readdir(const Wire__ReadDir *m, struct ms_request *out)
 	return 0;
 }
 
-static int take_publish(const Wire__Publish *m, struct ms_request *out)
+static int take_sources(struct ms_server *s, const Wire__Publish *m, struct ms_request *out)
+{
+	int rc = m->n_sources <= MS_SOURCES_MAX ? 0 : -E_MALFORMED;
+
+	for (size_t i = 0; i < m->n_sources && rc == 0; i++) {
+		s->sources[i].ino = m->sources[i]->ino;
+		rc = root_decode(m->sources[i]->root.data, &s->sources[i].root);
+	}
+	out->sources = s->sources;
+	out->source_count = (uint32_t)m->n_sources;
+	return rc;
+}
+
+static int take_publish(struct ms_server *s, const Wire__Publish *m, struct ms_request *out)
 {
 	take_caller(m->caller, out);
 	out->ino = m->ino;
@@ -132,13 +147,13 @@ static int take_publish(const Wire__Publish *m, struct ms_request *out)
 	out->new_bytes = m->new_bytes;
 	out->kill_priv = m->kill_priv;
 	out->close = m->close;
-	if (m->root.len != ROOT_BYTES)
+	if (m->root.len != ROOT_BYTES || take_sources(s, m, out) < 0)
 		return -E_MALFORMED;
 	return root_decode(m->root.data, &out->root);
 }
 
 /* LOOKUP to RELEASE, and PUBLISH: those that name files. */
-static int take_names(const struct rpc_request *req, struct ms_request *out)
+static int take_names(struct ms_server *s, const struct rpc_request *req, struct ms_request *out)
 {
 	switch (req->header.type) {
 	case MSG_LOOKUP:
@@ -181,14 +196,14 @@ static int take_names(const struct rpc_request *req, struct ms_request *out)
 		out->write = MESSAGE(Wire__Release, req)->write;
 		return 0;
 	case MSG_PUBLISH:
-		return take_publish(MESSAGE(Wire__Publish, req), out);
+		return take_publish(s, MESSAGE(Wire__Publish, req), out);
 	default:
 		return -E_NOSYS;
 	}
 }
 
 /* What belongs to one inode: inline content, attributes, space. */
-static int take_inode(const struct rpc_request *req, struct ms_request *out)
+static int take_inode(struct ms_server *s, const struct rpc_request *req, struct ms_request *out)
 {
 	switch (req->header.type) {
 	case MSG_GET_INLINE:
@@ -224,7 +239,7 @@ static int take_inode(const struct rpc_request *req, struct ms_request *out)
 		out->number = MESSAGE(Wire__Fsync, req)->number;
 		return 0;
 	default:
-		return take_names(req, out);
+		return take_names(s, req, out);
 	}
 }
 
@@ -312,7 +327,7 @@ int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct 
 	case MSG_STATUS:
 		return 0;
 	default:
-		return take_inode(req, out);
+		return take_inode(s, req, out);
 	}
 }
 

@@ -262,6 +262,7 @@ int ms_session_open(struct ms_op *op)
 		if (!s)
 			return -E_NOMEM;
 		s->is_back = true;
+		ms_collection_opened(state, s);
 		session_store(op, s);
 		(void)ms_space_grant(state, s, 0, FIRST_CREDIT_BYTES);
 	}
@@ -280,6 +281,7 @@ int ms_session_renew(struct ms_op *op)
 
 	op->session->expires_ms = state->now_ms + state->config.lease_ms;
 	(void)ms_space_grant(state, op->session, op->req->credit_used, op->req->credit_wanted);
+	ms_collection_renewed(op->session, op->req);
 	fill_reply(op, op->session);
 	op->effect.reply.lost_from = lost_from(state, op->req->term, op->req->number);
 	return 0;

@@ -227,6 +227,9 @@ void ms_step(struct ms_state *state, const struct ms_event *event, ms_effect_fn 
 	case MS_EV_RESERVE:
 		reserve(state, event->req.flags & 1);
 		break;
+	case MS_EV_COLLECT:
+		ms_collection_raise(state);
+		break;
 	}
 	run_ready(state);
 	state->fn = NULL;
@@ -264,6 +267,8 @@ int ms_state_create(const struct ms_config *config, struct ms_txn *txn, struct m
 		rc = ms_session_load(state);
 	if (rc == 0)
 		rc = ms_membership_load(state);
+	if (rc == 0)
+		rc = ms_collection_load(state);
 	if (rc < 0) {
 		ms_state_destroy(state);
 		return rc;
@@ -308,6 +313,7 @@ int ms_state_format(const struct ms_config *config, struct ms_txn *txn, uint64_t
 	ms_inode_put(txn, &root);
 	state.counters = (struct ms_counters){ .directories = 1, .inode_limit = INODE_ROOT + 1 };
 	ms_step_counters_put(&state);
+	ms_collection_format(&state);
 	return 0;
 }
 

@@ -56,6 +56,10 @@ struct ms_attr {
 	struct root root;
 };
 
+/* Where copied content comes from: `ino` had this root. */
+struct ms_source { inode_no ino; struct root root; };
+#define MS_SOURCES_MAX 8u	/* of one publish */
+
 struct ms_caller {
 	uint32_t uid, gid;
 	const uint32_t *groups;
@@ -81,6 +85,7 @@ enum ms_event_kind {
 	 * again with flags 1: from then on numbers are taken from the range.
 	 */
 	MS_EV_RESERVE,
+	MS_EV_COLLECT,			/* raise the collection epoch, if ms_state_collection_may_rise() */
 };
 
 struct ms_request {
@@ -100,6 +105,8 @@ struct ms_request {
 	const struct ms_lease *leases; uint32_t lease_count;	/* reclaim; return: mode is what is kept */
 	const inode_no *opens; uint32_t open_count;		/* reclaim: an inode as often as it is open */
 	bool more;						/* reclaim: not the last message of it */
+	uint64_t seen_collection;				/* renewal: newest epoch told; `collection`: oldest */
+	const struct ms_source *sources; uint32_t source_count;	/* publish */
 	/* sessions and membership */
 	const char *node, *address, *host, *rack;
 	session_no old_session, new_session;	/* new: random, from serve */
@@ -203,6 +210,11 @@ void ms_step(struct ms_state *state, const struct ms_event *event, ms_effect_fn 
 
 struct map *ms_state_map(struct ms_state *state);	/* read-only to callers */
 
+uint64_t ms_state_collection(const struct ms_state *state);	/* the collection epoch, from 1 on */
+/* May the collection epoch rise (collection.c)? If not: who is waited for, one of them. */
+struct ms_collection_wait { session_no session; server_no server; bool is_recovering; };
+must_check bool ms_state_collection_may_rise(const struct ms_state *state, struct ms_collection_wait *why);
+
 /*
  * For the mover: the inline bytes of `ino` at `version`, as published, borrowed until the next call on the
  * state or its rows. -E_NOENT, -E_STALE_VERSION.
@@ -229,6 +241,7 @@ struct ms_server_stats {
 	uint32_t disks, disks_failed;
 	uint64_t heal_pending_blocks, heal_bytes, heal_bytes_per_s;
 	uint64_t trash_blocks, trash_bytes, dead_bytes, damaged, owed;
+	uint64_t collection;		/* epoch that it applies */
 };
 void ms_state_server_stats(const struct ms_state *state, server_no server, struct ms_server_stats *out);
 

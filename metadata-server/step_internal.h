@@ -91,6 +91,8 @@ struct ms_session {
 	uint8_t nonce[16];
 	uint64_t expires_ms;		/* leases are valid until then (I6) */
 	bool is_back;			/* since this term began: reclaimed, or opened in it */
+	uint64_t collection_seen;	/* newest collection epoch it was told of, when it renewed last; */
+	uint64_t collection_oldest;	/* of its blocks not yet published; 0: none */
 	uint64_t credit_bytes;		/* granted and not settled */
 	uint64_t credit_wanted;		/* when it asked last */
 	uint64_t slots_stored;		/* bit: the slot has a row */
@@ -180,6 +182,8 @@ struct ms_state {
 	session_no sweep_session;
 	inode_no move_from;		/* inline content to move: where the next look begins */
 	uint64_t move_next_ms;
+
+	uint64_t collection;		/* epoch */
 
 	struct map *map;
 	server_no last_server;
@@ -308,6 +312,16 @@ void ms_publish_tick(struct ms_state *state);
 /* Change an inode's content to `root` (with its bytes, if inline); the inode is stored by the caller. */
 void ms_publish_content(struct ms_state *state, struct ms_inode *inode, const struct root *root,
 			const uint8_t *bytes);
+
+/* collection.c */
+must_check int ms_collection_load(struct ms_state *state);
+void ms_collection_format(struct ms_state *state);
+/* Were blocks of this root, put or touched in `epoch`, too long ago to be published? */
+bool ms_collection_is_old(const struct ms_state *state, const struct root *root, uint64_t epoch);
+must_check int ms_collection_check(struct ms_op *op);	/* a publish: 0, -E_OLD_COLLECTION */
+void ms_collection_opened(struct ms_state *state, struct ms_session *session);
+void ms_collection_renewed(struct ms_session *session, const struct ms_request *req);
+void ms_collection_raise(struct ms_state *state);
 
 /* xattr.c */
 int ms_xattr_set(struct ms_op *op);

@@ -19,7 +19,7 @@
 struct pass {
 	struct fsck *f;
 	struct ms_counters stored, found;
-	bool has_counters, has_map;
+	bool has_counters, has_map, has_collection;
 	struct ms_map_value map_value;
 	session_no session; /* of the last session row */
 	inode_no inode_max;
@@ -361,6 +361,7 @@ static void take_content(struct pass *p, const struct row *row, struct rd *r)
 static int take_row(struct pass *p, const struct row *row)
 {
 	struct rd r = rd_init(row->key, row->key_len);
+	uint64_t epoch;
 
 	switch (rd_u8(&r)) {
 	case MS_KEY_COUNTERS:
@@ -409,6 +410,10 @@ static int take_row(struct pass *p, const struct row *row)
 		return 0;
 	case MS_KEY_CONTENT:
 		take_content(p, row, &r);
+		return 0;
+	case MS_KEY_COLLECTION:
+		p->has_collection = rd_done(&r) &&
+				    ms_key_collection_decode(row->value, row->value_len, &epoch) == 0;
 		return 0;
 	case 0:
 		return 0; /* the view's */
@@ -496,6 +501,8 @@ static void check_counters(struct pass *p)
 
 	f->report.result->files = p->found.files;
 	f->report.result->directories = p->found.directories;
+	if (!p->has_collection)
+		fsck_fault(&f->report, FSCK_COUNTERS, "collection epoch", "row is missing or malformed");
 	if (!p->has_counters) {
 		fsck_fault(&f->report, FSCK_COUNTERS, "counters", "row is missing or malformed");
 		return;

@@ -413,6 +413,7 @@ static void put_start(struct cl_chunk *chunk)
 	chunk->is_lent = true;
 	chunk->buf->len = chunk->put_len;
 	blocks_marks_init(&chunk->put_marks);
+	chunk->put_collection = c->session.collection;
 	chunk->put = (struct blocks_put){
 		.plain = chunk->buf, .marks = &chunk->put_marks, .done = put_done, .user = chunk,
 		.deadline_ns = loop_now_ns(c->options.loop) + c->options.timeout_ms * UINT64_C(1000000),

@@ -33,6 +33,22 @@ static int source_ready(struct cl_op *op, struct cl_file *source)
 	return 1;
 }
 
+/*
+ * A publish names where its copies are from: their blocks live as long as the source has that root (I9). False:
+ * it cannot name more.
+ */
+static bool source_note(struct cl_file *file, const struct cl_file *source)
+{
+	struct cl_source note = { source->node->ino, source->root };
+	for (uint32_t i = 0; i < file->source_count; i++)
+		if (file->sources[i].ino == note.ino && root_equal(&file->sources[i].root, &note.root))
+			return true;
+	if (file->source_count == CL_SOURCES_MAX)
+		return false;
+	file->sources[file->source_count++] = note;
+	return true;
+}
+
 /* By reference. 0 (done, *out_len copied), 1 (waits), -E_INVAL (not on boundaries of both), or an error. */
 static int copy_block(struct cl_op *op, const struct extent *e, uint64_t to)
 {
@@ -59,8 +75,6 @@ static int copy_block(struct cl_op *op, const struct extent *e, uint64_t to)
 	}
 	if (rc < 0)
 		return rc;
-	/* The block lives as long as the source's root does; say when we took it (I9). */
-	file->marks.collection = MIN_OF(file->marks.collection, file->client->session.collection);
 	cl_edit_grow(file, to + e->length);
 	cl_edit_touch(op);
 	return 0;
@@ -117,7 +131,8 @@ static int copy_one(struct cl_op *op, struct cl_file *source, uint64_t left, uin
 	if (next)
 		len = MIN_OF(len, next->start - from);
 	struct extent whole = { .offset = to, .length = len, .id = e.id };
-	if (block_id_is_zero(&e.id) || (e.offset == from && len == e.length)) {
+	bool is_whole = e.offset == from && len == e.length;
+	if (block_id_is_zero(&e.id) || (is_whole && (source == op->file || source_note(op->file, source)))) {
 		rc = copy_block(op, &whole, to);
 		*done = len;
 		if (rc != -E_INVAL)
@@ -150,7 +165,6 @@ static int copy_root(struct cl_op *op, const struct cl_file *source)
 		return rc;
 	manifest_destroy(file->manifest);
 	file->manifest = manifest;
-	file->marks.collection = MIN_OF(file->marks.collection, file->client->session.collection);
 	cl_edit_grow(file, source->size);
 	cl_edit_touch(op);
 	op->progress = source->size;
@@ -172,7 +186,7 @@ int cl_copy_step(struct cl_op *op)
 	if (source == op->file && op->offset < op->out_offset + length && op->out_offset < op->offset + length)
 		return -E_INVAL;
 	if (op->offset == 0 && op->out_offset == 0 && length == size && source != op->file && op->progress == 0 &&
-	    is_root(source) && is_empty(op->file))
+	    is_root(source) && is_empty(op->file) && source_note(op->file, source))
 		return copy_root(op, source);
 	while (op->progress < length) {
 		uint64_t done = 0;

@@ -140,6 +140,7 @@ struct cl_req {
 	struct cl_req *waiting_next;	/* for a slot */
 	Wire__Caller caller;
 	uint8_t root[ROOT_BYTES];	/* of a publish */
+	void *more;			/* what the message points to beside these; freed with it */
 	union {
 		ProtobufCMessage base;
 		Wire__Lookup lookup; Wire__GetAttr get_attr; Wire__SetAttr set_attr; Wire__Make make; Wire__Link link;

@@ -49,7 +49,7 @@ static void content_drop(struct cl_file *file)
 	file->size = 0;
 	file->kill_priv = false;
 	file->clean_seq = file->edit_seq;
-	file->id_count = 0;
+	file->id_count = file->source_count = 0;
 	file->new_bytes = 0;
 	cl_session_settle(file->client, file->charged, 0);
 	file->charged = file->charged_put = 0;

@@ -26,6 +26,10 @@
 
 enum cl_put_state { CL_PUT_NONE, CL_PUT_QUEUED, CL_PUT_FLYING, CL_PUT_READY };
 
+/* Where copied blocks are from: they live as long as this inode has this root (I9). */
+#define CL_SOURCES_MAX 8u	/* that a publish may name */
+struct cl_source { inode_no ino; struct root root; };
+
 struct cl_chunk {
 	struct cl_file *file;		/* NULL: given up while its put was flying */
 	struct client *client;
@@ -41,6 +45,7 @@ struct cl_chunk {
 	struct blocks_put put;
 	struct blocks_marks put_marks;	/* its own, since the file may be gone when it ends */
 	uint32_t put_len;
+	uint64_t put_collection;	/* epoch that was known when its put began */
 	struct cl_chunk *prev, *next;	/* queue of puts */
 };
 
@@ -66,7 +71,10 @@ struct cl_flush {			/* publish.c */
 	int64_t mtime_ns;
 	struct root root;
 	struct buf *bytes;		/* inline content */
-	uint32_t tries, ids_taken;
+	uint32_t tries, ids_taken, sources_taken;
+	struct cl_touch *touch;		/* under way */
+	bool is_touched;		/* what was copied has been put or touched since: no source matters */
+	uint64_t collection;		/* epoch that was known when the round began */
 	uint64_t due_ns;		/* of the round: stale syncs are tried again until then */
 	uint64_t new_bytes, charged;
 	struct blocks_marks marks;	/* of what is to be synced */
@@ -98,6 +106,8 @@ struct cl_file {
 	struct blocks_marks marks;
 	struct block_id *ids;
 	uint32_t id_count, id_capacity;
+	struct cl_source sources[CL_SOURCES_MAX];	/* of what was copied since */
+	uint32_t source_count;
 	struct cl_node_put *unstored;	/* manifest nodes whose put failed: put again by the next round */
 	uint64_t new_bytes;
 	uint64_t charged;		/* plain bytes that room is reserved for */
@@ -224,6 +234,8 @@ void cl_publish_cancel(struct cl_file *file, struct cl_flush_wait *wait);
 void cl_publish_stored(struct cl_file *file, int rc);	/* one awaited chunk or node */
 void cl_publish_sweep(struct client *c);		/* what was gathered long enough */
 void cl_publish_stop(struct cl_file *file);		/* the file is going away or fenced */
+/* Lowest collection epoch of what was put and is not published yet; 0: there is nothing (I9). */
+uint64_t cl_publish_oldest(const struct client *c);
 void cl_publish_forget(struct cl_file *file);		/* nodes of a manifest that is dropped */
 /* Publish what is dirty, then go on with `then`, perhaps at once. Uses op->state. */
 void cl_publish_file(struct cl_op *op, struct cl_file *file, void (*then)(struct cl_op *op, int rc));

@@ -17,6 +17,7 @@
 
 #include "client/core/file.h"
 #include "fs/base/log.h"
+#include "fs/net/blocks_walk.h"
 
 #define LOG_MODULE "publish"
 
@@ -88,6 +89,7 @@ static void flush_begin(struct cl_file *file)
 	flush->due_ns = deadline_ns(file->client);
 	flush->awaited = 0;
 	flush->seq = file->edit_seq;
+	flush->collection = file->client->session.collection;
 	flush->is_unfinished = false;
 	flush->is_inline = file->size <= INLINE_BYTES_MAX && (!file->manifest || manifest_bytes(file->manifest) == 0) &&
 			   file->chunk_count == (first ? 1u : 0u) && (!first || first->put_state == CL_PUT_NONE);
@@ -182,6 +184,8 @@ void cl_publish_cancel(struct cl_file *file, struct cl_flush_wait *wait)
 	wait->list = NULL;
 }
 
+static void touch_stop(struct cl_touch *t);
+
 void cl_publish_stop(struct cl_file *file)
 {
 	struct cl_flush *flush = &file->flush;
@@ -195,6 +199,7 @@ void cl_publish_stop(struct cl_file *file)
 	flush->state = CL_FLUSH_IDLE;
 	flush->awaited = 0;
 	flush->round++;
+	touch_stop(flush->touch);
 	for (uint32_t i = 0; i < file->chunk_count; i++)
 		file->chunks[i]->is_awaited = file->chunks[i]->is_owed = false;
 	buf_put(flush->bytes);
@@ -226,6 +231,9 @@ static void sent_well(struct cl_file *file, const struct cl_node *node)
 		file->id_count -= flush->ids_taken;
 		if (file->id_count > 0)
 			memmove(file->ids, file->ids + flush->ids_taken, file->id_count * sizeof file->ids[0]);
+		file->source_count -= flush->sources_taken;
+		memmove(file->sources, file->sources + flush->sources_taken,
+			file->source_count * sizeof file->sources[0]);
 	}
 	file->new_bytes -= MIN_OF(file->new_bytes, flush->new_bytes);
 	file->charged -= MIN_OF(file->charged, flush->charged);
@@ -234,6 +242,7 @@ static void sent_well(struct cl_file *file, const struct cl_node *node)
 }
 
 static void reput_start(struct cl_file *file);
+static void touch_start(struct cl_file *file);
 
 static void publish_done(struct cl_req *req)
 {
@@ -260,7 +269,10 @@ static void publish_done(struct cl_req *req)
 		return;
 	}
 	if (rc == -E_OLD_COLLECTION && !file->flush.is_inline && ++file->flush.tries < TRIES_MAX) {
-		reput_start(file);
+		if (file->flush.sources_taken > 0 && !file->flush.is_touched)
+			touch_start(file);
+		else
+			reput_start(file);
 		return;
 	}
 	if (rc == 0)
@@ -268,12 +280,41 @@ static void publish_done(struct cl_req *req)
 	flush_end(file, rc);
 }
 
+struct sources {
+	Wire__Source msg[CL_SOURCES_MAX], *list[CL_SOURCES_MAX];
+	uint8_t roots[CL_SOURCES_MAX][ROOT_BYTES];
+};
+
+static bool sources_fill(struct cl_file *file, struct cl_req *req)
+{
+	struct cl_flush *flush = &file->flush;
+	if (flush->is_inline || flush->is_touched || flush->sources_taken == 0)
+		return true;
+	struct sources *s = calloc(1, sizeof *s);
+	if (!s)
+		return false;
+	for (uint32_t i = 0; i < flush->sources_taken; i++) {
+		wire__source__init(&s->msg[i]);
+		s->msg[i].ino = file->sources[i].ino;
+		s->msg[i].root.data = s->roots[i];
+		s->msg[i].root.len = ROOT_BYTES;
+		root_encode(&file->sources[i].root, s->roots[i]);
+		s->list[i] = &s->msg[i];
+	}
+	req->more = s;
+	req->msg.publish.sources = s->list;
+	req->msg.publish.n_sources = flush->sources_taken;
+	return true;
+}
+
 static void flush_send(struct cl_file *file)
 {
 	struct cl_flush *flush = &file->flush;
 	struct client *c = file->client;
 	struct cl_req *req = cl_session_req(c, NULL, MSG_PUBLISH, publish_done);
-	if (!req) {
+	if (!req || !sources_fill(file, req)) {
+		if (req)
+			cl_session_forget(req);
 		flush_end(file, -E_NOMEM);
 		return;
 	}
@@ -285,8 +326,7 @@ static void flush_send(struct cl_file *file)
 	msg->root.data = req->root;
 	msg->root.len = ROOT_BYTES;
 	msg->mtime_ns = flush->mtime_ns;
-	msg->collection = flush->is_inline || flush->marks.collection == UINT64_MAX ? c->session.collection
-										   : flush->marks.collection;
+	msg->collection = flush->is_inline ? UINT64_MAX : flush->marks.collection;	/* all ones: nothing was put */
 	msg->new_bytes = flush->new_bytes * c->copies;
 	msg->kill_priv = file->kill_priv;
 	req->caller.uid = file->node->attr.st.st_uid;
@@ -553,13 +593,28 @@ struct reput {
 	struct block_id ids[];
 };
 
+/* A block that is gone from the cluster: perhaps we have read or written it lately. */
+static struct buf *reput_plain(void *user, const struct block_id *id)
+{
+	struct cl_file *file = user;
+	return cl_cache_find(file->client, id);
+}
+
+static void reput_failed(struct cl_file *file, int rc)
+{
+	if (rc == -E_NO_BLOCK)
+		log_error("inode %llu cannot be published: a block of it was collected as garbage before that",
+			  (unsigned long long)file->node->ino);
+	flush_end(file, rc);
+}
+
 static void reput_done(struct blocks_reput *reput)
 {
 	struct reput *r = container_of(reput, struct reput, reput);
 	struct cl_file *file = r->file;
 	if (r->round == file->flush.round && file->flush.state == CL_FLUSH_REPUT) {
 		if (reput->rc < 0) {	/* with the old marks: the next round comes here again */
-			flush_end(file, reput->rc);
+			reput_failed(file, reput->rc);
 		} else {
 			file->flush.marks = r->marks;
 			sync_start(file);
@@ -584,9 +639,130 @@ static void reput_start(struct cl_file *file)
 	r->round = flush->round;
 	blocks_marks_init(&r->marks);
 	r->reput = (struct blocks_reput){ .ids = r->ids, .count = flush->ids_taken, .marks = &r->marks,
-					  .done = reput_done, .deadline_ns = deadline_ns(file->client) };
+					  .done = reput_done, .deadline_ns = deadline_ns(file->client),
+					  .plain_of = reput_plain, .user = file };
 	file->refs++;
 	blocks_reput_start(file->client->blocks, &r->reput);
+}
+
+/*
+ * Touching all that a root names: for copies whose source has changed since. Node by node: its entries are
+ * asked for as in a reput, then the walk goes on.
+ */
+struct cl_touch {
+	struct blocks_walk walk;
+	struct blocks_reput reput;
+	struct cl_file *file;
+	struct blocks_marks marks, all;
+	uint64_t round;
+	bool is_walked, is_asking;	/* the reput is under way */
+	uint32_t count;
+	struct block_id ids[NODE_ENTRIES_MAX];
+};
+
+static bool touch_is_wanted(const struct cl_touch *t)
+{
+	return t->round == t->file->flush.round && t->file->flush.state == CL_FLUSH_REPUT;
+}
+
+static void touch_end(struct cl_touch *t, int rc)
+{
+	struct cl_file *file = t->file;
+	bool is_wanted = touch_is_wanted(t);
+	blocks_walk_cancel(&t->walk);
+	if (file->flush.touch == t)
+		file->flush.touch = NULL;
+	if (is_wanted) {
+		if (rc < 0) {
+			reput_failed(file, rc);
+		} else {
+			file->flush.marks = t->all;
+			file->flush.is_touched = true;
+			sync_start(file);
+		}
+	}
+	cl_file_put(file);
+	free(t);
+}
+
+static void touch_done(struct blocks_reput *reput)
+{
+	struct cl_touch *t = container_of(reput, struct cl_touch, reput);
+	int rc = reput->rc;
+	t->is_asking = false;
+	if (rc == 0)
+		rc = cl_chunk_marks_merge(&t->all, &t->marks);
+	if (rc < 0 || !touch_is_wanted(t) || t->is_walked)
+		touch_end(t, rc);
+	else
+		blocks_walk_resume(&t->walk);
+}
+
+static void touch_ids(struct cl_touch *t)
+{
+	t->reput = (struct blocks_reput){ .ids = t->ids, .count = t->count, .marks = &t->marks, .done = touch_done,
+					  .plain_of = reput_plain, .user = t->file,
+					  .deadline_ns = deadline_ns(t->file->client) };
+	t->is_asking = true;
+	blocks_reput_start(t->file->client->blocks, &t->reput);
+}
+
+static int touch_node(struct blocks_walk *walk, const struct block_id *id, const struct node_view *view)
+{
+	struct cl_touch *t = walk->user;
+	(void)id;			/* it is an entry of its parent */
+	t->count = 0;
+	for (uint32_t i = 0; i < view->entry_count; i++) {
+		uint64_t length;
+		node_view_entry(view, i, &length, &t->ids[t->count]);
+		t->count += !block_id_is_zero(&t->ids[t->count]);
+	}
+	touch_ids(t);
+	return 1;
+}
+
+/* Last the root itself. */
+static void touch_walked(struct blocks_walk *walk)
+{
+	struct cl_touch *t = walk->user;
+	if (walk->rc < 0 || !touch_is_wanted(t)) {
+		touch_end(t, walk->rc);
+		return;
+	}
+	t->is_walked = true;
+	t->ids[0] = walk->root.id;
+	t->count = 1;
+	touch_ids(t);
+}
+
+/* Nobody wants it any more. While it asks, the answer ends it. */
+static void touch_stop(struct cl_touch *t)
+{
+	if (t && !t->is_asking)
+		touch_end(t, -E_CANCELED);
+}
+
+static void touch_start(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	struct client *c = file->client;
+	struct cl_touch *t = calloc(1, sizeof *t);
+	if (!t) {
+		flush_end(file, -E_NOMEM);
+		return;
+	}
+	flush->state = CL_FLUSH_REPUT;
+	t->file = file;
+	t->round = flush->round;
+	flush->touch = t;
+	blocks_marks_init(&t->all);
+	t->walk = (struct blocks_walk){ .root = flush->root, .node_ms = c->options.timeout_ms, .node = touch_node,
+					.done = touch_walked, .user = t };
+	file->refs++;
+	if (flush->root.kind == ROOT_NODE)
+		blocks_walk_start(c->blocks, c->options.loop, &t->walk);
+	else
+		touch_walked(&t->walk);
 }
 
 /* Blocks and nodes are stored: take what must be synced; later puts count for the next round. */
@@ -596,6 +772,8 @@ static void run_stored(struct cl_file *file)
 	flush->marks = file->marks;
 	blocks_marks_init(&file->marks);
 	flush->ids_taken = file->id_count;
+	flush->sources_taken = file->source_count;
+	flush->is_touched = false;
 	flush->new_bytes = file->new_bytes;
 	flush->charged = file->charged_put;
 	sync_start(file);
@@ -628,6 +806,31 @@ static void flush_run(struct cl_file *file)
 		flush_send(file);
 		break;
 	}
+}
+
+/* --- collection epochs (I9) ---------------------------------------------------------------------------------------------- */
+
+static uint64_t oldest_of(const struct cl_file *file)
+{
+	const struct cl_flush *flush = &file->flush;
+	uint64_t oldest = file->marks.collection;
+	if (!flush->is_inline && (flush->state == CL_FLUSH_PUTS || flush->state == CL_FLUSH_NODES))
+		oldest = MIN_OF(oldest, flush->awaited ? flush->collection : oldest);
+	else if (!flush->is_inline && flush->state != CL_FLUSH_IDLE)
+		oldest = MIN_OF(oldest, flush->marks.collection);
+	for (uint32_t i = 0; i < file->chunk_count; i++)
+		if (file->chunks[i]->put_state == CL_PUT_FLYING)
+			oldest = MIN_OF(oldest, file->chunks[i]->put_collection);
+	return oldest;
+}
+
+uint64_t cl_publish_oldest(const struct client *c)
+{
+	const struct cl_file *file;
+	uint64_t oldest = UINT64_MAX;
+	DL_FOREACH(c->files, file)
+		oldest = MIN_OF(oldest, oldest_of(file));
+	return oldest == UINT64_MAX ? 0 : oldest;
 }
 
 /* --- gathered long enough ------------------------------------------------------------------------------------------------ */

@@ -42,6 +42,7 @@ static void req_unlist(struct cl_req *req)
 static void req_free(struct cl_req *req)
 {
 	buf_put(req->call.bulk);
+	free(req->more);
 	free(req);
 }
 
@@ -266,6 +267,8 @@ static void renew(struct client *c)
 	s->is_writing = s->is_hurried = false;
 	msg.acknowledged = s->last_number;
 	msg.acknowledged_term = s->term;
+	msg.seen_collection = s->collection;
+	msg.oldest_collection = cl_publish_oldest(c);
 	s->is_renewing = true;
 	s->renew_sent_ns = loop_now_ns(c->options.loop);
 	/* No resend: a renewal that waited for a connection would prove nothing about its send time (I6). */

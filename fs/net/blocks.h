@@ -91,12 +91,16 @@ struct blocks_sync {
 };
 void blocks_sync_start(struct blocks *b, struct blocks_sync *sync);
 
-/* Ask HAVE for each id; what fewer than min_copies hold is read from who has it and put again. */
+/*
+ * Ask HAVE for each id; what fewer than min_copies hold is read from who has it and put again; what nobody
+ * has any more is put again if plain_of() still knows its bytes.
+ */
 struct blocks_reput {
 	const struct block_id *ids;
 	uint32_t count;
 	uint64_t deadline_ns;
 	struct blocks_marks *marks;	/* filled anew */
+	struct buf *(*plain_of)(void *user, const struct block_id *id);	/* a reference, or NULL; may be NULL */
 	void (*done)(struct blocks_reput *reput);
 	int rc;				/* -E_NO_BLOCK, -E_NO_REPLICA: a block is nowhere any more */
 	void *user;

@@ -38,6 +38,7 @@ struct sync_state {
 struct reput_one {
 	struct blocks_put put;
 	struct reput_state *reput;
+	struct buf *plain; /* of a block that is nowhere any more */
 	bool is_busy;
 };
 
@@ -160,8 +161,10 @@ static void reput_finish(struct reput_state *r, int rc)
 	struct blocks *b = r->b;
 	struct blocks_reput *reput = r->reput;
 
-	for (uint32_t i = 0; i < REPUT_PARALLEL; i++)
+	for (uint32_t i = 0; i < REPUT_PARALLEL; i++) {
 		blocks_put_abandon(&r->ones[i].put);
+		buf_put(r->ones[i].plain);
+	}
 	loop_timer_stop(b->o.loop, &r->timer);
 	DL_DELETE(b->reputs, r);
 	free(r);
@@ -170,11 +173,39 @@ static void reput_finish(struct reput_state *r, int rc)
 	reput->done(reput);
 }
 
+static void reput_one_done(struct blocks_put *put);
+
+/* No server has it: perhaps the asker still does. */
+static bool reput_plain(struct reput_one *one)
+{
+	struct reput_state *r = one->reput;
+
+	if (one->plain || !r->reput->plain_of)
+		return false;
+	one->plain = r->reput->plain_of(r->reput->user, &one->put.id);
+	if (!one->plain)
+		return false;
+	one->put = (struct blocks_put){
+		.plain = one->plain,
+		.id = one->put.id,
+		.has_id = true,
+		.deadline_ns = r->reput->deadline_ns,
+		.marks = r->reput->marks,
+		.done = reput_one_done,
+	};
+	blocks_put_start(r->b, &one->put);
+	return true;
+}
+
 static void reput_one_done(struct blocks_put *put)
 {
 	struct reput_one *one = container_of(put, struct reput_one, put);
 	struct reput_state *r = one->reput;
 
+	if (put->rc == -E_NO_BLOCK && reput_plain(one))
+		return;
+	buf_put(one->plain);
+	one->plain = NULL;
 	one->is_busy = false;
 	r->busy--;
 	if (put->rc < 0)

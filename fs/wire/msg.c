@@ -72,6 +72,7 @@ static const struct rule RULES[] = {
 	{NULL, "ids", RULE_BYTES, BLOCK_ID_BYTES, BLOCK_ID_BYTES},
 	{"Attr", "root", RULE_ROOT, 0, ROOT_BYTES},
 	{"Publish", "root", RULE_ROOT, ROOT_BYTES, ROOT_BYTES},
+	{"Source", "root", RULE_ROOT, ROOT_BYTES, ROOT_BYTES},
 	{"SetXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},
 	{"GetXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},
 	{"RemoveXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},
@@ -97,6 +98,7 @@ static const struct rule RULES[] = {
 
 	{"MapReply", "servers", RULE_COUNT, 0, SERVERS_MAX},
 	{"StatusReply", "servers", RULE_COUNT, 0, SERVERS_MAX},
+	{"Publish", "sources", RULE_COUNT, 0, 8},
 	{"Caller", "groups", RULE_COUNT, 0, 1024},
 	{"SessionReclaim", "opens", RULE_COUNT, 0, 8192},
 	{NULL, "holders", RULE_COUNT, 0, COPIES_MAX + FORMERS_MAX},

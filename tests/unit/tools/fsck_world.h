@@ -110,6 +110,8 @@ static inline void world_counters(struct fsck_world *w, uint64_t files)
 
 	ms_key_counters_encode(&c, bytes);
 	world_put(w, ms_key_one(MS_KEY_COUNTERS), bytes, sizeof bytes);
+	ms_key_collection_encode(1, bytes);
+	world_put(w, ms_key_one(MS_KEY_COLLECTION), bytes, MS_COLLECTION_VALUE_BYTES);
 }
 
 static inline void world_names(struct fsck_world *w)
