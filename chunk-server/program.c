@@ -125,6 +125,8 @@ static int begin_serving(struct program *p, struct error *err)
 		.sync_ms = (uint32_t)c->cs_sync_ms,
 		.sync_bytes = c->cs_sync_bytes,
 		.full_percent = (uint32_t)c->cs_full_percent,
+		.scrub_period_ms = c->cs_scrub_period,
+		.scrub_bytes_per_s = c->cs_scrub_bytes_per_s,
 	};
 
 	if (gethostname(p->name, sizeof(p->name) - 1) < 0)

@@ -109,7 +109,7 @@ static void read_for_send(struct cs_get *get)
 		return;
 	}
 	if (get->rc == -E_CORRUPT)
-		cs_serve_wrong(s, &slot->id, &get->place); /* now we lack it ourselves */
+		(void)cs_damage_report(s, get->store, &slot->id, &get->place);
 	slot_end(slot, false);
 }
 
@@ -181,6 +181,34 @@ static void ask_next(struct repay_slot *slot)
 	rpc_call(peer, &slot->call);
 }
 
+/* --- what we have after all ---- */
+
+static void own_verified(struct cs_verify *verify)
+{
+	struct repay_slot *slot = container_of(verify, struct repay_slot, verify);
+
+	if (verify->rc < 0)
+		(void)cs_damage_report(slot->repay->server, slot->get.store, &slot->id, &slot->get.place);
+	slot_end(slot, verify->rc == 0);
+}
+
+/* A record that was found wrong may be known again after a crash: only a good one settles the debt. */
+static void own_read(struct cs_get *get)
+{
+	struct repay_slot *slot = container_of(get, struct repay_slot, get);
+	struct cs_server *s = slot->repay->server;
+
+	slot->record = get->record;
+	if (get->rc < 0) {
+		if (get->rc == -E_CORRUPT)
+			(void)cs_damage_report(s, get->store, &slot->id, &get->place);
+		slot_end(slot, false);
+		return;
+	}
+	slot->verify = (struct cs_verify){.record = slot->record, .done = own_verified};
+	cs_verify_start(s->verifier, &slot->verify);
+}
+
 /* --- the round ---- */
 
 /* The next entry of the round into *server and *id; false at its end. */
@@ -227,7 +255,8 @@ static void slot_start(struct repay_slot *slot, server_no server, const struct b
 	if (server != s->number) {
 		cs_disks_get(s->disks, &slot->get);
 	} else if (cs_disks_find(s->disks, id, &place, NULL) == 0) {
-		slot_end(slot, true);
+		slot->get.done = own_read;
+		cs_disks_get(s->disks, &slot->get);
 	} else {
 		ask_next(slot);
 	}

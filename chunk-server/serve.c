@@ -47,6 +47,12 @@ static void on_request(void *arg, struct rpc_request *req)
 	case MSG_META_GET:
 		cs_meta_serve(s, req);
 		break;
+	case MSG_CHECK:
+		cs_serve_check(s, req);
+		break;
+	case MSG_SCRUB:
+		cs_scrub_serve(s, req);
+		break;
 	default:
 		rpc_answer(req, -E_NOSYS, NULL, NULL);
 	}
@@ -67,16 +73,6 @@ int cs_serve_lost(struct cs_server *s, const char *what)
 	log_warn("%s: the groups of this server will be compared%s%s", what,
 		 rc < 0 ? "; cannot note it: " : "", rc < 0 ? error_text(rc) : "");
 	return rc;
-}
-
-void cs_serve_wrong(struct cs_server *s, const struct block_id *id, const struct cs_place *place)
-{
-	int rc = s->number != 0 ? cs_owed_add(s->owed, id, s->number) : -E_RECOVERING;
-
-	/* It is bad either way, so it goes even if nothing could be noted; then the status says so. */
-	if (rc < 0)
-		(void)!cs_serve_lost(s, "cannot note a block that is damaged");
-	cs_disks_quarantine(s->disks, id, place);
 }
 
 uint64_t cs_serve_tell_content(struct cs_server *s)
@@ -242,6 +238,10 @@ static int make_tables(struct cs_server *s)
 	if (rc == 0)
 		rc = cs_serve_have_init(s);
 	if (rc == 0)
+		rc = cs_serve_check_init(s);
+	if (rc == 0)
+		rc = cs_damage_create(s);
+	if (rc == 0)
 		rc = cs_meta_create(s);
 	return rc;
 }
@@ -275,6 +275,8 @@ static int start_serving(struct cs_server *s, struct error *err)
 	if (rc < 0)
 		return error_set(err, rc, "cannot reach for the metadata server '%s'", s->mds);
 	rc = cs_repay_create(s);
+	if (rc == 0)
+		rc = cs_scrub_create(s);
 	return rc < 0 ? error_set(err, rc, "cannot start") : 0;
 }
 
@@ -320,7 +322,7 @@ server_no cs_server_number(const struct cs_server *s)
 static bool is_idle(const struct cs_server *s)
 {
 	return s->jobs == 0 && cs_disks_is_idle(s->disks) && cs_meta_is_idle(s) &&
-	       cs_repay_is_idle(s);
+	       cs_repay_is_idle(s) && cs_damage_is_idle(s) && cs_scrub_is_idle(s);
 }
 
 /* Sync and close everything that holds data. */
@@ -330,6 +332,7 @@ static int close_data(struct cs_server *s)
 
 	cs_heartbeat_destroy(s);
 	cs_repay_destroy(s);
+	cs_scrub_destroy(s);
 	for (uint32_t i = 0; i < s->options.disk_count; i++) {
 		int rc = cs_store_close(s->stores[i]);
 		s->stores[i] = NULL;
@@ -366,6 +369,7 @@ void cs_server_stop(struct cs_server *s, void (*stopped)(void *arg, int rc), voi
 	s->stop_due_ns = loop_now_ns(s->options.loop) + STOP_MS_MAX * 1000000ull;
 	s->stop_timer.fn = stop_fired;
 	cs_repay_stop(s);
+	cs_scrub_stop(s);
 	loop_timer_start(s->options.loop, &s->stop_timer, 0);
 }
 
@@ -387,6 +391,7 @@ void cs_server_destroy(struct cs_server *s)
 	if (s->meta != NULL)
 		cs_meta_destroy(s);
 	/* After a crash the stores still hold puts and gets of the jobs. */
+	cs_scrub_destroy(s);
 	cs_disks_destroy(s->disks);
 	for (uint32_t i = 0; i < s->options.disk_count; i++)
 		cs_store_drop(s->stores[i]);
@@ -394,6 +399,8 @@ void cs_server_destroy(struct cs_server *s)
 	cs_serve_put_finish(s);
 	cs_serve_get_finish(s);
 	cs_serve_have_finish(s);
+	cs_serve_check_finish(s);
+	cs_damage_destroy(s);
 	cs_verifier_destroy(s->verifier);
 	map_destroy(s->map);
 	free(s->advertise);

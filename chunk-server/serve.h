@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The chunk server: what is around the stores. It takes part in the cluster (join, heartbeats, the
- * map), answers PUT, HAVE, SYNC, GET, WHERE and META_*, hands blocks on to the other replicas, and
+ * map), answers PUT, HAVE, SYNC, GET, WHERE, CHECK, SCRUB and META_*, hands blocks on to the other replicas, and
  * repays what they missed while they were away.
  *
  * Works without the metadata server as far as it can: with the map it has, at least every GET.
@@ -41,6 +41,8 @@ struct cs_server_options {
 	uint32_t sync_ms;
 	uint64_t sync_bytes;
 	uint32_t full_percent;
+	uint64_t scrub_period_ms;   /* 0: only when asked */
+	uint64_t scrub_bytes_per_s; /* of each disk; 0: as the period needs */
 };
 
 /*

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * GET, SYNC, WHERE: one block out, one generation made durable, one place told. A record that turns
- * out wrong is quarantined, and we owe it to ourselves: repay.c fetches it from another replica.
+ * out wrong goes to damage.c.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -50,10 +50,10 @@ static void get_end(struct get_job *job)
 static void got(struct cs_get *get)
 {
 	struct get_job *job = container_of(get, struct get_job, get);
-	struct cs_server *s = job->server;
 
+	/* If it cannot be noted now, the next reader or the scrub finds it again. */
 	if (get->rc == -E_CORRUPT)
-		cs_serve_wrong(s, &get->id, &get->place);
+		(void)cs_damage_report(job->server, get->store, &get->id, &get->place);
 	get_end(job);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the chunk server share. Private to serve*.c, forward.c, heartbeat.c, meta.c,
- * repay.c.
+ * repay.c, damage.c, scrub.c.
  *
  * Requests become jobs out of fixed tables (I11). A job owns its request until it has answered it.
  * A map row that a job works with is copied into it: the map may change meanwhile.
@@ -21,6 +21,7 @@
 #define SERVE_SYNCS_MAX	 256u
 #define SERVE_HAVES_MAX	 32u
 #define SERVE_METAS_MAX	 64u
+#define SERVE_CHECKS_MAX 32u
 #define FORWARD_MS	 1000u /* a replica that takes longer is owed the block */
 #define FORWARD_PAUSE_MS 1000u /* and is not asked again for so long */
 
@@ -28,10 +29,13 @@ struct serve_peer; /* forward.c: another chunk server */
 struct heartbeat;  /* heartbeat.c: our part in the cluster */
 struct meta;	   /* meta.c: files of the metadata server */
 struct repay;	   /* repay.c */
+struct scrub;	   /* scrub.c */
+struct damage;	   /* damage.c */
 struct put_job;	   /* serve_put.c */
 struct get_job;	   /* serve_get.c */
 struct sync_job;
-struct have_job; /* serve_have.c */
+struct have_job;   /* serve_have.c */
+struct check_job;  /* serve_check.c */
 
 struct cs_server {
 	struct cs_server_options options;
@@ -56,12 +60,15 @@ struct cs_server {
 	struct heartbeat *heartbeat;
 	struct meta *meta;
 	struct repay *repay;
+	struct scrub *scrub;
+	struct damage *damage;
 
 	struct put_job *puts, *puts_free;
 	uint32_t client_puts, client_puts_max; /* jobs that forward */
 	struct get_job *gets, *gets_free;
 	struct sync_job *syncs, *syncs_free;
 	struct have_job *haves, *haves_free;
+	struct check_job *checks, *checks_free;
 	uint32_t jobs; /* in use, of all kinds */
 
 	bool is_stopping;
@@ -78,8 +85,6 @@ struct cs_server {
  * 0: it is stored, whatever crashes now; or why it is not.
  */
 must_check int cs_serve_lost(struct cs_server *s, const char *what);
-/* What lies at `place` is not the block: forget it, and owe it to ourselves. */
-void cs_serve_wrong(struct cs_server *s, const struct block_id *id, const struct cs_place *place);
 /* The content number to tell now. */
 uint64_t cs_serve_tell_content(struct cs_server *s);
 
@@ -119,6 +124,30 @@ void cs_serve_where(struct cs_server *s, struct rpc_request *req);
 must_check int cs_serve_have_init(struct cs_server *s);
 void cs_serve_have_finish(struct cs_server *s);
 void cs_serve_have(struct cs_server *s, struct rpc_request *req);
+
+must_check int cs_serve_check_init(struct cs_server *s);
+void cs_serve_check_finish(struct cs_server *s);
+void cs_serve_check(struct cs_server *s, struct rpc_request *req);
+
+/* --- damage.c: records that turned out wrong ---- */
+
+must_check int cs_damage_create(struct cs_server *s);
+void cs_damage_destroy(struct cs_server *s);
+bool cs_damage_is_idle(const struct cs_server *s);
+/*
+ * What lies at `place` is not the block: it is owed to ourselves, then quarantined. 0 also if that is under
+ * way; -E_OVERLOADED: come back, or leave it to who finds it next; else what the owed log says.
+ */
+int cs_damage_report(struct cs_server *s, struct cs_store *store, const struct block_id *id,
+		     const struct cs_place *place);
+
+/* --- scrub.c ---- */
+
+must_check int cs_scrub_create(struct cs_server *s);
+void cs_scrub_destroy(struct cs_server *s);
+void cs_scrub_stop(struct cs_server *s);
+bool cs_scrub_is_idle(const struct cs_server *s);
+void cs_scrub_serve(struct cs_server *s, struct rpc_request *req);
 
 /* --- meta.c ---- */
 

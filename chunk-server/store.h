@@ -173,6 +173,11 @@ must_check int cs_store_free(struct cs_store *store, const struct block_id *id);
 void cs_store_compact(struct cs_store *store, uint32_t dead_percent);
 bool cs_store_is_compacting(const struct cs_store *store);
 
+/* The file of a segment, for who reads one without the store (scrub). */
+#define STORE_NAME_BYTES  64u
+#define STORE_ENTRIES_MAX 65536u /* records of one segment: a footer of 3 MiB */
+char *cs_store_segment_name(uint64_t number, char out[STORE_NAME_BYTES]);
+
 /* Rows of an index, for who reads one without a store (fsck): 1 such a row, 0 another, -E_MALFORMED. */
 must_check int cs_store_index_read(const struct row *row, struct block_id *id, struct cs_place *out);
 struct cs_store_segment_row {

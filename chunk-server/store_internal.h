@@ -23,11 +23,9 @@
 #include "chunk-server/store.h"
 
 #define STORE_DIR		"segments"
-#define STORE_NAME_BYTES	64u
 #define STORE_BATCH_MAX		64u    /* records of one gather-write */
 #define STORE_QUEUE_MAX		512u   /* puts that wait: the buffer pool bounds them as well */
 #define STORE_FILES_MAX		256u   /* open segments */
-#define STORE_ENTRIES_MAX	65536u /* records of one segment: a footer of 3 MiB */
 #define STORE_DIRTY_MAX		64u    /* segments of which we remember that they changed */
 #define STORE_SEGMENT_BYTES_MIN (4u * RECORD_BYTES_MAX)
 #define STORE_SEGMENT_BYTES_MAX GiB(1) /* a footer of its smallest records stays below 4 GiB */
@@ -150,7 +148,6 @@ struct cs_store {
 
 /* --- store_open.c ---- */
 
-char *cs_store_segment_name(uint64_t number, char out[STORE_NAME_BYTES]);
 /* Write the footer and trailer at tail, cut the file there, sync. Any thread. */
 must_check int cs_store_seal(struct disk_file *file, uint64_t number, uint64_t tail,
 			     const struct store_entries *entries);

@@ -11,6 +11,7 @@ static const struct command commands[] = {
 	{ "status", cmd_status, "health at a glance" },
 	{ "df", cmd_df, "what is stored, and what dedup and codecs save" },
 	{ "servers", cmd_servers, "the chunk servers and their state" },
+	{ "scrub", cmd_scrub, "re-reading of what is stored: how far, begin, pause" },
 	{ "metrics", cmd_metrics, "the counters of every server" },
 	{ "stat", cmd_stat, "what a file is made of, and which servers hold it" },
 	{ "dump", cmd_dump, "the structures on a disk, as text" },

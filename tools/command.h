@@ -33,6 +33,7 @@ int cmd_down(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_df(int argc, char **argv);
 int cmd_servers(int argc, char **argv);
+int cmd_scrub(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
 int cmd_dump(int argc, char **argv);

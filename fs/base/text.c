@@ -188,7 +188,7 @@ int text_parse_ms(const char *s, uint64_t *out)
 	static const struct {
 		const char *name;
 		uint64_t ms;
-	} units[] = {{"", 1}, {"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}};
+	} units[] = {{"", 1}, {"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}, {"d", 86400000}};
 	uint64_t v;
 	int rc = parse_digits(&s, &v);
 

@@ -30,7 +30,7 @@ char *text_bytes_human(char out[TEXT_BYTES_HUMAN], uint64_t bytes);
 must_check int text_parse_bytes(const char *s, uint64_t *out);
 /* Parse a whole unsigned decimal number. 0 or -E_INVAL, -E_RANGE. */
 must_check int text_parse_u64(const char *s, uint64_t *out);
-/* Parse a time into ms: "500", "500ms", "10s", "5min", "1h". 0 or -E_INVAL, -E_RANGE. */
+/* Parse a time into ms: "500", "500ms", "10s", "5min", "1h", "30d". 0 or -E_INVAL, -E_RANGE. */
 must_check int text_parse_ms(const char *s, uint64_t *out);
 /* Hex of `len` bytes into out[2 * len + 1]; and back (-E_INVAL unless exactly len bytes). */
 void text_hex(char *out, const void *bytes, size_t len);

@@ -26,7 +26,13 @@ enum disk_open_flags {
 	DISK_WRITE = 1,		/* read and write */
 	DISK_CREATE = 2,	/* create if absent */
 	DISK_EXCLUSIVE = 4,	/* with CREATE: -E_EXIST if present */
+	/*
+	 * Read past caches, where the file system can, from the medium itself: offset, length and address of each
+	 * disk_read() are then multiples of DISK_ALIGN. For reading only.
+	 */
+	DISK_DIRECT = 8,
 };
+#define DISK_ALIGN 4096u
 
 struct disk_space { uint64_t bytes_total, bytes_free; };
 

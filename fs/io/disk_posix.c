@@ -30,6 +30,8 @@ struct posix_disk {
 struct posix_file {
 	struct disk_file base;	/* first */
 	int fd;
+	bool is_direct;
+	bool drops_cache;	/* meant to be direct where that cannot be: what is cached goes before each read */
 };
 
 static struct posix_disk *disk_of(struct disk *d)
@@ -59,7 +61,13 @@ static int posix_open(struct disk *d, const char *name, int flags, struct disk_f
 	if (f == NULL)
 		return -E_NOMEM;
 	f->base.disk = d;
-	f->fd = openat(disk_of(d)->fd, name, oflags, 0640);
+	f->is_direct = (flags & DISK_DIRECT) != 0;
+	f->fd = openat(disk_of(d)->fd, name, oflags | (f->is_direct ? O_DIRECT : 0), 0640);
+	if (f->fd < 0 && errno == EINVAL && f->is_direct) {
+		f->is_direct = false;
+		f->drops_cache = true;
+		f->fd = openat(disk_of(d)->fd, name, oflags, 0640);
+	}
 	if (f->fd < 0) {
 		rc = error_from_errno(errno);
 		free(f);
@@ -80,11 +88,14 @@ static void posix_close(struct disk_file *file)
 
 static int posix_read(struct disk_file *file, void *out, uint32_t len, uint64_t offset)
 {
+	const struct posix_file *f = container_of(file, struct posix_file, base);
 	uint8_t *at = out;
 	uint32_t done = 0;
 
+	if (f->drops_cache)
+		(void)posix_fadvise(f->fd, (off_t)offset, len, POSIX_FADV_DONTNEED);
 	while (done < len) {
-		ssize_t n = pread(fd_of(file), at + done, len - done, (off_t)(offset + done));
+		ssize_t n = pread(f->fd, at + done, len - done, (off_t)(offset + done));
 
 		if (n == 0)
 			break;
@@ -92,6 +103,9 @@ static int posix_read(struct disk_file *file, void *out, uint32_t len, uint64_t 
 			return error_from_errno(errno);
 		if (n > 0)
 			done += (uint32_t)n;
+		/* The end of the file; going on behind it would not be aligned. */
+		if (f->is_direct && done % DISK_ALIGN != 0)
+			break;
 	}
 	return (int)done;
 }

@@ -422,6 +422,7 @@ void blocks_destroy(struct blocks *b)
 	blocks_sync_end_all(b); /* first: reputs own puts, which own gets */
 	blocks_put_end_all(b);
 	blocks_get_end_all(b);
+	blocks_check_end_all(b);
 	rpc_cancel(&b->map_call);
 	loop_timer_stop(b->o.loop, &b->map_timer);
 	servers_destroy(b);

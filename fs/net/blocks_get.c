@@ -2,7 +2,7 @@
 /*
  * Reading a block (I12): the least loaded replica first, hedged to the next when it takes longer
  * than most gets do, former holders last. An answer is proved on a worker before anyone sees it; a
- * wrong one counts as no answer, and is asked elsewhere.
+ * wrong one counts as no answer, and is asked elsewhere; who gave it is asked to check itself.
  */
 #define LOG_MODULE "blocks"
 #include <stdlib.h>
@@ -97,6 +97,66 @@ static void get_deadline(struct loop_timer *timer)
 	get_finish(g, g->saw_corrupt ? -E_CORRUPT : g->deadline_rc);
 }
 
+/* --- telling who was wrong ---- */
+
+static void check_answered(struct rpc_call *call)
+{
+	struct blocks_check *check = container_of(call, struct blocks_check, call);
+
+	check->is_asking = false;
+	if (call->rc < 0)
+		log_info("a server did not check a block server=%u: %s", check->server,
+			 error_text(call->rc));
+}
+
+/* The entry for this block and server, else the oldest one that is not in use. */
+static struct blocks_check *check_slot(struct blocks *b, const struct block_id *id, server_no server)
+{
+	struct blocks_check *oldest = NULL;
+
+	for (uint32_t i = 0; i < BLOCKS_CHECKS_MAX; i++) {
+		struct blocks_check *c = &b->checks[i];
+
+		if (c->server == server && block_id_equal(&c->id, id))
+			return c;
+		if (!c->is_asking && (!oldest || c->asked_ns < oldest->asked_ns))
+			oldest = c;
+	}
+	return oldest;
+}
+
+/* Best effort: who finds no slot leaves it to the next reader, and to the server's scrub. */
+static void check_ask(struct blocks *b, const struct block_id *id, server_no server)
+{
+	struct blocks_check *c = check_slot(b, id, server);
+	struct blocks_server *s = blocks_server_of(b, server);
+	uint64_t now_ns = loop_now_ns(b->o.loop);
+	Wire__Check msg = WIRE__CHECK__INIT;
+
+	if (!c || !s || c->is_asking)
+		return;
+	if (c->server == server && block_id_equal(&c->id, id) && now_ns < c->asked_ns + BLOCKS_CHECK_PAUSE_NS)
+		return;
+	*c = (struct blocks_check){.id = *id, .server = server, .asked_ns = now_ns, .is_asking = true};
+	msg.id = (ProtobufCBinaryData){BLOCK_ID_BYTES, c->id.bytes};
+	c->call = (struct rpc_call){
+		.type = MSG_CHECK,
+		.request = &msg.base,
+		.deadline_ms = b->o.call_ms,
+		.done = check_answered,
+	};
+	rpc_call(s->peer, &c->call);
+}
+
+void blocks_check_end_all(struct blocks *b)
+{
+	for (uint32_t i = 0; i < BLOCKS_CHECKS_MAX; i++) {
+		if (b->checks[i].is_asking)
+			rpc_cancel(&b->checks[i].call);
+		b->checks[i].is_asking = false;
+	}
+}
+
 /* --- proving what came ---- */
 
 static void get_prove(struct get_state *g, struct codec_scratch *scratch)
@@ -118,8 +178,11 @@ static void get_proved(struct get_state *g)
 		get_finish(g, 0);
 		return;
 	}
-	log_warn("a replica is wrong, asking another server=%u: %s", g->record_server,
-		 error_text(g->work_rc));
+	char hex[BLOCK_ID_HEX_BYTES];
+	log_warn("a replica is wrong, asking another server=%u block=%s: %s", g->record_server,
+		 block_id_hex(&g->id, hex), error_text(g->work_rc));
+	if (g->work_rc != -E_NOMEM)
+		check_ask(g->b, &g->id, g->record_server);
 	buf_put(g->record);
 	buf_put(g->plain);
 	g->record = g->plain = NULL;

@@ -32,6 +32,17 @@ struct blocks_scratch {
 	struct blocks_scratch *next;
 };
 
+/* A server gave us a wrong record: it is asked to CHECK it, once per block and server in a while. */
+#define BLOCKS_CHECKS_MAX 64u
+#define BLOCKS_CHECK_PAUSE_NS (60ull * 1000000000u)
+struct blocks_check {
+	struct block_id id;
+	server_no server; /* 0: unused */
+	uint64_t asked_ns;
+	bool is_asking;
+	struct rpc_call call;
+};
+
 struct get_state;
 struct put_state;
 struct sync_state;
@@ -55,6 +66,8 @@ struct blocks {
 	uint32_t probe_hits; /* of 1,024, smoothed: how often a probe found its block */
 	uint32_t probe_skipped;
 	uint32_t dense_row, dense_skipped; /* blocks in a row that no encoder shrank */
+
+	struct blocks_check checks[BLOCKS_CHECKS_MAX];
 
 	struct get_state *gets;
 	struct put_state *puts;
@@ -104,6 +117,7 @@ must_check int blocks_marks_merge(struct blocks_marks *into, const struct blocks
 void blocks_put_start_reput(struct blocks *b, struct blocks_put *put);
 
 void blocks_get_end_all(struct blocks *b);
+void blocks_check_end_all(struct blocks *b);
 void blocks_put_end_all(struct blocks *b);
 void blocks_sync_end_all(struct blocks *b);
 void blocks_put_abandon(struct blocks_put *put); /* no done(); for reput */
