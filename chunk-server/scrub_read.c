@@ -37,15 +37,20 @@ void cs_scrub_reader_finish(struct cs_scrub_reader *r)
 
 /* --- the window ---- */
 
+static void segment_close(struct cs_scrub_reader *r)
+{
+	disk_close(r->file);
+	r->file = NULL;
+	r->window_len = 0;
+}
+
 static int segment_open(struct cs_scrub_reader *r, uint64_t segment)
 {
 	char name[STORE_NAME_BYTES];
 
 	if (r->file != NULL && r->segment == segment)
 		return 0;
-	disk_close(r->file);
-	r->file = NULL;
-	r->window_len = 0;
+	segment_close(r);
 	int rc = disk_open(r->disk, cs_store_segment_name(segment, name), DISK_READ | DISK_DIRECT,
 			   &r->file);
 	if (rc < 0)
@@ -148,6 +153,7 @@ int cs_scrub_open(struct cs_scrub_reader *r, uint64_t segment)
 	uint8_t *bytes = NULL;
 
 	r->entry_count = 0;
+	segment_close(r); /* what is in the window may be of an earlier pass */
 	int rc = segment_open(r, segment);
 	if (rc == 0)
 		rc = footer_trailer(r, &trailer);

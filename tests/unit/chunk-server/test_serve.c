@@ -276,6 +276,9 @@ static struct {
 	uint8_t bulk[RECORD_BYTES_MAX];
 	uint32_t bulk_len;
 	uint32_t files, complete;
+	Wire__WhereReply where;
+	Wire__CheckReply check;
+	Wire__ScrubReply scrub;
 } got;
 
 static void take_holders(Wire__Holder **holders, size_t count)
@@ -306,6 +309,12 @@ static void done(struct rpc_call *call)
 		const Wire__HaveReply *reply = (const Wire__HaveReply *)call->reply;
 		ck_assert_uint_eq(reply->n_answers, 1);
 		take_holders(reply->answers[0]->holders, reply->answers[0]->n_holders);
+	} else if (call->type == MSG_WHERE) {
+		got.where = *(const Wire__WhereReply *)call->reply;
+	} else if (call->type == MSG_CHECK) {
+		got.check = *(const Wire__CheckReply *)call->reply;
+	} else if (call->type == MSG_SCRUB) {
+		got.scrub = *(const Wire__ScrubReply *)call->reply;
 	} else if (call->type == MSG_META_LIST) {
 		const Wire__MetaListReply *reply = (const Wire__MetaListReply *)call->reply;
 		got.files = (uint32_t)reply->n_files;
@@ -662,6 +671,154 @@ START_TEST(a_rotten_record_is_not_served_and_comes_back_from_another)
 }
 END_TEST
 
+/* --- scrub and check ---- */
+
+#define ROT_SEGMENT "segments/seg-0000000000000001"
+
+/* Where node `node` has the block, in its first segment. */
+static uint64_t place_of(uint32_t node, const struct block_id *id)
+{
+	Wire__Where msg = WIRE__WHERE__INIT;
+
+	msg.id = (ProtobufCBinaryData){BLOCK_ID_BYTES, (uint8_t *)(uintptr_t)id->bytes};
+	ck_assert_int_eq(ask(node, MSG_WHERE, &msg.base, NULL, 0), 0);
+	return got.where.held ? got.where.offset : 0;
+}
+
+static void rot(uint32_t node, uint32_t number)
+{
+	struct block_id id;
+
+	buf_put(record_of(number, &id));
+	ck_assert_int_eq(sim_media_rot(nodes[node].media, ROT_SEGMENT, place_of(node, &id) + 70, 1), 0);
+}
+
+/* Record `number` now holds, under its own name and with good checksums, another one's bytes. */
+static void swap_content(uint32_t node, uint32_t number)
+{
+	uint8_t plain[1000] = {42}, bytes[RECORD_BYTES_MAX];
+	struct block_id id;
+	struct buf *record = record_of(number, &id);
+	struct disk_file *file;
+	struct disk *disk;
+	uint32_t len = record_build_named(codec, &id, CODEC_LZ4, 0, plain, sizeof(plain), bytes);
+
+	/* Its header says how long it is: pad by taking another length of the content. */
+	for (uint32_t i = 1; len != record->len && i < sizeof(plain); i++) {
+		plain[i] = (uint8_t)(i * 31 + i * i * 7);
+		len = record_build_named(codec, &id, CODEC_LZ4, 0, plain, sizeof(plain), bytes);
+	}
+	ck_assert_uint_eq(len, record->len);
+	ck_assert_int_eq(sim_disk_create(nodes[node].media, &disk), 0);
+	ck_assert_int_eq(disk_open(disk, ROT_SEGMENT, DISK_WRITE, &file), 0);
+	ck_assert_int_eq(disk_write(file, bytes, len, place_of(node, &id)), 0);
+	disk_close(file);
+	disk_destroy(disk);
+	buf_put(record);
+}
+
+static bool has_scrubbed(void *arg)
+{
+	Wire__Scrub msg = WIRE__SCRUB__INIT;
+
+	ck_assert_int_eq(ask(*(uint32_t *)arg, MSG_SCRUB, &msg.base, NULL, 0), 0);
+	return !got.scrub.running;
+}
+
+static void scrub(uint32_t node, bool is_deep)
+{
+	Wire__Scrub msg = WIRE__SCRUB__INIT;
+
+	msg.action = 1;
+	msg.deep = is_deep;
+	ck_assert_int_eq(ask(node, MSG_SCRUB, &msg.base, NULL, 0), 0);
+	ck_assert(got.scrub.running);
+	while (!has_scrubbed(&node))
+		sim_world_run_for(world, 20 * SIM_MS);
+}
+
+static uint32_t held(uint32_t node, uint32_t blocks)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < blocks; i++)
+		count += get(node, i) == 0;
+	return count;
+}
+
+START_TEST(a_scrub_finds_every_rotten_record_and_they_come_back)
+{
+	for (uint32_t i = 0; i < 60; i++)
+		ck_assert_int_eq(put(0, i, 5), 0);
+	scrub(0, false);
+	ck_assert_uint_eq(got.scrub.records, 60);
+	ck_assert_uint_eq(got.scrub.wrong, 0);
+	for (uint32_t i = 3; i < 60; i += 10)
+		rot(0, i);
+	scrub(0, false);
+	ck_assert_uint_eq(got.scrub.records, 60);
+	ck_assert_uint_eq(got.scrub.wrong, 6);
+	sim_world_run_for(world, 3 * SIM_S);
+	ck_assert_uint_eq(held(0, 60), 60);
+	scrub(0, true);
+	ck_assert_uint_eq(got.scrub.records, 60);
+	ck_assert_uint_eq(got.scrub.wrong, 0);
+	ck_assert_uint_eq(got.scrub.wrong_last, 0);
+}
+END_TEST
+
+START_TEST(what_a_scrub_found_is_not_forgotten_by_a_crash)
+{
+	for (uint32_t i = 0; i < 20; i++)
+		ck_assert_int_eq(put(0, i, 5), 0);
+	sim_world_run_for(world, SIM_S);
+	node_kill(1);
+	node_kill(2);
+	rot(0, 7);
+	scrub(0, false);
+	ck_assert_uint_eq(got.scrub.wrong, 1);
+	node_kill(0);
+	for (uint32_t i = 0; i < SERVERS; i++)
+		node_start(i);
+	sim_world_run_for(world, 5 * SIM_S);
+	ck_assert_uint_eq(held(0, 20), 20);
+}
+END_TEST
+
+START_TEST(a_deep_scrub_proves_ids)
+{
+	for (uint32_t i = 0; i < 10; i++)
+		ck_assert_int_eq(put(0, i, 5), 0);
+	swap_content(0, 4);
+	scrub(0, false);
+	ck_assert_uint_eq(got.scrub.wrong, 0);
+	scrub(0, true);
+	ck_assert_uint_eq(got.scrub.wrong, 1);
+	sim_world_run_for(world, 3 * SIM_S);
+	ck_assert_uint_eq(held(0, 10), 10);
+}
+END_TEST
+
+START_TEST(a_check_proves_a_block_and_brings_it_back)
+{
+	Wire__Check msg = WIRE__CHECK__INIT;
+	struct block_id id;
+
+	ck_assert_int_eq(put(0, 1, 5), 0);
+	buf_put(record_of(1, &id));
+	msg.id = (ProtobufCBinaryData){BLOCK_ID_BYTES, id.bytes};
+	ck_assert_int_eq(ask(0, MSG_CHECK, &msg.base, NULL, 0), 0);
+	ck_assert(got.check.held && !got.check.was_wrong);
+	swap_content(0, 1);
+	ck_assert_int_eq(ask(0, MSG_CHECK, &msg.base, NULL, 0), 0);
+	ck_assert(got.check.held && got.check.was_wrong);
+	sim_world_run_for(world, 3 * SIM_S);
+	ck_assert_int_eq(get(0, 1), 0);
+	ck_assert_int_eq(ask(0, MSG_CHECK, &msg.base, NULL, 0), 0);
+	ck_assert(got.check.held && !got.check.was_wrong);
+}
+END_TEST
+
 START_TEST(a_failed_disk_takes_a_new_boot_id)
 {
 	struct sim_media_faults faults = {.sync_eio = SIM_MILLION};
@@ -783,6 +940,10 @@ TEST_MAIN("serve", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, have_asks_the_other_replicas);
 	  tcase_add_test(tc, a_yes_without_a_replica_is_a_debt);
 	  tcase_add_test(tc, a_rotten_record_is_not_served_and_comes_back_from_another);
+	  tcase_add_test(tc, a_scrub_finds_every_rotten_record_and_they_come_back);
+	  tcase_add_test(tc, what_a_scrub_found_is_not_forgotten_by_a_crash);
+	  tcase_add_test(tc, a_deep_scrub_proves_ids);
+	  tcase_add_test(tc, a_check_proves_a_block_and_brings_it_back);
 	  tcase_add_test(tc, a_failed_disk_takes_a_new_boot_id);
 	  tcase_add_test(tc, metadata_files_grow_in_pieces_and_old_ones_go);
 	  tcase_add_test(tc, a_server_that_ends_in_order_keeps_everything))
