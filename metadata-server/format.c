@@ -52,13 +52,11 @@ static int write_first_snapshot(struct disk *disk, struct rows *rows, const stru
 	return rc < 0 ? rc : ms_snapshot_publish(disk, &h);
 }
 
-static int format_first(struct disk *disk, const struct ms_format_options *o, struct error *err)
+static int format_snapshot(struct disk *disk, const struct ms_format_options *o, struct error *err)
 {
 	struct rows *rows;
 	int rc = disk_mkdir(disk, MS_SNAPSHOT_DIR);
 
-	if (rc >= 0)
-		rc = disk_mkdir(disk, "rows");
 	if (rc < 0)
 		return error_set(err, rc, "cannot make its folders");
 	rc = rows_mem_create(&rows);
@@ -77,7 +75,9 @@ static int format_one(struct disk *disk, uint32_t index, const struct ms_format_
 
 	if (rc < 0)
 		return error_set(err, rc, "cannot make 'journal'");
-	rc = index == 0 ? format_first(disk, o, err) : 0;
+	rc = format_snapshot(disk, o, err);
+	if (rc >= 0 && index == 0)
+		rc = disk_mkdir(disk, "rows");
 	if (rc < 0)
 		return rc;
 	super.role = SUPER_METADATA;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Make a metadata directory (mkfs.cairn, tests, the simulation): journal/, snapshots/ with the snapshot
- * of the empty file system at sequence (0, 0), rows/, and the superblock, which comes last: a directory
- * with a superblock is whole.
+ * Make metadata directories (mkfs.cairn, tests, the simulation): in each journal/, snapshots/ with the snapshot
+ * of the empty file system at sequence (0, 0), and the superblock, which comes last: a directory with a
+ * superblock is whole. rows/ is made in the first.
  */
 #ifndef CAIRN_METADATA_SERVER_FORMAT_H
 #define CAIRN_METADATA_SERVER_FORMAT_H

@@ -5,10 +5,13 @@
  *
  * append() writes (not synced) to every directory; a group-committed sync runs on a worker whenever
  * something waits, and at least every JOURNAL_SYNC_MS_MAX. A directory that fails to write or sync is
- * dropped (I4), logged and counted; with none left the journal is failed and every call says so.
+ * dropped (I4), logged and counted; with none left the journal is failed and every call says so. A dropped one is
+ * marked, if it still takes that (MS_JOURNAL_DROPPED): the others went on without it, so alone it is not believed.
  * Opening finds the end: a torn tail is cut, a bad middle is -E_BAD_MIDDLE with a message (the lag of
  * fs/disk/journal_record.h tells them apart). With several directories the longest good one wins and the
- * others are made equal to it. A file is synced before the next is begun.
+ * others are made equal to it. A file is synced before the next is begun. What was read at opening but is not
+ * proved to be on the disk, by a later record that calls it durable, is written again and synced before it
+ * is believed: after a failed sync the page cache tells what the disk does not have (I4).
  *
  * Threads: the loop's.
  */
@@ -19,6 +22,7 @@
 #include "fs/io/disk.h"
 
 #define MS_JOURNAL_DIRS_MAX 8u
+#define MS_JOURNAL_DROPPED  "dropped"	/* file; removed by whoever has made the directory whole again */
 
 struct ms_journal;
 
@@ -35,8 +39,8 @@ struct ms_journal_options {
 typedef int (*ms_journal_replay_fn)(void *arg, const struct journal_header *h, const uint8_t *payload);
 
 /*
- * -E_NOENT (no journal directory), -E_WRONG_CLUSTER, -E_BAD_MIDDLE, or what the disk says: a directory that
- * cannot be read refuses too, for it might hold more than the others.
+ * -E_WRONG_CLUSTER, -E_BAD_MIDDLE, or what the disks say, if none can be read. A directory that cannot be read
+ * is done without if another can, and was not dropped before.
  */
 must_check int ms_journal_open(const struct ms_journal_options *options, struct ms_journal **out,
 			       struct error *err);

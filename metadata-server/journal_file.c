@@ -18,6 +18,14 @@
 
 #define LOG_MODULE "journal"
 
+static void journal_free(struct ms_journal *j)
+{
+	for (uint32_t i = 0; i < j->copy_count; i++)
+		disk_close(j->copies[i].tail);
+	free(j->parts);
+	free(j);
+}
+
 /* --- health ----------------------------------------------------------------------------------------- */
 
 uint32_t ms_journal_copies(const struct ms_journal *j)
@@ -29,6 +37,39 @@ uint32_t ms_journal_copies(const struct ms_journal *j)
 	return good;
 }
 
+/* The others go on without it. Best effort: a dead disk takes no mark, and needs none as long as it is dead. */
+static void mark_run(struct loop_work *work)
+{
+	static const char text[] = "This journal directory was out of service while the others went on.\n";
+	struct ms_journal_copy *copy = container_of(work, struct ms_journal_copy, mark);
+	int rc = disk_replace_file(copy->disk, MS_JOURNAL_DROPPED, text, sizeof(text) - 1);
+
+	if (rc < 0)
+		log_debug("cannot mark journal directory %u: %s", copy->index + 1, error_text(rc));
+}
+
+static void mark_done(struct loop_work *work)
+{
+	struct ms_journal *j = container_of(work, struct ms_journal_copy, mark)->journal;
+
+	j->marks_running--;
+	if (j->is_closed && j->syncs_running == 0 && j->marks_running == 0)
+		journal_free(j);
+}
+
+static void mark_begin(struct ms_journal_copy *copy)
+{
+	copy->is_marked = true;
+	if (!copy->journal->is_open) {
+		mark_run(&copy->mark);
+		return;
+	}
+	copy->journal->marks_running++;
+	copy->mark.run = mark_run;
+	copy->mark.done = mark_done;
+	loop_work(copy->journal->options.loop, &copy->mark);
+}
+
 void ms_journal_copy_drop(struct ms_journal *j, struct ms_journal_copy *copy, int rc, const char *what)
 {
 	if (!copy->is_good)
@@ -38,6 +79,8 @@ void ms_journal_copy_drop(struct ms_journal *j, struct ms_journal_copy *copy, in
 	log_error("journal directory %u is out of service: it %s: %s", copy->index + 1, what, error_text(rc));
 	if (ms_journal_copies(j) == 0)
 		j->is_failed = true;
+	else if (!j->options.read_only)
+		mark_begin(copy);
 }
 
 static void tell(struct ms_journal *j)
@@ -221,14 +264,6 @@ static bool should_rotate(const struct ms_journal *j)
 	       j->part_count < JOURNAL_PARTS_MAX;
 }
 
-static void journal_free(struct ms_journal *j)
-{
-	for (uint32_t i = 0; i < j->copy_count; i++)
-		disk_close(j->copies[i].tail);
-	free(j->parts);
-	free(j);
-}
-
 static void sync_done(struct loop_work *work)
 {
 	struct ms_journal_copy *copy = container_of(work, struct ms_journal_copy, sync);
@@ -242,7 +277,8 @@ static void sync_done(struct loop_work *work)
 		return;
 	METRIC_INC(journal_syncs);
 	if (j->is_closed) {
-		journal_free(j);
+		if (j->marks_running == 0)
+			journal_free(j);
 		return;
 	}
 	if (!j->is_failed) {
@@ -302,7 +338,7 @@ void ms_journal_close(struct ms_journal *j)
 	if (!j->is_failed && ms_journal_sync_now(j) < 0)
 		log_error("the last records may be lost after=%" PRIu64, j->durable);
 	j->is_closed = true;
-	if (j->syncs_running == 0)
+	if (j->syncs_running == 0 && j->marks_running == 0)
 		journal_free(j);
 }
 

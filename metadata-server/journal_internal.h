@@ -36,6 +36,9 @@ must_check int ms_journal_scan(struct disk *disk, const uint8_t cluster[16], str
 			       struct error *err);
 void ms_journal_scan_finish(struct ms_journal_scan *s);
 
+/* Where the records of file `first` that are proved durable end: those up to number `proved`. */
+must_check int ms_journal_scan_proved(struct disk *disk, uint64_t first, uint64_t proved, uint64_t *end);
+
 /* Walks the records of one file. */
 struct ms_journal_reader {
 	struct disk_file *file;
@@ -60,6 +63,8 @@ struct ms_journal_copy {
 	struct disk_file *tail;		/* the newest file; NULL: none yet */
 	uint32_t index;			/* in options.disks, for messages */
 	bool is_good;
+	bool is_marked;			/* MS_JOURNAL_DROPPED is in it: the others went on without it */
+	struct loop_work mark;
 	int sync_rc;
 };
 
@@ -75,7 +80,8 @@ struct ms_journal {
 	uint64_t durable_bytes;		/* of the newest file, those before it are durable as a whole */
 	uint64_t sync_target;		/* what the running sync makes durable, and that in bytes */
 	uint64_t sync_target_bytes;
-	uint32_t syncs_running;
+	uint32_t syncs_running, marks_running;
+	bool is_open;			/* ms_journal_open() is done: nothing blocks any more */
 	bool sync_wanted, rotate_wanted, is_failed, is_closed;
 	struct loop_timer timer;	/* JOURNAL_SYNC_MS_MAX after the first unsynced record */
 	void (*on_durable)(void *arg, int rc);

@@ -2,8 +2,10 @@
 /*
  * Opening a journal: which directory is the truth, cutting its torn tail, making the others equal to it.
  *
- * Nothing is cut or replaced before the winner is known to hold every record that anything in any
- * directory calls durable (I4); otherwise the journal refuses to open and says what is damaged.
+ * Keeps I4. Nothing is cut or replaced before the winner is known to hold every record that anything in any
+ * directory calls durable; otherwise the journal refuses to open and says what is damaged. And what is read is
+ * not yet on the disk: a sync that failed leaves clean pages that the disk never got. So bytes behind the last
+ * record that is proved durable in a directory are written there again, synced, and read again.
  */
 #include "metadata-server/journal_internal.h"
 
@@ -36,12 +38,12 @@ static int refuse_if_lost(const struct ms_journal_scan *scans, uint32_t count, u
 			continue;
 		if (s->bad_first == 0)
 			return error_say(err, -E_BAD_MIDDLE, "journal directory %u is damaged: records from %"
-					 PRIu64 " to %" PRIu64 " are missing; restore it from another "
-					 "directory of journal.dirs or a backup, and keep what is there",
+					 PRIu64 " to %" PRIu64 " are missing; keep what is there, and restore "
+					 "it by 'mkfs.cairn --recover' or a backup; fsck.cairn tells more",
 					 i + 1, s->last + 1, s->proved);
 		return error_say(err, -E_BAD_MIDDLE, "'%s' of journal directory %u is damaged at byte %"
-				 PRIu64 ", but records up to %" PRIu64 " were durable; restore it from another "
-				 "directory of journal.dirs or a backup, and keep what is there",
+				 PRIu64 ", but records up to %" PRIu64 " were durable; keep what is there, and "
+				 "restore it by 'mkfs.cairn --recover' or a backup; fsck.cairn tells more",
 				 ms_journal_name(s->bad_first, name), i + 1, s->bad_offset, s->proved);
 	}
 	return 0;
@@ -67,29 +69,56 @@ static int remove_strangers(struct ms_journal *j, struct disk *disk)
 	return rc;
 }
 
-/* Cut the winner behind its last good record, and sync what is not known to be (I4: durable from here on). */
-static int cut(struct ms_journal *j, struct disk *disk)
+/* Write what is there again, from `at` on. */
+static int write_again(struct disk_file *file, uint64_t at, uint64_t bytes, uint8_t *buffer)
+{
+	while (at < bytes) {
+		uint32_t len = (uint32_t)MIN_OF(bytes - at, JOURNAL_READ_BYTES);
+		int rc = disk_read(file, buffer, len, at);
+
+		if (rc >= 0)
+			rc = rc < (int)len ? -E_IO : disk_write(file, buffer, len, at);
+		if (rc < 0)
+			return rc;
+		at += len;
+	}
+	return 0;
+}
+
+/* Cut the winner's newest file behind its last good record; what is not proved durable is written again. */
+static int cut_part(struct disk *disk, const struct ms_journal_part *part, uint64_t proved, uint8_t *buffer)
 {
 	char name[JOURNAL_NAME_BYTES];
 	struct disk_file *file;
-	const struct ms_journal_part *last;
-	int rc = remove_strangers(j, disk);
+	uint64_t end;
+	int rc = ms_journal_scan_proved(disk, part->first, proved, &end);
 
-	if (rc >= 0 && j->part_count > 0) {
-		last = &j->parts[j->part_count - 1];
-		rc = disk_open(disk, ms_journal_name(last->first, name), DISK_WRITE, &file);
-		if (rc < 0)
-			return rc;
-		rc = disk_truncate(file, last->bytes);
-		if (rc >= 0)
-			rc = disk_sync(file);
-		disk_close(file);
-	}
-	return rc < 0 ? rc : disk_sync_dir(disk, JOURNAL_DIR);
+	if (rc < 0)
+		return rc;
+	rc = disk_open(disk, ms_journal_name(part->first, name), DISK_WRITE, &file);
+	if (rc < 0)
+		return rc;
+	rc = disk_truncate(file, part->bytes);
+	if (rc >= 0)
+		rc = write_again(file, end, part->bytes, buffer);
+	if (rc >= 0)
+		rc = disk_sync(file);
+	disk_close(file);
+	return rc;
 }
 
-/* Make the bytes of `to` equal to those of `from`, writing only what differs. */
-static int copy_bytes(struct disk_file *from, struct disk_file *to, uint64_t bytes, uint8_t *buffer)
+static int cut(struct ms_journal *j, struct disk *disk, uint64_t proved, uint8_t *buffer)
+{
+	int rc = remove_strangers(j, disk);
+
+	if (rc >= 0 && j->part_count > 0)
+		rc = cut_part(disk, &j->parts[j->part_count - 1], proved, buffer);
+	return rc;
+}
+
+/* Make the bytes of `to` equal to those of `from`. What equals them already is believed up to `proved_end`. */
+static int copy_bytes(struct disk_file *from, struct disk_file *to, uint64_t bytes, uint64_t proved_end,
+		      uint8_t *buffer)
 {
 	uint8_t *theirs = buffer + JOURNAL_READ_BYTES;
 
@@ -98,7 +127,7 @@ static int copy_bytes(struct disk_file *from, struct disk_file *to, uint64_t byt
 		int got = disk_read(from, buffer, len, at);
 		if (got < (int)len)
 			return got < 0 ? got : -E_IO;
-		got = disk_read(to, theirs, len, at);
+		got = at + len <= proved_end ? disk_read(to, theirs, len, at) : 0;
 		if (got < 0)
 			return got;
 		if (got < (int)len || memcmp(buffer, theirs, len) != 0) {
@@ -111,17 +140,21 @@ static int copy_bytes(struct disk_file *from, struct disk_file *to, uint64_t byt
 	return disk_truncate(to, bytes);
 }
 
-static int copy_part(struct disk *from, struct disk *to, const struct ms_journal_part *part, uint8_t *buffer)
+static int copy_part(struct disk *from, struct disk *to, const struct ms_journal_part *part, uint64_t proved,
+		     uint8_t *buffer)
 {
 	char name[JOURNAL_NAME_BYTES];
 	struct disk_file *in, *out;
-	int rc = disk_open(from, ms_journal_name(part->first, name), DISK_READ, &in);
+	uint64_t proved_end;
+	int rc = ms_journal_scan_proved(to, part->first, proved, &proved_end);
 
+	if (rc >= 0)
+		rc = disk_open(from, ms_journal_name(part->first, name), DISK_READ, &in);
 	if (rc < 0)
 		return rc;
 	rc = disk_open(to, name, DISK_WRITE | DISK_CREATE, &out);
 	if (rc >= 0) {
-		rc = copy_bytes(in, out, part->bytes, buffer);
+		rc = copy_bytes(in, out, part->bytes, proved_end, buffer);
 		if (rc >= 0)
 			rc = disk_sync(out);
 		disk_close(out);
@@ -130,16 +163,26 @@ static int copy_part(struct disk *from, struct disk *to, const struct ms_journal
 	return rc;
 }
 
-static int make_equal(struct ms_journal *j, struct disk *disk)
+static int make_equal(struct ms_journal *j, struct disk *disk, uint64_t proved, uint8_t *buffer)
 {
-	uint8_t *buffer = malloc(2 * JOURNAL_READ_BYTES);
-	int rc = buffer ? 0 : -E_NOMEM;
+	int rc = 0;
 
 	for (uint32_t i = 0; i < j->part_count && rc >= 0; i++)
-		rc = copy_part(j->source, disk, &j->parts[i], buffer);
-	free(buffer);
-	if (rc >= 0)
-		rc = remove_strangers(j, disk);
+		rc = copy_part(j->source, disk, &j->parts[i], proved, buffer);
+	return rc < 0 ? rc : remove_strangers(j, disk);
+}
+
+/* After its sync the newest file still ends with the newest record. */
+static int check_tail(struct ms_journal *j, struct disk *disk)
+{
+	uint64_t end = 0;
+	int rc = 0;
+
+	if (j->part_count > 0) {
+		rc = ms_journal_scan_proved(disk, j->parts[j->part_count - 1].first, j->last, &end);
+		if (rc >= 0 && end != j->parts[j->part_count - 1].bytes)
+			rc = -E_CORRUPT;
+	}
 	return rc < 0 ? rc : disk_sync_dir(disk, JOURNAL_DIR);
 }
 
@@ -153,34 +196,75 @@ int ms_journal_tail_open(struct ms_journal *j, struct ms_journal_copy *copy)
 			 DISK_WRITE, &copy->tail);
 }
 
-/* Bring every directory to the winner's content; one that refuses is dropped, the winner must not. */
-static int repair(struct ms_journal *j, uint32_t winner, struct error *err)
+static int repair_one(struct ms_journal *j, struct ms_journal_copy *copy, uint64_t proved, uint8_t *buffer)
 {
-	int rc = cut(j, j->source);
+	int rc = copy->disk == j->source ? cut(j, copy->disk, proved, buffer)
+					 : make_equal(j, copy->disk, proved, buffer);
 
-	if (rc < 0)
-		return error_set(err, rc, "cannot make journal directory %u ready", winner + 1);
+	if (rc >= 0)
+		rc = check_tail(j, copy->disk);
+	return rc < 0 ? rc : ms_journal_tail_open(j, copy);
+}
+
+/*
+ * Bring every directory to the winner's content; one that refuses is dropped, also the winner if another has all
+ * of it by then.
+ */
+static int repair(struct ms_journal *j, const struct ms_journal_scan *scans, struct error *err)
+{
+	uint8_t *buffer = malloc(2 * JOURNAL_READ_BYTES);
+	int rc;
+
+	if (!buffer)
+		return error_set(err, -E_NOMEM, "cannot open the journal");
 	for (uint32_t i = 0; i < j->copy_count; i++) {
-		rc = i == winner ? 0 : make_equal(j, j->copies[i].disk);
-		if (rc >= 0)
-			rc = ms_journal_tail_open(j, &j->copies[i]);
-		if (rc < 0)
-			ms_journal_copy_drop(j, &j->copies[i], rc, "cannot be made equal");
+		if (!j->copies[i].is_good)
+			continue;
+		rc = repair_one(j, &j->copies[i], scans[i].proved, buffer);
+		if (rc < 0) {
+			(void)error_set(err, rc, "journal directory %u cannot be made ready", i + 1);
+			ms_journal_copy_drop(j, &j->copies[i], rc, "cannot be made ready");
+		}
 	}
+	free(buffer);
 	if (j->is_failed)
-		return error_say(err, -E_IO, "no journal directory can be written to");
+		return err->code;
+	for (uint32_t i = j->copy_count; i-- > 0;)
+		if (j->copies[i].is_good)
+			j->source = j->copies[i].disk;
 	return 0;
+}
+
+/* The one to believe; -E_STALE: all that can be read were out of service when others went on. */
+static int find_winner(struct ms_journal *j, const struct ms_journal_scan *scans, uint32_t *winner,
+		       struct error *err)
+{
+	uint32_t marked = 0;
+
+	*winner = j->copy_count;
+	for (uint32_t i = 0; i < j->copy_count; i++) {
+		if (!j->copies[i].is_good)
+			continue;
+		if (j->copies[i].is_marked)
+			marked = i + 1;
+		else if (*winner == j->copy_count || is_better(&scans[i], &scans[*winner]))
+			*winner = i;
+	}
+	if (*winner < j->copy_count)
+		return 0;
+	return error_say(err, -E_BAD_MIDDLE, "journal directory %u was out of service when the server ran last, "
+			 "and lacks what happened since: bring back the others of journal.dirs. If they are lost, "
+			 "'mkfs.cairn --recover' may know more; or remove the file '" MS_JOURNAL_DROPPED "' to go on "
+			 "with what is there", marked);
 }
 
 static int choose(struct ms_journal *j, struct ms_journal_scan *scans, struct error *err)
 {
-	uint32_t winner = 0;
-	int rc;
+	uint32_t winner;
+	int rc = find_winner(j, scans, &winner, err);
 
-	for (uint32_t i = 1; i < j->copy_count; i++)
-		if (is_better(&scans[i], &scans[winner]))
-			winner = i;
-	rc = refuse_if_lost(scans, j->copy_count, winner, err);
+	if (rc >= 0)
+		rc = refuse_if_lost(scans, j->copy_count, winner, err);
 	if (rc < 0)
 		return rc;
 	j->source = j->copies[winner].disk;
@@ -195,7 +279,39 @@ static int choose(struct ms_journal *j, struct ms_journal_scan *scans, struct er
 	if (scans[winner].bytes_after > 0 && !j->options.read_only)
 		log_warn("cutting a torn tail after=%" PRIu64 " bytes=%" PRIu64, j->last,
 			 scans[winner].bytes_after);
-	return j->options.read_only ? 0 : repair(j, winner, err);
+	return j->options.read_only ? 0 : repair(j, scans, err);
+}
+
+static int look_for_mark(struct ms_journal_copy *copy)
+{
+	struct disk_file *file;
+	int rc = disk_open(copy->disk, MS_JOURNAL_DROPPED, DISK_READ, &file);
+
+	if (rc >= 0) {
+		disk_close(file);
+		copy->is_marked = true;
+	}
+	return rc == -E_NOENT ? 0 : rc;
+}
+
+/* One that cannot be read is done without, if there are others. */
+static int scan_one(struct ms_journal *j, uint32_t i, struct ms_journal_scan *out, struct error *err)
+{
+	struct ms_journal_copy *copy = &j->copies[i];
+	int rc = look_for_mark(copy);
+
+	if (rc >= 0)
+		rc = ms_journal_scan(copy->disk, j->options.cluster, out, err);
+	else
+		(void)error_set(err, rc, "cannot look for '" MS_JOURNAL_DROPPED "'");
+	if (rc >= 0)
+		return 0;
+	rc = error_wrap(err, "journal directory %u", i + 1);
+	if (rc == -E_WRONG_CLUSTER || rc == -E_NOMEM || j->options.read_only)
+		return rc;
+	log_error("%s", err->text);
+	ms_journal_copy_drop(j, copy, rc, "cannot be read");
+	return j->is_failed ? rc : 0;
 }
 
 static int open_scanned(struct ms_journal *j, struct error *err)
@@ -203,11 +319,8 @@ static int open_scanned(struct ms_journal *j, struct error *err)
 	struct ms_journal_scan scans[MS_JOURNAL_DIRS_MAX] = { { 0 } };
 	int rc = 0;
 
-	for (uint32_t i = 0; i < j->copy_count && rc >= 0; i++) {
-		rc = ms_journal_scan(j->copies[i].disk, j->options.cluster, &scans[i], err);
-		if (rc < 0)
-			rc = error_wrap(err, "journal directory %u", i + 1);
-	}
+	for (uint32_t i = 0; i < j->copy_count && rc >= 0; i++)
+		rc = scan_one(j, i, &scans[i], err);
 	if (rc >= 0)
 		rc = choose(j, scans, err);
 	for (uint32_t i = 0; i < j->copy_count; i++)
@@ -237,6 +350,7 @@ int ms_journal_open(const struct ms_journal_options *options, struct ms_journal 
 		ms_journal_close(j);
 		return rc;
 	}
+	j->is_open = true;
 	*out = j;
 	return 0;
 }

@@ -304,6 +304,25 @@ int ms_journal_scan(struct disk *disk, const uint8_t cluster[16], struct ms_jour
 	return rc < 0 ? rc : 0;
 }
 
+int ms_journal_scan_proved(struct disk *disk, uint64_t first, uint64_t proved, uint64_t *end)
+{
+	struct ms_journal_reader r;
+	struct journal_header h;
+	const uint8_t *payload;
+	int rc = ms_journal_reader_init(&r, disk, first);
+
+	*end = 0;
+	if (rc == -E_NOENT)
+		return 0;
+	if (rc < 0)
+		return rc;
+	*end = r.offset = MIN_OF(r.end, JOURNAL_FILE_HEADER_BYTES);
+	while ((rc = ms_journal_reader_next(&r, &h, &payload)) > 0 && h.number <= proved)
+		*end = r.offset;
+	ms_journal_reader_finish(&r);
+	return rc < 0 && !is_damage(rc) ? rc : 0;
+}
+
 void ms_journal_scan_finish(struct ms_journal_scan *s)
 {
 	free(s->parts);

@@ -29,7 +29,8 @@ struct program {
 	struct buf_pool *pool;
 	struct net *net;
 	struct disk *disks[MS_JOURNAL_DIRS_MAX];
-	uint32_t disk_count;
+	const char *paths[MS_JOURNAL_DIRS_MAX];	/* of disks */
+	uint32_t disk_count, disks_missing;
 	struct rows *rows;
 	char rows_dir[CONFIG_TEXT_BYTES + 8];
 	char name[256];
@@ -51,28 +52,49 @@ static int open_directory(struct program *p, const char *path, struct error *err
 		return error_set(err, rc, "cannot open '%s' (mkfs.cairn makes it)", path);
 	if (rc < 0)
 		return error_set(err, rc, "cannot open '%s'", path);
-	p->disk_count++;
+	p->paths[p->disk_count++] = path;
+	return 0;
+}
+
+/* The journal tells whether the others are enough. */
+static int open_if_there(struct program *p, const char *path, struct error *first)
+{
+	struct error why = { 0 };
+	int rc = open_directory(p, path, &why);
+
+	if (rc == -E_INVAL || rc == 0) {
+		if (rc < 0)
+			*first = why;
+		return rc;
+	}
+	if (!first->code)
+		*first = why;
+	log_error("%s", why.text);
+	p->disks_missing++;
 	return 0;
 }
 
 static int open_directories(struct program *p, struct super *super, struct error *err)
 {
-	int rc = open_directory(p, p->config->mds_dir, err);
+	int rc = open_if_there(p, p->config->mds_dir, err);
 
 	for (uint32_t i = 0; i < p->config->journal_dirs.count && rc >= 0; i++)
-		rc = open_directory(p, p->config->journal_dirs.path[i], err);
-	if (rc < 0)
-		return rc;
+		rc = open_if_there(p, p->config->journal_dirs.path[i], err);
+	if (rc < 0 || p->disk_count == 0)
+		return err->code;
 	rc = ms_recover_lock(p->disks, p->disk_count, LOCK_WAIT_MS, super, err);
 	return rc < 0 ? error_wrap(err, "cannot use '%s'", p->config->mds_dir) : 0;
 }
 
+/* A view may lie in any directory that takes it. */
 static int open_rows(struct program *p, struct error *err)
 {
-	int rc;
+	int rc = -E_NOENT;
 
-	(void)snprintf(p->rows_dir, sizeof(p->rows_dir), "%s/rows", p->config->mds_dir);
-	rc = view_open(p->rows_dir, &p->view);
+	for (uint32_t i = 0; i < p->disk_count && rc < 0; i++) {
+		(void)snprintf(p->rows_dir, sizeof(p->rows_dir), "%s/rows", p->paths[i]);
+		rc = view_open(p->rows_dir, &p->view);
+	}
 	if (rc >= 0)
 		rc = rows_lmdb_create(p->rows_dir, p->config->mds_rows_bytes_max, &p->rows);
 	return rc < 0 ? error_set(err, rc, "cannot open the rows in '%s'", p->rows_dir) : 0;
@@ -105,7 +127,7 @@ static int begin_serving(struct program *p, struct error *err)
 {
 	struct ms_server_options o = {
 		.loop = p->loop, .net = p->net, .pool = p->pool, .disks = p->disks,
-		.disk_count = p->disk_count, .is_locked = true, .rows = p->rows, .name = p->name,
+		.disk_count = p->disk_count, .disks_missing = p->disks_missing, .is_locked = true, .rows = p->rows, .name = p->name,
 	};
 	int rc;
 

@@ -48,15 +48,27 @@ static int lock_wait(struct disk *disk, uint32_t wait_ms)
 	return rc;
 }
 
-/* *super is checked against the cluster of `first`. */
-static int lock_one(struct disk *disk, uint32_t wait_ms, struct super *super, const struct super *first,
-		    struct error *err)
+static int super_find(struct disk **disks, uint32_t disk_count, struct super *out, struct error *err)
 {
-	int rc = ms_recover_super(disk, super, err);
+	struct error why = { 0 };
+	int rc = -E_NOENT;
 
-	if (rc < 0)
-		return rc;
-	if (memcmp(super->cluster, first->cluster, sizeof(super->cluster)) != 0)
+	for (uint32_t i = 0; i < disk_count; i++) {
+		rc = ms_recover_super(disks[i], out, i == 0 ? err : &why);
+		if (rc >= 0)
+			return 0;
+	}
+	return err && err->code ? err->code : rc;	/* the first directory's, for it is the one people know */
+}
+
+/* Of another cluster or in use: never done without, it is a mistake. */
+static int lock_one(struct disk *disk, uint32_t wait_ms, const struct super *first, struct error *err)
+{
+	struct error ignored = { 0 };
+	struct super super;
+	int rc = ms_recover_super(disk, &super, &ignored);
+
+	if (rc >= 0 && memcmp(super.cluster, first->cluster, sizeof(super.cluster)) != 0)
 		return error_say(err, -E_WRONG_CLUSTER, "it belongs to another cluster");
 	rc = lock_wait(disk, wait_ms);
 	if (rc == -E_BUSY)
@@ -67,16 +79,23 @@ static int lock_one(struct disk *disk, uint32_t wait_ms, struct super *super, co
 int ms_recover_lock(struct disk **disks, uint32_t disk_count, uint32_t wait_ms, struct super *super,
 		    struct error *err)
 {
-	struct super other;
+	struct error local = { 0 };
+	uint32_t locked = 0;
+	int rc;
 
-	for (uint32_t i = 0; i < disk_count; i++) {
-		int rc = lock_one(disks[i], wait_ms, i == 0 ? super : &other, super, err);
-		if (rc < 0 && i > 0 && err)
-			return error_wrap(err, "journal directory %u", i + 1);
+	if (!err)
+		err = &local;
+	rc = super_find(disks, disk_count, super, err);
+	for (uint32_t i = 0; i < disk_count && rc >= 0; i++) {
+		rc = lock_one(disks[i], wait_ms, super, err);
+		locked += rc >= 0;
+		if (rc == -E_BUSY || rc == -E_WRONG_CLUSTER || (rc < 0 && locked == 0 && i + 1 == disk_count))
+			return i > 0 ? error_wrap(err, "journal directory %u", i + 1) : rc;
 		if (rc < 0)
-			return rc;
+			log_error("journal directory %u: %s", i + 1, err->text);
+		rc = 0;
 	}
-	return 0;
+	return rc;
 }
 
 /* --- replay ----------------------------------------------------------------------------------------- */
@@ -158,10 +177,12 @@ static bool rows_fit(const struct ms_recover_options *o, struct ms_recovery *r)
 	return rc == -E_CANCELED && term == r->term;
 }
 
-static int rebuild(const struct ms_recover_options *o, struct ms_recovery *r, struct error *err)
+/* The newest good snapshot of one directory, and does the journal go on from it? */
+static int rebuild_from(const struct ms_recover_options *o, struct ms_recovery *r, struct disk *disk,
+			struct error *err)
 {
 	struct snapshot_header h;
-	int rc = ms_snapshot_load(o->disks[0], r->super.cluster, o->rows, &h, err);
+	int rc = ms_snapshot_load(disk, r->super.cluster, o->rows, &h, err);
 
 	if (rc < 0)
 		return rc;
@@ -170,20 +191,133 @@ static int rebuild(const struct ms_recover_options *o, struct ms_recovery *r, st
 	r->number = h.number;
 	if (h.number > ms_journal_last(r->journal))
 		return error_say(err, -E_BAD_MIDDLE, "the journal ends at record %" PRIu64 ", before the "
-				 "snapshot at %" PRIu64 "; restore the journal directory from another "
-				 "of journal.dirs or a backup", ms_journal_last(r->journal), h.number);
+				 "snapshot at %" PRIu64 "; restore the journal by 'mkfs.cairn --recover' or a "
+				 "backup", ms_journal_last(r->journal), h.number);
 	if (h.number + 1 < ms_journal_first(r->journal))
 		return error_say(err, -E_BAD_MIDDLE, "the journal begins at record %" PRIu64 ", behind the "
-				 "end of the snapshot at %" PRIu64 "; restore 'snapshots' from a backup",
-				 ms_journal_first(r->journal), h.number);
+				 "end of the snapshot at %" PRIu64 "; restore 'snapshots' by 'mkfs.cairn "
+				 "--recover' or a backup", ms_journal_first(r->journal), h.number);
 	return 0;
+}
+
+/* Any directory will do. */
+static int rebuild(const struct ms_recover_options *o, struct ms_recovery *r, struct error *err)
+{
+	struct disk *disks[MS_JOURNAL_DIRS_MAX];
+	uint32_t count = ms_journal_disks(r->journal, disks);
+	int rc = -E_NOENT;
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct error why = { 0 };
+
+		rc = rebuild_from(o, r, disks[i], &why);
+		if (rc >= 0 || i == 0)
+			*err = why;
+		if (rc >= 0 || rc == -E_NOSPC || rc == -E_NOMEM)
+			return rc;
+		if (count > 1)
+			log_warn("journal directory %u: %s", i + 1, why.text);
+	}
+	return err->code ? err->code : rc;
+}
+
+/* --- the directories -------------------------------------------------------------------------------- */
+
+/* What of its snapshots is of use with this journal: the newest number, or nothing. */
+static bool usable_snapshot(struct ms_recovery *r, struct disk *disk, uint64_t *number)
+{
+	uint64_t numbers[MS_SNAPSHOTS_KEPT];
+	int count = ms_snapshot_list(disk, numbers, MS_SNAPSHOTS_KEPT);
+
+	for (int i = 0; i < count; i++) {
+		struct ms_snapshot_info info;
+
+		if (numbers[i] > ms_journal_last(r->journal) || numbers[i] + 1 < ms_journal_first(r->journal) ||
+		    ms_snapshot_info(disk, numbers[i], &info) < 0)
+			continue;
+		*number = numbers[i];
+		return true;
+	}
+	return false;
+}
+
+/* The directory with the newest snapshot; NULL: none has one that is of use. */
+static struct disk *choose_snapshots(struct ms_recovery *r)
+{
+	struct disk *disks[MS_JOURNAL_DIRS_MAX], *best = NULL;
+	uint32_t count = ms_journal_disks(r->journal, disks);
+	uint64_t newest = 0, number;
+
+	for (uint32_t i = 0; i < count; i++) {
+		if (!usable_snapshot(r, disks[i], &number) || (best && number <= newest))
+			continue;
+		best = disks[i];
+		newest = number;
+	}
+	return best;
+}
+
+/* The last steps of making a directory whole: it may be believed alone from here on. */
+static int complete(struct disk *disk, const struct super *super, uint32_t index)
+{
+	struct error ignored = { 0 };
+	uint8_t bytes[SUPER_BYTES];
+	struct super own;
+	int rc;
+
+	if (ms_recover_super(disk, &own, &ignored) < 0) {
+		own = *super;
+		own.directory[15] = (uint8_t)(own.directory[15] + index + 1);
+		super_encode(&own, bytes);
+		rc = disk_replace_file(disk, SUPER_FILE, bytes, sizeof(bytes));
+		if (rc < 0)
+			return rc;
+		log_info("journal directory %u was empty, and has all now", index + 1);
+	}
+	rc = disk_unlink(disk, MS_JOURNAL_DROPPED);
+	if (rc == -E_NOENT)
+		return 0;
+	return rc < 0 ? rc : disk_sync_dir(disk, "");
+}
+
+static uint32_t index_of(const struct ms_recover_options *o, const struct disk *disk)
+{
+	uint32_t i = 0;
+
+	while (i + 1 < o->disk_count && o->disks[i] != disk)
+		i++;
+	return i;
+}
+
+/* Every directory that takes the journal gets the snapshots as well. */
+static int bring_up(const struct ms_recover_options *o, struct ms_recovery *r, struct error *err)
+{
+	struct disk *disks[MS_JOURNAL_DIRS_MAX];
+	uint32_t count = ms_journal_disks(r->journal, disks);
+
+	for (uint32_t i = 0; i < count; i++) {
+		int rc = r->disk == disks[i] ? 0 :
+			 ms_snapshot_bring_up(r->disk, disks[i], ms_journal_last(r->journal));
+		if (rc >= 0)
+			rc = complete(disks[i], &r->super, index_of(o, disks[i]));
+		if (rc < 0) {
+			(void)error_set(err, rc, "cannot make a journal directory whole");
+			ms_journal_drop(r->journal, disks[i], rc, "cannot be made whole");
+		}
+	}
+	return ms_journal_copies(r->journal) > 0 ? 0 : err->code;
 }
 
 static int recover_opened(const struct ms_recover_options *o, struct ms_recovery *r, struct error *err)
 {
-	uint64_t newest;
 	int rc;
 
+	r->disk = choose_snapshots(r);
+	if (r->disk) {
+		rc = bring_up(o, r, err);
+		if (rc < 0)
+			return rc;
+	}
 	if (!rows_fit(o, r)) {
 		rc = rebuild(o, r, err);
 		if (rc < 0)
@@ -197,11 +331,19 @@ static int recover_opened(const struct ms_recover_options *o, struct ms_recovery
 		return rc;
 	if (r->term < ms_journal_last_term(r->journal))
 		r->term = ms_journal_last_term(r->journal);
-	if (ms_snapshot_list(o->disks[0], &newest, 1) == 1)
-		r->snapshot_number = newest;
+	if (r->disk && !usable_snapshot(r, r->disk, &r->snapshot_number))
+		r->snapshot_number = 0;
 	log_info("recovered term=%" PRIu64 " number=%" PRIu64 " replayed=%" PRIu64 " rebuilt=%d", r->term,
 		 r->number, r->replayed, r->rebuilt);
 	return 0;
+}
+
+/* A new disk has none. Where that fails, the journal finds out. */
+static void make_folders(const struct ms_recover_options *o)
+{
+	for (uint32_t i = 0; i < o->disk_count; i++)
+		if (disk_mkdir(o->disks[i], "journal") < 0 || disk_mkdir(o->disks[i], MS_SNAPSHOT_DIR) < 0)
+			log_error("cannot make the folders of journal directory %u", i + 1);
 }
 
 int ms_recover(const struct ms_recover_options *o, struct ms_recovery *out, struct error *err)
@@ -216,11 +358,12 @@ int ms_recover(const struct ms_recover_options *o, struct ms_recovery *out, stru
 	if (!err)
 		err = &local;
 	memset(out, 0, sizeof(*out));
-	rc = o->is_locked ? ms_recover_super(o->disks[0], &out->super, err)
+	rc = o->is_locked ? super_find(o->disks, o->disk_count, &out->super, err)
 			  : ms_recover_lock(o->disks, o->disk_count, 0, &out->super, err);
 	if (rc < 0)
 		return rc;
-	out->disk = o->disks[0];
+	make_folders(o);
+	memset(err, 0, sizeof(*err));	/* what the first directory lacks, another has */
 	memcpy(journal.cluster, out->super.cluster, sizeof(journal.cluster));
 	rc = ms_journal_open(&journal, &out->journal, err);
 	if (rc < 0)

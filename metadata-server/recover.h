@@ -8,8 +8,9 @@
  * Else they are cleared, loaded from the newest good snapshot, and everything after it is replayed.
  * Replay applies, it never decides (I3).
  *
- * A metadata directory holds: super, lock, journal/, snapshots/, rows/ (LMDB and its view file). Further
- * journal directories hold super, lock, journal/.
+ * A metadata directory holds: super, lock, journal/, snapshots/. Further journal directories hold the same, so any
+ * of them is enough; rows/ (LMDB and its view file) lies beside the first that can be used. One that was away, or
+ * is empty, is brought up again here; one that refuses is done without, and told of.
  */
 #ifndef CAIRN_METADATA_SERVER_RECOVER_H
 #define CAIRN_METADATA_SERVER_RECOVER_H
@@ -46,8 +47,9 @@ void ms_recover_close(struct ms_recovery *r);
 
 /*
  * Superblocks and locks of all directories, before anything in them is touched (the rows' view is one such
- * thing). *super is that of the metadata directory. A lock that is held is waited for up to wait_ms, asleep:
- * a killed process may take a moment to be gone.
+ * thing). *super is that of the first that has one. A lock that is held is waited for up to wait_ms, asleep:
+ * a killed process may take a moment to be gone. A directory that cannot be read or locked, or has no superblock,
+ * is an error only if no other can.
  */
 must_check int ms_recover_lock(struct disk **disks, uint32_t disk_count, uint32_t wait_ms, struct super *super,
 			       struct error *err);

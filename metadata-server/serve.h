@@ -26,6 +26,7 @@ struct ms_server_options {
 	struct buf_pool *pool;
 	struct disk **disks;		/* [0] the metadata directory, then further journal directories */
 	uint32_t disk_count;
+	uint32_t disks_missing;		/* configured, but not even to be opened; for the status */
 	bool is_locked;			/* the caller did ms_recover_lock() */
 	struct rows *rows;		/* a view: any content, also none, is right */
 	uint64_t rows_bytes_max;	/* from 95 % on, only what frees is admitted; 0: no bound */

@@ -133,6 +133,7 @@ static void warn_of_pgs(struct status *st, const struct ms_counts *counts)
 
 static void warn_of_metadata(struct ms_server *s, struct status *st)
 {
+	uint32_t configured = s->options.disk_count + s->options.disks_missing;
 	uint32_t dirs = ms_journal_copies(s->journal), copies = dirs + ms_copies_count(s->copies);
 
 	if (s->is_failed)
@@ -141,10 +142,9 @@ static void warn_of_metadata(struct ms_server *s, struct status *st)
 	if (copies == 1)
 		warn(st, "metadata_copies", "names have one copy: set journal.dirs to two disks, or "
 		     "mds.metadata_copies to the chunk servers that shall keep more");
-	if (dirs > 0 && dirs < s->options.disk_count)
+	if (dirs > 0 && dirs < configured)
 		warn(st, "journal_directory_lost", "%" PRIu32 " of %" PRIu32 " journal directories are out "
-		     "of service: see the log of the metadata server", s->options.disk_count - dirs,
-		     s->options.disk_count);
+		     "of service: see the log of the metadata server", configured - dirs, configured);
 	if (s->is_nearly_full)
 		warn(st, "metadata_full", "space for metadata is nearly used up: only deleting is admitted");
 }

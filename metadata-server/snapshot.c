@@ -177,11 +177,11 @@ static int copy_bytes(struct disk_file *from, struct disk_file *to, uint8_t *buf
 	return rc < 0 ? rc : disk_sync(to);
 }
 
-int ms_snapshot_copy(struct disk *from, struct disk *to)
+static int copy_file(struct disk *from, const char *name, struct disk *to)
 {
 	struct disk_file *in = NULL, *out = NULL;
 	uint8_t *buffer = malloc(BUFFER_BYTES);
-	int rc = buffer ? disk_open(from, TEMPORARY, DISK_READ, &in) : -E_NOMEM;
+	int rc = buffer ? disk_open(from, name, DISK_READ, &in) : -E_NOMEM;
 
 	if (rc >= 0)
 		rc = disk_open(to, TEMPORARY, DISK_WRITE | DISK_CREATE, &out);
@@ -195,6 +195,11 @@ int ms_snapshot_copy(struct disk *from, struct disk *to)
 	if (rc < 0 && disk_unlink(to, TEMPORARY) < 0)
 		log_debug("cannot remove '%s'", TEMPORARY);	/* the next one overwrites it */
 	return rc < 0 ? rc : 0;
+}
+
+int ms_snapshot_copy(struct disk *from, struct disk *to)
+{
+	return copy_file(from, TEMPORARY, to);
 }
 
 int ms_snapshot_publish(struct disk *disk, const struct snapshot_header *h)
@@ -419,6 +424,48 @@ int ms_snapshot_info(struct disk *disk, uint64_t number, struct ms_snapshot_info
 	out->term = h.term;
 	out->number = h.number;
 	return h.number == number ? 0 : -E_MALFORMED;
+}
+
+/* --- another directory ------------------------------------------------------------------------------ */
+
+static int bring_up_one(struct disk *from, struct disk *to, uint64_t number)
+{
+	struct ms_snapshot_info theirs, ours;
+	char name[NAME_BYTES];
+	int rc = ms_snapshot_info(from, number, &ours);
+
+	if (rc < 0)
+		return 0;	/* damaged: nothing to hand on */
+	rc = ms_snapshot_info(to, number, &theirs);
+	if (rc == 0 && theirs.bytes == ours.bytes && theirs.term == ours.term)
+		return 0;
+	ms_snapshot_name(number, name);
+	rc = copy_file(from, name, to);
+	return rc < 0 ? rc : disk_rename(to, TEMPORARY, name);
+}
+
+static int drop_beyond(struct disk *disk, uint64_t last)
+{
+	uint64_t numbers[LIST_MAX];
+	char name[NAME_BYTES];
+	int count = ms_snapshot_list(disk, numbers, LIST_MAX), rc = count;
+
+	for (int i = 0; i < count && numbers[i] > last && rc >= 0; i++)
+		rc = disk_unlink(disk, ms_snapshot_name(numbers[i], name));
+	return rc;
+}
+
+int ms_snapshot_bring_up(struct disk *from, struct disk *to, uint64_t last)
+{
+	uint64_t numbers[MS_SNAPSHOTS_KEPT];
+	int count = ms_snapshot_list(from, numbers, MS_SNAPSHOTS_KEPT), rc = count;
+
+	if (rc >= 0)
+		rc = drop_beyond(to, last);
+	for (int i = 0; i < count && rc >= 0; i++)
+		if (numbers[i] <= last)
+			rc = bring_up_one(from, to, numbers[i]);
+	return rc < 0 ? rc : disk_sync_dir(to, MS_SNAPSHOT_DIR);
 }
 
 /* --- loading ---------------------------------------------------------------------------------------- */

@@ -35,6 +35,12 @@ must_check int ms_snapshot_copy(struct disk *from, struct disk *to);
 /* Give it its name, durably, and drop all but the newest MS_SNAPSHOTS_KEPT. */
 must_check int ms_snapshot_publish(struct disk *disk, const struct snapshot_header *h);
 
+/*
+ * Give `to` the newest snapshots of `from` that it lacks, and drop what is beyond number `last`: a directory that
+ * was away is brought up again.
+ */
+must_check int ms_snapshot_bring_up(struct disk *from, struct disk *to, uint64_t last);
+
 /* Remove all but the newest `kept`. What cannot be removed is logged. */
 void ms_snapshot_drop(struct disk *disk, uint32_t kept);
 

@@ -474,6 +474,11 @@ static int sim_sync(struct disk_file *file)
 
 	if (rc == 0)
 		rc = fault(media, media->faults.sync_eio, -E_IO);
+	if (rc == 0) {
+		rc = fault(media, media->faults.sync_drops, -E_IO);
+		if (rc < 0)
+			changes_forget(file_of(file)->node);
+	}
 	if (rc == 0)
 		node_sync(file_of(file)->node);
 	return rc;

@@ -31,6 +31,7 @@ struct sim_media_faults {		/* chances per million calls */
 	uint32_t read_eio;
 	uint32_t write_eio;
 	uint32_t sync_eio;		/* what was unsynced stays unsynced */
+	uint32_t sync_drops;		/* as Linux does: -E_IO once, and no later sync writes what this one did not */
 	uint32_t write_nospc;
 	uint32_t uncached;		/* read_cached answers -E_AGAIN; default 125,000 */
 };
