@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Connections to the other chunk servers, made when one is first needed, at the address that the
- * map tells. A server that did not answer is left alone for a while: one hung replica then costs
- * one slow put a second, not every put.
+ * map tells. Calls to one that is away end at once (fs/net/rpc.h). One that is there, but does not get its
+ * work done, is left alone for a while: a disk that hangs then costs one slow put a second, not every put.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -74,7 +74,7 @@ void cs_forward_note(struct cs_server *s, server_no server, int rc)
 
 	if (p == NULL)
 		return;
-	if (rc == -E_TIMEDOUT || rc == -E_NOTCONN || rc == -E_CONNREFUSED)
+	if (rc == -E_TIMEDOUT && p->peer != NULL && !rpc_peer_is_away(p->peer))
 		p->paused_until_ms = loop_now_ms(s->options.loop) + FORWARD_PAUSE_MS;
 	else
 		p->paused_until_ms = 0;

@@ -216,6 +216,7 @@ static void ask_start(struct have_job *job, struct have_ask *ask)
 	ask->call = (struct rpc_call){
 		.type = MSG_HAVE,
 		.request = &msg.base,
+		.is_replaceable = true,
 		.done = asked,
 		.deadline_ms =
 			left == 0 ? FORWARD_MS : MAX_OF(1u, MIN_OF(FORWARD_MS, left / 4 * 3)),

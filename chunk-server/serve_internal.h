@@ -90,9 +90,9 @@ uint64_t cs_serve_tell_content(struct cs_server *s);
 
 /* --- forward.c: the other chunk servers ---- */
 
-/* The connection to a server that the map says is up, and that answered lately; else NULL. */
+/* The connection to a server that the map says is up, and that gets its work done; else NULL. */
 struct rpc_peer *cs_forward_peer(struct cs_server *s, server_no server);
-/* What came of a call to it: silence pauses it. */
+/* What came of a call to it: one that is there and takes too long is paused. */
 void cs_forward_note(struct cs_server *s, server_no server, int rc);
 void cs_forward_finish(struct cs_server *s);
 

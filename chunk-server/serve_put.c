@@ -180,6 +180,7 @@ static void forward_start(struct put_job *job, struct put_forward *forward, stru
 		.request = &msg.base,
 		.bulk = job->req->bulk,
 		.bulk_is_record = true,
+		.is_replaceable = true,
 		/* Room for our own answer before the asker gives up. */
 		.deadline_ms =
 			left == 0 ? FORWARD_MS : MAX_OF(1u, MIN_OF(FORWARD_MS, left / 4 * 3)),

@@ -200,8 +200,8 @@ static bool route_was_tried(const struct blocks_route *r, server_no server)
 }
 
 /*
- * How little we would like to ask this one: first those that are up, replicas before formers, then
- * by what is outstanding there times how long it takes to answer.
+ * How little we would like to ask this one: first those that answer and that the map calls up, replicas
+ * before formers, then by what is outstanding there times how long it takes to answer.
  */
 static uint64_t server_cost(const struct server_row *row, const struct rpc_peer *peer,
 			    bool is_former)
@@ -209,7 +209,8 @@ static uint64_t server_cost(const struct server_row *row, const struct rpc_peer 
 	uint64_t load = (rpc_peer_outstanding(peer) + 1) * (rpc_peer_latency_us(peer) + 1);
 
 	load = MIN_OF(load, UINT64_C(1) << 40);
-	return load | (row->state == SERVER_UP ? 0 : UINT64_C(1) << 62) |
+	return load | (rpc_peer_is_away(peer) ? UINT64_C(1) << 63 : 0) |
+	       (row->state == SERVER_UP ? 0 : UINT64_C(1) << 62) |
 	       (is_former ? UINT64_C(1) << 61 : 0);
 }
 

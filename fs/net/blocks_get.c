@@ -326,6 +326,7 @@ static void get_ask(struct get_state *g, struct get_try *t, const struct blocks_
 	t->call = (struct rpc_call){
 		.type = MSG_GET,
 		.request = &get.base,
+		.is_replaceable = true,
 		.deadline_ms = blocks_call_ms(g->b, g->get->deadline_ns),
 		.epoch = g->route.epoch,
 		.done = get_answered,

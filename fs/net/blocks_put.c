@@ -352,6 +352,7 @@ static void put_call(struct put_state *p, struct blocks_server *s, uint16_t type
 		.request = msg,
 		.bulk = type == MSG_PUT ? p->record : NULL,
 		.bulk_is_record = true,
+		.is_replaceable = true,
 		.deadline_ms = blocks_call_ms(p->b, p->put->deadline_ns),
 		.epoch = p->route.epoch,
 		.done = type == MSG_PUT ? put_sent : put_probed,

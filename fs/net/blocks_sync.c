@@ -115,6 +115,7 @@ static void sync_ask(struct sync_one *one)
 	one->call = (struct rpc_call){
 		.type = MSG_SYNC,
 		.request = &msg.base,
+		.is_replaceable = true, /* others hold the blocks, too: a reput finds out */
 		.deadline_ms = blocks_call_ms(s->b, s->sync->deadline_ns),
 		.done = sync_answered,
 	};

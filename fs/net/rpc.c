@@ -198,6 +198,8 @@ static void request_dispatch(struct rpc_peer *peer, struct rpc_incoming *in, int
 		rpc_answer(req, unpack_rc, NULL, NULL);
 	} else if (req->header.type == MSG_HELLO) {
 		rpc_peer_take_hello(peer, req);
+	} else if (req->header.type == MSG_PING) {
+		rpc_answer(req, 0, NULL, NULL);
 	} else if (peer->request_count > RPC_REQUESTS_MAX) {
 		rpc_answer(req, -E_OVERLOADED, NULL, NULL);
 	} else if (req->header.type == MSG_METRICS) {

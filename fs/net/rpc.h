@@ -5,6 +5,11 @@
  * outstanding is bounded by credits (I11); a Hello with the cluster id opens every connection, and a
  * server of another cluster is refused.
  *
+ * A peer that leaves questions unanswered is pinged; one that answers nothing for a tenth of a second is
+ * *away*, as is one whose connection was lost. Calls that another server can answer end then, at once,
+ * and those made meanwhile do: nobody waits for a server that others can replace. One that stays silent
+ * for five seconds loses its connection.
+ *
  * Exactly once: mutations carry (session, slot, slot_seq) in the header; `resend` calls are sent again
  * on each new connection of the peer until their deadline. Retries live here and in session code only.
  *
@@ -72,6 +77,8 @@ void rpc_peer_destroy(struct rpc_peer *peer);	/* outgoing ones only; its calls e
 bool rpc_peer_is_connected(const struct rpc_peer *peer);
 const Wire__HelloReply *rpc_peer_hello(const struct rpc_peer *peer);	/* NULL before the first */
 /* on_up(arg): each time a hello completed; on_down(arg, rc): each time the connection is lost or refused. */
+/* Lost, refused, or silent since RPC_SILENCE_MS although asked; until it is heard again. */
+bool rpc_peer_is_away(const struct rpc_peer *peer);
 void rpc_peer_watch(struct rpc_peer *peer, void (*on_up)(void *), void (*on_down)(void *, int), void *arg);
 void rpc_peer_set_user(struct rpc_peer *peer, void *user);
 void *rpc_peer_user(const struct rpc_peer *peer);
@@ -88,6 +95,7 @@ struct rpc_call {
 	struct buf *bulk;		/* a reference is taken */
 	bool bulk_is_record;
 	bool resend;			/* again on a new connection, until the deadline */
+	bool is_replaceable;		/* others can answer: -E_NOTCONN, -E_TIMEDOUT once the peer is away */
 	uint32_t deadline_ms;		/* > 0 */
 	uint64_t session, epoch, slot_seq;
 	uint32_t slot;

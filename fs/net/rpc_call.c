@@ -105,6 +105,20 @@ void rpc_call_lost(struct rpc_peer *peer, int rc, bool is_final)
 	}
 }
 
+void rpc_call_end_replaceable(struct rpc_peer *peer, int rc)
+{
+	struct rpc_call *call, *tmp;
+
+	DL_FOREACH_SAFE (peer->sent, call, tmp) {
+		if (call->is_replaceable)
+			call_finish(call, rc);
+	}
+	DL_FOREACH_SAFE (peer->waiting, call, tmp) {
+		if (call->is_replaceable)
+			call_finish(call, rc);
+	}
+}
+
 /* --- deadlines ---- */
 
 static void latency_sample(struct rpc_peer *peer, uint64_t ns)
@@ -229,6 +243,7 @@ void rpc_call_pump(struct rpc_peer *peer)
 		call->state = RPC_CALL_SENT;
 		DL_APPEND(peer->sent, call);
 		peer->sent_count++;
+		rpc_silence_asked(peer);
 	}
 }
 
@@ -265,7 +280,11 @@ void rpc_call(struct rpc_peer *peer, struct rpc_call *call)
 		rc = -E_OVERLOADED;
 	if (rc == 0 && peer->state == RPC_PEER_BACKOFF && !call->resend)
 		rc = -E_NOTCONN; /* it was not there a moment ago: do not wait for it */
+	if (rc == 0 && call->is_replaceable && rpc_peer_is_away(peer))
+		rc = peer->is_silent ? -E_TIMEDOUT : -E_NOTCONN;
 	if (rc < 0) {
+		if (peer->state == RPC_PEER_IDLE && peer->has_failed) /* see whether it is back */
+			rpc_peer_connect(peer);
 		call_finish(call, rc);
 		return;
 	}
@@ -275,6 +294,7 @@ void rpc_call(struct rpc_peer *peer, struct rpc_call *call)
 	else
 		DL_APPEND(peer->waiting, call);
 	peer->waiting_count++;
+	rpc_silence_asked(peer);
 	sweep_at(rpc, call->due_ns);
 	if (peer->state == RPC_PEER_IDLE)
 		rpc_peer_connect(peer);
@@ -345,7 +365,7 @@ void rpc_call_reply(struct rpc_peer *peer, struct net_frame *frame)
 	/* Held here, since done() may end peer and call. */
 	struct buf *message = frame->message, *bulk = frame->bulk;
 
-	if (!rpc_peer_take_hello_reply(peer, frame)) {
+	if (!rpc_peer_take_hello_reply(peer, frame) && !rpc_silence_take_pong(peer, frame)) {
 		struct rpc_call *call = call_find(peer, frame->header.request);
 
 		if (call && call->type == frame->header.type)

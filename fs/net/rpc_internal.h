@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of rpc share: rpc.c (the endpoint, requests and answers), rpc_peer.c (remotes:
- * connections, hellos, backoff) and rpc_call.c (outgoing calls).
+ * connections, hellos, backoff), rpc_silence.c (is a remote there?) and rpc_call.c (outgoing calls).
  *
  * A call is in exactly one place: waiting or sent at its peer, or finished at the rpc, from where a
  * timer completes it, so that done() never runs inside rpc_call().
@@ -26,6 +26,10 @@
 #define RPC_BACKOFF_MS_MIN 10u
 #define RPC_BACKOFF_MS_MAX 1000u
 #define RPC_NAME_BYTES	   160u
+#define RPC_PING_MS	   25u	 /* unanswered for so long: is it there? */
+#define RPC_SILENCE_MS	   100u	 /* and gone for those who can ask another */
+#define RPC_SILENCE_PINGS  3u	 /* but a far or busy one is given so many of its usual round trips */
+#define RPC_DEAD_MS	   5000u /* the connection is given up */
 
 enum rpc_call_state {
 	RPC_CALL_NEW,
@@ -81,6 +85,15 @@ struct rpc_peer {
 	uint32_t waiting_count, sent_count, credits;
 	uint64_t latency_us;
 
+	/* Of an outgoing peer: is it there? */
+	bool has_failed;	/* lost or refused since it was up last */
+	bool is_silent;
+	uint64_t asked_ns;	/* asked then and nothing was heard since; 0: nothing is unanswered */
+	uint64_t tick_due_ns;
+	uint64_t ping_id;	/* 0: none is on its way */
+	uint64_t ping_sent_ns, ping_us;	/* and how long they took, smoothed */
+	struct loop_timer silence_timer;
+
 	struct rpc_incoming *requests; /* not answered yet */
 	uint32_t request_count;	       /* these and the answers that wait */
 	struct rpc_incoming *answers;  /* wait for room in the send queue */
@@ -120,10 +133,18 @@ void rpc_peer_take_hello(struct rpc_peer *peer, struct rpc_request *req);
 bool rpc_peer_take_hello_reply(struct rpc_peer *peer, const struct net_frame *frame);
 void rpc_peer_free(struct rpc_peer *peer, int rc);
 
+/* rpc_silence.c */
+void rpc_silence_init(struct rpc_peer *peer);
+void rpc_silence_stop(struct rpc_peer *peer); /* the connection is gone, or the peer */
+void rpc_silence_asked(struct rpc_peer *peer);
+void rpc_silence_heard(struct rpc_peer *peer);
+bool rpc_silence_take_pong(struct rpc_peer *peer, const struct net_frame *frame);
+
 /* rpc_call.c */
 void rpc_call_pump(struct rpc_peer *peer);
 void rpc_call_reply(struct rpc_peer *peer, struct net_frame *frame);
 void rpc_call_lost(struct rpc_peer *peer, int rc, bool is_final); /* rc for those that end */
+void rpc_call_end_replaceable(struct rpc_peer *peer, int rc);
 void rpc_call_on_finish(struct loop_timer *timer);
 void rpc_call_on_sweep(struct loop_timer *timer);
 void rpc_call_run_finished(struct rpc *rpc);

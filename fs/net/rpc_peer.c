@@ -83,6 +83,8 @@ static void backoff_start(struct rpc_peer *peer)
 static void peer_lost(struct rpc_peer *peer, int rc)
 {
 	peer->conn = NULL;
+	peer->has_failed = true;
+	rpc_silence_stop(peer);
 	rpc_requests_orphan(peer);
 	backoff_start(peer);
 	rpc_call_lost(peer, error_is_final(rc) ? rc : -E_NOTCONN, error_is_final(rc));
@@ -99,6 +101,7 @@ void rpc_peer_free(struct rpc_peer *peer, int rc)
 	if (peer->is_accepted && peer->was_up && rpc->options.on_lost)
 		rpc->options.on_lost(rpc->options.arg, peer);
 	rpc_call_lost(peer, rc, true);
+	rpc_silence_stop(peer);
 	loop_timer_stop(rpc->options.loop, &peer->timer);
 	if (peer->attempt)
 		peer->attempt->peer = NULL;
@@ -118,6 +121,7 @@ static void on_frame(void *arg, struct net_frame *frame)
 {
 	struct rpc_peer *peer = peer_of(arg);
 
+	rpc_silence_heard(peer);
 	if (frame->header.flags & FRAME_FLAG_REPLY)
 		rpc_call_reply(peer, frame);
 	else
@@ -221,6 +225,7 @@ static void hello_take_reply(struct rpc_peer *peer, const struct net_frame *fram
 	peer->credits = MIN_OF(MAX_OF(reply->credits, 1u), RPC_CREDITS_MAX);
 	peer->state = RPC_PEER_UP;
 	peer->was_up = true;
+	peer->has_failed = false;
 	peer->backoff_ms = RPC_BACKOFF_MS_MIN;
 	loop_timer_stop(rpc->options.loop, &peer->timer);
 	rpc_call_pump(peer);
@@ -380,6 +385,7 @@ static struct rpc_peer *peer_create(struct rpc *rpc)
 	peer->timer.fn = peer_timer;
 	peer->backoff_ms = RPC_BACKOFF_MS_MIN;
 	peer->credits = RPC_CREDITS;
+	rpc_silence_init(peer);
 	DL_APPEND(rpc->peers, peer);
 	return peer;
 }
