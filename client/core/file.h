@@ -71,7 +71,9 @@ struct cl_flush {			/* publish.c */
 	int64_t mtime_ns;
 	struct root root;
 	struct buf *bytes;		/* inline content */
-	uint32_t tries, ids_taken, sources_taken;
+	uint32_t tries;			/* publishes that were refused: sixteen at most */
+	uint32_t stale_syncs;		/* as many as there is time for */
+	uint32_t ids_taken, sources_taken;
 	struct cl_touch *touch;		/* under way */
 	bool is_touched;		/* what was copied has been put or touched since: no source matters */
 	uint64_t collection;		/* epoch that was known when the round began */

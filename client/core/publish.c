@@ -85,7 +85,7 @@ static void flush_begin(struct cl_file *file)
 	struct cl_chunk *first = cl_chunk_find(file, 0);
 	flush->state = CL_FLUSH_PUTS;
 	flush->rc = 0;
-	flush->tries = 0;
+	flush->tries = flush->stale_syncs = 0;
 	flush->due_ns = deadline_ns(file->client);
 	flush->awaited = 0;
 	flush->seq = file->edit_seq;
@@ -543,7 +543,7 @@ static void reput_later(struct cl_file *file)
 
 	flush->state = CL_FLUSH_REPUT;
 	flush->again.fn = reput_again;
-	loop_timer_start(file->client->options.loop, &flush->again, flush->tries++ == 0 ? 0 : STALE_PAUSE_MS);
+	loop_timer_start(file->client->options.loop, &flush->again, flush->stale_syncs++ == 0 ? 0 : STALE_PAUSE_MS);
 }
 
 static void sync_done(struct blocks_sync *sync)

@@ -24,6 +24,7 @@ struct loop_timer {		/* zero it before first use; may be restarted at will */
 struct loop_work {
 	void (*run)(struct loop_work *work);
 	void (*done)(struct loop_work *work);
+	bool is_owned;			/* may outlive who submitted it: done() then only frees what it holds */
 	struct loop_work *prev, *next;	/* private */
 };
 

@@ -240,6 +240,7 @@ static void get_start_proof(struct get_state *g)
 		return;
 	}
 	g->is_working = true;
+	g->work.is_owned = true;
 	g->work.run = get_work_run;
 	g->work.done = get_work_done;
 	loop_work(g->b->o.loop, &g->work);

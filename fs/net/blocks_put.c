@@ -201,6 +201,7 @@ static void put_work(struct put_state *p)
 	}
 	p->codec = put_codec(p->b);
 	p->is_working = true;
+	p->work.is_owned = true;
 	p->work.run = put_work_run;
 	p->work.done = put_work_done;
 	loop_work(p->b->o.loop, &p->work);

@@ -281,12 +281,8 @@ static void end_process(struct cluster_node *n, bool is_power_cut)
 {
 	n->ended_ns = sim_world_now_ns(n->cluster->world);
 	sim_net_kill(n->net, is_power_cut);
-	/* Digests under way hold blocks of the client, and free them when they end. It reaches
-	 * nobody any more. */
-	client_destroy(n->client);
+	client_destroy(n->client); /* it reaches nobody any more */
 	n->client = NULL;
-	if (n->role == CLUSTER_CLIENT)
-		sim_loop_end_works(n->loop);
 	sim_loop_kill(n->loop);
 	for (uint32_t i = 0; i < n->disk_count; i++) {
 		if (is_power_cut)

@@ -205,19 +205,19 @@ void sim_loop_kill(struct loop *loop)
 	l->is_alive = false;
 	sim_world_cancel(l->world, &l->wake);
 	sim_world_cancel(l->world, &l->drain);
+	/* What frees itself waits for sim_loop_destroy(): until then its owner may still be there. */
 	DL_FOREACH_SAFE(l->works, w, next) {
 		sim_world_cancel(l->world, &w->event);
-		work_free(w);
+		if (!w->work->is_owned)
+			work_free(w);
 	}
 	l->tasks = NULL;
 	DL_FOREACH_SAFE(loop->timers, timer, timer_next)
 		loop_timer_stop(loop, timer);
 }
 
-void sim_loop_end_works(struct loop *loop)
+static void end_works(struct sim_loop *l)
 {
-	struct sim_loop *l = sim_of(loop);
-
 	while (l->works != NULL) {
 		struct sim_work *w = l->works;
 		struct loop_work *work = w->work;
@@ -236,6 +236,7 @@ void sim_loop_destroy(struct loop *loop)
 		return;
 	struct sim_loop *l = sim_of(loop);
 	sim_loop_kill(loop);
+	end_works(l);
 	l->magic = 0;
 	free(l);
 }

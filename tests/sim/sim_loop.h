@@ -29,9 +29,7 @@
 /* `name` is for notes, and copied. */
 must_check int sim_loop_create(struct sim_world *world, const char *name, struct loop **out);
 void sim_loop_kill(struct loop *loop);		/* may be repeated */
-/* Works under way end now, as when a process leaves in order: for owners whose works outlive them. */
-void sim_loop_end_works(struct loop *loop);
-void sim_loop_destroy(struct loop *loop);	/* NULL is allowed; kills first */
+void sim_loop_destroy(struct loop *loop);	/* NULL is allowed; kills first; ends works that are owned */
 
 bool sim_loop_is_alive(const struct loop *loop);
 const char *sim_loop_name(const struct loop *loop);
