@@ -656,6 +656,14 @@ static void slot_settle(struct cl_req *req)
 	slots_pump(c);
 }
 
+/* A change of which nobody can say whether it was made. */
+static bool is_doubtful(const struct cl_req *req)
+{
+	int rc = req->call.rc;
+
+	return req->has_slot && req->call.type != MSG_OPEN && (rc == -E_IO || rc == -E_TIMEDOUT);
+}
+
 static void req_done(struct rpc_call *call)
 {
 	struct cl_req *req = call->user;
@@ -673,6 +681,10 @@ static void req_done(struct rpc_call *call)
 	struct cl_op *op = req->op;
 	slot_settle(req);
 	req_unlist(req);	/* what done() ends must not find it */
+	if (op && is_doubtful(req)) {
+		touch_all(req, op);
+		changed_unseen(req);
+	}
 	if (op) {
 		op->req = NULL;
 		op->cancel = NULL;

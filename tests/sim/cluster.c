@@ -13,7 +13,7 @@
 #include "client/core/node.h"
 #include "metadata-server/format.h"
 #include "metadata-server/recover.h"
-#include "metadata-server/serve.h"
+#include "metadata-server/serve_internal.h"
 #include "tests/sim/steward.h"
 
 #define MEDIA_BYTES	   GiB(4)
@@ -224,6 +224,7 @@ const char *cluster_start(struct cluster_node *n)
 
 	ASSERT(!n->is_up);
 	ASSERT(sim_loop_create(world, n->host, &n->loop) == 0);
+	sim_loop_set_wall(n->loop, n->wall_offset_ns);
 	n->pool = buf_pool_create(MiB(64));
 	ASSERT(n->pool != NULL);
 	ASSERT(sim_net_create(n->cluster->sw, n->loop, n->pool, n->host, &n->net) == 0);
@@ -413,18 +414,39 @@ void cluster_destroy(struct cluster *c)
 	sim_world_destroy(c->world);
 }
 
+void cluster_set_wall(struct cluster_node *n, int64_t offset_ns)
+{
+	n->wall_offset_ns = offset_ns;
+	if (n->is_up)
+		sim_loop_set_wall(n->loop, offset_ns);
+}
+
+bool cluster_mds_is_failed(struct cluster *c)
+{
+	struct cluster_node *n = cluster_mds(c);
+
+	return n->is_up && n->ms->is_failed;
+}
+
+const char *cluster_why_unwell(struct cluster_node *n)
+{
+	if (!n->is_up)
+		return "is down";
+	if (n->role == CLUSTER_MDS && n->ms->is_failed)
+		return "keeps no changes";
+	if (n->role == CLUSTER_CS && (n->number = cs_server_number(n->cs)) == 0)
+		return "has not joined";
+	if (n->role == CLUSTER_CLIENT && (n->client_rc != 0 || !cl_session_is_valid(n->client)))
+		return "has no session";
+	return NULL;
+}
+
 bool cluster_is_well(void *cluster)
 {
 	struct cluster *c = cluster;
 
 	for (uint32_t i = 0; i < c->node_count; i++) {
-		struct cluster_node *n = &c->nodes[i];
-		if (!n->is_up)
-			return false;
-		if (n->role == CLUSTER_CS && (n->number = cs_server_number(n->cs)) == 0)
-			return false;
-		if (n->role == CLUSTER_CLIENT &&
-		    (n->client_rc != 0 || !cl_session_is_valid(n->client)))
+		if (cluster_why_unwell(&c->nodes[i]) != NULL)
 			return false;
 	}
 	return true;

@@ -38,8 +38,9 @@ struct cluster_node {
 	struct sim_media *media[CLUSTER_DISKS]; /* servers only */
 	uint32_t disk_count;
 	bool is_up;
-	uint64_t up_ns;	   /* since when */
-	uint64_t ended_ns; /* when the process before this one ended; 0: there was none */
+	uint64_t up_ns;		/* since when */
+	uint64_t ended_ns;	/* when the process before this one ended; 0: there was none */
+	int64_t wall_offset_ns; /* how wrong the clock of the host is */
 	struct loop *loop;
 	struct buf_pool *pool;
 	struct net *net;
@@ -78,6 +79,8 @@ void cluster_kill(struct cluster_node *n, bool is_power_cut); /* down already is
 /* Let it end in peace. False: it did not within `ns_max`, and was killed. */
 bool cluster_stop(struct cluster_node *n, uint64_t ns_max);
 
+/* The clock of the host jumps to so far from the truth; processes started later see it, too. */
+void cluster_set_wall(struct cluster_node *n, int64_t offset_ns);
 /* Its disk is gone, and an empty one is in its place. The process must be down. */
 void cluster_replace_disk(struct cluster_node *n, uint32_t disk);
 /* Nothing a power cut now would take. */
@@ -85,6 +88,10 @@ bool cluster_is_synced(const struct cluster_node *n);
 
 /* All up, all chunk servers have joined, all clients have a session. */
 bool cluster_is_well(void *cluster);
+/* Why this one keeps the cluster from being well, or NULL. */
+const char *cluster_why_unwell(struct cluster_node *n);
+/* The metadata server cannot keep changes any more: its disk failed. */
+bool cluster_mds_is_failed(struct cluster *c);
 /* Two clients that trust conflicting leases on one inode (I5, I6), or NULL; a sentence. */
 const char *cluster_lease_conflict(struct cluster *c);
 /*

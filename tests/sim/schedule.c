@@ -12,9 +12,11 @@
  */
 #define JOURNAL_LAG_NS (250 * SIM_MS)
 
+#define ANY_WALL_NS (3600 * (int64_t)SIM_S) /* how far clocks jump, either way */
+
 static const char *const fault_names[FAULT_KINDS] = {
-	"none",	 "kill", "power",   "power of all", "cut",  "isolate",
-	"break", "hang", "weather", "drift",	    "disk",
+	"none",	 "kill", "power",   "power of all", "cut",   "partition", "isolate",
+	"break", "hang", "weather", "drift",	    "clock", "disk",	  "full",
 };
 
 static struct sim_world *world_of(const struct schedule *s)
@@ -113,10 +115,10 @@ static struct cluster_node *any_node(struct schedule *s)
 	return &s->cluster->nodes[sim_world_below(world_of(s), s->cluster->node_count)];
 }
 
-static struct cluster_node *any_cs(struct schedule *s)
+/* Of those with a disk. */
+static struct cluster_node *any_server(struct schedule *s)
 {
-	return cluster_cs(s->cluster,
-			  (uint32_t)sim_world_below(world_of(s), s->cluster->server_count));
+	return &s->cluster->nodes[sim_world_below(world_of(s), 1 + s->cluster->server_count)];
 }
 
 static bool is_struck(const struct schedule *s, const struct cluster_node *n)
@@ -140,6 +142,38 @@ static void cut(struct schedule *s, struct fault *f)
 		disturb(s, f->node->index, f->end_ns);
 }
 
+static void cut_sides(struct schedule *s, const struct fault *f,
+		      void (*fn)(struct sim_switch *sw, const char *from, const char *to))
+{
+	struct cluster *c = s->cluster;
+
+	for (uint32_t i = 0; i < c->node_count; i++) {
+		for (uint32_t k = 0; k < c->node_count; k++) {
+			if ((f->side >> i & 1) != (f->side >> k & 1))
+				fn(c->sw, c->nodes[i].host, c->nodes[k].host);
+		}
+	}
+}
+
+static void begin_partition(struct schedule *s, struct fault *f)
+{
+	uint32_t clients = 1 + s->cluster->server_count;
+
+	f->side = (uint32_t)sim_world_random(world_of(s));
+	cut_sides(s, f, sim_switch_cut);
+	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++) {
+		if ((f->side & 1) != (f->side >> (clients + i) & 1))
+			disturb(s, i, f->end_ns);
+	}
+}
+
+static void begin_clock(struct schedule *s, struct cluster_node *n)
+{
+	uint64_t to = sim_world_below(world_of(s), 2 * (uint64_t)ANY_WALL_NS);
+
+	cluster_set_wall(n, (int64_t)to - ANY_WALL_NS);
+}
+
 static void begin_weather(struct schedule *s)
 {
 	struct sim_world *world = world_of(s);
@@ -154,14 +188,25 @@ static void begin_weather(struct schedule *s)
 }
 
 /*
- * A server whose disk failed holds nothing for sure; with another one away there are fewer than
- * min_copies, and what cannot be published is reported.
+ * A chunk server whose disk failed holds nothing for sure; with another one away there are fewer
+ * than min_copies, and what cannot be published is reported. A metadata server that cannot write
+ * its journal keeps no change until it is started again, and what waits to be published is given
+ * up.
  */
-static void begin_bad_writes(struct schedule *s, struct sim_media_faults *faults, uint64_t end_ns)
+static void begin_bad_writes(struct schedule *s, const struct fault *f)
 {
-	faults->write_eio = faults->sync_eio = 20000;
+	disturb_by(s, f->node, f->end_ns);
 	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++)
-		oracle_disturbed(s->oracle, i, end_ns + 2 * CLUSTER_LEASE_MS * SIM_MS);
+		oracle_disturbed(s->oracle, i, f->end_ns + 2 * CLUSTER_LEASE_MS * SIM_MS);
+}
+
+/* From now on nothing may sync the journal, until the process after this one does. */
+static void begin_unsynced(struct schedule *s, const struct fault *f)
+{
+	if (f->node->role != CLUSTER_MDS)
+		return;
+	s->hang_begun_ns = sim_world_now_ns(world_of(s));
+	s->hang_ends_ns = f->end_ns;
 }
 
 static void begin_disk(struct schedule *s, const struct fault *f)
@@ -169,11 +214,26 @@ static void begin_disk(struct schedule *s, const struct fault *f)
 	struct sim_world *world = world_of(s);
 	struct sim_media_faults faults = {.uncached = 125000};
 
-	if (sim_world_chance(world, SIM_MILLION / 2))
+	if (f->node->role == CLUSTER_CS && sim_world_chance(world, SIM_MILLION / 2)) {
 		faults.read_eio = 50000;
-	else
-		begin_bad_writes(s, &faults, f->end_ns);
+	} else {
+		faults.write_eio = faults.sync_eio = 20000;
+		begin_bad_writes(s, f);
+		begin_unsynced(s, f);
+	}
 	sim_media_set_faults(f->node->media[f->disk], &faults);
+}
+
+/* Somebody else fills the disk, up to the last byte or nearly so. */
+static void begin_full(struct schedule *s, const struct fault *f)
+{
+	uint64_t left = sim_world_chance(world_of(s), SIM_MILLION / 2)
+				? 0
+				: sim_world_below(world_of(s), MiB(20));
+
+	sim_media_leave(f->node->media[f->disk], left);
+	begin_bad_writes(s, f);
+	begin_unsynced(s, f);
 }
 
 static void fault_begin(struct schedule *s, struct fault *f)
@@ -196,6 +256,9 @@ static void fault_begin(struct schedule *s, struct fault *f)
 	case FAULT_CUT:
 		cut(s, f);
 		break;
+	case FAULT_PARTITION:
+		begin_partition(s, f);
+		break;
 	case FAULT_ISOLATE:
 		sim_switch_isolate(s->cluster->sw, f->node->host);
 		disturb_by(s, f->node, f->end_ns);
@@ -204,10 +267,7 @@ static void fault_begin(struct schedule *s, struct fault *f)
 		sim_switch_break(s->cluster->sw, f->node->host, "*");
 		break;
 	case FAULT_HANG:
-		if (f->node->role == CLUSTER_MDS) {
-			s->hang_begun_ns = sim_world_now_ns(world);
-			s->hang_ends_ns = f->end_ns;
-		}
+		begin_unsynced(s, f);
 		sim_loop_hang(f->node->loop, length_ns);
 		disturb_by(s, f->node, f->end_ns);
 		break;
@@ -217,8 +277,14 @@ static void fault_begin(struct schedule *s, struct fault *f)
 	case FAULT_DRIFT:
 		sim_loop_set_drift(f->node->loop, (int64_t)sim_world_below(world, 40001) - 20000);
 		break;
+	case FAULT_CLOCK:
+		begin_clock(s, f->node);
+		break;
 	case FAULT_DISK:
 		begin_disk(s, f);
+		break;
+	case FAULT_FULL:
+		begin_full(s, f);
 		break;
 	default:
 		break;
@@ -228,10 +294,11 @@ static void fault_begin(struct schedule *s, struct fault *f)
 static enum fault_kind choose_kind(struct schedule *s)
 {
 	static const enum fault_kind kinds[] = {
-		FAULT_KILL,  FAULT_KILL,      FAULT_KILL, FAULT_KILL,	 FAULT_POWER,
-		FAULT_POWER, FAULT_POWER_ALL, FAULT_CUT,  FAULT_CUT,	 FAULT_ISOLATE,
-		FAULT_BREAK, FAULT_BREAK,     FAULT_HANG, FAULT_WEATHER, FAULT_WEATHER,
-		FAULT_DRIFT, FAULT_DISK,
+		FAULT_KILL,    FAULT_KILL,	FAULT_KILL,  FAULT_KILL, FAULT_POWER,
+		FAULT_POWER,   FAULT_POWER_ALL, FAULT_CUT,   FAULT_CUT,	 FAULT_PARTITION,
+		FAULT_ISOLATE, FAULT_BREAK,	FAULT_BREAK, FAULT_HANG, FAULT_WEATHER,
+		FAULT_WEATHER, FAULT_DRIFT,	FAULT_CLOCK, FAULT_DISK, FAULT_DISK,
+		FAULT_FULL,
 	};
 
 	return kinds[sim_world_below(world_of(s), ARRAY_COUNT(kinds))];
@@ -258,8 +325,8 @@ static void choose(struct schedule *s)
 	struct fault chosen = {.kind = choose_kind(s), .node = any_node(s)};
 	if (chosen.kind == FAULT_CUT)
 		chosen.other = any_node(s);
-	if (chosen.kind == FAULT_DISK) {
-		chosen.node = any_cs(s);
+	if (chosen.kind == FAULT_DISK || chosen.kind == FAULT_FULL) {
+		chosen.node = any_server(s);
 		chosen.disk = (uint32_t)sim_world_below(world_of(s), chosen.node->disk_count);
 	}
 	if (chosen.node == chosen.other || is_struck(s, chosen.node) ||
@@ -284,6 +351,23 @@ static void start_all(struct schedule *s)
 		start_process(s, &s->cluster->nodes[i]);
 }
 
+/*
+ * Reads of a metadata server that could not write its journal go on, and show what the next process
+ * will not know: to clients that is what a power cut takes.
+ */
+static void restart(struct schedule *s, struct cluster_node *n, uint64_t end_ns)
+{
+	bool is_failed = n->role == CLUSTER_MDS && cluster_mds_is_failed(s->cluster);
+	uint64_t lag_ns = journal_lag_ns(s, n);
+
+	end_process(s, n, false);
+	if (is_failed) {
+		disturb_by(s, n, end_ns);
+		oracle_power_cut(s->oracle, lag_ns);
+	}
+	start_process(s, n);
+}
+
 static void fault_end(struct schedule *s, struct fault *f)
 {
 	struct sim_switch *sw = s->cluster->sw;
@@ -302,6 +386,9 @@ static void fault_end(struct schedule *s, struct fault *f)
 	case FAULT_CUT:
 		sim_switch_uncut(sw, f->node->host, f->other->host);
 		break;
+	case FAULT_PARTITION:
+		cut_sides(s, f, sim_switch_uncut);
+		break;
 	case FAULT_ISOLATE:
 		sim_switch_uncut(sw, f->node->host, "*");
 		sim_switch_uncut(sw, "*", f->node->host);
@@ -313,11 +400,18 @@ static void fault_end(struct schedule *s, struct fault *f)
 		if (f->node->is_up)
 			sim_loop_set_drift(f->node->loop, 0);
 		break;
+	case FAULT_CLOCK:
+		cluster_set_wall(f->node, 0);
+		break;
 	case FAULT_DISK:
 		/* A disk that failed stays out until its server is started again. */
 		sim_media_set_faults(f->node->media[f->disk], &none);
-		end_process(s, f->node, false);
-		start_process(s, f->node);
+		restart(s, f->node, f->end_ns);
+		break;
+	case FAULT_FULL:
+		sim_media_leave(f->node->media[f->disk], UINT64_MAX);
+		if (f->node->role == CLUSTER_MDS && cluster_mds_is_failed(s->cluster))
+			restart(s, f->node, f->end_ns);
 		break;
 	default:
 		break;

@@ -5,9 +5,10 @@
  *
  * What is told: a client cut off from the metadata server, or either of them hanging, may lose its
  * session; a power cut of the metadata server takes what is not durable; while a disk refuses
- * writes, publishing may fail. All else (processes killed, chunk servers cut, hung or without
- * power, disks that cannot be read, slow and breaking connections, clocks that drift) excuses
- * nothing: the clients must not notice but for the time it takes. Threads: one.
+ * writes or is full, changes and publishing may fail. All else (processes killed, chunk servers
+ * cut, hung or without power, disks that cannot be read, slow and breaking connections, clocks that
+ * drift or jump) excuses nothing: the clients must not notice but for the time it takes. Threads:
+ * one.
  */
 #ifndef CAIRN_TESTS_SIM_SCHEDULE_H
 #define CAIRN_TESTS_SIM_SCHEDULE_H
@@ -25,20 +26,24 @@ enum fault_kind {
 	FAULT_POWER,
 	FAULT_POWER_ALL,
 	FAULT_CUT,
+	FAULT_PARTITION,
 	FAULT_ISOLATE,
 	FAULT_BREAK,
 	FAULT_HANG,
 	FAULT_WEATHER,
 	FAULT_DRIFT,
+	FAULT_CLOCK,
 	FAULT_DISK,
+	FAULT_FULL,
 	FAULT_KINDS,
 };
 
 struct fault {
 	enum fault_kind kind;	    /* NONE: free */
-	struct cluster_node *node;  /* KILL, POWER, ISOLATE, HANG, DRIFT, DISK, CUT (from) */
-	struct cluster_node *other; /* CUT (to) */
-	uint32_t disk;		    /* DISK */
+	struct cluster_node *node;  /* whom it strikes; CUT: from */
+	struct cluster_node *other; /* CUT: to */
+	uint32_t disk;		    /* DISK, FULL */
+	uint32_t side;		    /* PARTITION: bit i, node i is on this side */
 	uint64_t end_ns;
 };
 

@@ -50,7 +50,7 @@ struct sim_disk;
 
 struct sim_media {
 	struct sim_world *world;
-	uint64_t bytes_total;
+	uint64_t bytes_total, bytes_made;	/* now; when it was made */
 	struct sim_media_faults faults;
 	uint64_t fault_count;
 	bool is_dead;
@@ -679,7 +679,7 @@ int sim_media_create(struct sim_world *world, uint64_t bytes_total, struct sim_m
 	if (media == NULL)
 		return -E_NOMEM;
 	media->world = world;
-	media->bytes_total = bytes_total;
+	media->bytes_total = media->bytes_made = bytes_total;
 	media->faults.uncached = 125000;
 	*out = media;
 	return 0;
@@ -753,6 +753,44 @@ int sim_media_rot(struct sim_media *media, const char *path, uint64_t offset, ui
 		flip(&name->node->durable, i, bit);
 	}
 	return 0;
+}
+
+/* Somewhere in what was written; false: an unlucky choice. */
+static bool rot_one(struct sim_media *media, struct node *node)
+{
+	const struct sim_bytes *seen = &node->seen;
+	uint64_t page = seen->page_count ? sim_world_below(media->world, seen->page_count) : 0;
+	uint64_t at = page * SIM_PAGE_BYTES + sim_world_below(media->world, SIM_PAGE_BYTES);
+	uint8_t bit = (uint8_t)(1u << sim_world_below(media->world, 8));
+
+	if (seen->page_count == 0 || seen->pages[page] == NULL || at >= seen->size)
+		return false;
+	flip(&node->seen, at, bit);
+	flip(&node->durable, at, bit);
+	return true;
+}
+
+void sim_media_rot_some(struct sim_media *media, const char *prefix, uint32_t count)
+{
+	uint32_t files = 0, tries = 100 * count;
+	struct name *name;
+
+	DL_FOREACH(media->seen, name)
+		files += strncmp(name->path, prefix, strlen(prefix)) == 0;
+	while (files > 0 && count > 0 && tries-- > 0) {
+		uint64_t choice = sim_world_below(media->world, files);
+
+		DL_FOREACH(media->seen, name)
+			if (strncmp(name->path, prefix, strlen(prefix)) == 0 && choice-- == 0)
+				count -= rot_one(media, name->node);
+	}
+}
+
+void sim_media_leave(struct sim_media *media, uint64_t bytes)
+{
+	media->bytes_total = media->bytes_made;
+	if (bytes != UINT64_MAX)
+		media->bytes_total = MIN_OF(media->bytes_made, bytes_used(media) + bytes);
 }
 
 bool sim_media_is_clean(const struct sim_media *media)

@@ -55,6 +55,12 @@ void sim_media_set_dead(struct sim_media *media, bool is_dead);
  */
 must_check int sim_media_rot(struct sim_media *media, const char *name, uint64_t offset, uint64_t len);
 
+/* The same to so many bytes here and there in files whose names begin so. */
+void sim_media_rot_some(struct sim_media *media, const char *prefix, uint32_t count);
+
+/* Let there be room for so many bytes more; UINT64_MAX: as much as when it was made. */
+void sim_media_leave(struct sim_media *media, uint64_t bytes);
+
 /* Does a power cut now lose anything? (Unsynced writes or names.) */
 bool sim_media_is_clean(const struct sim_media *media);
 uint64_t sim_media_fault_count(const struct sim_media *media);	/* how often a fault fired */

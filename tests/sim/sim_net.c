@@ -198,6 +198,34 @@ static void conn_break(struct net_conn *c)
 		conn_fail(peer, -E_NOTCONN);
 }
 
+/*
+ * The connection is reset: of what is under way the other end may get the first frames, as when the reset
+ * comes in the middle of one. (Half a frame is none: the transport hands over whole ones.)
+ */
+static void conn_reset(struct net_conn *c)
+{
+	struct net_conn *peer = c->peer;
+	struct flight *flight, *next;
+	uint32_t count = 0;
+
+	if (peer == NULL || c->is_closing || sim_world_chance(world_of(c->net), SIM_MILLION / 2)) {
+		conn_break(c);
+		return;
+	}
+	DL_COUNT(peer->inbox, flight, count);
+	count = (uint32_t)sim_world_below(world_of(c->net), (uint64_t)count + 1);
+	DL_FOREACH_SAFE(peer->inbox, flight, next) {
+		if (count > 0) {
+			count--;
+			continue;
+		}
+		DL_DELETE(peer->inbox, flight);
+		free(flight);
+	}
+	conn_fail(c, -E_NOTCONN);
+	inbox_add_end(peer);
+}
+
 /* ---- delivery -------------------------------------------------------------------------------------- */
 
 static void schedule_next(struct net_conn *c)
@@ -372,7 +400,7 @@ static int sim_send(struct net_conn *c, struct net_frame *frame)
 	if (c->is_closing || c->net->is_dead)
 		return -E_NOTCONN;
 	if (sim_world_chance(world_of(c->net), c->net->sw->weather.break_per_million)) {
-		conn_break(c);
+		conn_reset(c);
 		return -E_NOTCONN;
 	}
 	if (c->queued_bytes + bytes > SIM_NET_SEND_BYTES_MAX) {
@@ -658,5 +686,5 @@ void sim_switch_break(struct sim_switch *sw, const char *a, const char *b)
 		DL_FOREACH(net->conns, c)
 			if ((matches(a, net->host) && matches(b, c->remote_host)) ||
 			    (matches(b, net->host) && matches(a, c->remote_host)))
-				conn_break(c);
+				conn_reset(c);
 }

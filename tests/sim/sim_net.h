@@ -6,7 +6,8 @@
  *
  * Connections behave like TCP: inside one, frames arrive in order, once, or the connection ends;
  * between connections anything may overtake anything. The weather says how long frames take and how
- * often a connection breaks (whatever is under way is then lost, both ends hear -E_NOTCONN).
+ * often a connection breaks (what is under way is then lost, or all but the first frames to one end; both ends
+ * hear -E_NOTCONN).
  *
  * Partitions: while a direction is cut nothing arrives that way; what was sent waits, as TCP would
  * send it again, and goes on when the cut is healed. A connection that waits longer than

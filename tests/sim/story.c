@@ -244,6 +244,24 @@ static bool is_quiet(struct story *s)
 	return cluster_is_well(&s->cluster);
 }
 
+/* Who is it that is not well? */
+static void name_the_sick(struct story *s)
+{
+	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++) {
+		const struct load_lane *lane = client_load_oldest(&s->loads[i]);
+		if (lane != NULL)
+			printf("\n  client%u: operation %d of %.3f s waits for %s", i + 1,
+			       (int)lane->op.kind, (double)(lane->busy_ns - SIM_BEGIN_NS) / 1e9,
+			       lane->op.waiting_for ? lane->op.waiting_for : "nothing");
+	}
+	for (uint32_t i = 0; i < s->cluster.node_count; i++) {
+		const char *why = cluster_why_unwell(&s->cluster.nodes[i]);
+		if (why != NULL)
+			printf("\n  %s: %s", s->cluster.nodes[i].host, why);
+	}
+	printf("\n");
+}
+
 /* All scripts end, and all is well: soon. */
 static void calm_down(struct story *s)
 {
@@ -251,8 +269,10 @@ static void calm_down(struct story *s)
 
 	pause_loads(s, true);
 	while (!is_quiet(s)) {
-		if (sim_world_now_ns(s->cluster.world) > end_ns)
+		if (sim_world_now_ns(s->cluster.world) > end_ns) {
+			name_the_sick(s);
 			oracle_fail(&s->oracle, "after healing the cluster does not get well");
+		}
 		tick(s);
 	}
 	/* What died sessions left unsaid has been said, or will never be. */
