@@ -79,6 +79,7 @@ void cl_file_reset(struct cl_file *file)
 	cl_publish_stop(file);
 	content_drop(file);
 	file->flush.ended_rc = 0;
+	cl_publish_stopped(file);
 	cl_file_put(file);
 }
 
@@ -589,6 +590,7 @@ void cl_file_stop(struct client *c)
 	DL_FOREACH(c->files, file) {
 		file->refs++;		/* cl_file_finish() takes them all */
 		cl_publish_stop(file);
+		cl_publish_stopped(file);
 	}
 }
 

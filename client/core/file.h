@@ -235,7 +235,12 @@ void cl_publish_start(struct cl_file *file, struct cl_flush_wait *wait);
 void cl_publish_cancel(struct cl_file *file, struct cl_flush_wait *wait);
 void cl_publish_stored(struct cl_file *file, int rc);	/* one awaited chunk or node */
 void cl_publish_sweep(struct client *c);		/* what was gathered long enough */
-void cl_publish_stop(struct cl_file *file);		/* the file is going away or fenced */
+/*
+ * The file is going away or fenced. Who waits for its publish is told after its content was dropped: it may
+ * begin something new at once.
+ */
+void cl_publish_stop(struct cl_file *file);
+void cl_publish_stopped(struct cl_file *file);
 /* Lowest collection epoch of what was put and is not published yet; 0: there is nothing (I9). */
 uint64_t cl_publish_oldest(const struct client *c);
 void cl_publish_forget(struct cl_file *file);		/* nodes of a manifest that is dropped */

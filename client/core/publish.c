@@ -204,8 +204,12 @@ void cl_publish_stop(struct cl_file *file)
 		file->chunks[i]->is_awaited = file->chunks[i]->is_owed = false;
 	buf_put(flush->bytes);
 	flush->bytes = NULL;
-	waits_end(file, 0, file->error ? file->error : -E_IO);
 	cl_file_put(file);
+}
+
+void cl_publish_stopped(struct cl_file *file)
+{
+	waits_end(file, 0, file->error ? file->error : -E_IO);
 }
 
 /* --- send -------------------------------------------------------------------------------------------------------- */
@@ -312,6 +316,7 @@ static void flush_send(struct cl_file *file)
 	struct cl_flush *flush = &file->flush;
 	struct client *c = file->client;
 	struct cl_req *req = cl_session_req(c, NULL, MSG_PUBLISH, publish_done);
+	ASSERT(file->is_loaded);	/* else its size is no size */
 	if (!req || !sources_fill(file, req)) {
 		if (req)
 			cl_session_forget(req);

@@ -6,6 +6,8 @@
 
 #include <string.h>
 
+#include "tests/sim/steward.h"
+
 /*
  * How much of the journal a power cut may take: it is synced within 100 ms of the write, which
  * takes the time of a work, and the tick that begins it may be late.
@@ -15,8 +17,9 @@
 #define ANY_WALL_NS (3600 * (int64_t)SIM_S) /* how far clocks jump, either way */
 
 static const char *const fault_names[FAULT_KINDS] = {
-	"none",	 "kill", "power",   "power of all", "cut",   "partition", "isolate",
-	"break", "hang", "weather", "drift",	    "clock", "disk",	  "full",
+	"none",	   "kill",     "power",	  "power of all", "cut",   "partition", "isolate",
+	"break",   "hang",     "weather", "drift",	  "clock", "disk",	"full",
+	"loss of", "death of", "rot on",  "drain",	  "gc",
 };
 
 static struct sim_world *world_of(const struct schedule *s)
@@ -119,6 +122,12 @@ static struct cluster_node *any_node(struct schedule *s)
 static struct cluster_node *any_server(struct schedule *s)
 {
 	return &s->cluster->nodes[sim_world_below(world_of(s), 1 + s->cluster->server_count)];
+}
+
+static struct cluster_node *any_cs(struct schedule *s)
+{
+	return cluster_cs(s->cluster,
+			  (uint32_t)sim_world_below(world_of(s), s->cluster->server_count));
 }
 
 static bool is_struck(const struct schedule *s, const struct cluster_node *n)
@@ -236,6 +245,20 @@ static void begin_full(struct schedule *s, const struct fault *f)
 	begin_unsynced(s, f);
 }
 
+static void lose_disk(struct schedule *s, struct cluster_node *n, uint32_t disk)
+{
+	sim_world_note(world_of(s), "%s loses disk %u", n->host, disk);
+	end_process(s, n, true);
+	cluster_replace_disk(n, disk);
+	s->losses++;
+}
+
+static void begin_drain(struct schedule *s, const struct cluster_node *n)
+{
+	if (n->number != 0)
+		steward_set(s->cluster, n->number, SERVER_DRAINED);
+}
+
 static void fault_begin(struct schedule *s, struct fault *f)
 {
 	struct sim_world *world = world_of(s);
@@ -286,6 +309,24 @@ static void fault_begin(struct schedule *s, struct fault *f)
 	case FAULT_FULL:
 		begin_full(s, f);
 		break;
+	case FAULT_LOSS:
+		lose_disk(s, f->node, f->disk);
+		break;
+	case FAULT_DEAD:
+		sim_media_set_dead(f->node->media[f->disk], true);
+		s->losses++;
+		break;
+	case FAULT_ROT:
+		sim_media_rot_some(f->node->media[f->disk], "segments/",
+				   (uint32_t)sim_world_between(world, 1, 20));
+		s->losses++;
+		break;
+	case FAULT_DRAIN:
+		begin_drain(s, f->node);
+		break;
+	case FAULT_GC:
+		steward_gc(s->cluster, 1);
+		break;
 	default:
 		break;
 	}
@@ -298,7 +339,8 @@ static enum fault_kind choose_kind(struct schedule *s)
 		FAULT_POWER,   FAULT_POWER_ALL, FAULT_CUT,   FAULT_CUT,	 FAULT_PARTITION,
 		FAULT_ISOLATE, FAULT_BREAK,	FAULT_BREAK, FAULT_HANG, FAULT_WEATHER,
 		FAULT_WEATHER, FAULT_DRIFT,	FAULT_CLOCK, FAULT_DISK, FAULT_DISK,
-		FAULT_FULL,
+		FAULT_FULL,    FAULT_LOSS,	FAULT_DEAD,  FAULT_ROT,	 FAULT_DRAIN,
+		FAULT_GC,      FAULT_GC,
 	};
 
 	return kinds[sim_world_below(world_of(s), ARRAY_COUNT(kinds))];
@@ -314,6 +356,47 @@ static uint64_t choose_length_ns(struct schedule *s)
 	return sim_world_between(world, 20, 1500) * SIM_MS;
 }
 
+static bool is_loss(enum fault_kind kind)
+{
+	return kind == FAULT_LOSS || kind == FAULT_DEAD || kind == FAULT_ROT;
+}
+
+/* Strikes a disk, of any server or of a chunk server. */
+static void choose_disk(struct schedule *s, struct fault *f)
+{
+	if (f->kind == FAULT_DISK || f->kind == FAULT_FULL)
+		f->node = any_server(s);
+	else
+		f->node = any_cs(s);
+	f->disk = (uint32_t)sim_world_below(world_of(s), f->node->disk_count);
+}
+
+static bool is_under_way(const struct schedule *s, enum fault_kind kind)
+{
+	for (uint32_t i = 0; i < SCHEDULE_FAULTS; i++) {
+		if (s->faults[i].kind == kind)
+			return true;
+	}
+	return false;
+}
+
+/* Would it take more than the cluster promises to bear? */
+static bool is_too_much(const struct schedule *s, const struct fault *f)
+{
+	if (!SCHEDULE_HEALS && f->kind >= FAULT_LOSS)
+		return true;
+	/* The only good copy must be readable. */
+	if (is_loss(f->kind) && (s->losses > 0 || is_under_way(s, FAULT_DISK)))
+		return true;
+	if (f->kind == FAULT_DISK && s->losses > 0)
+		return true;
+	if (f->kind == FAULT_DEAD && f->node->disk_count == 1)
+		return true;
+	/* With fewer than `copies` to hold shares nothing gets whole. */
+	return f->kind == FAULT_DRAIN &&
+	       (s->cluster->server_count == CLUSTER_COPIES || is_under_way(s, FAULT_DRAIN));
+}
+
 static void choose(struct schedule *s)
 {
 	struct fault *f = s->faults;
@@ -325,10 +408,10 @@ static void choose(struct schedule *s)
 	struct fault chosen = {.kind = choose_kind(s), .node = any_node(s)};
 	if (chosen.kind == FAULT_CUT)
 		chosen.other = any_node(s);
-	if (chosen.kind == FAULT_DISK || chosen.kind == FAULT_FULL) {
-		chosen.node = any_server(s);
-		chosen.disk = (uint32_t)sim_world_below(world_of(s), chosen.node->disk_count);
-	}
+	if (chosen.kind >= FAULT_DISK && chosen.kind <= FAULT_DRAIN)
+		choose_disk(s, &chosen);
+	if (is_too_much(s, &chosen))
+		return;
 	if (chosen.node == chosen.other || is_struck(s, chosen.node) ||
 	    (chosen.other != NULL && is_struck(s, chosen.other)))
 		return;
@@ -413,6 +496,17 @@ static void fault_end(struct schedule *s, struct fault *f)
 		if (f->node->role == CLUSTER_MDS && cluster_mds_is_failed(s->cluster))
 			restart(s, f->node, f->end_ns);
 		break;
+	case FAULT_LOSS:
+		start_process(s, f->node);
+		break;
+	case FAULT_DEAD:
+		lose_disk(s, f->node, f->disk);
+		s->losses--;
+		start_process(s, f->node);
+		break;
+	case FAULT_DRAIN:
+		steward_set(s->cluster, f->node->number, SERVER_UP);
+		break;
 	default:
 		break;
 	}
@@ -457,6 +551,25 @@ void schedule_heal(struct schedule *s)
 	sim_switch_heal(s->cluster->sw);
 	start_all(s);
 	s->next_ns = 0;
+}
+
+void schedule_is_whole(struct schedule *s)
+{
+	s->losses = 0;
+}
+
+void schedule_lose(struct schedule *s)
+{
+	uint32_t first = (uint32_t)sim_world_below(world_of(s), s->cluster->server_count);
+
+	for (uint32_t i = 0; i < CLUSTER_COPIES - 1; i++) {
+		struct cluster_node *n =
+			cluster_cs(s->cluster, (first + i) % s->cluster->server_count);
+		/* All disks: a replica is a server. */
+		for (uint32_t disk = 0; disk < n->disk_count; disk++)
+			lose_disk(s, n, disk);
+		start_process(s, n);
+	}
 }
 
 void schedule_power_cycle(struct schedule *s)

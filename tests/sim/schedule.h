@@ -17,6 +17,7 @@
 #include "tests/sim/cluster.h"
 #include "tests/sim/oracle.h"
 
+#define SCHEDULE_HEALS	     0		 /* groups that lost something get it back */
 #define SCHEDULE_FAULTS	     8u		 /* at the same time */
 #define SCHEDULE_HANG_NS_MAX (8 * SIM_S) /* how late a process may be because it hung */
 
@@ -35,6 +36,11 @@ enum fault_kind {
 	FAULT_CLOCK,
 	FAULT_DISK,
 	FAULT_FULL,
+	FAULT_LOSS,
+	FAULT_DEAD,
+	FAULT_ROT,
+	FAULT_DRAIN,
+	FAULT_GC,
 	FAULT_KINDS,
 };
 
@@ -42,7 +48,7 @@ struct fault {
 	enum fault_kind kind;	    /* NONE: free */
 	struct cluster_node *node;  /* whom it strikes; CUT: from */
 	struct cluster_node *other; /* CUT: to */
-	uint32_t disk;		    /* DISK, FULL */
+	uint32_t disk;		    /* DISK, FULL, LOSS, DEAD, ROT */
 	uint32_t side;		    /* PARTITION: bit i, node i is on this side */
 	uint64_t end_ns;
 };
@@ -56,6 +62,7 @@ struct schedule {
 	uint64_t next_ns;		      /* when the next fault begins */
 	uint32_t calm_ms;		      /* between two, at most */
 	uint64_t count;			      /* of faults so far */
+	uint32_t losses; /* disks since all was whole: content, not only time */
 };
 
 void schedule_init(struct schedule *s, struct cluster *cluster, struct oracle *oracle,
@@ -64,6 +71,10 @@ void schedule_init(struct schedule *s, struct cluster *cluster, struct oracle *o
 void schedule_tick(struct schedule *s);
 /* End all faults, start all that is down. */
 void schedule_heal(struct schedule *s);
+/* Every block has all its copies: another disk may be lost. */
+void schedule_is_whole(struct schedule *s);
+/* Replace disks of copies - 1 servers by empty ones. Only when all is whole and nobody writes. */
+void schedule_lose(struct schedule *s);
 /* Take the power from all machines at once, and give it back. */
 void schedule_power_cycle(struct schedule *s);
 #endif

@@ -168,6 +168,8 @@ static void get_whole(struct story *s)
 	struct steward_status status;
 
 	while (steward_ask(&s->cluster, &status), !status.is_healthy) {
+		if (!SCHEDULE_HEALS && status.pgs_degraded > 0)
+			return;
 		if (sim_world_now_ns(s->cluster.world) > end_ns)
 			oracle_fail(&s->oracle,
 				    "no health: %u groups clean, %u degraded, %u lost, %llu owed, "
@@ -183,6 +185,7 @@ static void get_whole(struct story *s)
 		       (unsigned long long)found.garbage);
 	if (found.why[0] != '\0')
 		oracle_fail(&s->oracle, "not whole: %s", found.why);
+	schedule_is_whole(&s->schedule);
 }
 
 static void reckon(struct story *s)
@@ -195,8 +198,7 @@ static void reckon(struct story *s)
 	oracle_settled(&s->oracle);
 	/* Truncating and closing leave something to do. */
 	sim_world_run_for(s->cluster.world, SIM_S);
-	if (s->cluster.server_count == CLUSTER_COPIES) /* no share ever moves: nothing heals yet */
-		get_whole(s);
+	get_whole(s);
 }
 
 /* --- living
@@ -362,6 +364,11 @@ void story_run(uint64_t seed, bool is_verbose, struct story_verdict *out)
 	}
 	calm_down(s);
 	reckon(s);
+	if (SCHEDULE_HEALS && sim_world_chance(s->cluster.world, SIM_MILLION / 3)) {
+		schedule_lose(&s->schedule);
+		calm_down(s);
+		reckon(s);
+	}
 	end(s);
 	*out = (struct story_verdict){
 		.trace = sim_world_trace(s->cluster.world),
