@@ -217,6 +217,27 @@ int cs_disks_free(struct cs_disks *disks, const struct block_id *id)
 	return result;
 }
 
+void cs_disks_compact(struct cs_disks *disks, uint32_t dead_percent)
+{
+	for (uint32_t i = 0; i < disks->options.count; i++)
+		cs_store_compact(disks->options.stores[i], dead_percent);
+}
+
+bool cs_disks_is_compacting(const struct cs_disks *disks)
+{
+	for (uint32_t i = 0; i < disks->options.count; i++) {
+		if (cs_store_is_compacting(disks->options.stores[i]))
+			return true;
+	}
+	return false;
+}
+
+void cs_disks_quiet(struct cs_disks *disks)
+{
+	for (uint32_t i = 0; i < disks->options.count; i++)
+		cs_store_quiet(disks->options.stores[i]);
+}
+
 /* The next block of each disk, for a scan in the order of all. */
 struct head {
 	struct block_id id;

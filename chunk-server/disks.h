@@ -54,6 +54,10 @@ void cs_disks_set_collection(struct cs_disks *disks, uint64_t epoch);
 must_check int cs_disks_touch(struct cs_disks *disks, const struct block_id *id);
 must_check int cs_disks_trash(struct cs_disks *disks, const struct block_id *id, uint64_t wall_ms);
 must_check int cs_disks_free(struct cs_disks *disks, const struct block_id *id);
+void cs_disks_compact(struct cs_disks *disks, uint32_t dead_percent);
+bool cs_disks_is_compacting(const struct cs_disks *disks);
+/* The end is near: begin nothing more by itself. */
+void cs_disks_quiet(struct cs_disks *disks);
 
 /*
  * Visit every block of all disks in id order from `from` on, trash too, each once, at the place that

@@ -108,6 +108,13 @@ static void disk_failed(void *arg, int rc)
 		cs_heartbeat_rejoin(s);
 }
 
+/* Compaction met a record that does not check. What cannot be reported now it meets again. */
+static void block_damaged(void *arg, struct cs_store *store, const struct block_id *id,
+			  const struct cs_place *place)
+{
+	(void)!cs_damage_report(arg, store, id, place);
+}
+
 /* --- starting ---- */
 
 static char *copy_or(const char *text, const char *fallback)
@@ -168,6 +175,7 @@ static int open_store(struct cs_server *s, uint32_t index, const struct super *s
 		.sync_bytes = o->sync_bytes,
 		.full_percent = o->full_percent,
 		.on_failed = disk_failed,
+		.on_damaged = block_damaged,
 		.arg = s,
 	};
 
@@ -370,6 +378,7 @@ void cs_server_stop(struct cs_server *s, void (*stopped)(void *arg, int rc), voi
 	s->stop_timer.fn = stop_fired;
 	cs_repay_stop(s);
 	cs_scrub_stop(s);
+	cs_disks_quiet(s->disks);
 	loop_timer_start(s->options.loop, &s->stop_timer, 0);
 }
 

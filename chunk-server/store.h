@@ -26,6 +26,7 @@
 #include "fs/io/rows.h"
 
 struct cs_store;
+struct cs_place;
 
 struct cs_store_options {
 	struct loop *loop;
@@ -40,6 +41,9 @@ struct cs_store_options {
 	uint64_t sync_bytes;	/* 64 MiB */
 	uint32_t full_percent;	/* 95: refuse puts above; two segments are kept for healing */
 	void (*on_failed)(void *arg, int rc); /* once, when the disk is given up; may be NULL */
+	/* Compaction met a record that does not check: quarantine it. NULL: the store does. */
+	void (*on_damaged)(void *arg, struct cs_store *store, const struct block_id *id,
+			   const struct cs_place *place);
 	void *arg;
 };
 
@@ -72,8 +76,15 @@ bool cs_store_is_failed(const struct cs_store *store);
  * missing: what was not synced when the system went down, what was damaged.
  */
 bool cs_store_was_whole(const struct cs_store *store);
-/* Not failed, and not known to be full. */
-bool cs_store_takes_puts(const struct cs_store *store);
+/* Not failed, and not full. */
+bool cs_store_takes_puts(struct cs_store *store);
+
+/* What a put may use of a full disk. */
+enum cs_put_kind {
+	CS_PUT_ORDINARY,
+	CS_PUT_HEALING, /* half of the reserve: copies that were promised already */
+	CS_PUT_MOVE,	/* all: compaction, which gives back more than it takes. The store's own */
+};
 
 /* Append a verified record (cs_verify did it). done() once it is written, not synced, and indexed.
  */
@@ -81,6 +92,7 @@ struct cs_put {
 	struct buf *record; /* header and stored bytes; a reference is taken */
 	struct block_id id;
 	uint32_t plain_len;
+	enum cs_put_kind kind;
 	void (*done)(struct cs_put *put);
 	int rc;		     /* 0; -E_NOSPC; -E_IO; -E_OVERLOADED (queue full) */
 	bool was_there;	     /* nothing written */
@@ -88,6 +100,7 @@ struct cs_put {
 	void *user;
 	struct cs_put *prev, *next; /* private */
 	struct cs_put *twins;	    /* private: puts of the same id that came meanwhile */
+	uint64_t segment, offset;   /* private: where it was written */
 	struct cs_store *store;
 	struct loop_task task;
 };
@@ -172,6 +185,8 @@ must_check int cs_store_free(struct cs_store *store, const struct block_id *id);
  */
 void cs_store_compact(struct cs_store *store, uint32_t dead_percent);
 bool cs_store_is_compacting(const struct cs_store *store);
+/* The end is near: begin nothing more by itself, so that the store becomes idle. */
+void cs_store_quiet(struct cs_store *store);
 
 /* The file of a segment, for who reads one without the store (scrub). */
 #define STORE_NAME_BYTES  64u

@@ -30,7 +30,7 @@ static void put_answer(struct cs_put *put, int rc, bool was_there, uint64_t gene
 	put->generation = generation;
 	if (rc == 0 && was_there)
 		METRIC_INC(block_puts_present);
-	else if (rc == 0)
+	else if (rc == 0 && put->kind != CS_PUT_MOVE)
 		METRIC_INC(block_puts);
 	put->done(put);
 	while (twins != NULL) {
@@ -61,15 +61,16 @@ static void put_answer_later(struct cs_put *put, int rc, bool was_there, uint64_
 	loop_post(put->store->options.loop, &put->task);
 }
 
-static void queue_fail(struct cs_store *store, int rc)
+/* End the queued puts of kinds below `level`. */
+static void queue_fail(struct cs_store *store, int rc, uint32_t level)
 {
-	struct cs_put *queue = store->queue;
+	struct cs_put *put, *next;
 
-	store->queue = NULL;
-	store->queue_count = 0;
-	while (queue != NULL) {
-		struct cs_put *put = queue;
-		DL_DELETE(queue, put);
+	DL_FOREACH_SAFE (store->queue, put, next) {
+		if ((uint32_t)put->kind >= level)
+			continue;
+		DL_DELETE(store->queue, put);
+		store->queue_count--;
 		put_answer_later(put, rc, false, 0);
 	}
 }
@@ -101,8 +102,9 @@ void cs_store_fail(struct cs_store *store, int rc)
 		return;
 	store->is_failed = true;
 	log_error("disk is given up until a restart: %s rc=%d", error_text(rc), rc);
-	queue_fail(store, -E_IO);
+	queue_fail(store, -E_IO, CS_PUT_MOVE + 1);
 	cs_store_sync_fail(store, -E_IO);
+	cs_store_compact_kick(store);
 	if (store->options.on_failed != NULL)
 		store->options.on_failed(store->options.arg, rc);
 }
@@ -121,7 +123,7 @@ static void roll_run(struct loop_work *work)
 			return;
 		roll->is_sealed = true;
 	}
-	roll->rc = cs_store_room(&store->options);
+	roll->rc = cs_store_room(&store->options, roll->kind);
 	if (roll->rc == 0)
 		roll->rc = cs_store_make_segment(&store->options, roll->made_number, &roll->made);
 }
@@ -131,6 +133,8 @@ static void roll_sealed(struct cs_store *store)
 	METRIC_INC(segments_sealed);
 	store->durable = store->roll.generation;
 	store->entries.count = 0;
+	store->is_foul = false;
+	cs_store_compact_consider(store, cs_store_segment_find(store, store->active->number));
 	cs_store_file_put(store, store->active);
 	store->active = NULL;
 	cs_store_sync_settle(store);
@@ -149,7 +153,22 @@ static void roll_made(struct cs_store *store)
 	}
 	store->tail = SEGMENT_HEADER_BYTES;
 	store->durable_tail = SEGMENT_HEADER_BYTES;
-	store->is_full = false;
+	/* Who needed less of the reserve may have less room than this one had. */
+	store->level = roll->kind;
+}
+
+/* No room for another segment, or for the footer of the old one. */
+static void roll_refused(struct cs_store *store)
+{
+	struct store_roll *roll = &store->roll;
+
+	if (store->level == CS_PUT_ORDINARY)
+		log_warn("disk is full: puts are refused until space is given back");
+	store->level = roll->kind + 1;
+	queue_fail(store, -E_NOSPC, store->level);
+	/* The segment goes on without a footer; what the roll would have synced is still to be. */
+	if (roll->old != NULL && !roll->is_sealed)
+		cs_store_sync_wrote(store, 1);
 }
 
 static void roll_done(struct loop_work *work)
@@ -160,27 +179,26 @@ static void roll_done(struct loop_work *work)
 	store->is_rolling = false;
 	if (roll->is_sealed)
 		roll_sealed(store);
-	if (roll->rc == 0) {
+	if (roll->rc == 0)
 		roll_made(store);
-	} else if (roll->rc == -E_NOSPC && (roll->old == NULL || roll->is_sealed)) {
-		if (!store->is_full)
-			log_warn("disk is full: puts are refused");
-		store->is_full = true;
-		queue_fail(store, -E_NOSPC);
-	} else {
+	else if (roll->rc == -E_NOSPC)
+		roll_refused(store);
+	else
 		cs_store_fail(store, roll->rc);
-	}
+	cs_store_compact_kick(store);
 	cs_store_pump(store);
 }
 
-static void roll_start(struct cs_store *store)
+static void roll_start(struct cs_store *store, enum cs_put_kind kind)
 {
 	ASSERT(!store->is_rolling && !store->is_writing && !store->is_syncing);
 	store->is_rolling = true;
+	store->is_roll_wanted = false;
 	store->roll = (struct store_roll){
 		.store = store,
 		.made_number = store->next_number++,
 		.generation = store->generation,
+		.kind = kind,
 	};
 	store->roll.work.run = roll_run;
 	store->roll.work.done = roll_done;
@@ -206,7 +224,7 @@ static bool segment_takes(const struct cs_store *store, uint64_t tail, uint32_t 
 {
 	uint64_t entries = (uint64_t)store->entries.count + count + 1;
 
-	return store->active != NULL && entries <= STORE_ENTRIES_MAX &&
+	return store->active != NULL && !store->is_foul && entries <= STORE_ENTRIES_MAX &&
 	       tail + store_padded(length) + entries * SEGMENT_ENTRY_BYTES + SEGMENT_TRAILER_BYTES <=
 		       store->options.segment_bytes;
 }
@@ -217,9 +235,12 @@ static int batch_index(struct cs_store *store)
 	uint32_t first = store->entries.count - store->batch_count;
 	int rc = 0;
 
-	for (uint32_t i = 0; i < store->batch_count && rc == 0; i++)
-		rc = cs_store_index_add(store, store->active->number,
-					&store->entries.at[first + i]);
+	for (uint32_t i = 0; i < store->batch_count && rc == 0; i++) {
+		/* What compaction moves is indexed once it is synced. */
+		if (store->batch[i]->kind != CS_PUT_MOVE)
+			rc = cs_store_index_add(store, store->active->number,
+						&store->entries.at[first + i]);
+	}
 	if (rc == 0)
 		return cs_store_index_commit(store);
 	cs_store_index_undo(store);
@@ -231,7 +252,7 @@ static void batch_written(struct cs_store *store)
 	uint64_t at = store->tail;
 
 	for (uint32_t i = 0; i < store->batch_count; i++) {
-		const struct cs_put *put = store->batch[i];
+		struct cs_put *put = store->batch[i];
 		struct record record;
 		/* Verified before the put: what does not decode now is a bug of ours. */
 		int rc = record_decode_header(put->record->data, &record);
@@ -243,6 +264,8 @@ static void batch_written(struct cs_store *store)
 			.plain_len = record.plain_len,
 			.codec = record.codec,
 		};
+		put->segment = store->active->number;
+		put->offset = at;
 		at += store_padded(put->record->len);
 	}
 	ASSERT(at == store->batch_tail);
@@ -265,6 +288,9 @@ static void write_done(struct disk_op *op)
 		batch_written(store);
 		/* Written but not indexed: the next start finds the records by their tail. */
 		rc = batch_index(store);
+	} else if (rc == -E_NOSPC) {
+		/* A part may be there, and more than the next batch covers: begin elsewhere. */
+		store->is_foul = true;
 	}
 	for (uint32_t i = 0; i < count; i++)
 		batch[i] = store->batch[i];
@@ -309,7 +335,7 @@ static void write_start(struct cs_store *store)
 	if (FAULT(store_append))
 		rc = -E_IO;
 	if (rc == -E_NOMEM) {
-		queue_fail(store, rc);
+		queue_fail(store, rc, CS_PUT_MOVE + 1);
 		return;
 	}
 	if (rc < 0) {
@@ -338,9 +364,12 @@ void cs_store_pump(struct cs_store *store)
 		if (segment_takes(store, store->tail, 0, store->queue->record->len)) {
 			write_start(store);
 		} else if (!store->is_syncing) {
-			roll_start(store);
+			roll_start(store, store->queue->kind);
 			return;
 		}
+	} else if (store->is_roll_wanted && !store->is_writing && !store->is_syncing) {
+		roll_start(store, CS_PUT_MOVE);
+		return;
 	}
 	cs_store_sync_start_if_due(store);
 }
@@ -353,14 +382,64 @@ static struct cs_put *put_in_flight(struct cs_store *store, const struct block_i
 	struct cs_put *put;
 
 	for (uint32_t i = 0; i < store->batch_count; i++) {
-		if (block_id_equal(&store->batch[i]->id, id))
-			return store->batch[i];
+		put = store->batch[i];
+		if (put->kind != CS_PUT_MOVE && block_id_equal(&put->id, id))
+			return put;
 	}
 	DL_FOREACH (store->queue, put) {
-		if (block_id_equal(&put->id, id))
+		if (put->kind != CS_PUT_MOVE && block_id_equal(&put->id, id))
 			return put;
 	}
 	return NULL;
+}
+
+/* Is the disk too full for this kind? Asked anew as long as it is. */
+static bool is_full_for(struct cs_store *store, enum cs_put_kind kind)
+{
+	if ((uint32_t)kind >= store->level)
+		return false;
+	if (cs_store_room(&store->options, kind) < 0)
+		return true;
+	if (kind == CS_PUT_ORDINARY)
+		log_info("disk has room again: puts are taken");
+	store->level = kind;
+	return false;
+}
+
+void cs_store_level_check(struct cs_store *store)
+{
+	(void)is_full_for(store, CS_PUT_ORDINARY);
+}
+
+bool cs_store_takes_puts(struct cs_store *store)
+{
+	return !store->is_failed && !is_full_for(store, CS_PUT_ORDINARY);
+}
+
+/* Into the queue, or the reason why not. */
+static int enqueue(struct cs_store *store, struct cs_put *put)
+{
+	if (store->is_failed)
+		return -E_IO;
+	if (store->queue_count >= STORE_QUEUE_MAX)
+		return -E_OVERLOADED;
+	if (is_full_for(store, put->kind))
+		return -E_NOSPC;
+	DL_APPEND(store->queue, put);
+	store->queue_count++;
+	return 0;
+}
+
+void cs_store_append(struct cs_store *store, struct cs_put *put)
+{
+	put->store = store;
+	put->twins = NULL;
+	put->record = buf_ref(put->record);
+	int rc = enqueue(store, put);
+	if (rc < 0)
+		put_answer_later(put, rc, false, 0);
+	else
+		cs_store_pump(store);
 }
 
 void cs_store_put(struct cs_store *store, struct cs_put *put)
@@ -376,16 +455,14 @@ void cs_store_put(struct cs_store *store, struct cs_put *put)
 		put_answer_later(put, rc, rc == 0, place.generation);
 		return;
 	}
-	if (store->is_failed || store->queue_count >= STORE_QUEUE_MAX) {
-		put_answer_later(put, store->is_failed ? -E_IO : -E_OVERLOADED, false, 0);
-		return;
-	}
 	struct cs_put *first = put_in_flight(store, &put->id);
 	if (first != NULL) {
 		DL_APPEND(first->twins, put);
 		return;
 	}
-	DL_APPEND(store->queue, put);
-	store->queue_count++;
-	cs_store_pump(store);
+	int rc = enqueue(store, put);
+	if (rc < 0)
+		put_answer_later(put, rc, false, 0);
+	else
+		cs_store_pump(store);
 }

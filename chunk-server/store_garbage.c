@@ -9,6 +9,8 @@
  */
 #include "chunk-server/store_internal.h"
 
+#include "fs/base/metrics.h"
+
 #define GATHERED_MAX 1024u
 
 static void commit_task(struct loop_task *task)
@@ -101,6 +103,7 @@ int cs_store_free(struct cs_store *store, const struct block_id *id)
 		return rc;
 	if (old.trashed_ms == 0)
 		return -E_BUSY;
+	METRIC_INC(blocks_freed);
 	return cs_store_change(store, id, &old, NULL, false);
 }
 

@@ -23,9 +23,13 @@
 #include "chunk-server/store.h"
 
 #define STORE_DIR		"segments"
+#define STORE_PREFIX		"seg-"
+#define STORE_RESERVE_SEGMENTS	2u     /* kept for healing and compaction, at least */
 #define STORE_BATCH_MAX		64u    /* records of one gather-write */
 #define STORE_QUEUE_MAX		512u   /* puts that wait: the buffer pool bounds them as well */
 #define STORE_FILES_MAX		256u   /* open segments */
+#define STORE_MOVES_MAX		8u     /* records that compaction has in flight */
+#define STORE_ROUND_MAX		256u   /* records that it moves between two syncs */
 #define STORE_DIRTY_MAX		64u    /* segments of which we remember that they changed */
 #define STORE_SEGMENT_BYTES_MIN (4u * RECORD_BYTES_MAX)
 #define STORE_SEGMENT_BYTES_MAX GiB(1) /* a footer of its smallest records stays below 4 GiB */
@@ -35,6 +39,7 @@ struct store_file {
 	uint64_t number;
 	struct disk_file *file;
 	uint32_t users;
+	bool is_gone; /* removed: closed with its last user */
 	struct store_file *prev, *next; /* most recently used first */
 };
 
@@ -57,6 +62,7 @@ struct store_segment {
 	uint64_t live;
 	bool is_dirty; /* its row is older than this */
 	bool has_file; /* found at the start */
+	bool is_stuck; /* could not be compacted: not tried again unless asked */
 };
 
 static inline uint64_t store_segment_dead(const struct store_segment *segment)
@@ -78,6 +84,7 @@ struct store_roll {
 	uint64_t number, made_number;
 	uint64_t tail;
 	uint64_t generation; /* that the sync of the old segment ends */
+	enum cs_put_kind kind; /* for whom: how much room must be left */
 	bool is_sealed;	     /* result: the old one is sealed and durable */
 	int rc;
 };
@@ -89,11 +96,62 @@ struct store_cut {
 	uint64_t bytes;
 };
 
+/* A record on its way from a segment that is compacted into the active one. */
+struct store_move {
+	struct disk_op read;
+	struct cs_put put;
+	struct cs_store *store;
+	struct buf *record;
+	struct block_id id;
+	struct cs_place from;
+	struct store_move *next; /* free ones */
+};
+
+/* It is there, but not synced yet: the index still leads to the old place. */
+struct store_moved {
+	struct block_id id;
+	uint64_t from_offset, segment, offset;
+};
+
+enum store_compact_state {
+	COMPACT_RESTS,
+	COMPACT_ROLLS,	 /* waits for the active segment to be sealed */
+	COMPACT_LISTS,	 /* a worker reads what the segment holds */
+	COMPACT_MOVES,	 /* reads and appends in flight */
+	COMPACT_SYNCS,	 /* what was moved becomes durable */
+	COMPACT_REMOVES, /* a worker unlinks the file */
+};
+
+struct store_compact {
+	enum store_compact_state state;
+	uint32_t percent; /* as asked; else COMPACT_PERCENT */
+	bool is_quiet;	  /* the store is about to end: begin nothing */
+	uint64_t number;  /* the segment */
+	struct store_file *file;
+	struct store_entries entries;
+	uint32_t next_entry;
+	struct store_move moves[STORE_MOVES_MAX], *free_moves;
+	uint32_t busy;
+	struct store_moved moved[STORE_ROUND_MAX];
+	uint32_t moved_count;
+	uint64_t generation; /* of the last one appended */
+	uint64_t bytes_moved, bytes_freed; /* of this segment */
+	uint64_t bytes_back;		   /* of this pass */
+	uint32_t segments_back;
+	bool has_damage; /* reported, and soon quarantined */
+	struct cs_sync sync;
+	struct loop_work work;
+	struct loop_timer timer;
+	struct loop_task task;
+	bool is_task_posted;
+	int rc;
+};
+
 struct cs_store {
 	struct cs_store_options options; /* segment_bytes is clipped to the disk */
 	bool is_open; /* the start is over */
 	bool is_failed;
-	bool is_full;
+	uint32_t level; /* puts of lesser kinds (enum cs_put_kind) are refused: the disk is full */
 	bool was_whole; /* at opening */
 
 	/* segments */
@@ -128,8 +186,9 @@ struct cs_store {
 	struct iovec iov[2 * STORE_BATCH_MAX];
 	struct disk_op write;
 	bool is_writing;
+	bool is_foul; /* behind the tail lies the rest of a write that failed */
 	struct store_roll roll;
-	bool is_rolling;
+	bool is_rolling, is_roll_wanted;
 	uint32_t reads; /* in flight */
 	uint32_t tasks; /* posted answers */
 
@@ -144,19 +203,32 @@ struct cs_store {
 	struct loop_timer sync_timer;
 	struct store_cut cut;
 	bool is_cutting;
+
+	struct store_compact compact;
 };
 
-/* --- store_open.c ---- */
+/* --- store_file.c: any thread ---- */
 
-/* Write the footer and trailer at tail, cut the file there, sync. Any thread. */
+/* Write the footer and trailer at tail, cut the file there, sync. */
 must_check int cs_store_seal(struct disk_file *file, uint64_t number, uint64_t tail,
 			     const struct store_entries *entries);
-/* Create, preallocate and sync an empty segment; it is not there if this fails. Any thread. */
+/* Create, preallocate and sync an empty segment; it is not there if this fails. */
 must_check int cs_store_make_segment(const struct cs_store_options *options, uint64_t number,
 				     struct disk_file **out);
 must_check int cs_store_entries_reserve(struct store_entries *entries, uint32_t more);
-/* Is there room for one more segment, with the reserve kept? 0 or -E_NOSPC, -E_*. Any thread. */
-must_check int cs_store_room(const struct cs_store_options *options);
+/* How many more segments fit, with the reserve kept that puts of this kind must leave. */
+uint64_t cs_store_segments_left(const struct cs_store_options *options, enum cs_put_kind kind,
+				const struct disk_space *space);
+/* Is there room for one? 0 or -E_NOSPC, -E_*. */
+must_check int cs_store_room(const struct cs_store_options *options, enum cs_put_kind kind);
+/* 1: the segment is sealed; 0: it is not, or its trailer is damaged. */
+must_check int cs_store_trailer_read(struct disk_file *file, uint64_t number,
+				     struct segment_trailer *out, uint64_t *file_bytes);
+/* What the footer lists; -E_CORRUPT, -E_MALFORMED: it cannot be believed. */
+must_check int cs_store_footer_read(struct disk_file *file, const struct segment_trailer *trailer,
+				    struct store_entries *out);
+/* The records of a segment, by its footer or else by reading it. */
+must_check int cs_store_list(struct disk_file *file, uint64_t number, struct store_entries *out);
 
 /* --- store_index.c ---- */
 
@@ -210,6 +282,10 @@ must_check int cs_store_changes_commit(struct cs_store *store);
 /* --- store_append.c ---- */
 
 void cs_store_pump(struct cs_store *store);
+/* Append a record that is there already, without indexing it. */
+void cs_store_append(struct cs_store *store, struct cs_put *put);
+/* Space came back, perhaps: may puts be taken again? */
+void cs_store_level_check(struct cs_store *store);
 /* Give the disk up: queued puts and waiting syncs end with rc. */
 void cs_store_fail(struct cs_store *store, int rc);
 /* Give back the records of puts that will not be answered. */
@@ -226,7 +302,21 @@ void cs_store_file_put(struct cs_store *store, struct store_file *file);
 /* Take a file that is open already (the new active segment), one user. NULL: out of memory. */
 struct store_file *cs_store_file_add(struct cs_store *store, uint64_t number,
 				     struct disk_file *file);
+/* The file is about to be removed: closed as soon as nobody reads it. */
+void cs_store_file_forget(struct cs_store *store, uint64_t number);
 void cs_store_files_close(struct cs_store *store);
+/* 0: `bytes` bytes that were read are the record of this block; -E_CORRUPT. */
+must_check int cs_store_record_judge(const struct buf *record, int bytes,
+				     const struct block_id *id, const struct cs_place *place);
+
+/* --- store_compact.c ---- */
+
+void cs_store_compact_init(struct cs_store *store);
+void cs_store_compact_finish(struct cs_store *store);
+/* A segment has less that lives, or was sealed: perhaps it is worth compacting. */
+void cs_store_compact_consider(struct cs_store *store, const struct store_segment *segment);
+/* A roll ended, or the disk was given up. */
+void cs_store_compact_kick(struct cs_store *store);
 
 /* --- store_sync.c ---- */
 

@@ -16,127 +16,11 @@
 
 #include "chunk-server/scan.h"
 #include "fs/base/log.h"
-#include "fs/hash/checksum.h"
 
 #define LOG_MODULE "store"
 
-#define SEGMENT_PREFIX "seg-"
 #define COMMIT_EVERY   16384u /* rows of one transaction while rebuilding */
 #define SEGMENTS_MAX   (1u << 24)
-
-char *cs_store_segment_name(uint64_t number, char out[STORE_NAME_BYTES])
-{
-	snprintf(out, STORE_NAME_BYTES, STORE_DIR "/" SEGMENT_PREFIX "%016" PRIx64, number);
-	return out;
-}
-
-int cs_store_entries_reserve(struct store_entries *entries, uint32_t more)
-{
-	uint32_t needed = entries->count + more;
-
-	if (needed <= entries->capacity)
-		return 0;
-	uint32_t capacity = MAX_OF(needed, MAX_OF(1024u, entries->capacity * 2));
-	struct segment_entry *at = realloc(entries->at, capacity * sizeof(*at));
-	if (at == NULL)
-		return -E_NOMEM;
-	entries->at = at;
-	entries->capacity = capacity;
-	return 0;
-}
-
-/* --- making and sealing segments ---- */
-
-int cs_store_seal(struct disk_file *file, uint64_t number, uint64_t tail,
-		  const struct store_entries *entries)
-{
-	uint32_t entries_bytes = entries->count * SEGMENT_ENTRY_BYTES;
-	uint32_t footer_bytes = entries_bytes + SEGMENT_TRAILER_BYTES;
-	uint8_t *footer = malloc(footer_bytes);
-
-	if (footer == NULL)
-		return -E_NOMEM;
-	for (uint32_t i = 0; i < entries->count; i++)
-		segment_entry_encode(&entries->at[i], footer + i * SEGMENT_ENTRY_BYTES);
-	struct segment_trailer trailer = {
-		.number = number,
-		.entries_offset = tail,
-		.entry_count = entries->count,
-		.entries_checksum = checksum_of(footer, entries_bytes),
-	};
-	segment_trailer_encode(&trailer, footer + entries_bytes);
-	int rc = disk_write(file, footer, footer_bytes, tail);
-	free(footer);
-	if (rc < 0)
-		return rc;
-	rc = disk_truncate(file, tail + footer_bytes);
-	if (rc < 0)
-		return rc;
-	return disk_sync(file);
-}
-
-/* How many more segments fit, with the reserve kept. */
-static uint64_t segments_left(const struct cs_store_options *options, const struct disk_space *space)
-{
-	uint64_t reserve = space->bytes_total / 100 * (100 - options->full_percent);
-
-	/* Two segments stay for healing and compaction. */
-	reserve = MAX_OF(reserve, 2 * options->segment_bytes);
-	return space->bytes_free > reserve ? (space->bytes_free - reserve) / options->segment_bytes
-					   : 0;
-}
-
-int cs_store_room(const struct cs_store_options *options)
-{
-	struct disk_space space;
-	int rc = disk_space(options->disk, &space);
-
-	if (rc < 0)
-		return rc;
-	return segments_left(options, &space) > 0 ? 0 : -E_NOSPC;
-}
-
-static int segment_prepare(struct disk_file *file, const struct cs_store_options *options,
-			   uint64_t number)
-{
-	struct segment_header header = {.number = number};
-	uint8_t bytes[SEGMENT_HEADER_BYTES];
-
-	memcpy(header.cluster, options->cluster, UUID_BYTES);
-	memcpy(header.disk, options->disk_uuid, UUID_BYTES);
-	segment_header_encode(&header, bytes);
-	int rc = disk_allocate(file, options->segment_bytes);
-	if (rc < 0)
-		return rc;
-	rc = disk_write(file, bytes, sizeof(bytes), 0);
-	if (rc < 0)
-		return rc;
-	rc = disk_sync(file);
-	if (rc < 0)
-		return rc;
-	return disk_sync_dir(options->disk, STORE_DIR);
-}
-
-int cs_store_make_segment(const struct cs_store_options *options, uint64_t number,
-			  struct disk_file **out)
-{
-	char name[STORE_NAME_BYTES];
-	struct disk_file *file;
-
-	cs_store_segment_name(number, name);
-	int rc = disk_open(options->disk, name, DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE, &file);
-	if (rc < 0)
-		return rc;
-	rc = segment_prepare(file, options, number);
-	if (rc < 0) {
-		disk_close(file);
-		/* If it stays it is an empty segment: the next start removes it. */
-		(void)!disk_unlink(options->disk, name);
-		return rc;
-	}
-	*out = file;
-	return 0;
-}
 
 /* --- recovery ---- */
 
@@ -159,10 +43,10 @@ struct recovery {
 static void list_fn(void *arg, const char *name)
 {
 	struct recovery *r = arg;
-	const char *digits = name + strlen(SEGMENT_PREFIX);
+	const char *digits = name + strlen(STORE_PREFIX);
 	char *end;
 
-	if (strncmp(name, SEGMENT_PREFIX, strlen(SEGMENT_PREFIX)) != 0 || strlen(digits) != 16 ||
+	if (strncmp(name, STORE_PREFIX, strlen(STORE_PREFIX)) != 0 || strlen(digits) != 16 ||
 	    strspn(digits, "0123456789abcdef") != 16) {
 		log_warn("ignoring '%s' among the segments", name);
 		return;
@@ -268,26 +152,11 @@ static int scan_segment(struct recovery *r, uint64_t end, struct cs_scan *scan)
 /* Index what the footer lists; -E_CORRUPT or -E_MALFORMED if it cannot be believed. */
 static int index_footer(struct recovery *r, const struct segment_trailer *trailer)
 {
-	if (trailer->entry_count > STORE_ENTRIES_MAX)
-		return -E_MALFORMED;
-	uint32_t len = trailer->entry_count * SEGMENT_ENTRY_BYTES;
-	uint8_t *bytes = malloc(MAX_OF(len, 1u));
-	if (bytes == NULL)
-		return -E_NOMEM;
-	int rc = disk_read(r->file, bytes, len, trailer->entries_offset);
-	if (rc >= 0 &&
-	    ((uint32_t)rc != len || checksum_of(bytes, len) != trailer->entries_checksum))
-		rc = -E_CORRUPT;
-	for (uint32_t i = 0; i < trailer->entry_count && rc >= 0; i++) {
-		struct segment_entry entry;
-		rc = segment_entry_decode(bytes + i * SEGMENT_ENTRY_BYTES, &entry);
-		if (rc == 0 && entry.offset + entry.length > trailer->entries_offset)
-			rc = -E_MALFORMED;
-		if (rc == 0)
-			rc = entry_add(r, &entry);
-	}
-	free(bytes);
-	return rc < 0 ? rc : 0;
+	int rc = cs_store_footer_read(r->file, trailer, &r->entries);
+
+	for (uint32_t i = 0; i < r->entries.count && rc == 0; i++)
+		rc = entry_add(r, &r->entries.at[i]);
+	return rc;
 }
 
 /* The segment is there: what does the index know of it? */
@@ -409,26 +278,16 @@ static int check_header(struct recovery *r, bool is_last)
 
 static int recover_file(struct recovery *r, bool is_last)
 {
-	uint8_t bytes[SEGMENT_TRAILER_BYTES];
 	struct segment_trailer trailer;
 	uint64_t file_bytes;
 	int rc = check_header(r, is_last);
 
 	if (rc <= 0)
 		return rc;
-	rc = disk_size(r->file, &file_bytes);
+	rc = cs_store_trailer_read(r->file, r->number, &trailer, &file_bytes);
 	if (rc < 0)
 		return rc;
-	if (file_bytes >= SEGMENT_HEADER_BYTES + SEGMENT_TRAILER_BYTES) {
-		rc = disk_read(r->file, bytes, sizeof(bytes), file_bytes - sizeof(bytes));
-		if (rc < 0)
-			return rc;
-		if (rc == (int)sizeof(bytes) &&
-		    segment_trailer_decode(bytes, file_bytes, &trailer) == 0 &&
-		    trailer.number == r->number)
-			return recover_sealed(r, &trailer);
-	}
-	return recover_unsealed(r, file_bytes, is_last);
+	return rc == 1 ? recover_sealed(r, &trailer) : recover_unsealed(r, file_bytes, is_last);
 }
 
 static int recover_segment(struct recovery *r, uint32_t index)
@@ -561,6 +420,7 @@ int cs_store_open(const struct cs_store_options *options, struct cs_store **out,
 		return rc;
 	}
 	store->is_open = true;
+	cs_store_compact_init(store);
 	*out = store;
 	return 0;
 }
@@ -570,7 +430,8 @@ int cs_store_open(const struct cs_store_options *options, struct cs_store **out,
 bool cs_store_is_idle(const struct cs_store *store)
 {
 	return !store->is_writing && !store->is_syncing && !store->is_rolling &&
-	       !store->is_cutting && store->reads == 0 && store->tasks == 0 && store->queue == NULL;
+	       !store->is_cutting && store->reads == 0 && store->tasks == 0 &&
+	       store->queue == NULL && store->compact.state == COMPACT_RESTS;
 }
 
 void cs_store_drop(struct cs_store *store)
@@ -578,6 +439,7 @@ void cs_store_drop(struct cs_store *store)
 	if (store == NULL)
 		return;
 	loop_timer_stop(store->options.loop, &store->sync_timer);
+	cs_store_compact_finish(store);
 	cs_store_queue_drop(store);
 	if (store->is_rolling)
 		disk_close(store->roll.made); /* its loop died before it was told */
@@ -624,7 +486,7 @@ void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out)
 	out->bytes_total = space.bytes_total;
 	if (store->is_failed)
 		return;
-	out->bytes_free = segments_left(&store->options, &space) * store->options.segment_bytes;
+	out->bytes_free = cs_store_segments_left(&store->options, CS_PUT_ORDINARY, &space) * store->options.segment_bytes;
 	if (store->active != NULL)
 		out->bytes_free += store->options.segment_bytes -
 				   MIN_OF(store->tail, store->options.segment_bytes);
@@ -640,9 +502,4 @@ bool cs_store_is_failed(const struct cs_store *store)
 bool cs_store_was_whole(const struct cs_store *store)
 {
 	return store->was_whole;
-}
-
-bool cs_store_takes_puts(const struct cs_store *store)
-{
-	return !store->is_failed && !store->is_full;
 }

@@ -97,7 +97,18 @@ void cs_store_file_put(struct cs_store *store, struct store_file *file)
 {
 	ASSERT(file->users > 0);
 	file->users--;
-	if (file->users == 0 && store->file_count > STORE_FILES_MAX)
+	if (file->users == 0 && (file->is_gone || store->file_count > STORE_FILES_MAX))
+		file_close(store, file);
+}
+
+void cs_store_file_forget(struct cs_store *store, uint64_t number)
+{
+	struct store_file *file = file_find(store, number);
+
+	if (file == NULL)
+		return;
+	file->is_gone = true;
+	if (file->users == 0)
 		file_close(store, file);
 }
 
@@ -144,26 +155,32 @@ static void answer_later(struct cs_get *get, int rc)
 	loop_post(get->store->options.loop, &get->task);
 }
 
+int cs_store_record_judge(const struct buf *buf, int bytes, const struct block_id *id,
+			  const struct cs_place *place)
+{
+	struct record record;
+
+	if (bytes < 0)
+		return bytes;
+	if ((uint32_t)bytes < place->length)
+		return -E_CORRUPT;
+	int rc = record_check(buf->data, place->length, &record);
+	if (rc < 0)
+		return rc == -E_BAD_MAGIC || rc == -E_MALFORMED ? -E_CORRUPT : rc;
+	return block_id_equal(&record.id, id) ? 0 : -E_CORRUPT;
+}
+
 /* `bytes` were read: is this the record? Takes the buffer back unless it is. */
 static int judge(struct cs_get *get, int bytes)
 {
-	struct record record;
-	int rc = bytes;
+	int rc = cs_store_record_judge(get->record, bytes, &get->id, &get->place);
 
-	if (bytes >= 0 && (uint32_t)bytes < get->place.length)
-		rc = -E_CORRUPT;
-	if (rc >= 0)
-		rc = record_check(get->record->data, get->place.length, &record);
-	if (rc >= 0 && !block_id_equal(&record.id, &get->id))
-		rc = -E_CORRUPT;
-	if (rc >= 0) {
+	if (rc == 0) {
 		METRIC_INC(block_gets);
 		return 0;
 	}
 	buf_put(get->record);
 	get->record = NULL;
-	if (rc == -E_BAD_MAGIC || rc == -E_MALFORMED)
-		rc = -E_CORRUPT;
 	if (rc == -E_CORRUPT)
 		METRIC_INC(block_read_corrupt);
 	char hex[BLOCK_ID_HEX_BYTES];

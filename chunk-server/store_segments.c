@@ -95,6 +95,8 @@ void cs_store_segment_lives(struct cs_store *store, uint64_t number, int64_t mor
 	else
 		segment->live += (uint64_t)more;
 	cs_store_segment_changed(store, segment);
+	if (more < 0)
+		cs_store_compact_consider(store, segment);
 }
 
 static int flush_one(struct cs_store *store, struct store_segment *segment)

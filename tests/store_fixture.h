@@ -27,12 +27,21 @@ struct store_fixture {
 	struct codec_scratch *codec;
 	struct cs_store *store;
 	uint32_t failures; /* how often on_failed was called */
+	uint32_t damaged;  /* and on_damaged */
 };
 
 static inline void store_failed(void *arg, int rc)
 {
 	(void)rc;
 	((struct store_fixture *)arg)->failures++;
+}
+
+/* The first time nothing can be noted. */
+static inline void store_damaged(void *arg, struct cs_store *store, const struct block_id *id,
+				 const struct cs_place *place)
+{
+	if (((struct store_fixture *)arg)->damaged++ > 0)
+		cs_store_quarantine(store, id, place);
 }
 
 static inline int store_try_open(struct store_fixture *f, bool index_is_trusted)
@@ -50,6 +59,7 @@ static inline int store_try_open(struct store_fixture *f, bool index_is_trusted)
 		.sync_bytes = MiB(64),
 		.full_percent = 100,
 		.on_failed = store_failed,
+		.on_damaged = store_damaged,
 		.arg = f,
 	};
 
