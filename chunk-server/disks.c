@@ -121,12 +121,14 @@ static struct cs_store *store_for_put(struct cs_disks *disks, const struct block
 	return disks->options.stores[best];
 }
 
-int cs_disks_find(struct cs_disks *disks, const struct block_id *id, struct cs_place *out,
-		  uint32_t *disk)
+static int find_on(struct cs_disks *disks, const struct block_id *id, struct cs_place *out,
+		   uint32_t *disk, bool failed_ones)
 {
 	int result = -E_NO_BLOCK;
 
 	for (uint32_t i = 0; i < disks->options.count; i++) {
+		if (cs_store_is_failed(disks->options.stores[i]) != failed_ones)
+			continue;
 		int rc = cs_store_find(disks->options.stores[i], id, out);
 		if (rc == 0) {
 			if (disk != NULL)
@@ -137,6 +139,12 @@ int cs_disks_find(struct cs_disks *disks, const struct block_id *id, struct cs_p
 			result = rc;
 	}
 	return result;
+}
+
+int cs_disks_find(struct cs_disks *disks, const struct block_id *id, struct cs_place *out,
+		  uint32_t *disk)
+{
+	return find_on(disks, id, out, disk, false);
 }
 
 void cs_disks_put(struct cs_disks *disks, struct cs_put *put)
@@ -155,8 +163,9 @@ void cs_disks_get(struct cs_disks *disks, struct cs_get *get)
 	struct cs_place place;
 	uint32_t disk = 0;
 
-	/* Not found: the first store says so, in its own time. */
-	if (cs_disks_find(disks, &get->id, &place, &disk) < 0)
+	/* Not found: the first store says so, in its own time. A failed disk may still be readable. */
+	if (find_on(disks, &get->id, &place, &disk, false) < 0 &&
+	    find_on(disks, &get->id, &place, &disk, true) < 0)
 		disk = 0;
 	cs_store_get(disks->options.stores[disk], get);
 }
@@ -266,9 +275,11 @@ int cs_disks_scan(struct cs_disks *disks, const struct block_id *from,
 	uint32_t count = disks->options.count;
 
 	for (uint32_t i = 0; i < count; i++) {
+		struct cs_store *store = disks->options.stores[i];
 		heads[i].id = *from;
-		heads[i].rc = cs_store_next(disks->options.stores[i], &heads[i].id, false,
-					    &heads[i].place);
+		heads[i].rc = cs_store_is_failed(store) ? -E_NO_BLOCK
+							: cs_store_next(store, &heads[i].id, false,
+									&heads[i].place);
 	}
 	while ((least = head_least(heads, count)) != NULL) {
 		struct block_id id = least->id;
@@ -285,6 +296,39 @@ int cs_disks_scan(struct cs_disks *disks, const struct block_id *from,
 			return heads[i].rc;
 	}
 	return 0;
+}
+
+struct visit {
+	const struct cs_disks_visitor *visitor;
+	struct block_id *from;
+	const struct block_id *to;
+	uint32_t rows;
+	bool is_cut;
+};
+
+static bool visit_row(void *arg, const struct block_id *id, const struct cs_place *place)
+{
+	struct visit *visit = arg;
+
+	if (block_id_compare(id, visit->to) > 0)
+		return false;
+	bool is_told = visit->rows++ < visit->visitor->rows_max &&
+		       (place->trashed_ms != 0 || visit->visitor->fn(visit->visitor->arg, id));
+	if (!is_told) {
+		visit->is_cut = true;
+		*visit->from = *id;
+	}
+	return is_told;
+}
+
+int cs_disks_visit(struct cs_disks *disks, struct block_id *from, const struct block_id *to,
+		   const struct cs_disks_visitor *visitor)
+{
+	struct visit visit = {.visitor = visitor, .from = from, .to = to};
+	struct block_id begin = *from;
+	int rc = cs_disks_scan(disks, &begin, visit_row, &visit);
+
+	return rc < 0 ? rc : visit.is_cut;
 }
 
 /* --- generations ---- */

@@ -42,7 +42,10 @@ bool cs_disks_is_idle(const struct cs_disks *disks);
 
 /* As cs_store_put(); its generation is the store's own: take cs_disks_generation() in done(). */
 void cs_disks_put(struct cs_disks *disks, struct cs_put *put);
-/* Where a block is, and on which disk (by index; may be NULL); -E_NO_BLOCK. */
+/*
+ * Where a block is, and on which disk (by index; may be NULL); -E_NO_BLOCK, also if only a failed disk has it:
+ * a get still tries there, but nobody may count on it.
+ */
 must_check int cs_disks_find(struct cs_disks *disks, const struct block_id *id,
 			     struct cs_place *out, uint32_t *disk);
 void cs_disks_get(struct cs_disks *disks, struct cs_get *get);
@@ -67,6 +70,17 @@ must_check int cs_disks_scan(struct cs_disks *disks, const struct block_id *from
 			     bool (*fn)(void *arg, const struct block_id *id,
 					const struct cs_place *place),
 			     void *arg);
+/*
+ * The ids from *from to *to, without those in trash, to visitor->fn until it returns false or `rows_max` rows
+ * were looked at. 0: that were all; 1: go on at *from, which was not told yet.
+ */
+struct cs_disks_visitor {
+	bool (*fn)(void *arg, const struct block_id *id);
+	void *arg;
+	uint32_t rows_max;
+};
+must_check int cs_disks_visit(struct cs_disks *disks, struct block_id *from,
+			      const struct block_id *to, const struct cs_disks_visitor *visitor);
 
 /* What a put answered now belongs to. */
 uint64_t cs_disks_generation(const struct cs_disks *disks);

@@ -54,11 +54,11 @@ static bool connect_to(struct cs_server *s, struct serve_peer *p, const char *ad
 	return rpc_peer_create(s->rpc, p->address, &p->peer) == 0;
 }
 
-struct rpc_peer *cs_forward_peer(struct cs_server *s, server_no server)
+static struct rpc_peer *peer_of(struct cs_server *s, const struct server_row *row)
 {
-	const struct server_row *row = map_server(s->map, server);
+	server_no server = row->server;
 
-	if (s->is_stopping || row == NULL || row->state != SERVER_UP || server == s->number)
+	if (s->is_stopping || server == s->number)
 		return NULL;
 	struct serve_peer *p = find(s, server);
 	if (p == NULL)
@@ -66,6 +66,22 @@ struct rpc_peer *cs_forward_peer(struct cs_server *s, server_no server)
 	if (p == NULL || loop_now_ms(s->options.loop) < p->paused_until_ms)
 		return NULL;
 	return connect_to(s, p, row->address) ? p->peer : NULL;
+}
+
+struct rpc_peer *cs_forward_peer(struct cs_server *s, server_no server)
+{
+	const struct server_row *row = map_server(s->map, server);
+
+	return row != NULL && row->state == SERVER_UP ? peer_of(s, row) : NULL;
+}
+
+struct rpc_peer *cs_forward_source(struct cs_server *s, server_no server)
+{
+	const struct server_row *row = map_server(s->map, server);
+	bool may_answer = row != NULL && (row->state == SERVER_UP || row->state == SERVER_SUSPECT ||
+					  row->state == SERVER_DRAINED);
+
+	return may_answer ? peer_of(s, row) : NULL;
 }
 
 void cs_forward_note(struct cs_server *s, server_no server, int rc)

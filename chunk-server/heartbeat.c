@@ -12,6 +12,7 @@
 
 #include "fs/base/bytes.h"
 #include "fs/base/log.h"
+#include "fs/wire/heal.h"
 
 #define LOG_MODULE "heartbeat"
 
@@ -37,6 +38,7 @@ struct heartbeat {
 	uint64_t fetched_version; /* told by the first page */
 	struct map_wait *waiting; /* for the fetch in flight */
 	uint32_t owed_pgs[OWED_TOLD_MAX];
+	uint8_t merged[HEAL_MERGED_BYTES * PG_COUNT];
 };
 
 static void beat(struct heartbeat *h);
@@ -282,7 +284,10 @@ static void beat(struct heartbeat *h)
 	msg.disks = cs_disks_count(s->disks) - msg.disks_failed;
 	msg.damaged = stats.damaged;
 	msg.owed = cs_owed_count(s->owed);
-	msg.heal_pending_blocks = msg.owed;
+	msg.merged.data = h->merged;
+	msg.merged.len = cs_heal_merged(s, h->merged);
+	msg.heal_pending_blocks = cs_heal_pending(s) + msg.owed;
+	msg.heal_bytes = cs_heal_bytes(s) + cs_repay_bytes(s);
 	h->beat = (struct rpc_call){
 		.type = MSG_HEARTBEAT,
 		.request = &msg.base,

@@ -42,6 +42,7 @@ struct repay {
 	struct block_id at_id;
 	bool is_at_end;	 /* only what is in flight is left of the round */
 	uint64_t repaid; /* in this round */
+	uint64_t bytes;	 /* brought or sent since the start */
 	struct loop_timer timer;
 	bool is_stopped;
 	bool is_filling;
@@ -53,6 +54,8 @@ static void slot_end(struct repay_slot *slot, bool is_repaid)
 {
 	struct repay *repay = slot->repay;
 
+	if (is_repaid && slot->record != NULL)
+		repay->bytes += slot->record->len;
 	buf_put(slot->record);
 	slot->record = NULL;
 	slot->is_busy = false;
@@ -364,6 +367,11 @@ void cs_repay_stop(struct cs_server *s)
 bool cs_repay_is_idle(const struct cs_server *s)
 {
 	return s->repay->busy == 0;
+}
+
+uint64_t cs_repay_bytes(const struct cs_server *s)
+{
+	return s->repay->bytes;
 }
 
 void cs_repay_destroy(struct cs_server *s)

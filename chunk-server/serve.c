@@ -42,6 +42,10 @@ static void on_request(void *arg, struct rpc_request *req)
 	case MSG_WHERE:
 		cs_serve_where(s, req);
 		break;
+	case MSG_HEAL_DIGEST:
+	case MSG_HEAL_LIST:
+		cs_serve_heal(s, req);
+		break;
 	case MSG_META_PUT:
 	case MSG_META_LIST:
 	case MSG_META_GET:
@@ -104,6 +108,8 @@ static void disk_failed(void *arg, int rc)
 	loop_random(s->options.loop, &s->boot_id, sizeof(s->boot_id));
 	if (s->boot_id == 0)
 		s->boot_id = 1;
+	if (s->heal != NULL)
+		cs_heal_forget(s);
 	if (s->heartbeat != NULL)
 		cs_heartbeat_rejoin(s);
 }
@@ -250,6 +256,8 @@ static int make_tables(struct cs_server *s)
 	if (rc == 0)
 		rc = cs_damage_create(s);
 	if (rc == 0)
+		rc = cs_serve_heal_init(s);
+	if (rc == 0)
 		rc = cs_meta_create(s);
 	return rc;
 }
@@ -285,6 +293,8 @@ static int start_serving(struct cs_server *s, struct error *err)
 	rc = cs_repay_create(s);
 	if (rc == 0)
 		rc = cs_scrub_create(s);
+	if (rc == 0)
+		rc = cs_heal_create(s);
 	return rc < 0 ? error_set(err, rc, "cannot start") : 0;
 }
 
@@ -330,7 +340,8 @@ server_no cs_server_number(const struct cs_server *s)
 static bool is_idle(const struct cs_server *s)
 {
 	return s->jobs == 0 && cs_disks_is_idle(s->disks) && cs_meta_is_idle(s) &&
-	       cs_repay_is_idle(s) && cs_damage_is_idle(s) && cs_scrub_is_idle(s);
+	       cs_repay_is_idle(s) && cs_damage_is_idle(s) && cs_scrub_is_idle(s) &&
+	       cs_heal_is_idle(s);
 }
 
 /* Sync and close everything that holds data. */
@@ -341,6 +352,7 @@ static int close_data(struct cs_server *s)
 	cs_heartbeat_destroy(s);
 	cs_repay_destroy(s);
 	cs_scrub_destroy(s);
+	cs_heal_destroy(s);
 	for (uint32_t i = 0; i < s->options.disk_count; i++) {
 		int rc = cs_store_close(s->stores[i]);
 		s->stores[i] = NULL;
@@ -378,6 +390,7 @@ void cs_server_stop(struct cs_server *s, void (*stopped)(void *arg, int rc), voi
 	s->stop_timer.fn = stop_fired;
 	cs_repay_stop(s);
 	cs_scrub_stop(s);
+	cs_heal_stop(s);
 	cs_disks_quiet(s->disks);
 	loop_timer_start(s->options.loop, &s->stop_timer, 0);
 }
@@ -390,6 +403,8 @@ void cs_server_destroy(struct cs_server *s)
 	loop_timer_stop(s->options.loop, &s->stop_timer);
 	if (s->repay != NULL)
 		cs_repay_stop(s);
+	if (s->heal != NULL)
+		cs_heal_stop(s);
 	/* Calls end first, while what they answer to is still there. */
 	cs_heartbeat_destroy(s);
 	cs_forward_finish(s);
@@ -397,6 +412,8 @@ void cs_server_destroy(struct cs_server *s)
 		rpc_destroy(s->rpc);
 	if (s->repay != NULL)
 		cs_repay_destroy(s);
+	if (s->heal != NULL)
+		cs_heal_destroy(s);
 	if (s->meta != NULL)
 		cs_meta_destroy(s);
 	/* After a crash the stores still hold puts and gets of the jobs. */
@@ -410,6 +427,7 @@ void cs_server_destroy(struct cs_server *s)
 	cs_serve_have_finish(s);
 	cs_serve_check_finish(s);
 	cs_damage_destroy(s);
+	cs_serve_heal_finish(s);
 	cs_verifier_destroy(s->verifier);
 	map_destroy(s->map);
 	free(s->advertise);

@@ -61,8 +61,11 @@ void cs_serve_get(struct cs_server *s, struct rpc_request *req)
 {
 	const Wire__Get *msg = (const Wire__Get *)req->msg;
 	struct get_job *job = s->gets_free;
+	uint64_t now = loop_now_ms(s->options.loop);
 
-	if (job == NULL) {
+	if (!msg->background)
+		cs_share_client(&s->share, now);
+	if (job == NULL || (msg->background && !cs_share_take(&s->share, now))) {
 		rpc_answer(req, -E_OVERLOADED, NULL, NULL);
 		return;
 	}

@@ -12,6 +12,7 @@
 #include "chunk-server/content.h"
 #include "chunk-server/disks.h"
 #include "chunk-server/serve.h"
+#include "chunk-server/share.h"
 #include "chunk-server/verify.h"
 #include "fs/net/rpc.h"
 #include "fs/placement/map.h"
@@ -22,6 +23,7 @@
 #define SERVE_HAVES_MAX	 32u
 #define SERVE_METAS_MAX	 64u
 #define SERVE_CHECKS_MAX 32u
+#define SERVE_HEALS_MAX	 64u
 #define FORWARD_MS	 1000u /* a replica that takes longer is owed the block */
 #define FORWARD_PAUSE_MS 1000u /* and is not asked again for so long */
 
@@ -31,6 +33,8 @@ struct meta;	   /* meta.c: files of the metadata server */
 struct repay;	   /* repay.c */
 struct scrub;	   /* scrub.c */
 struct damage;	   /* damage.c */
+struct heal;	   /* heal.c */
+struct heal_job;   /* heal_serve.c */
 struct put_job;	   /* serve_put.c */
 struct get_job;	   /* serve_get.c */
 struct sync_job;
@@ -62,6 +66,8 @@ struct cs_server {
 	struct repay *repay;
 	struct scrub *scrub;
 	struct damage *damage;
+	struct heal *heal;
+	struct cs_share share;
 
 	struct put_job *puts, *puts_free;
 	uint32_t client_puts, client_puts_max; /* jobs that forward */
@@ -69,6 +75,7 @@ struct cs_server {
 	struct sync_job *syncs, *syncs_free;
 	struct have_job *haves, *haves_free;
 	struct check_job *checks, *checks_free;
+	struct heal_job *heals, *heals_free;
 	uint32_t jobs; /* in use, of all kinds */
 
 	bool is_stopping;
@@ -92,6 +99,8 @@ uint64_t cs_serve_tell_content(struct cs_server *s);
 
 /* The connection to a server that the map says is up, and that gets its work done; else NULL. */
 struct rpc_peer *cs_forward_peer(struct cs_server *s, server_no server);
+/* The same for a server that may hold what we lack, in service or not: drained, formerly a replica. */
+struct rpc_peer *cs_forward_source(struct cs_server *s, server_no server);
 /* What came of a call to it: one that is there and takes too long is paused. */
 void cs_forward_note(struct cs_server *s, server_no server, int rc);
 void cs_forward_finish(struct cs_server *s);
@@ -116,6 +125,8 @@ must_check int cs_heartbeat_take_row(struct cs_server *s, pg_no pg,
 must_check int cs_serve_put_init(struct cs_server *s);
 void cs_serve_put_finish(struct cs_server *s);
 void cs_serve_put(struct cs_server *s, struct rpc_request *req);
+/* Is a put in our hands that began under an older epoch of this placement group? */
+bool cs_serve_put_is_older(const struct cs_server *s, pg_no pg, uint64_t epoch);
 must_check int cs_serve_get_init(struct cs_server *s);
 void cs_serve_get_finish(struct cs_server *s);
 void cs_serve_get(struct cs_server *s, struct rpc_request *req);
@@ -148,6 +159,24 @@ void cs_scrub_destroy(struct cs_server *s);
 void cs_scrub_stop(struct cs_server *s);
 bool cs_scrub_is_idle(const struct cs_server *s);
 void cs_scrub_serve(struct cs_server *s, struct rpc_request *req);
+/* --- heal_serve.c ---- */
+
+must_check int cs_serve_heal_init(struct cs_server *s);
+void cs_serve_heal_finish(struct cs_server *s);
+void cs_serve_heal(struct cs_server *s, struct rpc_request *req);
+
+/* --- heal.c: merging the groups of which we are a replica ---- */
+
+must_check int cs_heal_create(struct cs_server *s);
+void cs_heal_destroy(struct cs_server *s);
+void cs_heal_stop(struct cs_server *s);
+bool cs_heal_is_idle(const struct cs_server *s);
+/* A disk failed: what was merged may be lost again. */
+void cs_heal_forget(struct cs_server *s);
+/* Heartbeat.merged: room for HEAL_MERGED_BYTES * PG_COUNT; bytes used. */
+size_t cs_heal_merged(struct cs_server *s, uint8_t *out);
+uint64_t cs_heal_bytes(const struct cs_server *s); /* brought since the start */
+uint64_t cs_heal_pending(const struct cs_server *s); /* blocks, as far as it knows */
 
 /* --- meta.c ---- */
 
@@ -162,5 +191,6 @@ must_check int cs_repay_create(struct cs_server *s);
 void cs_repay_destroy(struct cs_server *s);
 void cs_repay_stop(struct cs_server *s);
 bool cs_repay_is_idle(const struct cs_server *s);
+uint64_t cs_repay_bytes(const struct cs_server *s); /* since the start */
 
 #endif

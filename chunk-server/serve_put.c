@@ -311,6 +311,8 @@ void cs_serve_put(struct cs_server *s, struct rpc_request *req)
 	LL_DELETE(s->puts_free, job);
 	s->jobs++;
 	s->client_puts += is_client;
+	if (is_client)
+		cs_share_client(&s->share, loop_now_ms(s->options.loop));
 	memset(job, 0, sizeof(*job));
 	job->is_client = is_client;
 	job->server = s;
@@ -320,6 +322,18 @@ void cs_serve_put(struct cs_server *s, struct rpc_request *req)
 	job->pg = block_id_pg(&record.id);
 	job->collection = s->collection;
 	check(job);
+}
+
+bool cs_serve_put_is_older(const struct cs_server *s, pg_no pg, uint64_t epoch)
+{
+	for (uint32_t i = 0; i < SERVE_PUTS_MAX; i++) {
+		const struct put_job *job = &s->puts[i];
+		/* One without a row waits for the map: it begins under a new one or not at all. */
+		if (job->req != NULL && job->pg == pg && job->row.epoch != 0 &&
+		    job->row.epoch < epoch)
+			return true;
+	}
+	return false;
 }
 
 int cs_serve_put_init(struct cs_server *s)

@@ -58,6 +58,15 @@ int block_id_parse(const char *hex, struct block_id *out)
 	return text_parse_hex(hex, out->bytes, BLOCK_ID_BYTES);
 }
 
+bool block_id_next(struct block_id *id)
+{
+	for (uint32_t i = BLOCK_ID_BYTES; i-- > 0;) {
+		if (++id->bytes[i] != 0)
+			return true;
+	}
+	return false;
+}
+
 pg_no block_id_pg(const struct block_id *id)
 {
 	unsigned first_16_bits = (unsigned)id->bytes[0] << 8 | id->bytes[1];

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Pulling one block: from the source that listed it, else from any other of its group; proved (I1), then put.
+ *
+ * How many are in flight follows what servers say: a source where clients are active, and so we ourselves
+ * (share.h), refuses, and each refusal halves the window; each window of blocks that came adds one.
+ */
+#include "chunk-server/heal_internal.h"
+
+#include <string.h>
+
+#include "fs/base/log.h"
+#include "fs/base/metrics.h"
+
+#define LOG_MODULE "heal"
+
+#define REFUSED_PAUSE_MS 10u
+#define REFUSED_MAX	 3000u /* then another source may be less busy */
+
+static void window_grow(struct heal *heal)
+{
+	if (++heal->window_credit < heal->window)
+		return;
+	heal->window_credit = 0;
+	heal->window = MIN_OF(heal->window + 1, heal->window_max);
+}
+
+static void window_shrink(struct heal *heal)
+{
+	/* Refusals come in swarms: those of one window count as one. */
+	if (heal->pull_count > heal->window)
+		return;
+	heal->window_credit = 0;
+	heal->window = MAX_OF(heal->window / 2, 1u);
+}
+
+static void pull_end(struct heal_pull *pull, bool is_here)
+{
+	struct heal *heal = pull->heal;
+	struct heal_merge *merge = pull->merge;
+	struct heal_group *group = &heal->groups[merge->pg];
+
+	buf_put(pull->record);
+	pull->record = NULL;
+	pull->merge = NULL;
+	heal->pull_count--;
+	merge->pulls--;
+	if (!is_here)
+		merge->has_failed = true;
+	else if (group->epoch == merge->row.epoch && group->lacking > 0)
+		group->lacking--;
+	for (uint32_t i = 0; i < HEAL_MERGES_MAX; i++)
+		cs_heal_merge_resume(&heal->merges[i]);
+}
+
+static void ask(struct heal_pull *pull);
+
+static void ask_next(struct heal_pull *pull)
+{
+	const struct pg_row *row = &pull->merge->row;
+
+	buf_put(pull->record);
+	pull->record = NULL;
+	for (uint32_t place = 0; place < cs_heal_place_count(row); place++) {
+		server_no server = cs_heal_place_server(row, place);
+		if ((pull->tried >> place & 1) != 0 || server == pull->heal->server->number ||
+		    cs_forward_source(pull->heal->server, server) == NULL)
+			continue;
+		pull->place = place;
+		ask(pull);
+		return;
+	}
+	pull_end(pull, false);
+}
+
+static void stored(struct cs_put *put)
+{
+	struct heal_pull *pull = container_of(put, struct heal_pull, put);
+	struct heal *heal = pull->heal;
+
+	if (put->rc == -E_NOSPC && loop_now_ms(heal->server->options.loop) >= heal->full_until_ms) {
+		log_warn("no room for blocks that are healed: trying again later");
+		heal->full_until_ms = loop_now_ms(heal->server->options.loop) + HEAL_FULL_MS;
+	}
+	if (put->rc == 0) {
+		heal->blocks++;
+		heal->bytes += pull->record->len;
+		METRIC_INC(heal_blocks);
+		METRIC_ADD(heal_bytes, pull->record->len);
+		window_grow(heal);
+	}
+	pull_end(pull, put->rc == 0);
+}
+
+static void verified(struct cs_verify *verify)
+{
+	struct heal_pull *pull = container_of(verify, struct heal_pull, verify);
+
+	if (verify->rc < 0 || !block_id_equal(&verify->found.id, &pull->id)) {
+		log_warn("server %u sent what is not the block",
+			 cs_heal_place_server(&pull->merge->row, pull->place));
+		ask_next(pull);
+		return;
+	}
+	pull->put = (struct cs_put){
+		.record = pull->record,
+		.id = pull->id,
+		.plain_len = verify->found.plain_len,
+		.done = stored,
+	};
+	cs_disks_put(pull->heal->server->disks, &pull->put);
+}
+
+static void asked(struct rpc_call *call)
+{
+	struct heal_pull *pull = container_of(call, struct heal_pull, call);
+	struct cs_server *s = pull->heal->server;
+
+	cs_forward_note(s, cs_heal_place_server(&pull->merge->row, pull->place), call->rc);
+	if (call->rc == -E_OVERLOADED && ++pull->refused < REFUSED_MAX && !pull->heal->is_stopped) {
+		window_shrink(pull->heal);
+		pull->tried &= (uint16_t)~(1u << pull->place);
+		loop_timer_start(s->options.loop, &pull->timer, REFUSED_PAUSE_MS);
+		return;
+	}
+	if (call->rc < 0 || call->reply_bulk == NULL) {
+		ask_next(pull);
+		return;
+	}
+	pull->record = buf_ref(call->reply_bulk);
+	pull->verify = (struct cs_verify){.record = pull->record, .done = verified};
+	cs_verify_start(s->verifier, &pull->verify);
+}
+
+static void ask(struct heal_pull *pull)
+{
+	struct cs_server *s = pull->heal->server;
+	const struct pg_row *row = &pull->merge->row;
+	struct rpc_peer *peer = cs_forward_source(s, cs_heal_place_server(row, pull->place));
+	Wire__Get msg = WIRE__GET__INIT;
+
+	pull->tried |= (uint16_t)(1u << pull->place);
+	if (peer == NULL) {
+		ask_next(pull);
+		return;
+	}
+	msg.id.data = pull->id.bytes;
+	msg.id.len = BLOCK_ID_BYTES;
+	msg.background = true;
+	pull->call = (struct rpc_call){
+		.type = MSG_GET,
+		.request = &msg.base,
+		.deadline_ms = HEAL_CALL_MS,
+		.epoch = row->epoch,
+		.done = asked,
+	};
+	rpc_call(peer, &pull->call);
+}
+
+static void timer_fired(struct loop_timer *timer)
+{
+	ask(container_of(timer, struct heal_pull, timer));
+}
+
+static struct heal_pull *free_pull(struct heal *heal)
+{
+	for (uint32_t i = 0; i < HEAL_PULLS_MAX; i++) {
+		if (heal->pulls[i].merge == NULL)
+			return &heal->pulls[i];
+	}
+	return NULL;
+}
+
+bool cs_heal_pull_start(struct heal_merge *merge, const struct block_id *id)
+{
+	struct heal *heal = merge->heal;
+	struct cs_server *s = heal->server;
+	struct heal_pull *pull = free_pull(heal);
+
+	if (pull == NULL || heal->pull_count >= heal->window ||
+	    !cs_share_take(&s->share, loop_now_ms(s->options.loop)))
+		return false;
+	heal->pull_count++;
+	merge->pulls++;
+	*pull = (struct heal_pull){
+		.heal = heal, .merge = merge, .id = *id, .place = merge->place};
+	pull->timer.fn = timer_fired;
+	/* Never to its end in here, also without a peer: the merge is not done with this id yet. */
+	if (cs_forward_source(s, cs_heal_place_server(&merge->row, merge->place)) != NULL)
+		ask(pull);
+	else
+		loop_timer_start(s->options.loop, &pull->timer, 0);
+	return true;
+}
+
+void cs_heal_pull_stop(struct heal_pull *pull)
+{
+	if (pull->merge == NULL || !pull->timer.is_active)
+		return;
+	loop_timer_stop(pull->heal->server->options.loop, &pull->timer);
+	pull_end(pull, false);
+}
