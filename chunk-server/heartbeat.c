@@ -115,7 +115,7 @@ static int take_page(struct heartbeat *h, const Wire__MapReply *reply)
 	}
 	for (size_t i = 0; i < reply->n_pgs && rc == 0; i++)
 		rc = take_pg(s, &reply->pgs[i]);
-	s->collection = MAX_OF(s->collection, reply->collection);
+	cs_collect_epoch(s, reply->collection);
 	/* The first page's: what changes while we read on is asked for again. */
 	if (h->fetched_version == 0)
 		h->fetched_version = reply->version;
@@ -192,6 +192,8 @@ static void joined(struct rpc_call *call)
 	h->backoff_ms = 0;
 	h->beat_ms = reply->heartbeat_ms > 0 ? MIN_OF(reply->heartbeat_ms, 60000u) : BEAT_MS;
 	s->number = reply->server;
+	if (reply->stamp != NULL)
+		cs_collect_epoch(s, reply->stamp->collection);
 	rpc_set_server(s->rpc, s->number);
 	heard_version(h, reply->map_version);
 	beat(h);
@@ -239,7 +241,7 @@ static void beaten(struct rpc_call *call)
 		return;
 	}
 	h->backoff_ms = 0;
-	h->server->collection = MAX_OF(h->server->collection, reply->collection);
+	cs_collect_epoch(h->server, reply->collection);
 	heard_version(h, reply->map_version);
 	beat_after(h, h->beat_ms);
 }
@@ -279,6 +281,9 @@ static void beat(struct heartbeat *h)
 	msg.n_owed_pgs = owed_pgs(h);
 	msg.map_version = map_version(s->map);
 	msg.collection = s->collection;
+	msg.trash_blocks = stats.blocks_trash;
+	msg.trash_bytes = stats.bytes_trash;
+	msg.dead_bytes = stats.bytes_dead;
 	msg.content = cs_serve_tell_content(s);
 	msg.disks_failed = cs_disks_failed_count(s->disks);
 	msg.disks = cs_disks_count(s->disks) - msg.disks_failed;

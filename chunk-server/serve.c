@@ -46,6 +46,12 @@ static void on_request(void *arg, struct rpc_request *req)
 	case MSG_HEAL_LIST:
 		cs_serve_heal(s, req);
 		break;
+	case MSG_COLLECT_BEGIN:
+	case MSG_COLLECT_MARK:
+	case MSG_COLLECT_SWEEP:
+	case MSG_COLLECT_END:
+		cs_collect_serve(s, req);
+		break;
 	case MSG_META_PUT:
 	case MSG_META_LIST:
 	case MSG_META_GET:
@@ -259,6 +265,8 @@ static int make_tables(struct cs_server *s)
 		rc = cs_serve_heal_init(s);
 	if (rc == 0)
 		rc = cs_meta_create(s);
+	if (rc == 0)
+		rc = cs_collect_create(s);
 	return rc;
 }
 
@@ -392,6 +400,7 @@ void cs_server_stop(struct cs_server *s, void (*stopped)(void *arg, int rc), voi
 	cs_scrub_stop(s);
 	cs_heal_stop(s);
 	cs_disks_quiet(s->disks);
+	cs_collect_stop(s);
 	loop_timer_start(s->options.loop, &s->stop_timer, 0);
 }
 
@@ -414,6 +423,7 @@ void cs_server_destroy(struct cs_server *s)
 		cs_repay_destroy(s);
 	if (s->heal != NULL)
 		cs_heal_destroy(s);
+	cs_collect_destroy(s);
 	if (s->meta != NULL)
 		cs_meta_destroy(s);
 	/* After a crash the stores still hold puts and gets of the jobs. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * HAVE: who holds these blocks? We look here, and for the asker (forward) at the other replicas of
- * each block's PG, one call per server. An answer counts like a put's: holders with boot id and
- * generation.
+ * each block's PG, one call per server. An answer counts like a put's: who is asked and
+ * holds the block touches it, out of trash if it was there (I9), and the answer tells holders with boot id
+ * and generation, and the lowest collection epoch of their touches.
  *
  * And like a put's it leaves no replica without the block that nobody knows of: once it is a yes, every
  * replica that did not say that it holds the block is owed it, also one that could not be asked. The debt is
@@ -235,9 +236,8 @@ static void look_here(struct have_job *job)
 	for (uint32_t i = 0; i < job->msg->n_ids; i++) {
 		struct have_answer *answer = &job->answers[i];
 		struct block_id id = id_at(job, i);
-		struct cs_place place;
 		wire__have_answer__init(&answer->wire);
-		answer->is_here = cs_disks_find(s->disks, &id, &place, NULL) == 0;
+		answer->is_here = cs_disks_touch(s->disks, &id) == 0;
 		if (answer->is_here)
 			add_holder(answer, s->number, s->boot_id, cs_disks_generation(s->disks));
 		if (job->msg->forward)
@@ -249,7 +249,7 @@ void cs_serve_have(struct cs_server *s, struct rpc_request *req)
 {
 	struct have_job *job = s->haves_free;
 
-	if (job == NULL || s->number == 0) {
+	if (job == NULL || s->number == 0 || s->collection == 0) {
 		rpc_answer(req, job == NULL ? -E_OVERLOADED : -E_RECOVERING, NULL, NULL);
 		return;
 	}

@@ -35,6 +35,7 @@ struct scrub;	   /* scrub.c */
 struct damage;	   /* damage.c */
 struct heal;	   /* heal.c */
 struct heal_job;   /* heal_serve.c */
+struct collect;	   /* collect.c */
 struct put_job;	   /* serve_put.c */
 struct get_job;	   /* serve_get.c */
 struct sync_job;
@@ -59,7 +60,7 @@ struct cs_server {
 	struct cs_content content;
 	uint64_t content_told;	  /* to the metadata server, or it was when we started */
 	uint64_t content_tell_ms; /* not before */
-	uint64_t collection;
+	uint64_t collection; /* epoch that we apply; 0: not told yet, so nothing can be put or touched */
 	struct serve_peer *peers;
 	struct heartbeat *heartbeat;
 	struct meta *meta;
@@ -68,6 +69,7 @@ struct cs_server {
 	struct damage *damage;
 	struct heal *heal;
 	struct cs_share share;
+	struct collect *collect;
 
 	struct put_job *puts, *puts_free;
 	uint32_t client_puts, client_puts_max; /* jobs that forward */
@@ -184,6 +186,14 @@ must_check int cs_meta_create(struct cs_server *s);
 void cs_meta_destroy(struct cs_server *s);
 bool cs_meta_is_idle(const struct cs_server *s);
 void cs_meta_serve(struct cs_server *s, struct rpc_request *req);
+
+/* --- collect.c ---- */
+
+must_check int cs_collect_create(struct cs_server *s);
+void cs_collect_stop(struct cs_server *s);
+void cs_collect_destroy(struct cs_server *s);
+void cs_collect_serve(struct cs_server *s, struct rpc_request *req);
+void cs_collect_epoch(struct cs_server *s, uint64_t epoch); /* the metadata server told it */
 
 /* --- repay.c ---- */
 

@@ -304,8 +304,8 @@ void cs_serve_put(struct cs_server *s, struct rpc_request *req)
 		rpc_answer(req, -E_MALFORMED, NULL, NULL);
 		return;
 	}
-	if (is_too_busy(s, is_client) || s->number == 0) {
-		rpc_answer(req, s->number == 0 ? -E_RECOVERING : -E_OVERLOADED, NULL, NULL);
+	if (is_too_busy(s, is_client) || s->collection == 0 || s->number == 0) {
+		rpc_answer(req, s->number == 0 || s->collection == 0 ? -E_RECOVERING : -E_OVERLOADED, NULL, NULL);
 		return;
 	}
 	LL_DELETE(s->puts_free, job);

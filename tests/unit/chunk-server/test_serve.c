@@ -52,6 +52,8 @@ static struct rpc_peer *peers[SERVERS];
 
 /* --- a metadata server ---- */
 
+#define COLLECTION 1u
+
 static void answer_join(struct rpc_request *req, const Wire__Join *msg)
 {
 	Wire__JoinReply reply = WIRE__JOIN_REPLY__INIT;
@@ -69,6 +71,9 @@ static void answer_join(struct rpc_request *req, const Wire__Join *msg)
 	mds.boot_ids[reply.server] = msg->boot_id;
 	reply.map_version = ++mds.version;
 	reply.heartbeat_ms = 200;
+	Wire__Stamp stamp = WIRE__STAMP__INIT;
+	stamp.collection = COLLECTION;
+	reply.stamp = &stamp;
 	rpc_answer(req, 0, &reply.base, NULL);
 }
 
@@ -80,6 +85,7 @@ static void answer_heartbeat(struct rpc_request *req, const Wire__Heartbeat *msg
 	mds.blocks[msg->server] = msg->blocks;
 	reply.map_version = mds.version;
 	reply.state = SERVER_UP;
+	reply.collection = COLLECTION;
 	rpc_answer(req, 0, &reply.base, NULL);
 }
 
