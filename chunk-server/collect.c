@@ -20,7 +20,6 @@
 #include <string.h>
 
 #include "chunk-server/serve_internal.h"
-#include "fs/base/bytes.h"
 #include "fs/base/log.h"
 #include "fs/hash/checksum.h"
 
@@ -35,6 +34,7 @@
 #define PIECE_PAUSE_MS	  1u   /* and then others have theirs */
 #define FREE_PAUSE_MS_MIN 1000u
 #define FORGET_MS	  3600000u /* a mark that nobody asks for any more */
+#define COMPACT_PERCENT	  5u	   /* "give it back now": segments with so much dead are rewritten */
 
 enum sweep_state { SWEEP_NONE, SWEEP_RUNS, SWEEP_DONE, SWEEP_FAILED };
 
@@ -150,17 +150,6 @@ static void forget_fired(struct loop_timer *timer)
 	mark_forget(c);
 }
 
-static uint64_t rows_digest(const struct collect *c)
-{
-	uint8_t bytes[PG_COUNT * 8];
-	struct wr w = wr_init(bytes, sizeof(bytes));
-
-	for (uint32_t pg = 0; pg < PG_COUNT; pg++)
-		wr_u64(&w, c->row_epochs[pg]);
-	ASSERT(wr_ok(&w));
-	return checksum_of(bytes, sizeof(bytes));
-}
-
 static int mark_begin(struct collect *c, const Wire__CollectBegin *msg)
 {
 	struct cs_server *s = c->server;
@@ -201,7 +190,7 @@ static void begin_answer(struct collect *c, struct rpc_request *req, int rc)
 	}
 	reply.boot_id = s->boot_id;
 	reply.epoch = s->collection;
-	reply.rows = rows_digest(c);
+	reply.rows = map_digest(s->map);
 	rpc_answer(req, rc, rc == 0 ? &reply.base : NULL, NULL);
 }
 
@@ -248,7 +237,7 @@ static void serve_mark(struct collect *c, struct rpc_request *req)
 	uint32_t len = req->bulk != NULL ? req->bulk->len : 0;
 
 	if (!is_cycle(c, msg->cycle) || c->sweep != SWEEP_NONE || len == 0 || len % MARK_BYTES != 0 ||
-	    (msg->batch != c->batches && msg->batch != c->batches + 1)) {
+	    msg->batch == 0 || msg->batch > c->batches + 1) {
 		mark_forget(c);
 		rpc_answer(req, -E_INVAL, NULL, NULL);
 		return;
@@ -494,6 +483,8 @@ static void serve_end(struct collect *c, struct rpc_request *req)
 
 	if (msg->cycle != 0 && msg->cycle == c->cycle)
 		mark_forget(c);
+	if (msg->compact)
+		cs_disks_compact(c->server->disks, COMPACT_PERCENT);
 	static const Wire__Empty empty = WIRE__EMPTY__INIT;
 	rpc_answer(req, 0, &empty.base, NULL);
 }

@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/base/bytes.h"
+#include "fs/hash/checksum.h"
+
 struct map {
 	uint64_t version;
 	struct server_row *servers;	/* by rising number */
@@ -44,6 +47,17 @@ const struct pg_row *map_pg(const struct map *map, pg_no pg)
 {
 	ASSERT(pg < PG_COUNT);
 	return &map->pgs[pg];
+}
+
+uint64_t map_digest(const struct map *map)
+{
+	uint8_t bytes[PG_COUNT * 8];
+	struct wr w = wr_init(bytes, sizeof bytes);
+
+	for (uint32_t pg = 0; pg < PG_COUNT; pg++)
+		wr_u64(&w, map->pgs[pg].epoch);
+	ASSERT(wr_ok(&w));
+	return checksum_of(bytes, sizeof bytes);
 }
 
 bool map_put_pg(struct map *map, pg_no pg, const struct pg_row *row)
