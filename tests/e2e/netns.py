@@ -9,6 +9,7 @@ and rules with it. So nothing is left behind, however a test ends.
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import time
 
@@ -181,6 +182,16 @@ class NetCluster(Cluster):
         if self.network:
             self.network.end()
         self.network = None
+
+
+# What may happen to a server, and how it ends: {name: (strike, mend)}, each called with cluster and name.
+FAULTS = {
+    "kill": (lambda c, name: c.kill(name), lambda c, name: c.start(name)),
+    "stop": (lambda c, name: c.kill(name, signal.SIGSTOP), lambda c, name: c.kill(name, signal.SIGCONT)),
+    "cut": (lambda c, name: c.hosts[name].cut(), lambda c, name: c.hosts[name].heal()),
+    "cut-in": (lambda c, name: c.hosts[name].cut(ways=["in"]), lambda c, name: c.hosts[name].heal()),
+    "cut-out": (lambda c, name: c.hosts[name].cut(ways=["out"]), lambda c, name: c.hosts[name].heal()),
+}
 
 
 @pytest.fixture
