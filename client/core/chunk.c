@@ -340,24 +340,6 @@ void cl_chunk_apply(struct cl_file *file)
 
 /* --- puts ----------------------------------------------------------------------------------------------------------- */
 
-int cl_chunk_marks_merge(struct blocks_marks *into, const struct blocks_marks *from)
-{
-	into->collection = MIN_OF(into->collection, from->collection);
-	for (uint32_t i = 0; i < from->count; i++) {
-		uint32_t at = 0;
-		while (at < into->count && (into->at[at].server != from->at[i].server ||
-					    into->at[at].boot_id != from->at[i].boot_id))
-			at++;
-		if (at == into->count) {
-			if (into->count == BLOCKS_MARKS_MAX)
-				return -E_OVERLOADED;
-			into->at[into->count++] = from->at[i];
-		}
-		into->at[at].generation = MAX_OF(into->at[at].generation, from->at[i].generation);
-	}
-	return 0;
-}
-
 int cl_chunk_record(struct cl_file *file, const struct blocks_put *put, const struct blocks_marks *marks)
 {
 	if (file->id_count == file->id_capacity) {
@@ -368,7 +350,7 @@ int cl_chunk_record(struct cl_file *file, const struct blocks_put *put, const st
 		file->ids = ids;
 		file->id_capacity = capacity;
 	}
-	int rc = cl_chunk_marks_merge(&file->marks, marks);
+	int rc = blocks_marks_merge(&file->marks, marks);
 	if (rc == 0)
 		file->ids[file->id_count++] = put->id;
 	return rc;

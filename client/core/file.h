@@ -201,7 +201,6 @@ void cl_chunk_put_all(struct cl_file *file);		/* every dirty one */
 uint32_t cl_chunk_bytes(const struct cl_chunk *chunk);	/* that belong to the file now */
 void cl_chunk_pump(struct client *c);
 /* A block of this file is stored: who must sync it, and its name until the publish. */
-must_check int cl_chunk_marks_merge(struct blocks_marks *into, const struct blocks_marks *from);	/* -E_OVERLOADED */
 must_check int cl_chunk_record(struct cl_file *file, const struct blocks_put *put, const struct blocks_marks *marks);
 void cl_chunk_apply(struct cl_file *file);		/* put ready ones into the manifest */
 must_check int cl_chunk_manifest(struct cl_file *file);	/* make sure that there is one */

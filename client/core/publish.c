@@ -140,9 +140,9 @@ static void flush_end(struct cl_file *file, int rc)
 	flush->ended_rc = rc;
 	buf_put(flush->bytes);
 	flush->bytes = NULL;
-	/* Not synced, or nobody knows. No room for that: a boot that never was has all of it put again (I2). */
-	if (rc < 0 && was_taken && cl_chunk_marks_merge(&file->marks, &flush->marks) < 0)
-		file->marks.at[0].boot_id = 0;
+	/* Not synced, or nobody knows. No room for that: all of it is put again (I2). */
+	if (rc < 0 && was_taken && blocks_marks_merge(&file->marks, &flush->marks) < 0)
+		blocks_marks_doubt(&file->marks);
 	if (rc == 0) {
 		file->clean_seq = flush->seq;
 		file->dirty_since_ns = loop_now_ns(c->options.loop);
@@ -696,7 +696,7 @@ static void touch_done(struct blocks_reput *reput)
 	int rc = reput->rc;
 	t->is_asking = false;
 	if (rc == 0)
-		rc = cl_chunk_marks_merge(&t->all, &t->marks);
+		rc = blocks_marks_merge(&t->all, &t->marks);
 	if (rc < 0 || !touch_is_wanted(t) || t->is_walked)
 		touch_end(t, rc);
 	else

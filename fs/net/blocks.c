@@ -87,41 +87,6 @@ void blocks_work_end(struct blocks *b, struct blocks_scratch *scratch)
 		blocks_free(b);
 }
 
-/* --- marks ---- */
-
-void blocks_marks_init(struct blocks_marks *marks)
-{
-	memset(marks, 0, sizeof(*marks));
-	marks->collection = UINT64_MAX;
-}
-
-int blocks_marks_add(struct blocks_marks *marks, const struct blocks_mark *mark)
-{
-	/* Two boots of one server are two marks: the sync of the older one must fail (I2). */
-	for (uint32_t i = 0; i < marks->count; i++) {
-		struct blocks_mark *have = &marks->at[i];
-
-		if (have->server != mark->server || have->boot_id != mark->boot_id)
-			continue;
-		have->generation = MAX_OF(have->generation, mark->generation);
-		return 0;
-	}
-	if (marks->count == BLOCKS_MARKS_MAX)
-		return -E_OVERLOADED;
-	marks->at[marks->count++] = *mark;
-	return 0;
-}
-
-int blocks_marks_merge(struct blocks_marks *into, const struct blocks_marks *from)
-{
-	int rc = 0;
-
-	for (uint32_t i = 0; i < from->count && rc == 0; i++)
-		rc = blocks_marks_add(into, &from->at[i]);
-	into->collection = MIN_OF(into->collection, from->collection);
-	return rc;
-}
-
 /* --- servers ---- */
 
 static struct blocks_server *server_get(struct blocks *b, const struct server_row *row)

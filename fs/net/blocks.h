@@ -5,8 +5,9 @@
  *
  * Get (I12): least-loaded replica first, hedged to the next after about the p95 (at most 100 ms), formers
  * last; a wrong record is counted, logged and asked elsewhere. Put: to the first reachable replica, which
- * forwards; retried at the next; a stale epoch (I10) refreshes the row. Sync: each server that holds a mark
- * up to its generation; a changed boot id means asking HAVE again and putting again what is missing.
+ * forwards; retried at the next; a stale epoch (I10) refreshes the row. Sync: the servers that hold marks,
+ * up to their generation, until min_copies holders of each block have; where too few can (a changed boot id),
+ * HAVE is asked again and what is missing put again.
  *
  * CPU work (digest, codec) runs on the loop's workers. Everything else on the loop's thread.
  */
@@ -39,12 +40,21 @@ void blocks_map_refresh(struct blocks *b);	/* soon; e.g. when a reply tells a ne
 /* Marks: who must sync up to what before a publish may name the blocks put so far (I2). */
 #define BLOCKS_MARKS_MAX 256	/* servers, and boots of them, between two syncs */
 struct blocks_mark { server_no server; uint64_t boot_id, generation; };
+#define BLOCKS_SETS_MAX 128	/* three copies on ten servers make 120 */
+struct blocks_set { uint8_t count, at[COPIES_MAX]; };	/* marks of servers that hold the same block */
 struct blocks_marks {
 	struct blocks_mark at[BLOCKS_MARKS_MAX];
 	uint32_t count;
+	uint32_t set_count;
+	struct blocks_set sets[BLOCKS_SETS_MAX];
+	bool needs_all;			/* too many sets: every mark must be synced */
 	uint64_t collection;		/* lowest collection epoch seen; ~0: none yet */
 };
 void blocks_marks_init(struct blocks_marks *marks);
+/* -E_OVERLOADED: no room for another mark; `into` then lacks some, and stands for nothing (blocks_marks_doubt). */
+must_check int blocks_marks_merge(struct blocks_marks *into, const struct blocks_marks *from);
+/* Make sure that they cannot be synced: what they stand for has to be put again. */
+void blocks_marks_doubt(struct blocks_marks *marks);
 
 /* Read one block. Zero it, fill id .. done; cancel with blocks_get_cancel(). */
 struct blocks_get {
@@ -78,7 +88,8 @@ struct blocks_put {
 void blocks_put_start(struct blocks *b, struct blocks_put *put);
 
 /*
- * Make everything behind the marks durable. -E_STALE_GENERATION: a server restarted since; the ids put
+ * Make everything behind the marks durable: on min_copies servers each block; who is slower, or away, is not
+ * waited for. -E_STALE_GENERATION: that cannot be had, since servers restarted, failed or are silent; the ids put
  * since the last good sync must be put again (blocks_reput does it from what the replicas still hold).
  */
 struct blocks_sync {

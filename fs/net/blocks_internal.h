@@ -110,7 +110,10 @@ void blocks_work_end(struct blocks *b, struct blocks_scratch *scratch); /* may f
 
 /* -E_OVERLOADED: no room for another mark. */
 must_check int blocks_marks_add(struct blocks_marks *marks, const struct blocks_mark *mark);
-must_check int blocks_marks_merge(struct blocks_marks *into, const struct blocks_marks *from);
+/* All marks are of one block. */
+void blocks_marks_seal(struct blocks_marks *marks);
+/* Is every block on min_copies servers whose marks are good? */
+bool blocks_marks_suffice(const struct blocks_marks *marks, const bool *is_good, uint8_t min_copies);
 
 /* As blocks_put_start(), but without plain: ask who has it, read it there, put it where it is
  * missing. */

@@ -91,6 +91,7 @@ static void put_finish(struct put_state *p, int rc)
 {
 	struct blocks_put *put = p->put;
 
+	blocks_marks_seal(&p->marks);
 	if (rc == 0 && put->marks)
 		rc = blocks_marks_merge(put->marks, &p->marks);
 	put->rc = rc;

@@ -2,9 +2,10 @@
 /*
  * Making marks durable, and mending them after a server restarted.
  *
- * A sync that does not succeed at every server says -E_STALE_GENERATION, whether that server
- * restarted, failed its sync (I4: never believed) or stays silent: which blocks have how many
- * synced holders is then known only by asking again, which is what a reput does.
+ * A server that restarted, failed its sync (I4: never believed) or stays silent does not count. While the
+ * others suffice, each block being synced on min_copies of its holders, nobody is waited for any longer than
+ * a moment; when they cannot, the sync says -E_STALE_GENERATION: which blocks have how many holders is then
+ * known only by asking again, which is what a reput does.
  */
 #define LOG_MODULE "blocks"
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 
 #define SYNC_TRIES     3u /* of one server that is not connected */
 #define SYNC_PAUSE_MS  50u
+#define SYNC_GRACE_MS  250u /* for those that are not needed: their copies should be durable as well */
 #define REPUT_PARALLEL 16u
 
 struct sync_one {
@@ -30,7 +32,9 @@ struct sync_state {
 	struct blocks *b;
 	struct blocks_sync *sync;
 	struct loop_timer timer; /* the deadline; or the end of a sync of nothing */
+	struct loop_timer grace;
 	uint32_t count, left;
+	bool is_synced[BLOCKS_MARKS_MAX], is_failed[BLOCKS_MARKS_MAX]; /* by mark */
 	struct sync_state *prev, *next;
 	struct sync_one ones[];
 };
@@ -65,6 +69,7 @@ static void sync_finish(struct sync_state *s, int rc)
 		loop_timer_stop(b->o.loop, &s->ones[i].timer);
 	}
 	loop_timer_stop(b->o.loop, &s->timer);
+	loop_timer_stop(b->o.loop, &s->grace);
 	DL_DELETE(b->syncs, s);
 	free(s);
 	sync->state = NULL;
@@ -72,11 +77,41 @@ static void sync_finish(struct sync_state *s, int rc)
 	sync->done(sync);
 }
 
+static bool sync_suffices(const struct sync_state *s, const bool *is_good)
+{
+	return blocks_marks_suffice(s->sync->marks, is_good, s->b->o.min_copies);
+}
+
 static void sync_timer(struct loop_timer *timer)
 {
 	struct sync_state *s = container_of(timer, struct sync_state, timer);
 
-	sync_finish(s, s->left ? -E_TIMEDOUT : 0);
+	sync_finish(s, s->left && !sync_suffices(s, s->is_synced) ? -E_TIMEDOUT : 0);
+}
+
+static void sync_grace(struct loop_timer *timer)
+{
+	sync_finish(container_of(timer, struct sync_state, grace), 0);
+}
+
+/* One server has synced, or never will. */
+static void sync_one_ended(struct sync_one *one, bool is_synced)
+{
+	struct sync_state *s = one->sync;
+	bool can_be[BLOCKS_MARKS_MAX];
+	uint32_t at = (uint32_t)(one - s->ones);
+
+	s->is_synced[at] = is_synced;
+	s->is_failed[at] = !is_synced;
+	s->left--;
+	for (uint32_t i = 0; i < s->count; i++)
+		can_be[i] = !s->is_failed[i];
+	if (!is_synced && !sync_suffices(s, can_be))
+		sync_finish(s, -E_STALE_GENERATION);
+	else if (s->left == 0)
+		sync_finish(s, 0);
+	else if (!s->grace.is_active && sync_suffices(s, s->is_synced))
+		loop_timer_start(s->b->o.loop, &s->grace, SYNC_GRACE_MS);
 }
 
 static void sync_answered(struct rpc_call *call)
@@ -87,8 +122,7 @@ static void sync_answered(struct rpc_call *call)
 
 	one->is_calling = false;
 	if (call->rc == 0 && reply->generation >= one->mark.generation) {
-		if (--s->left == 0)
-			sync_finish(s, 0);
+		sync_one_ended(one, true);
 		return;
 	}
 	if ((call->rc == -E_NOTCONN || call->rc == -E_OVERLOADED) && ++one->tries < SYNC_TRIES) {
@@ -96,7 +130,7 @@ static void sync_answered(struct rpc_call *call)
 		return;
 	}
 	log_info("cannot sync server=%u: %s", one->mark.server, error_text(call->rc));
-	sync_finish(s, -E_STALE_GENERATION);
+	sync_one_ended(one, false);
 }
 
 static void sync_ask(struct sync_one *one)
@@ -106,7 +140,7 @@ static void sync_ask(struct sync_one *one)
 	Wire__Sync msg = WIRE__SYNC__INIT;
 
 	if (!server) {
-		sync_finish(s, -E_STALE_GENERATION);
+		sync_one_ended(one, false);
 		return;
 	}
 	msg.boot_id = one->mark.boot_id;
@@ -137,6 +171,7 @@ void blocks_sync_start(struct blocks *b, struct blocks_sync *sync)
 	s->sync = sync;
 	s->count = s->left = count;
 	s->timer.fn = sync_timer;
+	s->grace.fn = sync_grace;
 	sync->state = s;
 	DL_APPEND(b->syncs, s);
 	loop_timer_start(b->o.loop, &s->timer, count ? blocks_left_ms(b, sync->deadline_ns) : 0);
