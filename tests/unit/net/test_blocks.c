@@ -633,6 +633,38 @@ START_TEST(a_restart_is_mended_by_a_reput)
 }
 END_TEST
 
+START_TEST(a_sync_does_without_a_server_that_others_replace)
+{
+	struct blocks_marks marks;
+
+	world_start();
+	blocks_marks_init(&marks);
+	for (uint8_t i = 0; i < 20; i++)
+		(void)put(i, &marks);
+	fake_stop(1);
+	(void)put(20, &marks); /* two holders are all it has */
+	ck_assert_int_eq(sync_marks(&marks), 0);
+	ck_assert_uint_gt(w.at[0].durable, 0);
+	ck_assert_uint_gt(w.at[2].durable, 0);
+	fake_stop(2);
+	ck_assert_int_eq(sync_marks(&marks), -E_STALE_GENERATION);
+	world_stop();
+}
+END_TEST
+
+START_TEST(marks_that_cannot_be_synced_are_never_enough)
+{
+	struct blocks_marks marks;
+
+	world_start();
+	blocks_marks_init(&marks);
+	(void)put(1, &marks);
+	blocks_marks_doubt(&marks);
+	ck_assert_int_eq(sync_marks(&marks), -E_STALE_GENERATION);
+	world_stop();
+}
+END_TEST
+
 START_TEST(a_cancelled_get_and_a_destroy_leave_nothing_behind)
 {
 	struct blocks_get g[3] = {0};
@@ -673,4 +705,6 @@ TEST_MAIN("blocks", tcase_add_test(tc, what_is_put_can_be_got_and_synced);
 	  tcase_add_test(tc, a_full_cluster_says_so);
 	  tcase_add_test(tc, too_many_full_servers_say_so_though_one_is_silent);
 	  tcase_add_test(tc, a_restart_is_mended_by_a_reput);
+	  tcase_add_test(tc, a_sync_does_without_a_server_that_others_replace);
+	  tcase_add_test(tc, marks_that_cannot_be_synced_are_never_enough);
 	  tcase_add_test(tc, a_cancelled_get_and_a_destroy_leave_nothing_behind))

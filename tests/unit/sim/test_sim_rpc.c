@@ -27,6 +27,7 @@ static struct node server, client;
 static struct rpc_peer *peer;
 static struct rpc_call calls[CALLS];
 static uint32_t done_count, good_count;
+static bool is_replaceable; /* what call_all() says of its calls */
 
 static void on_request(void *arg, struct rpc_request *req)
 {
@@ -81,6 +82,7 @@ static void node_crash(struct node *n, bool is_power_cut)
 static void set_up(uint64_t seed)
 {
 	done_count = good_count = 0;
+	is_replaceable = false;
 	ck_assert_int_eq(sim_world_create(seed, &world), 0);
 	ck_assert_int_eq(sim_switch_create(world, &sw), 0);
 	server_start();
@@ -118,7 +120,9 @@ static void call_all(uint32_t deadline_ms)
 	for (uint32_t i = 0; i < CALLS; i++) {
 		lookup.parent = i;
 		calls[i] = (struct rpc_call){ .type = MSG_LOOKUP, .request = &lookup.base,
-					      .resend = true, .deadline_ms = deadline_ms,
+					      .resend = !is_replaceable,
+					      .is_replaceable = is_replaceable,
+					      .deadline_ms = deadline_ms,
 					      .done = call_done };
 		rpc_call(peer, &calls[i]);
 	}
@@ -189,6 +193,74 @@ START_TEST(a_server_that_crashes_and_returns_is_found_again)
 }
 END_TEST
 
+START_TEST(a_silent_server_does_not_keep_who_can_ask_another)
+{
+	set_up(7);
+	call_all(1000);
+	ck_all_good();
+	is_replaceable = true;
+	sim_loop_hang(server.loop, 10 * SIM_S);
+	done_count = 0;
+	call_all(30000);
+	ck_assert(sim_world_run_until(world, all_done, NULL, 200 * SIM_MS));
+	ck_assert_int_eq(calls[0].rc, -E_TIMEDOUT);
+	ck_assert(rpc_peer_is_away(peer));
+	done_count = 0;
+	call_all(30000);		/* and now at once */
+	ck_assert(sim_world_run_until(world, all_done, NULL, SIM_MS));
+	sim_world_run_for(world, 12 * SIM_S);
+	ck_assert(!rpc_peer_is_away(peer));
+	done_count = good_count = 0;
+	call_all(1000);
+	ck_all_good();
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_server_that_works_long_is_there)
+{
+	struct sim_weather far = { 60 * SIM_MS, 70 * SIM_MS, 0, 0 };
+
+	set_up(8);
+	call_all(1000);
+	ck_all_good();
+	sim_switch_set_weather(sw, &far);	/* round trips of 130 ms: the first tries end, then it is known */
+	is_replaceable = true;
+	for (int i = 0; i < 20 && good_count < CALLS; i++) {
+		done_count = good_count = 0;
+		call_all(5000);
+		ck_assert(sim_world_run_until(world, all_done, NULL, 6 * SIM_S));
+		sim_world_run_for(world, 300 * SIM_MS);
+	}
+	ck_assert_uint_eq(good_count, CALLS);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_cut_that_heals_is_noticed_within_seconds)
+{
+	for (int way = 0; way < 3; way++) {
+		set_up(9);
+		call_all(1000);
+		ck_all_good();
+		if (way != 1)
+			sim_switch_cut(sw, "client", "server");
+		if (way != 0)
+			sim_switch_cut(sw, "server", "client");
+		is_replaceable = true;
+		done_count = 0;
+		call_all(30000);
+		ck_assert(sim_world_run_until(world, all_done, NULL, 200 * SIM_MS));
+		sim_world_run_for(world, 8 * SIM_S);
+		ck_assert(rpc_peer_is_away(peer));
+		sim_switch_heal(sw);
+		sim_world_run_for(world, 5 * SIM_S);
+		ck_assert(!rpc_peer_is_away(peer));
+		tear_down();
+	}
+}
+END_TEST
+
 static uint64_t trace_of(uint64_t seed)
 {
 	set_up(seed);
@@ -210,4 +282,7 @@ TEST_MAIN("sim_rpc", tcase_add_test(tc, calls_are_answered);
 	  tcase_add_test(tc, calls_survive_breaking_connections);
 	  tcase_add_test(tc, a_partition_delays_calls_up_to_their_deadline);
 	  tcase_add_test(tc, a_server_that_crashes_and_returns_is_found_again);
+	  tcase_add_test(tc, a_silent_server_does_not_keep_who_can_ask_another);
+	  tcase_add_test(tc, a_server_that_works_long_is_there);
+	  tcase_add_test(tc, a_cut_that_heals_is_noticed_within_seconds);
 	  tcase_add_test(tc, equal_seeds_give_equal_runs))
