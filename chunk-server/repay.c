@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Repaying what is owed, in the background: a block that another replica missed is sent to it when
- * it is back; one that we lack ourselves is fetched from another replica. Bounded to a few blocks
- * in flight.
+ * it is back; one that we lack ourselves is fetched from another replica or former. Bounded to a few blocks
+ * in flight, and to the background's share.
  *
- * A round goes through all entries, by server, then id. What fails stays owed and is tried in the
- * next.
+ * A round goes through all entries, by server, then id. What fails stays owed and is tried in the next. A server
+ * is asked first which of its entries it holds: many do not know who reached it, healing may have brought others.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -16,7 +16,9 @@
 
 #define LOG_MODULE "repay"
 
-#define REPAY_SLOTS    8u
+#define REPAY_SLOTS    16u
+#define REPAY_BATCH    128u /* entries that a server is asked about at once */
+#define REPAY_WAIT_MS  10u  /* while clients go first */
 #define REPAY_PAUSE_MS 1000u
 #define REPAY_CALL_MS  5000u
 #define REPAY_STEPS    256u /* entries looked at in one turn of the loop */
@@ -34,8 +36,19 @@ struct repay_slot {
 	struct cs_put put;
 };
 
+/* Entries of one other server: asked about, then sent. */
+struct repay_batch {
+	server_no server;
+	struct block_id ids[REPAY_BATCH];
+	ProtobufCBinaryData wire[REPAY_BATCH];
+	uint32_t count, index; /* from index on they are to be sent */
+	bool is_asking;
+	struct rpc_call call;
+};
+
 struct repay {
 	struct cs_server *server;
+	struct repay_batch batch;
 	struct repay_slot slots[REPAY_SLOTS];
 	uint32_t busy;
 	server_no at_server; /* where the round goes on; 0: a new one */
@@ -163,11 +176,15 @@ static void ask_next(struct repay_slot *slot)
 {
 	struct cs_server *s = slot->repay->server;
 	const struct pg_row *row = map_pg(s->map, block_id_pg(&slot->id));
+	uint32_t replicas = row->replica_count;
 	Wire__Get msg = WIRE__GET__INIT;
 	struct rpc_peer *peer = NULL;
 
-	while (peer == NULL && slot->source < row->replica_count)
-		peer = cs_forward_peer(s, row->replicas[slot->source++]);
+	for (; peer == NULL && slot->source < replicas + row->former_count; slot->source++) {
+		uint32_t i = slot->source;
+		peer = cs_forward_source(s, i < replicas ? row->replicas[i]
+							 : row->formers[i - replicas]);
+	}
 	if (peer == NULL) {
 		slot_end(slot, false);
 		return;
@@ -231,10 +248,8 @@ static bool next_entry(struct repay *repay, server_no *server, struct block_id *
 	}
 	if (repay->is_at_end)
 		return false;
-	/* Go on behind it: the id as a big-endian number, plus one. */
 	repay->at_id = *id;
-	for (uint32_t i = BLOCK_ID_BYTES; i-- > 0 && ++repay->at_id.bytes[i] == 0;)
-		;
+	(void)block_id_next(&repay->at_id);
 	return true;
 }
 
@@ -304,23 +319,105 @@ static void round_end(struct repay *repay)
 	repay->repaid = 0;
 	repay->at_server = 0;
 	repay->is_at_end = false;
-	loop_timer_start(repay->server->options.loop, &repay->timer, REPAY_PAUSE_MS);
 }
 
-/* Start what fits; true at the end of the round. */
-static bool fill_slots(struct repay *repay)
+/* --- who has what after all ---- */
+
+/* Drop the entries that the server holds by now; keep the others to be sent. */
+static void batch_take(struct repay_batch *batch, const Wire__HaveReply *reply, struct cs_owed *owed)
 {
+	uint32_t kept = 0;
+
+	for (uint32_t i = 0; i < batch->count; i++) {
+		if (reply->answers[i]->n_holders == 0)
+			batch->ids[kept++] = batch->ids[i];
+		else
+			(void)!cs_owed_remove(owed, &batch->ids[i], batch->server);
+	}
+	batch->count = kept;
+}
+
+static void batch_asked(struct rpc_call *call)
+{
+	struct repay_batch *batch = container_of(call, struct repay_batch, call);
+	struct repay *repay = container_of(batch, struct repay, batch);
+	const Wire__HaveReply *reply = (const Wire__HaveReply *)call->reply;
+
+	batch->is_asking = false;
+	cs_forward_note(repay->server, batch->server, call->rc);
+	if (call->rc == 0 && reply != NULL && reply->n_answers == batch->count)
+		batch_take(batch, reply, repay->server->owed);
+	else if (call->rc != -E_OVERLOADED)
+		batch->count = 0; /* in the next round */
+	fill(repay);
+}
+
+/* Ask about this entry and those that follow for the same server. */
+static void batch_start(struct repay *repay, server_no server, const struct block_id *first)
+{
+	struct cs_server *s = repay->server;
+	struct repay_batch *batch = &repay->batch;
+	Wire__Have msg = WIRE__HAVE__INIT;
+	struct block_id id = *first;
+
+	batch->server = server;
+	batch->count = batch->index = 0;
+	do {
+		repay->at_id = id;
+		(void)block_id_next(&repay->at_id);
+		if (is_due(repay, server, &id))
+			batch->ids[batch->count++] = id;
+		id = repay->at_id;
+	} while (batch->count < REPAY_BATCH && cs_owed_next(s->owed, server, &id) == 0);
+	struct rpc_peer *peer = cs_forward_peer(s, server);
+	if (peer == NULL || batch->count == 0) {
+		batch->count = 0;
+		return;
+	}
+	for (uint32_t i = 0; i < batch->count; i++)
+		batch->wire[i] = (ProtobufCBinaryData){BLOCK_ID_BYTES, batch->ids[i].bytes};
+	msg.ids = batch->wire;
+	msg.n_ids = batch->count;
+	batch->is_asking = true;
+	batch->call = (struct rpc_call){
+		.type = MSG_HAVE,
+		.request = &msg.base,
+		.deadline_ms = REPAY_CALL_MS,
+		.done = batch_asked,
+	};
+	rpc_call(peer, &batch->call);
+}
+
+/* --- filling ---- */
+
+/* Start what fits; the pause in ms until it goes on if nothing is in flight. */
+static uint64_t fill_slots(struct repay *repay)
+{
+	struct cs_server *s = repay->server;
+	struct repay_batch *batch = &repay->batch;
 	struct repay_slot *slot;
 	server_no server;
 	struct block_id id;
 
-	for (uint32_t step = 0; step < REPAY_STEPS && (slot = free_slot(repay)) != NULL; step++) {
-		if (!next_entry(repay, &server, &id))
-			return true;
-		if (is_due(repay, server, &id))
+	for (uint32_t step = 0; step < REPAY_STEPS && !batch->is_asking; step++) {
+		slot = free_slot(repay);
+		if (slot == NULL)
+			break;
+		if (batch->index < batch->count) {
+			if (!cs_share_take(&s->share, loop_now_ms(s->options.loop)))
+				return REPAY_WAIT_MS;
+			slot_start(slot, batch->server, &batch->ids[batch->index++]);
+		} else if (!next_entry(repay, &server, &id)) {
+			return REPAY_PAUSE_MS;
+		} else if (!is_due(repay, server, &id)) {
+			continue;
+		} else if (server == s->number) {
 			slot_start(slot, server, &id);
+		} else {
+			batch_start(repay, server, &id);
+		}
 	}
-	return false;
+	return 1;
 }
 
 static void fill(struct repay *repay)
@@ -328,14 +425,13 @@ static void fill(struct repay *repay)
 	if (repay->is_stopped)
 		return;
 	repay->is_filling = true;
-	bool is_end = fill_slots(repay);
+	uint64_t pause_ms = fill_slots(repay);
 	repay->is_filling = false;
-	if (repay->busy > 0)
+	if (repay->busy > 0 || repay->batch.is_asking)
 		return; /* goes on when one of them ends */
-	if (is_end)
+	if (pause_ms == REPAY_PAUSE_MS)
 		round_end(repay);
-	else
-		loop_timer_start(repay->server->options.loop, &repay->timer, 1);
+	loop_timer_start(repay->server->options.loop, &repay->timer, pause_ms);
 }
 
 static void timer_fired(struct loop_timer *timer)
@@ -366,7 +462,7 @@ void cs_repay_stop(struct cs_server *s)
 
 bool cs_repay_is_idle(const struct cs_server *s)
 {
-	return s->repay->busy == 0;
+	return s->repay->busy == 0 && !s->repay->batch.is_asking;
 }
 
 uint64_t cs_repay_bytes(const struct cs_server *s)

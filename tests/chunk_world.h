@@ -322,6 +322,9 @@ static inline void world_done(struct rpc_call *call)
 		const Wire__PutReply *reply = (const Wire__PutReply *)call->reply;
 		world.holder_count = (uint32_t)reply->n_holders;
 		world_take_row(&reply->pg_row);
+	} else if (call->type == MSG_HAVE) {
+		const Wire__HaveReply *reply = (const Wire__HaveReply *)call->reply;
+		world.holder_count = (uint32_t)reply->answers[0]->n_holders;
 	} else if (call->type == MSG_HEAL_DIGEST) {
 		world_take_row(&((const Wire__HealDigestReply *)call->reply)->pg_row);
 	} else if (call->type == MSG_HEAL_LIST) {
@@ -381,6 +384,20 @@ static inline int put(uint32_t number, uint32_t block, bool forward)
 	int rc = ask(number, MSG_PUT, &msg.base, record, world.row.epoch);
 	buf_put(record);
 	return rc;
+}
+
+/* Who holds it, by the word of one that asks the others. */
+static inline int have(uint32_t number, uint32_t block)
+{
+	Wire__Have msg = WIRE__HAVE__INIT;
+	struct block_id id;
+	ProtobufCBinaryData ids = {BLOCK_ID_BYTES, id.bytes};
+
+	buf_put(record_of(block, &id));
+	msg.ids = &ids;
+	msg.n_ids = 1;
+	msg.forward = true;
+	return ask(number, MSG_HAVE, &msg.base, NULL, 0);
 }
 
 static inline int get(uint32_t number, uint32_t block)

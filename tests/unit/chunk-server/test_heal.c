@@ -237,6 +237,42 @@ START_TEST(a_rotten_source_is_passed_over)
 }
 END_TEST
 
+/* --- debts ---- */
+
+START_TEST(a_server_that_comes_back_only_catches_up)
+{
+	put_all(1, 0, BLOCKS, true);
+	uint64_t content = world.nodes[3].content;
+	node_kill(3);
+	sim_world_run_for(world.sim, 2 * SIM_S);
+	put_all(1, 1000, 1100, true);
+	put_all(2, 1100, 1200, true);
+	node_start(3);
+	sim_world_run_for(world.sim, 10 * SIM_S);
+	ck_assert(holds_all(3, 1000, 1200));
+	ck_assert_uint_eq(world.nodes[3].content, content);
+	ck_assert_uint_eq(world.nodes[1].owed_pgs + world.nodes[2].owed_pgs, 0);
+}
+END_TEST
+
+START_TEST(a_debt_that_turns_out_to_be_none_is_not_sent)
+{
+	put_all(1, 0, 50, true);
+	node_kill(3);
+	sim_world_run_for(world.sim, 2 * SIM_S);
+	for (uint32_t i = 0; i < 50; i++) {
+		ck_assert_int_eq(have(1, i), 0);
+		ck_assert_uint_eq(world.holder_count, 2);
+	}
+	sim_world_run_for(world.sim, SIM_S);
+	ck_assert_uint_gt(world.nodes[1].owed_pgs, 0); /* nobody can know */
+	node_start(3);
+	sim_world_run_for(world.sim, 10 * SIM_S);
+	ck_assert_uint_eq(world.nodes[1].owed_pgs, 0);
+	ck_assert_uint_eq(world.nodes[1].bytes, 0);
+}
+END_TEST
+
 /* --- the source's side ---- */
 
 static int digest(uint32_t number, uint32_t pg, uint32_t bits, uint64_t epoch)
@@ -351,6 +387,8 @@ TEST_MAIN("heal", tcase_add_checked_fixture(tc, world_begin, world_end);
 	  tcase_add_test(tc, a_new_epoch_begins_anew);
 	  tcase_add_test(tc, a_restart_in_the_middle_only_compares_again);
 	  tcase_add_test(tc, a_rotten_source_is_passed_over);
+	  tcase_add_test(tc, a_server_that_comes_back_only_catches_up);
+	  tcase_add_test(tc, a_debt_that_turns_out_to_be_none_is_not_sent);
 	  tcase_add_test(tc, digests_and_lists_tell_what_is_there);
 	  tcase_add_test(tc, a_source_takes_the_newer_row_before_it_answers);
 	  tcase_add_test(tc, a_source_waits_for_the_end_of_older_puts);
