@@ -79,30 +79,54 @@ static struct super super_of(struct cluster_node *n)
 	return super;
 }
 
-static void format(struct cluster_node *n, uint32_t index)
+static void make_medium(struct cluster_node *n, uint32_t index)
+{
+	ASSERT(sim_media_create(n->cluster->world, MEDIA_BYTES, &n->media[index]) == 0);
+}
+
+static void format_mds(struct cluster_node *n)
+{
+	struct ms_format_options options = {
+		.super = super_of(n), .config = config(n->cluster), .wall_ns = 1};
+	struct disk *disks[CLUSTER_DISKS];
+	struct error err = {0};
+
+	for (uint32_t i = 0; i < n->disk_count; i++)
+		ASSERT(sim_disk_create(n->media[i], &disks[i]) == 0);
+	ASSERT(ms_format(disks, n->disk_count, &options, &err) == 0);
+	for (uint32_t i = 0; i < n->disk_count; i++)
+		disk_destroy(disks[i]);
+}
+
+static void format_cs(struct cluster_node *n, uint32_t index)
 {
 	struct super super = super_of(n);
 	struct error err = {0};
 	struct disk *disk;
-	int rc;
 
-	ASSERT(sim_media_create(n->cluster->world, MEDIA_BYTES, &n->media[index]) == 0);
 	ASSERT(sim_disk_create(n->media[index], &disk) == 0);
-	if (n->role == CLUSTER_MDS) {
-		struct ms_format_options options = {
-			.super = super, .config = config(n->cluster), .wall_ns = 1};
-		rc = ms_format(&disk, 1, &options, &err);
-	} else {
-		rc = cs_format(disk, &super, &err);
-	}
-	ASSERT(rc == 0);
+	ASSERT(cs_format(disk, &super, &err) == 0);
 	disk_destroy(disk);
+}
+
+static void make_disks(struct cluster_node *n)
+{
+	for (uint32_t i = 0; i < n->disk_count; i++) {
+		make_medium(n, i);
+		if (n->role == CLUSTER_CS)
+			format_cs(n, i);
+	}
+	if (n->role == CLUSTER_MDS)
+		format_mds(n);
 }
 
 void cluster_replace_disk(struct cluster_node *n, uint32_t disk)
 {
-	ASSERT(!n->is_up && n->role == CLUSTER_CS && disk < n->disk_count);
+	ASSERT(!n->is_up && disk < n->disk_count);
 	sim_media_destroy(n->media[disk]);
+	make_medium(n, disk);
+	if (n->role == CLUSTER_MDS)
+		return; /* brings an empty directory up by itself */
 	if (n->rows[disk] != NULL)
 		rows_destroy(n->rows[disk]);
 	n->rows[disk] = NULL;
@@ -111,7 +135,7 @@ void cluster_replace_disk(struct cluster_node *n, uint32_t disk)
 		rows_destroy(n->owed);
 	if (disk == 0)
 		n->owed = NULL;
-	format(n, disk);
+	format_cs(n, disk);
 }
 
 bool cluster_is_synced(const struct cluster_node *n)
@@ -358,7 +382,7 @@ static void name_node(struct cluster *c, uint32_t i)
 	n->cluster = c;
 	if (i == 0) {
 		n->role = CLUSTER_MDS;
-		n->disk_count = 1;
+		n->disk_count = (uint32_t)sim_world_between(c->world, 1, CLUSTER_DISKS);
 		(void)snprintf(n->host, sizeof(n->host), "mds");
 	} else if (i <= c->server_count) {
 		n->role = CLUSTER_CS;
@@ -389,8 +413,7 @@ void cluster_create(struct cluster *c, uint64_t seed)
 	for (uint32_t i = 0; i < c->node_count; i++) {
 		struct cluster_node *n = &c->nodes[i];
 		name_node(c, i);
-		for (uint32_t disk = 0; disk < n->disk_count; disk++)
-			format(n, disk);
+		make_disks(n);
 		if (n->role == CLUSTER_CLIENT)
 			continue;
 		const char *why = cluster_start(n);
@@ -426,6 +449,13 @@ bool cluster_mds_is_failed(struct cluster *c)
 	struct cluster_node *n = cluster_mds(c);
 
 	return n->is_up && n->ms->is_failed;
+}
+
+bool cluster_mds_lacks_disk(struct cluster *c)
+{
+	struct cluster_node *n = cluster_mds(c);
+
+	return n->is_up && ms_journal_copies(n->ms->journal) < n->disk_count;
 }
 
 const char *cluster_why_unwell(struct cluster_node *n)
@@ -493,20 +523,22 @@ static const char *recover(struct cluster_node *n, struct loop *loop, struct row
 {
 	struct error err = {0};
 	struct ms_recovery recovery;
-	struct disk *disk;
+	struct disk *disks[CLUSTER_DISKS];
 
-	ASSERT(sim_disk_create(n->media[0], &disk) == 0);
+	for (uint32_t i = 0; i < n->disk_count; i++)
+		ASSERT(sim_disk_create(n->media[i], &disks[i]) == 0);
 	struct ms_recover_options options = {
 		.loop = loop,
-		.disks = &disk,
-		.disk_count = 1,
+		.disks = disks,
+		.disk_count = n->disk_count,
 		.rows = rows,
 		.journal_file_bytes_max = JOURNAL_FILE_BYTES,
 	};
 	int rc = ms_recover(&options, &recovery, &err);
 	if (rc >= 0)
 		ms_recover_close(&recovery);
-	disk_destroy(disk);
+	for (uint32_t i = 0; i < n->disk_count; i++)
+		disk_destroy(disks[i]);
 	if (rc >= 0)
 		return NULL;
 	(void)snprintf(sentence, sizeof(sentence), "the journal cannot be replayed: %s", err.text);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A whole cluster in one simulated world: a metadata server, three to five chunk servers of one or
- * two disks, a few clients, and an steward (steward.h), each a process of its own on a host of its
- * own, running the code that the programs run.
+ * two disks (the metadata server, too), a few clients, and a steward (steward.h), each a process
+ * of its own on a host of its own, running the code that the programs run.
  *
  * A process is up or down. Up by cluster_start() and the like; down by a kill (the disk keeps what
  * was written), by a power cut (it keeps what was synced, and some of the rest) or by a clean stop.
@@ -92,6 +92,8 @@ bool cluster_is_well(void *cluster);
 const char *cluster_why_unwell(struct cluster_node *n);
 /* The metadata server cannot keep changes any more: its disk failed. */
 bool cluster_mds_is_failed(struct cluster *c);
+/* It has given up a directory of its journal, until it is started again. */
+bool cluster_mds_lacks_disk(struct cluster *c);
 /* Two clients that trust conflicting leases on one inode (I5, I6), or NULL; a sentence. */
 const char *cluster_lease_conflict(struct cluster *c);
 /*

@@ -245,12 +245,12 @@ static void begin_full(struct schedule *s, const struct fault *f)
 	begin_unsynced(s, f);
 }
 
-static void lose_disk(struct schedule *s, struct cluster_node *n, uint32_t disk)
+static void lose_disk(struct schedule *s, struct cluster_node *n, uint32_t disk, uint64_t end_ns)
 {
 	sim_world_note(world_of(s), "%s loses disk %u", n->host, disk);
-	end_process(s, n, true);
+	power_cut(s, n, end_ns);
 	cluster_replace_disk(n, disk);
-	s->losses++;
+	s->losses += n->role == CLUSTER_CS;
 }
 
 static void begin_drain(struct schedule *s, const struct cluster_node *n)
@@ -310,7 +310,7 @@ static void fault_begin(struct schedule *s, struct fault *f)
 		begin_full(s, f);
 		break;
 	case FAULT_LOSS:
-		lose_disk(s, f->node, f->disk);
+		lose_disk(s, f->node, f->disk, f->end_ns);
 		break;
 	case FAULT_DEAD:
 		sim_media_set_dead(f->node->media[f->disk], true);
@@ -364,7 +364,7 @@ static bool is_loss(enum fault_kind kind)
 /* Strikes a disk, of any server or of a chunk server. */
 static void choose_disk(struct schedule *s, struct fault *f)
 {
-	if (f->kind == FAULT_DISK || f->kind == FAULT_FULL)
+	if (f->kind == FAULT_DISK || f->kind == FAULT_FULL || f->kind == FAULT_LOSS)
 		f->node = any_server(s);
 	else
 		f->node = any_cs(s);
@@ -383,6 +383,8 @@ static bool is_under_way(const struct schedule *s, enum fault_kind kind)
 /* Would it take more than the cluster promises to bear? */
 static bool is_too_much(const struct schedule *s, const struct fault *f)
 {
+	if (f->kind == FAULT_LOSS && f->node->role == CLUSTER_MDS)
+		return f->node->disk_count == 1;
 	if (!SCHEDULE_HEALS && f->kind >= FAULT_LOSS)
 		return true;
 	/* The only good copy must be readable. */
@@ -493,14 +495,14 @@ static void fault_end(struct schedule *s, struct fault *f)
 		break;
 	case FAULT_FULL:
 		sim_media_leave(f->node->media[f->disk], UINT64_MAX);
-		if (f->node->role == CLUSTER_MDS && cluster_mds_is_failed(s->cluster))
+		if (f->node->role == CLUSTER_MDS && cluster_mds_lacks_disk(s->cluster))
 			restart(s, f->node, f->end_ns);
 		break;
 	case FAULT_LOSS:
 		start_process(s, f->node);
 		break;
 	case FAULT_DEAD:
-		lose_disk(s, f->node, f->disk);
+		lose_disk(s, f->node, f->disk, f->end_ns);
 		s->losses--;
 		start_process(s, f->node);
 		break;
@@ -567,7 +569,7 @@ void schedule_lose(struct schedule *s)
 			cluster_cs(s->cluster, (first + i) % s->cluster->server_count);
 		/* All disks: a replica is a server. */
 		for (uint32_t disk = 0; disk < n->disk_count; disk++)
-			lose_disk(s, n, disk);
+			lose_disk(s, n, disk, 0);
 		start_process(s, n);
 	}
 }
