@@ -121,10 +121,11 @@ static void answer_put(struct put_job *job)
 	reply.collection = job->collection;
 	if (!job->msg->forward)
 		rc = job->local_rc;
-	else if (job->holder_count < job->server->min_copies)
-		rc = too_few(job);
-	else if (job->holder_count < job->row.replica_count)
+	/* Too few here, too: with those of another replica's answer they may be enough for the client. */
+	else if (job->holder_count > 0 && job->holder_count < job->row.replica_count)
 		rc = note_owed(job);
+	if (rc == 0 && job->msg->forward && job->holder_count < job->server->min_copies)
+		rc = too_few(job);
 	job_end(job, rc, &reply);
 }
 

@@ -491,6 +491,23 @@ START_TEST(fewer_than_min_copies_are_not_enough)
 }
 END_TEST
 
+/* A client adds up what several replicas answer: the last replica must not be forgotten for that. */
+START_TEST(two_answers_of_one_holder_each_owe_it_to_the_third)
+{
+	node_kill(2);
+	sim_switch_cut(wires, "cs1", "cs2");
+	sim_switch_cut(wires, "cs2", "cs1");
+	ck_assert_int_eq(put(0, 1, 5), -E_NO_REPLICA);
+	ck_assert_uint_eq(got.holder_count, 1);
+	ck_assert_int_eq(put(1, 1, 5), -E_NO_REPLICA);
+	ck_assert_uint_eq(got.holder_count, 1);
+	sim_switch_heal(wires);
+	node_start(2);
+	sim_world_run_for(world, 10 * SIM_S);
+	ck_assert_int_eq(get(2, 1), 0);
+}
+END_TEST
+
 static void fill_disk(uint32_t node)
 {
 	struct disk_space space;
@@ -939,6 +956,7 @@ TEST_MAIN("serve", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, a_block_under_a_wrong_name_is_refused);
 	  tcase_add_test(tc, what_a_replica_missed_reaches_it_when_it_is_back);
 	  tcase_add_test(tc, fewer_than_min_copies_are_not_enough);
+	  tcase_add_test(tc, two_answers_of_one_holder_each_owe_it_to_the_third);
 	  tcase_add_test(tc, one_full_replica_is_owed_its_block);
 	  tcase_add_test(tc, too_few_replicas_that_are_not_full_are_no_space);
 	  tcase_add_test(tc, puts_of_clients_leave_room_for_those_of_servers);
