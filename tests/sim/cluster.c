@@ -401,7 +401,7 @@ static void choose_shape(struct cluster *c)
 {
 	c->server_count = (uint32_t)sim_world_between(c->world, CLUSTER_COPIES, CLUSTER_SERVERS);
 	c->node_count = 1 + c->server_count + CLUSTER_CLIENTS;
-	c->out_ms = sim_world_chance(c->world, SIM_MILLION / 2) ? 3600000 : 3600000;
+	c->out_ms = sim_world_chance(c->world, SIM_MILLION / 2) ? 3600000 : 4500;
 }
 
 void cluster_create(struct cluster *c, uint64_t seed)
