@@ -67,20 +67,20 @@ void fsck_end(struct fsck *f)
 	codec_scratch_destroy(f->codec);
 	free(f->inodes);
 	free(f->reseals);
+	free(f->reheads);
 	free(f->record);
 	free(f->plain);
 	free(f);
 }
 
-int fsck_check(const struct fsck_options *options, struct fsck_result *out, struct error *err)
+#define ROUNDS_MAX 8u
+
+/* One look at everything, and one step of repair. */
+static int check_once(const struct fsck_options *options, struct fsck_result *out, struct error *err)
 {
 	struct fsck *f = calloc(1, sizeof *f);
-	struct error local = {0};
 	int rc;
 
-	err = err ? err : &local;
-	*err = local;
-	memset(out, 0, sizeof *out);
 	if (!f)
 		return error_set(err, -E_NOMEM, "cannot start");
 	rc = fsck_begin(f, options, out, err);
@@ -101,5 +101,32 @@ int fsck_check(const struct fsck_options *options, struct fsck_result *out, stru
 	if (rc == 0 && options->repair)
 		rc = fsck_repair(f, err);
 	fsck_end(f);
+	return rc;
+}
+
+/*
+ * With repair: again, until a look finds nothing to correct. So what is told in the end was seen in the end, not
+ * concluded from what was done.
+ */
+int fsck_check(const struct fsck_options *options, struct fsck_result *out, struct error *err)
+{
+	struct fsck_result earlier = {.json = NULL};
+	struct error local = {0};
+	uint64_t corrected;
+	int rc = 0;
+
+	err = err ? err : &local;
+	*err = local;
+	memset(out, 0, sizeof *out);
+	for (uint32_t round = 0; rc == 0 && round < ROUNDS_MAX; round++) {
+		fsck_result_finish(&earlier);
+		earlier = *out;
+		rc = check_once(options, out, err);
+		corrected = out->corrected_count;
+		fsck_report_join(out, &earlier);
+		if (corrected == 0)
+			break;
+	}
+	fsck_result_finish(&earlier);
 	return rc;
 }

@@ -227,7 +227,6 @@ static void tell(struct walk *w, inode_no ino)
 	t = &w->few;
 	if (!t->count)
 		return;
-	f->mends_copies += t->server != 0;
 	if (t->server)
 		fsck_fault(&f->report, FSCK_COPIES, path,
 			   "%" PRIu64 " of %" PRIu64 " blocks lack a good copy that nobody "

@@ -40,6 +40,7 @@ static int open_disk(struct fsck *f, struct fsck_dir *dir, struct error *err)
 	if (rc < 0)
 		return rc;
 	if (cs_format_read(dir->disk, &dir->super, &why) < 0) {
+		dir->has_bad_super = true;
 		fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path, "%s", why.text);
 		return 0;
 	}
@@ -99,6 +100,35 @@ struct segment {
 	uint64_t records;
 	struct segment_entry first; /* record */
 };
+
+/* Work for repair, once for each segment. Without memory the fault stays. */
+static void segment_later(struct segment *s, struct fsck_reseal **list, uint32_t *count, uint32_t *capacity)
+{
+	const struct fsck_reseal *last = *count ? &(*list)[*count - 1] : NULL;
+
+	if (last && last->disk == s->disk && last->segment == s->number)
+		return;
+	if (*count == *capacity) {
+		uint32_t larger = *capacity ? *capacity * 2 : 16;
+		struct fsck_reseal *grown = realloc(*list, larger * sizeof *grown);
+
+		if (!grown)
+			return;
+		*list = grown;
+		*capacity = larger;
+	}
+	(*list)[(*count)++] = (struct fsck_reseal){s->disk, s->number};
+}
+
+static void reseal_later(struct segment *s)
+{
+	segment_later(s, &s->f->reseals, &s->f->reseal_count, &s->f->reseal_capacity);
+}
+
+static void rehead_later(struct segment *s)
+{
+	segment_later(s, &s->f->reheads, &s->f->rehead_count, &s->f->rehead_capacity);
+}
 
 static void segment_fault(struct segment *s, const char *text)
 {
@@ -170,12 +200,15 @@ static int scan_record(void *arg, const struct segment_entry *e)
 	if (rc < 0)
 		return rc;
 	if (s->footer_at < s->footer_count && s->footer[s->footer_at].offset == e->offset) {
-		if (!entry_equal(&s->footer[s->footer_at], e))
+		if (!entry_equal(&s->footer[s->footer_at], e)) {
 			fsck_fault(&f->report, FSCK_SEGMENT, s->path,
 				   "footer describes the record at byte %" PRIu64 " wrongly",
 				   e->offset);
+			reseal_later(s);
+		}
 		s->footer_at++;
 	} else if (s->footer) {
+		reseal_later(s);
 		fsck_fault(&f->report, FSCK_SEGMENT, s->path,
 			   "footer does not list the record at byte %" PRIu64, e->offset);
 	}
@@ -285,27 +318,6 @@ static bool index_gap(struct segment *s, const struct gap *g, int *rc)
 	return at == g->offset + g->bytes;
 }
 
-/* One fault more that a new footer mends. */
-static void reseal_later(struct segment *s)
-{
-	struct fsck *f = s->f;
-	const struct fsck_reseal *last = f->reseal_count ? &f->reseals[f->reseal_count - 1] : NULL;
-
-	if (!last || last->disk != s->disk || last->segment != s->number) {
-		if (f->reseal_count == f->reseal_capacity) {
-			uint32_t capacity = f->reseal_capacity ? f->reseal_capacity * 2 : 16;
-			struct fsck_reseal *grown = realloc(f->reseals, capacity * sizeof *grown);
-
-			if (!grown)
-				return; /* then the fault stays */
-			f->reseals = grown;
-			f->reseal_capacity = capacity;
-		}
-		f->reseals[f->reseal_count++] = (struct fsck_reseal){s->disk, s->number};
-	}
-	f->mends_segment++;
-}
-
 static int judge_gaps(struct segment *s)
 {
 	int rc = 0;
@@ -379,9 +391,10 @@ static int check_opened(struct segment *s)
 	if (s->dir->last_is_empty)
 		fsck_note(&s->f->report, s->path,
 			  "was being made, holds nothing; the next start removes it");
-	else if ((uint32_t)rc < SEGMENT_HEADER_BYTES || segment_header_decode(bytes, &header) < 0)
+	else if ((uint32_t)rc < SEGMENT_HEADER_BYTES || segment_header_decode(bytes, &header) < 0) {
 		segment_fault(s, "header is damaged: a server leaves this segment alone");
-	else if (header.number != s->number ||
+		rehead_later(s);
+	} else if (header.number != s->number ||
 		 memcmp(header.cluster, s->dir->super.cluster, UUID_BYTES) != 0 ||
 		 memcmp(header.disk, s->dir->super.directory, UUID_BYTES) != 0)
 		segment_fault(s, "belongs to another disk: a server leaves it alone");
@@ -573,8 +586,7 @@ static int tell_bad(struct fsck *f)
 		rc = fsck_index_want(f, &c.id, c.disk);
 		if (rc < 0)
 			return rc;
-		f->mends_segment++;
-	}
+		}
 	return rc == -E_NOENT ? 0 : rc;
 }
 

@@ -23,6 +23,8 @@ struct fsck_dir { /* a metadata, journal or chunk directory */
 	struct disk *disk; /* NULL: cannot be used */
 	struct super super;
 	bool is_good;	       /* superblock read, of this cluster, locked */
+	bool has_bad_super;    /* opened and locked, but its superblock is not known */
+	bool has_bad_journal;  /* metadata: its journal alone cannot be read to its end */
 	server_no server;      /* chunk disk; 0: of no server in the map */
 	uint64_t last_segment; /* chunk disk: highest number seen */
 	bool last_is_open;     /* chunk disk: that one has no footer yet */
@@ -59,6 +61,18 @@ _Static_assert(sizeof(struct fsck_inode) <= 48, "one for each inode of the file 
 #define FSCK_INODE_HAS_ORPHAN 8u
 #define FSCK_INODE_BAD_BYTES  32u /* has a bytes row of a wrong length */
 #define FSCK_INODE_XATTRS     16u /* its row says that it has extended attributes */
+#define FSCK_INODE_NAME_SEEN  64u /* a directory of which repair has seen the name that stays */
+
+/* What the rows come to, and what the rows that tell it say. */
+struct fsck_sums {
+	struct ms_counters stored, found;
+	bool has_counters, has_map, has_collection;
+	struct ms_map_value map_value;
+	inode_no inode_max;
+	uint32_t pgs, pgs_bad;
+	uint64_t epoch_max;
+	server_no last_server;
+};
 
 struct fsck {
 	const struct fsck_options *options;
@@ -74,6 +88,7 @@ struct fsck {
 	struct map *map;
 	struct fsck_inode *inodes; /* by number */
 	uint64_t inode_count, inode_capacity;
+	struct fsck_sums sums;
 	struct codec_scratch *codec;
 	uint8_t *record, *plain; /* RECORD_BYTES_MAX each */
 	uint64_t indexed;	 /* changes of the index since its last commit */
@@ -84,8 +99,14 @@ struct fsck {
 		uint64_t segment;
 	} * reseals;
 	uint32_t reseal_count, reseal_capacity;
+	struct fsck_reseal *reheads; /* whose headers are damaged */
+	uint32_t rehead_count, rehead_capacity;
 	bool journal_is_torn, has_bad_snapshot, has_bad_view;
-	uint64_t mends_segment, mends_copies;
+	bool has_bad_journal; /* in a directory at least */
+	bool journals_differ; /* those that can be read do not come together */
+	uint64_t term_max, number_max; /* that anything here has seen */
+	uint64_t rows_mended;
+	bool is_salvaged; /* the state has holes; repair may make it the truth */
 };
 
 /* Phases. 0, also when faults were found; an error: the check cannot go on. */
@@ -93,6 +114,19 @@ must_check int fsck_metadata(struct fsck *f,
 			     struct error *err); /* superblocks, journal, snapshots, state */
 must_check int fsck_view(struct fsck *f, struct error *err);
 must_check int fsck_rows(struct fsck *f, struct error *err);
+/* The facts once more, after the state was changed; says nothing. */
+must_check int fsck_rows_again(struct fsck *f, struct error *err);
+/* Repair the state in the scratch tables; f->rows_mended counts the changes. */
+must_check int fsck_mend(struct fsck *f, struct error *err);
+/*
+ * Apply every record behind f->number that any directory can still give, in order, over what is missing. 1: the
+ * state is as good as it gets, and its holes are told; 0: there is nothing to go on from.
+ */
+must_check int fsck_salvage(struct fsck *f, struct error *err);
+/* The state, as it is now, becomes the truth of every metadata directory. */
+must_check int fsck_truth_write(struct fsck *f, struct error *err);
+/* Superblocks that can be known are written again. */
+must_check int fsck_supers(struct fsck *f, struct error *err);
 must_check int fsck_disks_open(struct fsck *f, struct error *err); /* superblocks and locks */
 must_check int fsck_disks(struct fsck *f, struct error *err);
 must_check int fsck_view_indexes(struct fsck *f, struct error *err);

@@ -49,6 +49,7 @@ static int open_directory(struct fsck *f, struct fsck_dir *dir, struct error *er
 	if (rc < 0)
 		return rc;
 	if (ms_recover_super(dir->disk, &dir->super, &why) < 0) {
+		dir->has_bad_super = true;
 		fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path, "%s", why.text);
 		return 0;
 	}
@@ -108,9 +109,11 @@ static void check_journal_alone(struct fsck *f, struct fsck_dir *dir)
 	memcpy(o.cluster, f->super.cluster, sizeof o.cluster);
 	if (ms_journal_open(&o, &j, &why) < 0) {
 		fsck_fault(&f->report, FSCK_JOURNAL, dir->path, "%s", why.text);
-		dir->is_good = false;
+		dir->has_bad_journal = f->has_bad_journal = true;
 		return;
 	}
+	f->number_max = MAX_OF(f->number_max, ms_journal_last(j));
+	f->term_max = MAX_OF(f->term_max, ms_journal_last_term(j));
 	torn = journal_file_bytes(dir->disk);
 	torn -= MIN_OF(torn, ms_journal_bytes(j));
 	f->journal_is_torn |= torn > 0;
@@ -130,7 +133,7 @@ static int open_journal(struct fsck *f, struct ms_journal **out, struct error *e
 	int rc;
 
 	for (uint32_t i = 0; i < f->options->metadata_dir_count; i++)
-		if (f->metadata[i].is_good)
+		if (f->metadata[i].is_good && !f->metadata[i].has_bad_journal)
 			good[o.disk_count++] = f->metadata[i].disk;
 	*out = NULL;
 	if (o.disk_count == 0)
@@ -141,6 +144,7 @@ static int open_journal(struct fsck *f, struct ms_journal **out, struct error *e
 		return error_set(err, rc, "cannot read the journal");
 	if (rc < 0) {
 		*out = NULL;
+		f->has_bad_journal = f->journals_differ = true;
 		fsck_fault(&f->report, FSCK_JOURNAL, f->metadata[0].path, "%s", why.text);
 	}
 	return 0;
@@ -148,6 +152,11 @@ static int open_journal(struct fsck *f, struct ms_journal **out, struct error *e
 
 /* --- the state
  * -------------------------------------------------------------------------------------------- */
+
+struct snapshot_place {
+	struct fsck_dir *dir;
+	uint64_t number;
+};
 
 struct load {
 	struct fsck *f;
@@ -170,8 +179,8 @@ static int load_row(void *arg, const struct row *row)
 	return l->rc;
 }
 
-static int snapshot_into_state(struct fsck *f, uint64_t number, struct snapshot_header *h,
-			       struct error *err)
+static int snapshot_into_state(struct fsck *f, const struct snapshot_place *at,
+			       struct snapshot_header *h, struct error *err)
 {
 	struct load l = {.f = f};
 	int rc = rows_clear(f->state);
@@ -180,29 +189,55 @@ static int snapshot_into_state(struct fsck *f, uint64_t number, struct snapshot_
 		rc = rows_commit(f->state);
 	if (rc < 0)
 		return error_set(err, rc, "cannot write to '%s'", f->scratch);
-	rc = ms_snapshot_read(f->metadata[0].disk, number, h, load_row, &l);
+	rc = ms_snapshot_read(at->dir->disk, at->number, h, load_row, &l);
 	if (rc == 0)
 		rc = l.rc = rows_commit(f->state);
 	return l.rc < 0 ? error_set(err, l.rc, "cannot write to '%s'", f->scratch) : rc;
 }
 
+static int compare_places(const void *a, const void *b)
+{
+	const struct snapshot_place *x = a, *y = b;
+
+	if (x->number != y->number)
+		return x->number > y->number ? -1 : 1;
+	return x->dir < y->dir ? -1 : x->dir > y->dir;
+}
+
+/* The snapshots of all directories, newest first. Further ones need not have any. */
+static uint32_t list_snapshots(struct fsck *f, struct snapshot_place out[SNAPSHOTS_MAX])
+{
+	uint64_t numbers[SNAPSHOTS_MAX];
+	uint32_t total = 0;
+
+	for (uint32_t i = 0; i < f->options->metadata_dir_count; i++) {
+		struct fsck_dir *dir = &f->metadata[i];
+		int count = dir->is_good ? ms_snapshot_list(dir->disk, numbers, SNAPSHOTS_MAX) : 0;
+
+		if (i == 0 && dir->is_good && count <= 0) {
+			fsck_fault(&f->report, FSCK_SNAPSHOT, dir->path, "%s",
+				   count < 0 ? error_text(count) : "there is no snapshot");
+			f->has_bad_snapshot = true;
+		}
+		for (int k = 0; k < count && total < SNAPSHOTS_MAX; k++)
+			out[total++] = (struct snapshot_place){dir, numbers[k]};
+	}
+	qsort(out, total, sizeof(*out), compare_places);
+	return total;
+}
+
 /* Every snapshot is read to its end; the newest good one becomes the state. 1: there is one. */
 static int check_snapshots(struct fsck *f, struct snapshot_header *h, struct error *err)
 {
-	uint64_t numbers[SNAPSHOTS_MAX];
-	struct fsck_dir *dir = &f->metadata[0];
-	int count = ms_snapshot_list(dir->disk, numbers, SNAPSHOTS_MAX), have = 0;
+	struct snapshot_place places[SNAPSHOTS_MAX];
+	uint32_t count = list_snapshots(f, places);
+	int have = 0;
 
-	if (count <= 0) {
-		fsck_fault(&f->report, FSCK_SNAPSHOT, dir->path, "%s",
-			   count < 0 ? error_text(count) : "there is no snapshot");
-		return 0;
-	}
-	for (int i = 0; i < count; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		struct snapshot_header one;
 		char name[PATH_MAX + 64];
-		int rc = have ? ms_snapshot_read(dir->disk, numbers[i], &one, NULL, NULL)
-			      : snapshot_into_state(f, numbers[i], &one, err);
+		int rc = have ? ms_snapshot_read(places[i].dir->disk, places[i].number, &one, NULL, NULL)
+			      : snapshot_into_state(f, &places[i], &one, err);
 
 		if (err->code)
 			return err->code;
@@ -211,8 +246,10 @@ static int check_snapshots(struct fsck *f, struct snapshot_header *h, struct err
 		if (rc == 0 && !have)
 			*h = one;
 		have |= rc == 0;
-		(void)snprintf(name, sizeof name, "%s/snapshots/S-%016" PRIx64, dir->path,
-			       numbers[i]);
+		f->number_max = MAX_OF(f->number_max, places[i].number);
+		f->term_max = MAX_OF(f->term_max, rc == 0 ? one.term : 0);
+		(void)snprintf(name, sizeof name, "%s/snapshots/S-%016" PRIx64, places[i].dir->path,
+			       places[i].number);
 		if (rc < 0)
 			fsck_fault(&f->report, FSCK_SNAPSHOT, name, "%s", error_text(rc));
 		f->has_bad_snapshot |= rc < 0;
@@ -271,10 +308,36 @@ static int replay(struct fsck *f, struct ms_journal *j, struct error *err)
 	return err->code ? err->code : rc == 0;
 }
 
+/* What can be read of a state whose snapshot and journal do not come together. */
+static int salvage(struct fsck *f, bool has_snapshot, const struct snapshot_header *h, struct error *err)
+{
+	int rc = 0;
+
+	if (!has_snapshot) {
+		rc = rows_clear(f->state);
+		if (rc == 0)
+			rc = rows_commit(f->state);
+	}
+	if (rc < 0)
+		return error_set(err, rc, "cannot write to '%s'", f->scratch);
+	f->term = h->term;
+	f->number = h->number;
+	rc = fsck_salvage(f, err);
+	if (rc != 0)
+		return rc < 0 ? rc : 0;
+	rows_destroy(f->state);
+	f->state = NULL;
+	fsck_fault(&f->report, FSCK_ROW, f->metadata[0].path,
+		   "the state cannot be read, so names, placement and content were not "
+		   "checked; see mkfs.cairn --recover");
+	return 0;
+}
+
 static int build_state(struct fsck *f, struct ms_journal *j, struct error *err)
 {
 	struct snapshot_header h = {.number = 0};
 	int rc = check_snapshots(f, &h, err);
+	bool has_snapshot = rc > 0;
 
 	if (rc > 0 && j) {
 		f->term = h.term;
@@ -283,14 +346,7 @@ static int build_state(struct fsck *f, struct ms_journal *j, struct error *err)
 	} else if (rc > 0) {
 		rc = 0;
 	}
-	if (rc == 0) {
-		rows_destroy(f->state);
-		f->state = NULL;
-		fsck_fault(&f->report, FSCK_ROW, f->metadata[0].path,
-			   "the state cannot be read, so names, placement and content were not "
-			   "checked");
-	}
-	return rc < 0 ? rc : 0;
+	return rc == 0 ? salvage(f, has_snapshot, &h, err) : MIN_OF(rc, 0);
 }
 
 int fsck_metadata(struct fsck *f, struct error *err)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What fsck.cairn --repair does: cut torn journal tails and make journal directories equal, write a
- * good snapshot for a bad one, drop views that differ (a server builds them again), write new
- * footers, and give disks the blocks that they lack, in a new segment, from a good copy. Every step
- * may be interrupted and repeated. Nothing that is wrong is overwritten: it stays where it is, as
- * dead weight.
+ * What fsck.cairn --repair does, in the order in which one thing needs the other: superblocks and headers of
+ * segments; the state (fsck_mend.c), made the truth (fsck_truth.c); torn tails and views that differ (a server
+ * builds them again); new footers, and blocks for the disks that lack them, in a new segment, from a good
+ * copy. Every step may be interrupted and repeated. Records that are wrong are not overwritten: they stay
+ * where they are, as dead weight.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,7 +14,6 @@
 #include "chunk-server/scan.h"
 #include "fs/hash/checksum.h"
 #include "metadata-server/journal.h"
-#include "metadata-server/snapshot.h"
 #include "tools/fsck_internal.h"
 
 #define SEGMENT_BYTES	   MiB(256) /* of a segment of ours */
@@ -49,48 +48,6 @@ static int repair_journal(struct fsck *f, struct error *err)
 	return rc;
 }
 
-static int unlink_snapshot(struct fsck *f, uint64_t number)
-{
-	char name[64];
-
-	(void)snprintf(name, sizeof name, MS_SNAPSHOT_DIR "/S-%016" PRIx64, number);
-	return disk_unlink(f->metadata[0].disk, name);
-}
-
-/* The state as a snapshot, then the bad ones go. */
-static int repair_snapshots(struct fsck *f, struct error *err)
-{
-	struct snapshot_header h = {.term = f->term, .number = f->number};
-	uint64_t numbers[16], bytes;
-	struct disk *disk = f->metadata[0].disk;
-	struct rows_snapshot *rows;
-	int count, rc;
-
-	if (!f->has_bad_snapshot || !f->state || f->report.result->faults[FSCK_JOURNAL])
-		return 0;
-	memcpy(h.cluster, f->super.cluster, sizeof h.cluster);
-	rc = rows_snapshot_open(f->state, &rows);
-	if (rc == 0) {
-		rc = ms_snapshot_write(disk, rows, &h, UINT64_MAX, &bytes);
-		rows_snapshot_close(rows);
-	}
-	if (rc == 0)
-		rc = ms_snapshot_publish(disk, &h);
-	count = rc == 0 ? ms_snapshot_list(disk, numbers, ARRAY_COUNT(numbers)) : rc;
-	for (int i = 0; i < count; i++) {
-		struct snapshot_header one;
-
-		if (ms_snapshot_read(disk, numbers[i], &one, NULL, NULL) < 0)
-			rc = rc < 0 ? rc : unlink_snapshot(f, numbers[i]);
-	}
-	if (rc < 0 || count < 0)
-		return error_set(err, rc < 0 ? rc : count, "cannot write a snapshot");
-	fsck_corrected(&f->report, FSCK_SNAPSHOT, f->metadata[0].path,
-		       "new snapshot at record %" PRIu64, f->number);
-	fsck_mended(&f->report, FSCK_SNAPSHOT, f->report.result->faults[FSCK_SNAPSHOT]);
-	return 0;
-}
-
 static int repair_view(struct fsck *f, struct error *err)
 {
 	int rc;
@@ -102,8 +59,16 @@ static int repair_view(struct fsck *f, struct error *err)
 		return error_set(err, rc, "cannot remove '%s/rows/view'", f->metadata[0].path);
 	fsck_corrected(&f->report, FSCK_VIEW, f->metadata[0].path,
 		       "view dropped: the next start builds it again");
-	fsck_mended(&f->report, FSCK_VIEW, 1);
 	return 0;
+}
+
+/* Does no directory alone hold a journal that can be read to its end, or do they not come together? */
+static bool all_journals_are_bad(const struct fsck *f)
+{
+	for (uint32_t i = 0; i < f->options->metadata_dir_count; i++)
+		if (f->metadata[i].is_good && !f->metadata[i].has_bad_journal)
+			return f->journals_differ;
+	return true;
 }
 
 /* --- segments
@@ -283,21 +248,57 @@ static int restore_all(struct writer *w)
 	return rc == -E_NOENT ? segment_end(w) : rc;
 }
 
+static int index_drop(const struct fsck_dir *dir)
+{
+	int rc = disk_unlink(dir->disk, "index/view");
+
+	return rc == -E_NOENT ? 0 : rc;
+}
+
 /* The index of a disk that we added to knows nothing of it: a server builds it again. */
 static int drop_indexes(struct fsck *f)
 {
 	for (uint32_t i = 0; i < f->options->disk_count; i++) {
-		int rc = f->disks[i].is_mended ? disk_unlink(f->disks[i].disk, "index/view") : 0;
+		int rc = f->disks[i].is_mended ? index_drop(&f->disks[i]) : 0;
 
-		if (rc < 0 && rc != -E_NOENT)
+		if (rc < 0)
 			return rc;
 		if (!f->disks[i].has_bad_index)
 			continue;
 		fsck_corrected(&f->report, FSCK_VIEW, f->disks[i].path,
 			       "index dropped: the next start builds it again");
-		fsck_mended(&f->report, FSCK_VIEW, 1);
 	}
 	return 0;
+}
+
+/* A segment's header says nothing that its name and its folder do not. */
+static int repair_headers(struct fsck *f, struct error *err)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < f->rehead_count && rc == 0; i++) {
+		struct fsck_dir *dir = &f->disks[f->reheads[i].disk];
+		struct segment_header h = {.number = f->reheads[i].segment};
+		uint8_t bytes[SEGMENT_HEADER_BYTES];
+		struct disk_file *file;
+		char name[64];
+
+		memcpy(h.cluster, dir->super.cluster, UUID_BYTES);
+		memcpy(h.disk, dir->super.directory, UUID_BYTES);
+		segment_header_encode(&h, bytes);
+		rc = disk_open(dir->disk, segment_name(h.number, name), DISK_WRITE, &file);
+		if (rc < 0)
+			break;
+		rc = disk_write(file, bytes, sizeof bytes, 0);
+		if (rc == 0)
+			rc = disk_sync(file);
+		disk_close(file);
+		if (rc == 0)
+			rc = index_drop(dir);
+		if (rc == 0)
+			fsck_corrected(&f->report, FSCK_SEGMENT, dir->path, "new header for '%s'", name);
+	}
+	return rc < 0 ? error_set(err, rc, "cannot write a segment's header") : 0;
 }
 
 static int repair_segments(struct fsck *f, struct error *err)
@@ -315,18 +316,36 @@ static int repair_segments(struct fsck *f, struct error *err)
 		rc = drop_indexes(f);
 	if (rc < 0)
 		return error_set(err, rc, "cannot repair segments");
-	fsck_mended(&f->report, FSCK_SEGMENT, f->mends_segment);
-	fsck_mended(&f->report, FSCK_COPIES, f->mends_copies);
 	return 0;
 }
 
+/* The metadata's own: what needs a new truth, and what is only in the way. */
+static int repair_metadata(struct fsck *f, struct error *err)
+{
+	bool is_known = f->state && (!f->has_bad_journal || f->is_salvaged || !all_journals_are_bad(f));
+	int rc = 0;
+
+	if (is_known) {
+		rc = fsck_mend(f, err);
+		if (rc == 0 && (f->rows_mended || f->has_bad_snapshot || f->has_bad_journal))
+			return fsck_truth_write(f, err);
+	}
+	if (rc == 0)
+		rc = repair_journal(f, err);
+	return rc == 0 ? repair_view(f, err) : rc;
+}
+
+/* Each round mends what the next ones build on; what is left is looked at anew. */
 int fsck_repair(struct fsck *f, struct error *err)
 {
-	int rc = repair_journal(f, err);
+	uint64_t before = f->report.result->corrected_count;
+	int rc = fsck_supers(f, err);
 
 	if (rc == 0)
-		rc = repair_snapshots(f, err);
-	if (rc == 0)
-		rc = repair_view(f, err);
-	return rc == 0 ? repair_segments(f, err) : rc;
+		rc = repair_headers(f, err);
+	if (rc == 0 && f->report.result->corrected_count == before)
+		rc = repair_metadata(f, err);
+	if (rc == 0 && f->report.result->corrected_count == before)
+		rc = repair_segments(f, err);
+	return rc;
 }

@@ -118,6 +118,29 @@ void fsck_report_finish(struct fsck_report *r)
 	r->faults = r->corrected = r->notes = NULL;
 }
 
+void fsck_report_join(struct fsck_result *now, const struct fsck_result *before)
+{
+	json_t *found = json_array(), *corrected = json_array();
+	const char *const lists[] = {"found", "corrected"};
+	json_t *const into[] = {found, corrected};
+
+	if (!now->json)
+		now->json = json_object();
+	for (size_t i = 0; i < ARRAY_COUNT(lists); i++) {
+		json_t *old = before->json ? json_object_get(before->json, lists[i]) : NULL;
+		json_t *one = json_object_get(now->json, i == 0 ? "faults" : lists[i]);
+
+		/* Found is what the first look found. */
+		if (old)
+			json_array_extend(into[i], old);
+		if (one && (i > 0 || !before->json))
+			json_array_extend(into[i], one);
+	}
+	json_object_set_new(now->json, "found", found);
+	json_object_set_new(now->json, "corrected", corrected);
+	now->corrected_count += before->corrected_count;
+}
+
 void fsck_result_finish(struct fsck_result *r)
 {
 	json_decref(r->json);
@@ -148,6 +171,8 @@ void fsck_fault(struct fsck_report *r, enum fsck_class c, const char *subject, c
 	char text[LINE_BYTES];
 	va_list args;
 
+	if (r->quiet)
+		return;
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
@@ -170,18 +195,13 @@ void fsck_corrected(struct fsck_report *r, enum fsck_class c, const char *subjec
 	line(r, r->corrected, class_names[c], subject, text);
 }
 
-void fsck_mended(struct fsck_report *r, enum fsck_class c, uint64_t count)
-{
-	ASSERT(count <= r->result->faults[c]);
-	r->result->faults[c] -= count;
-	r->result->fault_count -= count;
-}
-
 void fsck_note(struct fsck_report *r, const char *subject, const char *format, ...)
 {
 	char text[LINE_BYTES];
 	va_list args;
 
+	if (r->quiet)
+		return;
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);

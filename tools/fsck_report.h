@@ -11,6 +11,7 @@
 struct fsck_report {
 	struct fsck_result *result;
 	bool print, progress;
+	bool quiet; /* faults and notes are neither told nor counted */
 	uint64_t listed;
 	json_t *faults, *corrected, *notes;
 	uint64_t started_ms, shown_ms;
@@ -20,13 +21,14 @@ must_check int fsck_report_init(struct fsck_report *r, const struct fsck_options
 				struct fsck_result *result);
 void fsck_report_finish(struct fsck_report *r); /* puts the JSON into the result */
 
+/* After a repair: `now` also tells what was found and corrected `before`. */
+void fsck_report_join(struct fsck_result *now, const struct fsck_result *before);
+
 /* `subject`: the file of ours or the path of the user that it touches. */
 void fsck_fault(struct fsck_report *r, enum fsck_class c, const char *subject, const char *format,
 		...) printf_like(4, 5);
 void fsck_corrected(struct fsck_report *r, enum fsck_class c, const char *subject,
 		    const char *format, ...) printf_like(4, 5);
-/* `count` faults of this class are no longer there. */
-void fsck_mended(struct fsck_report *r, enum fsck_class c, uint64_t count);
 void fsck_note(struct fsck_report *r, const char *subject, const char *format, ...)
 	printf_like(3, 4);
 /* Say how far we are, at most twice a second, once it has taken 2 s. */

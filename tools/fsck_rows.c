@@ -18,13 +18,9 @@
 
 struct pass {
 	struct fsck *f;
-	struct ms_counters stored, found;
-	bool has_counters, has_map, has_collection;
-	struct ms_map_value map_value;
+	struct fsck_sums *sums;
 	session_no session; /* of the last session row */
-	inode_no inode_max;
 	uint64_t rows;
-	uint32_t pgs;
 };
 
 /* --- inodes in memory
@@ -165,10 +161,10 @@ static int take_inode(struct pass *p, const struct row *row, struct rd *r)
 		i.bytes_wanted = a->size <= SYMLINK_BYTES_MAX ? (uint32_t)a->size : 0;
 	i.flags = is_moving(&a->root) ? FSCK_INODE_MOVE : 0;
 	i.flags |= a->flags & MS_INODE_FLAG_XATTRS ? FSCK_INODE_XATTRS : 0;
-	p->found.directories += S_ISDIR(a->mode);
-	p->found.files += a->mode && !S_ISDIR(a->mode);
-	p->found.bytes_logical += S_ISREG(a->mode) ? a->size : 0;
-	p->inode_max = i.ino;
+	p->sums->found.directories += S_ISDIR(a->mode);
+	p->sums->found.files += a->mode && !S_ISDIR(a->mode);
+	p->sums->found.bytes_logical += S_ISREG(a->mode) ? a->size : 0;
+	p->sums->inode_max = i.ino;
 	return inode_add(p->f, &i);
 }
 
@@ -240,7 +236,7 @@ static void link_up(struct pass *p, struct fsck_inode *dir, struct fsck_inode *t
 		    const void *name, size_t len)
 {
 	target->names++;
-	if (!target->dir)
+	if (!target->dir || (S_ISDIR(target->mode) && target->parent == dir->ino))
 		target->dir = dir->ino;
 	if (!S_ISDIR(target->mode))
 		return;
@@ -323,9 +319,11 @@ static void take_pg(struct pass *p, const struct row *row, struct rd *r)
 	if (!rd_done(r) || pg >= PG_COUNT || pg_row_decode(row->value, row->value_len, &v) < 0) {
 		fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement",
 			   "row of group %u is malformed", pg);
+		p->sums->pgs_bad++;
 		return;
 	}
-	p->pgs++;
+	p->sums->pgs++;
+	p->sums->epoch_max = MAX_OF(p->sums->epoch_max, v.epoch);
 	(void)map_put_pg(p->f->map, pg, &v);
 	if (v.replica_count > p->f->super.copies)
 		fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement",
@@ -345,6 +343,7 @@ static int take_server(struct pass *p, const struct row *row, struct rd *r)
 			   "row of server %" PRIu32 " is malformed", number);
 		return 0;
 	}
+	p->sums->last_server = MAX_OF(p->sums->last_server, number);
 	return map_put_server(p->f->map, &v);
 }
 
@@ -365,8 +364,8 @@ static int take_row(struct pass *p, const struct row *row)
 
 	switch (rd_u8(&r)) {
 	case MS_KEY_COUNTERS:
-		p->has_counters = rd_done(&r) && ms_key_counters_decode(row->value, row->value_len,
-									&p->stored) == 0;
+		p->sums->has_counters = rd_done(&r) && ms_key_counters_decode(row->value, row->value_len,
+									&p->sums->stored) == 0;
 		return 0;
 	case MS_KEY_TERM:
 		(void)rd_be64(&r);
@@ -402,9 +401,9 @@ static int take_row(struct pass *p, const struct row *row)
 	case MS_KEY_SERVER:
 		return take_server(p, row, &r);
 	case MS_KEY_MAP:
-		p->has_map = rd_done(&r) &&
-			     ms_key_map_decode(row->value, row->value_len, &p->map_value) == 0;
-		if (!p->has_map)
+		p->sums->has_map = rd_done(&r) &&
+			     ms_key_map_decode(row->value, row->value_len, &p->sums->map_value) == 0;
+		if (!p->sums->has_map)
 			fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement",
 				   "its version row is malformed");
 		return 0;
@@ -412,7 +411,7 @@ static int take_row(struct pass *p, const struct row *row)
 		take_content(p, row, &r);
 		return 0;
 	case MS_KEY_COLLECTION:
-		p->has_collection = rd_done(&r) &&
+		p->sums->has_collection = rd_done(&r) &&
 				    ms_key_collection_decode(row->value, row->value_len, &epoch) == 0;
 		return 0;
 	case 0:
@@ -499,22 +498,22 @@ static void check_counters(struct pass *p)
 {
 	struct fsck *f = p->f;
 
-	f->report.result->files = p->found.files;
-	f->report.result->directories = p->found.directories;
-	if (!p->has_collection)
+	f->report.result->files = p->sums->found.files;
+	f->report.result->directories = p->sums->found.directories;
+	if (!p->sums->has_collection)
 		fsck_fault(&f->report, FSCK_COUNTERS, "collection epoch", "row is missing or malformed");
-	if (!p->has_counters) {
+	if (!p->sums->has_counters) {
 		fsck_fault(&f->report, FSCK_COUNTERS, "counters", "row is missing or malformed");
 		return;
 	}
-	check_counter(f, "files", p->stored.files, p->found.files);
-	check_counter(f, "directories", p->stored.directories, p->found.directories);
-	check_counter(f, "bytes_logical", p->stored.bytes_logical, p->found.bytes_logical);
-	if (p->inode_max >= p->stored.inode_limit)
+	check_counter(f, "files", p->sums->stored.files, p->sums->found.files);
+	check_counter(f, "directories", p->sums->stored.directories, p->sums->found.directories);
+	check_counter(f, "bytes_logical", p->sums->stored.bytes_logical, p->sums->found.bytes_logical);
+	if (p->sums->inode_max >= p->sums->stored.inode_limit)
 		fsck_fault(&f->report, FSCK_COUNTERS, "inode numbers",
 			   "inode %" PRIu64 " exists, but numbers below %" PRIu64
 			   " only are set aside",
-			   p->inode_max, p->stored.inode_limit);
+			   p->sums->inode_max, p->sums->stored.inode_limit);
 }
 
 static void check_servers_of(struct fsck *f, pg_no pg, const server_no *servers, uint32_t count)
@@ -536,11 +535,11 @@ static void check_placement(struct pass *p)
 {
 	struct fsck *f = p->f;
 
-	if (p->pgs != 0 && p->pgs != PG_COUNT)
+	if (p->sums->pgs != 0 && p->sums->pgs != PG_COUNT)
 		fsck_fault(&f->report, FSCK_PLACEMENT, "placement",
-			   "%" PRIu32 " of %u groups have a row", p->pgs, PG_COUNT);
+			   "%" PRIu32 " of %u groups have a row", p->sums->pgs, PG_COUNT);
 	for (uint32_t i = 0; i < map_server_count(f->map); i++)
-		if (map_server_at(f->map, i)->server > p->map_value.last_server)
+		if (map_server_at(f->map, i)->server > p->sums->map_value.last_server)
 			fsck_fault(&f->report, FSCK_PLACEMENT, "placement",
 				   "server %" PRIu32 " is beyond the last "
 				   "number given",
@@ -571,11 +570,22 @@ static int scan(struct pass *p)
 	return rc;
 }
 
+/* The facts of an earlier time are forgotten. */
+static int facts_begin(struct fsck *f)
+{
+	map_destroy(f->map);
+	f->map = NULL;
+	f->inode_count = 0;
+	f->sums = (struct fsck_sums){.pgs = 0};
+	f->report.result->names = 0;
+	return map_create(&f->map);
+}
+
 int fsck_rows(struct fsck *f, struct error *err)
 {
-	struct pass p = {.f = f};
+	struct pass p = {.f = f, .sums = &f->sums};
 	struct fsck_inode *root;
-	int rc = map_create(&f->map);
+	int rc = facts_begin(f);
 
 	if (rc == 0 && f->state)
 		rc = scan(&p);
@@ -599,4 +609,14 @@ int fsck_rows(struct fsck *f, struct error *err)
 	check_counters(&p);
 	check_placement(&p);
 	return 0;
+}
+
+int fsck_rows_again(struct fsck *f, struct error *err)
+{
+	int rc;
+
+	f->report.quiet = true;
+	rc = fsck_rows(f, err);
+	f->report.quiet = false;
+	return rc;
 }

@@ -167,9 +167,10 @@ START_TEST(a_turned_byte_in_a_superblock)
 {
 	world_flip(&world, "mds/super", 20);
 	expect_fault(FSCK_SUPERBLOCK, "/mds");
-	world_flip(&world, "mds/super", 20);
+	expect_mended();
 	world_flip(&world, "cs2/super", 20);
 	expect_fault(FSCK_SUPERBLOCK, "/cs2");
+	expect_mended();
 }
 END_TEST
 
@@ -177,6 +178,7 @@ START_TEST(a_turned_byte_in_the_middle_of_the_journal)
 {
 	world_flip(&world, "mds/journal/J-0000000000000001", JOURNAL_FILE_HEADER_BYTES + 60);
 	expect_fault(FSCK_JOURNAL, "J-0000000000000001");
+	expect_mended();
 }
 END_TEST
 
@@ -315,6 +317,7 @@ START_TEST(a_wrong_link_count)
 	ms_inode_put(world.txn, &note);
 	world_commit(&world);
 	expect_fault(FSCK_LINKS, "/note");
+	expect_mended();
 }
 END_TEST
 
@@ -323,6 +326,7 @@ START_TEST(a_dangling_name)
 	world_name(&world, INO_MODELS, "gone", 99, S_IFREG);
 	world_commit(&world);
 	expect_fault(FSCK_NAME, "/models/gone");
+	expect_mended();
 }
 END_TEST
 
@@ -334,6 +338,7 @@ START_TEST(an_inode_without_a_name)
 	world_counters(&world, 4);
 	world_commit(&world);
 	expect_fault(FSCK_LINKS, "inode 50");
+	expect_mended();
 }
 END_TEST
 
@@ -350,6 +355,7 @@ START_TEST(directories_in_a_ring)
 	world_name(&world, 61, "x", 60, S_IFDIR);
 	world_commit(&world);
 	expect_fault(FSCK_NAME, "cannot be reached");
+	expect_mended();
 }
 END_TEST
 
@@ -366,6 +372,7 @@ START_TEST(wrong_counters)
 	world_counters(&world, 7);
 	world_commit(&world);
 	expect_fault(FSCK_COUNTERS, "files");
+	expect_mended();
 }
 END_TEST
 
@@ -374,6 +381,7 @@ START_TEST(a_malformed_inode)
 	world_put(&world, ms_key_number(MS_KEY_INODE, INO_NOTE), "?", 1);
 	world_commit(&world);
 	expect_fault(FSCK_ROW, "/note");
+	expect_mended();
 }
 END_TEST
 
@@ -385,6 +393,7 @@ START_TEST(a_placement_group_on_a_server_that_is_not_there)
 	world_put(&world, ms_key_pg(7), row, pg_row_encode(&pg, row));
 	world_commit(&world);
 	expect_fault(FSCK_PLACEMENT, "server 9");
+	expect_mended();
 }
 END_TEST
 
@@ -423,6 +432,7 @@ START_TEST(a_turned_byte_in_a_segment_header)
 	world_flip(&world, segment(1), 9);
 	expect_fault(FSCK_SEGMENT, "header is damaged");
 	expect_fault(FSCK_COPIES, "/models/a.bin");
+	expect_mended();
 }
 END_TEST
 
