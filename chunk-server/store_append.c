@@ -111,6 +111,18 @@ void cs_store_fail(struct cs_store *store, int rc)
 
 /* --- rolling to the next segment ---- */
 
+/* Is there room for a segment? It takes no more of the reserve than there is need to. */
+static int roll_room(struct store_roll *roll)
+{
+	int rc = -E_NOSPC;
+
+	for (int kind = CS_PUT_ORDINARY; kind <= (int)roll->kind && rc == -E_NOSPC; kind++) {
+		roll->level = (enum cs_put_kind)kind;
+		rc = cs_store_room(&roll->store->options, roll->level);
+	}
+	return rc;
+}
+
 static void roll_run(struct loop_work *work)
 {
 	struct store_roll *roll = container_of(work, struct store_roll, work);
@@ -123,7 +135,7 @@ static void roll_run(struct loop_work *work)
 			return;
 		roll->is_sealed = true;
 	}
-	roll->rc = cs_store_room(&store->options, roll->kind);
+	roll->rc = roll_room(roll);
 	if (roll->rc == 0)
 		roll->rc = cs_store_make_segment(&store->options, roll->made_number, &roll->made);
 }
@@ -153,8 +165,7 @@ static void roll_made(struct cs_store *store)
 	}
 	store->tail = SEGMENT_HEADER_BYTES;
 	store->durable_tail = SEGMENT_HEADER_BYTES;
-	/* Who needed less of the reserve may have less room than this one had. */
-	store->level = roll->kind;
+	store->level = roll->level;
 }
 
 /* No room for another segment, or for the footer of the old one. */

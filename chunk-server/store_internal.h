@@ -84,7 +84,8 @@ struct store_roll {
 	uint64_t number, made_number;
 	uint64_t tail;
 	uint64_t generation; /* that the sync of the old segment ends */
-	enum cs_put_kind kind; /* for whom: how much room must be left */
+	enum cs_put_kind kind;	/* for whom: how much room must be left */
+	enum cs_put_kind level; /* result: who may use the new segment, and above */
 	bool is_sealed;	     /* result: the old one is sealed and durable */
 	int rc;
 };

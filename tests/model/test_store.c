@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The store against a dictionary, over seeds: puts, gets, syncs, rolls, clean ends, killed
- * processes and power cuts. After each: durable is a subset of what is readable after a power cut,
- * acknowledged of what is readable after a crash, and what was never put is never there (I1, I4,
- * I15).
+ * The store against a dictionary, over seeds: puts, gets, touches, trash, freeing, compaction, syncs,
+ * rolls, clean ends, killed processes and power cuts. After each: durable is a subset of what is
+ * readable after a power cut, acknowledged of what is readable after a crash, what was never put is
+ * never there, what was freed may come back but only as what it was, and what is accounted for each
+ * segment is what its rows say (I1, I4, I9, I15).
  */
-#include "chunk-server/store.h"
+#include "chunk-server/store_internal.h"
 #include "tests/check_main.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_loop.h"
@@ -14,9 +15,12 @@
 
 #define BLOCKS	 96u
 #define PUTS_MAX 64u
-#define STEPS	 400u
+#define STEPS	 600u
 
-enum known { NEVER, TRIED, ACKED, DURABLE };
+/* GONE was freed in this life of the process, so it is not there; after it, as TRIED. */
+enum known { NEVER, GONE, TRIED, ACKED, DURABLE };
+
+enum trashed { NO, MAYBE, YES };
 
 struct model_put {
 	struct cs_put put;
@@ -36,6 +40,9 @@ struct model {
 	struct cs_store *store;
 	enum known known[BLOCKS];
 	uint64_t generations[BLOCKS]; /* of acknowledged ones */
+	enum trashed trashed[BLOCKS];
+	uint64_t touched[BLOCKS]; /* at least */
+	uint64_t collection;
 	struct model_put puts[PUTS_MAX];
 };
 
@@ -60,6 +67,14 @@ static struct buf *record_of(struct model *m, uint32_t number, struct block_id *
 }
 
 /* --- lives ---- */
+
+static bool is_rebuilt(const struct model *m)
+{
+	struct cs_store_stats stats;
+
+	cs_store_stats(m->store, &stats);
+	return stats.was_rebuilt;
+}
 
 static void begin_life(struct model *m, bool index_is_trusted)
 {
@@ -89,6 +104,18 @@ static void begin_life(struct model *m, bool index_is_trusted)
 	ck_assert_msg(rc == 0, "seed %llu: %s", (unsigned long long)sim_world_seed(m->world),
 		      err.text);
 	memset(m->puts, 0, sizeof(m->puts));
+	/* Epochs are told anew: all that is there counts as touched in the first one. */
+	cs_store_set_collection(m->store, ++m->collection);
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		m->touched[i] = m->collection;
+		if (m->known[i] == GONE)
+			m->known[i] = TRIED;
+		/* What left the trash stays out; what went there may not have been noted. */
+		if (m->trashed[i] == YES)
+			m->trashed[i] = MAYBE;
+		if (is_rebuilt(m))
+			m->trashed[i] = NO;
+	}
 }
 
 /* The end of a process, in order or not; what its disk had is still there. */
@@ -123,10 +150,19 @@ static void put_done(struct cs_put *put)
 
 	p->is_busy = false;
 	ck_assert_int_eq(put->rc, 0);
-	if (m->known[p->number] != DURABLE) {
-		m->known[p->number] = ACKED;
-		m->generations[p->number] = put->generation;
-	}
+	/* It may have been freed again between the put and its answer. */
+	if (m->known[p->number] == GONE || m->known[p->number] == DURABLE)
+		return;
+	m->known[p->number] = ACKED;
+	m->generations[p->number] = put->generation;
+	if (!put->was_there)
+		m->trashed[p->number] = NO;
+}
+
+static void noted_as_wanted(struct model *m, uint32_t number)
+{
+	m->trashed[number] = NO;
+	m->touched[number] = m->collection;
 }
 
 static void do_put(struct model *m)
@@ -143,10 +179,102 @@ static void do_put(struct model *m)
 	p->put.record = record;
 	p->put.plain_len = length_of(p->number);
 	p->put.done = put_done;
-	if (m->known[p->number] == NEVER)
+	if (m->known[p->number] == NEVER || m->known[p->number] == GONE)
 		m->known[p->number] = TRIED;
 	cs_store_put(m->store, &p->put);
 	buf_put(record);
+	struct cs_place place;
+	if (cs_store_find(m->store, &p->put.id, &place) == 0)
+		noted_as_wanted(m, p->number);
+}
+
+/* --- garbage ---- */
+
+static struct block_id id_of(struct model *m, uint32_t number)
+{
+	struct block_id id;
+
+	buf_put(record_of(m, number, &id));
+	return id;
+}
+
+static bool is_in_flight(const struct model *m, uint32_t number)
+{
+	for (uint32_t i = 0; i < PUTS_MAX; i++) {
+		if (m->puts[i].is_busy && m->puts[i].number == number)
+			return true;
+	}
+	return false;
+}
+
+static void do_touch(struct model *m)
+{
+	uint32_t number = (uint32_t)sim_world_below(m->world, BLOCKS);
+	struct block_id id = id_of(m, number);
+	int rc = cs_store_touch(m->store, &id);
+
+	ck_assert(rc == 0 || rc == -E_NO_BLOCK);
+	if (rc == 0)
+		noted_as_wanted(m, number);
+}
+
+static void do_trash(struct model *m)
+{
+	uint32_t number = (uint32_t)sim_world_below(m->world, BLOCKS);
+	struct block_id id = id_of(m, number);
+	bool out = sim_world_chance(m->world, SIM_MILLION / 8);
+	int rc = cs_store_trash(m->store, &id, out ? 0 : 1000 + number);
+
+	ck_assert(rc == 0 || rc == -E_NO_BLOCK);
+	if (rc == 0)
+		m->trashed[number] = out ? NO : YES;
+}
+
+static void do_free(struct model *m)
+{
+	uint32_t number = (uint32_t)sim_world_below(m->world, BLOCKS);
+	struct block_id id = id_of(m, number);
+
+	if (is_in_flight(m, number))
+		return;
+	int rc = cs_store_free(m->store, &id);
+	if (rc == 0) {
+		ck_assert(m->trashed[number] != NO);
+		m->known[number] = GONE;
+		m->trashed[number] = NO;
+	} else {
+		ck_assert(rc == -E_NO_BLOCK || (rc == -E_BUSY && m->trashed[number] != YES));
+	}
+}
+
+static void do_epoch(struct model *m)
+{
+	cs_store_set_collection(m->store, ++m->collection);
+}
+
+static void do_compact(struct model *m)
+{
+	cs_store_compact(m->store, (uint32_t)sim_world_below(m->world, 60));
+}
+
+/* What is accounted for each segment is what the rows of its blocks say. */
+static void check_segments(struct model *m)
+{
+	static uint64_t live[BLOCKS * 64];
+	struct block_id id = {{0}};
+	struct cs_place place;
+
+	ck_assert_uint_lt(m->store->next_number, ARRAY_COUNT(live));
+	memset(live, 0, sizeof(live));
+	for (bool behind = false; cs_store_next(m->store, &id, behind, &place) == 0; behind = true)
+		live[place.segment] += store_padded(place.length);
+	for (uint32_t i = 0; i < m->store->segment_count; i++) {
+		const struct store_segment *segment = &m->store->segments[i];
+		ck_assert_uint_eq(segment->live, live[segment->number]);
+		live[segment->number] = 0;
+	}
+	for (uint32_t i = 0; i < ARRAY_COUNT(live); i++)
+		ck_assert_uint_eq(live[i], 0);
 }
 
 struct model_get {
@@ -176,7 +304,7 @@ static void check_block(struct model *m, uint32_t number)
 		ck_assert_msg(g.get.rc == 0, "seed %llu: block %u is lost: %s",
 			      (unsigned long long)sim_world_seed(m->world), number,
 			      error_text(g.get.rc));
-	if (known == NEVER)
+	if (known == NEVER || known == GONE)
 		ck_assert_int_eq(g.get.rc, -E_NO_BLOCK);
 	if (g.get.rc == 0) {
 		ck_assert_uint_eq(g.get.record->len, record->len);
@@ -188,7 +316,7 @@ static void check_block(struct model *m, uint32_t number)
 
 static void check_all(struct model *m)
 {
-	uint32_t held = 0;
+	uint32_t held = 0, trashed = 0;
 	struct cs_store_stats stats;
 
 	for (uint32_t i = 0; i < BLOCKS; i++)
@@ -198,10 +326,19 @@ static void check_all(struct model *m)
 		struct block_id id;
 		struct cs_place place;
 		buf_put(record_of(m, i, &id));
-		held += cs_store_find(m->store, &id, &place) == 0;
+		if (cs_store_find(m->store, &id, &place) < 0)
+			continue;
+		held++;
+		trashed += place.trashed_ms != 0;
+		ck_assert_uint_ge(place.touched, m->touched[i]);
+		ck_assert(place.trashed_ms == 0 || place.trashed_ms == 1000 + i);
+		ck_assert(m->trashed[i] == MAYBE ||
+			  (place.trashed_ms != 0) == (m->trashed[i] == YES));
 	}
 	cs_store_stats(m->store, &stats);
-	ck_assert_uint_eq(stats.blocks, held);
+	ck_assert_uint_eq(stats.blocks + stats.blocks_trash, held);
+	ck_assert_uint_eq(stats.blocks_trash, trashed);
+	check_segments(m);
 }
 
 struct model_sync {
@@ -274,19 +411,29 @@ static void step(struct model *m)
 {
 	uint64_t dice = sim_world_below(m->world, 1000);
 
-	if (dice < 600)
+	if (dice < 400)
 		do_put(m);
-	else if (dice < 850)
+	else if (dice < 650)
 		sim_world_run_for(m->world, sim_world_below(m->world, 5 * SIM_MS));
-	else if (dice < 940)
+	else if (dice < 740)
 		check_block(m, (uint32_t)sim_world_below(m->world, BLOCKS));
+	else if (dice < 780)
+		do_touch(m);
+	else if (dice < 850)
+		do_trash(m);
+	else if (dice < 930)
+		do_free(m);
+	else if (dice < 935)
+		do_epoch(m);
+	else if (dice < 945)
+		do_compact(m);
 	else if (dice < 965)
 		do_sync(m);
 	else if (dice < 975)
 		do_end_in_order(m);
-	else if (dice < 985)
+	else if (dice < 983)
 		do_crash(m);
-	else if (dice < 995)
+	else if (dice < 991)
 		do_power_cut(m);
 	else
 		check_all(m);
