@@ -27,7 +27,7 @@ static int refuse_formatted(struct disk *disk, struct error *err)
 /* The empty file system as rows, then as the first snapshot. */
 static int write_first_snapshot(struct disk *disk, struct rows *rows, const struct ms_format_options *o)
 {
-	struct snapshot_header h = { .term = 0, .number = 0 };
+	struct snapshot_header h = ms_snapshot_header(&o->super, 0, 0);
 	struct rows_snapshot *snapshot;
 	struct ms_txn *txn;
 	uint64_t bytes;
@@ -46,7 +46,6 @@ static int write_first_snapshot(struct disk *disk, struct rows *rows, const stru
 		rc = rows_snapshot_open(rows, &snapshot);
 	if (rc < 0)
 		return rc;
-	memcpy(h.cluster, o->super.cluster, sizeof(h.cluster));
 	rc = ms_snapshot_write(disk, snapshot, &h, UINT64_MAX, &bytes);
 	rows_snapshot_close(snapshot);
 	return rc < 0 ? rc : ms_snapshot_publish(disk, &h);

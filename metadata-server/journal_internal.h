@@ -49,6 +49,10 @@ struct ms_journal_reader {
 	uint32_t buffer_len;
 };
 must_check int ms_journal_reader_init(struct ms_journal_reader *r, struct disk *disk, uint64_t first);
+must_check int ms_journal_reader_open(struct ms_journal_reader *r, struct disk *disk, const char *name);
+/* Read and check the file's header; offset is behind it then. -E_CORRUPT, -E_WRONG_CLUSTER. */
+must_check int ms_journal_reader_header(struct ms_journal_reader *r, uint64_t first, const uint8_t cluster[16],
+					struct journal_file_header *h);
 void ms_journal_reader_finish(struct ms_journal_reader *r);
 /* 1: a record, and offset is behind it; 0: exactly the end; else why there is none at offset. */
 must_check int ms_journal_reader_next(struct ms_journal_reader *r, struct journal_header *h,

@@ -87,10 +87,16 @@ int ms_journal_scan_list(struct disk *disk, uint64_t **firsts, uint32_t *count)
 int ms_journal_reader_init(struct ms_journal_reader *r, struct disk *disk, uint64_t first)
 {
 	char name[JOURNAL_NAME_BYTES];
+
+	return ms_journal_reader_open(r, disk, ms_journal_name(first, name));
+}
+
+int ms_journal_reader_open(struct ms_journal_reader *r, struct disk *disk, const char *name)
+{
 	int rc;
 
 	memset(r, 0, sizeof(*r));
-	rc = disk_open(disk, ms_journal_name(first, name), DISK_READ, &r->file);
+	rc = disk_open(disk, name, DISK_READ, &r->file);
 	if (rc < 0)
 		return rc;
 	rc = disk_size(r->file, &r->end);
@@ -177,8 +183,8 @@ int ms_journal_reader_seek(struct ms_journal_reader *r)
 
 /* --- the directory ---------------------------------------------------------------------------------- */
 
-static int read_file_header(struct ms_journal_reader *r, uint64_t first, const uint8_t cluster[16],
-			    struct journal_file_header *h)
+int ms_journal_reader_header(struct ms_journal_reader *r, uint64_t first, const uint8_t cluster[16],
+			     struct journal_file_header *h)
 {
 	uint8_t bytes[JOURNAL_FILE_HEADER_BYTES];
 	int rc = disk_read(r->file, bytes, sizeof(bytes), 0);
@@ -240,7 +246,7 @@ static int scan_part(struct ms_journal_reader *r, uint64_t first, const uint8_t 
 		     struct ms_journal_scan *out)
 {
 	struct journal_file_header h = { .term = 0 };
-	int rc = read_file_header(r, first, cluster, &h);
+	int rc = ms_journal_reader_header(r, first, cluster, &h);
 
 	if (rc < 0 && rc != -E_CORRUPT)
 		return rc;

@@ -248,8 +248,7 @@ void ms_serve_snapshot_tick(struct ms_server *s)
 		log_error("cannot open a snapshot of the rows: %s", error_text(rc));
 		return;
 	}
-	t->header = (struct snapshot_header){ .term = s->term, .number = s->number };
-	memcpy(t->header.cluster, s->recovery.super.cluster, sizeof(t->header.cluster));
+	t->header = ms_snapshot_header(&s->recovery.super, s->term, s->number);
 	if (t->is_urgent) {
 		t->urgent_after_ms = loop_now_ms(s->options.loop) + SERVE_URGENT_MS;
 		ms_journal_rotate(s->journal);

@@ -64,6 +64,17 @@ int ms_snapshot_set_applied(struct rows *rows, uint64_t term, uint64_t number)
 	return rows_put(rows, MS_APPLIED_KEY, MS_APPLIED_KEY_BYTES, value, sizeof(value));
 }
 
+struct snapshot_header ms_snapshot_header(const struct super *super, uint64_t term, uint64_t number)
+{
+	struct snapshot_header h = {
+		.term = term, .number = number, .name_key = super->name_key, .hash = (uint8_t)super->hash,
+		.copies = super->copies, .min_copies = super->min_copies, .incompat = (uint32_t)super->incompat,
+	};
+
+	memcpy(h.cluster, super->cluster, sizeof(h.cluster));
+	return h;
+}
+
 /* --- writing ---------------------------------------------------------------------------------------- */
 
 struct writer {
@@ -357,8 +368,7 @@ static int read_trailer(struct reader *r, const struct snapshot_trailer *found)
 	return r->at == r->len && r->offset == r->end ? 0 : -E_MALFORMED;
 }
 
-static int read_all(struct reader *r, uint64_t number, struct snapshot_header *out, ms_snapshot_row_fn fn,
-		    void *arg)
+static int read_all(struct reader *r, struct snapshot_header *out, ms_snapshot_row_fn fn, void *arg)
 {
 	struct snapshot_trailer found = { 0 };
 	struct row row;
@@ -368,8 +378,6 @@ static int read_all(struct reader *r, uint64_t number, struct snapshot_header *o
 		rc = snapshot_header_decode(r->buffer, out);
 	if (rc < 0)
 		return rc;
-	if (out->number != number)
-		return -E_MALFORMED;
 	r->at = SNAPSHOT_HEADER_BYTES;
 	while ((rc = read_row(r, &row, &found.checksum)) > 0) {
 		found.row_count++;
@@ -380,26 +388,34 @@ static int read_all(struct reader *r, uint64_t number, struct snapshot_header *o
 	return rc < 0 ? rc : read_trailer(r, &found);
 }
 
-int ms_snapshot_read(struct disk *disk, uint64_t number, struct snapshot_header *out, ms_snapshot_row_fn fn,
-		     void *arg)
+int ms_snapshot_read_file(struct disk *disk, const char *name, struct snapshot_header *out,
+			  ms_snapshot_row_fn fn, void *arg)
 {
 	struct reader *r = calloc(1, sizeof(*r));
-	char name[NAME_BYTES];
 	int rc;
 
 	if (!r)
 		return -E_NOMEM;
-	rc = disk_open(disk, ms_snapshot_name(number, name), DISK_READ, &r->file);
+	rc = disk_open(disk, name, DISK_READ, &r->file);
 	if (rc >= 0)
 		rc = disk_size(r->file, &r->end);
 	if (rc >= 0) {
 		r->buffer = malloc(BUFFER_BYTES);
-		rc = r->buffer ? read_all(r, number, out, fn, arg) : -E_NOMEM;
+		rc = r->buffer ? read_all(r, out, fn, arg) : -E_NOMEM;
 	}
 	free(r->buffer);
 	disk_close(r->file);
 	free(r);
 	return rc;
+}
+
+int ms_snapshot_read(struct disk *disk, uint64_t number, struct snapshot_header *out, ms_snapshot_row_fn fn,
+		     void *arg)
+{
+	char name[NAME_BYTES];
+	int rc = ms_snapshot_read_file(disk, ms_snapshot_name(number, name), out, fn, arg);
+
+	return rc >= 0 && out->number != number ? -E_MALFORMED : rc;
 }
 
 int ms_snapshot_info(struct disk *disk, uint64_t number, struct ms_snapshot_info *out)
@@ -490,8 +506,8 @@ static int load_row(void *arg, const struct row *row)
 }
 
 /* Until the applied row is there, last, the rows are nobody's view: a crash in between is found by that. */
-static int load_one(struct disk *disk, uint64_t number, const uint8_t cluster[16], struct rows *rows,
-		    struct snapshot_header *out)
+int ms_snapshot_load_file(struct disk *disk, const char *name, const uint8_t cluster[16], struct rows *rows,
+			  struct snapshot_header *out)
 {
 	struct load load = { rows, 0 };
 	int rc = rows_clear(rows);
@@ -499,7 +515,7 @@ static int load_one(struct disk *disk, uint64_t number, const uint8_t cluster[16
 	if (rc >= 0)
 		rc = rows_commit(rows);
 	if (rc >= 0)
-		rc = ms_snapshot_read(disk, number, out, load_row, &load);
+		rc = ms_snapshot_read_file(disk, name, out, load_row, &load);
 	if (rc >= 0 && memcmp(out->cluster, cluster, sizeof(out->cluster)) != 0)
 		rc = -E_WRONG_CLUSTER;
 	if (rc >= 0)
@@ -522,10 +538,11 @@ int ms_snapshot_load(struct disk *disk, const uint8_t cluster[16], struct rows *
 	if (count < 0)
 		return error_set(err, count, "cannot list '%s'", MS_SNAPSHOT_DIR);
 	for (int i = 0; i < count; i++) {
-		rc = load_one(disk, numbers[i], cluster, rows, out);
-		if (rc >= 0)
+		rc = ms_snapshot_load_file(disk, ms_snapshot_name(numbers[i], name), cluster, rows, out);
+		if (rc >= 0 && out->number == numbers[i])
 			return 0;
-		ms_snapshot_name(numbers[i], name);
+		if (rc >= 0)
+			rc = -E_MALFORMED;
 		if (rc == -E_NOSPC)	/* the rows are full: an older snapshot would not help */
 			return error_set(err, rc, "cannot load '%s' into the rows", name);
 		log_error("cannot load '%s': %s", name, error_text(rc));

@@ -15,6 +15,7 @@
 #define CAIRN_METADATA_SERVER_SNAPSHOT_H
 
 #include "fs/disk/journal_record.h"
+#include "fs/disk/super.h"
 #include "fs/io/disk.h"
 #include "fs/io/rows.h"
 
@@ -26,6 +27,9 @@
 /* The sequence that the rows are at. -E_NOENT: not a view of anything; -E_MALFORMED. */
 must_check int ms_snapshot_applied(struct rows *rows, uint64_t *term, uint64_t *number);
 must_check int ms_snapshot_set_applied(struct rows *rows, uint64_t term, uint64_t number);
+
+/* The header of a snapshot of this cluster. */
+struct snapshot_header ms_snapshot_header(const struct super *super, uint64_t term, uint64_t number);
 
 /* Write the rows under a temporary name and sync it. -E_NOSPC also if it would be longer than bytes_max. */
 must_check int ms_snapshot_write(struct disk *disk, struct rows_snapshot *rows,
@@ -62,6 +66,13 @@ typedef int (*ms_snapshot_row_fn)(void *arg, const struct row *row);
 /* Read one, checking everything: -E_NOENT, -E_CORRUPT, -E_MALFORMED, -E_BAD_MAGIC. fn may have run. */
 must_check int ms_snapshot_read(struct disk *disk, uint64_t number, struct snapshot_header *out,
 				ms_snapshot_row_fn fn, void *arg);
+
+/* The same by the name of the file: whatever number it has. */
+must_check int ms_snapshot_read_file(struct disk *disk, const char *name, struct snapshot_header *out,
+				     ms_snapshot_row_fn fn, void *arg);
+/* Replace all rows by this one, commit, and set the applied row. */
+must_check int ms_snapshot_load_file(struct disk *disk, const char *name, const uint8_t cluster[16],
+				     struct rows *rows, struct snapshot_header *out);
 
 /*
  * Replace all rows by the newest snapshot that is good, commit, and set the applied row to its

@@ -210,10 +210,15 @@ void admin_set_session(struct admin *a, session_no session)
 	a->session = session;
 }
 
-const Wire__HelloReply *admin_hello(const struct admin *a)
+const Wire__HelloReply *admin_hello_at(const struct admin *a, const char *address)
 {
 	struct admin_peer *p;
 
-	HASH_FIND_STR(a->peers, a->address, p);
+	HASH_FIND_STR(a->peers, address, p);
 	return p ? rpc_peer_hello(p->peer) : NULL;
+}
+
+const Wire__HelloReply *admin_hello(const struct admin *a)
+{
+	return admin_hello_at(a, a->address);
 }

@@ -24,6 +24,7 @@ must_check int admin_call_at(struct admin *a, const char *address, unsigned type
 void admin_set_session(struct admin *a, session_no session);
 /* What the metadata server's hello said; NULL before the first call. */
 const Wire__HelloReply *admin_hello(const struct admin *a);
+const Wire__HelloReply *admin_hello_at(const struct admin *a, const char *address);	/* of any server */
 
 /* The metadata server's address: `given`, else CAIRN_DIR's, else CONFIG_FILE's, else that of `cairn up`. */
 must_check int admin_find(const char *given, char *out, size_t out_bytes, struct error *err);

@@ -19,6 +19,7 @@
 #include "metadata-server/format.h"
 #include "metadata-server/recover.h"
 #include "tools/admin.h"
+#include "tools/mkfs_recover.h"
 
 #define HELLO_MS 5000u
 
@@ -202,6 +203,8 @@ int mkfs_cluster_of(const char *dir_or_address, struct super *out, struct error 
 struct arguments {
 	struct mkfs_options options;
 	const char *join;
+	bool recover;
+	struct mkfs_recover_options from;
 	char *servers[SERVERS_MAX];	/* "DIR,DIR": the disks of one chunk server each */
 	uint32_t server_count;
 };
@@ -211,6 +214,9 @@ static const struct argp_option argp_options[] = {
 	{ "disk", 'd', "DIR[,DIR...]", 0, "the disks of one chunk server; again: another server", 0 },
 	{ "join", 'j', "DIR|HOST:PORT", 0,
 	  "make disks for the cluster of this metadata directory or server", 0 },
+	{ "recover", 'r', NULL, 0, "make the metadata directory again from the copies on chunk servers", 0 },
+	{ "from", 'f', "HOST:PORT|DIR[,...]", 0,
+	  "with --recover: a chunk server, or offline its first chunk directory", 0 },
 	{ "copies", 'c', "N", 0, "copies of each block (3)", 0 },
 	{ "min-copies", 'M', "N", 0, "copies synced before a close returns (2, at most copies)", 0 },
 	{ "hash", 'H', "NAME", 0, "block names: sha256 (default) or sha3-256", 0 },
@@ -237,6 +243,31 @@ static void add_directory(struct argp_state *state, struct arguments *a, int key
 		argp_error(state, "too many directories");
 }
 
+static void add_sources(struct argp_state *state, struct arguments *a, char *list)
+{
+	char *one;
+
+	while ((one = strsep(&list, ","))) {
+		if (!*one)
+			continue;
+		if (a->from.source_count == MKFS_SOURCES_MAX)
+			argp_error(state, "more than %u sources", MKFS_SOURCES_MAX);
+		a->from.sources[a->from.source_count++] = one;
+	}
+}
+
+static void check_arguments(struct argp_state *state, const struct arguments *a)
+{
+	if (a->recover && (!a->options.metadata_dir_count || !a->from.source_count || a->join || a->server_count))
+		argp_error(state, "--recover wants --metadata DIR and --from, and nothing else");
+	if (!a->recover && a->from.source_count)
+		argp_error(state, "--from goes with --recover");
+	if (!a->options.metadata_dir_count == !a->join)
+		argp_error(state, "wants --metadata DIR for a new cluster, or --join for an existing one");
+	if (a->join && !a->server_count)
+		argp_error(state, "--join wants at least one --disk");
+}
+
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
 	struct arguments *a = state->input;
@@ -245,6 +276,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'm':
 	case 'd': add_directory(state, a, key, text); break;
 	case 'j': a->join = text; break;
+	case 'r': a->recover = true; break;
+	case 'f': add_sources(state, a, text); break;
 	case 'c': a->options.copies = copies_argument(state, text); break;
 	case 'M': a->options.min_copies = copies_argument(state, text); break;
 	case 'a': a->options.with_acl = true; break;
@@ -257,12 +290,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 			argp_error(state, "unknown hash '%s': wants sha256 or sha3-256", text);
 		break;
 	case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", text); break;
-	case ARGP_KEY_END:
-		if (!a->options.metadata_dir_count == !a->join)
-			argp_error(state, "wants --metadata DIR for a new cluster, or --join for an existing one");
-		if (a->join && !a->server_count)
-			argp_error(state, "--join wants at least one --disk");
-		break;
+	case ARGP_KEY_END: check_arguments(state, a); break;
 	default: return ARGP_ERR_UNKNOWN;
 	}
 	return 0;
@@ -292,6 +320,17 @@ static int make_server(const struct super *cluster, char *list, struct error *er
 	return mkfs_server(cluster, NULL, dirs, count, err);
 }
 
+static int make_metadata(struct arguments *a, struct super *cluster, struct error *err)
+{
+	if (a->join)
+		return mkfs_cluster_of(a->join, cluster, err);
+	if (!a->recover)
+		return mkfs_metadata(&a->options, cluster, err);
+	memcpy(a->from.metadata_dirs, a->options.metadata_dirs, sizeof a->from.metadata_dirs);
+	a->from.metadata_dir_count = a->options.metadata_dir_count;
+	return mkfs_recover(&a->from, cluster, err);
+}
+
 int mkfs_run(int argc, char **argv)
 {
 	struct arguments a = { .options.copies = 3 };
@@ -303,7 +342,7 @@ int mkfs_run(int argc, char **argv)
 	argp_err_exit_status = 2;
 	if (argp_parse(&argp, argc, argv, 0, NULL, &a) != 0)
 		return 2;
-	rc = a.join ? mkfs_cluster_of(a.join, &cluster, &err) : mkfs_metadata(&a.options, &cluster, &err);
+	rc = make_metadata(&a, &cluster, &err);
 	for (uint32_t i = 0; rc == 0 && i < a.server_count; i++)
 		rc = make_server(&cluster, a.servers[i], &err);
 	if (rc < 0) {

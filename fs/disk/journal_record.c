@@ -120,6 +120,7 @@ struct file_header {
 	const char *magic;
 	uint8_t cluster[CLUSTER_BYTES];
 	uint64_t first, second;
+	uint8_t rest[16];
 };
 
 #define FILE_HEADER_BYTES 64u
@@ -136,7 +137,7 @@ static void file_header_encode(const struct file_header *h, uint8_t out[FILE_HEA
 	wr_bytes(&w, h->cluster, CLUSTER_BYTES);
 	wr_u64(&w, h->first);
 	wr_u64(&w, h->second);
-	wr_zeros(&w, 16);
+	wr_bytes(&w, h->rest, sizeof(h->rest));
 	ASSERT(wr_ok(&w) && w.at == w.end);
 	sealed_finish(out, FILE_HEADER_BYTES);
 }
@@ -155,7 +156,7 @@ static int file_header_decode(const uint8_t in[FILE_HEADER_BYTES], struct file_h
 	rd_bytes(&r, h->cluster, CLUSTER_BYTES);
 	h->first = rd_u64(&r);
 	h->second = rd_u64(&r);
-	rd_zeros(&r, 16);
+	rd_bytes(&r, h->rest, sizeof(h->rest));
 	return rd_done(&r) ? 0 : -E_MALFORMED;
 }
 
@@ -174,7 +175,11 @@ int journal_file_header_decode(const uint8_t in[JOURNAL_FILE_HEADER_BYTES],
 {
 	struct file_header f = {.magic = journal_magic};
 	int rc = file_header_decode(in, &f);
+	struct rd rest = rd_init(f.rest, sizeof(f.rest));
 
+	rd_zeros(&rest, sizeof(f.rest));
+	if (rc == 0 && !rd_done(&rest))
+		rc = -E_MALFORMED;
 	if (rc < 0)
 		return rc;
 	memcpy(out->cluster, f.cluster, CLUSTER_BYTES);
@@ -186,7 +191,15 @@ int journal_file_header_decode(const uint8_t in[JOURNAL_FILE_HEADER_BYTES],
 void snapshot_header_encode(const struct snapshot_header *h, uint8_t out[SNAPSHOT_HEADER_BYTES])
 {
 	struct file_header f = {.magic = snapshot_magic, .first = h->term, .second = h->number};
+	struct wr w = wr_init(f.rest, sizeof(f.rest));
 
+	wr_u64(&w, h->name_key);
+	wr_u8(&w, h->hash);
+	wr_u8(&w, h->copies);
+	wr_u8(&w, h->min_copies);
+	wr_zeros(&w, 1);
+	wr_u32(&w, h->incompat);
+	ASSERT(wr_ok(&w) && w.at == w.end);
 	memcpy(f.cluster, h->cluster, CLUSTER_BYTES);
 	file_header_encode(&f, out);
 }
@@ -195,13 +208,21 @@ int snapshot_header_decode(const uint8_t in[SNAPSHOT_HEADER_BYTES], struct snaps
 {
 	struct file_header f = {.magic = snapshot_magic};
 	int rc = file_header_decode(in, &f);
+	struct rd r = rd_init(f.rest, sizeof(f.rest));
 
 	if (rc < 0)
 		return rc;
+	memset(out, 0, sizeof(*out));
 	memcpy(out->cluster, f.cluster, CLUSTER_BYTES);
 	out->term = f.first;
 	out->number = f.second;
-	return 0;
+	out->name_key = rd_u64(&r);
+	out->hash = rd_u8(&r);
+	out->copies = rd_u8(&r);
+	out->min_copies = rd_u8(&r);
+	rd_zeros(&r, 1);
+	out->incompat = rd_u32(&r);
+	return rd_done(&r) && out->copies <= COPIES_MAX && out->min_copies <= out->copies ? 0 : -E_MALFORMED;
 }
 
 void snapshot_trailer_encode(const struct snapshot_trailer *t, uint8_t out[SNAPSHOT_TRAILER_BYTES])

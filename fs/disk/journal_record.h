@@ -77,7 +77,9 @@ must_check int journal_file_header_decode(const uint8_t in[JOURNAL_FILE_HEADER_B
 /*
  * A snapshot is all rows in key order at one sequence, from one read transaction:
  *   header, 64 bytes: 0 4 magic "CRNP" · 4 2 version 1 · 6 2 zero · 8 16 cluster id · 24 8 term ·
- *     32 8 number · 40 16 zero · 56 8 XXH3-64 of 0..55
+ *     32 8 number · 40 8 name key · 48 1 hash kind · 49 1 copies · 50 1 min copies · 51 1 zero ·
+ *     52 4 incompat · 56 8 XXH3-64 of 0..55
+ *     (40 to 55 as in the superblock: a copy elsewhere is enough to make one; 0: not known)
  *   rows: key bytes u16 · zero u16 · value bytes u32 · key · value      (key bytes 0 ends the rows)
  *   trailer, 32 bytes: 0 4 magic "CRNE" · 4 4 zero · 8 8 row count · 16 8 XXH3-64, chained over all rows
  *     (each row's bytes hashed with the previous value as seed, start 0) · 24 8 XXH3-64 of 0..23
@@ -89,6 +91,9 @@ struct snapshot_header {
 	uint8_t cluster[16];
 	uint64_t term;
 	uint64_t number;
+	uint64_t name_key;
+	uint32_t incompat;
+	uint8_t hash, copies, min_copies;
 };
 void snapshot_header_encode(const struct snapshot_header *h, uint8_t out[SNAPSHOT_HEADER_BYTES]);
 must_check int snapshot_header_decode(const uint8_t in[SNAPSHOT_HEADER_BYTES], struct snapshot_header *out);

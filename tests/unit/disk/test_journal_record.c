@@ -165,7 +165,7 @@ END_TEST
 START_TEST(file_headers_come_back_and_are_told_apart)
 {
 	struct journal_file_header j = {"cluster-cluster", 100, 4}, found_j;
-	struct snapshot_header s = {"cluster-cluster", 4, 100}, found_s;
+	struct snapshot_header s = {"cluster-cluster", 4, 100, 55, 1, 1, 3, 2}, found_s;
 	uint8_t bytes[64];
 
 	journal_file_header_encode(&j, bytes);
