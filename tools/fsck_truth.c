@@ -252,10 +252,9 @@ static int view_drop(struct disk *disk)
 
 int fsck_truth_write(struct fsck *f, struct error *err)
 {
-	struct snapshot_header h = { .term = f->term_max + 1, .number = f->number_max + 1 };
+	struct snapshot_header h = ms_snapshot_header(&f->super, f->term_max + 1, f->number_max + 1);
 	int rc = state_begin_term(f, h.term, f->number_max);
 
-	memcpy(h.cluster, f->super.cluster, sizeof h.cluster);
 	if (rc == 0)
 		rc = view_drop(f->metadata[0].disk);
 	for (uint32_t i = 0; i < f->options->metadata_dir_count && rc == 0; i++)

@@ -48,7 +48,7 @@ static void leave(void)
 /* Record n puts the rows "n" and "last", and deletes the row n - 3. */
 static void change(struct ms_txn *txn, uint64_t n)
 {
-	uint8_t key = (uint8_t)('A' + n), gone = (uint8_t)('A' + n - 3);
+	uint8_t key = (uint8_t)(0x80 + n), gone = (uint8_t)(0x80 + n - 3);
 
 	ms_txn_event_begin(txn);
 	ms_txn_put(txn, &key, 1, &n, sizeof n);
@@ -109,7 +109,7 @@ static void stands_at(uint64_t number)
 	ck_assert_uint_eq(recovery.number, number);
 	for (uint64_t n = 1; n <= RECORDS + 3; n++) {
 		bool should = n <= number && n + 3 > number;
-		key = (uint8_t)('A' + n);
+		key = (uint8_t)(0x80 + n);
 		ck_assert_int_eq(rows_get(rows, &key, 1, &value, &len), should ? 0 : -E_NOENT);
 	}
 	ck_assert_int_eq(rows_get(rows, "last", 4, &value, &len), 0);
