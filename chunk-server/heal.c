@@ -195,14 +195,30 @@ static void tell_progress(struct heal *heal, bool was_pending)
 			 (unsigned long long)heal->blocks, (unsigned long long)heal->bytes);
 }
 
+void cs_heal_soon(struct heal *heal)
+{
+	if (!heal->is_stopped)
+		loop_timer_start(heal->server->options.loop, &heal->soon_timer, CS_SHARE_WAIT_MS);
+}
+
+static void resume_merges(struct heal *heal)
+{
+	for (uint32_t i = 0; i < HEAL_MERGES_MAX; i++)
+		cs_heal_merge_resume(&heal->merges[i]);
+}
+
+static void soon(struct loop_timer *timer)
+{
+	resume_merges(container_of(timer, struct heal, soon_timer));
+}
+
 static void tick(struct loop_timer *timer)
 {
 	struct heal *heal = container_of(timer, struct heal, timer);
 	bool was_pending = cs_heal_pending(heal->server) > 0;
 
 	review(heal);
-	for (uint32_t i = 0; i < HEAL_MERGES_MAX; i++)
-		cs_heal_merge_resume(&heal->merges[i]);
+	resume_merges(heal);
 	sync_groups(heal);
 	fill(heal);
 	tell_progress(heal, was_pending);
@@ -265,10 +281,10 @@ void cs_heal_stop(struct cs_server *s)
 
 	heal->is_stopped = true;
 	loop_timer_stop(s->options.loop, &heal->timer);
+	loop_timer_stop(s->options.loop, &heal->soon_timer);
 	for (uint32_t i = 0; i < HEAL_PULLS_MAX; i++)
 		cs_heal_pull_stop(&heal->pulls[i]);
-	for (uint32_t i = 0; i < HEAL_MERGES_MAX; i++)
-		cs_heal_merge_resume(&heal->merges[i]);
+	resume_merges(heal);
 }
 
 bool cs_heal_is_idle(const struct cs_server *s)
@@ -307,10 +323,9 @@ int cs_heal_create(struct cs_server *s)
 	s->heal = heal;
 	heal->server = s;
 	/* An eighth of the memory for requests. */
-	heal->window_max = (uint32_t)MAX_OF(
+	heal->pulls_max = (uint32_t)MAX_OF(
 		1u, MIN_OF(HEAL_PULLS_MAX,
 			   buf_pool_bytes_max(s->options.pool) / 8 / BUF_LARGE_BYTES));
-	heal->window = heal->window_max;
 	for (uint32_t i = 0; i < HEAL_PULLS_MAX; i++)
 		heal->pulls[i].heal = heal;
 	for (uint32_t i = 0; i < HEAL_MERGES_MAX; i++) {
@@ -325,6 +340,7 @@ int cs_heal_create(struct cs_server *s)
 	if (is_short)
 		return -E_NOMEM; /* cs_server_destroy() frees what there is */
 	heal->timer.fn = tick;
+	heal->soon_timer.fn = soon;
 	loop_timer_start(s->options.loop, &heal->timer, TICK_MS);
 	return 0;
 }

@@ -75,7 +75,7 @@ struct heal_pull {
 	struct block_id id;
 	uint32_t place;	  /* of the source that is asked */
 	uint16_t tried;	  /* places */
-	uint32_t refused; /* times that clients went first */
+	uint32_t refused; /* times that the source was overloaded */
 	struct rpc_call call;
 	struct cs_verify verify;
 	struct cs_put put;
@@ -89,7 +89,7 @@ struct heal {
 	struct heal_merge merges[HEAL_MERGES_MAX];
 	struct heal_pull pulls[HEAL_PULLS_MAX];
 	uint32_t merge_count, bringing, pull_count; /* busy */
-	uint32_t window, window_max, window_credit; /* of pulls in flight: grows one by one, halves when refused */
+	uint32_t pulls_max;
 	pg_no cursor;
 	uint64_t map_version; /* that was reviewed */
 	uint64_t full_until_ms;
@@ -98,12 +98,13 @@ struct heal {
 	bool is_syncing;
 	uint64_t forgotten;  /* times that what was merged had to be forgotten */
 	uint64_t sync_after; /* its value when the sync began */
-	struct loop_timer timer;
+	struct loop_timer timer, soon_timer;
 	bool is_stopped;
 };
 
 /* --- heal.c ---- */
 
+void cs_heal_soon(struct heal *heal); /* resume what waits for its turn */
 /* The merge ended: what it brought is synced, then told. */
 void cs_heal_merge_over(struct heal_merge *merge);
 

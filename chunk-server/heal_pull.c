@@ -2,8 +2,8 @@
 /*
  * Pulling one block: from the source that listed it, else from any other of its group; proved (I1), then put.
  *
- * How many are in flight follows what servers say: a source where clients are active, and so we ourselves
- * (share.h), refuses, and each refusal halves the window; each window of blocks that came adds one.
+ * As many as may be are in flight; where clients are active, here or at the source, each waits for its turn
+ * (share.h).
  */
 #include "chunk-server/heal_internal.h"
 
@@ -14,25 +14,8 @@
 
 #define LOG_MODULE "heal"
 
-#define REFUSED_PAUSE_MS 10u
-#define REFUSED_MAX	 3000u /* then another source may be less busy */
-
-static void window_grow(struct heal *heal)
-{
-	if (++heal->window_credit < heal->window)
-		return;
-	heal->window_credit = 0;
-	heal->window = MIN_OF(heal->window + 1, heal->window_max);
-}
-
-static void window_shrink(struct heal *heal)
-{
-	/* Refusals come in swarms: those of one window count as one. */
-	if (heal->pull_count > heal->window)
-		return;
-	heal->window_credit = 0;
-	heal->window = MAX_OF(heal->window / 2, 1u);
-}
+#define REFUSED_PAUSE_MS 50u
+#define REFUSED_MAX	 100u /* then another source may be less busy */
 
 static void pull_end(struct heal_pull *pull, bool is_here)
 {
@@ -87,7 +70,6 @@ static void stored(struct cs_put *put)
 		heal->bytes += pull->record->len;
 		METRIC_INC(heal_blocks);
 		METRIC_ADD(heal_bytes, pull->record->len);
-		window_grow(heal);
 	}
 	pull_end(pull, put->rc == 0);
 }
@@ -118,7 +100,6 @@ static void asked(struct rpc_call *call)
 
 	cs_forward_note(s, cs_heal_place_server(&pull->merge->row, pull->place), call->rc);
 	if (call->rc == -E_OVERLOADED && ++pull->refused < REFUSED_MAX && !pull->heal->is_stopped) {
-		window_shrink(pull->heal);
 		pull->tried &= (uint16_t)~(1u << pull->place);
 		loop_timer_start(s->options.loop, &pull->timer, REFUSED_PAUSE_MS);
 		return;
@@ -177,9 +158,13 @@ bool cs_heal_pull_start(struct heal_merge *merge, const struct block_id *id)
 	struct cs_server *s = heal->server;
 	struct heal_pull *pull = free_pull(heal);
 
-	if (pull == NULL || heal->pull_count >= heal->window ||
-	    !cs_share_take(&s->share, loop_now_ms(s->options.loop)))
+	if (pull == NULL || heal->pull_count >= heal->pulls_max ||
+	    !cs_share_take(&s->share, loop_now_ms(s->options.loop))) {
+		/* Without one in flight nothing else would go on before the next tick. */
+		if (heal->pull_count == 0)
+			cs_heal_soon(heal);
 		return false;
+	}
 	heal->pull_count++;
 	merge->pulls++;
 	*pull = (struct heal_pull){

@@ -399,6 +399,7 @@ void cs_server_stop(struct cs_server *s, void (*stopped)(void *arg, int rc), voi
 	cs_repay_stop(s);
 	cs_scrub_stop(s);
 	cs_heal_stop(s);
+	cs_serve_get_stop(s);
 	cs_disks_quiet(s->disks);
 	cs_collect_stop(s);
 	loop_timer_start(s->options.loop, &s->stop_timer, 0);

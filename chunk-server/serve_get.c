@@ -16,6 +16,8 @@ struct get_job {
 	struct cs_get get;
 };
 
+#define BACKGROUND_MAX 128u /* gets of the background that wait for their turn */
+
 struct sync_job {
 	struct sync_job *next;
 	struct cs_server *server;
@@ -57,15 +59,56 @@ static void got(struct cs_get *get)
 	get_end(job);
 }
 
+/* --- the background waits for its turn ---- */
+
+static void parked_run(struct cs_server *s)
+{
+	struct get_job *job;
+
+	while ((job = s->parked) != NULL && cs_share_take(&s->share, loop_now_ms(s->options.loop))) {
+		LL_DELETE(s->parked, job);
+		s->parked_count--;
+		cs_disks_get(s->disks, &job->get);
+	}
+	if (s->parked != NULL && !s->is_stopping)
+		loop_timer_start(s->options.loop, &s->parked_timer, CS_SHARE_WAIT_MS);
+}
+
+static void parked_fired(struct loop_timer *timer)
+{
+	parked_run(container_of(timer, struct cs_server, parked_timer));
+}
+
+static void park(struct get_job *job)
+{
+	struct cs_server *s = job->server;
+
+	LL_APPEND(s->parked, job);
+	s->parked_count++;
+	if (!s->parked_timer.is_active)
+		parked_run(s);
+}
+
+void cs_serve_get_stop(struct cs_server *s)
+{
+	struct get_job *job;
+
+	loop_timer_stop(s->options.loop, &s->parked_timer);
+	while ((job = s->parked) != NULL) {
+		LL_DELETE(s->parked, job);
+		job->get.rc = -E_SHUTDOWN;
+		get_end(job);
+	}
+}
+
 void cs_serve_get(struct cs_server *s, struct rpc_request *req)
 {
 	const Wire__Get *msg = (const Wire__Get *)req->msg;
 	struct get_job *job = s->gets_free;
-	uint64_t now = loop_now_ms(s->options.loop);
 
 	if (!msg->background)
-		cs_share_client(&s->share, now);
-	if (job == NULL || (msg->background && !cs_share_take(&s->share, now))) {
+		cs_share_client(&s->share, loop_now_ms(s->options.loop));
+	if (job == NULL || (msg->background && s->parked_count >= BACKGROUND_MAX)) {
 		rpc_answer(req, -E_OVERLOADED, NULL, NULL);
 		return;
 	}
@@ -76,7 +119,10 @@ void cs_serve_get(struct cs_server *s, struct rpc_request *req)
 	job->get = (struct cs_get){.done = got};
 	ASSERT(msg->id.len == BLOCK_ID_BYTES);
 	memcpy(job->get.id.bytes, msg->id.data, BLOCK_ID_BYTES);
-	cs_disks_get(s->disks, &job->get);
+	if (msg->background)
+		park(job);
+	else
+		cs_disks_get(s->disks, &job->get);
 }
 
 /* --- SYNC ---- */
@@ -146,6 +192,7 @@ void cs_serve_where(struct cs_server *s, struct rpc_request *req)
 int cs_serve_get_init(struct cs_server *s)
 {
 	s->gets = calloc(SERVE_GETS_MAX, sizeof(*s->gets));
+	s->parked_timer.fn = parked_fired;
 	s->syncs = calloc(SERVE_SYNCS_MAX, sizeof(*s->syncs));
 	if (s->gets == NULL || s->syncs == NULL)
 		return -E_NOMEM;
@@ -158,6 +205,7 @@ int cs_serve_get_init(struct cs_server *s)
 
 void cs_serve_get_finish(struct cs_server *s)
 {
+	loop_timer_stop(s->options.loop, &s->parked_timer);
 	for (uint32_t i = 0; s->gets != NULL && i < SERVE_GETS_MAX; i++) {
 		buf_put(s->gets[i].get.record);
 		if (s->gets[i].req != NULL)

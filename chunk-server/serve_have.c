@@ -7,7 +7,8 @@
  *
  * And like a put's it leaves no replica without the block that nobody knows of: once it is a yes, every
  * replica that did not say that it holds the block is owed it, also one that could not be asked. The debt is
- * as durable as our own copy, which the asker syncs with the others; so a yes needs our own copy.
+ * as durable as our own copy, so a yes needs our own copy; and where the asker may do without our sync, having
+ * more than min_copies holders, the debts are made durable first.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -44,6 +45,7 @@ struct have_job {
 	uint32_t ask_count;
 	uint32_t pending;
 	uint64_t collection;
+	struct cs_owed_sync debts;
 };
 
 static struct block_id id_at(const struct have_job *job, uint32_t index)
@@ -77,13 +79,14 @@ static bool holds(const struct have_answer *answer, server_no server)
 	return false;
 }
 
-/* The answer is complete: who may lack the block is owed it. */
+/* The answer is complete: who may lack the block is owed it. 1: debts that must be durable first. */
 static int settle_debts(struct have_job *job, uint32_t index)
 {
 	struct cs_server *s = job->server;
 	struct have_answer *answer = &job->answers[index];
 	struct block_id id = id_at(job, index);
 	const struct pg_row *row = map_pg(s->map, block_id_pg(&id));
+	bool are_new = false;
 
 	if (!answer->is_here)
 		answer->wire.n_holders = 0;
@@ -94,8 +97,9 @@ static int settle_debts(struct have_job *job, uint32_t index)
 			continue;
 		if (cs_owed_add(s->owed, &id, row->replicas[i]) < 0)
 			return cs_serve_lost(s, "cannot note what is owed");
+		are_new = true;
 	}
-	return 0;
+	return are_new && answer->wire.n_holders > s->min_copies;
 }
 
 static void job_end(struct have_job *job, int rc)
@@ -107,8 +111,6 @@ static void job_end(struct have_job *job, int rc)
 	if (list == NULL || job->answers == NULL)
 		rc = -E_NOMEM;
 	for (uint32_t i = 0; rc == 0 && i < job->msg->n_ids; i++) {
-		if (job->msg->forward)
-			rc = settle_debts(job, i);
 		job->answers[i].wire.holders = job->answers[i].list;
 		list[i] = &job->answers[i].wire;
 	}
@@ -133,6 +135,31 @@ static void job_end(struct have_job *job, int rc)
 	job->req = NULL;
 	s->jobs--;
 	LL_PREPEND(s->haves_free, job);
+}
+
+static void debts_durable(struct cs_owed_sync *sync)
+{
+	struct have_job *job = container_of(sync, struct have_job, debts);
+
+	job_end(job, sync->rc < 0 ? cs_serve_lost(job->server, "cannot note what is owed") : 0);
+}
+
+/* Everybody who was asked has answered, or will not. */
+static void asked_all(struct have_job *job)
+{
+	bool must_sync = false;
+	int rc = 0;
+
+	for (uint32_t i = 0; rc >= 0 && job->msg->forward && i < job->msg->n_ids; i++) {
+		rc = settle_debts(job, i);
+		must_sync = must_sync || rc == 1;
+	}
+	if (rc < 0 || !must_sync) {
+		job_end(job, MIN_OF(rc, 0));
+		return;
+	}
+	job->debts = (struct cs_owed_sync){.done = debts_durable};
+	cs_owed_sync(job->server->owed, &job->debts);
 }
 
 /* --- the other replicas ---- */
@@ -167,7 +194,7 @@ static void asked(struct rpc_call *call)
 		job->collection = MIN_OF(job->collection, reply->collection);
 	}
 	if (--job->pending == 0)
-		job_end(job, 0);
+		asked_all(job);
 }
 
 static struct have_ask *ask_for(struct have_job *job, server_no server)
@@ -269,7 +296,7 @@ void cs_serve_have(struct cs_server *s, struct rpc_request *req)
 	for (uint32_t i = 0; i < job->ask_count; i++)
 		ask_start(job, &job->asks[i]);
 	if (job->pending == 0)
-		job_end(job, 0);
+		asked_all(job);
 }
 
 int cs_serve_have_init(struct cs_server *s)
@@ -284,9 +311,11 @@ int cs_serve_have_init(struct cs_server *s)
 
 void cs_serve_have_finish(struct cs_server *s)
 {
-	/* After the calls of every job ended: those that asked others have answered by now. */
-	for (uint32_t i = 0; s->haves != NULL && i < SERVE_HAVES_MAX; i++)
-		ASSERT(s->haves[i].req == NULL);
+	/* Those that asked others have answered by now; after a crash some still wait for a sync. */
+	for (uint32_t i = 0; s->haves != NULL && i < SERVE_HAVES_MAX; i++) {
+		if (s->haves[i].req != NULL)
+			job_end(&s->haves[i], -E_SHUTDOWN);
+	}
 	free(s->haves);
 	s->haves = NULL;
 }

@@ -69,6 +69,9 @@ struct cs_server {
 	struct damage *damage;
 	struct heal *heal;
 	struct cs_share share;
+	struct get_job *parked; /* of the background: they wait for its share */
+	uint32_t parked_count;
+	struct loop_timer parked_timer;
 	struct collect *collect;
 
 	struct put_job *puts, *puts_free;
@@ -131,6 +134,7 @@ void cs_serve_put(struct cs_server *s, struct rpc_request *req);
 bool cs_serve_put_is_older(const struct cs_server *s, pg_no pg, uint64_t epoch);
 must_check int cs_serve_get_init(struct cs_server *s);
 void cs_serve_get_finish(struct cs_server *s);
+void cs_serve_get_stop(struct cs_server *s); /* what waits for its share ends */
 void cs_serve_get(struct cs_server *s, struct rpc_request *req);
 void cs_serve_sync(struct cs_server *s, struct rpc_request *req);
 void cs_serve_where(struct cs_server *s, struct rpc_request *req);

@@ -45,6 +45,7 @@ struct put_job {
 	Wire__Holder holders[COPIES_MAX + 1];
 	uint32_t holder_count;
 	uint64_t collection;
+	struct cs_owed_sync debts;
 };
 
 /* --- the answer ---- */
@@ -82,7 +83,10 @@ static bool holds(const struct put_job *job, server_no server)
 	return false;
 }
 
-/* Who lacks it is owed it. Our own failure is ours to repay as well. */
+/*
+ * Who lacks it is owed it. Our own failure is ours to repay as well. 1: the answer must wait until the debts
+ * are durable: with more than min_copies holders the writer may do without our sync, which would see to it.
+ */
 static int note_owed(struct put_job *job)
 {
 	for (uint32_t i = 0; i < job->row.replica_count; i++) {
@@ -93,7 +97,7 @@ static int note_owed(struct put_job *job)
 		if (rc < 0)
 			return cs_serve_lost(job->server, "cannot note what is owed");
 	}
-	return 0;
+	return job->holder_count > job->server->min_copies;
 }
 
 /* Why min_copies were not reached. -E_NOSPC tells the client not to wait for better times. */
@@ -104,29 +108,47 @@ static int too_few(const struct put_job *job)
 	return job->local_rc < 0 ? job->local_rc : -E_NO_REPLICA;
 }
 
-static void answer_put(struct put_job *job)
+static void answer_holders(struct put_job *job, int rc)
 {
 	Wire__PutReply reply = WIRE__PUT_REPLY__INIT;
 	Wire__Holder *holders[COPIES_MAX + 1];
+
+	for (uint32_t i = 0; i < job->holder_count; i++)
+		holders[i] = &job->holders[i];
+	reply.holders = holders;
+	reply.n_holders = job->holder_count;
+	reply.collection = job->collection;
+	job_end(job, rc, &reply);
+}
+
+static void debts_durable(struct cs_owed_sync *sync)
+{
+	struct put_job *job = container_of(sync, struct put_job, debts);
+
+	answer_holders(job, sync->rc < 0 ? cs_serve_lost(job->server, "cannot note what is owed") : 0);
+}
+
+static void answer_put(struct put_job *job)
+{
 	int rc = 0;
 
 	if (job->is_stale) {
 		answer_stale(job);
 		return;
 	}
-	for (uint32_t i = 0; i < job->holder_count; i++)
-		holders[i] = &job->holders[i];
-	reply.holders = holders;
-	reply.n_holders = job->holder_count;
-	reply.collection = job->collection;
 	if (!job->msg->forward)
 		rc = job->local_rc;
 	/* Too few here, too: with those of another replica's answer they may be enough for the client. */
 	else if (job->holder_count > 0 && job->holder_count < job->row.replica_count)
 		rc = note_owed(job);
+	if (rc == 1) {
+		job->debts.done = debts_durable;
+		cs_owed_sync(job->server->owed, &job->debts);
+		return;
+	}
 	if (rc == 0 && job->msg->forward && job->holder_count < job->server->min_copies)
 		rc = too_few(job);
-	job_end(job, rc, &reply);
+	answer_holders(job, rc);
 }
 
 static void part_done(struct put_job *job)

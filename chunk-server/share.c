@@ -5,7 +5,7 @@
 #define BUSY_MS	     100u  /* after the last request of a client */
 #define TURN_PARTS   4u	   /* a background turn for so many of clients: it costs two servers more than a get */
 #define TRICKLE_MS   10u   /* and one each so often */
-#define CREDIT_TURNS 8u
+#define CREDIT_TURNS 32u  /* saved up at most: those of a few waits */
 
 static void credit_add(struct cs_share *share, uint64_t parts)
 {
@@ -29,10 +29,8 @@ bool cs_share_take(struct cs_share *share, uint64_t now_ms)
 	uint64_t turns = (now_ms - share->refilled_ms) / TRICKLE_MS;
 	share->refilled_ms += turns * TRICKLE_MS;
 	credit_add(share, turns * TURN_PARTS);
-	if (share->credit < TURN_PARTS) {
-		share->refusals++;
+	if (share->credit < TURN_PARTS)
 		return false;
-	}
 	share->credit -= TURN_PARTS;
 	return true;
 }

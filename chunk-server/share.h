@@ -11,11 +11,12 @@
 
 #include "fs/base/base.h"
 
+#define CS_SHARE_WAIT_MS 5u /* who got no turn asks again after so long */
+
 struct cs_share { /* zero it */
-	uint64_t busy_until_ms;	 /* clients count as active until then */
-	uint64_t refilled_ms;	 /* the trickle was paid up to here */
-	uint32_t credit;	 /* in parts of a turn */
-	uint64_t refusals;	 /* turns that were not given */
+	uint64_t busy_until_ms; /* clients count as active until then */
+	uint64_t refilled_ms;	/* the trickle was paid up to here */
+	uint32_t credit;	/* in parts of a turn */
 };
 
 /* A client's request was taken. */

@@ -103,6 +103,7 @@ static inline void world_answer_heartbeat(struct rpc_request *req, const Wire__H
 		n->merged[m.pg] = m;
 	}
 	reply.map_version = world.version;
+	reply.collection = 1;
 	reply.state = SERVER_UP;
 	rpc_answer(req, 0, &reply.base, NULL);
 }
@@ -129,6 +130,7 @@ static inline void world_answer_map(struct rpc_request *req, const Wire__MapGet 
 		servers[reply.n_servers++].data = out;
 	}
 	reply.version = world.version;
+	reply.collection = 1;
 	reply.pgs = pgs;
 	reply.n_pgs = 1024;
 	reply.servers = servers;

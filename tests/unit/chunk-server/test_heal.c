@@ -273,6 +273,31 @@ START_TEST(a_debt_that_turns_out_to_be_none_is_not_sent)
 }
 END_TEST
 
+/* With three holders the writer needs the syncs of two: perhaps not of the one that noted the debt. */
+START_TEST(a_debt_outlives_its_keeper_even_if_nobody_syncs_it)
+{
+	world_set_row(PG_CLEAN, "1234", "");
+	sim_world_run_for(world.sim, SIM_S);
+	node_kill(4);
+	for (uint32_t i = 0; i < 20; i++) {
+		ck_assert_int_eq(i % 2 == 0 ? put(1, i, true) : put(2, i, false), 0);
+		if (i % 2 == 1) {
+			ck_assert_int_eq(put(1, i, false), 0);
+			ck_assert_int_eq(put(3, i, false), 0);
+			ck_assert_int_eq(have(1, i), 0);
+		}
+		ck_assert_uint_eq(world.holder_count, 3);
+		node_kill(1); /* at once */
+		node_start(1);
+		ck_assert(sim_world_run_until(world.sim, world_all_joined, NULL, WORLD_WAIT_NS));
+		sim_world_run_for(world.sim, SIM_S);
+	}
+	node_start(4);
+	sim_world_run_for(world.sim, 10 * SIM_S);
+	ck_assert(holds_all(4, 0, 20));
+}
+END_TEST
+
 /* --- the source's side ---- */
 
 static int digest(uint32_t number, uint32_t pg, uint32_t bits, uint64_t epoch)
@@ -389,6 +414,7 @@ TEST_MAIN("heal", tcase_add_checked_fixture(tc, world_begin, world_end);
 	  tcase_add_test(tc, a_rotten_source_is_passed_over);
 	  tcase_add_test(tc, a_server_that_comes_back_only_catches_up);
 	  tcase_add_test(tc, a_debt_that_turns_out_to_be_none_is_not_sent);
+	  tcase_add_test(tc, a_debt_outlives_its_keeper_even_if_nobody_syncs_it);
 	  tcase_add_test(tc, digests_and_lists_tell_what_is_there);
 	  tcase_add_test(tc, a_source_takes_the_newer_row_before_it_answers);
 	  tcase_add_test(tc, a_source_waits_for_the_end_of_older_puts);
