@@ -337,6 +337,7 @@ static void take_effect(void *arg, const struct ms_effect *effect)
 	case MS_FX_MAP:
 		s->map_number = s->number + 1;	/* of this event's record */
 		ms_mover_map_changed(s->mover);
+		ms_collector_map_changed(s->collector);
 		break;
 	case MS_FX_MOVE_INLINE:
 		ms_mover_add(s->mover, effect->ino, effect->version);
@@ -502,6 +503,8 @@ static void answer_view(struct ms_server *s, struct ms_pending *p)
 		p->number = s->map_number;
 		p->wait_durable = true;
 		s->waiting++;
+	} else if (p->op == MSG_GC) {
+		ms_serve_reply_gc(s, p, (const Wire__Gc *)(const void *)p->req->msg);
 	} else {
 		ms_serve_reply_status(s, p);
 	}
@@ -522,7 +525,7 @@ static void on_request(void *arg, struct rpc_request *req)
 		rpc_answer(req, rc < 0 ? rc : -E_NOMEM, NULL, NULL);
 		return;
 	}
-	if (p->op == MSG_MAP_GET || p->op == MSG_STATUS) {
+	if (p->op == MSG_MAP_GET || p->op == MSG_STATUS || p->op == MSG_GC) {
 		answer_view(s, p);
 		return;
 	}
@@ -565,6 +568,7 @@ static void tick(struct loop_timer *timer)
 		own_event(s, &(struct ms_event){ .kind = MS_EV_TICK });
 	ms_serve_snapshot_tick(s);
 	ms_copies_tick(s->copies);
+	ms_collector_tick(s->collector);
 }
 
 /* --- life ------------------------------------------------------------------------------------------- */
@@ -606,7 +610,10 @@ static int listen_begin(struct ms_server *s, struct error *err)
 	if (rc < 0)
 		return error_set(err, rc, "cannot begin to move inline content");
 	rc = ms_copies_create(s, o->metadata_copies, &s->copies);
-	return rc < 0 ? error_set(err, rc, "cannot begin to copy the metadata") : 0;
+	if (rc < 0)
+		return error_set(err, rc, "cannot begin to copy the metadata");
+	rc = ms_collector_create(s, o->gc_ms, o->gc_grace_ms, &s->collector);
+	return rc < 0 ? error_set(err, rc, "cannot begin to collect garbage") : 0;
 }
 
 static int server_begin(struct ms_server *s, struct error *err)
@@ -675,7 +682,8 @@ void ms_server_stop_check(struct ms_server *s)
 {
 	void (*stopped)(void *arg) = s->stopped;
 
-	if (!stopped || s->is_batch_posted || s->snapshotter.is_running || !ms_copies_is_idle(s->copies))
+	if (!stopped || s->is_batch_posted || s->snapshotter.is_running || !ms_copies_is_idle(s->copies) ||
+	    !ms_collector_is_idle(s->collector))
 		return;
 	if (!s->is_failed && ms_journal_durable(s->journal) < ms_journal_last(s->journal)) {
 		ms_journal_sync(s->journal);
@@ -739,6 +747,7 @@ void ms_server_destroy(struct ms_server *s)
 		pending_free(s, p);
 	}
 	ms_mover_destroy(s->mover);
+	ms_collector_destroy(s->collector);
 	ms_copies_destroy(s->copies);
 	ms_serve_session_finish(s);
 	rpc_destroy(s->rpc);

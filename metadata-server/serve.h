@@ -37,6 +37,8 @@ struct ms_server_options {
 	uint64_t journal_file_bytes_max;
 	uint64_t snapshot_bytes;	/* write a snapshot after so much journal */
 	uint32_t heartbeat_ms;		/* told to chunk servers */
+	uint64_t gc_ms;			/* collect garbage so often; 0: only when asked */
+	uint64_t gc_grace_ms;		/* and keep it in trash so long */
 	uint32_t metadata_copies;	/* chunk servers that keep a copy of the metadata; 0: none */
 	enum codec codec;		/* for inline content that moves to blocks */
 	uint8_t codec_param;

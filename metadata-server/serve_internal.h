@@ -8,6 +8,7 @@
 #include <uthash.h>
 
 #include "fs/net/rpc.h"
+#include "metadata-server/collector.h"
 #include "metadata-server/copies.h"
 #include "metadata-server/mover.h"
 #include "metadata-server/recover.h"
@@ -101,6 +102,7 @@ struct ms_server {
 	struct rpc *rpc;
 	struct ms_mover *mover;
 	struct ms_copies *copies;
+	struct ms_collector *collector;
 
 	uint64_t term, number;		/* of the newest record */
 	uint64_t map_number;		/* of the newest record that changed the map */
@@ -149,6 +151,7 @@ bool ms_serve_request_changes(uint16_t op);	/* refused when the journal failed *
 void ms_serve_reply(struct ms_server *s, struct ms_pending *p, const struct ms_reply *reply);
 void ms_serve_reply_map(struct ms_server *s, struct ms_pending *p, const Wire__MapGet *ask);	/* serve_map.c */
 void ms_serve_reply_status(struct ms_server *s, struct ms_pending *p);	/* serve_status.c */
+void ms_serve_reply_gc(struct ms_server *s, struct ms_pending *p, const Wire__Gc *ask);	/* the same */
 
 /* serve_session.c */
 void ms_serve_session_bind(struct ms_server *s, session_no session, struct rpc_peer *peer);

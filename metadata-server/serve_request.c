@@ -325,6 +325,7 @@ int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct 
 	case MSG_SESSION_CLOSE:
 	case MSG_MAP_GET:
 	case MSG_STATUS:
+	case MSG_GC:
 		return 0;
 	default:
 		return take_inode(s, req, out);

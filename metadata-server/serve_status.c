@@ -198,3 +198,22 @@ void ms_serve_reply_status(struct ms_server *s, struct ms_pending *p)
 	st->message.warnings = st->warning_list;
 	fill(s, st);
 }
+
+struct gc {
+	Wire__GcReply message;
+	Wire__GcStatus status;
+};
+
+void ms_serve_reply_gc(struct ms_server *s, struct ms_pending *p, const Wire__Gc *ask)
+{
+	struct gc *gc = calloc(1, sizeof(*gc));
+
+	p->rc = gc ? ms_collector_ask(s->collector, ask->action) : -E_NOMEM;
+	if (!gc)
+		return;
+	p->storage = gc;
+	p->message = &gc->message.base;
+	wire__gc_reply__init(&gc->message);
+	ms_collector_status(s->collector, &gc->status);
+	gc->message.status = &gc->status;
+}
