@@ -110,6 +110,8 @@ static void take_settings(struct program *p, struct ms_server_options *o)
 	o->listen = c->mds_listen;
 	o->journal_file_bytes_max = c->journal_file_bytes;
 	o->snapshot_bytes = c->mds_snapshot_bytes;
+	o->gc_ms = c->mds_gc_ms;
+	o->gc_grace_ms = c->mds_gc_grace_ms;
 	o->heartbeat_ms = (uint32_t)c->server_heartbeat_ms;
 	o->metadata_copies = (uint32_t)c->mds_metadata_copies;
 	o->codec = CODEC_LZ4;

@@ -17,6 +17,7 @@
 struct status {
 	Wire__StatusReply message;
 	Wire__Stamp stamp;
+	Wire__GcStatus gc;
 	Wire__ServerStatus servers[SERVERS_MAX], *server_list[SERVERS_MAX];
 	char names[SERVERS_MAX][NAME_BYTES];
 	uint32_t pgs_of[SERVERS_MAX];		/* by place in the map's list */
@@ -149,6 +150,29 @@ static void warn_of_metadata(struct ms_server *s, struct status *st)
 		warn(st, "metadata_full", "space for metadata is nearly used up: only deleting is admitted");
 }
 
+static void fill_garbage(struct ms_server *s, struct status *st)
+{
+	Wire__StatusReply *m = &st->message;
+	const struct map *map = ms_state_map(s->state);
+
+	for (uint32_t i = 0; i < map_server_count(map); i++) {
+		struct ms_server_stats stats;
+
+		ms_state_server_stats(s->state, map_server_at(map, i)->server, &stats);
+		m->blocks_trash += stats.trash_blocks;
+		m->bytes_stored_trash += stats.trash_bytes;
+		m->bytes_dead += stats.dead_bytes;
+	}
+	m->collection = ms_state_collection(s->state);
+	ms_collector_status(s->collector, &st->gc);
+	m->gc = &st->gc;
+	for (size_t i = 0; i < st->gc.n_unwalkable; i++)
+		warn(st, "gc_unwalkable", "garbage is not collected while inode %" PRIu64 " cannot be read: "
+		     "repair or delete it", st->gc.unwalkable[i]);
+	if (st->gc.last_rc < 0 && st->gc.last_rc != -E_CANCELED && st->gc.n_unwalkable == 0)
+		warn(st, "gc_failed", "garbage was not collected: %s", st->gc.last_text);
+}
+
 static void fill(struct ms_server *s, struct status *st)
 {
 	Wire__StatusReply *m = &st->message;
@@ -178,6 +202,7 @@ static void fill(struct ms_server *s, struct status *st)
 	add_servers(s, st);
 	warn_of_pgs(st, &counts);
 	warn_of_metadata(s, st);
+	fill_garbage(s, st);
 }
 
 void ms_serve_reply_status(struct ms_server *s, struct ms_pending *p)
