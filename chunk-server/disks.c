@@ -392,6 +392,8 @@ static void owed_sync_done(struct cs_owed_sync *sync)
 
 	if (sync->rc < 0 && !disks->is_without_owed && disks->options.on_owed_failed != NULL)
 		disks->is_without_owed = disks->options.on_owed_failed(disks->options.arg) == 0;
+	if (sync->rc == 0)
+		disks->is_without_owed = false;
 	sync_part_done(disks, disks->is_without_owed ? 0 : sync->rc);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is owed. Changes gather in memory, bounded (I11), and are written and synced together: when
- * somebody waits, else after OWED_MS. A write or sync that failed ends the log until a restart
- * (I4). Keys of rows: server, big-endian, then the id: so the PGs of one server follow each other.
+ * somebody waits, else after OWED_MS. A write or sync that failed ends the log (I4); the next one is
+ * another file. Keys of rows: server, big-endian, then the id: so the PGs of one server follow each other.
  */
 #include "chunk-server/owed.h"
 
@@ -19,6 +19,7 @@
 #define OWED_FILE     "owed"
 #define OWED_FILE_NEW "owed.new"
 #define OWED_MS	      100u
+#define RESTART_MS    1000u
 #define ENTRY_BYTES   48u
 #define ENTRY_CHECKED 40u
 #define KEY_BYTES     (4u + BLOCK_ID_BYTES)
@@ -47,6 +48,8 @@ struct cs_owed {
 	struct loop_work work;
 	int work_rc;
 	bool is_busy;
+	struct disk_file *fresh; /* of a restart */
+	struct loop_timer restart_timer;
 	uint32_t tasks;
 	uint64_t added, durable; /* positions: entries since the start */
 	struct cs_owed_sync *waiters;
@@ -239,6 +242,7 @@ static int open_log(struct cs_owed *owed)
 }
 
 static void timer_fired(struct loop_timer *timer);
+static void restart_fired(struct loop_timer *timer);
 
 int cs_owed_open(struct loop *loop, struct disk *disk, struct rows *rows, struct cs_owed **out,
 		 struct error *err)
@@ -253,6 +257,7 @@ int cs_owed_open(struct loop *loop, struct disk *disk, struct rows *rows, struct
 	owed->disk = disk;
 	owed->rows = rows;
 	owed->timer.fn = timer_fired;
+	owed->restart_timer.fn = restart_fired;
 	owed->pending = malloc(PENDING_MAX * ENTRY_BYTES);
 	owed->writing = malloc(PENDING_MAX * ENTRY_BYTES);
 	if (owed->pending != NULL && owed->writing != NULL)
@@ -320,8 +325,7 @@ static void flush_done(struct loop_work *work)
 
 	owed->is_busy = false;
 	if (owed->work_rc < 0) {
-		log_error("the owed log is given up until a restart: %s",
-			  error_text(owed->work_rc));
+		log_error("the owed log is given up: %s", error_text(owed->work_rc));
 		owed->is_failed = true;
 	} else {
 		owed->log_bytes =
@@ -399,6 +403,77 @@ void cs_owed_sync(struct cs_owed *owed, struct cs_owed_sync *sync)
 	flush_start(owed);
 }
 
+/* --- again ---- */
+
+/* An empty log, whole before it has the name. */
+static int begin_log(struct cs_owed *owed)
+{
+	int rc = disk_open(owed->disk, OWED_FILE_NEW, DISK_WRITE | DISK_CREATE, &owed->fresh);
+
+	if (rc < 0)
+		return rc;
+	rc = disk_truncate(owed->fresh, 0);
+	if (rc == 0)
+		rc = disk_sync(owed->fresh);
+	if (rc == 0)
+		rc = disk_rename(owed->disk, OWED_FILE_NEW, OWED_FILE);
+	if (rc == 0)
+		rc = disk_sync_dir(owed->disk, "");
+	if (rc < 0) {
+		disk_close(owed->fresh);
+		owed->fresh = NULL;
+	}
+	return rc;
+}
+
+static void restart_run(struct loop_work *work)
+{
+	struct cs_owed *owed = container_of(work, struct cs_owed, work);
+
+	owed->work_rc = begin_log(owed);
+}
+
+static void restart_done(struct loop_work *work)
+{
+	struct cs_owed *owed = container_of(work, struct cs_owed, work);
+
+	owed->is_busy = false;
+	if (owed->work_rc < 0) {
+		loop_timer_start(owed->loop, &owed->restart_timer, RESTART_MS);
+		return;
+	}
+	log_info("began a new owed log");
+	disk_close(owed->file);
+	owed->file = owed->fresh;
+	owed->fresh = NULL;
+	owed->log_bytes = 0;
+	owed->pending_count = 0;
+	owed->durable = owed->added;
+	owed->is_failed = false;
+}
+
+static void restart_fired(struct loop_timer *timer)
+{
+	cs_owed_restart(container_of(timer, struct cs_owed, restart_timer));
+}
+
+void cs_owed_restart(struct cs_owed *owed)
+{
+	if (!owed->is_failed || owed->is_busy)
+		return;
+	if (rows_clear(owed->rows) < 0 || rows_commit(owed->rows) < 0) {
+		rows_abort(owed->rows);
+		loop_timer_start(owed->loop, &owed->restart_timer, RESTART_MS);
+		return;
+	}
+	owed->count = 0;
+	memset(owed->pg_counts, 0, sizeof(owed->pg_counts));
+	owed->is_busy = true;
+	owed->work.run = restart_run;
+	owed->work.done = restart_done;
+	loop_work(owed->loop, &owed->work);
+}
+
 /* --- asking ---- */
 
 static int next_row(struct cs_owed *owed, server_no *server, struct block_id *id)
@@ -458,7 +533,9 @@ void cs_owed_drop(struct cs_owed *owed)
 	if (owed == NULL)
 		return;
 	loop_timer_stop(owed->loop, &owed->timer);
+	loop_timer_stop(owed->loop, &owed->restart_timer);
 	disk_close(owed->file);
+	disk_close(owed->fresh);
 	free(owed->pending);
 	free(owed->writing);
 	free(owed);

@@ -39,6 +39,12 @@ uint64_t cs_owed_count(const struct cs_owed *owed);
 /* Is something of this PG owed? */
 bool cs_owed_has_pg(const struct cs_owed *owed, pg_no pg);
 
+/*
+ * After a failure: whatever was owed is known otherwise now (content.h), so forget it and begin a new log,
+ * tried again every second until the disk takes it. Until then adding is refused.
+ */
+void cs_owed_restart(struct cs_owed *owed);
+
 /* done() once everything added so far is durable; rc 0 or -E_IO. */
 struct cs_owed_sync {
 	void (*done)(struct cs_owed_sync *sync);

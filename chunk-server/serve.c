@@ -96,9 +96,17 @@ uint64_t cs_serve_tell_content(struct cs_server *s)
 	return s->content_told;
 }
 
+/* The comparison covers whatever the log held. */
 static int owed_failed(void *arg)
 {
-	return cs_serve_lost(arg, "the log of what is owed failed");
+	struct cs_server *s = arg;
+	int rc = cs_serve_lost(s, "the log of what is owed failed");
+
+	if (rc == 0) {
+		s->content_tell_ms = 0;
+		cs_owed_restart(s->owed);
+	}
+	return rc;
 }
 
 /* A disk was given up: what it had not synced is lost, so nobody may believe in old generations

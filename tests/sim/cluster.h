@@ -26,6 +26,7 @@
 #define CLUSTER_TIMEOUT_MS 30000u /* of a client's operation */
 #define CLUSTER_COPIES	   3u
 #define CLUSTER_MIN_COPIES 2u
+#define CLUSTER_SCRUB_MS   3000u /* all that is stored is read in this time, again and again */
 
 enum cluster_role { CLUSTER_MDS, CLUSTER_CS, CLUSTER_CLIENT };
 

@@ -319,6 +319,7 @@ static void fault_begin(struct schedule *s, struct fault *f)
 	case FAULT_ROT:
 		sim_media_rot_some(f->node->media[f->disk], "segments/",
 				   (uint32_t)sim_world_between(world, 1, 20));
+		s->has_rot = true;
 		s->losses++;
 		break;
 	case FAULT_DRAIN:
@@ -558,6 +559,7 @@ void schedule_heal(struct schedule *s)
 void schedule_is_whole(struct schedule *s)
 {
 	s->losses = 0;
+	s->has_rot = false;
 }
 
 void schedule_lose(struct schedule *s)

@@ -63,6 +63,7 @@ struct schedule {
 	uint32_t calm_ms;		      /* between two, at most */
 	uint64_t count;			      /* of faults so far */
 	uint32_t losses; /* disks since all was whole: content, not only time */
+	bool has_rot;	 /* since then */
 };
 
 void schedule_init(struct schedule *s, struct cluster *cluster, struct oracle *oracle,

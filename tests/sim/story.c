@@ -196,8 +196,9 @@ static void reckon(struct story *s)
 	read_all(s, first);
 	read_all(s, (first + 1) % CLUSTER_CLIENTS);
 	oracle_settled(&s->oracle);
-	/* Truncating and closing leave something to do. */
-	sim_world_run_for(s->cluster.world, SIM_S);
+	/* Truncating and closing leave something to do; rot is found by the next whole scrub. */
+	sim_world_run_for(s->cluster.world,
+			  (s->schedule.has_rot ? 3 * CLUSTER_SCRUB_MS : 1000) * SIM_MS);
 	get_whole(s);
 }
 
