@@ -201,7 +201,8 @@ static void out_reply(struct ms_server *s, struct ms_pending *p, int kept)
 {
 	p->out.kind = 0;	/* it is in no batch any more */
 	if (p->is_change && kept < 0) {
-		pending_refuse(s, p, kept);
+		/* Not what the disk said: "no space" would say that nothing has changed, and reads show the change. */
+		pending_refuse(s, p, -E_IO);
 		return;
 	}
 	if (p->wait_durable && p->number > ms_journal_durable(s->journal)) {
