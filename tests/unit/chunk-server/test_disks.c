@@ -357,6 +357,36 @@ START_TEST(a_long_history_of_repaid_debts_is_forgotten)
 }
 END_TEST
 
+static bool owed_is_idle(void *arg)
+{
+	(void)arg;
+	return cs_owed_is_idle(owed);
+}
+
+/* Somebody fills the disk for a while: the debts are compared then (content.h), later ones are noted again. */
+START_TEST(a_log_that_failed_is_begun_anew)
+{
+	struct block_id id = {{1}};
+
+	ck_assert_int_eq(cs_owed_add(owed, &id, 5), 0);
+	sim_media_leave(media[0], 0);
+	sim_world_run_for(world, SIM_S); /* the log cannot grow */
+	id.bytes[0]++;
+	ck_assert_int_eq(cs_owed_add(owed, &id, 5), -E_IO);
+	cs_owed_restart(owed);
+	ck_assert_uint_eq(cs_owed_count(owed), 0);
+	sim_media_leave(media[0], UINT64_MAX);
+	sim_world_run_for(world, 3 * SIM_S);
+	ck_assert_int_eq(cs_owed_add(owed, &id, 7), 0);
+	sim_world_run_for(world, SIM_S);
+	ck_assert(sim_world_run_until(world, owed_is_idle, NULL, SIM_S));
+	close_all();
+	open_all();
+	ck_assert_uint_eq(cs_owed_count(owed), 1);
+	ck_assert(cs_owed_was_whole(owed));
+}
+END_TEST
+
 TEST_MAIN("disks", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, blocks_spread_over_the_disks);
 	  tcase_add_test(tc, a_dead_disk_fails_alone);
@@ -365,4 +395,5 @@ TEST_MAIN("disks", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, garbage_is_found_on_whichever_disk);
 	  tcase_add_test(tc, debts_are_kept_in_order_and_repaid_once);
 	  tcase_add_test(tc, debts_survive_a_restart_and_a_torn_tail);
-	  tcase_add_test(tc, a_long_history_of_repaid_debts_is_forgotten))
+	  tcase_add_test(tc, a_long_history_of_repaid_debts_is_forgotten);
+	  tcase_add_test(tc, a_log_that_failed_is_begun_anew))
