@@ -168,6 +168,8 @@ static int start_mds(struct cluster_node *n, struct error *err)
 		.journal_file_bytes_max = JOURNAL_FILE_BYTES,
 		.snapshot_bytes = SNAPSHOT_BYTES,
 		.heartbeat_ms = 300,
+		.gc_ms = CLUSTER_GC_MS,
+		.gc_grace_ms = CLUSTER_GRACE_MS,
 		.metadata_copies = 2,
 		.codec = CODEC_LZ4,
 	};

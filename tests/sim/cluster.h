@@ -27,6 +27,8 @@
 #define CLUSTER_COPIES	   3u
 #define CLUSTER_MIN_COPIES 2u
 #define CLUSTER_SCRUB_MS   3000u /* all that is stored is read in this time, again and again */
+#define CLUSTER_GC_MS	   2500u /* garbage is collected so often, */
+#define CLUSTER_GRACE_MS   1500u /* and kept in trash so long */
 
 enum cluster_role { CLUSTER_MDS, CLUSTER_CS, CLUSTER_CLIENT };
 

@@ -18,6 +18,7 @@
 #define SLACK_NS      (2 * SIM_S) /* of a deadline: it is looked at now and then, a process may hang */
 #define HEAL_NS	      (60 * SIM_S)  /* until all is well again */
 #define WHOLE_NS      (120 * SIM_S) /* and until every block has all its copies */
+#define CLEAN_NS      (120 * SIM_S) /* until nothing is kept that nothing names */
 #define ASK_NS	      (500 * SIM_MS)
 #define STOP_NS	      (60 * SIM_S)
 #define CONTENT_BYTES (44000u * ORACLE_CELLS_MAX)
@@ -188,6 +189,36 @@ static void get_whole(struct story *s)
 	schedule_is_whole(&s->schedule);
 }
 
+/* Collection asked for now leaves nothing behind, and takes nothing that is named. */
+static void get_clean(struct story *s)
+{
+	uint64_t end_ns = sim_world_now_ns(s->cluster.world) + CLEAN_NS;
+	struct redundancy found = {.garbage = 1};
+	struct steward_status status = {0};
+
+	while (found.garbage + found.trash > 0) {
+		if (sim_world_now_ns(s->cluster.world) > end_ns)
+			oracle_fail(
+				&s->oracle,
+				"%llu blocks of garbage and %llu in trash stay; %llu cycles, %llu "
+				"failed: %s",
+				(unsigned long long)found.garbage, (unsigned long long)found.trash,
+				(unsigned long long)status.gc_cycles,
+				(unsigned long long)status.gc_failed, status.gc_text);
+		steward_gc(&s->cluster, 1);
+		do {
+			sim_world_run_for(s->cluster.world, ASK_NS);
+			steward_ask(&s->cluster, &status);
+		} while (status.gc_runs && sim_world_now_ns(s->cluster.world) < end_ns);
+		sim_world_run_for(s->cluster.world, SIM_S);
+		redundancy_check(&s->cluster, &found);
+		if (found.why[0] != '\0')
+			oracle_fail(&s->oracle, "not whole after collection: %s", found.why);
+	}
+	sim_world_note(s->cluster.world, "clean: %llu cycles, %llu failed",
+		       (unsigned long long)status.gc_cycles, (unsigned long long)status.gc_failed);
+}
+
 static void reckon(struct story *s)
 {
 	uint32_t first = (uint32_t)sim_world_below(s->cluster.world, CLUSTER_CLIENTS);
@@ -200,6 +231,8 @@ static void reckon(struct story *s)
 	sim_world_run_for(s->cluster.world,
 			  (s->schedule.has_rot ? 3 * CLUSTER_SCRUB_MS : 1000) * SIM_MS);
 	get_whole(s);
+	if (sim_world_chance(s->cluster.world, SIM_MILLION / 2))
+		get_clean(s);
 }
 
 /* --- living
