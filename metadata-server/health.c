@@ -51,7 +51,7 @@ static enum pg_state judge(const struct ms_state *state, uint32_t pg)
 	return PG_CLEAN;
 }
 
-bool ms_state_pg_waits(const struct ms_state *state, pg_no pg, uint32_t place)
+bool ms_health_pg_waits(const struct ms_state *state, pg_no pg, uint32_t place)
 {
 	const struct pg_row *row = map_pg(state->map, pg);
 	server_no server = ms_heal_server_at(row, place);
@@ -67,7 +67,7 @@ static bool waits(const struct ms_state *state, pg_no pg)
 	const struct pg_row *row = map_pg(state->map, pg);
 
 	for (uint32_t i = 0; i < (uint32_t)row->replica_count + row->former_count; i++)
-		if (ms_state_pg_waits(state, pg, i))
+		if (ms_health_pg_waits(state, pg, i))
 			return true;
 	return false;
 }

@@ -24,6 +24,8 @@
 #define SERVE_PARTS_MAX		128u		/* journal files, then a snapshot: a holder of copies keeps few */
 #define SERVE_LEASES_MAX	4096u		/* in one message: its repeated fields are bounded so */
 #define SERVE_RECALLS_MAX	65536u
+#define SERVE_WARNINGS_MAX	32u
+#define SERVE_WARNING_BYTES	300u
 
 /* Something that leaves when the batch is committed, in the order it came. */
 enum ms_out_kind { MS_OUT_REPLY = 1, MS_OUT_RECALL, MS_OUT_FENCE };
@@ -152,6 +154,15 @@ void ms_serve_reply(struct ms_server *s, struct ms_pending *p, const struct ms_r
 void ms_serve_reply_map(struct ms_server *s, struct ms_pending *p, const Wire__MapGet *ask);	/* serve_map.c */
 void ms_serve_reply_status(struct ms_server *s, struct ms_pending *p);	/* serve_status.c */
 void ms_serve_reply_gc(struct ms_server *s, struct ms_pending *p, const Wire__Gc *ask);	/* the same */
+
+/* serve_warnings.c: what is wrong, for who is woken at night. `out` is zeroed, and outlives the message. */
+struct ms_warnings {
+	Wire__Warning messages[SERVE_WARNINGS_MAX], *list[SERVE_WARNINGS_MAX];
+	char texts[SERVE_WARNINGS_MAX][SERVE_WARNING_BYTES];
+	size_t count;
+};
+void ms_serve_warnings(struct ms_server *s, const Wire__StatusReply *status, const struct ms_counts *counts,
+		       struct ms_warnings *out);
 
 /* serve_session.c */
 void ms_serve_session_bind(struct ms_server *s, session_no session, struct rpc_peer *peer);

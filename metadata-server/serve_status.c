@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * STATUS: what an administrator wants to know, and warnings that say what is wrong and what it means.
+ * STATUS: what an administrator wants to know. The warnings are in serve_warnings.c.
  */
 #include "metadata-server/serve_internal.h"
 
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define WARNINGS_MAX	16u
-#define WARNING_BYTES	200u
 #define NAME_BYTES	16u
-#define REPLY_BYTES_MAX	(MESSAGE_BYTES_MAX - 8192u)	/* room for the warnings and the rest */
+#define REPLY_BYTES_MAX	(MESSAGE_BYTES_MAX - 16384u)	/* room for the warnings and the rest */
+_Static_assert(SERVE_WARNINGS_MAX * (SERVE_WARNING_BYTES + 64u) < 12288u, "warnings fit beside the servers");
 
 struct status {
 	Wire__StatusReply message;
@@ -20,28 +18,10 @@ struct status {
 	Wire__GcStatus gc;
 	Wire__ServerStatus servers[SERVERS_MAX], *server_list[SERVERS_MAX];
 	char names[SERVERS_MAX][NAME_BYTES];
-	uint32_t pgs_of[SERVERS_MAX];		/* by place in the map's list */
-	Wire__Warning warnings[WARNINGS_MAX], *warning_list[WARNINGS_MAX];
-	char texts[WARNINGS_MAX][WARNING_BYTES];
+	/* by place in the map's list */
+	uint32_t pgs_of[SERVERS_MAX], pgs_former_of[SERVERS_MAX], pgs_waiting_of[SERVERS_MAX];
+	struct ms_warnings warnings;
 };
-
-static void warn(struct status *st, const char *code, const char *format, ...) printf_like(3, 4);
-static void warn(struct status *st, const char *code, const char *format, ...)
-{
-	size_t n = st->message.n_warnings;
-	va_list args;
-
-	if (n == WARNINGS_MAX)
-		return;
-	va_start(args, format);
-	(void)vsnprintf(st->texts[n], WARNING_BYTES, format, args);
-	va_end(args);
-	wire__warning__init(&st->warnings[n]);
-	st->warnings[n].code = (char *)(uintptr_t)code;
-	st->warnings[n].text = st->texts[n];
-	st->warning_list[n] = &st->warnings[n];
-	st->message.n_warnings++;
-}
 
 /* --- servers ---------------------------------------------------------------------------------------- */
 
@@ -60,18 +40,57 @@ static uint32_t server_index(const struct map *map, server_no server)
 	return low;
 }
 
-static void count_pgs(struct status *st, const struct map *map)
+static void count_place(struct ms_server *s, struct status *st, uint32_t pg, uint32_t place)
 {
-	uint32_t count = map_server_count(map);
+	const struct map *map = ms_state_map(s->state);
+	const struct pg_row *row = map_pg(map, (pg_no)pg);
+	bool is_former = place >= row->replica_count;
+	server_no server = is_former ? row->formers[place - row->replica_count] : row->replicas[place];
+	uint32_t at = server_index(map, server);
 
+	if (at >= MIN_OF(map_server_count(map), SERVERS_MAX))
+		return;
+	if (is_former)
+		st->pgs_former_of[at]++;
+	else
+		st->pgs_of[at]++;
+	st->pgs_waiting_of[at] += ms_health_pg_waits(s->state, (pg_no)pg, place);
+}
+
+static void count_pgs(struct ms_server *s, struct status *st)
+{
 	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
-		const struct pg_row *row = map_pg(map, (pg_no)pg);
-		for (uint32_t i = 0; i < row->replica_count; i++) {
-			uint32_t at = server_index(map, row->replicas[i]);
-			if (at < count && at < SERVERS_MAX)
-				st->pgs_of[at]++;
-		}
+		const struct pg_row *row = map_pg(ms_state_map(s->state), (pg_no)pg);
+
+		for (uint32_t i = 0; i < (uint32_t)row->replica_count + row->former_count; i++)
+			count_place(s, st, pg, i);
 	}
+}
+
+/* What a server that is not there said last is history. */
+static void add_sums(struct status *st, const struct server_row *row, const struct ms_server_stats *stats)
+{
+	Wire__StatusReply *m = &st->message;
+
+	m->owed += stats->owed;
+	if (row->state > SERVER_SUSPECT && row->state != SERVER_DRAINED)
+		return;
+	m->heal_pending_blocks += stats->heal_pending_blocks;
+	m->heal_bytes_per_s += stats->heal_bytes_per_s;
+}
+
+/* Seconds until nothing is to be healed at the present speed; 0: nothing is, or nobody can say. */
+static uint64_t heal_eta_s(const Wire__StatusReply *m)
+{
+	uint64_t blocks = 0, bytes = 0;
+
+	for (size_t i = 0; i < m->n_servers; i++) {
+		blocks += m->servers[i]->blocks;
+		bytes += m->servers[i]->bytes_stored;
+	}
+	if (m->heal_pending_blocks == 0 || m->heal_bytes_per_s == 0 || blocks == 0)
+		return 0;
+	return m->heal_pending_blocks * (bytes / blocks + 1) / m->heal_bytes_per_s + 1;
 }
 
 static void add_server(struct ms_server *s, struct status *st, uint32_t index, const struct server_row *row)
@@ -96,6 +115,17 @@ static void add_server(struct ms_server *s, struct status *st, uint32_t index, c
 	out->bytes_total = stats.bytes_total ? stats.bytes_total : row->weight_bytes;
 	out->heartbeat_age_ms = stats.heard_ms ? now_ms - MIN_OF(stats.heard_ms, now_ms) : 0;
 	out->pgs = st->pgs_of[index];
+	out->pgs_former = st->pgs_former_of[index];
+	out->pgs_waiting = st->pgs_waiting_of[index];
+	out->disks = stats.disks;
+	out->disks_failed = stats.disks_failed;
+	out->heal_pending_blocks = stats.heal_pending_blocks;
+	out->heal_bytes_per_s = stats.heal_bytes_per_s;
+	out->trash_bytes = stats.trash_bytes;
+	out->dead_bytes = stats.dead_bytes;
+	out->damaged = stats.damaged;
+	out->owed = stats.owed;
+	add_sums(st, row, &stats);
 	st->server_list[index] = out;
 	st->message.n_servers = index + 1;
 }
@@ -103,52 +133,16 @@ static void add_server(struct ms_server *s, struct status *st, uint32_t index, c
 static void add_servers(struct ms_server *s, struct status *st)
 {
 	const struct map *map = ms_state_map(s->state);
-	uint32_t count = MIN_OF(map_server_count(map), SERVERS_MAX), up = 0;
+	uint32_t count = MIN_OF(map_server_count(map), SERVERS_MAX);
 
-	count_pgs(st, map);
-	for (uint32_t i = 0; i < count; i++) {
-		up += map_server_at(map, i)->state == SERVER_UP;
+	count_pgs(s, st);
+	for (uint32_t i = 0; i < count; i++)
 		if (msg_packed_bytes(&st->message.base) < REPLY_BYTES_MAX)
 			add_server(s, st, i, map_server_at(map, i));
-	}
-	if (st->message.n_servers < count)
-		warn(st, "servers_not_shown", "only the first %zu of %" PRIu32 " servers are listed",
-		     st->message.n_servers, count);
-	if (up < s->config.copies)
-		warn(st, "few_servers", "%" PRIu32 " of the %u chunk servers that %u copies need are up", up,
-		     s->config.copies, s->config.copies);
+	st->message.heal_eta_s = heal_eta_s(&st->message);
 }
 
 /* --- all -------------------------------------------------------------------------------------------- */
-
-static void warn_of_pgs(struct status *st, const struct ms_counts *counts)
-{
-	if (counts->pgs_degraded > 0)
-		warn(st, "pgs_degraded", "%" PRIu32 " placement groups have fewer copies than they should",
-		     counts->pgs_degraded);
-	if (counts->pgs_lost > 0)
-		warn(st, "pgs_lost", "%" PRIu32 " placement groups have no live server", counts->pgs_lost);
-	if (counts->recovering)
-		warn(st, "recovering", "the metadata server waits for its sessions to come back");
-}
-
-static void warn_of_metadata(struct ms_server *s, struct status *st)
-{
-	uint32_t configured = s->options.disk_count + s->options.disks_missing;
-	uint32_t dirs = ms_journal_copies(s->journal), copies = dirs + ms_copies_count(s->copies);
-
-	if (s->is_failed)
-		warn(st, "metadata_failed", "the metadata server cannot keep changes: see its log, mend it, "
-		     "restart it");
-	if (copies == 1)
-		warn(st, "metadata_copies", "names have one copy: set journal.dirs to two disks, or "
-		     "mds.metadata_copies to the chunk servers that shall keep more");
-	if (dirs > 0 && dirs < configured)
-		warn(st, "journal_directory_lost", "%" PRIu32 " of %" PRIu32 " journal directories are out "
-		     "of service: see the log of the metadata server", configured - dirs, configured);
-	if (s->is_nearly_full)
-		warn(st, "metadata_full", "space for metadata is nearly used up: only deleting is admitted");
-}
 
 static void fill_garbage(struct ms_server *s, struct status *st)
 {
@@ -166,11 +160,6 @@ static void fill_garbage(struct ms_server *s, struct status *st)
 	m->collection = ms_state_collection(s->state);
 	ms_collector_status(s->collector, &st->gc);
 	m->gc = &st->gc;
-	for (size_t i = 0; i < st->gc.n_unwalkable; i++)
-		warn(st, "gc_unwalkable", "garbage is not collected while inode %" PRIu64 " cannot be read: "
-		     "repair or delete it", st->gc.unwalkable[i]);
-	if (st->gc.last_rc < 0 && st->gc.last_rc != -E_CANCELED && st->gc.n_unwalkable == 0)
-		warn(st, "gc_failed", "garbage was not collected: %s", st->gc.last_text);
 }
 
 static void fill(struct ms_server *s, struct status *st)
@@ -199,10 +188,15 @@ static void fill(struct ms_server *s, struct status *st)
 	m->copies = s->config.copies;
 	m->min_copies = s->config.min_copies;
 	m->recovering = counts.recovering;
+	m->pgs_healing = counts.pgs_healing;
+	m->pgs_waiting = counts.pgs_waiting;
+	m->pgs_few = counts.pgs_few;
+	m->writes_wait = counts.pgs_few > 0;
 	add_servers(s, st);
-	warn_of_pgs(st, &counts);
-	warn_of_metadata(s, st);
 	fill_garbage(s, st);
+	ms_serve_warnings(s, m, &counts, &st->warnings);
+	m->warnings = st->warnings.list;
+	m->n_warnings = st->warnings.count;
 }
 
 void ms_serve_reply_status(struct ms_server *s, struct ms_pending *p)
@@ -220,7 +214,6 @@ void ms_serve_reply_status(struct ms_server *s, struct ms_pending *p)
 	wire__stamp__init(&st->stamp);
 	st->message.stamp = &st->stamp;
 	st->message.servers = st->server_list;
-	st->message.warnings = st->warning_list;
 	fill(s, st);
 }
 

@@ -233,7 +233,7 @@ struct ms_counts {
 };
 void ms_state_counts(const struct ms_state *state, struct ms_counts *out);
 /* Does the healing of this group wait for the silent server at this place of its row (replicas, then formers)? */
-bool ms_state_pg_waits(const struct ms_state *state, pg_no pg, uint32_t place);
+bool ms_health_pg_waits(const struct ms_state *state, pg_no pg, uint32_t place);
 
 /* What a chunk server's last heartbeat said; zero before the first one of this term. */
 struct ms_server_stats {

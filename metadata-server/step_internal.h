@@ -192,7 +192,7 @@ struct ms_state {
 	uint64_t first_join_ms;
 	uint64_t swept, sweep_until;	/* rows of the map looked at so far, in a circle; and to be looked at */
 	struct ms_merge *merges;	/* PG_COUNT */
-	uint64_t heal_next_ms;
+	uint64_t heal_next_ms, ticked_ms;
 
 	/* of the event in work */
 	uint64_t now_ms, wall_ns;

@@ -15,6 +15,7 @@
 #include "tools/layout.h"
 
 #define POOL_BYTES MiB(16)
+#define MAP_MS	   5000u
 
 struct admin_peer {
 	char address[SERVER_ADDRESS_BYTES_MAX];
@@ -203,6 +204,53 @@ int admin_call(struct admin *a, unsigned type, const ProtobufCMessage *request, 
 	       ProtobufCMessage **reply, struct error *err)
 {
 	return admin_call_at(a, a->address, type, request, deadline_ms, reply, NULL, err);
+}
+
+static int map_take_page(struct map *map, const Wire__MapReply *page)
+{
+	struct server_row server;
+	struct pg_row pg;
+	int rc = 0;
+
+	for (size_t i = 0; i < page->n_servers && rc == 0; i++) {
+		rc = server_row_decode(page->servers[i].data, page->servers[i].len, &server);
+		if (rc == 0)
+			rc = map_put_server(map, &server);
+	}
+	for (size_t i = 0; i < page->n_pgs && rc == 0; i++) {
+		const ProtobufCBinaryData *row = &page->pgs[i];
+		uint32_t number = row->len >= 2 ? row->data[0] | (uint32_t)row->data[1] << 8 : PG_COUNT;
+
+		if (number >= PG_COUNT)
+			return -E_MALFORMED;
+		rc = pg_row_decode(row->data + 2, row->len - 2, &pg);
+		if (rc == 0)
+			(void)map_put_pg(map, (pg_no)number, &pg);
+	}
+	return rc;
+}
+
+int admin_map(struct admin *a, struct map *map, struct error *err)
+{
+	Wire__MapGet ask = WIRE__MAP_GET__INIT;
+
+	while (ask.first_pg < PG_COUNT) {
+		ProtobufCMessage *reply = NULL;
+		uint32_t next;
+		int rc = admin_call(a, MSG_MAP_GET, &ask.base, MAP_MS, &reply, err);
+
+		if (rc < 0)
+			return rc;
+		rc = map_take_page(map, (const Wire__MapReply *)(const void *)reply);
+		next = ((const Wire__MapReply *)(const void *)reply)->next_pg;
+		msg_free(reply);
+		if (rc == 0 && next <= ask.first_pg)
+			rc = -E_MALFORMED;
+		if (rc < 0)
+			return error_set(err, rc, "cannot read the replica map");
+		ask.first_pg = next;
+	}
+	return 0;
 }
 
 void admin_set_session(struct admin *a, session_no session)

@@ -9,6 +9,7 @@
 #include "fs/net/rpc.h"
 
 struct admin;
+struct map;	/* fs/placement/map.h */
 
 /* `address` is the metadata server's; the first call connects. */
 must_check int admin_open(const char *address, struct admin **out, struct error *err);
@@ -20,6 +21,8 @@ must_check int admin_call(struct admin *a, unsigned type, const ProtobufCMessage
 /* Ask the server at another address; bulk (may be NULL) gets a reference to the reply's bulk bytes. */
 must_check int admin_call_at(struct admin *a, const char *address, unsigned type, const ProtobufCMessage *request,
 			     uint32_t deadline_ms, ProtobufCMessage **reply, struct buf **bulk, struct error *err);
+/* The whole replica map, into an empty one. */
+must_check int admin_map(struct admin *a, struct map *map, struct error *err);
 /* Calls carry this session from now on; 0: none. */
 void admin_set_session(struct admin *a, session_no session);
 /* What the metadata server's hello said; NULL before the first call. */

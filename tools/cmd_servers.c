@@ -8,21 +8,24 @@
 #include "fs/placement/map.h"
 #include "tools/status.h"
 
+static void print_server(const Wire__ServerStatus *s)
+{
+	char stored[TEXT_BYTES_HUMAN], left[TEXT_BYTES_HUMAN], trash[TEXT_BYTES_HUMAN], disks[16];
+
+	snprintf(disks, sizeof disks, s->disks_failed ? "%u-%u" : "%u", s->disks + s->disks_failed, s->disks_failed);
+	printf("%-6u %-8s %-22s %-12s %-8s %6s %6u %9llu %9s %9s %9s %9llu %7llu s\n", s->server,
+	       server_state_name((enum server_state)s->state), s->address, s->host, s->rack, disks, s->pgs,
+	       (unsigned long long)s->blocks, text_bytes_human(stored, s->bytes_stored),
+	       text_bytes_human(left, s->bytes_free), text_bytes_human(trash, s->trash_bytes),
+	       (unsigned long long)s->heal_pending_blocks, (unsigned long long)s->heartbeat_age_ms / 1000);
+}
+
 static void print_people(const struct status *s)
 {
-	char stored[TEXT_BYTES_HUMAN], left[TEXT_BYTES_HUMAN];
-
-	printf("%-6s %-8s %-22s %-16s %-10s %6s %10s %10s %10s %8s\n", "SERVER", "STATE", "ADDRESS", "HOST",
-	       "RACK", "PGS", "BLOCKS", "STORED", "FREE", "HEARD");
-	for (size_t i = 0; i < s->reply->n_servers; i++) {
-		const Wire__ServerStatus *server = s->reply->servers[i];
-
-		printf("%-6u %-8s %-22s %-16s %-10s %6u %10llu %10s %10s %6llu ms\n", server->server,
-		       server_state_name((enum server_state)server->state), server->address, server->host,
-		       server->rack, server->pgs, (unsigned long long)server->blocks,
-		       text_bytes_human(stored, server->bytes_stored), text_bytes_human(left, server->bytes_free),
-		       (unsigned long long)server->heartbeat_age_ms);
-	}
+	printf("%-6s %-8s %-22s %-12s %-8s %6s %6s %9s %9s %9s %9s %9s %9s\n", "SERVER", "STATE", "ADDRESS", "HOST",
+	       "RACK", "DISKS", "PGS", "BLOCKS", "STORED", "FREE", "TRASH", "TO HEAL", "SILENT");
+	for (size_t i = 0; i < s->reply->n_servers; i++)
+		print_server(s->reply->servers[i]);
 }
 
 int cmd_servers(int argc, char **argv)

@@ -33,11 +33,10 @@ static void print_people(const struct status *s)
 	       text_bytes_human(logical, r->bytes_logical), text_bytes_human(unique, s->bytes_unique),
 	       text_bytes_human(stored, s->bytes_stored), r->copies);
 	print_servers(s);
+	if (r->pgs_healing || r->heal_pending_blocks || r->owed)
+		printf("  healing: %u placement groups, %s\n", r->pgs_healing, s->heal_text);
 	for (size_t i = 0; i < r->n_warnings; i++)
 		printf("  warning: %s (%s)\n", r->warnings[i]->text, r->warnings[i]->code);
-	if (r->heal_pending_blocks)
-		printf("  healing: %llu blocks to go, about %llu s\n", (unsigned long long)r->heal_pending_blocks,
-		       (unsigned long long)r->heal_eta_s);
 }
 
 int cmd_status(int argc, char **argv)

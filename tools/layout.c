@@ -19,6 +19,7 @@
 /* Below the kernel's own range for outgoing connections, so that nobody takes a port while its server is down. */
 #define PORT_MIN   12000u
 #define PORT_COUNT 20000u
+#define LAYOUT_OUT_MS "10s"
 #define MDS_PORT   7800u	/* the well-known one; chunk servers follow it */
 
 void layout_finish(struct layout *l)
@@ -194,6 +195,26 @@ static json_t *layout_json(const struct layout *l)
 			 "mds_port", (int)l->mds_port, "servers", servers, "mounts", mounts, "sets", sets);
 }
 
+static bool sets_option(const struct layout *l, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (uint32_t i = 0; i < l->set_count; i++)
+		if (strncmp(l->sets[i], name, len) == 0 && l->sets[i][len] == '=')
+			return true;
+	return false;
+}
+
+/*
+ * What differs from cairn.conf(5) on one host: a server that is silent here was killed, and is not cut off by a
+ * network, so its share goes to others soon; a disk that is back catches up by comparing.
+ */
+static void save_defaults(const struct layout *l, FILE *f)
+{
+	if (!sets_option(l, "server.out_ms") && !sets_option(l, "server.down_ms"))
+		fprintf(f, "[server]\nout_ms = %s\n", LAYOUT_OUT_MS);
+}
+
 /* The configuration that processes and commands of this cluster read. */
 static int save_config(const struct layout *l, struct error *err)
 {
@@ -204,6 +225,7 @@ static int save_config(const struct layout *l, struct error *err)
 		return error_set(err, error_from_errno(errno), "cannot write '%s'", path);
 	fprintf(f, "; written by cairn; settings of this cluster on one host\n"
 		   "[cluster]\nmds = %s:%u\n", l->address, l->mds_port);
+	save_defaults(l, f);
 	for (uint32_t i = 0; i < l->set_count; i++) {
 		const char *dot = strchr(l->sets[i], '.'), *equals = strchr(l->sets[i], '=');
 

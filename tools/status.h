@@ -10,6 +10,8 @@
 
 #include "fs/wire/msg.h"
 
+#define STATUS_HEAL_BYTES 96u
+
 struct status {
 	Wire__StatusReply *reply;	/* owned */
 	uint64_t blocks, bytes_stored;	/* sums over servers: all copies */
@@ -17,6 +19,7 @@ struct status {
 	uint64_t bytes_free, bytes_total;
 	uint32_t servers_up;
 	bool is_healthy;		/* every PG has all copies, nothing to heal */
+	char heal_text[STATUS_HEAL_BYTES];	/* "12 blocks to go at 3 MB/s, about 4 s" */
 	double ratio_dedup, ratio_codec, ratio_total;	/* plain / stored; 1 while nothing is stored */
 };
 

@@ -78,54 +78,6 @@ static int session_keep(struct tree_reader *r, struct error *err)
 	return 0;
 }
 
-static int take_page(struct tree_reader *r, const Wire__MapReply *page)
-{
-	struct server_row server;
-	struct pg_row pg;
-	int rc = 0;
-
-	for (size_t i = 0; i < page->n_servers && rc == 0; i++) {
-		rc = server_row_decode(page->servers[i].data, page->servers[i].len, &server);
-		if (rc == 0)
-			rc = map_put_server(r->map, &server);
-	}
-	for (size_t i = 0; i < page->n_pgs && rc == 0; i++) {
-		const ProtobufCBinaryData *row = &page->pgs[i];
-		uint32_t number =
-			row->len >= 2 ? row->data[0] | (uint32_t)row->data[1] << 8 : PG_COUNT;
-
-		if (number >= PG_COUNT)
-			return -E_MALFORMED;
-		rc = pg_row_decode(row->data + 2, row->len - 2, &pg);
-		if (rc == 0)
-			(void)map_put_pg(r->map, (pg_no)number, &pg);
-	}
-	return rc;
-}
-
-static int map_fetch(struct tree_reader *r, struct error *err)
-{
-	Wire__MapGet ask = WIRE__MAP_GET__INIT;
-
-	while (ask.first_pg < PG_COUNT) {
-		ProtobufCMessage *reply = NULL;
-		uint32_t next;
-		int rc = admin_call(r->admin, MSG_MAP_GET, &ask.base, CALL_MS, &reply, err);
-
-		if (rc < 0)
-			return rc;
-		rc = take_page(r, (const Wire__MapReply *)(const void *)reply);
-		next = ((const Wire__MapReply *)(const void *)reply)->next_pg;
-		msg_free(reply);
-		if (rc == 0 && next <= ask.first_pg)
-			rc = -E_MALFORMED;
-		if (rc < 0)
-			return error_set(err, rc, "cannot read the replica map");
-		ask.first_pg = next;
-	}
-	return 0;
-}
-
 int tree_reader_open(const char *mds, struct tree_reader **out, struct error *err)
 {
 	struct tree_reader *r = calloc(1, sizeof *r);
@@ -144,7 +96,7 @@ int tree_reader_open(const char *mds, struct tree_reader **out, struct error *er
 	if (rc == 0)
 		rc = session_open(r, err);
 	if (rc == 0)
-		rc = map_fetch(r, err);
+		rc = admin_map(r->admin, r->map, err);
 	if (rc < 0) {
 		tree_reader_close(r);
 		return rc;

@@ -205,7 +205,7 @@ START_TEST(healing_waits_for_a_former_holder_that_is_down_but_not_for_one_that_i
 	ck_assert_int_eq(state_of(1), SERVER_DOWN);
 	for (uint32_t pg = 0; pg < PG_COUNT; pg++)
 		if (place_of(row_of(pg), 1) >= row_of(pg)->replica_count && place_of(row_of(pg), 1) < 16)
-			ck_assert(ms_state_pg_waits(w.state, (pg_no)pg, place_of(row_of(pg), 1)));
+			ck_assert(ms_health_pg_waits(w.state, (pg_no)pg, place_of(row_of(pg), 1)));
 	ck_assert_uint_gt(counts().pgs_waiting, 0);
 	pass(14000);
 	ck_assert_int_eq(state_of(1), SERVER_OUT);
