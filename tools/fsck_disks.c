@@ -117,7 +117,7 @@ static void segment_later(struct segment *s, struct fsck_reseal **list, uint32_t
 		*list = grown;
 		*capacity = larger;
 	}
-	(*list)[(*count)++] = (struct fsck_reseal){s->disk, s->number};
+	(*list)[(*count)++] = (struct fsck_reseal){.disk = s->disk, .segment = s->number};
 }
 
 static void reseal_later(struct segment *s)
@@ -125,14 +125,20 @@ static void reseal_later(struct segment *s)
 	segment_later(s, &s->f->reseals, &s->f->reseal_count, &s->f->reseal_capacity);
 }
 
-static void rehead_later(struct segment *s)
-{
-	segment_later(s, &s->f->reheads, &s->f->rehead_count, &s->f->rehead_capacity);
-}
-
 static void segment_fault(struct segment *s, const char *text)
 {
 	fsck_fault(&s->f->report, FSCK_SEGMENT, s->path, "%s", text);
+}
+
+/* A segment that no server uses as it is. */
+static void segment_fault_later(struct segment *s, const char *text, bool is_foreign)
+{
+	struct fsck *f = s->f;
+
+	segment_fault(s, text);
+	segment_later(s, &f->reheads, &f->rehead_count, &f->rehead_capacity);
+	if (f->rehead_count && f->reheads[f->rehead_count - 1].segment == s->number)
+		f->reheads[f->rehead_count - 1].is_foreign = is_foreign;
 }
 
 static int index_copy(struct segment *s, const struct segment_entry *e, enum fsck_copy_state state)
@@ -392,12 +398,11 @@ static int check_opened(struct segment *s)
 		fsck_note(&s->f->report, s->path,
 			  "was being made, holds nothing; the next start removes it");
 	else if ((uint32_t)rc < SEGMENT_HEADER_BYTES || segment_header_decode(bytes, &header) < 0) {
-		segment_fault(s, "header is damaged: a server leaves this segment alone");
-		rehead_later(s);
+		segment_fault_later(s, "header is damaged: a server leaves this segment alone", false);
 	} else if (header.number != s->number ||
 		 memcmp(header.cluster, s->dir->super.cluster, UUID_BYTES) != 0 ||
 		 memcmp(header.disk, s->dir->super.directory, UUID_BYTES) != 0)
-		segment_fault(s, "belongs to another disk: a server leaves it alone");
+		segment_fault_later(s, "belongs to another disk: a server leaves it alone", true);
 	else if (s->bytes >= SEGMENT_HEADER_BYTES + SEGMENT_TRAILER_BYTES &&
 		 disk_read(s->file, bytes, sizeof bytes, s->bytes - sizeof bytes) ==
 			 (int)sizeof bytes &&
@@ -477,6 +482,7 @@ static int check_disk(struct fsck *f, uint32_t disk)
 
 	if (rc == -E_NOENT) {
 		fsck_fault(&f->report, FSCK_SEGMENT, dir->path, "folder 'segments' is missing");
+		dir->has_no_segments = true;
 		rc = 0;
 	}
 	if (n.failed)

@@ -25,6 +25,7 @@ struct fsck_dir { /* a metadata, journal or chunk directory */
 	bool is_good;	       /* superblock read, of this cluster, locked */
 	bool has_bad_super;    /* opened and locked, but its superblock is not known */
 	bool has_bad_journal;  /* metadata: its journal alone cannot be read to its end */
+	uint64_t journal_last; /* metadata: number of its last record */
 	server_no server;      /* chunk disk; 0: of no server in the map */
 	uint64_t last_segment; /* chunk disk: highest number seen */
 	bool last_is_open;     /* chunk disk: that one has no footer yet */
@@ -32,6 +33,7 @@ struct fsck_dir { /* a metadata, journal or chunk directory */
 	bool is_mended;	       /* chunk disk: repair added to it, or its index is wrong: it is to be
 				  dropped */
 	bool has_bad_index;    /* chunk disk */
+	bool has_no_segments;  /* chunk disk: not even the folder */
 };
 
 /* Address space of one scratch table. The thread sanitizer takes most of it for itself. */
@@ -97,9 +99,10 @@ struct fsck {
 	struct fsck_reseal {
 		uint32_t disk;
 		uint64_t segment;
+		bool is_foreign; /* of another disk: out of the way with it */
 	} * reseals;
 	uint32_t reseal_count, reseal_capacity;
-	struct fsck_reseal *reheads; /* whose headers are damaged */
+	struct fsck_reseal *reheads; /* whose headers are damaged, or are of another disk */
 	uint32_t rehead_count, rehead_capacity;
 	bool journal_is_torn, has_bad_snapshot, has_bad_view;
 	bool has_bad_journal; /* in a directory at least */
@@ -108,6 +111,8 @@ struct fsck {
 	uint64_t rows_mended;
 	bool is_salvaged; /* the state has holes; repair may make it the truth */
 };
+
+#define FSCK_REPLACED_DIR "replaced" /* what repair took out of the way */
 
 /* Phases. 0, also when faults were found; an error: the check cannot go on. */
 must_check int fsck_metadata(struct fsck *f,

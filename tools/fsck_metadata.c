@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/io/view.h"
 #include "metadata-server/recover.h"
 #include "metadata-server/snapshot.h"
 #include "tools/fsck_internal.h"
@@ -112,7 +113,8 @@ static void check_journal_alone(struct fsck *f, struct fsck_dir *dir)
 		dir->has_bad_journal = f->has_bad_journal = true;
 		return;
 	}
-	f->number_max = MAX_OF(f->number_max, ms_journal_last(j));
+	dir->journal_last = ms_journal_last(j);
+	f->number_max = MAX_OF(f->number_max, dir->journal_last);
 	f->term_max = MAX_OF(f->term_max, ms_journal_last_term(j));
 	torn = journal_file_bytes(dir->disk);
 	torn -= MIN_OF(torn, ms_journal_bytes(j));
@@ -123,6 +125,27 @@ static void check_journal_alone(struct fsck *f, struct fsck_dir *dir)
 			  ": it was never called durable, the next start cuts it",
 			  torn, ms_journal_last(j));
 	ms_journal_close(j);
+}
+
+/* Closed in order they are equal. After a crash one may have what the others were about to get. */
+static void compare_journals(struct fsck *f)
+{
+	char view_dir[PATH_MAX + 16];
+	struct view_state view;
+
+	(void)snprintf(view_dir, sizeof view_dir, "%s/rows", f->metadata[0].path);
+	if (view_peek(view_dir, &view) < 0 || !view.was_closed)
+		return;
+	for (uint32_t i = 0; i < f->options->metadata_dir_count; i++) {
+		const struct fsck_dir *dir = &f->metadata[i];
+
+		if (!dir->is_good || dir->has_bad_journal || dir->journal_last == f->number_max)
+			continue;
+		f->journal_is_torn = true;
+		fsck_fault(&f->report, FSCK_JOURNAL, dir->path,
+			   "its journal ends at record %" PRIu64 ", that of another directory at %" PRIu64,
+			   dir->journal_last, f->number_max);
+	}
 }
 
 static int open_journal(struct fsck *f, struct ms_journal **out, struct error *err)
@@ -364,6 +387,7 @@ int fsck_metadata(struct fsck *f, struct error *err)
 	for (uint32_t i = 0; i < f->options->metadata_dir_count; i++)
 		if (f->metadata[i].is_good)
 			check_journal_alone(f, &f->metadata[i]);
+	compare_journals(f);
 	(void)snprintf(path, sizeof path, "%s/state", f->scratch);
 	rc = mkdir(path, 0700) < 0 ? error_from_errno(errno)
 				   : rows_lmdb_create(path, FSCK_ROWS_BYTES_MAX, &f->state);

@@ -30,7 +30,7 @@ static int repair_journal(struct fsck *f, struct error *err)
 	struct ms_journal *j;
 	int rc;
 
-	if (!f->journal_is_torn || f->report.result->faults[FSCK_JOURNAL])
+	if (!f->journal_is_torn || f->has_bad_journal)
 		return 0;
 	for (uint32_t i = 0; i < f->options->metadata_dir_count; i++)
 		if (f->metadata[i].is_good)
@@ -42,7 +42,7 @@ static int repair_journal(struct fsck *f, struct error *err)
 	rc = ms_journal_open(&o, &j, err);
 	if (rc == 0) {
 		ms_journal_close(j);
-		fsck_corrected(&f->report, FSCK_JOURNAL, f->metadata[0].path, "torn tail cut");
+		fsck_corrected(&f->report, FSCK_JOURNAL, f->metadata[0].path, "torn tail cut, all directories made equal");
 	}
 	loop_uv_destroy(o.loop);
 	return rc;
@@ -181,7 +181,7 @@ static int segment_begin(struct writer *w, uint32_t disk)
 
 	/* All but the last have a footer. */
 	if (dir->last_is_open)
-		rc = reseal(w, &(struct fsck_reseal){disk, dir->last_segment});
+		rc = reseal(w, &(struct fsck_reseal){.disk = disk, .segment = dir->last_segment});
 	else if (dir->last_is_empty)
 		rc = disk_unlink(dir->disk, segment_name(dir->last_segment, name));
 	if (rc < 0)
@@ -272,33 +272,63 @@ static int drop_indexes(struct fsck *f)
 }
 
 /* A segment's header says nothing that its name and its folder do not. */
+static int header_write(struct fsck_dir *dir, uint64_t segment)
+{
+	struct segment_header h = {.number = segment};
+	uint8_t bytes[SEGMENT_HEADER_BYTES];
+	struct disk_file *file;
+	char name[64];
+	int rc = disk_open(dir->disk, segment_name(segment, name), DISK_WRITE, &file);
+
+	if (rc < 0)
+		return rc;
+	memcpy(h.cluster, dir->super.cluster, UUID_BYTES);
+	memcpy(h.disk, dir->super.directory, UUID_BYTES);
+	segment_header_encode(&h, bytes);
+	rc = disk_write(file, bytes, sizeof bytes, 0);
+	if (rc == 0)
+		rc = disk_sync(file);
+	disk_close(file);
+	return rc;
+}
+
+static int segment_away(struct fsck_dir *dir, uint64_t segment)
+{
+	char name[64], to[64];
+	int rc = disk_mkdir(dir->disk, FSCK_REPLACED_DIR);
+
+	(void)snprintf(to, sizeof to, FSCK_REPLACED_DIR "/seg-%016" PRIx64, segment);
+	if (rc == 0)
+		rc = disk_rename(dir->disk, segment_name(segment, name), to);
+	if (rc == 0)
+		rc = disk_sync_dir(dir->disk, FSCK_REPLACED_DIR);
+	return rc == 0 ? disk_sync_dir(dir->disk, "segments") : rc;
+}
+
 static int repair_headers(struct fsck *f, struct error *err)
 {
 	int rc = 0;
 
 	for (uint32_t i = 0; i < f->rehead_count && rc == 0; i++) {
-		struct fsck_dir *dir = &f->disks[f->reheads[i].disk];
-		struct segment_header h = {.number = f->reheads[i].segment};
-		uint8_t bytes[SEGMENT_HEADER_BYTES];
-		struct disk_file *file;
-		char name[64];
+		const struct fsck_reseal *r = &f->reheads[i];
+		struct fsck_dir *dir = &f->disks[r->disk];
 
-		memcpy(h.cluster, dir->super.cluster, UUID_BYTES);
-		memcpy(h.disk, dir->super.directory, UUID_BYTES);
-		segment_header_encode(&h, bytes);
-		rc = disk_open(dir->disk, segment_name(h.number, name), DISK_WRITE, &file);
-		if (rc < 0)
-			break;
-		rc = disk_write(file, bytes, sizeof bytes, 0);
-		if (rc == 0)
-			rc = disk_sync(file);
-		disk_close(file);
+		rc = r->is_foreign ? segment_away(dir, r->segment) : header_write(dir, r->segment);
 		if (rc == 0)
 			rc = index_drop(dir);
 		if (rc == 0)
-			fsck_corrected(&f->report, FSCK_SEGMENT, dir->path, "new header for '%s'", name);
+			fsck_corrected(&f->report, FSCK_SEGMENT, dir->path,
+				       r->is_foreign ? "segment %" PRIu64 " moved to '" FSCK_REPLACED_DIR "'"
+						     : "new header for segment %" PRIu64, r->segment);
 	}
-	return rc < 0 ? error_set(err, rc, "cannot write a segment's header") : 0;
+	for (uint32_t i = 0; i < f->options->disk_count && rc == 0; i++) {
+		if (!f->disks[i].has_no_segments)
+			continue;
+		rc = disk_mkdir(f->disks[i].disk, "segments");
+		if (rc == 0)
+			fsck_corrected(&f->report, FSCK_SEGMENT, f->disks[i].path, "folder 'segments' made");
+	}
+	return rc < 0 ? error_set(err, rc, "cannot mend segments") : 0;
 }
 
 static int repair_segments(struct fsck *f, struct error *err)

@@ -56,12 +56,10 @@ static void source_close(struct source *s)
 /* The next record of a number above `after`. */
 static int source_next(struct source *s, uint64_t after)
 {
-	int rc = 0;
-
 	s->has_record = false;
 	while (s->at < s->count) {
-		if (!s->is_open)
-			rc = source_open(s);
+		int rc = s->is_open ? 0 : source_open(s);
+
 		if (rc == 0)
 			rc = ms_journal_reader_next(&s->reader, &s->h, &s->payload);
 		if (rc == 1 && s->h.number > after) {
@@ -79,7 +77,6 @@ static int source_next(struct source *s, uint64_t after)
 				continue;
 		}
 		source_close(s);
-		rc = 0;
 	}
 	return 0;
 }

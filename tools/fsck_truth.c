@@ -17,7 +17,6 @@
 #include "metadata-server/snapshot.h"
 #include "tools/fsck_internal.h"
 
-#define REPLACED_DIR	 "replaced"
 #define SUPER_USED_BYTES 104u /* behind them, up to the checksum, all is zero (fs/disk/super.h) */
 #define CHECKSUM_BYTES	 8u
 
@@ -220,10 +219,10 @@ static int journal_begin(struct fsck *f, struct disk *disk, uint64_t term, uint6
 /* All but the new one, oldest first, so that what is left ends where it did. */
 static int journal_replace(struct disk *disk, uint64_t first)
 {
-	char name[JOURNAL_NAME_BYTES], to[JOURNAL_NAME_BYTES + sizeof REPLACED_DIR];
+	char name[JOURNAL_NAME_BYTES], to[JOURNAL_NAME_BYTES + sizeof FSCK_REPLACED_DIR];
 	uint64_t *firsts;
 	uint32_t count;
-	int rc = disk_mkdir(disk, REPLACED_DIR);
+	int rc = disk_mkdir(disk, FSCK_REPLACED_DIR);
 
 	if (rc == 0)
 		rc = ms_journal_scan_list(disk, &firsts, &count);
@@ -233,12 +232,12 @@ static int journal_replace(struct disk *disk, uint64_t first)
 		if (firsts[i] == first)
 			continue;
 		ms_journal_name(firsts[i], name);
-		(void)snprintf(to, sizeof to, REPLACED_DIR "/%s", name + strlen(JOURNAL_DIR "/"));
+		(void)snprintf(to, sizeof to, FSCK_REPLACED_DIR "/%s", name + strlen(JOURNAL_DIR "/"));
 		rc = disk_rename(disk, name, to);
 	}
 	free(firsts);
 	if (rc == 0)
-		rc = disk_sync_dir(disk, REPLACED_DIR);
+		rc = disk_sync_dir(disk, FSCK_REPLACED_DIR);
 	return rc == 0 ? disk_sync_dir(disk, JOURNAL_DIR) : rc;
 }
 
@@ -276,6 +275,6 @@ int fsck_truth_write(struct fsck *f, struct error *err)
 		return error_set(err, rc, "cannot write the mended state");
 	fsck_corrected(&f->report, FSCK_JOURNAL, f->metadata[0].path,
 		       "new snapshot at record %" PRIu64 ", the journal begins behind it; the old files are in '"
-		       REPLACED_DIR "'", h.number);
+		       FSCK_REPLACED_DIR "'", h.number);
 	return 0;
 }

@@ -86,6 +86,65 @@ static enum comparison apart(const struct fsck *f, compare_fn compare, uint32_t 
 	return WIFEXITED(status) ? (enum comparison)WEXITSTATUS(status) : UNREADABLE;
 }
 
+/* --- a view that has seen more than the journal
+ * -------------------------------------------------------------- */
+
+/* The view's rows as a snapshot in the scratch folder. */
+static enum comparison export_state(const struct fsck *f, uint32_t index, const char *view_dir)
+{
+	struct snapshot_header h = {.number = 0};
+	struct rows_snapshot *s;
+	struct rows *view;
+	struct disk *disk;
+	uint64_t bytes;
+
+	(void)index;
+	memcpy(h.cluster, f->super.cluster, sizeof h.cluster);
+	if (rows_lmdb_create(view_dir, MiB(1), &view) < 0 ||
+	    ms_snapshot_applied(view, &h.term, &h.number) < 0 || rows_snapshot_open(view, &s) < 0)
+		return UNREADABLE;
+	if (disk_posix_create(f->scratch, &disk) < 0 || disk_mkdir(disk, MS_SNAPSHOT_DIR) < 0 ||
+	    ms_snapshot_write(disk, s, &h, UINT64_MAX, &bytes) < 0 || ms_snapshot_publish(disk, &h) < 0)
+		return UNREADABLE;
+	return SAME;
+}
+
+static int take_exported(void *arg, const struct row *row)
+{
+	struct fsck *f = arg;
+
+	return rows_put(f->state, row->key, row->key_len, row->value, row->value_len);
+}
+
+/* What the journal lost, the view may still have: it becomes the state, and is checked like any other. */
+static int adopt_view(struct fsck *f, const char *view_dir, struct error *err)
+{
+	struct snapshot_header h;
+	struct disk *disk;
+	uint64_t number;
+	int rc;
+
+	if (apart(f, export_state, 0, view_dir) != SAME)
+		return 0; /* the fault stays */
+	rc = disk_posix_create(f->scratch, &disk);
+	if (rc < 0)
+		return error_set(err, rc, "cannot use '%s'", f->scratch);
+	rc = rows_clear(f->state);
+	if (rc == 0 && ms_snapshot_list(disk, &number, 1) == 1)
+		rc = ms_snapshot_read(disk, number, &h, take_exported, f);
+	if (rc == 0)
+		rc = rows_commit(f->state);
+	disk_destroy(disk);
+	if (rc < 0)
+		return error_set(err, rc, "cannot take over '%s'", view_dir);
+	f->term = h.term;
+	f->number = h.number;
+	f->term_max = MAX_OF(f->term_max, h.term);
+	f->number_max = MAX_OF(f->number_max, h.number);
+	f->has_bad_journal = f->journals_differ = f->is_salvaged = true;
+	return 0;
+}
+
 /* --- of the metadata
  * --------------------------------------------------------------------------------------- */
 
@@ -122,9 +181,9 @@ int fsck_view(struct fsck *f, struct error *err)
 	case AHEAD:
 		fsck_fault(&f->report, FSCK_JOURNAL, f->metadata[0].path,
 			   "ends at record %" PRIu64 ", but the view in '%s' has seen later ones: "
-						     "the end of the journal is lost",
+						     "the end of the journal is lost; checked is the view",
 			   f->number, view_dir);
-		return 0;
+		return adopt_view(f, view_dir, err);
 	case DIFFERS:
 		fsck_fault(&f->report, FSCK_VIEW, view_dir, "differs from snapshot and journal");
 		f->has_bad_view = true;
