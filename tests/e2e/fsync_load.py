@@ -7,6 +7,9 @@ it was acknowledged, and when. As a module: Log reads that and says what must be
 
 A step that failed leaves its names in doubt until the next one that is acknowledged. A file in doubt is old or new,
 or, if it was overwritten in place, a part of the new; one that is not is exact. Unsynced files are whole or absent.
+
+A name in doubt is not overwritten in place: if the rename that made it was lost while open() was on its way, that would
+write to the same inode under its old name, and rightly so.
 """
 import os
 import pathlib
@@ -32,6 +35,7 @@ class Load:
         self.log = open(log, "a", buffering=1, encoding="ascii")
         self.random = random.Random(seed)
         self.steps = 0
+        self.doubtful = set()
         self.version = int(time.time() * 1000) % 1_000_000_000 * 1000	# never the same again in one log
 
     def tell(self, *words):
@@ -67,12 +71,17 @@ class Load:
         self.steps += 1
         self.version += 1
         size = self.size()
+        names = [name]
+        if kind == "w" and name in self.doubtful:
+            kind = "p"
         if kind == "w":			# in place
+            self.doubtful.add(name)
             self.tell("w", name, self.version, size)
             self.write(name, self.version, size)
             self.sync_folder()
         elif kind == "p":		# a new version moved over the old one
             self.tell("p", name, self.version, size)
+            self.doubtful.add(name)
             self.write(name + ".new", self.version, size)
             os.rename(self.folder / (name + ".new"), self.folder / name)
             self.sync_folder()
@@ -81,12 +90,15 @@ class Load:
             if other == name or not (self.folder / name).exists():
                 return
             self.tell("r", name, other)
+            names = [name, other] if name not in self.doubtful else []
+            self.doubtful |= {name, other}
             os.rename(self.folder / name, self.folder / other)
             self.sync_folder()
         elif kind == "d":
             if not (self.folder / name).exists():
                 return
             self.tell("d", name)
+            self.doubtful.add(name)
             os.unlink(self.folder / name)
             self.sync_folder()
         else:				# nobody syncs these; a new name each time
@@ -95,6 +107,7 @@ class Load:
             self.tell("l", name, self.version, size)
             self.write(name, self.version, size, sync=False)
         self.tell("ok", f"{time.time():.3f}")
+        self.doubtful -= set(names)
 
     def run(self, seconds):
         end = time.monotonic() + seconds
