@@ -37,6 +37,7 @@ int cmd_heal(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
 int cmd_remove(int argc, char **argv);
 int cmd_scrub(int argc, char **argv);
+int cmd_gc(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
 int cmd_dump(int argc, char **argv);

@@ -151,11 +151,22 @@ static json_t *metadata_json(const Wire__StatusReply *r)
 			 (json_int_t)r->leases);
 }
 
+static json_t *gc_json(const Wire__StatusReply *r)
+{
+	const Wire__GcStatus *gc = r->gc;
+
+	if (!gc)
+		return json_object();
+	return json_pack("{s:b, s:I, s:I, s:I, s:s}", "running", gc->running, "cycles", (json_int_t)gc->cycles, "failed",
+			 (json_int_t)gc->failed, "last_finished", (json_int_t)(gc->finished_wall_ns / 1000000000u),
+			 "last", gc->last_text);
+}
+
 json_t *status_json(const struct status *s)
 {
 	const Wire__StatusReply *r = s->reply;
 
-	return json_pack(
+	json_t *json = json_pack(
 		"{s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:{s:f, s:f, s:f}, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I,"
 		" s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}",
 		"healthy", s->is_healthy, "recovering", (int)r->recovering, "writes_wait", (int)r->writes_wait,
@@ -168,6 +179,9 @@ json_t *status_json(const struct status *s)
 		(json_int_t)s->bytes_stored, "bytes_free", (json_int_t)s->bytes_free, "bytes_dead",
 		(json_int_t)r->bytes_dead, "collection", (json_int_t)r->collection, "copies", (json_int_t)r->copies,
 		"min_copies", (json_int_t)r->min_copies, "parked", (json_int_t)r->parked, "version", r->version);
+	if (json)
+		json_object_set_new(json, "gc", gc_json(r));
+	return json;
 }
 
 static const struct argp_option shared_options[] = {
