@@ -39,11 +39,11 @@ static int refuse_if_lost(const struct ms_journal_scan *scans, uint32_t count, u
 		if (s->bad_first == 0)
 			return error_say(err, -E_BAD_MIDDLE, "journal directory %u is damaged: records from %"
 					 PRIu64 " to %" PRIu64 " are missing; keep what is there, and restore "
-					 "it by 'mkfs.cairn --recover' or a backup; fsck.cairn tells more",
+					 "it by 'mkfs.cairn --recover' or a backup; 'fsck.cairn --repair' keeps what can still be read",
 					 i + 1, s->last + 1, s->proved);
 		return error_say(err, -E_BAD_MIDDLE, "'%s' of journal directory %u is damaged at byte %"
 				 PRIu64 ", but records up to %" PRIu64 " were durable; keep what is there, and "
-				 "restore it by 'mkfs.cairn --recover' or a backup; fsck.cairn tells more",
+				 "restore it by 'mkfs.cairn --recover' or a backup; 'fsck.cairn --repair' keeps what can still be read",
 				 ms_journal_name(s->bad_first, name), i + 1, s->bad_offset, s->proved);
 	}
 	return 0;

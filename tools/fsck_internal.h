@@ -127,7 +127,7 @@ must_check int fsck_mend(struct fsck *f, struct error *err);
  * Apply every record behind f->number that any directory can still give, in order, over what is missing. 1: the
  * state is as good as it gets, and its holes are told; 0: there is nothing to go on from.
  */
-must_check int fsck_salvage(struct fsck *f, struct error *err);
+must_check int fsck_salvage(struct fsck *f, bool has_snapshot, struct error *err);
 /* The state, as it is now, becomes the truth of every metadata directory. */
 must_check int fsck_truth_write(struct fsck *f, struct error *err);
 /* Superblocks that can be known are written again. */

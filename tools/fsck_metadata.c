@@ -345,7 +345,7 @@ static int salvage(struct fsck *f, bool has_snapshot, const struct snapshot_head
 		return error_set(err, rc, "cannot write to '%s'", f->scratch);
 	f->term = h->term;
 	f->number = h->number;
-	rc = fsck_salvage(f, err);
+	rc = fsck_salvage(f, has_snapshot, err);
 	if (rc != 0)
 		return rc < 0 ? rc : 0;
 	rows_destroy(f->state);

@@ -30,6 +30,7 @@ struct salvage {
 	uint32_t source_count;
 	struct ms_txn *txn;
 	uint64_t applied;
+	bool has_snapshot;
 	bool lacks_begin; /* there is no snapshot, and the first records are gone as well */
 };
 
@@ -100,7 +101,7 @@ static struct source *lowest(struct salvage *s)
 
 static void tell_hole(struct salvage *s, uint64_t from, uint64_t to)
 {
-	s->lacks_begin |= from == 1;
+	s->lacks_begin |= from == 1 && !s->has_snapshot;
 	fsck_fault(&s->f->report, FSCK_JOURNAL, s->f->metadata[0].path,
 		   "records %" PRIu64 " to %" PRIu64 " are lost in every directory: what they changed is as before",
 		   from, to);
@@ -161,10 +162,9 @@ static int apply_all(struct salvage *s)
 	return rc == 0 ? rows_commit(s->f->state) : rc;
 }
 
-int fsck_salvage(struct fsck *f, struct error *err)
+int fsck_salvage(struct fsck *f, bool has_snapshot, struct error *err)
 {
-	struct salvage s = { .f = f };
-	uint64_t begin = f->number;
+	struct salvage s = { .f = f, .has_snapshot = has_snapshot };
 	int rc = ms_txn_create(f->state, &s.txn);
 
 	if (rc == 0)
@@ -181,5 +181,5 @@ int fsck_salvage(struct fsck *f, struct error *err)
 		return error_set(err, rc, "cannot salvage the journal");
 	/* Nothing behind the snapshot, or no beginning: what is missing may be most of it. A backup is better then. */
 	f->is_salvaged = s.applied > 0 && !s.lacks_begin;
-	return s.applied > 0 || begin > 0 ? 1 : 0;
+	return s.applied > 0 || has_snapshot ? 1 : 0;
 }
