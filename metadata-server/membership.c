@@ -278,7 +278,7 @@ static void place_some(struct ms_state *state)
 	if (changed)
 		ms_membership_map_changed(state);
 	store_contents(state);
-	if (changed >= MS_ROWS_PER_TICK)
+	if (changed >= MS_ROWS_PER_TICK || ms_placement_is_sweeping(state))
 		ms_step_emit(state, &(struct ms_effect){ .kind = MS_FX_TICK });
 }
 
@@ -390,7 +390,7 @@ static uint64_t heal_rate(const struct ms_server_stats *old, uint64_t heal_bytes
 	uint64_t passed = now_ms - MIN_OF(old->heard_ms, now_ms);
 	uint64_t more = heal_bytes > old->heal_bytes ? heal_bytes - old->heal_bytes : 0;
 
-	if (passed == 0 || old->heal_bytes == 0)
+	if (passed == 0 || old->bytes_total == 0)	/* its first one tells of what was before */
 		return old->heal_bytes_per_s;
 	return old->heal_bytes_per_s - old->heal_bytes_per_s / HEAL_RATE_WEIGHT +
 	       MIN_OF(more, UINT64_MAX / 1000) * 1000 / passed / HEAL_RATE_WEIGHT;

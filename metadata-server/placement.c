@@ -19,6 +19,8 @@
 
 /* The first placement waits so long for servers that are still starting, if there are fewer than copies. */
 #define FIRST_PLACEMENT_MS	3000u
+/* Rows times servers looked at in one event: some ten milliseconds of hashing. */
+#define SWEEP_DRAWS_MAX		(64u * PG_COUNT)
 
 void ms_placement_again(struct ms_state *state)
 {
@@ -172,14 +174,19 @@ static bool may_place(const struct ms_state *state)
 		state->now_ms - state->first_join_ms >= FIRST_PLACEMENT_MS);
 }
 
+bool ms_placement_is_sweeping(const struct ms_state *state)
+{
+	return state->swept < state->sweep_until && may_place(state);
+}
+
 uint32_t ms_placement_sweep(struct ms_state *state, uint32_t rows_max)
 {
+	uint32_t looks = SWEEP_DRAWS_MAX / MAX_OF(map_server_count(state->map), 1u), changed = 0;
 	bool data = may_hold_data(state);
-	uint32_t changed = 0;
 
 	if (!may_place(state))
 		return 0;
-	for (; state->swept < state->sweep_until && changed < rows_max; state->swept++) {
+	for (; state->swept < state->sweep_until && changed < rows_max && looks > 0; state->swept++, looks--) {
 		pg_no pg = (pg_no)(state->swept % PG_COUNT);
 		struct pg_row row;
 

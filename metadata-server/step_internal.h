@@ -349,6 +349,7 @@ int ms_membership_set(struct ms_op *op);
 /* placement.c */
 void ms_placement_again(struct ms_state *state);	/* compute every row anew, a piece per tick */
 uint32_t ms_placement_sweep(struct ms_state *state, uint32_t rows_max);		/* rows changed */
+bool ms_placement_is_sweeping(const struct ms_state *state);
 void ms_placement_store(struct ms_state *state, pg_no pg, const struct pg_row *row);
 
 /* heal.c */

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import BIN, MiB, eventually, seeded_bytes
+from conftest import BIN, MiB, ROOT, eventually, seeded_bytes
 
 PROGRAMS = ["cairn", "cairn-mds", "cairn-cs", "mkfs.cairn", "fsck.cairn", "mount.cairn"]
 
@@ -127,6 +127,23 @@ def test_status_tells_health_by_its_exit_status(make_cluster):
     done = cluster.cairn("status", check=False)
     assert done.returncode == 3 and done.stderr, done
     cluster.start("mds")
+
+
+def words_of(value):
+    """Every key of a JSON value."""
+    if isinstance(value, dict):
+        return set(value).union(*map(words_of, value.values()))
+    return set().union(*map(words_of, value)) if isinstance(value, list) else set()
+
+
+def test_the_manual_names_every_key_of_status_and_every_warning(cluster):
+    page = (ROOT / "man/cairn-status.1").read_text()
+    words = set(re.findall(r"[a-z_]+", page))
+    missing = words_of(cluster.status()) - words
+    assert not missing
+    source = (ROOT / "metadata-server/serve_warnings.c").read_text()
+    codes = set(re.findall(r'warn\(w, "(\w+)"', source))
+    assert len(codes) > 15 and not codes - words
 
 
 def test_counts_of_status_are_those_of_the_files(cluster):

@@ -353,6 +353,67 @@ START_TEST(a_row_that_can_name_no_more_former_holders_stays_until_one_is_merged)
 }
 END_TEST
 
+START_TEST(a_metadata_server_that_slept_holds_no_silence_against_anybody)
+{
+	heal_world_init(3, 1000);
+	world_tick(&w, 3600000);	/* the host was suspended */
+	for (server_no s = 1; s <= 3; s++)
+		ck_assert_int_eq(state_of(s), SERVER_UP);
+	servers[2].is_silent = true;
+	pass(7000);
+	ck_assert_int_eq(state_of(2), SERVER_DOWN);
+	world_finish(&w);
+}
+END_TEST
+
+/* Placing is costly with many servers: an event does a piece of it, and asks for another one. */
+START_TEST(many_servers_are_placed_in_pieces)
+{
+	struct ms_request req = { .op = MSG_JOIN, .address = "127.0.0.1:7001", .rack = "r", .disks = 1,
+				  .bytes_total = GiB(100), .boot_id = 1 };
+	uint32_t ticks = 0, placed = 0;
+
+	heal_world_init(3, 0);
+	for (uint32_t n = 0; n < 500; n++) {
+		memcpy(req.uuid + 4, &n, sizeof n);
+		ck_assert_int_eq(world_rc(&w, req), 0);
+	}
+	while (ticks < 100) {
+		world_tick(&w, 1);
+		ticks++;
+		if (!world_find(&w, MS_FX_TICK))
+			break;
+	}
+	ck_assert_uint_ge(ticks, 7);
+	ck_assert_uint_lt(ticks, 20);
+	for (uint32_t pg = 0; pg < PG_COUNT; pg++)
+		placed += row_of(pg)->replicas[0] > 3 || row_of(pg)->replicas[1] > 3;
+	ck_assert_uint_gt(placed, PG_COUNT * 9 / 10);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(the_speed_of_healing_is_smoothed)
+{
+	struct ms_request req = { .op = MSG_HEARTBEAT, .server = 1, .boot_id = 1, .bytes_total = GiB(100),
+				  .heal_bytes = GiB(7) };
+	struct ms_server_stats stats;
+
+	heal_world_init(3, 0);
+	ck_assert_int_eq(world_rc(&w, req), 0);
+	world_restart(&w);
+	for (uint32_t i = 0; i < 30; i++) {
+		req.heal_bytes += MiB(50);
+		w.now_ms += 500;
+		ck_assert_int_eq(world_rc(&w, req), 0);
+		ms_state_server_stats(w.state, 1, &stats);
+		ck_assert_uint_le(stats.heal_bytes_per_s, MiB(100));	/* 7 GiB were brought long ago */
+	}
+	ck_assert_uint_gt(stats.heal_bytes_per_s, MiB(99));
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(fewer_live_replicas_than_min_copies_are_counted)
 {
 	heal_world_init(3, 1000);
@@ -385,4 +446,7 @@ TEST_MAIN("heal",
 	tcase_add_test(tc, a_server_that_is_gone_for_good_is_removed_by_force);
 	tcase_add_test(tc, only_what_makes_sense_may_be_set);
 	tcase_add_test(tc, a_row_that_can_name_no_more_former_holders_stays_until_one_is_merged);
+	tcase_add_test(tc, a_metadata_server_that_slept_holds_no_silence_against_anybody);
+	tcase_add_test(tc, many_servers_are_placed_in_pieces);
+	tcase_add_test(tc, the_speed_of_healing_is_smoothed);
 	tcase_add_test(tc, fewer_live_replicas_than_min_copies_are_counted))
