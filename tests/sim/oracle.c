@@ -352,6 +352,8 @@ static void bind(struct oracle *o, const struct oracle_call *call)
 {
 	uint16_t only = 0;
 
+	if (o->names.is_blurred)
+		return;
 	for (uint32_t i = 0; i < o->names.count; i++) {
 		uint16_t node = o->names.states[i].values[call->slot] & (uint16_t)~DIRECTORY_BIT;
 		if (node == 0 || o->nodes[node]->ino != 0 ||
@@ -434,6 +436,19 @@ static bool is_refusal(int rc)
 	return rc == -E_NOENT || rc == -E_EXIST || rc == -E_ISDIR || rc == -E_NOTDIR;
 }
 
+/* A metadata server that is full, or whose disk failed, changes nothing and says so. */
+static bool is_turned_away(int rc)
+{
+	return rc == -E_NOSPC || rc == -E_ROFS;
+}
+
+static bool always(void *arg, const uint16_t *values)
+{
+	(void)arg;
+	(void)values;
+	return true;
+}
+
 static void names_end(struct oracle *o, struct oracle_call *call)
 {
 	uint64_t now_ns = sim_world_now_ns(o->world);
@@ -447,6 +462,9 @@ static void names_end(struct oracle *o, struct oracle_call *call)
 	} else if (is_refusal(call->rc) || (call->rc == -E_STALE && call->kind == ORACLE_LINK)) {
 		if (!possible_failed(&o->names, call->op, refusal_matches, call, now_ns))
 			call_fail(o, call, &o->names, "nothing explains the refusal");
+	} else if (is_disturbed(o, call) && is_turned_away(call->rc)) {
+		if (!possible_failed(&o->names, call->op, always, call, now_ns))
+			call_fail(o, call, &o->names, "it has happened");
 	} else if (is_disturbed(o, call)) {
 		o->doubts++;
 		possible_unknown(&o->names, call->op);
