@@ -416,7 +416,10 @@ void cluster_create(struct cluster *c, uint64_t seed)
 		struct cluster_node *n = &c->nodes[i];
 		name_node(c, i);
 		make_disks(n);
-		if (n->role == CLUSTER_CLIENT)
+		/* A server beyond those that copies need may come later. */
+		if (n->role == CLUSTER_CS && n->index >= CLUSTER_COPIES)
+			n->is_absent = sim_world_chance(c->world, SIM_MILLION / 3);
+		if (n->role == CLUSTER_CLIENT || n->is_absent)
 			continue;
 		const char *why = cluster_start(n);
 		ASSERT(why == NULL);
@@ -462,6 +465,8 @@ bool cluster_mds_lacks_disk(struct cluster *c)
 
 const char *cluster_why_unwell(struct cluster_node *n)
 {
+	if (n->is_absent)
+		return NULL;
 	if (!n->is_up)
 		return "is down";
 	if (n->role == CLUSTER_MDS && n->ms->is_failed)

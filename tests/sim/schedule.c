@@ -69,7 +69,7 @@ static void end_process(struct schedule *s, struct cluster_node *n, bool is_powe
 
 static void start_process(struct schedule *s, struct cluster_node *n)
 {
-	if (n->is_up)
+	if (n->is_up || n->is_absent)
 		return;
 	const char *why = cluster_start(n);
 	if (why != NULL)
@@ -132,6 +132,8 @@ static struct cluster_node *any_cs(struct schedule *s)
 
 static bool is_struck(const struct schedule *s, const struct cluster_node *n)
 {
+	if (n->is_absent)
+		return true;
 	for (uint32_t i = 0; i < SCHEDULE_FAULTS; i++) {
 		if (s->faults[i].kind == FAULT_POWER_ALL)
 			return true;
@@ -372,6 +374,15 @@ static void choose_disk(struct schedule *s, struct fault *f)
 	f->disk = (uint32_t)sim_world_below(world_of(s), f->node->disk_count);
 }
 
+uint32_t schedule_servers(const struct schedule *s)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < s->cluster->server_count; i++)
+		count += !cluster_cs(s->cluster, i)->is_absent;
+	return count;
+}
+
 static bool is_under_way(const struct schedule *s, enum fault_kind kind)
 {
 	for (uint32_t i = 0; i < SCHEDULE_FAULTS; i++) {
@@ -419,7 +430,8 @@ static void choose(struct schedule *s)
 	    (chosen.other != NULL && is_struck(s, chosen.other)))
 		return;
 	for (uint32_t i = 0; i < s->cluster->node_count; i++) {
-		if (chosen.kind == FAULT_POWER_ALL && is_struck(s, &s->cluster->nodes[i]))
+		const struct cluster_node *n = &s->cluster->nodes[i];
+		if (chosen.kind == FAULT_POWER_ALL && !n->is_absent && is_struck(s, n))
 			return;
 	}
 	chosen.end_ns = sim_world_now_ns(world_of(s)) + choose_length_ns(s);
@@ -564,16 +576,40 @@ void schedule_is_whole(struct schedule *s)
 
 void schedule_lose(struct schedule *s)
 {
-	uint32_t first = (uint32_t)sim_world_below(world_of(s), s->cluster->server_count);
+	uint32_t first = (uint32_t)sim_world_below(world_of(s), s->cluster->server_count),
+		 count = 0;
 
-	for (uint32_t i = 0; i < CLUSTER_COPIES - 1; i++) {
+	for (uint32_t i = 0; count < CLUSTER_COPIES - 1; i++) {
 		struct cluster_node *n =
 			cluster_cs(s->cluster, (first + i) % s->cluster->server_count);
+		if (n->is_absent)
+			continue;
 		/* All disks: a replica is a server. */
 		for (uint32_t disk = 0; disk < n->disk_count; disk++)
 			lose_disk(s, n, disk, 0);
 		start_process(s, n);
+		count++;
 	}
+}
+
+struct cluster_node *schedule_newcomer(struct schedule *s)
+{
+	for (uint32_t i = 0; i < s->cluster->server_count; i++) {
+		struct cluster_node *n = cluster_cs(s->cluster, i);
+		if (!n->is_absent || n->number != 0)
+			continue;
+		sim_world_note(world_of(s), "%s is new", n->host);
+		n->is_absent = false;
+		start_process(s, n);
+		return n;
+	}
+	return NULL;
+}
+
+void schedule_remove(struct schedule *s, struct cluster_node *n)
+{
+	n->is_absent = true;
+	end_process(s, n, false);
 }
 
 void schedule_power_cycle(struct schedule *s)

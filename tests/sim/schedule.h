@@ -76,6 +76,12 @@ void schedule_heal(struct schedule *s);
 void schedule_is_whole(struct schedule *s);
 /* Replace disks of copies - 1 servers by empty ones. Only when all is whole and nobody writes. */
 void schedule_lose(struct schedule *s);
+/* Servers that are neither absent nor removed. */
+uint32_t schedule_servers(const struct schedule *s);
+/* A server that was not there so far joins; NULL: there is none. */
+struct cluster_node *schedule_newcomer(struct schedule *s);
+/* It was removed from the cluster, and is switched off for good. */
+void schedule_remove(struct schedule *s, struct cluster_node *n);
 /* Take the power from all machines at once, and give it back. */
 void schedule_power_cycle(struct schedule *s);
 #endif

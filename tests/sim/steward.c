@@ -131,6 +131,8 @@ static void note_servers(const Wire__StatusReply *m, struct steward_status *out)
 
 	for (size_t i = 0; i < m->n_servers && at < sizeof(out->servers); i++) {
 		const Wire__ServerStatus *s = m->servers[i];
+		if (s->server < STEWARD_SERVERS)
+			out->states[s->server] = (enum server_state)s->state;
 		at += (size_t)snprintf(out->servers + at, sizeof(out->servers) - at,
 				       " %u:%s,pgs=%u,disks=%u-%u,lacks=%llu", s->server,
 				       server_state_name((enum server_state)s->state), s->pgs,

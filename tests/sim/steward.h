@@ -12,12 +12,14 @@
 #include "fs/placement/map.h"
 #include "tests/sim/cluster.h"
 
+#define STEWARD_SERVERS 16u
+
 struct steward;
 
 void steward_create(struct cluster *c);
 void steward_destroy(struct cluster *c); /* NULL steward is allowed */
 
-/* Let a server be UP or DRAINED. */
+/* Let a server be UP, DRAINED or REMOVED. */
 void steward_set(struct cluster *c, server_no server, enum server_state state);
 /* 1 run now, 2 dry run, 3 stop (message GC). */
 void steward_gc(struct cluster *c, uint32_t action);
@@ -30,7 +32,8 @@ struct steward_status {
 	uint64_t owed, heal_pending, trash_blocks;
 	uint64_t gc_cycles, gc_failed;
 	bool gc_runs;
-	char gc_text[160], servers[160]; /* for people */
+	enum server_state states[STEWARD_SERVERS]; /* by number; 0: unknown */
+	char gc_text[160], servers[160];	   /* for people */
 };
 /* Ask, and wait for the answer in virtual time. */
 void steward_ask(struct cluster *c, struct steward_status *out);

@@ -219,6 +219,35 @@ static void get_clean(struct story *s)
 		       (unsigned long long)status.gc_cycles, (unsigned long long)status.gc_failed);
 }
 
+/* Drained, a server is needed by no group, and may be removed. */
+static void remove_server(struct story *s)
+{
+	uint32_t index = (uint32_t)sim_world_below(s->cluster.world, s->cluster.server_count);
+	struct cluster_node *n = cluster_cs(&s->cluster, index);
+	struct steward_status status;
+
+	if (n->is_absent || schedule_servers(&s->schedule) <= CLUSTER_COPIES)
+		return;
+	steward_set(&s->cluster, n->number, SERVER_DRAINED);
+	sim_world_run_for(s->cluster.world, SIM_S);
+	get_whole(s);
+	steward_set(&s->cluster, n->number, SERVER_REMOVED);
+	sim_world_run_for(s->cluster.world, SIM_S);
+	steward_ask(&s->cluster, &status);
+	if (status.states[n->number] != SERVER_REMOVED)
+		oracle_fail(&s->oracle, "%s is drained, and cannot be removed", n->host);
+	schedule_remove(&s->schedule, n);
+}
+
+/* What an administrator does now and then, when all is well. */
+static void administer(struct story *s)
+{
+	if (sim_world_chance(s->cluster.world, SIM_MILLION / 3))
+		(void)schedule_newcomer(&s->schedule);
+	else if (sim_world_chance(s->cluster.world, SIM_MILLION / 3))
+		remove_server(s);
+}
+
 static void reckon(struct story *s)
 {
 	uint32_t first = (uint32_t)sim_world_below(s->cluster.world, CLUSTER_CLIENTS);
@@ -394,6 +423,7 @@ void story_run(uint64_t seed, bool is_verbose, struct story_verdict *out)
 			schedule_power_cycle(&s->schedule);
 		calm_down(s);
 		reckon(s);
+		administer(s);
 		live(s, 500 * SIM_MS, false);
 	}
 	calm_down(s);
