@@ -179,6 +179,7 @@ sim-long: deps-check          ## simulate seeds until one fails: make sim-long F
 	$(Q)$(MAKE) --no-print-directory $(O)/tests/sim/sim && $(O)/tests/sim/sim --from $(or $(FROM),1) --count $(or $(COUNT),1000)
 bench: deps all $(BENCH_BIN)  ## benchmarks beside ext4 on the same disk: make bench [ONLY=name]
 	$(Q)tests/bench/run $(ONLY)
+	$(if $(ONLY),,$(Q)CAIRN_BIN=$(CURDIR)/$(BIN) tests/bench/healing)
 fuzz: deps-check              ## run each fuzzer for SECONDS_EACH (60)
 	$(Q)$(MAKE) --no-print-directory CC="$(CLANG)" SAN=fuzzer-no-link,address,undefined O=build/san-fuzz fuzz-run
 fuzz-run: $(FUZZ_BIN)

@@ -188,11 +188,29 @@ static void fill(struct heal *heal)
 	}
 }
 
-static void tell_progress(struct heal *heal, bool was_pending)
+static bool is_working(const struct heal *heal)
 {
-	if (was_pending && cs_heal_pending(heal->server) == 0)
-		log_info("healed what was known to be lacking: blocks=%llu bytes=%llu",
-			 (unsigned long long)heal->blocks, (unsigned long long)heal->bytes);
+	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
+		if (heal->groups[pg].stage == HEAL_SYNCING)
+			return true;
+	}
+	return heal->merge_count > 0;
+}
+
+/* The end of it is told at once, not with the next heartbeat. */
+static void tell_end(struct heal *heal)
+{
+	bool was_working = heal->was_working;
+
+	heal->was_working = is_working(heal);
+	if (!was_working || heal->was_working)
+		return;
+	cs_heartbeat_soon(heal->server);
+	if (heal->blocks > heal->told_blocks)
+		log_info("healed: blocks=%llu bytes=%llu since the start, still lacking=%llu",
+			 (unsigned long long)heal->blocks, (unsigned long long)heal->bytes,
+			 (unsigned long long)cs_heal_pending(heal->server));
+	heal->told_blocks = heal->blocks;
 }
 
 void cs_heal_soon(struct heal *heal)
@@ -215,13 +233,12 @@ static void soon(struct loop_timer *timer)
 static void tick(struct loop_timer *timer)
 {
 	struct heal *heal = container_of(timer, struct heal, timer);
-	bool was_pending = cs_heal_pending(heal->server) > 0;
 
 	review(heal);
 	resume_merges(heal);
 	sync_groups(heal);
 	fill(heal);
-	tell_progress(heal, was_pending);
+	tell_end(heal);
 	loop_timer_start(heal->server->options.loop, &heal->timer, TICK_MS);
 }
 

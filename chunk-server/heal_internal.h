@@ -11,8 +11,8 @@
 #include "chunk-server/serve_internal.h"
 #include "fs/wire/heal.h"
 
-#define HEAL_MERGES_MAX	  8u  /* groups that are compared at once */
-#define HEAL_BRINGING_MAX 4u  /* of them, groups whose blocks are brought: two sources each would do */
+#define HEAL_MERGES_MAX	  24u /* groups that are compared at once */
+#define HEAL_BRINGING_MAX 16u /* of them, groups whose blocks are brought: small ones have few each */
 #define HEAL_PULLS_MAX	  64u /* blocks in flight */
 #define HEAL_IDS_MAX	  (BULK_BYTES_MAX / BLOCK_ID_BYTES)
 #define HEAL_CALL_MS	  5000u
@@ -94,6 +94,8 @@ struct heal {
 	uint64_t map_version; /* that was reviewed */
 	uint64_t full_until_ms;
 	uint64_t blocks, bytes; /* brought */
+	uint64_t told_blocks;	/* in the log */
+	bool was_working;	/* at the last tick */
 	struct cs_disks_sync sync;
 	bool is_syncing;
 	uint64_t forgotten;  /* times that what was merged had to be forgotten */

@@ -316,6 +316,14 @@ void cs_heartbeat_rejoin(struct cs_server *s)
 	beat_after(s->heartbeat, 0);
 }
 
+void cs_heartbeat_soon(struct cs_server *s)
+{
+	struct heartbeat *h = s->heartbeat;
+
+	if (h != NULL && h->joined_boot_id != 0 && !h->is_beating)
+		beat_after(h, 0);
+}
+
 int cs_heartbeat_create(struct cs_server *s)
 {
 	struct heartbeat *h = calloc(1, sizeof(*h));

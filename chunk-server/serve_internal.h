@@ -23,7 +23,7 @@
 #define SERVE_HAVES_MAX	 32u
 #define SERVE_METAS_MAX	 64u
 #define SERVE_CHECKS_MAX 32u
-#define SERVE_HEALS_MAX	 64u
+#define SERVE_HEALS_MAX	 256u
 #define FORWARD_MS	 1000u /* a replica that takes longer is owed the block */
 #define FORWARD_PAUSE_MS 1000u /* and is not asked again for so long */
 
@@ -115,6 +115,7 @@ void cs_forward_finish(struct cs_server *s);
 must_check int cs_heartbeat_create(struct cs_server *s);
 void cs_heartbeat_destroy(struct cs_server *s);
 void cs_heartbeat_rejoin(struct cs_server *s); /* the boot id changed */
+void cs_heartbeat_soon(struct cs_server *s);   /* there is news */
 /* Call back once the map was asked for: rc 0, or why it could not be had. */
 struct map_wait {
 	void (*done)(struct map_wait *wait, int rc);
