@@ -92,6 +92,31 @@ static void cache_trim(struct cl_cache *cache, uint64_t bytes_max)
 }
 
 static void cache_pump(struct client *c);
+static void block_loaded(struct blocks_get *get);
+
+static void block_ask(struct client *c, struct cl_block *block)
+{
+	block->get = (struct blocks_get){
+		.id = block->id, .plain_len = block->len, .done = block_loaded, .user = block,
+		.deadline_ns = loop_now_ns(c->options.loop) +
+			       MIN_OF(c->options.timeout_ms, FETCH_MS_MAX) * UINT64_C(1000000),
+	};
+	blocks_get_start(c->blocks, &block->get);
+}
+
+/* Servers that have it are not there: does somebody still have time? */
+static bool block_goes_on(const struct cl_block *block, int rc)
+{
+	const struct client *c = block->client;
+	uint64_t before_ns = loop_now_ns(c->options.loop) - c->options.timeout_ms * UINT64_C(1000000);
+	const struct cl_fetch *fetch;
+	if (!cl_is_unavailable(rc) || c->life != CL_RUNNING || !block->waiters)
+		return false;
+	DL_FOREACH(block->waiters, fetch)
+		if (fetch->since_ns > before_ns)
+			return true;
+	return c->options.is_hard;
+}
 
 static void block_loaded(struct blocks_get *get)
 {
@@ -100,6 +125,10 @@ static void block_loaded(struct blocks_get *get)
 	struct cl_cache *cache = &c->cache;
 	struct cl_fetch *waiters = block->waiters;
 	struct cl_fetch *fetch;
+	if (block_goes_on(block, get->rc)) {
+		block_ask(c, block);
+		return;
+	}
 	block->waiters = NULL;
 	cache->flying--;
 	block->buf = get->rc == 0 ? get->plain : NULL;
@@ -127,12 +156,7 @@ static void block_start(struct client *c, struct cl_block *block)
 {
 	block_move(&c->cache, block, BLOCK_FLYING);
 	c->cache.flying++;
-	block->get = (struct blocks_get){
-		.id = block->id, .plain_len = block->len, .done = block_loaded, .user = block,
-		.deadline_ns = loop_now_ns(c->options.loop) +
-			       MIN_OF(c->options.timeout_ms, FETCH_MS_MAX) * UINT64_C(1000000),
-	};
-	blocks_get_start(c->blocks, &block->get);
+	block_ask(c, block);
 }
 
 static void cache_pump(struct client *c)
@@ -177,6 +201,7 @@ int cl_cache_fetch(struct client *c, const struct block_id *id, uint32_t len, st
 	}
 	fetch->block = block;
 	fetch->list = &block->waiters;
+	fetch->since_ns = loop_now_ns(c->options.loop);
 	fetch->buf = NULL;
 	DL_APPEND(block->waiters, fetch);
 	cache_pump(c);

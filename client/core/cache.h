@@ -14,6 +14,7 @@ struct cl_fetch {
 	void *arg;
 	int rc;
 	struct buf *buf;		/* a reference for the waiter */
+	uint64_t since_ns;		/* it waits for a mount's deadline at least; servers may come back */
 	struct cl_block *block;		/* private */
 	struct cl_fetch **list;		/* where it waits; NULL: it does not */
 	struct cl_fetch *prev, *next;

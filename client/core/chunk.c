@@ -370,7 +370,8 @@ static void put_done(struct blocks_put *put)
 	} else if (put_rc < 0) {
 		chunk->put_state = CL_PUT_NONE;
 		chunk->is_dirty = true;
-		file->put_rc = put_rc;
+		if (!cl_is_unavailable(put_rc))		/* else who waits for memory has a deadline of its own */
+			file->put_rc = put_rc;
 		put_settle(chunk, put_rc);
 	} else {
 		chunk->put_state = CL_PUT_READY;

@@ -180,7 +180,7 @@ static void ops_past_deadline(struct client *c, uint64_t now_ns)
 	DL_FOREACH_SAFE(c->ops, op, next) {
 		if (op->due_ns > now_ns || !op->cancel)
 			continue;
-		if (c->options.is_hard && c->life == CL_RUNNING) {
+		if (c->options.is_hard && c->life == CL_RUNNING && !(op->is_abandoned && op->is_abandoned(op))) {
 			op->due_ns = now_ns + c->options.timeout_ms * UINT64_C(1000000);
 			continue;
 		}

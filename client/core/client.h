@@ -117,6 +117,8 @@ struct cl_op {
 	uint32_t deadline_ms;		/* 0: the mount's */
 
 	void (*done)(struct cl_op *op);
+	/* Of a hard mount, at its deadline: is nobody there any more who could interrupt it? May be NULL. */
+	bool (*is_abandoned)(const struct cl_op *op);
 	void *user;
 
 	/* results */

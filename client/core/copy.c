@@ -29,6 +29,7 @@ static int source_ready(struct cl_op *op, struct cl_file *source)
 		return rc;
 	file->edit_wait.done = source_published;
 	file->edit_wait.arg = op;
+	file->edit_wait.is_timed = true;
 	cl_publish_start(source, &file->edit_wait);
 	return 1;
 }

@@ -120,6 +120,11 @@ void cl_op_wait(struct cl_op *op, struct cl_op **list, const char *why, void (*r
 void cl_op_wake(struct cl_op **list);		/* all that stand there now */
 uint32_t cl_op_left_ms(const struct cl_op *op);
 void cl_op_dispatch(struct cl_op *op);		/* (again) from its beginning */
+/* Servers were not there, and may be a moment later: who still has time tries again. */
+static inline bool cl_is_unavailable(int rc)
+{
+	return rc == -E_TIMEDOUT || rc == -E_NO_REPLICA || rc == -E_NOTCONN;
+}
 
 /* --- requests to the metadata server: session.c ------------------------------------------------------ */
 

@@ -160,6 +160,7 @@ static void edit_step(struct cl_op *op)
 	} else if (rc == 0 && file->is_alone && cl_file_is_dirty(file)) {
 		file->edit_wait.done = alone_published;
 		file->edit_wait.arg = op;
+		file->edit_wait.is_timed = true;
 		op->cancel = edit_cancel;
 		op->waiting_for = "its data to be published";
 		cl_publish_start(file, &file->edit_wait);

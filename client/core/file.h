@@ -51,6 +51,7 @@ struct cl_chunk {
 
 struct cl_flush_wait {			/* who wants what is dirty now to be published */
 	void (*done)(struct cl_flush_wait *wait, int rc);
+	bool is_timed;			/* an operation, which its own deadline ends: tried again until then */
 	uint64_t seq;
 	void *arg;
 	struct cl_flush_wait **list;	/* where it waits; NULL: it does not */

@@ -115,6 +115,16 @@ static void flush_begin(struct cl_file *file)
 		flush_post(file);
 }
 
+static void waits_tell(struct cl_flush_wait **ended, int rc)
+{
+	struct cl_flush_wait *wait;
+	while ((wait = *ended) != NULL) {
+		DL_DELETE(*ended, wait);
+		wait->list = NULL;
+		wait->done(wait, rc);
+	}
+}
+
 static void waits_end(struct cl_file *file, uint64_t seq, int rc)
 {
 	struct cl_flush_wait *wait, *next, *ended = NULL;
@@ -124,11 +134,35 @@ static void waits_end(struct cl_file *file, uint64_t seq, int rc)
 			wait->list = &ended;
 			DL_APPEND(ended, wait);
 		}
-	while ((wait = ended) != NULL) {
-		DL_DELETE(ended, wait);
-		wait->list = NULL;
-		wait->done(wait, rc);
-	}
+	waits_tell(&ended, rc);
+}
+
+/*
+ * Servers that are needed are not there. Operations wait for them until their own deadlines, on a hard mount for
+ * ever; and what nobody waits for is tried again on a hard mount.
+ */
+static bool flush_goes_on(const struct cl_file *file, int rc)
+{
+	const struct client *c = file->client;
+	const struct cl_flush_wait *wait;
+	if (!cl_is_unavailable(rc) || c->life != CL_RUNNING || c->session.number == 0)
+		return false;
+	DL_FOREACH(file->flush.waits, wait)
+		if (wait->is_timed)
+			return true;
+	return c->options.is_hard;
+}
+
+static void waits_end_untimed(struct cl_file *file, int rc)
+{
+	struct cl_flush_wait *wait, *next, *ended = NULL;
+	DL_FOREACH_SAFE(file->flush.waits, wait, next)
+		if (!wait->is_timed) {
+			DL_DELETE(file->flush.waits, wait);
+			wait->list = &ended;
+			DL_APPEND(ended, wait);
+		}
+	waits_tell(&ended, rc);
 }
 
 static void flush_end(struct cl_file *file, int rc)
@@ -143,16 +177,31 @@ static void flush_end(struct cl_file *file, int rc)
 	/* Not synced, or nobody knows. No room for that: all of it is put again (I2). */
 	if (rc < 0 && was_taken && blocks_marks_merge(&file->marks, &flush->marks) < 0)
 		blocks_marks_doubt(&file->marks);
+	if (flush_goes_on(file, rc)) {
+		if (!c->options.is_hard)
+			waits_end_untimed(file, rc);
+		if (flush->state == CL_FLUSH_IDLE && cl_file_is_dirty(file))
+			flush_begin(file);
+		else if (flush->state == CL_FLUSH_IDLE)
+			waits_end(file, 0, rc);		/* one of them has given the content up */
+		cl_file_put(file);
+		return;
+	}
 	if (rc == 0) {
 		file->clean_seq = flush->seq;
 		file->dirty_since_ns = loop_now_ns(c->options.loop);
 		if (!cl_file_is_dirty(file))
 			file->kill_priv = false;
 	} else if (!file->is_alone) {
-		/* The data stays, to be tried again; fsync and close hear of it (once per handle). */
+		/*
+		 * The data stays, to be tried again; fsync and close hear of it (once per handle). Of servers that
+		 * are not there they hear when they have waited for them.
+		 */
 		log_warn("cannot publish inode %llu: %s", (unsigned long long)file->node->ino, error_text(rc));
-		file->error = rc;
-		file->error_seq++;
+		if (!cl_is_unavailable(rc)) {
+			file->error = rc;
+			file->error_seq++;
+		}
 		file->dirty_since_ns = loop_now_ns(c->options.loop);
 		if (file->node->readers + file->node->writers == 0 && !flush->waits && !file->node->is_recalling)
 			cl_file_fail(file, rc);
@@ -912,6 +961,7 @@ static void flush_file(struct cl_op *op, struct cl_file *file, void (*then)(stru
 	f->file = file;
 	f->wait.done = flush_op_done;
 	f->wait.arg = op;
+	f->wait.is_timed = true;
 	file->refs++;
 	op->state = f;
 	op->resume_rc = then;

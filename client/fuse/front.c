@@ -111,11 +111,17 @@ void front_op_refuse(struct front_op *fop, int sys)
 	front_op_destroy(fop);
 }
 
+/* Programs know EIO; that a deadline passed, and waiting for whom, is in the log. */
+static int op_errno(const struct cl_op *op)
+{
+	return op->rc == -E_TIMEDOUT ? EIO : error_to_errno(op->rc);
+}
+
 bool front_op_failed(struct front_op *fop)
 {
 	if (fop->op.rc >= 0)
 		return false;
-	fuse_reply_err(fop->req, error_to_errno(fop->op.rc));
+	fuse_reply_err(fop->req, op_errno(&fop->op));
 	return true;
 }
 

@@ -7,8 +7,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define TASK_EXITING 0x4u	/* PF_EXITING of the kernel's <linux/sched.h>, in the flags of proc(5) */
 
 static struct cl_handle *handle_of(const struct fuse_file_info *fi)
 {
@@ -93,12 +96,37 @@ static struct front_op *handle_op(fuse_req_t req, enum cl_op_kind kind, void (*r
 	return fop;
 }
 
+/*
+ * A process that is past its exit() closes its files where no signal reaches it. On a hard mount it would wait for
+ * servers that never return, and nobody could end it.
+ */
+static bool flush_is_abandoned(const struct cl_op *op)
+{
+	const struct front_op *fop = container_of((void *)(uintptr_t)op, struct front_op, op);
+	pid_t pid = fuse_req_ctx(fop->req)->pid;
+	char path[32], line[512];
+	unsigned flags = 0;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	f = pid > 0 ? fopen(path, "re") : NULL;
+	if (!f)
+		return false;
+	const char *name_end = fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL;
+	fclose(f);
+	/* state ppid pgrp session tty tpgid flags; see proc(5) */
+	return name_end && sscanf(name_end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
+	       (flags & TASK_EXITING) != 0;
+}
+
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
 	struct front_op *fop = handle_op(req, CL_FLUSH, front_reply_status, ino, fi);
 
-	if (fop)
-		front_op_submit(fop);
+	if (!fop)
+		return;
+	fop->op.is_abandoned = flush_is_abandoned;
+	front_op_submit(fop);
 }
 
 static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

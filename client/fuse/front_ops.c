@@ -39,7 +39,8 @@ void front_reply_entry(struct front_op *fop)
 
 void front_reply_status(struct front_op *fop)
 {
-	fuse_reply_err(fop->req, fop->op.rc < 0 ? error_to_errno(fop->op.rc) : 0);
+	if (!front_op_failed(fop))
+		fuse_reply_err(fop->req, 0);
 }
 
 static void reply_attr(struct front_op *fop)

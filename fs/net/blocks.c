@@ -19,6 +19,9 @@
 #define NS_PER_MS	    1000000u
 #define MAP_RETRY_MS	    200u
 #define HEDGE_US_AT_START   50000u
+#define TELL_AFTER_NS	    UINT64_C(1000000000)
+#define TELL_BYTES_MAX	    512u
+#define TELL_EVERY_NS	    UINT64_C(30000000000)
 #define PROBE_HITS_AT_START 512u /* of 1,024: probe until we know better */
 
 /* --- small things that the others share ---- */
@@ -241,6 +244,51 @@ uint32_t blocks_route_pause(struct blocks_route *r)
 	r->tried_count = 0;
 	blocks_map_refresh(r->b);
 	return ms;
+}
+
+/* --- telling who is missing ---- */
+
+static void name_add(struct text *text, const struct blocks_route *r, server_no server)
+{
+	const struct server_row *row = map_server(r->b->map, server);
+	struct blocks_server *s;
+	const char *how = "unknown";
+
+	HASH_FIND(hh, r->b->servers, &server, sizeof(server), s);
+	if (row && row->state != SERVER_UP)
+		how = server_state_name(row->state);
+	else if (s && rpc_peer_is_away(s->peer))
+		how = "does not answer";
+	else if (row)
+		how = "answers";
+	text_addf(text, "%s%u (%s)", text->len ? ", " : "", (unsigned)server, how);
+}
+
+void blocks_route_tell(struct blocks_route *r, const char *what, uint64_t start_ns)
+{
+	const struct pg_row *row = map_pg(r->b->map, block_id_pg(&r->id));
+	uint64_t now_ns = loop_now_ns(r->b->o.loop);
+	struct text text;
+
+	if (now_ns < start_ns + TELL_AFTER_NS || (r->b->told_ns && now_ns < r->b->told_ns + TELL_EVERY_NS))
+		return;
+	r->b->told_ns = now_ns;
+	text_init(&text, TELL_BYTES_MAX);
+	for (uint8_t i = 0; i < row->replica_count; i++)
+		name_add(&text, r, row->replicas[i]);
+	for (uint8_t i = 0; i < row->former_count; i++)
+		name_add(&text, r, row->formers[i]);
+	log_warn("%s waits for servers of group %u: %s", what, (unsigned)block_id_pg(&r->id),
+		 row->epoch ? text_chars(&text) : "its row is not known");
+	text_finish(&text);
+}
+
+void blocks_route_tell_end(struct blocks_route *r, const char *what, uint64_t start_ns)
+{
+	if (!r->b->told_ns || start_ns > r->b->told_ns)
+		return;
+	r->b->told_ns = 0;
+	log_info("%s goes on in group %u", what, (unsigned)block_id_pg(&r->id));
 }
 
 /* --- the map ---- */

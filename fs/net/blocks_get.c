@@ -32,6 +32,7 @@ struct get_state {
 	bool saw_unreachable, saw_absent; /* in this round */
 	bool saw_corrupt;
 	int deadline_rc;       /* what the deadline will say */
+	uint64_t start_ns;
 	bool is_second_round;  /* every replica said no; */
 	uint64_t fresh_rounds; /* once the map is so fresh, a second no is believed */
 
@@ -80,6 +81,8 @@ static void get_finish(struct get_state *g, int rc)
 {
 	struct blocks_get *get = g->get;
 
+	if (rc == 0)
+		blocks_route_tell_end(&g->route, "a read", g->start_ns);
 	get->rc = rc;
 	get->plain = NULL;
 	if (rc == 0) {
@@ -362,6 +365,7 @@ static void get_round_ended(struct get_state *g)
 		return;
 	}
 	g->saw_absent = g->saw_unreachable = false;
+	blocks_route_tell(&g->route, "a read", g->start_ns);
 	get_pause(g, blocks_route_pause(&g->route));
 }
 
@@ -406,6 +410,7 @@ void blocks_get_start(struct blocks *b, struct blocks_get *get)
 	g->plain_len = get->plain_len;
 	g->verify_id = get->verify_id;
 	g->deadline_rc = -E_TIMEDOUT;
+	g->start_ns = loop_now_ns(b->o.loop);
 	g->timer.fn = get_timer;
 	g->deadline.fn = get_deadline;
 	get->state = g;

@@ -62,6 +62,8 @@ struct blocks {
 	uint64_t map_version_seen; /* of the first page: what the rows are at least */
 	uint64_t map_rounds;	   /* how often it was fetched to its end */
 
+	uint64_t told_ns;    /* when it was said last that something waits */
+
 	uint32_t hedge_us;   /* estimate of the p95 of gets */
 	uint32_t probe_hits; /* of 1,024, smoothed: how often a probe found its block */
 	uint32_t probe_skipped;
@@ -99,6 +101,9 @@ void blocks_route_forget(struct blocks_route *r, server_no server); /* may be tr
 /* An answer brought a row (-E_STALE_EPOCH): take it; the map is fetched as well. */
 void blocks_route_learn(struct blocks_route *r, const ProtobufCBinaryData *pg_row);
 uint32_t blocks_route_pause(struct blocks_route *r); /* ms before the next round, which it begins */
+/* Say, once in a while, that `what` waits since start_ns for servers of this row; and that it goes on. */
+void blocks_route_tell(struct blocks_route *r, const char *what, uint64_t start_ns);
+void blocks_route_tell_end(struct blocks_route *r, const char *what, uint64_t start_ns);
 
 uint32_t blocks_left_ms(const struct blocks *b, uint64_t deadline_ns); /* >= 1 */
 uint32_t blocks_call_ms(const struct blocks *b, uint64_t deadline_ns); /* of one attempt */

@@ -49,6 +49,7 @@ struct put_state {
 	server_no full[BLOCKS_CANDIDATES_MAX]; /* said -E_NOSPC in this round */
 	uint8_t full_count;
 	int last_rc; /* what the deadline says */
+	uint64_t start_ns;
 
 	struct loop_work work;
 	struct blocks_scratch *scratch;
@@ -92,6 +93,8 @@ static void put_finish(struct put_state *p, int rc)
 	struct blocks_put *put = p->put;
 
 	blocks_marks_seal(&p->marks);
+	if (rc == 0)
+		blocks_route_tell_end(&p->route, "a write", p->start_ns);
 	if (rc == 0 && put->marks)
 		rc = blocks_marks_merge(put->marks, &p->marks);
 	put->rc = rc;
@@ -368,6 +371,7 @@ static void put_ask(struct put_state *p)
 
 	if (!s) { /* a round over all replicas without success */
 		p->unreachable_count = p->full_count = 0;
+		blocks_route_tell(&p->route, "a write", p->start_ns);
 		put_pause(p, blocks_route_pause(&p->route));
 		return;
 	}
@@ -445,6 +449,7 @@ static struct put_state *put_new(struct blocks *b, struct blocks_put *put)
 	p->b = b;
 	p->put = put;
 	p->has_id = put->has_id;
+	p->start_ns = loop_now_ns(b->o.loop);
 	p->id = put->id;
 	p->timer.fn = put_timer;
 	p->deadline.fn = put_deadline;
