@@ -107,6 +107,7 @@ static ProtobufCMessage *session_reply(struct cutter *c, struct ms_pending *p, c
 	m->credit_bytes = r->credit_bytes;
 	m->name_key = r->name_key;
 	m->lost_from = r->lost_from;
+	m->space_unknown = r->space_unknown;
 	return &m->base;
 }
 

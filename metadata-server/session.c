@@ -220,6 +220,7 @@ static void fill_reply(struct ms_op *op, struct ms_session *s)
 	reply->map_version = map_version(op->state->map);
 	reply->name_key = op->state->config.name_key;
 	reply->credit_bytes = s->credit_bytes;
+	reply->space_unknown = ms_space_is_unknown(op->state);
 }
 
 static struct ms_session *find_nonce(struct ms_state *state, const uint8_t nonce[16])

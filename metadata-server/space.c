@@ -18,11 +18,13 @@
 #define SPACE_CLAIM_BYTES_MAX	(UINT64_C(1) << 48)	/* whatever a session says: sums of it cannot overflow */
 #define FAIR_ROUNDS		8u
 
-static bool takes_data(const struct ms_state *state, server_no server)
+/* It is there, has told what it has since we began, and has a disk that works. */
+static bool takes_data(const struct ms_state *state, const struct ms_member *m)
 {
-	const struct server_row *row = map_server(state->map, server);
+	const struct server_row *row = map_server(state->map, m->server);
 
-	return row && (row->state == SERVER_UP || row->state == SERVER_SUSPECT);
+	return row && (row->state == SERVER_UP || row->state == SERVER_SUSPECT) && m->stats.heard_ms &&
+	       m->stats.disks > 0;
 }
 
 /* In how many placement groups each server is: its share of what is written. */
@@ -56,13 +58,48 @@ static uint64_t capacity(struct ms_state *state)
 	HASH_ITER(hh, state->members, m, next) {
 		uint64_t room;
 
-		if (m->groups == 0 || !takes_data(state, m->server))
+		if (m->groups == 0 || !takes_data(state, m))
 			continue;
 		room = m->stats.bytes_free / m->groups;
 		room = room > SPACE_CLAIM_BYTES_MAX / PG_COUNT ? SPACE_CLAIM_BYTES_MAX : room * PG_COUNT;
 		least = MIN_OF(least, room - MIN_OF(room, m->settled_bytes));
 	}
 	return least == UINT64_MAX ? 0 : least;
+}
+
+static bool group_is_short(struct ms_state *state, const struct pg_row *row)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < row->replica_count; i++) {
+		const struct ms_member *m = ms_membership_find(state, row->replicas[i]);
+
+		count += m && takes_data(state, m);
+	}
+	return count < state->config.min_copies;
+}
+
+/*
+ * Nobody can say what fits while a placement group has too few servers to take a write: they may be starting,
+ * away, or with a disk that fails just now. Writes wait then, as they do for the servers.
+ */
+bool ms_space_is_unknown(struct ms_state *state)
+{
+	struct ms_member *m, *next;
+	uint32_t missing = 0;
+
+	count_groups(state);
+	HASH_ITER(hh, state->members, m, next)
+		missing += m->groups > 0 && !takes_data(state, m);
+	if (missing == 0)
+		return HASH_COUNT(state->members) == 0;
+	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
+		const struct pg_row *row = map_pg(state->map, (pg_no)pg);
+
+		if (row->epoch && group_is_short(state, row))
+			return true;
+	}
+	return false;
 }
 
 /*
@@ -127,7 +164,7 @@ static uint64_t total_bytes(const struct ms_state *state)
 	struct ms_member *m, *next;
 
 	HASH_ITER(hh, state->members, m, next)
-		if (takes_data(state, m->server))
+		if (takes_data(state, m))
 			total += m->stats.bytes_total;
 	return total;
 }

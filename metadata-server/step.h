@@ -164,6 +164,7 @@ struct ms_reply {
 	session_no session;
 	uint32_t lease_ms;
 	uint64_t credit_bytes;			/* granted and not yet settled, in all: less what is sent unsettled */
+	bool space_unknown;			/* too few servers are there to tell what fits */
 	uint64_t name_key, map_version, lost_from, number;
 	server_no server;
 	enum server_state server_state;

@@ -364,6 +364,7 @@ void ms_health_counts(const struct ms_state *state, struct ms_counts *out);
 
 /* space.c */
 /* Grant what is wanted as far as there is space, `used` in any case. What the session has then. */
+bool ms_space_is_unknown(struct ms_state *state);
 uint64_t ms_space_grant(struct ms_state *state, struct ms_session *session, uint64_t used, uint64_t wanted);
 void ms_space_settle(struct ms_state *state, struct ms_session *session, uint64_t bytes);
 int ms_space_statfs(struct ms_op *op);

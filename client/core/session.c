@@ -399,8 +399,8 @@ static void renew_done(struct rpc_call *call)
 	bool restarted = reply->stamp && reply->stamp->term > s->term && s->term != 0;
 	changes_lost(c, reply->lost_from);
 	take_term(c, reply->stamp);
-	if (reply->credit_bytes > s->credit_bytes)
-		s->short_since_ns = 0;
+	if (reply->credit_bytes > s->credit_bytes || reply->space_unknown)
+		s->short_since_ns = 0;		/* it is not known to be full */
 	s->credit_bytes = reply->credit_bytes;
 	if (c->blocks && reply->map_version > map_version(blocks_map(c->blocks)))
 		blocks_map_refresh(c->blocks);

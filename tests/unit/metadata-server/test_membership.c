@@ -19,7 +19,7 @@ static struct ms_request join(uint8_t id)
 static struct ms_request heartbeat(server_no server, uint64_t blocks)
 {
 	return (struct ms_request){ .op = MSG_HEARTBEAT, .server = server, .boot_id = 1, .blocks = blocks,
-				    .bytes_free = GiB(50), .bytes_total = GiB(100) };
+				    .disks = 1, .bytes_free = GiB(50), .bytes_total = GiB(100) };
 }
 
 static struct ms_counts counts(void)
@@ -237,6 +237,40 @@ START_TEST(credit_ends_with_the_fullest_server_and_shrinks_with_it)
 }
 END_TEST
 
+static bool space_is_unknown(session_no s)
+{
+	return world_do(&w, (struct ms_request){ .op = MSG_SESSION_RENEW, .session = s, .credit_wanted = GiB(1) })
+		->space_unknown;
+}
+
+START_TEST(what_fits_is_not_known_while_too_few_servers_tell)
+{
+	struct ms_request beat;
+	session_no s;
+
+	begin_with(3);
+	s = world_session(&w);
+	ck_assert(!space_is_unknown(s));
+	beat = heartbeat(1, 0);
+	beat.disks = 0;						/* its only disk failed */
+	beat.bytes_free = beat.bytes_total = 0;
+	ck_assert_int_eq(world_rc(&w, beat), 0);
+	ck_assert(!space_is_unknown(s));			/* two are enough, and they tell */
+	ck_assert_uint_gt(renew(s, 0, GiB(1)), 0);
+	beat.server = 2;
+	ck_assert_int_eq(world_rc(&w, beat), 0);
+	ck_assert(space_is_unknown(s));
+	ck_assert_int_eq(world_rc(&w, heartbeat(2, 0)), 0);
+	ck_assert(!space_is_unknown(s));
+	beat = heartbeat(2, 0);
+	beat.bytes_free = 0;					/* full is known */
+	ck_assert_int_eq(world_rc(&w, beat), 0);
+	ck_assert(!space_is_unknown(s));
+	ck_assert_uint_eq(renew(s, 0, GiB(1)), 0);
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(scarce_space_is_divided_fairly)
 {
 	session_no s[3];
@@ -311,6 +345,7 @@ TEST_MAIN("membership",
 	tcase_add_test(tc, the_map_survives_a_restart);
 	tcase_add_test(tc, credit_is_what_servers_have_free);
 	tcase_add_test(tc, credit_ends_with_the_fullest_server_and_shrinks_with_it);
+	tcase_add_test(tc, what_fits_is_not_known_while_too_few_servers_tell);
 	tcase_add_test(tc, scarce_space_is_divided_fairly);
 	tcase_add_test(tc, what_was_published_since_a_heartbeat_is_not_granted_again);
 	tcase_add_test(tc, a_drained_server_loses_its_share))
