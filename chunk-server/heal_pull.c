@@ -88,6 +88,7 @@ static void verified(struct cs_verify *verify)
 		.record = pull->record,
 		.id = pull->id,
 		.plain_len = verify->found.plain_len,
+		.kind = CS_PUT_HEALING,
 		.done = stored,
 	};
 	cs_disks_put(pull->heal->server->disks, &pull->put);

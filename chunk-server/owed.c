@@ -25,7 +25,7 @@
 #define KEY_BYTES     (4u + BLOCK_ID_BYTES)
 #define PENDING_MAX   16384u /* entries that wait to be written */
 #define READ_ENTRIES  4096u
-#define TRIM_BYTES    MiB(1) /* an empty log longer than this starts again */
+#define REWRITE_BYTES MiB(1) /* a longer log that is mostly history is rewritten */
 
 enum owed_op { OWED_ADDED = 1, OWED_REPAID = 2 };
 
@@ -44,7 +44,7 @@ struct cs_owed {
 	uint32_t pending_count;
 	uint8_t *writing; /* as much, in flight */
 	uint32_t writing_count;
-	bool trim; /* the log is to be emptied first */
+	struct rows_snapshot *snapshot; /* of the flush in flight: the log is rewritten from it */
 	struct loop_work work;
 	int work_rc;
 	bool is_busy;
@@ -164,44 +164,58 @@ static int replay(struct cs_owed *owed, uint8_t *buffer)
 }
 
 /* Write the entries that still count into a new file. */
-static int rewrite_rows(struct cs_owed *owed, struct disk_file *file, uint8_t *buffer,
+static int rewrite_rows(struct rows_snapshot *rows, struct disk_file *file, uint8_t *buffer,
 			uint64_t *bytes_out)
 {
+	uint32_t count = 0;
 	struct row row;
-	uint8_t key[KEY_BYTES + 1] = {0};
-	uint32_t key_len = 1, count = 0;
-	int rc;
+	int rc = 1;
 
 	*bytes_out = 0;
-	for (;;) {
-		rc = rows_next(owed->rows, key, key_len, &row);
-		bool at_end = rc == -E_NOENT;
-		if (rc < 0 && !at_end)
-			return rc;
-		if (count == READ_ENTRIES || (at_end && count > 0)) {
-			rc = disk_write(file, buffer, count * ENTRY_BYTES, *bytes_out);
-			if (rc < 0)
-				return rc;
+	while (rc == 1) {
+		rc = rows_snapshot_next(rows, &row);
+		if (rc == 1) {
+			struct rd r = rd_init(row.key, row.key_len);
+			struct block_id id;
+			server_no server = rd_be32(&r);
+			rd_bytes(&r, id.bytes, BLOCK_ID_BYTES);
+			if (!rd_done(&r))
+				return -E_MALFORMED;
+			entry_encode(buffer + count++ * ENTRY_BYTES, OWED_ADDED, server, &id);
+		}
+		if (rc >= 0 && count > 0 && (rc == 0 || count == READ_ENTRIES)) {
+			int written =
+				disk_write(file, buffer, count * ENTRY_BYTES, *bytes_out);
+			if (written < 0)
+				return written;
 			*bytes_out += count * ENTRY_BYTES;
 			count = 0;
 		}
-		if (at_end)
-			return 0;
-		if (row.key_len != KEY_BYTES)
-			return -E_MALFORMED;
-		memcpy(key, row.key, KEY_BYTES);
-		key[KEY_BYTES] = 0;
-		key_len = KEY_BYTES + 1;
-		struct rd r = rd_init(key, KEY_BYTES);
-		struct block_id id;
-		server_no server = rd_be32(&r);
-		rd_bytes(&r, id.bytes, BLOCK_ID_BYTES);
-		entry_encode(buffer + count++ * ENTRY_BYTES, OWED_ADDED, server, &id);
 	}
+	return rc;
+}
+
+static int rewrite_to(struct cs_owed *owed, struct rows_snapshot *rows, struct disk_file *file,
+		      uint64_t *bytes)
+{
+	uint8_t *buffer = malloc(READ_ENTRIES * ENTRY_BYTES);
+	int rc = buffer != NULL ? disk_truncate(file, 0) : -E_NOMEM;
+
+	if (rc == 0)
+		rc = rewrite_rows(rows, file, buffer, bytes);
+	free(buffer);
+	if (rc == 0)
+		rc = disk_sync(file);
+	if (rc == 0)
+		rc = disk_rename(owed->disk, OWED_FILE_NEW, OWED_FILE);
+	/* Renamed or not: no log is believed any more. */
+	if (rc == 0 && disk_sync_dir(owed->disk, "") < 0)
+		rc = -E_IO;
+	return rc;
 }
 
 /* A log that is mostly history is replaced by one that is not. */
-static int rewrite(struct cs_owed *owed, uint8_t *buffer)
+static int rewrite(struct cs_owed *owed, struct rows_snapshot *rows)
 {
 	struct disk_file *file;
 	uint64_t bytes = 0;
@@ -209,23 +223,34 @@ static int rewrite(struct cs_owed *owed, uint8_t *buffer)
 
 	if (rc < 0)
 		return rc;
-	rc = disk_truncate(file, 0);
-	if (rc == 0)
-		rc = rewrite_rows(owed, file, buffer, &bytes);
-	if (rc == 0)
-		rc = disk_sync(file);
-	if (rc == 0)
-		rc = disk_rename(owed->disk, OWED_FILE_NEW, OWED_FILE);
-	if (rc == 0)
-		rc = disk_sync_dir(owed->disk, "");
+	rc = rewrite_to(owed, rows, file, &bytes);
 	if (rc < 0) {
 		disk_close(file);
+		(void)!disk_unlink(owed->disk, OWED_FILE_NEW);
 		return rc;
 	}
 	disk_close(owed->file);
 	owed->file = file;
 	owed->log_bytes = bytes;
 	return 0;
+}
+
+static bool is_history(const struct cs_owed *owed)
+{
+	return owed->log_bytes / ENTRY_BYTES > 2 * owed->count + READ_ENTRIES;
+}
+
+static int rewrite_at_start(struct cs_owed *owed)
+{
+	struct rows_snapshot *rows;
+	int rc = rows_snapshot_open(owed->rows, &rows);
+
+	if (rc < 0)
+		return rc;
+	rc = rewrite(owed, rows);
+	rows_snapshot_close(rows);
+	/* On a full disk the long log has to do. */
+	return rc == -E_NOSPC ? 0 : rc;
 }
 
 static int open_log(struct cs_owed *owed)
@@ -236,8 +261,8 @@ static int open_log(struct cs_owed *owed)
 		rc = disk_sync_dir(owed->disk, "");
 	if (rc == 0)
 		rc = replay(owed, owed->pending);
-	if (rc == 0 && owed->log_bytes / ENTRY_BYTES > 2 * owed->count + READ_ENTRIES)
-		rc = rewrite(owed, owed->pending);
+	if (rc == 0 && is_history(owed))
+		rc = rewrite_at_start(owed);
 	return rc;
 }
 
@@ -302,19 +327,33 @@ static void settle(struct cs_owed *owed)
 
 static int flush(struct cs_owed *owed)
 {
-	int rc = owed->trim ? disk_truncate(owed->file, 0) : 0;
+	int rc = 0;
 
-	if (rc == 0 && owed->writing_count > 0)
+	if (owed->writing_count > 0)
 		rc = disk_write(owed->file, owed->writing, owed->writing_count * ENTRY_BYTES,
-				owed->trim ? 0 : owed->log_bytes);
-	return rc < 0 ? rc : disk_sync(owed->file);
+				owed->log_bytes);
+	if (rc == 0)
+		rc = disk_sync(owed->file);
+	if (rc == 0)
+		owed->log_bytes += owed->writing_count * ENTRY_BYTES;
+	return rc;
 }
 
 static void flush_run(struct loop_work *work)
 {
 	struct cs_owed *owed = container_of(work, struct cs_owed, work);
 
-	owed->work_rc = flush(owed);
+	/* The rows know the entries of this flush already. */
+	owed->work_rc = owed->snapshot != NULL ? rewrite(owed, owed->snapshot) : -E_NOSPC;
+	if (owed->work_rc == -E_NOSPC)
+		owed->work_rc = flush(owed);
+}
+
+static void snapshot_end(struct cs_owed *owed)
+{
+	if (owed->snapshot != NULL)
+		rows_snapshot_close(owed->snapshot);
+	owed->snapshot = NULL;
 }
 
 static void flush_start(struct cs_owed *owed);
@@ -328,10 +367,9 @@ static void flush_done(struct loop_work *work)
 		log_error("the owed log is given up: %s", error_text(owed->work_rc));
 		owed->is_failed = true;
 	} else {
-		owed->log_bytes =
-			(owed->trim ? 0 : owed->log_bytes) + owed->writing_count * ENTRY_BYTES;
 		owed->durable += owed->writing_count;
 	}
+	snapshot_end(owed);
 	settle(owed);
 	if (owed->pending_count > 0)
 		flush_start(owed);
@@ -347,8 +385,10 @@ static void flush_start(struct cs_owed *owed)
 	owed->writing_count = owed->pending_count;
 	owed->pending = bytes;
 	owed->pending_count = 0;
-	/* All is repaid, the entries of this flush included: the history is worth nothing. */
-	owed->trim = owed->count == 0 && owed->log_bytes > TRIM_BYTES;
+	/* Without a snapshot the log grows a little longer. */
+	if (owed->log_bytes > REWRITE_BYTES && is_history(owed) &&
+	    rows_snapshot_open(owed->rows, &owed->snapshot) < 0)
+		owed->snapshot = NULL;
 	owed->is_busy = true;
 	owed->work.run = flush_run;
 	owed->work.done = flush_done;
@@ -534,6 +574,7 @@ void cs_owed_drop(struct cs_owed *owed)
 		return;
 	loop_timer_stop(owed->loop, &owed->timer);
 	loop_timer_stop(owed->loop, &owed->restart_timer);
+	snapshot_end(owed);
 	disk_close(owed->file);
 	disk_close(owed->fresh);
 	free(owed->pending);
@@ -551,7 +592,6 @@ int cs_owed_close(struct cs_owed *owed)
 	if (owed->is_failed) {
 		rc = -E_IO;
 	} else if (owed->pending_count > 0) {
-		owed->trim = false;
 		owed->writing_count = owed->pending_count;
 		memcpy(owed->writing, owed->pending, owed->pending_count * ENTRY_BYTES);
 		rc = flush(owed);

@@ -154,6 +154,7 @@ static void verified(struct cs_verify *verify)
 		.record = slot->record,
 		.id = slot->id,
 		.plain_len = verify->found.plain_len,
+		.kind = CS_PUT_HEALING,
 		.done = stored,
 	};
 	cs_disks_put(slot->repay->server->disks, &slot->put);

@@ -83,9 +83,22 @@ static bool holds(const struct put_job *job, server_no server)
 	return false;
 }
 
+/* The writer syncs us, if we hold the block: up to a generation that has the debts, too. */
+static bool debts_join_generation(struct put_job *job)
+{
+	for (uint32_t i = 0; i < job->holder_count; i++) {
+		if (job->holders[i].server != job->server->number)
+			continue;
+		job->holders[i].generation = cs_disks_generation(job->server->disks);
+		return true;
+	}
+	return false;
+}
+
 /*
  * Who lacks it is owed it. Our own failure is ours to repay as well. 1: the answer must wait until the debts
- * are durable: with more than min_copies holders the writer may do without our sync, which would see to it.
+ * are durable: with more than min_copies holders, or if we are none of them, the writer may do without our
+ * sync, which would see to it.
  */
 static int note_owed(struct put_job *job)
 {
@@ -97,7 +110,10 @@ static int note_owed(struct put_job *job)
 		if (rc < 0)
 			return cs_serve_lost(job->server, "cannot note what is owed");
 	}
-	return job->holder_count > job->server->min_copies;
+	bool is_synced = debts_join_generation(job);
+	/* Too few is answered as that, at once. */
+	return job->holder_count >= job->server->min_copies &&
+	       (!is_synced || job->holder_count > job->server->min_copies);
 }
 
 /* Why min_copies were not reached. -E_NOSPC tells the client not to wait for better times. */

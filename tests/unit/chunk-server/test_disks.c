@@ -387,6 +387,38 @@ START_TEST(a_log_that_failed_is_begun_anew)
 }
 END_TEST
 
+START_TEST(a_log_that_is_all_history_does_not_grow)
+{
+	struct disk_file *file;
+	uint64_t bytes = 0, most = 0;
+	struct block_id kept = id_of(1u << 30);
+
+	ck_assert_int_eq(cs_owed_add(owed, &kept, 7), 0);
+	for (uint32_t i = 0; i < 40000; i++) {
+		struct block_id id = id_of(i);
+		ck_assert_int_eq(cs_owed_add(owed, &id, 5), 0);
+		ck_assert_int_eq(cs_owed_remove(owed, &id, 5), 0);
+		if (i % 1000 != 0)
+			continue;
+		ck_assert_int_eq(sync_to(cs_disks_generation(disks)), 0);
+		ck_assert_int_eq(disk_open(disk[0], "owed", DISK_READ, &file), 0);
+		ck_assert_int_eq(disk_size(file, &bytes), 0);
+		disk_close(file);
+		most = MAX_OF(most, bytes);
+	}
+	ck_assert_uint_gt(most, MiB(1) / 2);
+	ck_assert_uint_lt(most, MiB(1) + 3000 * 48);
+	struct block_id last = id_of(50000);
+	ck_assert_int_eq(cs_owed_add(owed, &last, 5), 0);
+	close_all();
+	open_all();
+	ck_assert_uint_eq(cs_owed_count(owed), 2);
+	server_no server = 6;
+	ck_assert_int_eq(cs_owed_next_server(owed, &server), 0);
+	ck_assert_uint_eq(server, 7);
+}
+END_TEST
+
 TEST_MAIN("disks", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, blocks_spread_over_the_disks);
 	  tcase_add_test(tc, a_dead_disk_fails_alone);
@@ -395,5 +427,6 @@ TEST_MAIN("disks", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, garbage_is_found_on_whichever_disk);
 	  tcase_add_test(tc, debts_are_kept_in_order_and_repaid_once);
 	  tcase_add_test(tc, debts_survive_a_restart_and_a_torn_tail);
+	  tcase_add_test(tc, a_log_that_is_all_history_does_not_grow);
 	  tcase_add_test(tc, a_long_history_of_repaid_debts_is_forgotten);
 	  tcase_add_test(tc, a_log_that_failed_is_begun_anew))

@@ -218,6 +218,7 @@ END_TEST
 START_TEST(a_commit_that_fails_gives_the_disk_up_and_changes_nothing)
 {
 	put_many(2);
+	ck_assert_int_eq(store_sync(&f, cs_store_generation(f.store)), 0);
 	ck_assert_int_eq(trash(0, 1000), 0);
 	sim_world_run_for(f.world, SIM_MS);
 	struct cs_store_stats before = store_stats(&f);
