@@ -54,6 +54,8 @@ static uint32_t disk_of(const struct fsck *f, server_no server)
 
 struct holders {
 	server_no good[FSCK_DISKS_MAX];
+	uint32_t disks[FSCK_DISKS_MAX];
+	bool is_found[FSCK_DISKS_MAX]; /* by the index of that disk */
 	uint32_t count;
 	uint32_t plain_len;
 };
@@ -68,9 +70,33 @@ static int find_holders(struct fsck *f, const struct block_id *id, struct holder
 		if (c.state != FSCK_COPY_GOOD || h->count == FSCK_DISKS_MAX)
 			continue;
 		h->good[h->count++] = f->disks[c.disk].server;
+		h->disks[h->count - 1] = c.disk;
+		h->is_found[h->count - 1] = !f->disks[c.disk].has_index ||
+					    c.segment >= f->disks[c.disk].indexed_segment ||
+					    fsck_index_is_known(f, &c);
 		h->plain_len = c.plain_len;
 	}
 	return rc == -E_NOENT ? 0 : rc;
+}
+
+/* A good copy that its own server does not find is as good as none, until the index is built again. */
+static void check_found(struct fsck *f, const struct block_id *id, const struct holders *h)
+{
+	char hex[BLOCK_ID_HEX_BYTES];
+
+	for (uint32_t i = 0; i < h->count; i++) {
+		struct fsck_dir *dir = &f->disks[h->disks[i]];
+		bool is_found = false;
+
+		for (uint32_t k = 0; k < h->count; k++)
+			is_found |= h->disks[k] == h->disks[i] && h->is_found[k];
+		if (is_found || dir->has_bad_index || fsck_index_is_owed(f, id, dir->server))
+			continue;
+		dir->has_bad_index = dir->is_mended = true;
+		fsck_fault(&f->report, FSCK_VIEW, dir->path,
+			   "its index does not lead to block %s and perhaps others, whose records are there",
+			   block_id_hex(id, hex));
+	}
 }
 
 static bool holds(const struct holders *h, server_no server)
@@ -139,6 +165,7 @@ static int check_block(struct walk *w, const struct block_id *id, uint64_t lengt
 		trouble_add(&w->lost, id, offset);
 		return 0;
 	}
+	check_found(w->f, id, &h);
 	if (length && h.plain_len != length)
 		trouble_add(&w->wrong, id, offset);
 	rc = check_replicas(w, id, offset, &h);

@@ -3,6 +3,7 @@
  * The index of a check, in scratch rows, numbers big-endian:
  *   'b' id · disk u32 · segment u64 · offset u64    a copy: state u8 · length u32 · plain bytes u32
  *   'x' the same key and value                      a bad copy
+ *   'i' the same key                              the disk's own index leads to it
  *   'o' id · server u32                             owed
  *   'v' id · level u8 · length u64                  a node that was walked without a fault
  *   'w' disk u32 · id                               wanted by repair
@@ -203,6 +204,28 @@ int fsck_index_read(struct fsck *f, const struct block_id *id, struct record *ou
 			return 0;
 	}
 	return rc == -E_NOENT ? result : rc;
+}
+
+static struct key known_key(const struct fsck_copy *c)
+{
+	struct key k = copy_key(c);
+
+	k.bytes[0] = 'i';
+	return k;
+}
+
+int fsck_index_known(struct fsck *f, const struct fsck_copy *copy)
+{
+	struct key k = known_key(copy);
+
+	return put(f, &k, "", 0);
+}
+
+bool fsck_index_is_known(struct fsck *f, const struct fsck_copy *copy)
+{
+	struct key k = known_key(copy);
+
+	return has(f, &k);
 }
 
 /* --- owed, wanted, proved

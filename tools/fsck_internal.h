@@ -9,6 +9,7 @@
 #define CAIRN_TOOLS_FSCK_INTERNAL_H
 
 #include <limits.h>
+#include <stdio.h>
 
 #include "fs/disk/segment.h"
 #include "fs/disk/super.h"
@@ -33,6 +34,8 @@ struct fsck_dir { /* a metadata, journal or chunk directory */
 	bool is_mended;	       /* chunk disk: repair added to it, or its index is wrong: it is to be
 				  dropped */
 	bool has_bad_index;    /* chunk disk */
+	bool has_index;	       /* chunk disk: its server would keep the index, and it agrees with the segments */
+	uint64_t indexed_segment; /* chunk disk: of segments below this one the index claims to know all */
 	bool has_no_segments;  /* chunk disk: not even the folder */
 };
 
@@ -93,6 +96,7 @@ struct fsck {
 	struct fsck_sums sums;
 	struct codec_scratch *codec;
 	uint8_t *record, *plain; /* RECORD_BYTES_MAX each */
+	FILE *told; /* in a child: what it says to us */
 	uint64_t indexed;	 /* changes of the index since its last commit */
 
 	/* what repair can do, and how many faults that mends */
@@ -180,6 +184,9 @@ bool fsck_index_has_good(struct fsck *f, const struct fsck_copy *like, bool same
  * length of the record. */
 must_check int fsck_index_read(struct fsck *f, const struct block_id *id, struct record *out,
 			       uint32_t *record_bytes);
+/* The disk's own index leads to this copy. */
+must_check int fsck_index_known(struct fsck *f, const struct fsck_copy *copy);
+bool fsck_index_is_known(struct fsck *f, const struct fsck_copy *copy);
 /* Owed: `server` is known to lack the block. */
 must_check int fsck_index_owe(struct fsck *f, const struct block_id *id, server_no server,
 			      bool owed);

@@ -268,6 +268,8 @@ int fsck_truth_write(struct fsck *f, struct error *err)
 		if (!f->metadata[i].is_good)
 			continue;
 		rc = journal_replace(disk, h.number + 1);
+		if (rc == 0 && disk_unlink(disk, MS_JOURNAL_DROPPED) == 0) /* it is whole again */
+			rc = disk_sync_dir(disk, "");
 		if (rc == 0)
 			rc = snapshots_drop_bad(disk);
 	}

@@ -7,6 +7,7 @@
  * crosses a fork.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "chunk-server/store.h"
+#include "fs/base/bytes.h"
 #include "fs/io/view.h"
 #include "metadata-server/snapshot.h"
 #include "tools/fsck_internal.h"
@@ -67,22 +69,64 @@ static enum comparison compare_state(const struct fsck *f, uint32_t disk, const 
 	return rows_snapshot_open(view, &b) < 0 ? UNREADABLE : compare_rows(a, b);
 }
 
-/* In a process of its own: LMDB trusts its file, and a damaged one may take us with it. */
-static enum comparison apart(const struct fsck *f, compare_fn compare, uint32_t disk,
-			     const char *view_dir)
+/* What a child tells of a row of an index: its block, and where the index says it is. */
+#define TOLD_BYTES (BLOCK_ID_BYTES + 16u)
+
+static int take_told(struct fsck *f, uint32_t disk, int fd)
 {
-	int status;
+	FILE *in = fdopen(fd, "r");
+	uint8_t told[TOLD_BYTES];
+	int rc = in ? 0 : -E_NOMEM;
+
+	if (!in)
+		close(fd);
+	while (rc == 0 && fread(told, 1, sizeof told, in) == sizeof told) {
+		struct rd r = rd_init(told, sizeof told);
+		struct fsck_copy c = {.disk = disk};
+
+		rd_bytes(&r, c.id.bytes, sizeof c.id.bytes);
+		c.segment = rd_u64(&r);
+		c.offset = rd_u64(&r);
+		f->disks[disk].indexed_segment = MAX_OF(f->disks[disk].indexed_segment, c.segment);
+		rc = fsck_index_known(f, &c);
+	}
+	if (in)
+		fclose(in);
+	return rc;
+}
+
+/*
+ * In a process of its own: LMDB trusts its file, and a damaged one may take us with it. `told`: what the child
+ * writes to its output is taken down as rows of the index of this disk.
+ */
+static enum comparison apart(struct fsck *f, compare_fn compare, uint32_t disk, const char *view_dir,
+			     bool told)
+{
+	int status, pipes[2], rc = 0;
 	pid_t pid;
 
 	fflush(NULL);
+	if (pipe2(pipes, O_CLOEXEC) < 0)
+		return FAILED;
 	pid = fork();
+	if (pid == 0) {
+		close(pipes[0]);
+		f->told = fdopen(pipes[1], "w");
+		status = f->told ? (int)compare(f, disk, view_dir) : FAILED;
+		_exit(f->told && fclose(f->told) == 0 ? status : FAILED);
+	}
+	close(pipes[1]);
+	if (pid > 0 && told)
+		rc = take_told(f, disk, pipes[0]);
+	else
+		close(pipes[0]);
 	if (pid < 0)
 		return FAILED;
-	if (pid == 0)
-		_exit((int)compare(f, disk, view_dir));
 	while (waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return FAILED;
+	if (rc < 0)
+		return FAILED;
 	return WIFEXITED(status) ? (enum comparison)WEXITSTATUS(status) : UNREADABLE;
 }
 
@@ -124,7 +168,7 @@ static int adopt_view(struct fsck *f, const char *view_dir, struct error *err)
 	uint64_t number;
 	int rc;
 
-	if (apart(f, export_state, 0, view_dir) != SAME)
+	if (apart(f, export_state, 0, view_dir, false) != SAME)
 		return 0; /* the fault stays */
 	rc = disk_posix_create(f->scratch, &disk);
 	if (rc < 0)
@@ -165,7 +209,7 @@ int fsck_view(struct fsck *f, struct error *err)
 	}
 	if (rc < 0)
 		return error_set(err, rc, "cannot look at '%s'", view_dir);
-	switch (apart(f, compare_state, 0, view_dir)) {
+	switch (apart(f, compare_state, 0, view_dir, false)) {
 	case SAME:
 		return 0;
 	case BEHIND:
@@ -201,8 +245,21 @@ int fsck_view(struct fsck *f, struct error *err)
 /* --- of chunk servers
  * ----------------------------------------------------------------------------------------- */
 
+static void tell_row(FILE *out, const struct fsck_copy *c)
+{
+	uint8_t told[TOLD_BYTES];
+	struct wr w = wr_init(told, sizeof told);
+
+	wr_bytes(&w, c->id.bytes, sizeof c->id.bytes);
+	wr_u64(&w, c->segment);
+	wr_u64(&w, c->offset);
+	ASSERT(wr_ok(&w));
+	(void)fwrite(told, 1, sizeof told, out); /* fclose() tells */
+}
+
 /* 1: a block's row, and its record is there; 0: another row; -E_MALFORMED, -E_NOENT. */
-static int compare_block(const struct row *row, struct rows *truth, uint32_t disk, uint64_t *length)
+static int compare_block(const struct row *row, struct rows *truth, uint32_t disk, uint64_t *length,
+			 FILE *told)
 {
 	struct fsck_copy copy = {.disk = disk};
 	struct cs_place place;
@@ -212,6 +269,7 @@ static int compare_block(const struct row *row, struct rows *truth, uint32_t dis
 		return rc;
 	copy.segment = place.segment;
 	copy.offset = place.offset;
+	tell_row(told, &copy);
 	*length = DIV_CEIL((uint64_t)place.length, RECORD_ALIGN) * RECORD_ALIGN;
 	rc = fsck_index_find(truth, &copy);
 	return rc < 0 ? rc : 1;
@@ -239,7 +297,7 @@ static enum comparison compare_index(const struct fsck *f, uint32_t disk, const 
 		struct cs_store_segment_row segment;
 		uint64_t length = 0;
 
-		rc = compare_block(&row, truth, disk, &length);
+		rc = compare_block(&row, truth, disk, &length, f->told);
 		if (rc < 0)
 			return DIFFERS;
 		found += length;
@@ -265,13 +323,15 @@ int fsck_view_indexes(struct fsck *f, struct error *err)
 		enum comparison c;
 
 		(void)snprintf(view_dir, sizeof view_dir, "%s/index", f->disks[i].path);
-		/* After a crash a server reads the tail again: only a clean one claims to be
-		 * complete. */
-		if (!f->disks[i].is_good || view_peek(view_dir, &view) < 0 || !view.was_closed)
+		if (!f->disks[i].is_good || view_peek(view_dir, &view) < 0 || !view.is_trusted)
 			continue;
-		c = apart(f, compare_index, i, view_dir);
+		c = apart(f, compare_index, i, view_dir, true);
 		if (c == FAILED)
 			return error_set(err, -E_IO, "cannot compare '%s'", view_dir);
+		/* After a crash a server reads the tail again: only a clean one claims to be complete. */
+		f->disks[i].has_index = c == SAME;
+		if (view.was_closed)
+			f->disks[i].indexed_segment = UINT64_MAX;
 		if (c == SAME)
 			continue;
 		fsck_fault(

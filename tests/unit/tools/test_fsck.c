@@ -260,8 +260,25 @@ START_TEST(a_journal_that_ends_before_its_view)
 }
 END_TEST
 
+static void poll_idle(struct loop_timer *timer);
+
+static struct {
+	struct loop_timer timer;
+	const struct cs_store *store;
+} waiting = { .timer.fn = poll_idle };
+
+static void poll_idle(struct loop_timer *timer)
+{
+	if (cs_store_is_idle(waiting.store))
+		loop_uv_stop(world.loop);
+	else
+		loop_timer_start(world.loop, timer, 1);
+}
+
+enum forget { FORGET_NOTHING, FORGET_ROW, FORGET_IN_ORDER };
+
 /* The index that a chunk server on cs2 would leave behind, one block of it forgotten if so wished. */
-static void make_index(bool forget)
+static void make_index(enum forget forget)
 {
 	char path[300];
 	struct cs_store_options o = { .loop = world.loop, .disk = world.cs[1], .hash = HASH_SHA256,
@@ -281,10 +298,15 @@ static void make_index(bool forget)
 	o.pool = buf_pool_create(MiB(4));
 	ck_assert_int_eq(cs_store_open(&o, &store, &err), 0);
 	ck_assert_int_eq(cs_store_find(store, &world.ids[1], &place), 0);
+	if (forget == FORGET_IN_ORDER)
+		cs_store_quarantine(store, &world.ids[1], &place);
+	waiting.store = store;
+	loop_timer_start(world.loop, &waiting.timer, 0);
+	loop_uv_run(world.loop);
 	ck_assert_int_eq(cs_store_close(store), 0);
 	key[0] = 'b';
 	memcpy(key + 1, world.ids[1].bytes, BLOCK_ID_BYTES);
-	if (forget)
+	if (forget == FORGET_ROW)
 		ck_assert_int_eq(rows_del(o.index, key, sizeof key), 0);
 	ck_assert_int_eq(rows_commit(o.index), 0);
 	rows_destroy(o.index);
@@ -294,15 +316,23 @@ static void make_index(bool forget)
 
 START_TEST(an_index_that_finds_everything_is_clean)
 {
-	make_index(false);
+	make_index(FORGET_NOTHING);
 	expect_clean();
 }
 END_TEST
 
 START_TEST(an_index_that_forgot_a_block)
 {
-	make_index(true);
+	make_index(FORGET_ROW);
 	expect_fault(FSCK_VIEW, "cs2/index");
+	expect_mended();
+}
+END_TEST
+
+START_TEST(an_index_that_agrees_with_itself_but_not_with_the_files)
+{
+	make_index(FORGET_IN_ORDER);
+	expect_fault(FSCK_VIEW, "does not lead to block");
 	expect_mended();
 }
 END_TEST
@@ -483,6 +513,7 @@ TEST_MAIN("fsck", log_init("test_fsck", LOG_LEVEL_ERROR); tcase_add_checked_fixt
 	  tcase_add_test(tc, a_journal_that_ends_before_its_view);
 	  tcase_add_test(tc, an_index_that_finds_everything_is_clean);
 	  tcase_add_test(tc, an_index_that_forgot_a_block);
+	  tcase_add_test(tc, an_index_that_agrees_with_itself_but_not_with_the_files);
 	  tcase_add_test(tc, a_wrong_link_count);
 	  tcase_add_test(tc, a_dangling_name);
 	  tcase_add_test(tc, an_inode_without_a_name);
