@@ -112,6 +112,8 @@ struct fsck {
 	bool has_bad_journal; /* in a directory at least */
 	bool journals_differ; /* those that can be read do not come together */
 	uint64_t term_max, number_max; /* that anything here has seen */
+	uint64_t view_number;
+	bool view_was_compared, view_differs;
 	uint64_t rows_mended;
 	bool is_salvaged; /* the state has holes; repair may make it the truth */
 };
@@ -121,6 +123,12 @@ struct fsck {
 /* Phases. 0, also when faults were found; an error: the check cannot go on. */
 must_check int fsck_metadata(struct fsck *f,
 			     struct error *err); /* superblocks, journal, snapshots, state */
+/*
+ * A view that a crash left behind the journal is compared while the state is built: where does it stand, and,
+ * when the state has come there, are they the same?
+ */
+void fsck_view_find(struct fsck *f); /* f->view_number; 0: there is none to be compared */
+void fsck_view_compare_here(struct fsck *f);
 must_check int fsck_view(struct fsck *f, struct error *err);
 must_check int fsck_rows(struct fsck *f, struct error *err);
 /* The facts once more, after the state was changed; says nothing. */

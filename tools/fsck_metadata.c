@@ -280,6 +280,17 @@ static int check_snapshots(struct fsck *f, struct snapshot_header *h, struct err
 	return have;
 }
 
+static int compare_view_here(struct fsck *f, struct ms_txn *txn)
+{
+	int rc = ms_txn_flush(txn);
+
+	if (rc == 0)
+		rc = rows_commit(f->state);
+	if (rc == 0)
+		fsck_view_compare_here(f);
+	return rc;
+}
+
 static int replay_record(void *arg, const struct journal_header *h, const uint8_t *payload)
 {
 	struct load *l = arg;
@@ -296,7 +307,7 @@ static int replay_record(void *arg, const struct journal_header *h, const uint8_
 	f->number = h->number;
 	f->term = h->term;
 	fsck_progress(&f->report, "journal", ++l->all, 0);
-	return 0;
+	return f->number == f->view_number ? compare_view_here(f, l->txn) : 0;
 }
 
 /* 1: the state is that of the journal's end; 0: it cannot be, which was told. */
@@ -317,7 +328,10 @@ static int replay(struct fsck *f, struct ms_journal *j, struct error *err)
 	rc = ms_txn_create(f->state, &l.txn);
 	if (rc < 0)
 		return error_set(err, rc, "cannot replay the journal");
-	rc = ms_journal_replay(j, f->number, replay_record, &l, &why);
+	if (f->number == f->view_number && f->number > 0)
+		rc = compare_view_here(f, l.txn);
+	if (rc == 0)
+		rc = ms_journal_replay(j, f->number, replay_record, &l, &why);
 	if (rc < 0) {
 		fsck_fault(&f->report, FSCK_JOURNAL, path, "%s", why.text);
 	} else {
@@ -362,6 +376,7 @@ static int build_state(struct fsck *f, struct ms_journal *j, struct error *err)
 	int rc = check_snapshots(f, &h, err);
 	bool has_snapshot = rc > 0;
 
+	fsck_view_find(f);
 	if (rc > 0 && j) {
 		f->term = h.term;
 		f->number = h.number;

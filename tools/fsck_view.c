@@ -189,6 +189,51 @@ static int adopt_view(struct fsck *f, const char *view_dir, struct error *err)
 	return 0;
 }
 
+/* --- a view that is behind the journal, as a crash leaves it
+ * ------------------------------------------------------- */
+
+/* Where it stands, by way of a file. */
+static enum comparison export_position(const struct fsck *f, uint32_t index, const char *view_dir)
+{
+	uint64_t term, number;
+	struct rows *view;
+	struct disk *disk;
+
+	(void)index;
+	if (rows_lmdb_create(view_dir, MiB(1), &view) < 0 || ms_snapshot_applied(view, &term, &number) < 0)
+		return UNREADABLE;
+	if (disk_posix_create(f->scratch, &disk) < 0 ||
+	    disk_replace_file(disk, "applied", &number, sizeof number) < 0)
+		return FAILED;
+	return SAME;
+}
+
+void fsck_view_find(struct fsck *f)
+{
+	char view_dir[PATH_MAX + 16];
+	struct view_state view;
+	struct disk *disk;
+
+	(void)snprintf(view_dir, sizeof view_dir, "%s/rows", f->metadata[0].path);
+	if (view_peek(view_dir, &view) < 0 || !view.is_trusted || view.was_closed ||
+	    apart(f, export_position, 0, view_dir, false) != SAME ||
+	    disk_posix_create(f->scratch, &disk) < 0)
+		return;
+	if (disk_read_file(disk, "applied", &f->view_number, sizeof f->view_number) !=
+	    (int)sizeof f->view_number)
+		f->view_number = 0;
+	disk_destroy(disk);
+}
+
+void fsck_view_compare_here(struct fsck *f)
+{
+	char view_dir[PATH_MAX + 16];
+
+	(void)snprintf(view_dir, sizeof view_dir, "%s/rows", f->metadata[0].path);
+	f->view_was_compared = true;
+	f->view_differs = apart(f, compare_state, 0, view_dir, false) != SAME;
+}
+
 /* --- of the metadata
  * --------------------------------------------------------------------------------------- */
 
@@ -213,14 +258,13 @@ int fsck_view(struct fsck *f, struct error *err)
 	case SAME:
 		return 0;
 	case BEHIND:
-		if (!view.was_closed) {
-			fsck_note(&f->report, view_dir,
-				  "is behind the journal, as after a crash; not compared");
-			return 0;
-		}
-		fsck_fault(&f->report, FSCK_VIEW, view_dir,
-			   "was closed cleanly, but is behind the journal");
-		f->has_bad_view = true;
+		if (!view.was_closed && !f->view_was_compared)
+			fsck_note(&f->report, view_dir, "is older than the snapshot; not compared");
+		if (view.was_closed || f->view_differs)
+			fsck_fault(&f->report, FSCK_VIEW, view_dir,
+				   view.was_closed ? "was closed cleanly, but is behind the journal"
+						   : "differs from snapshot and journal up to where it stands");
+		f->has_bad_view = view.was_closed || f->view_differs;
 		return 0;
 	case AHEAD:
 		fsck_fault(&f->report, FSCK_JOURNAL, f->metadata[0].path,

@@ -206,7 +206,7 @@ START_TEST(a_bad_snapshot_is_replaced_from_an_older_one)
 END_TEST
 
 /* Make a view with these rows, closed cleanly at the journal's end. */
-static void make_view(void)
+static void make_view(bool is_closed)
 {
 	char path[300];
 	struct view_state state;
@@ -226,21 +226,45 @@ static void make_view(void)
 	ck_assert_int_eq(ms_snapshot_set_applied(rows, 1, ms_journal_last(world.journal)), 0);
 	ck_assert_int_eq(rows_commit(rows), 0);
 	rows_destroy(rows);
-	ck_assert_int_eq(view_close_clean(path, (struct view_position){ 1, 2 }), 0);
+	if (is_closed)
+		ck_assert_int_eq(view_close_clean(path, (struct view_position){ 1, 2 }), 0);
+	else
+		ck_assert_int_eq(view_built(path), 0);
 }
+
+START_TEST(a_view_that_a_crash_left_behind_is_compared)
+{
+	struct ms_key key = ms_key_number(MS_KEY_BYTES, INO_NOTE);
+
+	ck_assert_int_eq(ms_txn_flush(world.txn), 0);
+	if (_i) {	/* in the rows, not in the journal */
+		ck_assert_int_eq(rows_put(world.rows, key.bytes, key.len, "NOTE", 4), 0);
+		ck_assert_int_eq(rows_commit(world.rows), 0);
+	}
+	make_view(false);
+	world_put(&world, ms_key_number(MS_KEY_BYTES, INO_LINK), "nope", 4);
+	world_commit(&world);
+	if (_i) {
+		expect_fault(FSCK_VIEW, "up to where it stands");
+		expect_mended();
+	} else {
+		expect_clean();
+	}
+}
+END_TEST
 
 START_TEST(a_view_is_compared_with_the_truth)
 {
 	struct ms_key key = ms_key_number(MS_KEY_BYTES, INO_NOTE);
 
-	make_view();
+	make_view(true);
 	expect_clean();
 	ck_assert_int_eq(rows_put(world.rows, key.bytes, key.len, "NOTE", 4), 0);
 	ck_assert_int_eq(rows_commit(world.rows), 0);
 	world_finish(&world);
 	world_init(&world);
 	world_put(&world, key, "NOTE", 4);	/* in the rows, not in the journal */
-	make_view();
+	make_view(true);
 	expect_fault(FSCK_VIEW, "/rows");
 	expect_mended();
 }
@@ -251,7 +275,7 @@ START_TEST(a_journal_that_ends_before_its_view)
 	uint64_t bytes;
 	struct disk_file *file;
 
-	make_view();
+	make_view(true);
 	ck_assert_int_eq(disk_open(world.mds, "journal/J-0000000000000001", DISK_WRITE, &file), 0);
 	ck_assert_int_eq(disk_size(file, &bytes), 0);
 	disk_close(file);
@@ -509,6 +533,7 @@ TEST_MAIN("fsck", log_init("test_fsck", LOG_LEVEL_ERROR); tcase_add_checked_fixt
 	  tcase_add_test(tc, a_missing_journal);
 	  tcase_add_test(tc, a_turned_byte_in_a_snapshot);
 	  tcase_add_test(tc, a_bad_snapshot_is_replaced_from_an_older_one);
+	  tcase_add_loop_test(tc, a_view_that_a_crash_left_behind_is_compared, 0, 2);
 	  tcase_add_test(tc, a_view_is_compared_with_the_truth);
 	  tcase_add_test(tc, a_journal_that_ends_before_its_view);
 	  tcase_add_test(tc, an_index_that_finds_everything_is_clean);
