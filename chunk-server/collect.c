@@ -14,6 +14,9 @@
  * Trash is freed after the grace, if it was in trash, untouched and under the same row of its group since
  * the last whole sweep of this process. After a restart that takes two more epochs.
  *
+ * Debts of what is garbage go with it: nobody will ever repay them. A block that is not here, and was neither
+ * marked now nor when its debt was seen two epochs ago, is none that anybody can still publish.
+ *
  * Everything runs in bounded pieces with pauses (I11): foreground work goes first.
  */
 #include <stdlib.h>
@@ -33,8 +36,15 @@
 #define PIECE_BLOCKS	  512u /* looked at in one turn of the loop, */
 #define PIECE_PAUSE_MS	  1u   /* and then others have theirs */
 #define FREE_PAUSE_MS_MIN 1000u
+#define DEBTS_MAX	  1024u /* looked at in one sweep; others have their turn when these are settled */
 #define FORGET_MS	  3600000u /* a mark that nobody asks for any more */
 #define COMPACT_PERCENT	  5u	   /* "give it back now": segments with so much dead are rewritten */
+
+/* A debt of a block that is neither here nor marked. */
+struct old_debt {
+	struct block_id id;
+	uint64_t epoch; /* of the sweep that saw it first */
+};
 
 enum sweep_state { SWEEP_NONE, SWEEP_RUNS, SWEEP_DONE, SWEEP_FAILED };
 
@@ -64,6 +74,8 @@ struct collect {
 	uint32_t piece;	    /* looked at in this one */
 	uint64_t blocks, bytes, kept_young, kept_moving;
 	struct loop_timer turn;
+	struct old_debt debts[DEBTS_MAX]; /* by rising id within a server, as the log tells them */
+	uint32_t debt_count;
 	/* freeing */
 	uint64_t swept_epoch;		 /* of the last whole sweep; 0: none in this process */
 	uint64_t swept_rows[PG_COUNT];	 /* rows then; 0: the group was not swept */
@@ -400,6 +412,62 @@ static bool sweep_one(void *arg, const struct block_id *id, const struct cs_plac
 	return false;
 }
 
+/* --- debts ---- */
+
+static bool is_garbage_debt(const struct collect *c, const struct block_id *id)
+{
+	pg_no pg = block_id_pg(id);
+	const struct pg_row *row = map_pg(c->server->map, pg);
+	struct cs_place place;
+
+	return row->epoch != 0 && row->epoch == c->row_epochs[pg] && row_names(row, c->server->number) &&
+	       !filter_has(&c->filter, id) && cs_disks_find(c->server->disks, id, &place, NULL) == -E_NO_BLOCK;
+}
+
+/* The epoch in which this debt was seen first. */
+static uint64_t debt_since(const struct collect *c, const struct old_debt *before, uint32_t count,
+			   const struct block_id *id)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (block_id_equal(&before[i].id, id))
+			return before[i].epoch;
+	}
+	return c->epoch;
+}
+
+static void settle_debt(struct collect *c, const struct old_debt *before, uint32_t count,
+			const struct block_id *id, server_no server)
+{
+	struct old_debt debt = {.id = *id, .epoch = debt_since(c, before, count, id)};
+
+	if (debt.epoch + 2 <= c->epoch)
+		(void)!cs_owed_remove(c->server->owed, id, server); /* else at the next sweep */
+	if (c->debt_count < DEBTS_MAX)
+		c->debts[c->debt_count++] = debt;
+}
+
+static void settle_debts(struct collect *c)
+{
+	struct cs_owed *owed = c->server->owed;
+	struct old_debt *before = c->debt_count > 0 ? malloc(sizeof(c->debts)) : NULL;
+	uint32_t count = before != NULL ? c->debt_count : 0, looked = 0;
+	server_no server = 1;
+
+	if (count > 0)
+		memcpy(before, c->debts, sizeof(c->debts));
+	c->debt_count = 0;
+	for (; looked < DEBTS_MAX && cs_owed_next_server(owed, &server) == 0; server++) {
+		struct block_id id = {0};
+		for (; looked < DEBTS_MAX && cs_owed_next(owed, server, &id) == 0; looked++) {
+			if (is_garbage_debt(c, &id))
+				settle_debt(c, before, count, &id, server);
+			if (!block_id_next(&id))
+				break;
+		}
+	}
+	free(before);
+}
+
 static void sweep_end(struct collect *c)
 {
 	struct cs_server *s = c->server;
@@ -411,6 +479,7 @@ static void sweep_end(struct collect *c)
 		 (unsigned long long)c->epoch, (unsigned long long)c->blocks,
 		 (unsigned long long)c->bytes, (unsigned long long)c->kept_young,
 		 (unsigned long long)c->kept_moving);
+	settle_debts(c);
 	c->swept_epoch = c->epoch;
 	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
 		bool is_same = c->row_epochs[pg] == map_pg(s->map, (pg_no)pg)->epoch;

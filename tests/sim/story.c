@@ -178,6 +178,8 @@ static void get_whole(struct story *s)
 				    status.pgs_clean, status.pgs_degraded, status.pgs_lost,
 				    (unsigned long long)status.owed,
 				    (unsigned long long)status.heal_pending, status.servers);
+		if (!status.gc_runs && status.owed > 0)
+			steward_gc(&s->cluster, 1); /* debts of garbage go with it */
 		sim_world_run_for(s->cluster.world, ASK_NS);
 	}
 	redundancy_check(&s->cluster, &found);
