@@ -299,25 +299,71 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 static const struct argp argp = {
 	argp_options, parse_option, "",
 	"Create a cairn cluster: a metadata directory, and directories for chunk servers; or further chunk "
-	"directories for one that exists. A directory that is formatted already is refused."
+	"directories for one that exists. A directory that is formatted already is refused; but beside a disk of a "
+	"chunk server that exists, --join makes further disks of that server."
 	"\vThen start cairn-mds and cairn-cs on them; see mkfs.cairn(8). `cairn up` does all that on one host.",
 	NULL, NULL, NULL
 };
 
-static int make_server(const struct super *cluster, char *list, struct error *err)
+/* 1 and its superblock: `dir` is a chunk directory of this cluster already; 0: it is not formatted, as far as we see. */
+static int read_disk(const struct super *cluster, const char *dir, struct super *out, struct error *err)
 {
-	const char *dirs[DISKS_MAX];
-	uint32_t count = 0;
+	struct error ignored = { 0 };
+	struct disk *disk;
+	int rc;
+
+	if (disk_posix_create(dir, &disk) < 0)
+		return 0;
+	rc = cs_format_read(disk, out, &ignored);
+	disk_destroy(disk);
+	if (rc < 0)
+		return 0;	/* if there is something else, formatting refuses it */
+	if (memcmp(out->cluster, cluster->cluster, sizeof out->cluster) != 0)
+		return error_say(err, -E_WRONG_CLUSTER, "'%s' is a disk of another cluster", dir);
+	return 1;
+}
+
+struct server_disks {
+	const char *fresh[DISKS_MAX];	/* to be made */
+	uint32_t fresh_count, count;
+	uint8_t server[UUID_BYTES];	/* of those that are there */
+	bool is_known;
+};
+
+static int add_disk(const struct super *cluster, bool join, struct server_disks *s, const char *dir, struct error *err)
+{
+	struct super super;
+	int rc;
+
+	if (s->count++ == DISKS_MAX)
+		return error_say(err, -E_TOOBIG, "at most %u disks of one server", DISKS_MAX);
+	rc = join ? read_disk(cluster, dir, &super, err) : 0;
+	if (rc < 0)
+		return rc;
+	if (rc == 0) {
+		s->fresh[s->fresh_count++] = dir;
+		return 0;
+	}
+	if (s->is_known && memcmp(s->server, super.server, sizeof s->server) != 0)
+		return error_say(err, -E_INVAL, "'%s' is a disk of another chunk server than the one before", dir);
+	s->is_known = true;
+	memcpy(s->server, super.server, sizeof s->server);
+	return 0;
+}
+
+static int make_server(const struct super *cluster, bool join, char *list, struct error *err)
+{
+	struct server_disks s = { .count = 0 };
 	char *dir;
 
 	while ((dir = strsep(&list, ","))) {
-		if (!*dir)
-			continue;
-		if (count == DISKS_MAX)
-			return error_say(err, -E_TOOBIG, "at most %u disks of one server", DISKS_MAX);
-		dirs[count++] = dir;
+		int rc = *dir ? add_disk(cluster, join, &s, dir, err) : 0;
+		if (rc < 0)
+			return rc;
 	}
-	return mkfs_server(cluster, NULL, dirs, count, err);
+	if (s.is_known && !s.fresh_count)
+		return error_say(err, -E_NOT_EMPTY, "all disks are formatted already");
+	return mkfs_server(cluster, s.is_known ? s.server : NULL, s.fresh, s.fresh_count, err);
 }
 
 static int make_metadata(struct arguments *a, struct super *cluster, struct error *err)
@@ -344,7 +390,7 @@ int mkfs_run(int argc, char **argv)
 		return 2;
 	rc = make_metadata(&a, &cluster, &err);
 	for (uint32_t i = 0; rc == 0 && i < a.server_count; i++)
-		rc = make_server(&cluster, a.servers[i], &err);
+		rc = make_server(&cluster, a.join != NULL, a.servers[i], &err);
 	if (rc < 0) {
 		fprintf(stderr, "mkfs.cairn: %s\n", err.text);
 		return 1;

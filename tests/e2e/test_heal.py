@@ -186,5 +186,14 @@ def test_one_disk_of_several_is_made_up_for(cluster, two_disks):
     process = start_joined(cluster, "many", lambda: start(dirs[1:]))
     await_blocks(cluster, 3, 0.68 * FILES * FILE_BLOCKS)
     await_healthy(cluster)
-    for name in ("cs1", "cs2", "cs3"):
-        readable_without(cluster, tree, [name])
+    readable_without(cluster, tree, ["cs1"])
+    # A new one in its place belongs to the same server.
+    process.send_signal(signal.SIGTERM)
+    process.wait(20)
+    make = [BIN / "mkfs.cairn", "--join", cluster.dir / "mds", "--disk", ",".join(dirs)]
+    subprocess.run(make, check=True)
+    assert subprocess.run(make, check=False, stderr=subprocess.DEVNULL).returncode == 1
+    start_joined(cluster, "many", lambda: start(dirs))
+    await_healthy(cluster)
+    assert len(cluster.status()["servers"]) == 4
+    readable_without(cluster, tree, ["cs2", "cs3"])
