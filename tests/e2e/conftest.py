@@ -5,6 +5,7 @@ Every test gets scratch folders of its own; whatever happens, its cluster is tak
 by aborting the FUSE connection (a caller of a dead mount cannot be killed) and ending processes by their ids.
 """
 import json
+import multiprocessing
 import os
 import pathlib
 import shutil
@@ -167,6 +168,34 @@ class Cluster:
             if content:
                 text += f"\n--- {log.name}\n{content[-tail:]}"
         return text
+
+
+class Job:
+    """
+    A call in a process of its own: a fork of this one that closed a copy of its file would flush it as well, and
+    wait. errno is what it raised, 0 for nothing.
+    """
+
+    def __init__(self, call, *args):
+        self.began, self.seconds, self.errno = time.monotonic(), None, None
+        self.process = multiprocessing.get_context("fork").Process(target=self.run, args=(call, *args))
+        self.process.start()
+
+    @staticmethod
+    def run(call, *args):
+        try:
+            call(*args)
+        except OSError as e:
+            os._exit(e.errno)
+        os._exit(0)
+
+    def is_alive(self):
+        return self.process.is_alive()
+
+    def join(self, seconds):
+        self.process.join(seconds)
+        if not self.is_alive():
+            self.seconds, self.errno = time.monotonic() - self.began, self.process.exitcode
 
 
 def end_process(pid_file):

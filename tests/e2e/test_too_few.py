@@ -4,42 +4,13 @@ Fewer servers than min_copies: writes and reads wait, say for whom, and go on wh
 deadline; after it a soft mount fails with EIO, a hard one waits on, and can always be interrupted.
 """
 import errno
-import multiprocessing
 import os
 import signal
 import time
 
 import stalls
-from conftest import MiB, eventually, seeded_bytes
+from conftest import Job, MiB, eventually, seeded_bytes
 from netns import make_net_cluster  # noqa: F401 (a fixture)
-
-class Job:
-    """
-    A call in a process of its own: a fork of this one that closed a copy of its file would flush it as well, and
-    wait. errno is what it raised, 0 for nothing.
-    """
-
-    def __init__(self, call, *args):
-        self.began, self.seconds, self.errno = time.monotonic(), None, None
-        self.process = multiprocessing.get_context("fork").Process(target=self.run, args=(call, *args))
-        self.process.start()
-
-    @staticmethod
-    def run(call, *args):
-        try:
-            call(*args)
-        except OSError as e:
-            os._exit(e.errno)
-        os._exit(0)
-
-    def is_alive(self):
-        return self.process.is_alive()
-
-    def join(self, seconds):
-        self.process.join(seconds)
-        if not self.is_alive():
-            self.seconds, self.errno = time.monotonic() - self.began, self.process.exitcode
-
 
 def write_synced(path, data):
     fd = os.open(path, os.O_CREAT | os.O_WRONLY, 0o644)
