@@ -128,6 +128,7 @@ static int check_replicas(struct walk *w, const struct block_id *id, uint64_t of
 			continue; /* what is not here was told once */
 		is_owed = row->state != PG_CLEAN || fsck_index_is_owed(f, id, row->replicas[i]);
 		w->degraded += is_owed;
+		may_have += is_owed; /* it is on its way */
 		rc = fsck_index_want(f, id, disk);
 		if (rc < 0)
 			return rc;

@@ -3,6 +3,7 @@
 clean; what a replica, a checksum or a count can give back is mended; a second look then finds nothing."""
 import json
 import os
+import random
 import shutil
 import struct
 import subprocess
@@ -406,3 +407,108 @@ def test_it_is_named_and_mended(patient, damage):
 @pytest.mark.parametrize("damage", ALONE, ids=lambda d: d.__name__)
 def test_it_is_named_and_mended_without_a_second_journal(patient, damage):
     check_mended(patient, damage)
+
+
+# --- what no replica can give back ------------------------------------------------------------------------------
+
+def every_copy(p, which):
+    """Turn a byte of one record on every server; the same block on each, found by its id."""
+    path, _ = sealed(p, "cs1")
+    at, _ = list(records(path))[which]
+    block = path.read_bytes()[at + 8:at + 40]
+    for server in SERVERS:
+        for segment in sorted((p.dir / server / "segments").iterdir()):
+            data = segment.read_bytes()
+            for offset, stored in records(segment):
+                if data[offset + 8:offset + 40] == block:
+                    flip(segment, offset + 64 + stored // 2)
+    return block.hex()
+
+
+def test_what_is_gone_everywhere_stays_named(patient):
+    block = every_copy(patient, 2)
+    for args in [[], ["--repair"], []]:
+        status, report = patient.fsck(*args)
+        assert status & 4 and not report["clean"]
+        lost = [f for f in report["faults"] if f["class"] == "content"]
+        assert lost and all(f["subject"].startswith("/") for f in lost)
+        assert any(block in f["text"] for f in report["faults"])
+
+
+def test_a_metadata_directory_without_a_journal_is_not_guessed(patient):
+    """Nothing is mended that might be most of it: the message leads to the copies on the chunk servers."""
+    for folder in ["mds", "journal2"]:
+        for path in (patient.dir / folder / "journal").iterdir():
+            path.unlink()
+    shutil.rmtree(patient.dir / "mds" / "rows")
+    status, report = patient.fsck("--repair")
+    assert status & 4 and not report["clean"]
+    assert list((patient.dir / "mds" / "snapshots").iterdir())
+
+
+# --- any byte, anywhere -------------------------------------------------------------------------------------------
+
+def in_use(p, path):
+    """How many bytes from the start of a file mean something."""
+    if path.parent.name != "segments":
+        return path.stat().st_size
+    data = path.read_bytes()
+    end = 64
+    for at, stored in records(path):
+        end = (at + 64 + stored + 7) // 8 * 8
+    return len(data) if data[-64:-60] == b"CRNF" else end
+
+
+def is_padding(path, offset):
+    """Between two records of a segment: bytes that nobody reads."""
+    return path.parent.name == "segments" and any(
+        at + 64 + stored <= offset < (at + 64 + stored + 7) // 8 * 8 for at, stored in records(path))
+
+
+@pytest.mark.parametrize("seed", range(40 if LONG else 6))
+def test_a_few_bytes_anywhere(patient, seed):
+    """One to four turned bytes in one file: named, mended as three replicas can, clean the second time."""
+    rng = random.Random(seed)
+    files = [f for pattern in ["mds/super", "journal2/super", "mds/journal/J-*", "journal2/journal/J-*",
+                               "mds/snapshots/S-*", "cs?/super", "cs?/segments/seg-*"]
+             for f in patient.dir.glob(pattern)]
+    victim = rng.choice(sorted(files))
+    length = in_use(patient, victim)
+    places = {rng.randrange(length) for _ in range(rng.randint(1, 4))}
+    if victim.name == "super":
+        places = set(list(places)[:1])
+    places = {at for at in places if not is_padding(victim, at)}
+    for at in places:
+        flip(victim, at)
+    status, report = patient.fsck()
+    assert status == (4 if places else 0), (victim, places, report["notes"])
+    status, report = patient.fsck("--repair")
+    assert report["clean"], (victim, places, report["faults"])
+    status, report = patient.fsck()
+    assert status == 0, (victim, places, report["faults"])
+
+
+# --- a repair that is interrupted -----------------------------------------------------------------------------------
+
+CHANGES = "renameat,renameat2,unlinkat,ftruncate,fdatasync,fsync,mkdirat"
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="no strace here")
+@pytest.mark.parametrize("stage", range(1, 90, 1 if LONG else 11))
+def test_a_repair_killed_at_any_stage_is_taken_up(patient, stage):
+    """At its n-th change of the disk fsck dies; the next one ends as the first would have."""
+    super_garbage(patient)
+    journal_payload(patient)
+    segment_header(patient)
+    segment_gone(patient)
+    footer_entry(Patient(patient.dir, True))
+    options = ["--metadata", ",".join(map(str, patient.metadata)),
+               "--disk", ",".join(str(patient.dir / s) for s in SERVERS), "--repair"]
+    killed = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={CHANGES}",
+                             "-e", f"inject={CHANGES}:signal=KILL:when={stage}", BIN / "fsck.cairn", *options],
+                            timeout=60, check=False, capture_output=True)
+    assert killed.returncode in (-9, 137, 1), killed
+    status, report = patient.fsck("--repair")
+    assert report["clean"], report["faults"]
+    status, report = patient.fsck()
+    assert status == 0 and report["checked"]["files"] == 45, report["faults"]
