@@ -24,6 +24,7 @@
 
 #include "chunk-server/serve_internal.h"
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 #include "fs/hash/checksum.h"
 
 #define LOG_MODULE "collect"
@@ -393,7 +394,10 @@ static int execute(struct collect *c, const struct block_id *id, const struct cs
 		return 0;
 	c->blocks++;
 	c->bytes += place->length;
-	return c->is_dry ? 0 : cs_disks_trash(c->server->disks, id, wall_ms(c));
+	if (c->is_dry)
+		return 0;
+	METRIC_INC(blocks_trashed);
+	return cs_disks_trash(c->server->disks, id, wall_ms(c));
 }
 
 static bool sweep_one(void *arg, const struct block_id *id, const struct cs_place *place)

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 #include "fs/base/text.h"
 
 #define LOG_MODULE "collector"
@@ -47,6 +48,10 @@ static void cycle_close(struct ms_collector *c)
 	c->finished_wall_ns = loop_wall_ns(c->loop);
 	c->cycles++;
 	c->failed += c->last_rc < 0;
+	if (c->last_rc < 0)
+		METRIC_INC(collections_failed);
+	else
+		METRIC_INC(collections);
 	c->served += c->was_asked;
 	c->last_blocks = c->trash_blocks;
 	c->last_bytes = c->trash_bytes;

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 #include "fs/base/text.h"
 #include "tests/sim/story.h"
 
@@ -113,5 +114,10 @@ int main(int argc, char **argv)
 	(void)signal(SIGABRT, on_abort);
 	for (uint64_t i = 0; i < a.count; i++)
 		run(&a, a.from + i);
+	if (a.count > 1)
+		printf("%llu collections, %llu more that were in doubt and deleted nothing; %llu blocks trashed, "
+		       "%llu freed\n",
+		       (unsigned long long)METRIC_GET(collections), (unsigned long long)METRIC_GET(collections_failed),
+		       (unsigned long long)METRIC_GET(blocks_trashed), (unsigned long long)METRIC_GET(blocks_freed));
 	return EXIT_SUCCESS;
 }

@@ -29,6 +29,8 @@ struct story {
 	struct client_load loads[CLUSTER_CLIENTS];
 	struct schedule schedule;
 	inode_no directories[ORACLE_DIRECTORIES];
+	bool collects; /* garbage collection is asked for again and again, whatever else happens */
+	uint64_t collect_ns;
 	uint8_t *bytes;
 	uint64_t len;
 };
@@ -285,8 +287,19 @@ static void check_deadlines(struct story *s)
 	}
 }
 
+static void collect(struct story *s)
+{
+	struct sim_world *world = s->cluster.world;
+
+	if (!s->collects || sim_world_now_ns(world) < s->collect_ns)
+		return;
+	s->collect_ns = sim_world_now_ns(world) + sim_world_between(world, 100, 1500) * SIM_MS;
+	steward_gc(&s->cluster, 1);
+}
+
 static void tick(struct story *s)
 {
+	collect(s);
 	sim_world_run_for(s->cluster.world, TICK_NS);
 	const char *why = cluster_lease_conflict(&s->cluster);
 	if (why != NULL)
@@ -418,6 +431,7 @@ void story_run(uint64_t seed, bool is_verbose, struct story_verdict *out)
 
 	ASSERT(s != NULL);
 	begin(s, seed, is_verbose);
+	s->collects = sim_world_chance(s->cluster.world, SIM_MILLION / 2);
 	for (uint32_t i = 0; i < ROUNDS; i++) {
 		live(s, sim_world_between(s->cluster.world, 2, 8) * SIM_S, true);
 		schedule_heal(&s->schedule);

@@ -7,7 +7,8 @@
  * What is judged, besides each answer (oracle.h): conflicting leases never coexist (I5); every
  * operation ends by its deadline; after healing the cluster is well within a bounded time, and
  * undisturbed clients get no errors; two clients read the same; the status says healthy within a
- * bounded time, and then every block of every inode is held, correct, by all its replicas
+ * bounded time, and then every block of every inode is held, correct, by all its replicas, though in half of
+ * the runs garbage is collected all the time, without a grace
  * (redundancy.h); replaying the journal gives byte-identical rows (I3).
  *
  * A violation ends the program (oracle_fail).
