@@ -388,12 +388,14 @@ int ms_membership_join(struct ms_op *op)
 static uint64_t heal_rate(const struct ms_server_stats *old, uint64_t heal_bytes, uint64_t now_ms)
 {
 	uint64_t passed = now_ms - MIN_OF(old->heard_ms, now_ms);
-	uint64_t more = heal_bytes > old->heal_bytes ? heal_bytes - old->heal_bytes : 0;
+	uint64_t more = heal_bytes > old->heal_bytes ? heal_bytes - old->heal_bytes : 0, now;
 
 	if (passed == 0 || old->bytes_total == 0)	/* its first one tells of what was before */
 		return old->heal_bytes_per_s;
-	return old->heal_bytes_per_s - old->heal_bytes_per_s / HEAL_RATE_WEIGHT +
-	       MIN_OF(more, UINT64_MAX / 1000) * 1000 / passed / HEAL_RATE_WEIGHT;
+	now = MIN_OF(more, UINT64_MAX / 1000) * 1000 / passed;
+	if (old->heal_bytes_per_s == 0)
+		return now;
+	return old->heal_bytes_per_s - old->heal_bytes_per_s / HEAL_RATE_WEIGHT + now / HEAL_RATE_WEIGHT;
 }
 
 static void take_stats(struct ms_member *m, const struct ms_request *req, uint64_t now_ms)

@@ -12,7 +12,7 @@
 
 #define GROUPS		48u	/* that hold blocks: every 85th */
 #define GROUP(i)	((i) * (PG_COUNT / GROUPS))
-#define STEPS		800u
+#define STEPS		500u
 
 /* What server s knows and holds of group i. */
 struct held {
