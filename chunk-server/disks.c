@@ -163,7 +163,8 @@ void cs_disks_get(struct cs_disks *disks, struct cs_get *get)
 	struct cs_place place;
 	uint32_t disk = 0;
 
-	/* Not found: the first store says so, in its own time. A failed disk may still be readable. */
+	/* Not found: the first store says so, in its own time. A failed disk may still be readable.
+	 */
 	if (find_on(disks, &get->id, &place, &disk, false) < 0 &&
 	    find_on(disks, &get->id, &place, &disk, true) < 0)
 		disk = 0;
@@ -277,9 +278,9 @@ int cs_disks_scan(struct cs_disks *disks, const struct block_id *from,
 	for (uint32_t i = 0; i < count; i++) {
 		struct cs_store *store = disks->options.stores[i];
 		heads[i].id = *from;
-		heads[i].rc = cs_store_is_failed(store) ? -E_NO_BLOCK
-							: cs_store_next(store, &heads[i].id, false,
-									&heads[i].place);
+		heads[i].rc = cs_store_is_failed(store)
+				      ? -E_NO_BLOCK
+				      : cs_store_next(store, &heads[i].id, false, &heads[i].place);
 	}
 	while ((least = head_least(heads, count)) != NULL) {
 		struct block_id id = least->id;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What is owed. Changes gather in memory, bounded (I11), and are written and synced together: when
- * somebody waits, else after OWED_MS. A write or sync that failed ends the log (I4); the next one is
- * another file. Keys of rows: server, big-endian, then the id: so the PGs of one server follow each other.
+ * somebody waits, else after OWED_MS. A write or sync that failed ends the log (I4); the next one
+ * is another file. Keys of rows: server, big-endian, then the id: so the PGs of one server follow
+ * each other.
  */
 #include "chunk-server/owed.h"
 
@@ -184,8 +185,7 @@ static int rewrite_rows(struct rows_snapshot *rows, struct disk_file *file, uint
 			entry_encode(buffer + count++ * ENTRY_BYTES, OWED_ADDED, server, &id);
 		}
 		if (rc >= 0 && count > 0 && (rc == 0 || count == READ_ENTRIES)) {
-			int written =
-				disk_write(file, buffer, count * ENTRY_BYTES, *bytes_out);
+			int written = disk_write(file, buffer, count * ENTRY_BYTES, *bytes_out);
 			if (written < 0)
 				return written;
 			*bytes_out += count * ENTRY_BYTES;

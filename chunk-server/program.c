@@ -135,7 +135,8 @@ static int begin_serving(struct program *p, struct error *err)
 	o.host = c->cluster_host[0] != '\0' ? c->cluster_host : p->name;
 	for (uint32_t i = 0; i < o.disk_count; i++)
 		o.disks[i] = (struct cs_server_disk){p->disks[i], p->indexes[i].rows,
-						     p->indexes[i].state.is_trusted};
+						     p->indexes[i].state.is_trusted,
+						     p->indexes[i].state.was_closed};
 	do {
 		loop_random(p->loop, &o.boot_id, sizeof(o.boot_id));
 	} while (o.boot_id == 0);

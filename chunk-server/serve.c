@@ -188,6 +188,7 @@ static int open_store(struct cs_server *s, uint32_t index, const struct super *s
 		.disk = o->disks[index].disk,
 		.index = o->disks[index].index,
 		.index_is_trusted = o->disks[index].index_is_trusted,
+		.tail_is_durable = o->disks[index].was_closed,
 		.pool = o->pool,
 		.hash = super->hash,
 		.segment_bytes = o->segment_bytes,

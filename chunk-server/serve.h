@@ -22,6 +22,7 @@ struct cs_server_disk {
 	struct disk *disk; /* formatted by cs_format(), locked by the caller */
 	struct rows *index;
 	bool index_is_trusted; /* I15 */
+	bool was_closed;       /* cleanly */
 };
 
 struct cs_server_options {

@@ -33,6 +33,7 @@ struct cs_store_options {
 	struct disk *disk;     /* not owned */
 	struct rows *index;    /* not owned; emptied and rebuilt if it cannot be trusted */
 	bool index_is_trusted; /* closed cleanly, or same OS boot (I15) */
+	bool tail_is_durable;  /* closed cleanly: all that is there was synced */
 	struct buf_pool *pool;
 	uint8_t cluster[UUID_BYTES], disk_uuid[UUID_BYTES];
 	enum hash_kind hash;

@@ -236,7 +236,8 @@ static bool segment_takes(const struct cs_store *store, uint64_t tail, uint32_t 
 	uint64_t entries = (uint64_t)store->entries.count + count + 1;
 
 	return store->active != NULL && !store->is_foul && entries <= STORE_ENTRIES_MAX &&
-	       tail + store_padded(length) + entries * SEGMENT_ENTRY_BYTES + SEGMENT_TRAILER_BYTES <=
+	       tail + store_padded(length) + entries * SEGMENT_ENTRY_BYTES +
+			       SEGMENT_TRAILER_BYTES <=
 		       store->options.segment_bytes;
 }
 

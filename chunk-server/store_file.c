@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The files of segments: their names, making, sealing, and listing what a sealed one holds. Nothing
- * here knows of the store's state; all of it may run on a worker. Keeps I4 (a segment is sealed when
- * its footer is synced) and I8 (a footer is believed only if it checks).
+ * here knows of the store's state; all of it may run on a worker. Keeps I4 (a segment is sealed
+ * when its footer is synced) and I8 (a footer is believed only if it checks).
  */
 #include "chunk-server/store_internal.h"
 

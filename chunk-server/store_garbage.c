@@ -107,8 +107,7 @@ int cs_store_free(struct cs_store *store, const struct block_id *id)
 	return cs_store_change(store, id, &old, NULL, false);
 }
 
-int cs_store_next(struct cs_store *store, struct block_id *id, bool is_behind,
-		  struct cs_place *out)
+int cs_store_next(struct cs_store *store, struct block_id *id, bool is_behind, struct cs_place *out)
 {
 	int rc;
 

@@ -194,13 +194,13 @@ int cs_store_index_set(struct cs_store *store, const struct block_id *id,
 int cs_store_index_add(struct cs_store *store, uint64_t number, const struct segment_entry *entry)
 {
 	struct cs_place old, place = {
-		.segment = number,
-		.offset = entry->offset,
-		.length = entry->length,
-		.plain_len = entry->plain_len,
-		.codec = entry->codec,
-		.touched = store->collection,
-	};
+				     .segment = number,
+				     .offset = entry->offset,
+				     .length = entry->length,
+				     .plain_len = entry->plain_len,
+				     .codec = entry->codec,
+				     .touched = store->collection,
+			     };
 	int rc = cs_store_index_get(store, &entry->id, &old);
 	bool was_there = rc == 0;
 

@@ -24,13 +24,13 @@
 
 #define STORE_DIR		"segments"
 #define STORE_PREFIX		"seg-"
-#define STORE_RESERVE_SEGMENTS	2u     /* kept for healing and compaction, at least */
-#define STORE_BATCH_MAX		64u    /* records of one gather-write */
-#define STORE_QUEUE_MAX		512u   /* puts that wait: the buffer pool bounds them as well */
-#define STORE_FILES_MAX		256u   /* open segments */
-#define STORE_MOVES_MAX		8u     /* records that compaction has in flight */
-#define STORE_ROUND_MAX		256u   /* records that it moves between two syncs */
-#define STORE_DIRTY_MAX		64u    /* segments of which we remember that they changed */
+#define STORE_RESERVE_SEGMENTS	2u   /* kept for healing and compaction, at least */
+#define STORE_BATCH_MAX		64u  /* records of one gather-write */
+#define STORE_QUEUE_MAX		512u /* puts that wait: the buffer pool bounds them as well */
+#define STORE_FILES_MAX		256u /* open segments */
+#define STORE_MOVES_MAX		8u   /* records that compaction has in flight */
+#define STORE_ROUND_MAX		256u /* records that it moves between two syncs */
+#define STORE_DIRTY_MAX		64u  /* segments of which we remember that they changed */
 #define STORE_SEGMENT_BYTES_MIN (4u * RECORD_BYTES_MAX)
 #define STORE_SEGMENT_BYTES_MAX GiB(1) /* a footer of its smallest records stays below 4 GiB */
 
@@ -39,7 +39,7 @@ struct store_file {
 	uint64_t number;
 	struct disk_file *file;
 	uint32_t users;
-	bool is_gone; /* removed: closed with its last user */
+	bool is_gone;			/* removed: closed with its last user */
 	struct store_file *prev, *next; /* most recently used first */
 };
 
@@ -83,10 +83,10 @@ struct store_roll {
 	struct disk_file *made; /* result */
 	uint64_t number, made_number;
 	uint64_t tail;
-	uint64_t generation; /* that the sync of the old segment ends */
+	uint64_t generation;	/* that the sync of the old segment ends */
 	enum cs_put_kind kind;	/* for whom: how much room must be left */
 	enum cs_put_kind level; /* result: who may use the new segment, and above */
-	bool is_sealed;	     /* result: the old one is sealed and durable */
+	bool is_sealed;		/* result: the old one is sealed and durable */
 	int rc;
 };
 
@@ -135,7 +135,7 @@ struct store_compact {
 	uint32_t busy;
 	struct store_moved moved[STORE_ROUND_MAX];
 	uint32_t moved_count;
-	uint64_t generation; /* of the last one appended */
+	uint64_t generation;		   /* of the last one appended */
 	uint64_t bytes_moved, bytes_freed; /* of this segment */
 	uint64_t bytes_back;		   /* of this pass */
 	uint32_t segments_back;
@@ -150,7 +150,7 @@ struct store_compact {
 
 struct cs_store {
 	struct cs_store_options options; /* segment_bytes is clipped to the disk */
-	bool is_open; /* the start is over */
+	bool is_open;			 /* the start is over */
 	bool is_failed;
 	uint32_t level; /* puts of lesser kinds (enum cs_put_kind) are refused: the disk is full */
 	bool was_whole; /* at opening */
@@ -307,8 +307,8 @@ struct store_file *cs_store_file_add(struct cs_store *store, uint64_t number,
 void cs_store_file_forget(struct cs_store *store, uint64_t number);
 void cs_store_files_close(struct cs_store *store);
 /* 0: `bytes` bytes that were read are the record of this block; -E_CORRUPT. */
-must_check int cs_store_record_judge(const struct buf *record, int bytes,
-				     const struct block_id *id, const struct cs_place *place);
+must_check int cs_store_record_judge(const struct buf *record, int bytes, const struct block_id *id,
+				     const struct cs_place *place);
 
 /* --- store_compact.c ---- */
 

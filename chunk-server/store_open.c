@@ -19,8 +19,9 @@
 
 #define LOG_MODULE "store"
 
-#define COMMIT_EVERY   16384u /* rows of one transaction while rebuilding */
-#define SEGMENTS_MAX   (1u << 24)
+#define COMMIT_EVERY 16384u /* rows of one transaction while rebuilding */
+#define SEGMENTS_MAX (1u << 24)
+#define COPY_BYTES   MiB(1)
 
 /* --- recovery ---- */
 
@@ -159,6 +160,31 @@ static int index_footer(struct recovery *r, const struct segment_trailer *traile
 	return rc;
 }
 
+/*
+ * I4: a sync that failed may have left pages that are read but never reach the disk, and no later
+ * sync fails for them. Only the segment written last can have such: its bytes are written again.
+ */
+static int write_again(struct recovery *r, uint64_t end)
+{
+	uint8_t *bytes = r->store->options.tail_is_durable ? NULL : malloc(COPY_BYTES);
+	int rc = 0;
+
+	if (r->store->options.tail_is_durable)
+		return 0;
+	if (bytes == NULL)
+		return -E_NOMEM;
+	for (uint64_t at = 0; at < end && rc >= 0; at += (uint64_t)rc) {
+		rc = disk_read(r->file, bytes, (uint32_t)MIN_OF(COPY_BYTES, end - at), at);
+		if (rc == 0)
+			break; /* it ends here */
+		int written = rc > 0 ? disk_write(r->file, bytes, (uint32_t)rc, at) : 0;
+		if (written < 0)
+			rc = written;
+	}
+	free(bytes);
+	return rc < 0 ? rc : 0;
+}
+
 /* The segment is there: what does the index know of it? */
 static int segment_begin(struct recovery *r)
 {
@@ -184,7 +210,8 @@ static void segment_end(struct recovery *r, uint64_t end)
 	cs_store_segment_changed(r->store, segment);
 }
 
-static int recover_sealed(struct recovery *r, const struct segment_trailer *trailer)
+static int recover_sealed(struct recovery *r, const struct segment_trailer *trailer,
+			  uint64_t file_bytes, bool is_last)
 {
 	struct cs_scan scan;
 	int rc = segment_begin(r);
@@ -192,10 +219,13 @@ static int recover_sealed(struct recovery *r, const struct segment_trailer *trai
 	if (rc == 0 && r->covered != trailer->entries_offset)
 		rc = index_footer(r, trailer);
 	if (rc == -E_CORRUPT || rc == -E_MALFORMED) {
-		count_damage(r, trailer->entries_offset,
-			     "footer is damaged, scanning the records");
+		count_damage(r, trailer->entries_offset, "footer is damaged, scanning the records");
 		rc = scan_segment(r, trailer->entries_offset, &scan);
 	}
+	if (rc == 0 && is_last)
+		rc = write_again(r, file_bytes);
+	if (rc == 0 && is_last)
+		rc = disk_sync(r->file);
 	if (rc == 0)
 		segment_end(r, trailer->entries_offset);
 	return rc;
@@ -223,6 +253,9 @@ static int recover_unsealed(struct recovery *r, uint64_t file_bytes, bool is_las
 	}
 	bool has_room = scan.tail + RECORD_BYTES_MAX < store->options.segment_bytes &&
 			r->entries.count < STORE_ENTRIES_MAX;
+	rc = write_again(r, scan.tail);
+	if (rc < 0)
+		return rc;
 	if (!is_last || !has_room)
 		return cs_store_seal(r->file, r->number, scan.tail, &r->entries);
 	/* Without room for the preallocation the segment is used as long as writes succeed. */
@@ -287,7 +320,8 @@ static int recover_file(struct recovery *r, bool is_last)
 	rc = cs_store_trailer_read(r->file, r->number, &trailer, &file_bytes);
 	if (rc < 0)
 		return rc;
-	return rc == 1 ? recover_sealed(r, &trailer) : recover_unsealed(r, file_bytes, is_last);
+	return rc == 1 ? recover_sealed(r, &trailer, file_bytes, is_last)
+		       : recover_unsealed(r, file_bytes, is_last);
 }
 
 static int recover_segment(struct recovery *r, uint32_t index)
@@ -486,7 +520,8 @@ void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out)
 	out->bytes_total = space.bytes_total;
 	if (store->is_failed)
 		return;
-	out->bytes_free = cs_store_segments_left(&store->options, CS_PUT_ORDINARY, &space) * store->options.segment_bytes;
+	out->bytes_free = cs_store_segments_left(&store->options, CS_PUT_ORDINARY, &space) *
+			  store->options.segment_bytes;
 	if (store->active != NULL)
 		out->bytes_free += store->options.segment_bytes -
 				   MIN_OF(store->tail, store->options.segment_bytes);

@@ -109,9 +109,8 @@ static int flush_one(struct cs_store *store, struct store_segment *segment)
 
 int cs_store_segments_flush(struct cs_store *store)
 {
-	struct store_segment *active = store->active != NULL
-					       ? cs_store_segment_find(store, store->active->number)
-					       : NULL;
+	struct store_segment *active =
+		store->active != NULL ? cs_store_segment_find(store, store->active->number) : NULL;
 	int rc = 0;
 
 	if (active != NULL && active->bytes != store->tail - SEGMENT_HEADER_BYTES) {

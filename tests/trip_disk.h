@@ -21,8 +21,8 @@ enum trip_kind {
 	TRIP_ALLOCATE = 32,
 	TRIP_UNLINK = 64,
 	TRIP_RENAME = 128,
-	TRIP_CHANGES = TRIP_WRITE | TRIP_SYNC | TRIP_TRUNCATE | TRIP_ALLOCATE | TRIP_UNLINK |
-		       TRIP_RENAME,
+	TRIP_CHANGES =
+		TRIP_WRITE | TRIP_SYNC | TRIP_TRUNCATE | TRIP_ALLOCATE | TRIP_UNLINK | TRIP_RENAME,
 };
 
 struct trip_disk {
@@ -96,8 +96,7 @@ static inline int trip_read(struct disk_file *file, void *out, uint32_t len, uin
 	return rc < 0 ? rc : disk_read(trip_inner(file), out, len, offset);
 }
 
-static inline int trip_read_cached(struct disk_file *file, void *out, uint32_t len,
-				   uint64_t offset)
+static inline int trip_read_cached(struct disk_file *file, void *out, uint32_t len, uint64_t offset)
 {
 	int rc = trip(file->disk, TRIP_READ);
 

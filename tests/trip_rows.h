@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rows that stumble at one chosen change (put, del or commit), as on a full disk: it fails, and with it
- * goes what was not committed.
+ * Rows that stumble at one chosen change (put, del or commit), as on a full disk: it fails, and
+ * with it goes what was not committed.
  */
 #ifndef CAIRN_TESTS_TRIP_ROWS_H
 #define CAIRN_TESTS_TRIP_ROWS_H

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from conftest import Cluster, MiB, eventually, seeded_bytes
+from conftest import LONG, Cluster, MiB, eventually, seeded_bytes
 
 SMALL_SEGMENTS = ["cs.segment_bytes=4M"]
 
@@ -254,3 +254,25 @@ def test_a_disk_that_turns_read_only_fails_alone(tmp_path):
             eventually(lambda: "disk is given up until a restart" in log_of(cluster, "cs1"), 20, "the log says so")
             expect(cluster, files)
             eventually(lambda: not is_healthy(cluster), 10, "the status says so")
+
+
+def test_a_full_disk_takes_again_what_was_deleted(tmp_path):
+    """Deleting gives space back within a minute when asked, also where there is none left to work with."""
+    with on_loop_disk(tmp_path, "cs1", 128) as folder:
+        with running(Cluster(folder.parent, servers=1, sets=SMALL_SEGMENTS)) as cluster:
+            files = write_until_full(cluster.mnt, MiB(2))
+            for number in range(2 if LONG else 1):
+                gone = sorted(files)[number % 2::2]
+                for name in gone:
+                    (cluster.mnt / name).unlink()
+                    del files[name]
+                began = time.monotonic()
+                cluster.cairn("gc", "--now", timeout=90)
+                again = {f"again{number}-{i}": seeded_bytes(MiB(2), 5000 + 100 * number + i) for i in range(len(gone) - 3)}
+                for name, data in again.items():
+                    eventually(lambda: takes(cluster.mnt / name, data), 60, "room again")
+                files.update(again)
+                assert time.monotonic() - began < 60
+                expect(cluster, files)
+            cluster.restart_all()
+            expect(cluster, files)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The store against a dictionary, over seeds: puts, gets, touches, trash, freeing, compaction, syncs,
- * rolls, clean ends, killed processes and power cuts. After each: durable is a subset of what is
- * readable after a power cut, acknowledged of what is readable after a crash, what was never put is
- * never there, what was freed may come back but only as what it was, and what is accounted for each
- * segment is what its rows say (I1, I4, I9, I15).
+ * The store against a dictionary, over seeds: puts, gets, touches, trash, freeing, compaction,
+ * syncs, rolls, clean ends, killed processes and power cuts. After each: durable is a subset of
+ * what is readable after a power cut, acknowledged of what is readable after a crash, what was
+ * never put is never there, what was freed may come back but only as what it was, and what is
+ * accounted for each segment is what its rows say (I1, I4, I9, I15).
  */
 #include "chunk-server/store_internal.h"
 #include "tests/check_main.h"

@@ -205,7 +205,7 @@ static int start_cs(struct cluster_node *n, struct error *err)
 		bool is_trusted = n->rows[i] != NULL;
 		if (!is_trusted)
 			ASSERT(rows_mem_create(&n->rows[i]) == 0);
-		options.disks[i] = (struct cs_server_disk){n->disks[i], n->rows[i], is_trusted};
+		options.disks[i] = (struct cs_server_disk){n->disks[i], n->rows[i], is_trusted, false};
 	}
 	return cs_server_create(&options, &n->cs, err);
 }

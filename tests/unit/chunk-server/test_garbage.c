@@ -240,13 +240,13 @@ END_TEST
 	tcase_add_test(tc, a_commit_that_fails_gives_the_disk_up_and_changes_nothing)
 #else
 /* Fault points are compiled into sanitizer builds only. */
-#define GARBAGE_FAULT_TESTS(tc)                                                                    \
-	puts("SKIP: fault points are compiled into sanitizer builds only")
+#define GARBAGE_FAULT_TESTS(tc) puts("SKIP: fault points are compiled into sanitizer builds only")
 #endif
 
 TEST_MAIN("garbage", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, what_was_there_counts_as_touched_in_the_first_epoch);
-	  tcase_add_test(tc, a_second_put_touches); tcase_add_test(tc, trash_is_read_but_not_counted);
+	  tcase_add_test(tc, a_second_put_touches);
+	  tcase_add_test(tc, trash_is_read_but_not_counted);
 	  tcase_add_loop_test(tc, what_is_wanted_again_leaves_the_trash, 0, 3);
 	  tcase_add_test(tc, only_trash_is_freed);
 	  tcase_add_test(tc, trash_and_counts_survive_a_restart_as_long_as_the_index_does);
