@@ -71,6 +71,14 @@ void ms_journal_rotate(struct ms_journal *j);	/* begin a new file after the next
  */
 must_check int ms_journal_begin_term(struct ms_journal *j, uint64_t term);
 
+/*
+ * Room set aside in every directory ("journal/reserve"), where there is plenty: when a disk is filled to the last block
+ * by whomever, an append takes it and succeeds, so that deleting goes on. Call it now and then: it sets aside again.
+ */
+void ms_journal_reserve(struct ms_journal *j);
+bool ms_journal_has_reserve(const struct ms_journal *j, const struct disk *disk);
+void ms_journal_reserve_take(struct ms_journal *j);	/* something else needs it, more urgently */
+
 /* One file of the journal, for those who copy it: its first `bytes` are durable and stay as they are. */
 struct ms_journal_part_view {
 	uint64_t first;			/* number of its first record */

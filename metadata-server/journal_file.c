@@ -18,6 +18,8 @@
 
 #define LOG_MODULE "journal"
 
+#define ROTATE_RETRY_BYTES KiB(64)
+
 static void journal_free(struct ms_journal *j)
 {
 	for (uint32_t i = 0; i < j->copy_count; i++)
@@ -107,43 +109,80 @@ static int part_add(struct ms_journal *j, uint64_t first, uint64_t term)
 	return 0;
 }
 
+/* Give the room that was set aside to whoever needs it; false: there is none. */
+static bool reserve_take(struct ms_journal_copy *copy)
+{
+	if (!copy->has_reserve)
+		return false;
+	copy->has_reserve = false;
+	log_warn("journal directory %u is full: taking the room that was set aside", copy->index + 1);
+	return disk_unlink(copy->disk, JOURNAL_RESERVE) >= 0;
+}
+
+static int file_begin(struct ms_journal_copy *copy, const char *name, const uint8_t header[])
+{
+	int rc = disk_replace_file(copy->disk, name, header, JOURNAL_FILE_HEADER_BYTES);
+
+	return rc < 0 ? rc : disk_open(copy->disk, name, DISK_WRITE, &copy->next);
+}
+
 /* Durable at once: the files before it may be trimmed as soon as it is there. */
 static int copy_begin(struct ms_journal_copy *copy, const char *name, const uint8_t header[])
 {
-	struct disk_file *file;
-	int rc = disk_replace_file(copy->disk, name, header, JOURNAL_FILE_HEADER_BYTES);
+	int rc = file_begin(copy, name, header);
 
-	if (rc >= 0)
-		rc = disk_open(copy->disk, name, DISK_WRITE, &file);
-	if (rc < 0)
-		return rc;
-	disk_close(copy->tail);
-	copy->tail = file;
-	return 0;
+	if (rc == -E_NOSPC && reserve_take(copy))
+		rc = file_begin(copy, name, header);
+	return rc;
 }
 
-/* Begin the file of record `first` in every good directory. No sync is running. */
+/* All good directories have the file, or none: else it is taken back. */
+static void copies_switch(struct ms_journal *j, const char *name, bool is_begun)
+{
+	for (uint32_t i = 0; i < j->copy_count; i++) {
+		struct ms_journal_copy *copy = &j->copies[i];
+
+		if (!copy->next)
+			continue;
+		if (is_begun) {
+			disk_close(copy->tail);
+			copy->tail = copy->next;
+		} else {
+			disk_close(copy->next);
+			if (disk_unlink(copy->disk, name) < 0)
+				log_warn("cannot remove '%s'", name);	/* empty: the next start removes it */
+		}
+		copy->next = NULL;
+	}
+}
+
+/*
+ * Begin the file of record `first` in every good directory. No sync is running. -E_NOSPC: in none, and the newest
+ * one goes on.
+ */
 static int part_begin(struct ms_journal *j, uint64_t first, uint64_t term)
 {
 	struct journal_file_header h = { .first_number = first, .term = term };
 	uint8_t header[JOURNAL_FILE_HEADER_BYTES];
 	char name[JOURNAL_NAME_BYTES];
-	int rc = part_add(j, first, term);
+	bool is_full = false;
+	int rc;
 
-	if (rc < 0)
-		return rc;
 	for (size_t i = 0; i < sizeof(h.cluster); i++)
 		h.cluster[i] = j->options.cluster[i];
 	journal_file_header_encode(&h, header);
 	ms_journal_name(first, name);
-	for (uint32_t i = 0; i < j->copy_count; i++) {
+	for (uint32_t i = 0; i < j->copy_count && !is_full; i++) {
 		if (!j->copies[i].is_good)
 			continue;
 		rc = copy_begin(&j->copies[i], name, header);
-		if (rc < 0)
+		is_full = rc == -E_NOSPC;
+		if (rc < 0 && !is_full)
 			ms_journal_copy_drop(j, &j->copies[i], rc, "cannot begin a file");
 	}
-	return j->is_failed ? -E_IO : 0;
+	rc = is_full ? -E_NOSPC : j->is_failed ? -E_IO : part_add(j, first, term);
+	copies_switch(j, name, rc >= 0);
+	return rc;
 }
 
 /* --- appending -------------------------------------------------------------------------------------- */
@@ -173,6 +212,15 @@ static int first_part(struct ms_journal *j, const uint8_t *records, uint32_t len
 	return part_begin(j, h.number, h.term);
 }
 
+static int copy_append(struct ms_journal_copy *copy, const uint8_t *records, uint32_t len, uint64_t at)
+{
+	int rc = FAULT(journal_append) ? -E_IO : disk_write(copy->tail, records, len, at);
+
+	if (rc == -E_NOSPC && reserve_take(copy))	/* a part may have been written: the same again */
+		rc = disk_write(copy->tail, records, len, at);
+	return rc;
+}
+
 int ms_journal_append(struct ms_journal *j, const uint8_t *records, uint32_t len, uint64_t last_number,
 		      uint64_t last_term)
 {
@@ -192,7 +240,7 @@ int ms_journal_append(struct ms_journal *j, const uint8_t *records, uint32_t len
 		struct ms_journal_copy *copy = &j->copies[i];
 		if (!copy->is_good)
 			continue;
-		rc = FAULT(journal_append) ? -E_IO : disk_write(copy->tail, records, len, part->bytes);
+		rc = copy_append(copy, records, len, part->bytes);
 		if (rc < 0)
 			ms_journal_copy_drop(j, copy, rc, "cannot be written to");
 	}
@@ -249,11 +297,17 @@ int ms_journal_sync_now(struct ms_journal *j)
  */
 static void rotate(struct ms_journal *j)
 {
+	int rc;
+
 	j->rotate_wanted = false;
 	if (ms_journal_sync_now(j) < 0)
 		return;
-	if (part_begin(j, j->last + 1, j->last_term) == -E_NOMEM)
-		log_warn("cannot begin a new file: %s", error_text(-E_NOMEM));
+	rc = part_begin(j, j->last + 1, j->last_term);
+	j->rotate_after = 0;
+	if (rc == -E_NOMEM || rc == -E_NOSPC) {
+		log_warn("cannot begin a new file: %s", error_text(rc));
+		j->rotate_after = j->parts[j->part_count - 1].bytes + ROTATE_RETRY_BYTES;
+	}
 }
 
 static bool should_rotate(const struct ms_journal *j)
@@ -261,7 +315,7 @@ static bool should_rotate(const struct ms_journal *j)
 	const struct ms_journal_part *tail = &j->parts[j->part_count - 1];
 
 	return (j->rotate_wanted || tail->bytes >= j->options.file_bytes_max) && j->last >= tail->first &&
-	       j->part_count < JOURNAL_PARTS_MAX;
+	       tail->bytes >= j->rotate_after && j->part_count < JOURNAL_PARTS_MAX;
 }
 
 static void sync_done(struct loop_work *work)
@@ -324,6 +378,52 @@ void ms_journal_watch(struct ms_journal *j, void (*on_durable)(void *arg, int rc
 {
 	j->on_durable = on_durable;
 	j->on_durable_arg = arg;
+}
+
+/* --- the reserve ------------------------------------------------------------------------------------ */
+
+static void reserve_one(struct ms_journal_copy *copy)
+{
+	struct disk_file *file;
+	struct disk_space space;
+	uint64_t bytes;
+	int rc;
+
+	if (copy->has_reserve || !copy->is_good || disk_space(copy->disk, &space) < 0)
+		return;
+	bytes = MIN_OF(JOURNAL_RESERVE_BYTES, space.bytes_total / JOURNAL_RESERVE_PART);
+	if (space.bytes_free / 4 < bytes)
+		return;
+	rc = disk_open(copy->disk, JOURNAL_RESERVE, DISK_WRITE | DISK_CREATE, &file);
+	if (rc < 0)
+		return;
+	rc = disk_allocate(file, bytes);
+	disk_close(file);
+	if (rc >= 0)
+		copy->has_reserve = true;
+	else if (disk_unlink(copy->disk, JOURNAL_RESERVE) < 0)
+		log_debug("cannot remove '%s'", JOURNAL_RESERVE);
+}
+
+void ms_journal_reserve(struct ms_journal *j)
+{
+	for (uint32_t i = 0; i < j->copy_count && !j->is_failed; i++)
+		reserve_one(&j->copies[i]);
+}
+
+bool ms_journal_has_reserve(const struct ms_journal *j, const struct disk *disk)
+{
+	for (uint32_t i = 0; i < j->copy_count; i++)
+		if (j->copies[i].disk == disk)
+			return j->copies[i].has_reserve;
+	return false;
+}
+
+void ms_journal_reserve_take(struct ms_journal *j)
+{
+	for (uint32_t i = 0; i < j->copy_count; i++)
+		if (j->copies[i].is_good)
+			(void)reserve_take(&j->copies[i]);
 }
 
 /* --- the rest --------------------------------------------------------------------------------------- */
@@ -429,14 +529,23 @@ void ms_journal_trim(struct ms_journal *j, uint64_t number)
 
 int ms_journal_begin_term(struct ms_journal *j, uint64_t term)
 {
+	int rc;
+
 	ASSERT(j->syncs_running == 0 && j->durable == j->last);
 	if (j->part_count == 0 || j->part_count == JOURNAL_PARTS_MAX)
 		return 0;	/* the first record begins a file; or the newest goes on */
-	if (j->parts[j->part_count - 1].first > j->last) {	/* nothing is in it: begin it again */
-		j->bytes -= j->parts[j->part_count - 1].bytes;
+	rc = part_begin(j, j->last + 1, term);
+	if (rc == -E_NOSPC) {
+		log_warn("no room for a file of this term: going on in the newest");
+		return 0;
+	}
+	/* Was the newest one empty? Then it is the one that was begun again. */
+	if (rc >= 0 && j->parts[j->part_count - 2].first == j->last + 1) {
+		j->bytes -= j->parts[j->part_count - 2].bytes;
+		j->parts[j->part_count - 2] = j->parts[j->part_count - 1];
 		j->part_count--;
 	}
-	return part_begin(j, j->last + 1, term);
+	return rc;
 }
 
 void ms_journal_rotate(struct ms_journal *j)

@@ -10,6 +10,9 @@
 #define JOURNAL_DIR		"journal"
 #define JOURNAL_NAME_BYTES	MS_JOURNAL_NAME_BYTES
 #define JOURNAL_PARTS_MAX	65536u		/* files; beyond, the newest one just grows */
+#define JOURNAL_RESERVE		JOURNAL_DIR "/reserve"
+#define JOURNAL_RESERVE_BYTES	MiB(4)		/* at most, and of the disk at most one part of */
+#define JOURNAL_RESERVE_PART	16u
 #define JOURNAL_READ_BYTES	(4 * JOURNAL_RECORD_BYTES_MAX)
 
 /* One file: its first record's number and how many of its bytes are good. */
@@ -65,6 +68,8 @@ struct ms_journal_copy {
 	struct ms_journal *journal;
 	struct disk *disk;
 	struct disk_file *tail;		/* the newest file; NULL: none yet */
+	struct disk_file *next;		/* the one that is being begun */
+	bool has_reserve;
 	uint32_t index;			/* in options.disks, for messages */
 	bool is_good;
 	bool is_marked;			/* MS_JOURNAL_DROPPED is in it: the others went on without it */
@@ -86,6 +91,7 @@ struct ms_journal {
 	uint64_t sync_target_bytes;
 	uint32_t syncs_running, marks_running;
 	bool is_open;			/* ms_journal_open() is done: nothing blocks any more */
+	uint64_t rotate_after;		/* bytes of the newest file: there was no room for another before */
 	bool sync_wanted, rotate_wanted, is_failed, is_closed;
 	struct loop_timer timer;	/* JOURNAL_SYNC_MS_MAX after the first unsynced record */
 	void (*on_durable)(void *arg, int rc);

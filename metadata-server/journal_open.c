@@ -285,7 +285,13 @@ static int choose(struct ms_journal *j, struct ms_journal_scan *scans, struct er
 static int look_for_mark(struct ms_journal_copy *copy)
 {
 	struct disk_file *file;
-	int rc = disk_open(copy->disk, MS_JOURNAL_DROPPED, DISK_READ, &file);
+	int rc;
+
+	if (disk_open(copy->disk, JOURNAL_RESERVE, DISK_READ, &file) >= 0) {
+		disk_close(file);
+		copy->has_reserve = true;	/* of the last term: it may be needed to begin this one */
+	}
+	rc = disk_open(copy->disk, MS_JOURNAL_DROPPED, DISK_READ, &file);
 
 	if (rc >= 0) {
 		disk_close(file);

@@ -91,12 +91,16 @@ static bool is_disk_nearly_full(struct ms_server *s)
 	struct disk *disks[MS_JOURNAL_DIRS_MAX];
 	uint32_t count = ms_journal_disks(s->journal, disks);
 	struct disk_space space;
+	bool is_nearly = false, is_full = false;
 
-	for (uint32_t i = 0; i < count; i++)
-		if (disk_space(disks[i], &space) >= 0 &&
-		    space.bytes_free < disk_reserve_bytes(&space))
-			return true;
-	return false;
+	for (uint32_t i = 0; i < count; i++) {
+		if (disk_space(disks[i], &space) < 0)
+			continue;
+		is_nearly |= space.bytes_free < disk_reserve_bytes(&space);
+		is_full |= space.bytes_free < SERVE_LAST_BYTES && !ms_journal_has_reserve(s->journal, disks[i]);
+	}
+	s->is_disk_full = is_full;
+	return is_nearly;
 }
 
 uint64_t ms_server_room_bytes(struct ms_server *s)
@@ -121,7 +125,9 @@ static bool is_full(struct ms_server *s)
 {
 	uint64_t rows_max = s->options.rows_bytes_max;
 
-	return (rows_max > 0 && rows_bytes(s->options.rows) > rows_max / 20 * 19) || is_disk_nearly_full(s);
+	/* The disk is always looked at: it tells two things. */
+	return is_disk_nearly_full(s) || s->is_rows_full ||
+	       (rows_max > 0 && rows_bytes(s->options.rows) > rows_max / 20 * 19);
 }
 
 /* Before the reserve is used up: growth is measured, not only time. */
@@ -129,6 +135,8 @@ static void space_check(struct ms_server *s)
 {
 	bool full = is_full(s);
 
+	if (!full)
+		ms_journal_reserve(s->journal);
 	s->unmeasured_bytes = 0;
 	if (full != s->is_nearly_full)
 		log_warn(full ? "metadata space is nearly used up: only what frees is admitted"
@@ -137,6 +145,25 @@ static void space_check(struct ms_server *s)
 }
 
 /* --- the rows --------------------------------------------------------------------------------------- */
+
+/*
+ * A full disk is no end: the overlay has all, and only what frees is admitted until there is room. What the
+ * overlay can grow to is bounded by the room of the journal.
+ */
+static int rows_refused(struct ms_server *s, int rc)
+{
+	rows_abort(s->options.rows);
+	if (rc != -E_NOSPC) {
+		server_fail(s, rc, "cannot keep the rows");
+		return rc;
+	}
+	if (!s->is_nearly_full)
+		log_warn("no room for the rows: only what frees is admitted");
+	s->is_nearly_full = s->is_rows_full = true;
+	ms_journal_reserve_take(s->journal);
+	loop_timer_start(s->options.loop, &s->rows_timer, SERVE_ROWS_MS);
+	return rc;
+}
 
 /*
  * The journal is the truth, and whoever reads looks into the overlay first. So many batches share one
@@ -154,13 +181,11 @@ int ms_server_rows_keep(struct ms_server *s)
 		rc = ms_snapshot_set_applied(s->options.rows, s->term, s->number);
 	if (rc >= 0)
 		rc = rows_commit(s->options.rows);
-	if (rc < 0) {
-		rows_abort(s->options.rows);
-		server_fail(s, rc, "cannot keep the rows");
-		return rc;
-	}
+	if (rc < 0)
+		return rows_refused(s, rc);
 	ms_txn_forget(s->txn);
 	s->unkept_bytes = 0;
+	s->is_rows_full = false;
 	return 0;
 }
 
@@ -187,11 +212,13 @@ static int batch_keep(struct ms_server *s)
 	}
 	s->snapshotter.journal_bytes += s->records_len;
 	s->unmeasured_bytes += s->records_len;
-	if (s->unmeasured_bytes >= SERVE_BATCH_BYTES)
+	if (s->unmeasured_bytes >= (s->is_nearly_full ? SERVE_LAST_BYTES / 8 : SERVE_BATCH_BYTES))
 		space_check(s);
 	s->unkept_bytes += s->records_len;
-	if (s->unkept_bytes >= SERVE_ROWS_BYTES)
-		return ms_server_rows_keep(s);
+	if (s->unkept_bytes >= SERVE_ROWS_BYTES) {
+		rc = ms_server_rows_keep(s);
+		return rc == -E_NOSPC ? 0 : rc;	/* the journal has it */
+	}
 	if (!s->rows_timer.is_active)
 		loop_timer_start(s->options.loop, &s->rows_timer, SERVE_ROWS_MS);
 	return 0;
@@ -476,6 +503,8 @@ static int admit(struct ms_server *s, uint16_t op)
 		return -E_ROFS;
 	if (s->is_nearly_full && ms_serve_request_grows(op))
 		return -E_NOSPC;
+	if (s->is_disk_full && ms_serve_request_changes(op))
+		return -E_NOSPC;	/* what is left is for the server's own records */
 	return 0;
 }
 

@@ -20,6 +20,7 @@
 #define SERVE_ROWS_BYTES	(MiB(1))	/* of records, then the rows are brought up to them, */
 #define SERVE_ROWS_MS		100u		/* or after this */
 #define SERVE_RESERVE_BYTES_MIN	(MiB(8))	/* kept free on small disks: a few batches, journal and rows */
+#define SERVE_LAST_BYTES	(KiB(512))	/* of a disk, and nothing set aside: nothing is admitted */
 #define SERVE_URGENT_MS		5000u		/* between snapshots for want of space */
 #define SERVE_PARTS_MAX		128u		/* journal files, then a snapshot: a holder of copies keeps few */
 #define SERVE_LEASES_MAX	4096u		/* in one message: its repeated fields are bounded so */
@@ -84,6 +85,7 @@ struct ms_snapshotter {
 	int rc;
 	bool is_urgent;			/* space is short: trim as far as this one reaches, once it is verified */
 	uint64_t urgent_after_ms;	/* not again before */
+	uint64_t retry_ms;		/* after a failure, not before */
 	bool is_running;
 	bool is_written;		/* waits for its number to be durable, then is published */
 	uint64_t journal_bytes;		/* written since the last snapshot began */
@@ -120,6 +122,8 @@ struct ms_server {
 	struct loop_timer rows_timer;
 	uint64_t unmeasured_bytes;	/* of journal since the space was looked at */
 	bool is_nearly_full;		/* only what frees is admitted */
+	bool is_rows_full;		/* the rows could not be kept for want of room: they are tried again */
+	bool is_disk_full;		/* not even what frees */
 	bool is_stopping;
 	bool is_dead;			/* destroyed; the memory goes with the last callback */
 	bool wants_reserve;

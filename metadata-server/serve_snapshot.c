@@ -86,6 +86,15 @@ static bool is_orphan(struct ms_server *s)
 	return is_dead;
 }
 
+/* It stays due, but not at once. */
+static void try_again(struct ms_server *s)
+{
+	struct ms_snapshotter *t = &s->snapshotter;
+
+	t->journal_bytes = MAX_OF(t->journal_bytes, s->options.snapshot_bytes);
+	t->retry_ms = loop_now_ms(s->options.loop) + SERVE_URGENT_MS;
+}
+
 /* --- publish ---------------------------------------------------------------------------------------- */
 
 static void publish_run(struct loop_work *work)
@@ -110,6 +119,7 @@ static void publish_done(struct loop_work *work)
 	t->rc = work_result(s, "cannot publish a snapshot");
 	if (t->rc < 0) {
 		log_error("cannot publish a snapshot: %s", error_text(t->rc));
+		try_again(s);
 	} else {
 		log_info("snapshot written number=%" PRIu64 " bytes=%" PRIu64, t->header.number, t->bytes);
 		t->older = t->number;
@@ -215,6 +225,7 @@ static void write_done(struct loop_work *work)
 	}
 	if (t->rc < 0) {
 		log_error("cannot write a snapshot: %s", error_text(t->rc));
+		try_again(s);
 	} else if (!s->stopped && !s->is_stopping) {
 		t->is_written = true;
 		ms_journal_sync(s->journal);
@@ -238,6 +249,8 @@ void ms_serve_snapshot_tick(struct ms_server *s)
 	if (t->is_running || t->is_written || s->is_failed || s->records_len > 0 || s->number == t->number)
 		return;
 	t->is_urgent = is_urgent(s);
+	if (!t->is_urgent && loop_now_ms(s->options.loop) < t->retry_ms)
+		return;
 	if (!t->is_urgent && t->journal_bytes < s->options.snapshot_bytes &&
 	    ms_journal_parts(s->journal) < SERVE_PARTS_MAX)
 		return;

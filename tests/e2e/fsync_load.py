@@ -34,7 +34,7 @@ class Load:
         self.folder = pathlib.Path(folder)
         self.log = open(log, "a", buffering=1, encoding="ascii")
         self.random = random.Random(seed)
-        self.steps = 0
+        self.steps = self.random.randrange(8 * NAMES)	# where the window begins
         self.doubtful = set()
         self.version = int(time.time() * 1000) % 1_000_000_000 * 1000	# never the same again in one log
 

@@ -101,6 +101,99 @@ def can_write(path):
 
 
 @pytest.fixture
+def mds_on_image(tmp_path):
+    """A cluster whose metadata server has a small ext4 disk of its own, with few inodes."""
+    image, folder = tmp_path / "mds.img", tmp_path / "cluster/mds"
+    folder.mkdir(parents=True)
+    with image.open("wb") as f:
+        f.truncate(MiB(64))
+    for command in (["mkfs.ext4", "-q", "-m", "0", "-N", "200", image], ["mount", "-o", "loop", image, folder]):
+        if not shutil.which(command[0]) or subprocess.run(command, check=False, stderr=subprocess.PIPE).returncode:
+            pytest.skip(f"{command[0]} does not work here")
+    cluster = Cluster(folder.parent, servers=1, sets=["journal.file_bytes=1M", "mds.snapshot_bytes=2M"])
+    yield cluster.up()
+    try:
+        cluster.down()
+    finally:
+        cluster.destroy()
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def take_all_blocks(path):
+    """To the last one, as anybody else on that disk might."""
+    with path.open("wb", buffering=0) as f:
+        for piece in (MiB(1), 4096):
+            try:
+                while f.write(bytes(piece)) == piece:
+                    pass
+            except OSError as e:
+                assert e.errno == errno.ENOSPC
+        os.fsync(f.fileno())
+
+
+def warnings(cluster):
+    return {w["code"] for w in cluster.status()["warnings"]}
+
+
+def test_others_fill_the_metadata_disk_to_its_last_block(mds_on_image):
+    cluster = mds_on_image
+    for i in range(300):
+        (cluster.mnt / f"file{i}").write_text(str(i))
+    take_all_blocks(cluster.dir / "mds/filler")
+    eventually(lambda: "metadata_full" in warnings(cluster), 10, "a warning")
+    with pytest.raises(OSError) as caught:
+        (cluster.mnt / "new").write_text("does not fit")
+    assert caught.value.errno == errno.ENOSPC
+    assert [(cluster.mnt / f"file{i}").read_text() for i in range(300)] == [str(i) for i in range(300)]
+    for i in range(0, 200, 2):		# from what was set aside
+        (cluster.mnt / f"file{i}").unlink()
+    subprocess.run(["sync", cluster.mnt / "file1"], check=True)
+    assert "metadata_failed" not in warnings(cluster)
+    cluster.kill("mds")
+    (cluster.dir / "mds/filler").unlink()
+    cluster.start("mds")
+    eventually(lambda: can_write(cluster.mnt / "again"), 30, "room for a new file")
+    cluster.restart_all()
+    assert sorted(os.listdir(cluster.mnt)) == sorted(
+        ["again"] + [f"file{i}" for i in range(300) if i % 2 or i >= 200])
+    assert (cluster.mnt / "file77").read_text() == "77"
+
+
+def test_room_that_returns_is_enough_without_a_restart(mds_on_image):
+    cluster = mds_on_image
+    (cluster.mnt / "before").write_text("before")
+    take_all_blocks(cluster.dir / "mds/filler")
+    eventually(lambda: "metadata_full" in warnings(cluster), 10, "a warning")
+    (cluster.mnt / "before").unlink()
+    (cluster.dir / "mds/filler").unlink()
+    eventually(lambda: can_write(cluster.mnt / "again"), 30, "room for a new file")
+    assert "metadata_failed" not in warnings(cluster) and "metadata_full" not in warnings(cluster)
+
+
+def test_a_metadata_disk_without_inodes_goes_on_in_the_files_it_has(mds_on_image):
+    cluster = mds_on_image
+    inodes = []
+    try:
+        for i in range(1000):
+            inodes.append(cluster.dir / f"mds/inode{i}")
+            inodes[-1].touch()
+    except OSError as e:
+        assert e.errno == errno.ENOSPC
+    for i in range(600):		# more than a journal file; no new one can be begun
+        (cluster.mnt / f"file{i}").write_bytes(bytes(4000))
+    assert "metadata_failed" not in warnings(cluster)
+    for path in inodes:
+        path.unlink(missing_ok=True)
+    eventually(lambda: can_write(cluster.mnt / "again") and
+               len(list((cluster.dir / "mds/snapshots").iterdir())) > 1, 30, "a snapshot")
+    cluster.kill("mds")
+    cluster.start("mds")
+    cluster.restart_all()
+    assert len(os.listdir(cluster.mnt)) == 601
+    assert (cluster.mnt / "file599").read_bytes() == bytes(4000)
+
+
+@pytest.fixture
 def dying_disk(tmp_path):
     """(a folder on a disk image of its own, a function that kills that disk)."""
     folder, image = tmp_path / "dying/cs1", tmp_path / "image"

@@ -113,7 +113,7 @@ def test_what_was_synced_survives_power_cuts(on_images, tmp_path):
     cluster.remount()
     expected = Log(log)
     assert judge(cluster.mnt, expected) == []
-    assert expected.steps > 8 * CUTS and len(expected.certain()) > CUTS
+    assert expected.steps > 8 * CUTS and len(expected.certain()) > 10
     eventually(lambda: cluster.status()["healthy"], 120, "a healed cluster")
     done = cluster.fsck("--live")
     assert done.returncode == 0, done.stdout
