@@ -17,6 +17,7 @@
 
 #include "client/core/file.h"
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 #include "fs/net/blocks_walk.h"
 
 #define LOG_MODULE "publish"
@@ -322,6 +323,7 @@ static void publish_done(struct cl_req *req)
 		return;
 	}
 	if (rc == -E_OLD_COLLECTION && !file->flush.is_inline && ++file->flush.tries < TRIES_MAX) {
+		METRIC_INC(publishes_touched);
 		if (file->flush.sources_taken > 0 && !file->flush.is_touched)
 			touch_start(file);
 		else

@@ -3,6 +3,7 @@
  * The collector on a whole cluster: garbage goes, what a file names stays, and whatever is in doubt deletes
  * nothing (I9).
  */
+#include "fs/base/metrics.h"
 #include "fs/net/rpc.h"
 #include "metadata-server/collector.h"
 #include "tests/client_cluster.h"
@@ -219,10 +220,68 @@ START_TEST(it_goes_on_while_somebody_writes)
 }
 END_TEST
 
+/*
+ * A copy touches no block: its source loses its root before the copy is published, and a collection begins. The
+ * publish is refused, all that the copy names is touched, and it is published then.
+ */
+START_TEST(a_copy_whose_source_is_overwritten_keeps_its_blocks)
+{
+	struct client *b = cluster_client(&w);
+	struct cl_handle *from, *to;
+	struct cl_op copy = { .kind = CL_COPY_RANGE, .length = UINT32_MAX };
+	uint64_t touched = METRIC_GET(publishes_touched);
+
+	write_file("source", 5);
+	from = file_open(&w, a, "source", O_RDONLY);
+	to = file_create(&w, a, "copy");
+	copy.handle = from;
+	copy.out_handle = to;
+	ck_assert_int_eq(cluster_op(&w, a, &copy), 0);
+	ck_assert_uint_eq(copy.out_len, sizeof bytes);
+	ck_assert_int_eq(file_truncate(&w, b, file_lookup(&w, b, "source"), 0), 0);
+	ask(MS_GC_NOW);
+	ck_assert_int_eq(file_close(&w, a, to), 0);
+	ck_assert_uint_eq(METRIC_GET(publishes_touched), touched + 1);
+	ck_assert_int_eq(file_close(&w, a, from), 0);
+	ck_assert_int_ge(collect(), 0);
+	expect_file("copy", 5);
+	cluster_client_stop(&w, b);
+}
+END_TEST
+
+/* Whatever the collector is about when the metadata server or a chunk server restarts. */
+START_TEST(a_restart_in_the_midst_deletes_nothing_that_lives)
+{
+	write_file("kept", 1);
+	write_file("deleted", 2);
+	delete_file("deleted");
+	for (uint32_t i = 0; i < 6; i++) {
+		ask(MS_GC_NOW);
+		cluster_run_for(&w, 150 + 170 * i);
+		if (i % 2) {
+			cluster_cs_stop(&w, i / 2);
+			cluster_cs_start(&w, i / 2, 90 + i);
+		} else {
+			cluster_mds_stop(&w);
+			cluster_mds_start(&w);
+		}
+		cluster_run_for(&w, 300);
+	}
+	while (collect() < 0)
+		cluster_run_for(&w, 100);
+	expect_file("kept", 1);
+	ck_assert_int_ge(collect(), 0);
+	ck_assert_int_eq(collect_by(MS_GC_DRY_RUN), 0);
+	ck_assert_uint_eq(gc.young, 0);
+}
+END_TEST
+
 TEST_MAIN("collector", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, what_no_file_names_goes_and_the_rest_is_exact);
 	  tcase_add_test(tc, a_dry_run_deletes_nothing);
 	  tcase_add_test(tc, one_server_silent_deletes_nothing);
 	  tcase_add_test(tc, a_file_that_is_open_without_a_name_stays);
 	  tcase_add_test(tc, blocks_put_again_while_they_are_garbage_stay);
-	  tcase_add_test(tc, it_goes_on_while_somebody_writes))
+	  tcase_add_test(tc, it_goes_on_while_somebody_writes);
+	  tcase_add_test(tc, a_copy_whose_source_is_overwritten_keeps_its_blocks);
+	  tcase_add_test(tc, a_restart_in_the_midst_deletes_nothing_that_lives))
