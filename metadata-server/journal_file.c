@@ -67,6 +67,7 @@ static void mark_begin(struct ms_journal_copy *copy)
 		return;
 	}
 	copy->journal->marks_running++;
+	copy->mark.is_owned = true;
 	copy->mark.run = mark_run;
 	copy->mark.done = mark_done;
 	loop_work(copy->journal->options.loop, &copy->mark);
@@ -326,15 +327,15 @@ static void sync_done(struct loop_work *work)
 
 	ASSERT(j->syncs_running > 0);
 	j->syncs_running--;
+	if (j->is_closed) {
+		if (j->syncs_running == 0 && j->marks_running == 0)
+			journal_free(j);
+		return;
+	}
 	sync_took(copy, copy->sync_rc);
 	if (j->syncs_running > 0)
 		return;
 	METRIC_INC(journal_syncs);
-	if (j->is_closed) {
-		if (j->marks_running == 0)
-			journal_free(j);
-		return;
-	}
 	if (!j->is_failed) {
 		if (j->sync_target > j->durable) {
 			j->durable = j->sync_target;
@@ -368,6 +369,7 @@ void ms_journal_sync(struct ms_journal *j)
 		if (!copy->is_good)
 			continue;
 		j->syncs_running++;
+		copy->sync.is_owned = true;
 		copy->sync.run = sync_run;
 		copy->sync.done = sync_done;
 		loop_work(j->options.loop, &copy->sync);
@@ -435,6 +437,7 @@ void ms_journal_close(struct ms_journal *j)
 	j->on_durable = NULL;
 	if (!j->options.read_only && j->options.loop)
 		loop_timer_stop(j->options.loop, &j->timer);
+	j->is_open = false;	/* what is marked now is marked at once: nobody waits for works any more */
 	if (!j->is_failed && ms_journal_sync_now(j) < 0)
 		log_error("the last records may be lost after=%" PRIu64, j->durable);
 	j->is_closed = true;

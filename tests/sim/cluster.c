@@ -293,12 +293,12 @@ static void free_process(struct cluster_node *n)
 	n->ms = NULL;
 	n->cs = NULL;
 	n->net->ops->destroy(n->net);
+	sim_loop_destroy(n->loop); /* works that outlived their owner end here, and may use a disk */
+	n->loop = NULL;
 	for (uint32_t i = 0; i < n->disk_count; i++) {
 		disk_destroy(n->disks[i]);
 		n->disks[i] = NULL;
 	}
-	sim_loop_destroy(n->loop);
-	n->loop = NULL;
 	ASSERT(buf_pool_used_bytes(n->pool) == 0);
 	buf_pool_destroy(n->pool);
 	n->is_up = false;
