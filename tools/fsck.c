@@ -143,11 +143,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		a->mds = text;
 		break;
 	case ARGP_KEY_END:
-		if (a->live &&
-		    (a->options.repair || a->options.metadata_dir_count || a->options.disk_count))
-			argp_error(
-				state,
-				"--live asks servers: it takes no directories and repairs nothing");
+		if (a->live && (a->options.metadata_dir_count || a->options.disk_count))
+			argp_error(state, "--live asks servers: it takes no directories");
 		break;
 	case 'r':
 	case 'y':
@@ -215,7 +212,7 @@ static int run(struct arguments *a)
 	int rc, status;
 
 	a->options.print = !a->json;
-	a->options.progress = !a->json && isatty(STDERR_FILENO);
+	a->options.progress = !a->json || isatty(STDERR_FILENO);
 	rc = a->live ? 0 : find_directories(a, &err);
 	if (rc < 0) {
 		fprintf(stderr, "fsck.cairn: %s\n", err.text);

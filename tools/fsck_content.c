@@ -161,7 +161,8 @@ static int check_block(struct walk *w, const struct block_id *id, uint64_t lengt
 		return rc;
 	w->blocks++;
 	w->f->report.result->blocks++;
-	fsck_progress(&w->f->report, "content", w->f->report.result->blocks, 0);
+	fsck_progress(&w->f->report, "content", w->f->report.result->content_bytes + offset,
+		      w->f->sums.found.bytes_logical);
 	if (h.count == 0) {
 		trouble_add(&w->lost, id, offset);
 		return 0;

@@ -193,7 +193,7 @@ static int scan_record(void *arg, const struct segment_entry *e)
 		s->first = *e;
 	f->report.result->records++;
 	f->report.result->record_bytes += e->length;
-	fsck_progress(&f->report, "records", f->report.result->records, 0);
+	fsck_progress(&f->report, "records", f->report.result->record_bytes, f->segment_bytes);
 	rc = (uint32_t)rc < e->length ? -E_CORRUPT
 				      : record_open(f->codec, f->super.hash, f->record, e->length,
 						    true, &record, f->plain);
@@ -442,6 +442,40 @@ static int check_segment(struct fsck *f, uint32_t disk, uint64_t number, bool is
 	return rc;
 }
 
+/* --- how much there is
+ * -------------------------------------------------------------------------------------- */
+
+struct size_sum {
+	struct disk *disk;
+	uint64_t bytes;
+};
+
+static void size_add(void *arg, const char *name)
+{
+	struct size_sum *s = arg;
+	struct disk_file *file;
+	char path[PATH_MAX];
+	uint64_t bytes = 0;
+
+	(void)snprintf(path, sizeof path, "segments/%s", name);
+	if (strncmp(name, SEGMENT_PREFIX, strlen(SEGMENT_PREFIX)) != 0 ||
+	    disk_open(s->disk, path, DISK_READ, &file) < 0)
+		return;
+	if (disk_size(file, &bytes) == 0)
+		s->bytes += bytes;
+	disk_close(file);
+}
+
+static void measure(struct fsck *f)
+{
+	for (uint32_t i = 0; f->options->progress && i < f->options->disk_count; i++) {
+		struct size_sum s = {.disk = f->disks[i].disk};
+
+		if (f->disks[i].is_good && disk_list(s.disk, "segments", size_add, &s) >= 0)
+			f->segment_bytes += s.bytes;
+	}
+}
+
 /* --- all segments of a disk
  * --------------------------------------------------------------------------------- */
 
@@ -612,6 +646,7 @@ int fsck_disks(struct fsck *f, struct error *err)
 {
 	int rc;
 
+	measure(f);
 	for (uint32_t i = 0; i < f->options->disk_count; i++) {
 		struct fsck_dir *dir = &f->disks[i];
 		uint64_t before = f->report.result->records;

@@ -4,6 +4,7 @@
  *   'b' id · disk u32 · segment u64 · offset u64    a copy: state u8 · length u32 · plain bytes u32
  *   'x' the same key and value                      a bad copy
  *   'i' the same key                              the disk's own index leads to it
+ *   'n' inode u64                                 what a live check saw of it (struct fsck_links)
  *   'o' id · server u32                             owed
  *   'v' id · level u8 · length u64                  a node that was walked without a fault
  *   'w' disk u32 · id                               wanted by repair
@@ -226,6 +227,55 @@ bool fsck_index_is_known(struct fsck *f, const struct fsck_copy *copy)
 	struct key k = known_key(copy);
 
 	return has(f, &k);
+}
+
+/* --- links of a live check
+ * ----------------------------------------------------------------------------------- */
+
+static struct key links_key(inode_no ino)
+{
+	struct key k = {{'n'}, 1};
+
+	key_add(&k, ino, 8);
+	return k;
+}
+
+int fsck_index_links_get(struct fsck *f, inode_no ino, struct fsck_links *out)
+{
+	struct key k = links_key(ino);
+	const void *value;
+	uint32_t len;
+	int rc = rows_get(f->index, k.bytes, k.len, &value, &len);
+
+	memset(out, 0, sizeof *out);
+	out->ino = ino;
+	if (rc < 0)
+		return rc == -E_NOENT ? 0 : rc;
+	ASSERT(len == sizeof *out); /* of this very process */
+	memcpy(out, value, sizeof *out);
+	return 0;
+}
+
+int fsck_index_links_put(struct fsck *f, const struct fsck_links *links)
+{
+	struct key k = links_key(links->ino);
+
+	return put(f, &k, links, sizeof *links);
+}
+
+int fsck_index_links_next(struct fsck *f, struct fsck_links *links)
+{
+	struct key k = links_key(links->ino + 1);
+	struct row row;
+	int rc = rows_next(f->index, k.bytes, k.len, &row);
+
+	if (rc < 0)
+		return rc;
+	if (row.key[0] != 'n')
+		return -E_NOENT;
+	ASSERT(row.value_len == sizeof *links);
+	memcpy(links, row.value, sizeof *links);
+	return 0;
 }
 
 /* --- owed, wanted, proved

@@ -94,6 +94,7 @@ struct fsck {
 	struct fsck_inode *inodes; /* by number */
 	uint64_t inode_count, inode_capacity;
 	struct fsck_sums sums;
+	uint64_t segment_bytes; /* of all files, for the progress */
 	struct codec_scratch *codec;
 	uint8_t *record, *plain; /* RECORD_BYTES_MAX each */
 	FILE *told; /* in a child: what it says to us */
@@ -195,6 +196,17 @@ must_check int fsck_index_read(struct fsck *f, const struct block_id *id, struct
 /* The disk's own index leads to this copy. */
 must_check int fsck_index_known(struct fsck *f, const struct fsck_copy *copy);
 bool fsck_index_is_known(struct fsck *f, const struct fsck_copy *copy);
+/* Live: an inode, and the names that were seen of it. */
+struct fsck_links {
+	inode_no ino;
+	uint64_t version;
+	uint32_t nlink, names, subdirs;
+	bool is_dir, has_changed; /* meanwhile */
+	char path[256];		  /* its first name, cut if it is long */
+};
+must_check int fsck_index_links_get(struct fsck *f, inode_no ino, struct fsck_links *out); /* all zero: new */
+must_check int fsck_index_links_put(struct fsck *f, const struct fsck_links *links);
+must_check int fsck_index_links_next(struct fsck *f, struct fsck_links *links); /* behind links->ino; -E_NOENT */
 /* Owed: `server` is known to lack the block. */
 must_check int fsck_index_owe(struct fsck *f, const struct block_id *id, server_no server,
 			      bool owed);

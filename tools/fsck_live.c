@@ -11,11 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
+#include "fs/base/text.h"
 #include "tools/fsck_internal.h"
 #include "tools/tree_reader.h"
 
-#define LEVEL_DATA 255u /* of a block of data, among the proved */
+#define POLL_MS		100u
+#define PATIENCE_MS_ONE 5000u
+#define PATIENCE_MS_ALL 30000u
+#define LEVEL_DATA	255u /* of a block of data, among the proved */
 
 struct live {
 	struct fsck *f;
@@ -26,6 +31,8 @@ struct live {
 	struct name *names; /* of the directory in work */
 	/* of the file in work */
 	uint64_t lost, few, blocks;
+	uint64_t degraded;    /* copies that healing is to bring, over all */
+	uint32_t patience_ms; /* that is left */
 	struct block_id first;
 	server_no first_server;
 	uint8_t *plain;
@@ -57,56 +64,101 @@ static void note_first(struct live *l, const struct block_id *id, server_no serv
 	l->first_server = server;
 }
 
-/* Ask every replica. 0, or what ends the check. */
-static int check_copies(struct live *l, const struct tree_block *b, bool *is_sound)
+/* 0: the server gives the block, and it is right. */
+static int ask_one(struct live *l, const struct tree_block *b, server_no server)
+{
+	struct error why = {0};
+	uint32_t len = 0;
+	int rc = tree_reader_get_at(l->reader, server, &b->id, l->plain, &len, &why);
+
+	return rc == 0 && !b->is_node && len != b->length ? -E_MALFORMED : rc;
+}
+
+/*
+ * It gave no good copy, but others do. It may be about to get one: what is owed is repaid within seconds. With
+ * repair it is asked to prove what it has, and to fetch it again. There is only so much patience for all.
+ */
+static bool comes_round(struct live *l, const struct tree_block *b, server_no server)
+{
+	const struct timespec pause = {.tv_nsec = POLL_MS * 1000000L};
+	bool repair = l->f->options->repair;
+	char hex[BLOCK_ID_HEX_BYTES];
+	struct error why = {0};
+
+	if (repair && tree_reader_check(l->reader, server, &b->id, &why) < 0)
+		return false;
+	for (uint32_t ms = 0; ms < PATIENCE_MS_ONE && l->patience_ms > 0; ms += POLL_MS) {
+		if (ask_one(l, b, server) == 0) {
+			if (repair)
+				fsck_corrected(&l->f->report, FSCK_COPIES, l->path,
+					       "server %" PRIu32 " fetched block %s again", server,
+					       block_id_hex(&b->id, hex));
+			return true;
+		}
+		nanosleep(&pause, NULL);
+		l->patience_ms -= MIN_OF(l->patience_ms, POLL_MS);
+	}
+	return false;
+}
+
+/* Ask every replica; those that give no good copy into `lacking`. Returns how many do. */
+static uint32_t ask_all(struct live *l, const struct tree_block *b, const struct pg_row *row,
+			server_no lacking[COPIES_MAX], uint32_t *lacking_count)
 {
 	const struct map *map = tree_reader_map(l->reader);
-	const struct pg_row *row = map_pg(map, block_id_pg(&b->id));
-	uint32_t good = 0, len = 0;
-	server_no lacking = 0;
+	uint32_t good = 0;
 
+	*lacking_count = 0;
 	for (uint32_t i = 0; i < row->replica_count; i++) {
 		const struct server_row *server = map_server(map, row->replicas[i]);
-		struct error why = {0};
-		int rc = server && server->state <= SERVER_SUSPECT
-				 ? tree_reader_get_at(l->reader, server->server, &b->id, l->plain,
-						      &len, &why)
-				 : 1;
 
-		if (rc == 1)
+		if (!server || server->state > SERVER_SUSPECT)
 			continue; /* told once, for the server */
-		if (rc == 0 && !b->is_node && len != b->length)
-			rc = -E_MALFORMED;
-		good += rc == 0;
-		if (rc < 0)
-			lacking = server->server;
+		if (ask_one(l, b, server->server) == 0)
+			good++;
+		else
+			lacking[(*lacking_count)++] = server->server;
 	}
+	/* Formers are asked last, as readers do. */
+	for (uint32_t i = 0; i < row->former_count && good == 0; i++)
+		good += ask_one(l, b, row->formers[i]) == 0;
+	return good;
+}
+
+/* Is the block as safe as it should be? */
+static bool check_copies(struct live *l, const struct tree_block *b)
+{
+	const struct pg_row *row = map_pg(tree_reader_map(l->reader), block_id_pg(&b->id));
+	server_no lacking[COPIES_MAX];
+	uint32_t count, left = 0, good = ask_all(l, b, row, lacking, &count);
+
 	l->f->report.result->records += good;
-	*is_sound = good > 0 && lacking == 0;
-	if (*is_sound)
-		return 0;
-	note_first(l, &b->id, lacking);
+	if (good > 0 && row->state != PG_CLEAN) {
+		l->degraded += count; /* healing brings it */
+		return count == 0;
+	}
+	for (uint32_t i = 0; i < count && good > 0; i++)
+		if (!comes_round(l, b, lacking[i]))
+			lacking[left++] = lacking[i];
+	if (good > 0 && left == 0)
+		return true;
+	note_first(l, &b->id, left ? lacking[0] : 0);
 	l->lost += good == 0;
 	l->few += good > 0;
-	return 0;
+	return false;
 }
 
 static int on_block(void *arg, const struct tree_block *b)
 {
 	struct live *l = arg;
 	uint8_t level = b->is_node ? 0 : LEVEL_DATA;
-	bool is_sound;
-	int rc;
 
 	l->blocks++;
 	l->f->report.result->blocks++;
 	fsck_progress(&l->f->report, "blocks", l->f->report.result->blocks, 0);
 	if (fsck_index_is_proved(l->f, &b->id, level, b->length))
 		return 0;
-	rc = check_copies(l, b, &is_sound);
-	if (rc == 0 && is_sound)
-		rc = fsck_index_prove(l->f, &b->id, level, b->length);
-	return rc;
+	return check_copies(l, b) ? fsck_index_prove(l->f, &b->id, level, b->length) : 0;
 }
 
 static void tell(struct live *l)
@@ -126,6 +178,15 @@ static void tell(struct live *l)
 			   l->few, l->blocks, l->first_server, hex);
 }
 
+static bool has_changed(struct live *l, const struct tree_attr *before)
+{
+	struct tree_attr now;
+	struct error ignored = {0};
+	int rc = tree_reader_attr(l->reader, before->ino, &now, &ignored);
+
+	return is_gone(rc) || (rc == 0 && now.version != before->version);
+}
+
 static int check_file(struct live *l, const struct tree_attr *attr)
 {
 	struct error why = {0};
@@ -141,6 +202,8 @@ static int check_file(struct live *l, const struct tree_attr *attr)
 				   attr->root.length);
 	} else {
 		rc = tree_reader_walk(l->reader, &attr->root, on_block, l, &why);
+		if ((l->lost || l->few || rc < 0) && has_changed(l, attr))
+			return 0; /* what we looked for may be gone for good reasons */
 		tell(l);
 	}
 	l->f->report.result->content_bytes += attr->root.length;
@@ -202,6 +265,7 @@ static void check_gone(struct live *l, inode_no dir, const struct name *n)
 }
 
 static int check_directory(struct live *l, inode_no dir);
+static int take_links(struct live *l, inode_no dir, const struct tree_attr *attr);
 
 static int check_name(struct live *l, inode_no dir, const struct name *n)
 {
@@ -227,6 +291,8 @@ static int check_name(struct live *l, inode_no dir, const struct name *n)
 		*l->err = why;
 	else if ((attr.mode & S_IFMT) != n->type)
 		fsck_fault(&l->f->report, FSCK_NAME, l->path, "says another type than its inode");
+	if (rc == 0)
+		rc = take_links(l, dir, &attr);
 	if (rc == 0) {
 		l->f->report.result->directories += S_ISDIR(attr.mode);
 		l->f->report.result->files += !S_ISDIR(attr.mode);
@@ -260,6 +326,52 @@ static int check_directory(struct live *l, inode_no dir)
 	return rc;
 }
 
+/* --- link counts
+ * -------------------------------------------------------------------------------------------- */
+
+/* `attr` was seen under a name in `dir`, which is l->path. */
+static int take_links(struct live *l, inode_no dir, const struct tree_attr *attr)
+{
+	struct fsck_links links;
+	int rc = fsck_index_links_get(l->f, attr->ino, &links);
+
+	if (rc < 0)
+		return rc;
+	if (links.names++ == 0 && attr->ino != INODE_ROOT)
+		(void)text_copy(links.path, sizeof links.path, l->path);
+	links.has_changed |= links.names > 1 && links.version != attr->version;
+	links.version = attr->version;
+	links.nlink = attr->nlink;
+	links.is_dir = S_ISDIR(attr->mode);
+	rc = fsck_index_links_put(l->f, &links);
+	if (rc < 0 || !links.is_dir || attr->ino == INODE_ROOT)
+		return rc;
+	rc = fsck_index_links_get(l->f, dir, &links);
+	links.subdirs++;
+	return rc < 0 ? rc : fsck_index_links_put(l->f, &links);
+}
+
+/* Whatever gets or loses a name gets a new version: of the same version the counts must agree. */
+static int check_links(struct live *l)
+{
+	struct fsck_links links = {.ino = 0};
+	int rc;
+
+	while ((rc = fsck_index_links_next(l->f, &links)) == 0) {
+		uint32_t found = links.is_dir ? 2 + links.subdirs : links.names;
+		struct tree_attr now;
+		struct error ignored = {0};
+
+		if (links.has_changed || found == links.nlink || links.names == 0 ||
+		    tree_reader_attr(l->reader, links.ino, &now, &ignored) < 0 ||
+		    now.version != links.version)
+			continue;
+		fsck_fault(&l->f->report, FSCK_LINKS, links.path[0] ? links.path : "/",
+			   "says %" PRIu32 " links, has %" PRIu32, links.nlink, found);
+	}
+	return rc == -E_NOENT ? 0 : rc;
+}
+
 /* --- all
  * -----------------------------------------------------------------------------------------------------
  */
@@ -282,25 +394,34 @@ static void tell_servers(struct live *l)
 
 static int check_all(struct live *l)
 {
+	struct tree_attr root;
+	int rc;
+
 	l->plain = malloc(BLOCK_BYTES_MAX);
 	if (!l->plain)
 		return error_set(l->err, -E_NOMEM, "cannot start");
+	l->patience_ms = PATIENCE_MS_ALL;
 	tell_servers(l);
 	l->f->report.result->directories = 1;
-	return check_directory(l, INODE_ROOT);
+	rc = tree_reader_attr(l->reader, INODE_ROOT, &root, l->err);
+	if (rc == 0)
+		rc = take_links(l, INODE_ROOT, &root);
+	if (rc == 0)
+		rc = check_directory(l, INODE_ROOT);
+	if (rc == 0)
+		rc = check_links(l);
+	if (l->degraded)
+		fsck_note(&l->f->report, "copies", "%" PRIu64 " copies are still to be made, by healing", l->degraded);
+	return rc < 0 && !l->err->code ? error_set(l->err, rc, "cannot use '%s'", l->f->scratch) : rc;
 }
 
-int fsck_live(const char *mds, const struct fsck_options *options, struct fsck_result *out,
-	      struct error *err)
+static int check_live(const char *mds, const struct fsck_options *options, struct fsck_result *out,
+		      struct error *err)
 {
 	struct fsck *f = calloc(1, sizeof *f);
 	struct live *l = calloc(1, sizeof *l);
-	struct error local = {0};
 	int rc = f && l ? 0 : -E_NOMEM;
 
-	err = err ? err : &local;
-	*err = local;
-	memset(out, 0, sizeof *out);
 	if (rc < 0) {
 		free(f);
 		free(l);
@@ -317,5 +438,28 @@ int fsck_live(const char *mds, const struct fsck_options *options, struct fsck_r
 	fsck_end(f);
 	free(l->plain);
 	free(l);
+	return rc;
+}
+
+/* With repair: a second look tells what came of it. */
+int fsck_live(const char *mds, const struct fsck_options *options, struct fsck_result *out,
+	      struct error *err)
+{
+	struct fsck_options look = *options;
+	struct fsck_result first;
+	struct error local = {0};
+	int rc;
+
+	err = err ? err : &local;
+	*err = local;
+	memset(out, 0, sizeof *out);
+	rc = check_live(mds, options, out, err);
+	if (rc < 0 || !options->repair || (out->fault_count == 0 && out->corrected_count == 0))
+		return rc;
+	first = *out;
+	look.repair = false;
+	rc = check_live(mds, &look, out, err);
+	fsck_report_join(out, &first);
+	fsck_result_finish(&first);
 	return rc;
 }

@@ -185,7 +185,7 @@ struct load {
 	struct fsck *f;
 	struct ms_txn *txn;
 	struct error *err;
-	uint64_t uncommitted, all;
+	uint64_t uncommitted, all, records; /* that the journal is to give; 0: not known */
 	int rc; /* of our own rows; the rest is the file's fault */
 };
 
@@ -306,7 +306,7 @@ static int replay_record(void *arg, const struct journal_header *h, const uint8_
 		return error_set(l->err, rc, "cannot apply record %" PRIu64, h->number);
 	f->number = h->number;
 	f->term = h->term;
-	fsck_progress(&f->report, "journal", ++l->all, 0);
+	fsck_progress(&f->report, "journal", ++l->all, l->records);
 	return f->number == f->view_number ? compare_view_here(f, l->txn) : 0;
 }
 
@@ -325,6 +325,7 @@ static int replay(struct fsck *f, struct ms_journal *j, struct error *err)
 			   ms_journal_first(j), ms_journal_last(j), f->number);
 		return 0;
 	}
+	l.records = ms_journal_last(j) - f->number;
 	rc = ms_txn_create(f->state, &l.txn);
 	if (rc < 0)
 		return error_set(err, rc, "cannot replay the journal");

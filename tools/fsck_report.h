@@ -10,11 +10,13 @@
 
 struct fsck_report {
 	struct fsck_result *result;
-	bool print, progress;
+	bool print, progress, is_terminal;
 	bool quiet; /* faults and notes are neither told nor counted */
 	uint64_t listed;
 	json_t *faults, *corrected, *notes;
 	uint64_t started_ms, shown_ms;
+	const char *phase; /* of the progress shown, and since when */
+	uint64_t phase_ms, progress_calls;
 };
 
 must_check int fsck_report_init(struct fsck_report *r, const struct fsck_options *o,
@@ -31,7 +33,10 @@ void fsck_corrected(struct fsck_report *r, enum fsck_class c, const char *subjec
 		    const char *format, ...) printf_like(4, 5);
 void fsck_note(struct fsck_report *r, const char *subject, const char *format, ...)
 	printf_like(3, 4);
-/* Say how far we are, at most twice a second, once it has taken 2 s. */
+/*
+ * Say how far we are, once it has taken 2 s: with the time left where `all` is known (else 0). On a terminal twice a
+ * second, elsewhere a line each 10 s.
+ */
 void fsck_progress(struct fsck_report *r, const char *what, uint64_t done, uint64_t all);
 
 /* Names are bytes of strangers: everything but printable UTF-8 becomes \xNN. Returns out. */

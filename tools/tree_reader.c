@@ -318,6 +318,24 @@ int tree_reader_get_at(struct tree_reader *r, server_no server, const struct blo
 	return rc;
 }
 
+int tree_reader_check(struct tree_reader *r, server_no server, const struct block_id *id,
+		      struct error *err)
+{
+	const struct server_row *row = map_server(r->map, server);
+	struct block_id copy = *id;
+	Wire__Check ask = WIRE__CHECK__INIT;
+	ProtobufCMessage *reply = NULL;
+	int rc;
+
+	if (!row)
+		return error_set(err, -E_NOENT, "cannot ask server %u", server);
+	ask.id = (ProtobufCBinaryData){sizeof copy.bytes, copy.bytes};
+	rc = admin_call_at(r->admin, row->address, MSG_CHECK, &ask.base, CALL_MS, &reply, NULL, err);
+	if (rc == 0)
+		msg_free(reply);
+	return rc;
+}
+
 int tree_reader_get(struct tree_reader *r, const struct block_id *id, void *plain,
 		    uint32_t *plain_len, struct error *err)
 {

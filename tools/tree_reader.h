@@ -55,7 +55,10 @@ must_check int tree_reader_copies(struct tree_reader *r, const struct block_id *
 must_check int tree_reader_get_at(struct tree_reader *r, server_no server,
 				  const struct block_id *id, void *plain, uint32_t *plain_len,
 				  struct error *err);
-/* The same from any server of its group. */
+/* Ask a server to prove its copy, and to fetch it again if it is wrong or missing. */
+must_check int tree_reader_check(struct tree_reader *r, server_no server, const struct block_id *id,
+				 struct error *err);
+/* Get it from any server of its group. */
 must_check int tree_reader_get(struct tree_reader *r, const struct block_id *id, void *plain,
 			       uint32_t *plain_len, struct error *err);
 
