@@ -55,10 +55,11 @@ struct heal_merge {
 	bool has_lacked;	/* or of an earlier one */
 	struct rpc_call call;
 	/* digests */
-	struct heal_range *own; /* at HEAL_BITS_MAX */
+	struct heal_range *own; /* ours, 1 << own_bits of them */
+	uint32_t own_bits;
 	struct loop_task turn;
-	uint32_t bits;
-	uint8_t *differs; /* by range: the source holds something else */
+	uint32_t bits;		/* of the digest that was asked for */
+	uint8_t *differs;	/* by range: the source holds something else */
 	/* lists */
 	uint32_t range; /* where the search for the next that differs goes on */
 	struct block_id from, to;

@@ -34,6 +34,7 @@ server_no cs_heal_place_server(const struct pg_row *row, uint32_t place)
 static void source_next(struct heal_merge *m);
 static void list_next(struct heal_merge *m);
 static void ids_walk(struct heal_merge *m);
+static void digest_ask(struct heal_merge *m, uint32_t bits);
 
 static struct heal_group *group_of(struct heal_merge *m)
 {
@@ -55,7 +56,7 @@ static bool own_row(void *arg, const struct block_id *id)
 {
 	struct heal_merge *m = arg;
 
-	heal_range_add(&m->own[heal_range_index(id, HEAL_BITS_MAX)], id);
+	heal_range_add(&m->own[heal_range_index(id, m->own_bits)], id);
 	return true;
 }
 
@@ -72,31 +73,22 @@ static void own_turn(struct loop_task *task)
 		rc = cs_disks_visit(s->disks, &m->from, &to, &visitor);
 	if (rc == 1)
 		loop_post(s->options.loop, &m->turn);
-	else if (rc == 0)
-		source_next(m);
-	else
+	else if (rc < 0)
 		cs_heal_merge_over(m);
+	else if (m->own_bits > 0)
+		digest_ask(m, m->own_bits);
+	else
+		source_next(m);
 }
 
-static void own_start(struct heal_merge *m)
+/* Coarse: then to the next source. Finer: then this source is asked as finely. */
+static void own_start(struct heal_merge *m, uint32_t bits)
 {
-	memset(m->own, 0, sizeof(*m->own) << HEAL_BITS_MAX);
+	memset(m->own, 0, sizeof(*m->own) << bits);
+	m->own_bits = bits;
 	heal_range_bounds(m->pg, 0, 0, &m->from, &m->to);
 	m->turn.run = own_turn;
 	loop_post(m->heal->server->options.loop, &m->turn);
-}
-
-/* Our range `index` of 2^bits: the sum of the finer ones. */
-static struct heal_range own_range(const struct heal_merge *m, uint32_t bits, uint32_t index)
-{
-	uint32_t each = 1u << (HEAL_BITS_MAX - bits);
-	struct heal_range sum = {0};
-
-	for (uint32_t i = 0; i < each; i++) {
-		sum.count += m->own[index * each + i].count;
-		sum.digest += m->own[index * each + i].digest;
-	}
-	return sum;
 }
 
 /* --- lists ---- */
@@ -108,7 +100,7 @@ static void source_end(struct heal_merge *m)
 	m->has_lacked = m->has_lacked || m->has_failed;
 	m->has_failed = false;
 	/* What we hold has changed. */
-	own_start(m);
+	own_start(m, 0);
 }
 
 /* Nothing more is asked of this source: what is being pulled is all that is left. */
@@ -276,8 +268,6 @@ void cs_heal_merge_resume(struct heal_merge *m)
 
 /* --- the source's digest ---- */
 
-static void digest_ask(struct heal_merge *m, uint32_t bits);
-
 /* How finely to ask, once they differ: so that little that is equal is listed. 0: list all. */
 static uint32_t finer_bits(uint64_t ours, uint64_t theirs)
 {
@@ -302,7 +292,7 @@ static void note_lacking(struct heal_merge *m, uint64_t ours, uint64_t theirs)
 /* They differ as a whole. */
 static void differs_begin(struct heal_merge *m, const struct heal_range *theirs)
 {
-	uint64_t ours = own_range(m, 0, 0).count;
+	uint64_t ours = m->own[0].count;
 
 	note_lacking(m, ours, theirs->count);
 	if (!m->is_bringing && m->heal->bringing >= HEAL_BRINGING_MAX) {
@@ -314,10 +304,9 @@ static void differs_begin(struct heal_merge *m, const struct heal_range *theirs)
 	m->is_bringing = true;
 	uint32_t bits = finer_bits(ours, theirs->count);
 	if (bits > 0) {
-		digest_ask(m, bits);
+		own_start(m, bits);
 		return;
 	}
-	m->differs[0] = 1;
 	m->range = 0;
 	list_next(m);
 }
@@ -328,11 +317,11 @@ static void digests_compare(struct heal_merge *m, const uint8_t *bytes)
 	struct heal_range theirs = {0};
 
 	for (uint32_t i = 0; i < count; i++) {
-		struct heal_range ours = own_range(m, m->bits, i);
+		const struct heal_range *ours = &m->own[i];
 		heal_range_decode(bytes + i * HEAL_RANGE_BYTES, &theirs);
 		/* Without any of theirs there is nothing to list. */
 		m->differs[i] = theirs.count > 0 &&
-				(ours.count != theirs.count || ours.digest != theirs.digest);
+				(ours->count != theirs.count || ours->digest != theirs.digest);
 		different += m->differs[i];
 	}
 	m->range = 0;
@@ -402,6 +391,10 @@ static void source_next(struct heal_merge *m)
 {
 	uint32_t count = cs_heal_place_count(&m->row);
 
+	if (m->own_bits > 0 && !is_over(m)) {
+		own_start(m, 0);
+		return;
+	}
 	for (uint32_t i = 0; i < count && !is_over(m); i++) {
 		uint32_t place = (m->start + i) % count;
 		server_no server = cs_heal_place_server(&m->row, place);
@@ -435,5 +428,5 @@ void cs_heal_merge_start(struct heal_merge *m, pg_no pg)
 	m->has_lacked = false;
 	m->waits = HEAL_WAITS_NOT;
 	m->pulls = 0;
-	own_start(m);
+	own_start(m, 0);
 }

@@ -80,6 +80,44 @@ START_TEST(replicas_bring_each_other_what_only_one_holds)
 }
 END_TEST
 
+/* A block whose group is `pg`: one in 4,096, so tests that need many make their own names. */
+static uint32_t next_in_group(uint32_t block, pg_no pg)
+{
+	struct block_id id;
+
+	for (;; block++) {
+		buf_put(record_of(block, &id));
+		if (block_id_pg(&id) == pg)
+			return block;
+	}
+}
+
+/* Ranges: of a large group in which little differs, little is listed. */
+START_TEST(a_few_missing_blocks_of_a_large_group_are_found)
+{
+	enum { COUNT = 140 };
+	uint32_t blocks[COUNT], block = 0;
+	uint32_t missing[] = {0, 77, 100, 101, 139};
+
+	for (uint32_t i = 0; i < COUNT; i++) {
+		blocks[i] = block = next_in_group(block, 9);
+		block++;
+		bool is_missing = false;
+		for (uint32_t k = 0; k < ARRAY_COUNT(missing); k++)
+			is_missing = is_missing || missing[k] == i;
+		ck_assert_int_eq(put(1, blocks[i], !is_missing), 0);
+	}
+	world_set_row(PG_DEGRADED, "123", "");
+	await_merged(2, 7);
+	await_merged(3, 7);
+	for (uint32_t k = 0; k < ARRAY_COUNT(missing); k++) {
+		ck_assert_int_eq(get(2, blocks[missing[k]]), 0);
+		ck_assert_int_eq(get(3, blocks[missing[k]]), 0);
+	}
+	ck_assert_uint_eq(world.nodes[2].blocks, COUNT);
+}
+END_TEST
+
 START_TEST(nothing_is_compared_in_a_clean_group)
 {
 	put_all(1, 0, 50, false);
@@ -402,6 +440,7 @@ END_TEST
 TEST_MAIN("heal", tcase_add_checked_fixture(tc, world_begin, world_end);
 	  tcase_set_timeout(tc, 120);
 	  tcase_add_test(tc, replicas_bring_each_other_what_only_one_holds);
+	  tcase_add_test(tc, a_few_missing_blocks_of_a_large_group_are_found);
 	  tcase_add_test(tc, nothing_is_compared_in_a_clean_group);
 	  tcase_add_test(tc, a_new_replica_is_filled_also_from_a_former);
 	  tcase_add_test(tc, an_emptied_server_is_filled_again);
