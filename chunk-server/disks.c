@@ -20,7 +20,7 @@ struct cs_disks {
 	/* the sync in flight */
 	struct store_sync syncs[DISKS_MAX];
 	struct cs_owed_sync owed_sync;
-	bool is_without_owed; /* the log failed, and that was told */
+	uint32_t owed_told; /* failures of the log that were told */
 	uint32_t pending;
 	uint64_t syncing; /* generation that it ends; 0: none in flight */
 	int sync_rc;
@@ -387,15 +387,27 @@ static void store_sync_done(struct cs_sync *sync)
 	sync_part_done(part->disks, sync->rc);
 }
 
+/* Is nothing lost with the log, because what it held is compared instead? */
+static bool is_owed_covered(const struct cs_disks *disks)
+{
+	return disks->owed_told == cs_owed_failures(disks->options.owed);
+}
+
+void cs_disks_check_owed(struct cs_disks *disks)
+{
+	uint32_t failures = cs_owed_failures(disks->options.owed);
+
+	if (!is_owed_covered(disks) && disks->options.on_owed_failed != NULL &&
+	    disks->options.on_owed_failed(disks->options.arg) == 0)
+		disks->owed_told = failures;
+}
+
 static void owed_sync_done(struct cs_owed_sync *sync)
 {
 	struct cs_disks *disks = container_of(sync, struct cs_disks, owed_sync);
 
-	if (sync->rc < 0 && !disks->is_without_owed && disks->options.on_owed_failed != NULL)
-		disks->is_without_owed = disks->options.on_owed_failed(disks->options.arg) == 0;
-	if (sync->rc == 0)
-		disks->is_without_owed = false;
-	sync_part_done(disks, disks->is_without_owed ? 0 : sync->rc);
+	cs_disks_check_owed(disks);
+	sync_part_done(disks, is_owed_covered(disks) ? 0 : sync->rc);
 }
 
 static void sync_start(struct cs_disks *disks)

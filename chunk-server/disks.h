@@ -25,8 +25,8 @@ struct cs_disks_options {
 	uint32_t count;
 	struct cs_owed *owed; /* not owned; may be NULL */
 	/*
-	 * The owed log failed: its debts are not durable, nor are those that come. Called once. 0: whom they
-	 * concern will know otherwise, so that syncs may go on without the log; may be NULL.
+	 * The owed log failed: its debts are not durable, nor are those that come. Called until it returns 0:
+	 * whom they concern will know otherwise, so that syncs may go on without the log; may be NULL.
 	 */
 	int (*on_owed_failed)(void *arg);
 	void *arg;
@@ -81,6 +81,9 @@ struct cs_disks_visitor {
 };
 must_check int cs_disks_visit(struct cs_disks *disks, struct block_id *from,
 			      const struct block_id *to, const struct cs_disks_visitor *visitor);
+
+/* Now and then: also where nobody syncs, a log that failed is told. */
+void cs_disks_check_owed(struct cs_disks *disks);
 
 /* What a put answered now belongs to. */
 uint64_t cs_disks_generation(const struct cs_disks *disks);

@@ -265,6 +265,7 @@ static void beat(struct heartbeat *h)
 
 	if (h->is_beating)
 		return;
+	cs_disks_check_owed(s->disks);
 	if (h->joined_boot_id != s->boot_id) {
 		join(h);
 		return;

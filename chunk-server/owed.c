@@ -39,6 +39,7 @@ struct cs_owed {
 	uint32_t pg_counts[PG_COUNT];
 	uint64_t log_bytes;
 	bool is_failed;
+	uint32_t failures;
 	bool was_whole;
 
 	uint8_t *pending; /* PENDING_MAX entries */
@@ -366,6 +367,7 @@ static void flush_done(struct loop_work *work)
 	if (owed->work_rc < 0) {
 		log_error("the owed log is given up: %s", error_text(owed->work_rc));
 		owed->is_failed = true;
+		owed->failures++;
 	} else {
 		owed->durable += owed->writing_count;
 	}
@@ -495,6 +497,11 @@ static void restart_done(struct loop_work *work)
 static void restart_fired(struct loop_timer *timer)
 {
 	cs_owed_restart(container_of(timer, struct cs_owed, restart_timer));
+}
+
+uint32_t cs_owed_failures(const struct cs_owed *owed)
+{
+	return owed->failures;
 }
 
 void cs_owed_restart(struct cs_owed *owed)

@@ -39,6 +39,8 @@ uint64_t cs_owed_count(const struct cs_owed *owed);
 /* Is something of this PG owed? */
 bool cs_owed_has_pg(const struct cs_owed *owed, pg_no pg);
 
+/* How often the log was given up since it was opened. */
+uint32_t cs_owed_failures(const struct cs_owed *owed);
 /*
  * After a failure: whatever was owed is known otherwise now (content.h), so forget it and begin a new log,
  * tried again every second until the disk takes it. Until then adding is refused.
