@@ -9,13 +9,16 @@
  * the word of a server that was not heard since, nor while the content of one of its servers is in doubt: what
  * a source lost before it was merged would be forgotten with it.
  *
- * Rows become clean in batches: each piece is one record and one version of the map.
+ * Rows become clean in batches: each piece is one record and one version of the map. Every server fetches every
+ * version, so the more there are, the longer a batch is waited for.
  */
 #include "metadata-server/step_internal.h"
 
 #include "fs/wire/heal.h"
 
-#define HEAL_BATCH_MS 500u
+#define HEAL_BATCH_MS	   500u
+#define HEAL_BATCH_MS_MAX  10000u
+#define HEAL_BATCH_SERVERS 16u	/* for so many more it takes as long again */
 
 _Static_assert(COPIES_MAX + FORMERS_MAX <= 16, "sources of a group fit their mask");
 
@@ -128,6 +131,13 @@ static bool has_room_again(const struct ms_state *state, pg_no pg)
 	return false;
 }
 
+static uint64_t batch_ms(const struct ms_state *state)
+{
+	uint64_t ms = HEAL_BATCH_MS * (1 + map_server_count(state->map) / HEAL_BATCH_SERVERS);
+
+	return MIN_OF(ms, HEAL_BATCH_MS_MAX);
+}
+
 uint32_t ms_heal_tick(struct ms_state *state, uint32_t rows_max)
 {
 	uint32_t changed = 0;
@@ -145,6 +155,6 @@ uint32_t ms_heal_tick(struct ms_state *state, uint32_t rows_max)
 		changed++;
 	}
 	if (changed < rows_max)
-		state->heal_next_ms = state->now_ms + HEAL_BATCH_MS;
+		state->heal_next_ms = state->now_ms + batch_ms(state);
 	return changed;
 }
