@@ -27,6 +27,7 @@
 #define CHECK_MS      60000u	/* durability of the list, too */
 #define SWEEP_MS      3600000u
 #define END_MS	      3000u
+#define COPIES_LAG_MS 600000u	/* copies of the metadata are no older, as long as any are made */
 #define AFTER_FAIL_MS 60000u	/* a cycle by itself that failed is tried again */
 
 uint64_t collector_now_ms(const struct ms_collector *c)
@@ -220,17 +221,24 @@ void collector_marked(struct ms_collector *c)
 	if (c->phase != MS_GC_MARK)
 		return;
 	if (c->unwalkable_total > 0) {
-		collector_fail(c, -E_CORRUPT, "%" PRIu32 " files cannot be walked: repair or delete them",
-			       c->unwalkable_total);
+		collector_paths_find(c);
 		return;
 	}
 	c->phase = MS_GC_CHECK;
 	collector_servers_ask(c, CHECK_MS);
 }
 
+void collector_named(struct ms_collector *c)
+{
+	const char *path = ms_collector_path(c, c->unwalkable[0]);
+
+	collector_fail(c, -E_CORRUPT, "%" PRIu32 " files cannot be read: repair or delete them: inode %" PRIu64
+		       " %.80s%s", c->unwalkable_total, c->unwalkable[0], path, c->unwalkable_total > 1 ? " ..." : "");
+}
+
 /*
- * What was deleted may come back in a power loss until the list is durable, and without a grace also when the
- * metadata is rebuilt from its copies.
+ * What was deleted may come back in a power loss until the list is durable, and, unless the grace outlasts the
+ * lag of the copies, also when the metadata is rebuilt from them.
  */
 static bool is_list_safe(struct ms_collector *c)
 {
@@ -240,7 +248,8 @@ static bool is_list_safe(struct ms_collector *c)
 		ms_journal_sync(s->journal);
 		return false;
 	}
-	return !c->is_now || ms_copies_number(s->copies) >= c->list_number;
+	return c->is_dry || (!c->is_now && c->grace_ms >= COPIES_LAG_MS) ||
+	       ms_copies_number(s->copies) >= c->list_number;
 }
 
 static void check_tick(struct ms_collector *c)
@@ -253,7 +262,8 @@ static void check_tick(struct ms_collector *c)
 		collector_servers_ask(c, COLLECTOR_SILENT_MS);
 		c->phase_due_ms = collector_now_ms(c) + SWEEP_MS;
 	} else if (collector_now_ms(c) >= c->phase_due_ms) {
-		collector_fail(c, -E_TIMEDOUT, "the copies of the metadata lag behind");
+		collector_fail(c, -E_TIMEDOUT, "the copies of the metadata on chunk servers lag behind, "
+			       "and there is no grace to make up for it");
 	}
 }
 
@@ -302,7 +312,7 @@ static void cycle_start(struct ms_collector *c)
 	c->cycle = c->epoch = 0;
 	c->roots_done = c->roots_total = c->nodes = c->marks = 0;
 	c->trash_blocks = c->trash_bytes = c->young = c->moving = 0;
-	c->unwalkable_count = c->unwalkable_total = 0;
+	c->unwalkable_count = c->unwalkable_total = c->named_count = 0;
 	c->is_flushing = false;
 	c->started_wall_ns = loop_wall_ns(c->loop);
 	c->phase = MS_GC_RAISE;

@@ -41,5 +41,6 @@ must_check int ms_collector_ask(struct ms_collector *c, uint32_t action);
 #define MS_GC_UNWALKABLE_MAX 16u	/* named; there may be more */
 /* Everything but pointers is copied; those lead into the collector. */
 void ms_collector_status(const struct ms_collector *c, Wire__GcStatus *out);
+const char *ms_collector_path(const struct ms_collector *c, inode_no ino);	/* of one that is named there; or "" */
 
 #endif

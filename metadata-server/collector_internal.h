@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the collector share: collector.c (the cycle, from phase to phase), collector_servers.c
- * (what chunk servers are asked), collector_marks.c (marks in batches), collector_walk.c (roots and walks).
+ * (what chunk servers are asked), collector_marks.c (marks in batches), collector_walk.c (roots and walks),
+ * collector_paths.c (names of files that cannot be walked).
  */
 #ifndef CAIRN_METADATA_SERVER_COLLECTOR_INTERNAL_H
 #define CAIRN_METADATA_SERVER_COLLECTOR_INTERNAL_H
@@ -16,6 +17,7 @@
 #define COLLECTOR_BATCH_MARKS	4096u
 #define COLLECTOR_SEEN		(1u << 18)	/* nodes remembered as walked */
 #define COLLECTOR_TEXT_BYTES	200u
+#define COLLECTOR_PATH_BYTES	512u
 #define COLLECTOR_SILENT_MS	60000u		/* a server that sweeps and does not answer for so long has failed */
 
 _Static_assert(COLLECTOR_BATCH_MARKS * COLLECTOR_MARK_BYTES <= BULK_BYTES_MAX, "a batch is one frame");
@@ -38,6 +40,12 @@ struct collector_server {
 	uint64_t blocks, bytes, young, moving;
 };
 
+/* A file that cannot be walked, and one path of it. */
+struct collector_named {
+	inode_no ino, dir;		/* dir 0: it has no name, or none was found */
+	char path[COLLECTOR_PATH_BYTES];
+};
+
 struct collector_root {
 	inode_no ino;
 	struct root root;
@@ -51,6 +59,8 @@ struct collector_reader {
 	struct rows_snapshot *snapshot;
 	bool is_working, is_end;
 	int rc;
+	struct collector_named named[MS_GC_UNWALKABLE_MAX];	/* looked for at the end, if at all */
+	uint32_t named_count;
 	uint32_t count;
 	struct collector_root roots[COLLECTOR_ROOTS];
 };
@@ -99,6 +109,8 @@ struct ms_collector {
 	int last_rc;
 	char last_text[COLLECTOR_TEXT_BYTES];
 	uint64_t unwalkable[MS_GC_UNWALKABLE_MAX];
+	struct collector_named named[MS_GC_UNWALKABLE_MAX];
+	uint32_t named_count;
 	uint32_t unwalkable_count, unwalkable_total;	/* named; of this cycle, or the last whole one */
 };
 
@@ -107,6 +119,7 @@ struct ms_collector {
 void collector_fail(struct ms_collector *c, int rc, const char *format, ...) printf_like(3, 4);
 void collector_servers_are_done(struct ms_collector *c);	/* all have answered in this phase */
 void collector_marked(struct ms_collector *c);			/* every mark was taken */
+void collector_named(struct ms_collector *c);			/* paths of what cannot be walked are known */
 uint64_t collector_now_ms(const struct ms_collector *c);
 
 /* collector_servers.c */
@@ -129,5 +142,9 @@ bool collector_marks_are_sent(const struct ms_collector *c);
 must_check int collector_walk_open(struct ms_collector *c);	/* the list of roots, as of now */
 void collector_walk_close(struct ms_collector *c);
 void collector_walk_pump(struct ms_collector *c);		/* go on as far as there is room */
+void collector_walk_reader_free(struct collector_reader *reader);
+
+/* collector_paths.c: then collector_named() */
+void collector_paths_find(struct ms_collector *c);
 
 #endif

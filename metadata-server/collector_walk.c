@@ -56,7 +56,7 @@ static void read_run(struct loop_work *work)
 	reader->rc = rc < 0 ? rc : 0;
 }
 
-static void reader_free(struct collector_reader *reader)
+void collector_walk_reader_free(struct collector_reader *reader)
 {
 	rows_snapshot_close(reader->snapshot);
 	free(reader);
@@ -69,7 +69,7 @@ static void read_done(struct loop_work *work)
 
 	reader->is_working = false;
 	if (!c) {
-		reader_free(reader);
+		collector_walk_reader_free(reader);
 		return;
 	}
 	c->root_index = 0;
@@ -296,7 +296,7 @@ void collector_walk_close(struct ms_collector *c)
 	if (c->reader && c->reader->is_working)
 		c->reader->collector = NULL;
 	else if (c->reader)
-		reader_free(c->reader);
+		collector_walk_reader_free(c->reader);
 	c->reader = NULL;
 	free(c->seen);
 	c->seen = NULL;

@@ -193,8 +193,9 @@ static void warn_of_garbage(struct warner *w)
 	const Wire__GcStatus *gc = w->status->gc;
 
 	for (size_t i = 0; i < gc->n_unwalkable && i < INODES_NAMED_MAX; i++)
-		warn(w, "gc_unwalkable", "garbage is not collected while inode %" PRIu64 " cannot be read: "
-		     "repair or delete it", gc->unwalkable[i]);
+		warn(w, "gc_unwalkable", "garbage is not collected while '%.150s' (inode %" PRIu64 ") cannot be "
+		     "read: repair or delete it", ms_collector_path(w->s->collector, gc->unwalkable[i]),
+		     gc->unwalkable[i]);
 	if (gc->last_rc < 0 && gc->last_rc != -E_CANCELED && gc->n_unwalkable == 0)
 		warn(w, "gc_failed", "garbage was not collected: %s", gc->last_text);
 }
