@@ -143,7 +143,7 @@ $(O)/tests/fault/%: $(O)/obj/tests/fault/%.o $(LIB_SIM) $(LIB_TOOLS) $(LIB_FUSE)
 	$(call LINK,$(CHECK_LIBS))
 $(O)/tests/sim/sim: $(O)/obj/tests/sim/main.o $(LIB_SIM) $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK)
-$(O)/tests/bench/%: $(O)/obj/tests/bench/%.o $(LIB_SIM) $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
+$(O)/tests/bench/%: $(O)/obj/tests/bench/%.o $(LIB_TOOLS) $(LIB_SIM) $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK)
 # The corpus of a harness replayed without libFuzzer: the same object with a main that reads files.
 $(O)/tests/fuzz/%: $(O)/obj/tests/fuzz/%.o $(O)/obj/tests/fuzz/replay_main.o $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
