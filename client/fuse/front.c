@@ -111,10 +111,14 @@ void front_op_refuse(struct front_op *fop, int sys)
 	front_op_destroy(fop);
 }
 
-/* Programs know EIO; that a deadline passed, and waiting for whom, is in the log. */
+/* Programs know EIO; that a deadline passed, and waiting for whom, is in the log, as is what a power cut took. */
 static int op_errno(const struct cl_op *op)
 {
-	return op->rc == -E_TIMEDOUT ? EIO : error_to_errno(op->rc);
+	bool is_sync = op->kind == CL_FLUSH || op->kind == CL_FSYNC || op->kind == CL_SYNCFS;
+
+	if (op->rc == -E_TIMEDOUT || (op->rc == -E_OTHER_TERM && is_sync))
+		return EIO;
+	return error_to_errno(op->rc);
 }
 
 bool front_op_failed(struct front_op *fop)
