@@ -294,12 +294,6 @@ int cl_file_lookup(struct cl_file *file, uint64_t pos, struct cl_fetch *fetch, s
 
 /* --- opens at the server ------------------------------------------------------------------------------------------ */
 
-static void open_step_ended(struct cl_node *node)
-{
-	node->is_opening = false;
-	cl_op_wake(&node->open_waiters);
-}
-
 static void unregister_done(struct cl_req *req)
 {
 	struct cl_node *node = req->arg;
@@ -307,24 +301,28 @@ static void unregister_done(struct cl_req *req)
 	if (req->call.rc == 0 && reply)
 		cl_session_stamp(req->client, reply->stamp);
 	node->is_releasing = false;
-	open_step_ended(node);
+	node->is_opening = false;
+	cl_file_unregister(req->client, node);	/* what else was closed meanwhile */
+	cl_op_wake(&node->open_waiters);
 }
 
 /* Tell the server of a kind that nobody here uses any more; the last kind goes with the last handle. */
-static void unregister(struct client *c, struct cl_node *node)
+void cl_file_unregister(struct client *c, struct cl_node *node)
 {
 	bool drop_write = node->has_open_write && node->writers == 0 &&
 			  (node->readers == 0 || node->has_open_read);
 	bool drop_read = node->has_open_read && node->readers == 0 && (node->writers == 0 || node->has_open_write);
-	if (node->is_opening || !(drop_write || drop_read) || c->session.number == 0)
+	if (node->is_opening || !(node->extra_opens || drop_write || drop_read) || c->session.number == 0)
 		return;
 	struct cl_req *req = cl_session_req(c, NULL, MSG_RELEASE, unregister_done);
 	if (!req)
 		return;		/* the end of the session will do it */
 	req->arg = node;
 	req->msg.release.ino = node->ino;
-	req->msg.release.write = drop_write;
-	if (drop_write)
+	req->msg.release.write = node->extra_opens || drop_write;
+	if (node->extra_opens)
+		node->extra_opens--;
+	else if (drop_write)
 		node->has_open_write = false;
 	else
 		node->has_open_read = false;
@@ -338,6 +336,15 @@ static void open_registered(struct cl_node *node, bool write)
 		node->has_open_write = true;
 	else
 		node->has_open_read = true;
+}
+
+/* A make has opened it: the server counts one more, whatever was registered before. */
+void cl_file_made(struct cl_node *node)
+{
+	if (!node->has_open_write)
+		node->has_open_write = true;
+	else if (node->extra_opens < UINT8_MAX)		/* else the end of the session will do it */
+		node->extra_opens++;
 }
 
 static void reopen_done(struct cl_req *req)
@@ -355,7 +362,7 @@ static void reopen_done(struct cl_req *req)
 	node->is_opening = false;
 	if (rc == 0)
 		cl_file_reopen(c, node);
-	unregister(c, node);		/* it may have been closed meanwhile */
+	cl_file_unregister(c, node);		/* it may have been closed meanwhile */
 	cl_op_wake(&node->open_waiters);
 }
 
@@ -380,8 +387,10 @@ void cl_file_fence(struct client *c, int rc)
 {
 	struct cl_node *node, *next_node;
 	struct cl_file *file, *next;
-	HASH_ITER(hh, c->nodes, node, next_node)
+	HASH_ITER(hh, c->nodes, node, next_node) {
 		node->has_open_read = node->has_open_write = false;
+		node->extra_opens = 0;
+	}
 	DL_FOREACH_SAFE(c->files, file, next) {
 		if (cl_file_is_dirty(file) || rc == -E_OTHER_TERM)
 			cl_file_fail(file, rc);
@@ -461,7 +470,7 @@ static void open_finish(struct cl_op *op, struct cl_node *node)
 		rc = cl_file_handle(op->client, node, op->flags, &op->opened);
 	if (rc == 0)
 		cl_file_opened(op->client, node, op);
-	unregister(op->client, node);
+	cl_file_unregister(op->client, node);
 	cl_op_finish(op, rc);
 }
 
@@ -482,7 +491,7 @@ static void open_done(struct cl_req *req)
 		cl_op_finish(op, rc);
 	else
 		open_finish(op, node);
-	unregister(c, node);
+	cl_file_unregister(c, node);
 	cl_op_wake(&node->open_waiters);
 }
 
@@ -492,7 +501,7 @@ static void open_orphaned(struct cl_req *req)
 	if (req->call.rc == 0)
 		open_registered(node, req->msg.open.write);
 	node->is_opening = false;
-	unregister(req->client, node);
+	cl_file_unregister(req->client, node);
 	cl_op_wake(&node->open_waiters);
 }
 
@@ -570,7 +579,7 @@ void cl_file_handle_free(struct cl_handle *h)
 			cl_publish_start(file, NULL);
 	}
 	cl_file_put(file);
-	unregister(c, node);
+	cl_file_unregister(c, node);
 	handle_drop(h);
 }
 

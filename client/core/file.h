@@ -162,6 +162,8 @@ int cl_file_take_error(struct cl_handle *h);		/* once per handle */
 void cl_file_opened(struct client *c, struct cl_node *node, struct cl_op *op);
 must_check int cl_file_handle(struct client *c, struct cl_node *node, uint32_t flags, struct cl_handle **out);
 void cl_file_reopen(struct client *c, struct cl_node *node);	/* tell the server what is open */
+void cl_file_made(struct cl_node *node);		/* a MAKE has opened it */
+void cl_file_unregister(struct client *c, struct cl_node *node);	/* give back opens that nobody uses */
 void cl_file_fence(struct client *c, int rc);		/* the session is lost */
 void cl_file_open(struct cl_op *op);
 void cl_file_release(struct cl_op *op);

@@ -186,8 +186,9 @@ static void make_done(struct cl_req *req)
 	if (rc == 0) {
 		cl_node_name_set(req, reply, op->parent, op->name, node->ino);
 		if (op->want_open) {
-			node->has_open_write = true;
+			cl_file_made(node);
 			rc = cl_file_handle(c, node, op->flags, &op->opened);
+			cl_file_unregister(c, node);
 		}
 	}
 	if (rc == 0) {
@@ -208,7 +209,7 @@ static void make_orphaned(struct cl_req *req)
 		return;
 	if (cl_node_take_reply(req, (const void *)req->call.reply, &node) < 0)
 		return;
-	node->has_open_write = true;
+	cl_file_made(node);
 	if (cl_file_handle(c, node, O_WRONLY, &h) == 0)
 		cl_file_handle_free(h);
 }

@@ -32,6 +32,7 @@ struct cl_node {
 	/* opens as registered at the server, one per kind */
 	uint32_t readers, writers;	/* handles of this client */
 	bool has_open_read, has_open_write, is_opening;
+	uint8_t extra_opens;		/* registered by makes that found it open already: given back one by one */
 	struct cl_op *open_waiters;
 	bool is_releasing;		/* the release of one of them is on its way */
 	uint64_t reclaim_round;		/* the last that it was told in */

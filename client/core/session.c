@@ -333,6 +333,8 @@ static void claim(struct claims *claims, Wire__SessionReclaim *msg, const struct
 		claims->opens[msg->n_opens++] = node->ino;
 	if (node->is_releasing)		/* it is sent again, and takes one back */
 		claims->opens[msg->n_opens++] = node->ino;
+	for (uint32_t i = 0; i < node->extra_opens; i++)
+		claims->opens[msg->n_opens++] = node->ino;
 	if (node->lease == CL_LEASE_NONE)
 		return;
 	Wire__Lease *lease = &claims->leases[msg->n_leases];
@@ -359,7 +361,7 @@ static void reclaim_next(struct client *c)
 	DL_FOREACH(c->node_lru, node) {
 		if (node->reclaim_round == c->session.reclaim_round)
 			continue;
-		if (msg.n_leases == RECLAIM_MAX || msg.n_opens + 3 > 2 * RECLAIM_MAX) {
+		if (msg.n_leases == RECLAIM_MAX || msg.n_opens + node->extra_opens + 3 > 2 * RECLAIM_MAX) {
 			msg.more = true;
 			break;
 		}

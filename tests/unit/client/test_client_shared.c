@@ -173,6 +173,24 @@ START_TEST(a_release_across_a_restart_leaves_the_other_open)
 }
 END_TEST
 
+/* Makes that find the file there open it, too: as many releases follow, of each kind. */
+START_TEST(opens_are_given_back_as_often_as_they_were_taken)
+{
+	struct cl_handle *h[] = { file_create(&w, a, "thrice"), file_create(&w, a, "thrice"),
+				  file_create(&w, a, "thrice"), file_open(&w, a, "thrice", O_RDONLY) };
+	inode_no ino = file_lookup(&w, b, "thrice");
+	struct cl_op unlink = { .kind = CL_UNLINK, .parent = INODE_ROOT, .name = "thrice" };
+	struct cl_op change = { .kind = CL_SETATTR, .ino = ino, .set_mask = CL_SET_MODE, .mode = 0600 };
+	ck_assert_int_eq(cluster_op(&w, b, &unlink), 0);
+	ck_assert_int_eq(cluster_op(&w, b, &change), 0);	/* it lives, being open */
+	for (size_t i = 0; i < ARRAY_COUNT(h); i++)
+		ck_assert_int_eq(file_close(&w, a, h[i]), 0);
+	cluster_run_for(&w, 300);
+	change = (struct cl_op){ .kind = CL_SETATTR, .ino = ino, .set_mask = CL_SET_MODE, .mode = 0640 };
+	ck_assert_int_eq(cluster_op(&w, b, &change), -E_STALE);
+}
+END_TEST
+
 START_TEST(truncation_elsewhere_is_seen_by_an_open_file)
 {
 	struct cl_handle *h = file_create(&w, a, "cut");
@@ -465,6 +483,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, an_unlinked_file_lives_until_it_is_closed);
 	  tcase_add_test(tc, a_recall_that_is_asked_again_waits_for_the_first);
 	  tcase_add_test(tc, a_release_across_a_restart_leaves_the_other_open);
+	tcase_add_test(tc, opens_are_given_back_as_often_as_they_were_taken);
 	  tcase_add_test(tc, truncation_elsewhere_is_seen_by_an_open_file);
 	  tcase_add_test(tc, times_set_by_the_user_survive_the_close);
 	  tcase_add_test(tc, a_restart_of_the_metadata_server_is_survived);
