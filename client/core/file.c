@@ -608,6 +608,7 @@ void cl_file_finish(struct client *c)
 	struct cl_handle *h, *next;
 	while (c->files) {
 		struct cl_file *file = c->files;
+		loop_timer_stop(c->options.loop, &file->flush.turn);
 		file->refs = 1;
 		cl_file_reset(file);
 		cl_file_put(file);

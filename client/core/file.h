@@ -66,8 +66,8 @@ struct cl_flush {			/* publish.c */
 	uint32_t awaited;		/* chunks and nodes not stored yet */
 	int rc;
 	int ended_rc;			/* of the last one */
-	bool is_inline, is_posted, is_unfinished;
-	struct loop_task task;
+	bool is_inline, is_unfinished;
+	struct loop_timer turn;		/* goes on from a turn of its own; unlike a task it can be taken back */
 	struct cl_fetch fetch;
 	int64_t mtime_ns;
 	struct root root;

@@ -42,11 +42,10 @@ static uint64_t deadline_ns(const struct client *c)
 
 /* --- begin and end --------------------------------------------------------------------------------------------- */
 
-static void flush_posted(struct loop_task *task)
+static void flush_turn(struct loop_timer *timer)
 {
-	struct cl_flush *flush = container_of(task, struct cl_flush, task);
+	struct cl_flush *flush = container_of(timer, struct cl_flush, turn);
 	struct cl_file *file = container_of(flush, struct cl_file, flush);
-	flush->is_posted = false;
 	if (flush->state != CL_FLUSH_IDLE && flush->awaited == 0)
 		flush_run(file);
 	cl_file_put(file);
@@ -56,12 +55,11 @@ static void flush_posted(struct loop_task *task)
 static void flush_post(struct cl_file *file)
 {
 	struct cl_flush *flush = &file->flush;
-	if (flush->is_posted)
+	if (flush->turn.is_active)
 		return;
-	flush->is_posted = true;
-	flush->task.run = flush_posted;
+	flush->turn.fn = flush_turn;
 	file->refs++;
-	loop_post(file->client->options.loop, &flush->task);
+	loop_timer_start(file->client->options.loop, &flush->turn, 0);
 }
 
 static void flush_again(struct loop_timer *timer)
