@@ -13,6 +13,7 @@
 #include "client/core/node.h"
 #include "metadata-server/format.h"
 #include "metadata-server/recover.h"
+#include "metadata-server/rescue.h"
 #include "metadata-server/serve_internal.h"
 #include "tests/sim/steward.h"
 
@@ -600,4 +601,116 @@ const char *cluster_replay_differs(struct cluster *c)
 	rows_destroy(fresh[1]);
 	sim_loop_destroy(loop);
 	return why;
+}
+
+/* --- copies of the metadata
+ * --------------------------------------------------------------------- */
+
+struct prefix {
+	struct ms_txn *txn;
+	uint64_t number, last;
+};
+
+static int apply_until(void *arg, const struct journal_header *h, const uint8_t *payload)
+{
+	struct prefix *p = arg;
+
+	if (h->number > p->last)
+		return -E_CANCELED;
+	p->number = h->number;
+	return ms_txn_apply(p->txn, payload, h->payload_len);
+}
+
+/* The newest snapshot that is not beyond `last`; false: a copy so old cannot be judged any more. */
+static bool load_snapshot(struct disk *disk, const uint8_t cluster[16], uint64_t last,
+			  struct rows *rows, uint64_t *number)
+{
+	uint64_t numbers[MS_SNAPSHOTS_KEPT];
+	char name[MS_SNAPSHOT_NAME_BYTES];
+	struct snapshot_header h;
+	int count = ms_snapshot_list(disk, numbers, MS_SNAPSHOTS_KEPT);
+
+	for (int i = 0; i < count; i++) {
+		if (numbers[i] > last)
+			continue;
+		*number = numbers[i];
+		return ms_snapshot_load_file(disk, ms_snapshot_name(numbers[i], name), cluster,
+					     rows, &h) == 0;
+	}
+	return false;
+}
+
+/* Snapshot and journal of one of the metadata server's own directories, up to `last`. */
+static bool truth_until(struct disk *disk, const struct super *super, uint64_t last,
+			struct rows *rows)
+{
+	struct ms_journal_options options = {.disks = &disk, .disk_count = 1, .read_only = true};
+	struct error err = {0};
+	struct prefix p = {.last = last};
+	struct ms_journal *journal;
+
+	memcpy(options.cluster, super->cluster, sizeof(options.cluster));
+	if (!load_snapshot(disk, super->cluster, last, rows, &p.number) ||
+	    ms_journal_open(&options, &journal, &err) < 0)
+		return false;
+	ASSERT(ms_txn_create(rows, &p.txn) == 0);
+	int rc = ms_journal_replay(journal, p.number, apply_until, &p, &err);
+	bool is_whole = (rc == 0 || rc == -E_CANCELED) && p.number == last;
+	ASSERT(ms_txn_flush(p.txn) == 0 && rows_commit(rows) == 0);
+	ms_txn_destroy(p.txn);
+	ms_journal_close(journal);
+	return is_whole;
+}
+
+static void forget_applied(struct rows *rows)
+{
+	ASSERT(rows_del(rows, MS_APPLIED_KEY, MS_APPLIED_KEY_BYTES) == 0 &&
+	       rows_commit(rows) == 0);
+}
+
+static const char *copy_differs(struct disk *copy, struct disk *own, const struct super *super,
+				uint64_t *number)
+{
+	struct rows *theirs, *ours;
+	struct ms_rescue found;
+	struct error err = {0};
+	const char *why = NULL;
+
+	ASSERT(rows_mem_create(&theirs) == 0 && rows_mem_create(&ours) == 0);
+	*number = 0;
+	if (ms_rescue_load(copy, super->cluster, theirs, &found, &err) == 0) {
+		*number = found.number;
+		if (truth_until(own, super, found.number, ours)) {
+			forget_applied(theirs);
+			forget_applied(ours);
+			why = rows_differ(theirs, ours);
+		}
+	}
+	rows_destroy(theirs);
+	rows_destroy(ours);
+	return why;
+}
+
+const char *cluster_copies_differ(struct cluster *c)
+{
+	struct cluster_node *mds = cluster_mds(c);
+	struct super super = super_of(mds);
+	struct disk *own, *copy;
+	const char *why = NULL;
+	uint64_t newest = 0, number;
+
+	ASSERT(sim_disk_create(mds->media[0], &own) == 0);
+	for (uint32_t i = 0; i < c->node_count && why == NULL; i++) {
+		struct cluster_node *n = &c->nodes[i];
+		if (n->role != CLUSTER_CS || n->media[0] == NULL)
+			continue;
+		ASSERT(sim_disk_create(n->media[0], &copy) == 0);
+		why = copy_differs(copy, own, &super, &number);
+		newest = MAX_OF(newest, number);
+		disk_destroy(copy);
+	}
+	disk_destroy(own);
+	if (why != NULL || newest > 0)
+		return why;
+	return "no chunk server keeps a copy of the metadata";
 }

@@ -410,6 +410,8 @@ static void end(struct story *s)
 {
 	stop_all(s);
 	const char *why = cluster_replay_differs(&s->cluster);
+	if (why == NULL)
+		why = cluster_copies_differ(&s->cluster);
 	if (why != NULL)
 		oracle_fail(&s->oracle, "%s", why);
 	schedule_heal(&s->schedule);
