@@ -124,6 +124,7 @@ static void make_disks(struct cluster_node *n)
 void cluster_replace_disk(struct cluster_node *n, uint32_t disk)
 {
 	ASSERT(!n->is_up && disk < n->disk_count);
+	n->was_closed = false;
 	sim_media_destroy(n->media[disk]);
 	make_medium(n, disk);
 	if (n->role == CLUSTER_MDS)
@@ -206,7 +207,8 @@ static int start_cs(struct cluster_node *n, struct error *err)
 		bool is_trusted = n->rows[i] != NULL;
 		if (!is_trusted)
 			ASSERT(rows_mem_create(&n->rows[i]) == 0);
-		options.disks[i] = (struct cs_server_disk){n->disks[i], n->rows[i], is_trusted, false};
+		options.disks[i] =
+			(struct cs_server_disk){n->disks[i], n->rows[i], is_trusted, n->was_closed};
 	}
 	return cs_server_create(&options, &n->cs, err);
 }
@@ -267,6 +269,7 @@ const char *cluster_start(struct cluster_node *n)
 		rc = start_cs(n, &err);
 	else
 		rc = start_client(n);
+	n->was_closed = false;
 	if (rc >= 0)
 		return NULL;
 	(void)snprintf(sentence, sizeof(sentence), "%s cannot start: %s: %s", n->host, err.text,
@@ -294,7 +297,8 @@ static void free_process(struct cluster_node *n)
 	n->ms = NULL;
 	n->cs = NULL;
 	n->net->ops->destroy(n->net);
-	sim_loop_destroy(n->loop); /* works that outlived their owner end here, and may use a disk */
+	sim_loop_destroy(
+		n->loop); /* works that outlived their owner end here, and may use a disk */
 	n->loop = NULL;
 	for (uint32_t i = 0; i < n->disk_count; i++) {
 		disk_destroy(n->disks[i]);
@@ -370,7 +374,8 @@ bool cluster_stop(struct cluster_node *n, uint64_t ns_max)
 		client_stop(n->client, stopped, &rc);
 	bool is_ended = sim_world_run_until(n->cluster->world, is_stopped, &rc, ns_max);
 	end_process(n, false);
-	if (!is_ended || rc < 0)
+	n->was_closed = is_ended && rc == 0;
+	if (!n->was_closed)
 		drop_rows(n);
 	return is_ended;
 }

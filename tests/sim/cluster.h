@@ -40,7 +40,8 @@ struct cluster_node {
 	char host[16];
 	struct sim_media *media[CLUSTER_DISKS]; /* servers only */
 	uint32_t disk_count;
-	bool is_absent; /* not bought yet, or removed for good: never started */
+	bool is_absent;	 /* not bought yet, or removed for good: never started */
+	bool was_closed; /* the last process ended in order: a chunk server may believe its tails */
 	bool is_up;
 	uint64_t up_ns;		/* since when */
 	uint64_t ended_ns;	/* when the process before this one ended; 0: there was none */
