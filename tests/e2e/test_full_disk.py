@@ -69,6 +69,16 @@ def test_a_full_cluster_says_so_and_deleting_works(on_small_disks):
     for path, data in written.items():
         assert path.read_bytes() == data
     assert os.statvfs(cluster.mnt).f_bavail * os.statvfs(cluster.mnt).f_frsize < MiB(64)
+    for path in list(written)[1:]:      # all but one
+        path.unlink()
+        del written[path]
+    cluster.cairn("gc", "--now", timeout=120)
+    (cluster.mnt / "again").mkdir()
+    again, error = fill(cluster.mnt / "again", MiB(2), 5)
+    assert error is None and len(again) == 5, (error, cluster.logs())
+    cluster.remount()
+    for path, data in (written | again).items():
+        assert path.read_bytes() == data
 
 
 def test_a_full_metadata_disk_says_so_and_deleting_works(on_small_disks):
