@@ -522,7 +522,8 @@ void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out)
 		return;
 	out->bytes_free = cs_store_segments_left(&store->options, CS_PUT_ORDINARY, &space) *
 			  store->options.segment_bytes;
-	if (store->active != NULL)
+	/* A segment that was taken from the reserve is not for everybody. */
+	if (store->active != NULL && store->level == CS_PUT_ORDINARY)
 		out->bytes_free += store->options.segment_bytes -
 				   MIN_OF(store->tail, store->options.segment_bytes);
 	/* Indexes grow on the same disk, at the cost of the last segment. */

@@ -477,6 +477,7 @@ static uint32_t fill(uint32_t from, enum cs_put_kind kind)
 START_TEST(a_full_disk_serves_and_gives_back)
 {
 	static bool is_there[MANY];
+	struct cs_store_stats stats;
 	uint32_t last = 0;
 
 	memset(is_there, 0, sizeof(is_there));
@@ -489,6 +490,8 @@ START_TEST(a_full_disk_serves_and_gives_back)
 		last = fill(first, CS_PUT_ORDINARY);
 		ck_assert_uint_gt(last, first + 20);
 		ck_assert(!cs_store_takes_puts(store));
+		cs_store_stats(store, &stats);
+		ck_assert_uint_lt(stats.bytes_free, KiB(512));
 		if (_i == 1) {
 			/* Healing goes on a little longer, and leaves room for compaction. */
 			uint32_t healed = fill(last, CS_PUT_HEALING);
@@ -507,6 +510,8 @@ START_TEST(a_full_disk_serves_and_gives_back)
 		}
 		compact();
 		ck_assert(cs_store_takes_puts(store));
+		cs_store_stats(store, &stats);
+		ck_assert_uint_gt(stats.bytes_free, MiB(1));
 		for (uint32_t i = 0; i < last; i++)
 			ck_assert_int_eq(get(i), is_there[i] ? 0 : -E_NO_BLOCK);
 	}
