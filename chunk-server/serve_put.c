@@ -119,7 +119,8 @@ static int note_owed(struct put_job *job)
 /* Why min_copies were not reached. -E_NOSPC tells the client not to wait for better times. */
 static int too_few(const struct put_job *job)
 {
-	if (job->full_count + job->server->min_copies > job->row.replica_count)
+	if (job->full_count > 0 &&
+	    job->full_count + job->server->min_copies > job->row.replica_count)
 		return -E_NOSPC;
 	return job->local_rc < 0 ? job->local_rc : -E_NO_REPLICA;
 }

@@ -204,8 +204,9 @@ static inline void node_start(uint32_t number)
 	};
 	for (uint32_t i = 0; i < WORLD_DISKS; i++) {
 		ck_assert_int_eq(sim_disk_create(n->media[i], &n->disks[i]), 0);
-		options.disks[i] =
-			(struct cs_server_disk){n->disks[i], n->indexes[i], n->is_trusted};
+		options.disks[i] = (struct cs_server_disk){.disk = n->disks[i],
+							   .index = n->indexes[i],
+							   .index_is_trusted = n->is_trusted};
 	}
 	ck_assert_msg(cs_server_create(&options, &n->server, &err) == 0, "%s", err.text);
 	n->is_trusted = true;

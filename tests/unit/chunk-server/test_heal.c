@@ -336,6 +336,14 @@ START_TEST(a_debt_outlives_its_keeper_even_if_nobody_syncs_it)
 }
 END_TEST
 
+/* Where servers are out a row may name fewer than must hold a block: that is no lack of space. */
+START_TEST(a_row_of_one_replica_waits_for_others)
+{
+	world_set_row(PG_DEGRADED, "1", "23");
+	ck_assert_int_eq(put(1, 1, true), -E_NO_REPLICA);
+}
+END_TEST
+
 /* --- the source's side ---- */
 
 static int digest(uint32_t number, uint32_t pg, uint32_t bits, uint64_t epoch)
@@ -454,6 +462,7 @@ TEST_MAIN("heal", tcase_add_checked_fixture(tc, world_begin, world_end);
 	  tcase_add_test(tc, a_server_that_comes_back_only_catches_up);
 	  tcase_add_test(tc, a_debt_that_turns_out_to_be_none_is_not_sent);
 	  tcase_add_test(tc, a_debt_outlives_its_keeper_even_if_nobody_syncs_it);
+	  tcase_add_test(tc, a_row_of_one_replica_waits_for_others);
 	  tcase_add_test(tc, digests_and_lists_tell_what_is_there);
 	  tcase_add_test(tc, a_source_takes_the_newer_row_before_it_answers);
 	  tcase_add_test(tc, a_source_waits_for_the_end_of_older_puts);
