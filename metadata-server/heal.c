@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * When a degraded group is whole. Its replicas pull what they lack from every other replica and former
- * holder, and tell which of these they have merged under the row's epoch (fs/wire/heal.h). When each replica
- * has merged each source that is not gone, the row becomes CLEAN, under a new epoch and without the former
- * holders that were merged.
+ * When a degraded group is whole. Its replicas pull what they lack from every other replica and
+ * former holder, and tell which of these they have merged under the row's epoch (fs/wire/heal.h).
+ * When each replica has merged each source that is not gone, the row becomes CLEAN, under a new
+ * epoch and without the former holders that were merged.
  *
- * What was told is volatile and comes again with every heartbeat; so after a restart no row becomes clean on
- * the word of a server that was not heard since, nor while the content of one of its servers is in doubt: what
- * a source lost before it was merged would be forgotten with it.
+ * What was told is volatile and comes again with every heartbeat; so after a restart no row becomes
+ * clean on the word of a server that was not heard since, nor while the content of one of its
+ * servers is in doubt: what a source lost before it was merged would be forgotten with it.
  *
- * Rows become clean in batches: each piece is one record and one version of the map. Every server fetches every
- * version, so the more there are, the longer a batch is waited for.
+ * Rows become clean in batches: each piece is one record and one version of the map. Every server
+ * fetches every version, so the more there are, the longer a batch is waited for.
  */
 #include "metadata-server/step_internal.h"
 
@@ -18,14 +18,15 @@
 
 #define HEAL_BATCH_MS	   500u
 #define HEAL_BATCH_MS_MAX  10000u
-#define HEAL_BATCH_SERVERS 16u	/* for so many more it takes as long again */
+#define HEAL_BATCH_SERVERS 16u /* for so many more it takes as long again */
 
 _Static_assert(COPIES_MAX + FORMERS_MAX <= 16, "sources of a group fit their mask");
 
 server_no ms_heal_server_at(const struct pg_row *row, uint32_t place)
 {
 	ASSERT(place < (uint32_t)row->replica_count + row->former_count);
-	return place < row->replica_count ? row->replicas[place] : row->formers[place - row->replica_count];
+	return place < row->replica_count ? row->replicas[place]
+					  : row->formers[place - row->replica_count];
 }
 
 static uint32_t place_count(const struct pg_row *row)
@@ -33,7 +34,7 @@ static uint32_t place_count(const struct pg_row *row)
 	return (uint32_t)row->replica_count + row->former_count;
 }
 
-/* --- what replicas tell ----------------------------------------------------------------------------- */
+/* --- what replicas tell ---- */
 
 static void take_report(struct ms_state *state, server_no server, const struct heal_merged *told)
 {
@@ -41,9 +42,9 @@ static void take_report(struct ms_state *state, server_no server, const struct h
 	struct ms_merge *m = &state->merges[told->pg];
 
 	if (told->epoch != row->epoch || row->state != PG_DEGRADED)
-		return;		/* of another row: it will see that */
+		return; /* of another row: it will see that */
 	if (m->epoch != row->epoch)
-		*m = (struct ms_merge){ .epoch = row->epoch };
+		*m = (struct ms_merge){.epoch = row->epoch};
 	for (uint32_t i = 0; i < row->replica_count; i++)
 		if (row->replicas[i] == server)
 			m->sources[i] = (uint16_t)(told->sources | 1u << i);
@@ -59,7 +60,7 @@ void ms_heal_take(struct ms_state *state, const struct ms_request *req)
 	}
 }
 
-/* --- what that comes to ----------------------------------------------------------------------------- */
+/* --- what that comes to ---- */
 
 /* Can what was merged from this server be believed to be all it had? */
 static bool is_certain(const struct ms_state *state, server_no server)
@@ -118,7 +119,8 @@ static void make_clean(struct ms_state *state, pg_no pg)
 	ms_placement_store(state, pg, &row);
 }
 
-/* A row that could name no more former holders, and now has one that all have merged: place it again. */
+/* A row that could name no more former holders, and now has one that all have merged: place it
+ * again. */
 static bool has_room_again(const struct ms_state *state, pg_no pg)
 {
 	const struct pg_row *row = map_pg(state->map, pg);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How the placement groups are, for who looks: what their rows say, and beside it what is true at this
- * moment without being written into rows: silence, and blocks that replicas owe each other.
+ * How the placement groups are, for who looks: what their rows say, and beside it what is true at
+ * this moment without being written into rows: silence, and blocks that replicas owe each other.
  */
 #include "metadata-server/step_internal.h"
 
@@ -41,12 +41,13 @@ static enum pg_state judge(const struct ms_state *state, uint32_t pg)
 	const struct pg_row *row = map_pg(state->map, (pg_no)pg);
 
 	if (row->epoch == 0)
-		return PG_DEGRADED;	/* no servers yet: nothing is lost, nothing can be put */
+		return PG_DEGRADED; /* no servers yet: nothing is lost, nothing can be put */
 	if (count_alive(state, row->replicas, row->replica_count) +
-	    count_alive(state, row->formers, row->former_count) == 0)
+		    count_alive(state, row->formers, row->former_count) ==
+	    0)
 		return PG_LOST;
-	if (row->state != PG_CLEAN || row->replica_count < state->config.copies || is_owed(state, row, pg) ||
-	    !are_all_up(state, row))
+	if (row->state != PG_CLEAN || row->replica_count < state->config.copies ||
+	    is_owed(state, row, pg) || !are_all_up(state, row))
 		return PG_DEGRADED;
 	return PG_CLEAN;
 }
@@ -94,6 +95,7 @@ void ms_health_counts(const struct ms_state *state, struct ms_counts *out)
 		out->pgs_healing += row->state == PG_DEGRADED;
 		out->pgs_waiting += waits(state, (pg_no)pg);
 		out->pgs_crowded += is_crowded(state, row);
-		out->pgs_few += count_alive(state, row->replicas, row->replica_count) < state->config.min_copies;
+		out->pgs_few += count_alive(state, row->replicas, row->replica_count) <
+				state->config.min_copies;
 	}
 }

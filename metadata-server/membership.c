@@ -155,7 +155,7 @@ int ms_membership_load(struct ms_state *state)
 	return rc == -E_NOENT ? 0 : rc;
 }
 
-/* ... and who has it should ask. */
+/* And whoever has an older one should ask. */
 void ms_membership_map_changed(struct ms_state *state)
 {
 	struct ms_key key = ms_key_one(MS_KEY_MAP);

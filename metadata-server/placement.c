@@ -1,26 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which servers a placement group is on. The rows are computed once enough servers are known, and again when
- * one joins, goes out, is drained or removed, comes back, or may lack what it had: a sweep through all rows,
- * a piece per tick so that a journal record stays bounded.
+ * Which servers a placement group is on. The rows are computed once enough servers are known, and
+ * again when one joins, goes out, is drained or removed, comes back, or may lack what it had: a
+ * sweep through all rows, a piece per tick so that a journal record stays bounded.
  *
- * A row keeps its replicas as long as the set is the same. Who leaves a row becomes a former holder as long
- * as data may exist: readers ask it last, and replicas merge what it holds. A row is CLEAN when all its
- * replicas have merged all that any replica or former holder had which is not gone; it is DEGRADED, under a
- * new epoch, whenever that may have ceased to be so:
+ * A row keeps its replicas as long as the set is the same. Who leaves a row becomes a former holder
+ * as long as data may exist: readers ask it last, and replicas merge what it holds. A row is CLEAN
+ * when all its replicas have merged all that any replica or former holder had which is not gone; it
+ * is DEGRADED, under a new epoch, whenever that may have ceased to be so:
  *   - a replica is new;
- *   - a former holder is there (one that is gone stays named in a clean row until it is back, or removed);
+ *   - a former holder is there (one that is gone stays named in a clean row until it is back, or
+ * removed);
  *   - one of its servers has another content than the row was merged with.
- * Fewer replicas than wanted do not make a row degraded: nothing could mend that but another server.
+ * Fewer replicas than wanted do not make a row degraded: nothing could mend that but another
+ * server.
  *
  * Keeps: I10 (a row changes only with a higher epoch).
  */
 #include "metadata-server/step_internal.h"
 
-/* The first placement waits so long for servers that are still starting, if there are fewer than copies. */
-#define FIRST_PLACEMENT_MS	3000u
+/* The first placement waits so long for servers that are still starting, if there are fewer than
+ * copies. */
+#define FIRST_PLACEMENT_MS 3000u
 /* Rows times servers looked at in one event: some ten milliseconds of hashing. */
-#define SWEEP_DRAWS_MAX		(64u * PG_COUNT)
+#define SWEEP_DRAWS_MAX (64u * PG_COUNT)
 
 void ms_placement_again(struct ms_state *state)
 {
@@ -41,14 +44,14 @@ static bool may_hold_data(const struct ms_state *state)
 	struct ms_member *m, *next;
 
 	if (state->counters.flags & MS_COUNTERS_PUBLISHED || state->session_count)
-		return true;	/* a session may have put blocks that are not published yet */
-	HASH_ITER(hh, state->members, m, next)
+		return true; /* a session may have put blocks that are not published yet */
+	HASH_ITER (hh, state->members, m, next)
 		if (m->stats.blocks)
 			return true;
 	return false;
 }
 
-/* --- former holders --------------------------------------------------------------------------------- */
+/* --- former holders ---- */
 
 static bool is_former(const struct pg_row *row, server_no server)
 {
@@ -76,8 +79,8 @@ static bool add_former(const struct ms_state *state, struct pg_row *row, server_
 }
 
 /*
- * Who held data under the old row and does not under the new; false: more than a row can name. If it is
- * tight, former holders that every replica has merged make room.
+ * Who held data under the old row and does not under the new; false: more than a row can name. If
+ * it is tight, former holders that every replica has merged make room.
  */
 static bool carry_formers(const struct ms_state *state, pg_no pg, struct pg_row *row, bool is_tight)
 {
@@ -96,7 +99,7 @@ static bool carry_formers(const struct ms_state *state, pg_no pg, struct pg_row 
 	return true;
 }
 
-/* --- one row ---------------------------------------------------------------------------------------- */
+/* --- one row ---- */
 
 static bool has_all(const struct pg_row *row, const struct pg_row *of)
 {
@@ -131,7 +134,8 @@ static void compute_servers(const struct ms_state *state, pg_no pg, bool data, s
 {
 	const struct pg_row *old = map_pg(state->map, pg);
 
-	row->replica_count = (uint8_t)map_place(state->map, pg, state->config.copies, row->replicas);
+	row->replica_count =
+		(uint8_t)map_place(state->map, pg, state->config.copies, row->replicas);
 	if (row->replica_count > 0 &&
 	    (!data || carry_formers(state, pg, row, false) || carry_formers(state, pg, row, true)))
 		return;
@@ -144,7 +148,7 @@ static bool compute_row(const struct ms_state *state, pg_no pg, bool data, struc
 	const struct pg_row *old = map_pg(state->map, pg);
 	bool is_other = false, is_new = old->epoch == 0;
 
-	*row = (struct pg_row){ 0 };
+	*row = (struct pg_row){0};
 	compute_servers(state, pg, data, row);
 	if (row->replica_count == 0)
 		return false;
@@ -152,14 +156,16 @@ static bool compute_row(const struct ms_state *state, pg_no pg, bool data, struc
 	row->state = PG_CLEAN;
 	if (data && !is_new) {
 		is_other = lacks(state, row);
-		if (is_other || old->state != PG_CLEAN || !has_all(old, row) || has_live_former(state, row))
+		if (is_other || old->state != PG_CLEAN || !has_all(old, row) ||
+		    has_live_former(state, row))
 			row->state = PG_DEGRADED;
 	}
-	return is_new || is_other || old->replica_count != row->replica_count || !has_all(old, row) ||
-	       old->state != row->state || old->former_count != row->former_count;
+	return is_new || is_other || old->replica_count != row->replica_count ||
+	       !has_all(old, row) || old->state != row->state ||
+	       old->former_count != row->former_count;
 }
 
-/* --- all rows --------------------------------------------------------------------------------------- */
+/* --- all rows ---- */
 
 static bool may_place(const struct ms_state *state)
 {
@@ -186,7 +192,8 @@ uint32_t ms_placement_sweep(struct ms_state *state, uint32_t rows_max)
 
 	if (!may_place(state))
 		return 0;
-	for (; state->swept < state->sweep_until && changed < rows_max && looks > 0; state->swept++, looks--) {
+	for (; state->swept < state->sweep_until && changed < rows_max && looks > 0;
+	     state->swept++, looks--) {
 		pg_no pg = (pg_no)(state->swept % PG_COUNT);
 		struct pg_row row;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Warnings: one sentence each, about what is wrong at this moment, what it means for who reads and writes, and
- * what ends it. The codes are for machines and stay; the sentences may change. Said in order of importance,
- * since the list is bounded.
+ * Warnings: one sentence each, about what is wrong at this moment, what it means for who reads and
+ * writes, and what ends it. The codes are for machines and stay; the sentences may change. Said in
+ * order of importance, since the list is bounded.
  */
 #include "metadata-server/serve_internal.h"
 
@@ -10,7 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#define SERVERS_NAMED_MAX 6u	/* with a warning of their own, of each kind */
+#define SERVERS_NAMED_MAX 6u /* with a warning of their own, of each kind */
 #define INODES_NAMED_MAX  4u
 #define TIME_BYTES	  32u
 
@@ -54,31 +54,39 @@ static const char *time_text(char out[TIME_BYTES], uint64_t ms)
 	return out;
 }
 
-/* --- placement groups ------------------------------------------------------------------------------- */
+/* --- placement groups ---- */
 
 static void warn_of_pgs(struct warner *w)
 {
 	const struct ms_counts *c = w->counts;
 
 	if (c->pgs_lost > 0)
-		warn(w, "pgs_lost", "%" PRIu32 " placement groups have no live server: what is in them cannot be "
-		     "read until one is back", c->pgs_lost);
+		warn(w, "pgs_lost",
+		     "%" PRIu32 " placement groups have no live server: what is in them cannot be "
+		     "read until one is back",
+		     c->pgs_lost);
 	if (c->pgs_few > 0)
-		warn(w, "writes_wait", "%" PRIu32 " placement groups have fewer than %u live servers: writes to them "
-		     "wait until a server is back", c->pgs_few, w->s->config.min_copies);
+		warn(w, "writes_wait",
+		     "%" PRIu32 " placement groups have fewer than %u live servers: writes to them "
+		     "wait until a server is back",
+		     c->pgs_few, w->s->config.min_copies);
 	if (c->pgs_degraded > 0)
-		warn(w, "pgs_degraded", "%" PRIu32 " placement groups have fewer copies than they should",
+		warn(w, "pgs_degraded",
+		     "%" PRIu32 " placement groups have fewer copies than they should",
 		     c->pgs_degraded);
 	if (c->pgs_waiting > 0)
-		warn(w, "healing_waits", "healing of %" PRIu32 " placement groups waits for servers that are silent",
+		warn(w, "healing_waits",
+		     "healing of %" PRIu32 " placement groups waits for servers that are silent",
 		     c->pgs_waiting);
 	if (c->pgs_crowded > 0)
-		warn(w, "pgs_crowded", "%" PRIu32 " placement groups have lost a copy and cannot get another server: "
-		     "%u former ones may still hold what nobody else has; start those, or remove who is gone for good",
+		warn(w, "pgs_crowded",
+		     "%" PRIu32 " placement groups have lost a copy and cannot get another server: "
+		     "%u former ones may still hold what nobody else has; start those, or remove "
+		     "who is gone for good",
 		     c->pgs_crowded, FORMERS_MAX);
 }
 
-/* --- servers ---------------------------------------------------------------------------------------- */
+/* --- servers ---- */
 
 static void warn_of_silence(struct warner *w, const Wire__ServerStatus *server)
 {
@@ -89,24 +97,30 @@ static void warn_of_silence(struct warner *w, const Wire__ServerStatus *server)
 	time_text(age, age_ms);
 	switch (server->state) {
 	case SERVER_SUSPECT:
-		warn(w, "server_suspect", "server %" PRIu32 " (%s) has been silent for %s: the other copies serve",
+		warn(w, "server_suspect",
+		     "server %" PRIu32 " (%s) has been silent for %s: the other copies serve",
 		     server->server, server->address, age);
 		break;
 	case SERVER_DOWN:
-		warn(w, "server_down", "server %" PRIu32 " (%s) has been silent for %s and counts as down: the other "
-		     "copies serve; after another %s its share goes to other servers", server->server,
-		     server->address, age, time_text(left, config->out_ms - MIN_OF(age_ms, config->out_ms)));
+		warn(w, "server_down",
+		     "server %" PRIu32 " (%s) has been silent for %s and counts as down: the other "
+		     "copies serve; after another %s its share goes to other servers",
+		     server->server, server->address, age,
+		     time_text(left, config->out_ms - MIN_OF(age_ms, config->out_ms)));
 		break;
 	case SERVER_OUT:
-		warn(w, "server_out", "server %" PRIu32 " (%s) has been silent for %s and is out: its share went to "
-		     "other servers; start it, or 'cairn remove --force %" PRIu32 "' if it is gone for good",
+		warn(w, "server_out",
+		     "server %" PRIu32 " (%s) has been silent for %s and is out: its share went to "
+		     "other servers; start it, or 'cairn remove --force %" PRIu32
+		     "' if it is gone for good",
 		     server->server, server->address, age, server->server);
 		break;
 	case SERVER_DRAINED:
 		if (age_ms >= config->down_ms && server->pgs_former > 0)
-			warn(w, "server_down", "drained server %" PRIu32 " (%s) has been silent for %s: %" PRIu32
-			     " placement groups have not merged what it holds", server->server, server->address,
-			     age, server->pgs_former);
+			warn(w, "server_down",
+			     "drained server %" PRIu32 " (%s) has been silent for %s: %" PRIu32
+			     " placement groups have not merged what it holds",
+			     server->server, server->address, age, server->pgs_former);
 		break;
 	default:
 		break;
@@ -118,17 +132,24 @@ static void warn_of_health(struct warner *w, const Wire__ServerStatus *server)
 	if (server->state == SERVER_REMOVED || server->state == SERVER_OUT)
 		return;
 	if (server->disks_failed > 0)
-		warn(w, "disk_failed", "server %" PRIu32 " (%s): %" PRIu32 " of %" PRIu32 " disks failed: its blocks "
-		     "are restored from other copies; replace the disk", server->server, server->address,
-		     server->disks_failed, server->disks + server->disks_failed);
+		warn(w, "disk_failed",
+		     "server %" PRIu32 " (%s): %" PRIu32 " of %" PRIu32 " disks failed: its blocks "
+		     "are restored from other copies; replace the disk",
+		     server->server, server->address, server->disks_failed,
+		     server->disks + server->disks_failed);
 	if (server->damaged > 0)
-		warn(w, "damage_found", "server %" PRIu32 " (%s) found %" PRIu64 " damaged places since its start: what "
-		     "was there is restored from other copies; look at its disks and its log", server->server,
-		     server->address, server->damaged);
+		warn(w, "damage_found",
+		     "server %" PRIu32 " (%s) found %" PRIu64
+		     " damaged places since its start: what "
+		     "was there is restored from other copies; look at its disks and its log",
+		     server->server, server->address, server->damaged);
 	if (server->bytes_total > 0 && server->bytes_free == 0 && server->state <= SERVER_SUSPECT &&
 	    server->heartbeat_age_ms < w->s->config.suspect_ms && server->blocks > 0)
-		warn(w, "server_full", "server %" PRIu32 " (%s) is full: files that need it get ENOSPC; delete, or add "
-		     "a server", server->server, server->address);
+		warn(w, "server_full",
+		     "server %" PRIu32
+		     " (%s) is full: files that need it get ENOSPC; delete, or add "
+		     "a server",
+		     server->server, server->address);
 }
 
 typedef void (*warn_fn)(struct warner *w, const Wire__ServerStatus *server);
@@ -143,7 +164,8 @@ static void warn_of_each(struct warner *w, warn_fn fn)
 		named = w->out->count - first;
 	}
 	if (named >= SERVERS_NAMED_MAX && i < w->status->n_servers)
-		warn(w, "more_servers", "there may be more servers like these: see 'cairn servers'");
+		warn(w, "more_servers",
+		     "there may be more servers like these: see 'cairn servers'");
 }
 
 static void warn_of_servers(struct warner *w)
@@ -154,7 +176,8 @@ static void warn_of_servers(struct warner *w)
 	for (uint32_t i = 0; i < count; i++)
 		up += map_server_at(map, i)->state == SERVER_UP;
 	if (up < w->s->config.copies)
-		warn(w, "few_servers", "%" PRIu32 " of the %u chunk servers that %u copies need are up", up,
+		warn(w, "few_servers",
+		     "%" PRIu32 " of the %u chunk servers that %u copies need are up", up,
 		     w->s->config.copies, w->s->config.copies);
 	warn_of_each(w, warn_of_silence);
 	warn_of_each(w, warn_of_health);
@@ -163,7 +186,7 @@ static void warn_of_servers(struct warner *w)
 		     w->status->n_servers, count);
 }
 
-/* --- the metadata server ---------------------------------------------------------------------------- */
+/* --- the metadata server ---- */
 
 static void warn_of_metadata(struct warner *w)
 {
@@ -172,38 +195,44 @@ static void warn_of_metadata(struct warner *w)
 	uint32_t dirs = ms_journal_copies(s->journal), copies = dirs + ms_copies_count(s->copies);
 
 	if (s->is_failed)
-		warn(w, "metadata_failed", "the metadata server cannot keep changes: see its log, mend it, "
+		warn(w, "metadata_failed",
+		     "the metadata server cannot keep changes: see its log, mend it, "
 		     "restart it");
 	if (s->is_nearly_full)
-		warn(w, "metadata_full", "space for metadata is nearly used up: only deleting is admitted");
+		warn(w, "metadata_full",
+		     "space for metadata is nearly used up: only deleting is admitted");
 	if (copies == 1)
-		warn(w, "metadata_copies", "names have one copy: set journal.dirs to two disks, or "
+		warn(w, "metadata_copies",
+		     "names have one copy: set journal.dirs to two disks, or "
 		     "mds.metadata_copies to the chunk servers that shall keep more");
 	if (dirs > 0 && dirs < configured)
-		warn(w, "journal_directory_lost", "%" PRIu32 " of %" PRIu32 " journal directories are out "
-		     "of service: see the log of the metadata server", configured - dirs, configured);
+		warn(w, "journal_directory_lost",
+		     "%" PRIu32 " of %" PRIu32 " journal directories are out "
+		     "of service: see the log of the metadata server",
+		     configured - dirs, configured);
 	if (w->counts->recovering)
 		warn(w, "recovering", "the metadata server waits for its sessions to come back");
 }
 
-/* --- garbage ---------------------------------------------------------------------------------------- */
+/* --- garbage ---- */
 
 static void warn_of_garbage(struct warner *w)
 {
 	const Wire__GcStatus *gc = w->status->gc;
 
 	for (size_t i = 0; i < gc->n_unwalkable && i < INODES_NAMED_MAX; i++)
-		warn(w, "gc_unwalkable", "garbage is not collected while '%.150s' (inode %" PRIu64 ") cannot be "
-		     "read: repair or delete it", ms_collector_path(w->s->collector, gc->unwalkable[i]),
-		     gc->unwalkable[i]);
+		warn(w, "gc_unwalkable",
+		     "garbage is not collected while '%.150s' (inode %" PRIu64 ") cannot be "
+		     "read: repair or delete it",
+		     ms_collector_path(w->s->collector, gc->unwalkable[i]), gc->unwalkable[i]);
 	if (gc->last_rc < 0 && gc->last_rc != -E_CANCELED && gc->n_unwalkable == 0)
 		warn(w, "gc_failed", "garbage was not collected: %s", gc->last_text);
 }
 
-void ms_serve_warnings(struct ms_server *s, const Wire__StatusReply *status, const struct ms_counts *counts,
-		       struct ms_warnings *out)
+void ms_serve_warnings(struct ms_server *s, const Wire__StatusReply *status,
+		       const struct ms_counts *counts, struct ms_warnings *out)
 {
-	struct warner w = { s, status, counts, out };
+	struct warner w = {s, status, counts, out};
 
 	warn_of_metadata(&w);
 	warn_of_pgs(&w);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Chunk servers for tests of the state machine: they join with a content number, send heartbeats, and report
- * groups as merged. Over tests/ms_world.h; server n is the n-th that joined.
+ * Chunk servers for tests of the state machine: they join with a content number, send heartbeats,
+ * and report groups as merged. Over tests/ms_world.h; server n is the n-th that joined.
  */
 #ifndef CAIRN_TESTS_HEAL_WORLD_H
 #define CAIRN_TESTS_HEAL_WORLD_H
@@ -19,7 +19,7 @@ struct heal_server {
 };
 
 static struct world w;
-static struct heal_server servers[HEAL_WORLD_SERVERS_MAX + 1];	/* by number; 0 is none */
+static struct heal_server servers[HEAL_WORLD_SERVERS_MAX + 1]; /* by number; 0 is none */
 static server_no server_count;
 
 static inline const struct pg_row *row_of(uint32_t pg)
@@ -54,9 +54,14 @@ static inline uint32_t place_of(const struct pg_row *row, server_no server)
 static inline int join(server_no server)
 {
 	char host[8];
-	struct ms_request req = { .op = MSG_JOIN, .address = "127.0.0.1:7001", .host = host, .rack = "r",
-				  .disks = 1, .bytes_total = GiB(100), .boot_id = 1,
-				  .content = servers[server].content };
+	struct ms_request req = {.op = MSG_JOIN,
+				 .address = "127.0.0.1:7001",
+				 .host = host,
+				 .rack = "r",
+				 .disks = 1,
+				 .bytes_total = GiB(100),
+				 .boot_id = 1,
+				 .content = servers[server].content};
 
 	snprintf(host, sizeof host, "h%u", server);
 	req.uuid[0] = (uint8_t)server;
@@ -68,37 +73,44 @@ static inline void join_new(void)
 	server_no server = ++server_count;
 
 	ck_assert_uint_le(server, HEAL_WORLD_SERVERS_MAX);
-	servers[server] = (struct heal_server){ .content = 100 + server };
+	servers[server] = (struct heal_server){.content = 100 + server};
 	ck_assert_int_eq(join(server), 0);
 }
 
 static inline int beat(server_no server)
 {
 	struct heal_server *s = &servers[server];
-	struct ms_request req = { .op = MSG_HEARTBEAT, .server = server, .boot_id = 1, .blocks = s->blocks,
-				  .bytes_free = GiB(50), .bytes_total = GiB(100), .content = s->content,
-				  .merged = s->merged, .merged_count = s->merged_count };
+	struct ms_request req = {.op = MSG_HEARTBEAT,
+				 .server = server,
+				 .boot_id = 1,
+				 .blocks = s->blocks,
+				 .bytes_free = GiB(50),
+				 .bytes_total = GiB(100),
+				 .content = s->content,
+				 .merged = s->merged,
+				 .merged_count = s->merged_count};
 
 	return world_rc(&w, req);
 }
 
-/* From its next heartbeat on this server says that it has merged these places of the group's row. */
+/* From its next heartbeat on this server says that it has merged these places of the group's row.
+ */
 static inline void tell_merged(server_no server, uint32_t pg, uint32_t sources)
 {
 	struct heal_server *s = &servers[server];
-	struct heal_merged told = { (pg_no)pg, (uint16_t)sources, row_of(pg)->epoch };
+	struct heal_merged told = {(pg_no)pg, (uint16_t)sources, row_of(pg)->epoch};
 
 	ck_assert_uint_lt(s->merged_count, PG_COUNT);
 	heal_merged_encode(&told, s->merged + HEAL_MERGED_BYTES * s->merged_count++);
 }
 
 /* It merges all places of all its degraded groups but those that a former holder in `not` has. */
-static inline void merge_all_but(server_no server, server_no not)
+static inline void merge_all_but(server_no server, server_no not )
 {
 	servers[server].merged_count = 0;
 	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
 		const struct pg_row *row = row_of(pg);
-		uint32_t place = place_of(row, not);
+		uint32_t place = place_of(row, not );
 
 		if (row->state == PG_DEGRADED && pg_row_has(row, server))
 			tell_merged(server, pg, place > 15 ? 0xffff : 0xffff & ~(1u << place));
@@ -138,8 +150,9 @@ static inline void heal_world_init(server_no count, uint64_t blocks)
 
 static inline int set_state(server_no server, enum server_state to, bool force)
 {
-	return world_rc(&w, (struct ms_request){ .op = MSG_SERVER_SET, .server = server, .state = to,
-						 .force = force });
+	return world_rc(
+		&w, (struct ms_request){
+			    .op = MSG_SERVER_SET, .server = server, .state = to, .force = force});
 }
 
 #endif

@@ -7,9 +7,9 @@
 #include "tools/server_set.h"
 
 static const struct argp_option options[] = {
-	{ "force", 'f', NULL, 0, "it is gone for good: give up what only it holds", 0 },
-	{ "mds", 'm', "HOST:PORT", 0, "the metadata server", 0 },
-	{ 0 },
+	{"force", 'f', NULL, 0, "it is gone for good: give up what only it holds", 0},
+	{"mds", 'm', "HOST:PORT", 0, "the metadata server", 0},
+	{0},
 };
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -17,8 +17,12 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	struct server_set *set = state->input;
 
 	switch (key) {
-	case 'f': set->force = true; break;
-	case 'm': set->mds = text; break;
+	case 'f':
+		set->force = true;
+		break;
+	case 'm':
+		set->mds = text;
+		break;
 	case ARGP_KEY_ARG:
 		if (set->server || server_set_parse(text, &set->server) < 0)
 			argp_error(state, "bad server '%s': a number, as in 'cairn servers'", text);
@@ -27,19 +31,26 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		if (!set->server)
 			argp_error(state, "which server? See 'cairn servers'");
 		break;
-	default: return ARGP_ERR_UNKNOWN;
+	default:
+		return ARGP_ERR_UNKNOWN;
 	}
 	return 0;
 }
 
 int cmd_remove(int argc, char **argv)
 {
-	static const struct argp argp = { options, parse_option, "SERVER",
-		"Forget a chunk server for ever. Refused while a placement group needs what it holds; a server that "
-		"is there is never forced out.", NULL, NULL, NULL };
-	struct server_set set = { .state = SERVER_REMOVED };
+	static const struct argp argp = {options,
+					 parse_option,
+					 "SERVER",
+					 "Forget a chunk server for ever. Refused while a "
+					 "placement group needs what it holds; a server that "
+					 "is there is never forced out.",
+					 NULL,
+					 NULL,
+					 NULL};
+	struct server_set set = {.state = SERVER_REMOVED};
 	struct server_share share;
-	struct error err = { 0 };
+	struct error err = {0};
 
 	if (command_parse(&argp, argc, argv, &set) != 0)
 		return COMMAND_USAGE;

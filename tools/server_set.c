@@ -9,9 +9,9 @@
 #include "fs/wire/msg.h"
 #include "tools/admin.h"
 
-#define SET_MS		10000u
-#define GROUPS_NAMED	6u
-#define GROUPS_BYTES	64u
+#define SET_MS	     10000u
+#define GROUPS_NAMED 6u
+#define GROUPS_BYTES 64u
 
 int server_set_parse(const char *text, server_no *out)
 {
@@ -34,7 +34,8 @@ static bool is_former(const struct pg_row *row, server_no server)
 }
 
 /* "3, 17, 20, ...": the first groups that name the server so. */
-static void name_groups(const struct map *map, server_no server, bool as_former, char out[GROUPS_BYTES])
+static void name_groups(const struct map *map, server_no server, bool as_former,
+			char out[GROUPS_BYTES])
 {
 	uint32_t named = 0;
 	int n = 0;
@@ -48,7 +49,8 @@ static void name_groups(const struct map *map, server_no server, bool as_former,
 		if (named == GROUPS_NAMED)
 			n += snprintf(out + n, GROUPS_BYTES - (size_t)n, ", ...");
 		else
-			n += snprintf(out + n, GROUPS_BYTES - (size_t)n, "%s%u", named ? ", " : "", pg);
+			n += snprintf(out + n, GROUPS_BYTES - (size_t)n, "%s%u", named ? ", " : "",
+				      pg);
 		named++;
 	}
 }
@@ -57,7 +59,7 @@ static void look(const struct map *map, server_no server, struct server_share *o
 {
 	const struct server_row *row = map_server(map, server);
 
-	*out = (struct server_share){ .was = row ? row->state : 0 };
+	*out = (struct server_share){.was = row ? row->state : 0};
 	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
 		out->pgs_replica += pg_row_has(map_pg(map, (pg_no)pg), server);
 		out->pgs_former += is_former(map_pg(map, (pg_no)pg), server);
@@ -67,27 +69,46 @@ static void look(const struct map *map, server_no server, struct server_share *o
 			       map_server_at(map, i)->state <= SERVER_DOWN;
 }
 
-static int refuse_remove(const struct server_set *set, const struct map *map, const struct server_share *share,
-			 struct error *err)
+static int refuse_remove(const struct server_set *set, const struct map *map,
+			 const struct server_share *share, struct error *err)
 {
-	const char *wait = "wait until 'cairn heal' says that nothing is to be healed";
+	const char *what = "wait until 'cairn heal' says that nothing is to be healed";
 	char groups[GROUPS_BYTES];
 
 	name_groups(map, set->server, share->pgs_replica == 0, groups);
-	if (share->pgs_replica > 0 && share->was <= SERVER_SUSPECT)
-		return error_say(err, -E_BUSY, "server %" PRIu32 " has a copy of %" PRIu32 " placement groups (%s): drain "
-				 "it first, and %s", set->server, share->pgs_replica, groups, wait);
-	if (share->pgs_replica > 0)
-		return error_say(err, -E_BUSY, "server %" PRIu32 " has a copy of %" PRIu32 " placement groups (%s): %s",
-				 set->server, share->pgs_replica, groups,
-				 share->was == SERVER_DRAINED ? wait : "start it and drain it; or --force if it is "
-								      "gone for good");
-	return error_say(err, -E_BUSY, "what server %" PRIu32 " holds of %" PRIu32 " placement groups (%s) is not merged by "
-			 "others: %s", set->server, share->pgs_former, groups,
-			 share->was == SERVER_OUT ? "start it; or --force if it is gone for good" : wait);
+	if (share->pgs_replica > 0) {
+		if (share->was <= SERVER_SUSPECT)
+			what = "drain it, and wait until 'cairn heal' says that nothing is to be "
+			       "healed";
+		else if (share->was != SERVER_DRAINED)
+			what = "start it and drain it; or --force if it is gone for good";
+		return error_say(err, -E_BUSY,
+				 "server %" PRIu32 " has a copy of %" PRIu32 " groups (%s): %s",
+				 set->server, share->pgs_replica, groups, what);
+	}
+	if (share->was == SERVER_OUT)
+		what = "start it; or --force if it is gone for good";
+	return error_say(err, -E_BUSY,
+			 "not all others have merged what server %" PRIu32 " holds of %" PRIu32
+			 " groups (%s): %s",
+			 set->server, share->pgs_former, groups, what);
 }
 
-static int refuse(const struct server_set *set, struct admin *a, struct server_share *share, struct error *err)
+static int refuse(const struct server_set *set, const struct map *map,
+		  const struct server_share *share, struct error *err)
+{
+	if (set->state == SERVER_REMOVED)
+		return refuse_remove(set, map, share, err);
+	return error_say(err, -E_BUSY,
+			 "too few servers would be left for writes (%" PRIu32
+			 "): add one first, or "
+			 "--force",
+			 share->others);
+}
+
+/* The order was done, or refused as BUSY: what does the map say to that? */
+static int look_after(const struct server_set *set, struct admin *a, bool is_refused,
+		      struct server_share *out, struct error *err)
 {
 	struct map *map;
 	int rc = map_create(&map);
@@ -96,31 +117,15 @@ static int refuse(const struct server_set *set, struct admin *a, struct server_s
 		return error_set(err, rc, "cannot read the replica map");
 	rc = admin_map(a, map, err);
 	if (rc == 0) {
-		look(map, set->server, share);
-		rc = set->state == SERVER_REMOVED ?
-			     refuse_remove(set, map, share, err) :
-			     error_say(err, -E_BUSY, "too few servers would be left for writes (%" PRIu32 "): add "
-				       "one first, or --force", share->others);
+		look(map, set->server, out);
+		rc = is_refused ? refuse(set, map, out, err) : 0;
 	}
 	map_destroy(map);
 	return rc;
 }
 
-static int look_after(struct admin *a, server_no server, struct server_share *out, struct error *err)
-{
-	struct map *map;
-	int rc = map_create(&map);
-
-	if (rc < 0)
-		return error_set(err, rc, "cannot read the replica map");
-	rc = admin_map(a, map, err);
-	if (rc == 0)
-		look(map, server, out);
-	map_destroy(map);
-	return rc;
-}
-
-static int set_at(const struct server_set *set, struct admin *a, struct server_share *out, struct error *err)
+static int set_at(const struct server_set *set, struct admin *a, struct server_share *out,
+		  struct error *err)
 {
 	Wire__ServerSet ask = WIRE__SERVER_SET__INIT;
 	ProtobufCMessage *reply = NULL;
@@ -133,13 +138,14 @@ static int set_at(const struct server_set *set, struct admin *a, struct server_s
 	msg_free(reply);
 	switch (-rc) {
 	case 0:
-		return look_after(a, set->server, out, err);
 	case E_BUSY:
-		return refuse(set, a, out, err);
+		return look_after(set, a, rc < 0, out, err);
 	case E_NOENT:
 		return error_say(err, rc, "there is no server %" PRIu32, set->server);
 	case E_PERM:
-		return error_say(err, rc, "server %" PRIu32 " was removed: its disks have to be formatted anew",
+		return error_say(err, rc,
+				 "server %" PRIu32
+				 " was removed: its disks have to be formatted anew",
 				 set->server);
 	case E_INVAL:
 		return error_say(err, rc, "server %" PRIu32 " is not drained", set->server);

@@ -1,30 +1,32 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The states of placement groups against servers that really hold something: sets of 64 blocks in each of
- * some groups. Servers come, fall silent, return, lose blocks, are drained and removed; replicas merge one
- * source at a time; the metadata server restarts. A row never becomes clean unless its replicas hold all that
- * its servers held which were not gone, and nobody leaves a row before the replicas hold what it held, unless
- * it was removed. In the end, with all servers there and idle, everything becomes clean.
+ * The states of placement groups against servers that really hold something: sets of 64 blocks in
+ * each of some groups. Servers come, fall silent, return, lose blocks, are drained and removed;
+ * replicas merge one source at a time; the metadata server restarts. A row never becomes clean
+ * unless its replicas hold all that its servers held which were not gone, and nobody leaves a row
+ * before the replicas hold what it held, unless it was removed. In the end, with all servers there
+ * and idle, everything becomes clean.
  */
 #include "tests/heal_world.h"
 
 #include "tests/check_main.h"
 
-#define GROUPS		48u	/* that hold blocks: every 85th */
-#define GROUP(i)	((i) * (PG_COUNT / GROUPS))
-#define STEPS		500u
+#define GROUPS	 48u /* that hold blocks: every 85th */
+#define GROUP(i) ((i) * (PG_COUNT / GROUPS))
+#define STEPS	 500u
 
 /* What server s knows and holds of group i. */
 struct held {
 	uint64_t blocks;
-	uint64_t owed;		/* that others note it lacks; it gets them when it is there */
-	uint64_t epoch;		/* under which `merged` holds */
+	uint64_t owed;	/* that others note it lacks; it gets them when it is there */
+	uint64_t epoch; /* under which `merged` holds */
 	uint32_t merged;
 };
 
 static struct held held[HEAL_WORLD_SERVERS_MAX + 1][GROUPS];
 static bool is_removed[HEAL_WORLD_SERVERS_MAX + 1];
-static uint64_t acknowledged[HEAL_WORLD_SERVERS_MAX + 1];	/* content number that a heartbeat was answered for */
+static uint64_t acknowledged[HEAL_WORLD_SERVERS_MAX +
+			     1]; /* content number that a heartbeat was answered for */
 static struct pg_row seen[GROUPS];
 static uint64_t random_state;
 
@@ -61,7 +63,8 @@ static bool is_honest(server_no s)
 
 static server_no server_at(const struct pg_row *row, uint32_t place)
 {
-	return place < row->replica_count ? row->replicas[place] : row->formers[place - row->replica_count];
+	return place < row->replica_count ? row->replicas[place]
+					  : row->formers[place - row->replica_count];
 }
 
 static uint32_t place_count(const struct pg_row *row)
@@ -69,7 +72,7 @@ static uint32_t place_count(const struct pg_row *row)
 	return (uint32_t)row->replica_count + row->former_count;
 }
 
-/* --- the law ---------------------------------------------------------------------------------------- */
+/* --- the law ---- */
 
 /* All replicas of `row` that can be held to it have what `from` has. */
 static void check_merged(const struct pg_row *row, uint32_t i, server_no from, const char *what)
@@ -79,8 +82,8 @@ static void check_merged(const struct pg_row *row, uint32_t i, server_no from, c
 		uint64_t lacks = held[from][i].blocks & ~held[r][i].blocks & ~held[r][i].owed;
 
 		if (r != from && !is_gone(r) && is_honest(r))
-			ck_assert_msg(lacks == 0, "%s: group %u: replica %u lacks %lx of server %u", what, GROUP(i),
-				      r, (unsigned long)lacks, from);
+			ck_assert_msg(lacks == 0, "%s: group %u: replica %u lacks %lx of server %u",
+				      what, GROUP(i), r, (unsigned long)lacks, from);
 	}
 }
 
@@ -110,7 +113,7 @@ static void check_rows(void)
 		check_row(i);
 }
 
-/* --- what servers do -------------------------------------------------------------------------------- */
+/* --- what servers do ---- */
 
 static void put(void)
 {
@@ -161,7 +164,8 @@ static void merge_some(uint32_t tries)
 	}
 }
 
-/* Replicas give what they noted, as far as they have it; nobody owes to who is no replica any more. */
+/* Replicas give what they noted, as far as they have it; nobody owes to who is no replica any more.
+ */
 static void repay(server_no s)
 {
 	for (uint32_t i = 0; i < GROUPS; i++) {
@@ -169,7 +173,8 @@ static void repay(server_no s)
 
 		for (uint32_t k = 0; pg_row_has(row, s) && k < row->replica_count; k++)
 			if (is_there(row->replicas[k]))
-				held[s][i].blocks |= held[s][i].owed & held[row->replicas[k]][i].blocks;
+				held[s][i].blocks |=
+					held[s][i].owed & held[row->replicas[k]][i].blocks;
 		held[s][i].owed = 0;
 	}
 }
@@ -208,7 +213,7 @@ static void send_heartbeats(void)
 			send_heartbeat(s);
 }
 
-/* --- what happens to them --------------------------------------------------------------------------- */
+/* --- what happens to them ---- */
 
 static void forget_merged(server_no s)
 {
@@ -240,12 +245,12 @@ static void come_back(server_no s)
 
 static void administer(server_no s)
 {
-	enum server_state to[] = { SERVER_DRAINED, SERVER_UP, SERVER_REMOVED };
+	enum server_state to[] = {SERVER_DRAINED, SERVER_UP, SERVER_REMOVED};
 	uint32_t at = pick(3);
 	bool force = pick(8) == 0;
 
 	if (to[at] == SERVER_REMOVED && server_count < 6)
-		return;		/* enough are to be left for a put */
+		return; /* enough are to be left for a put */
 	if (set_state(s, to[at], force) == 0 && to[at] == SERVER_REMOVED)
 		is_removed[s] = true;
 }
@@ -258,7 +263,10 @@ static void happen(void)
 	case 0:
 		servers[s].is_silent = true;
 		break;
-	case 1: case 2: case 3: case 4:
+	case 1:
+	case 2:
+	case 3:
+	case 4:
 		come_back(s);
 		break;
 	case 5:
@@ -312,7 +320,8 @@ static void settle(void)
 	for (uint32_t n = 0; n < 60 && counts().pgs_healing > 0; n++) {
 		for (uint32_t i = 0; i < GROUPS; i++)
 			for (uint32_t k = 0; k < row_of(GROUP(i))->replica_count; k++)
-				for (uint32_t place = 0; place < place_count(row_of(GROUP(i))); place++)
+				for (uint32_t place = 0; place < place_count(row_of(GROUP(i)));
+				     place++)
 					merge(row_of(GROUP(i))->replicas[k], i, place);
 		for (server_no s = 1; s <= server_count; s++)
 			if (is_there(s))
@@ -334,9 +343,10 @@ static void settle(void)
 static void publish(void)
 {
 	session_no s = world_session(&w);
-	struct ms_request req = world_publish(s, world_made(&w, s, INODE_ROOT, "f", S_IFREG | 0600), 1, "");
+	struct ms_request req =
+		world_publish(s, world_made(&w, s, INODE_ROOT, "f", S_IFREG | 0600), 1, "");
 
-	req.root = (struct root){ .kind = ROOT_BLOCK, .length = 1000, .id = { .bytes = { 1 } } };
+	req.root = (struct root){.kind = ROOT_BLOCK, .length = 1000, .id = {.bytes = {1}}};
 	ck_assert_int_eq(world_rc(&w, req), 0);
 }
 
@@ -364,4 +374,4 @@ START_TEST(nothing_is_called_clean_or_forgotten_that_is_not_merged)
 END_TEST
 
 TEST_MAIN("heal_model",
-	tcase_add_loop_test(tc, nothing_is_called_clean_or_forgotten_that_is_not_merged, 0, 3))
+	  tcase_add_loop_test(tc, nothing_is_called_clean_or_forgotten_that_is_not_merged, 0, 3))
