@@ -228,7 +228,11 @@ static void begin_disk(struct schedule *s, const struct fault *f)
 	if (f->node->role == CLUSTER_CS && sim_world_chance(world, SIM_MILLION / 2)) {
 		faults.read_eio = 50000;
 	} else {
-		faults.write_eio = faults.sync_eio = 20000;
+		faults.write_eio = 20000;
+		if (sim_world_chance(world, SIM_MILLION / 2))
+			faults.sync_eio = 20000;
+		else
+			faults.sync_drops = 20000;
 		begin_bad_writes(s, f);
 		begin_unsynced(s, f);
 	}
@@ -403,8 +407,6 @@ static bool is_too_much(const struct schedule *s, const struct fault *f)
 	if (is_loss(f->kind) && (s->losses > 0 || is_under_way(s, FAULT_DISK)))
 		return true;
 	if (f->kind == FAULT_DISK && s->losses > 0)
-		return true;
-	if (f->kind == FAULT_DEAD && f->node->disk_count == 1)
 		return true;
 	/* With fewer than `copies` to hold shares nothing gets whole. */
 	return f->kind == FAULT_DRAIN &&
