@@ -21,6 +21,18 @@ static void print_servers(const struct status *s)
 		       text_bytes_human(left, r->servers[i]->bytes_free));
 }
 
+static void print_garbage(const Wire__StatusReply *r)
+{
+	char trash[TEXT_BYTES_HUMAN], dead[TEXT_BYTES_HUMAN];
+
+	if (r->blocks_trash || r->bytes_dead)
+		printf("  garbage: %s in trash, %s freed and not yet given back\n",
+		       text_bytes_human(trash, r->bytes_stored_trash), text_bytes_human(dead, r->bytes_dead));
+	if (r->gc && r->gc->running)
+		printf("  collecting garbage%s: %llu of about %llu files\n", r->gc->dry_run ? " (dry run)" : "",
+		       (unsigned long long)r->gc->roots_done, (unsigned long long)r->gc->roots_total);
+}
+
 static void print_people(const struct status *s)
 {
 	const Wire__StatusReply *r = s->reply;
@@ -35,6 +47,7 @@ static void print_people(const struct status *s)
 	print_servers(s);
 	if (r->pgs_healing || r->heal_pending_blocks || r->owed)
 		printf("  healing: %u placement groups, %s\n", r->pgs_healing, s->heal_text);
+	print_garbage(r);
 	for (size_t i = 0; i < r->n_warnings; i++)
 		printf("  warning: %s (%s)\n", r->warnings[i]->text, r->warnings[i]->code);
 }

@@ -23,6 +23,7 @@ static struct {
 	Wire__CollectBeginReply begin;
 	uint32_t holders;
 	bool is_held;
+	uint64_t owed;
 } got;
 
 static void answered(struct rpc_call *call)
@@ -34,6 +35,8 @@ static void answered(struct rpc_call *call)
 		got.begin = *(const Wire__CollectBeginReply *)(const void *)call->reply;
 	if (call->rc == 0 && call->type == MSG_HAVE)
 		got.holders = (uint32_t)((const Wire__HaveReply *)(const void *)call->reply)->answers[0]->n_holders;
+	if (call->rc == 0 && call->type == MSG_STATUS)
+		got.owed = ((const Wire__StatusReply *)(const void *)call->reply)->owed;
 	if (call->rc == 0 && call->type == MSG_WHERE)
 		got.is_held = ((const Wire__WhereReply *)(const void *)call->reply)->held;
 	loop_uv_stop(w.loop);
@@ -338,6 +341,31 @@ START_TEST(a_group_whose_row_changed_keeps_all)
 }
 END_TEST
 
+/* A replica that was away is owed the block; then nobody names it any more. */
+START_TEST(the_debt_of_what_is_garbage_goes_with_it)
+{
+	struct block_id id;
+
+	ck_assert_int_eq(begin_cycle(0, 5), 0);
+	cluster_cs_stop(&w, 2);
+	id = put(1);
+	ck_assert_uint_eq(collect(0, 7, NULL, 0), 1);
+	ck_assert(!is_here(0, &id));
+	ck_assert_uint_eq(collect(1, 7, NULL, 0), 1);
+	cluster_cs_start(&w, 2, 79);
+	cluster_run_for(&w, 2500);	/* two rounds of repaying */
+	ck_assert(!is_here(2, &id));
+	collect(0, 9, NULL, 0);
+	collect(1, 9, NULL, 0);
+	collect(0, 11, NULL, 0);
+	collect(1, 11, NULL, 0);
+	cluster_run_for(&w, 200);	/* a heartbeat */
+	Wire__Status status = WIRE__STATUS__INIT;
+	ck_assert_int_eq(ask(mds, MSG_STATUS, &status.base, NULL), 0);
+	ck_assert_uint_eq(got.owed, 0);
+}
+END_TEST
+
 /* --- out of trash -------------------------------------------------------------------------------------- */
 
 static struct block_id trashed(void)
@@ -391,6 +419,7 @@ TEST_MAIN("collect", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, an_older_epoch_is_refused);
 	  tcase_add_test(tc, a_restarted_server_knows_no_mark_of_before);
 	  tcase_add_test(tc, a_group_whose_row_changed_keeps_all);
+	  tcase_add_test(tc, the_debt_of_what_is_garbage_goes_with_it);
 	  tcase_add_test(tc, a_mark_takes_it_out_of_trash);
 	  tcase_add_test(tc, a_have_takes_it_out_of_trash_on_every_replica);
 	  tcase_add_test(tc, a_put_takes_it_out_of_trash))
