@@ -79,6 +79,21 @@ static uint64_t agreed(const struct cs_content *content)
 	return first;
 }
 
+/* In its place, so that a full disk takes it, too: one that is torn is none, and makes a new number. */
+static int store(struct disk *disk, const uint8_t bytes[CS_CONTENT_BYTES])
+{
+	struct disk_file *file;
+	int rc = disk_open(disk, CONTENT_FILE, DISK_WRITE | DISK_CREATE, &file);
+
+	if (rc < 0)
+		return rc;
+	rc = disk_write(file, bytes, CS_CONTENT_BYTES, 0);
+	if (rc >= 0)
+		rc = disk_sync(file);
+	disk_close(file);
+	return rc < 0 ? rc : disk_sync_dir(disk, "");
+}
+
 int cs_content_change(struct cs_content *content, uint64_t fresh)
 {
 	uint8_t bytes[CS_CONTENT_BYTES];
@@ -89,7 +104,7 @@ int cs_content_change(struct cs_content *content, uint64_t fresh)
 	content->is_stored = false;
 	encode(content, bytes);
 	for (uint32_t i = 0; i < content->count; i++) {
-		int rc = disk_replace_file(content->disks[i], CONTENT_FILE, bytes, sizeof(bytes));
+		int rc = store(content->disks[i], bytes);
 		if (rc == 0)
 			content->is_stored = true;
 		else

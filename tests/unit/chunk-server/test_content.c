@@ -114,6 +114,22 @@ START_TEST(it_survives_a_power_cut)
 }
 END_TEST
 
+START_TEST(a_full_disk_takes_a_change)
+{
+	struct cs_content c = content_of(0, 1);
+	struct disk_space space;
+	struct disk_file *ballast;
+
+	ck_assert_int_eq(cs_content_open(&c, true, 11), 0);
+	ck_assert_int_eq(disk_space(disks[0], &space), 0);
+	ck_assert_int_eq(disk_open(disks[0], "ballast", DISK_CREATE | DISK_WRITE, &ballast), 0);
+	ck_assert_int_eq(disk_allocate(ballast, space.bytes_free), 0);
+	ck_assert_int_eq(cs_content_change(&c, 12), 0);
+	disk_close(ballast);
+	ck_assert_uint_eq(opened(0, 1, true, 13), 12);
+}
+END_TEST
+
 START_TEST(a_damaged_one_is_none)
 {
 	for (uint32_t at = 0; at < CS_CONTENT_BYTES; at++) {
@@ -130,4 +146,5 @@ TEST_MAIN("content", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, the_order_of_disks_does_not_matter);
 	  tcase_add_test(tc, a_change_that_one_disk_could_not_take_is_not_forgotten);
 	  tcase_add_test(tc, it_survives_a_power_cut);
+	  tcase_add_test(tc, a_full_disk_takes_a_change);
 	  tcase_add_test(tc, a_damaged_one_is_none))
