@@ -47,6 +47,8 @@ static int take_session_open(struct ms_server *s, const Wire__SessionOpen *m, st
 {
 	out->node = m->node;
 	out->old_session = m->old_session;
+	out->number = m->acknowledged;
+	out->term = m->acknowledged_term;
 	if (m->nonce.len == sizeof(out->uuid))
 		memcpy(out->uuid, m->nonce.data, sizeof(out->uuid));
 	do

@@ -271,6 +271,8 @@ int ms_session_open(struct ms_op *op)
 	if (old && old != s)
 		ms_session_fence(state, old);
 	fill_reply(op, s);
+	/* Its session may be gone with what it was told: after a rescue all are (rescue.h). */
+	op->effect.reply.lost_from = lost_from(state, req->term, req->number);
 	op->effect.reply.resent = !is_new;	/* its record is an older one */
 	op->effect.reply.wait_durable = true;	/* a session that is used has its row */
 	return 0;

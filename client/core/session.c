@@ -215,11 +215,26 @@ static void session_open(struct client *c)
 	open.old_session = s->fenced_count == 0 ? old_session_read(c) : 0;
 	open.nonce.data = s->nonce;
 	open.nonce.len = sizeof s->nonce;
+	open.acknowledged = s->last_number;
+	open.acknowledged_term = s->term;
 	s->is_opening = true;
 	s->renew_sent_ns = loop_now_ns(c->options.loop);
 	s->call = (struct rpc_call){ .type = MSG_SESSION_OPEN, .request = &open.base, .resend = true,
 				     .deadline_ms = 10000, .done = open_done, .user = c };
 	rpc_call(c->mds, &s->call);
+}
+
+/* The server lost what it told us in a power failure: nothing of ours is what it was. */
+static void changes_lost(struct client *c, uint64_t from)
+{
+	struct cl_session *s = &c->session;
+	if (from == 0 || s->last_number < from)
+		return;
+	log_error("metadata server lost changes %llu to %llu in a power failure: files in use fail with ESTALE",
+		  (unsigned long long)from, (unsigned long long)s->last_number);
+	s->last_number = from - 1;
+	cl_file_fence(c, -E_OTHER_TERM);
+	cl_node_drop_leases(c);
 }
 
 static void open_done(struct rpc_call *call)
@@ -236,6 +251,7 @@ static void open_done(struct rpc_call *call)
 	s->lease_ms = reply->lease_ms;
 	s->name_key = reply->name_key;
 	memset(s->nonce, 0, sizeof s->nonce);
+	changes_lost(c, reply->lost_from);
 	cl_slots_init(&c->slots);
 	take_term(c, reply->stamp);
 	s->credit_bytes = reply->credit_bytes;
@@ -281,19 +297,6 @@ void cl_session_renew(struct client *c)
 {
 	if (!c->session.is_reclaiming)		/* else its end wakes who waits */
 		renew(c);
-}
-
-/* The server lost what it told us in a power failure: nothing of ours is what it was. */
-static void changes_lost(struct client *c, uint64_t from)
-{
-	struct cl_session *s = &c->session;
-	if (from == 0 || s->last_number < from)
-		return;
-	log_error("metadata server lost changes %llu to %llu in a power failure: files in use fail with ESTALE",
-		  (unsigned long long)from, (unsigned long long)s->last_number);
-	s->last_number = from - 1;
-	cl_file_fence(c, -E_OTHER_TERM);
-	cl_node_drop_leases(c);
 }
 
 static void reclaim_next(struct client *c);

@@ -207,6 +207,27 @@ START_TEST(contradicting_claims_cost_the_later_claimant)
 }
 END_TEST
 
+START_TEST(what_was_lost_is_told_also_to_whom_the_session_was_lost)
+{
+	struct ms_request open = { .op = MSG_SESSION_OPEN, .new_session = 77, .uuid = { 9 } };
+
+	begin();
+	open.term = w.term;
+	world_restart(&w);
+	open.number = 1000;
+	ck_assert_uint_gt(world_do(&w, open)->lost_from, 0);
+	open.new_session = 78;
+	open.uuid[0] = 10;
+	open.number = 1;
+	ck_assert_uint_eq(world_do(&w, open)->lost_from, 0);
+	open.new_session = 79;
+	open.uuid[0] = 11;
+	open.term = open.number = 0;	/* a new client */
+	ck_assert_uint_eq(world_do(&w, open)->lost_from, 0);
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(what_a_power_loss_took_is_told)
 {
 	struct ms_request renew = { .op = MSG_SESSION_RENEW };
@@ -324,6 +345,7 @@ TEST_MAIN("session",
 	tcase_add_test(tc, after_a_restart_new_operations_wait_until_all_are_back);
 	tcase_add_test(tc, who_does_not_come_back_is_fenced);
 	tcase_add_test(tc, contradicting_claims_cost_the_later_claimant);
+	tcase_add_test(tc, what_was_lost_is_told_also_to_whom_the_session_was_lost);
 	tcase_add_test(tc, what_a_power_loss_took_is_told);
 	tcase_add_test(tc, inode_numbers_are_not_used_again_after_a_restart);
 	tcase_add_test(tc, an_unlinked_open_file_lives_until_its_last_close);
