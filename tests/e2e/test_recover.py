@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The metadata directory is lost: the chunk servers' copies bring back all but the last seconds."""
+import os
 import re
 import shutil
 import subprocess
@@ -97,6 +98,35 @@ def test_offline_from_the_directories_of_chunk_servers(make_cluster):
         cluster.start(name)
     assert (cluster.mnt / "file").read_bytes() == b"x" * 200_000
     assert (cluster.mnt / "dir").is_dir()
+
+
+def test_who_was_told_more_than_is_left_hears_of_it(make_cluster, tmp_path):
+    cluster = make_cluster(servers=2)
+    (cluster.mnt / "early").write_text("early")
+    subprocess.run(["sync", cluster.mnt / "early"], check=True)
+    eventually(lambda: cluster.status()["metadata_copies"] == 3, 20, "two copies")
+    time.sleep(1.5)
+    old = tmp_path / "old"		# all that will be left
+    old.mkdir()
+    shutil.copy(cluster.dir / "cs1/super", old)
+    shutil.copytree(cluster.dir / "cs1/meta", old / "meta")
+    with (cluster.mnt / "early").open("r+") as f:
+        f.write("later")
+        f.flush()
+        os.fsync(f.fileno())
+        f.seek(0)
+        f.write("LATER")
+        f.flush()
+        time.sleep(2)			# published by itself, acknowledged, not synced
+        lose_metadata(cluster)
+        recover(cluster, old)
+        cluster.start("mds")
+        wait_for_mount(cluster)
+        with pytest.raises(OSError):
+            os.fsync(f.fileno())
+    assert (cluster.mnt / "early").read_text() == "early"
+    cluster.remount()
+    assert (cluster.mnt / "early").read_text() == "early"
 
 
 def test_a_second_loss_is_recovered_from_the_second_history(make_cluster):
