@@ -84,11 +84,11 @@ static void run(const struct arguments *a, uint64_t seed)
 	(void)fflush(stdout);
 	story_run(seed, a->is_verbose, &v);
 	printf("good: %.1f virtual s, %llu operations (%llu doubtful), %llu faults, %llu blurred, "
-	       "trace %016llx, "
-	       "%.2f s\n",
+	       "%llu collections, %llu copies proved, trace %016llx, %.2f s\n",
 	       (double)v.virtual_ms / 1000, (unsigned long long)v.calls,
 	       (unsigned long long)v.doubts, (unsigned long long)v.faults,
-	       (unsigned long long)v.blurs, (unsigned long long)v.trace,
+	       (unsigned long long)v.blurs, (unsigned long long)v.collections,
+	       (unsigned long long)v.copies, (unsigned long long)v.trace,
 	       (double)(clock() - begun) / CLOCKS_PER_SEC);
 	(void)fflush(stdout);
 	if (!a->is_twice)
@@ -115,9 +115,12 @@ int main(int argc, char **argv)
 	for (uint64_t i = 0; i < a.count; i++)
 		run(&a, a.from + i);
 	if (a.count > 1)
-		printf("%llu collections, %llu more that were in doubt and deleted nothing; %llu blocks trashed, "
+		printf("%llu collections, %llu more that were in doubt and deleted nothing; %llu "
+		       "blocks trashed, "
 		       "%llu freed\n",
-		       (unsigned long long)METRIC_GET(collections), (unsigned long long)METRIC_GET(collections_failed),
-		       (unsigned long long)METRIC_GET(blocks_trashed), (unsigned long long)METRIC_GET(blocks_freed));
+		       (unsigned long long)METRIC_GET(collections),
+		       (unsigned long long)METRIC_GET(collections_failed),
+		       (unsigned long long)METRIC_GET(blocks_trashed),
+		       (unsigned long long)METRIC_GET(blocks_freed));
 	return EXIT_SUCCESS;
 }

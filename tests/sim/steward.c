@@ -157,6 +157,7 @@ static void question_done(struct rpc_call *call)
 	out->owed = m->owed;
 	out->heal_pending = m->heal_pending_blocks;
 	out->trash_blocks = m->blocks_trash;
+	out->collection = m->collection;
 	out->is_healthy = !m->recovering && m->pgs_clean == m->pgs_total && m->owed == 0 &&
 			  m->heal_pending_blocks == 0;
 	if (m->gc != NULL) {

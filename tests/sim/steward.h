@@ -31,6 +31,7 @@ struct steward_status {
 	uint32_t pgs_clean, pgs_degraded, pgs_lost;
 	uint64_t owed, heal_pending, trash_blocks;
 	uint64_t gc_cycles, gc_failed;
+	uint64_t collection; /* epoch: so many cycles have begun */
 	bool gc_runs;
 	enum server_state states[STEWARD_SERVERS]; /* by number; 0: unknown */
 	char gc_text[160], servers[160];	   /* for people */

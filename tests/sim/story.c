@@ -33,6 +33,7 @@ struct story {
 	uint64_t collect_ns;
 	uint8_t *bytes;
 	uint64_t len;
+	uint64_t collections, copies;
 };
 
 /* --- one operation at a time, outside of the load
@@ -190,6 +191,8 @@ static void get_whole(struct story *s)
 		       (unsigned long long)found.garbage);
 	if (found.why[0] != '\0')
 		oracle_fail(&s->oracle, "not whole: %s", found.why);
+	s->collections = status.collection;
+	s->copies += found.copies;
 	schedule_is_whole(&s->schedule);
 }
 
@@ -460,6 +463,8 @@ void story_run(uint64_t seed, bool is_verbose, struct story_verdict *out)
 		.doubts = s->oracle.doubts,
 		.faults = s->schedule.count,
 		.blurs = s->oracle.blurs,
+		.collections = s->collections,
+		.copies = s->copies,
 	};
 	oracle_finish(&s->oracle);
 	finish(s);

@@ -7,9 +7,9 @@
  * What is judged, besides each answer (oracle.h): conflicting leases never coexist (I5); every
  * operation ends by its deadline; after healing the cluster is well within a bounded time, and
  * undisturbed clients get no errors; two clients read the same; the status says healthy within a
- * bounded time, and then every block of every inode is held, correct, by all its replicas, though in half of
- * the runs garbage is collected all the time, without a grace
- * (redundancy.h); replaying the journal gives byte-identical rows (I3).
+ * bounded time, and then every block of every inode is held, correct, by all its replicas, though
+ * in half of the runs garbage is collected all the time, without a grace (redundancy.h); replaying
+ * the journal gives byte-identical rows (I3).
  *
  * A violation ends the program (oracle_fail).
  */
@@ -22,6 +22,8 @@ struct story_verdict {
 	uint64_t trace; /* equal for equal seeds and equal code */
 	uint64_t virtual_ms, steps;
 	uint64_t calls, doubts, faults, blurs;
+	uint64_t collections; /* that began */
+	uint64_t copies;      /* of blocks that were proved after healing */
 };
 
 void story_run(uint64_t seed, bool is_verbose, struct story_verdict *out);
