@@ -116,6 +116,7 @@ struct fsck {
 	uint64_t view_number;
 	bool view_was_compared, view_differs;
 	uint64_t rows_mended;
+	bool has_holes;	  /* records are lost: numbers may have been given out that the state does not know */
 	bool is_salvaged; /* the state has holes; repair may make it the truth */
 };
 

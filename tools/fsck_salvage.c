@@ -101,6 +101,7 @@ static struct source *lowest(struct salvage *s)
 
 static void tell_hole(struct salvage *s, uint64_t from, uint64_t to)
 {
+	s->f->has_holes = true;
 	s->lacks_begin |= from == 1 && !s->has_snapshot;
 	fsck_fault(&s->f->report, FSCK_JOURNAL, s->f->metadata[0].path,
 		   "records %" PRIu64 " to %" PRIu64 " are lost in every directory: what they changed is as before",

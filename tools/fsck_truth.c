@@ -3,6 +3,7 @@
  * The truth made sound: superblocks that can be known are written again, and the state that was salvaged or
  * mended becomes the newest snapshot, with an empty journal behind it, in every metadata directory.
  *
+ * Where records are lost all numbers jump far ahead, as in mkfs.cairn --recover: epochs, inodes, terms.
  * Any step may be the last. Until the new journal file is there the old ones count, and the next repair begins
  * again; from then on they are behind it. They are kept in the folder "replaced": nothing that was wrong is
  * overwritten.
@@ -14,6 +15,7 @@
 
 #include "fs/base/bytes.h"
 #include "metadata-server/journal_internal.h"
+#include "metadata-server/rescue.h"
 #include "metadata-server/snapshot.h"
 #include "tools/fsck_internal.h"
 
@@ -251,9 +253,13 @@ static int view_drop(struct disk *disk)
 
 int fsck_truth_write(struct fsck *f, struct error *err)
 {
-	struct snapshot_header h = ms_snapshot_header(&f->super, f->term_max + 1, f->number_max + 1);
-	int rc = state_begin_term(f, h.term, f->number_max);
+	struct ms_rescue far = { .super = f->super, .term = f->term_max + 1 };
+	struct snapshot_header h;
+	int rc = f->has_holes ? ms_rescue_jump(f->state, &far, err) : 0;
 
+	h = ms_snapshot_header(&f->super, far.term, f->number_max + 1);
+	if (rc == 0)
+		rc = state_begin_term(f, h.term, f->number_max);
 	if (rc == 0)
 		rc = view_drop(f->metadata[0].disk);
 	for (uint32_t i = 0; i < f->options->metadata_dir_count && rc == 0; i++)

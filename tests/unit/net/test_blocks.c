@@ -197,6 +197,17 @@ static void fake_stale(struct rpc_request *req)
 static struct rpc_request *silent[64];
 static uint32_t silent_count;
 
+static uint32_t checks[SERVERS];
+
+static void fake_check(struct fake *f, struct rpc_request *req)
+{
+	Wire__CheckReply reply = WIRE__CHECK_REPLY__INIT;
+
+	checks[f - w.at]++;
+	reply.held = reply.was_wrong = true;
+	rpc_answer(req, 0, &reply.base, NULL);
+}
+
 static void fake_request(void *arg, struct rpc_request *req)
 {
 	struct fake *f = arg;
@@ -204,6 +215,8 @@ static void fake_request(void *arg, struct rpc_request *req)
 	if (f->is_silent) {
 		ck_assert_uint_lt(silent_count, ARRAY_COUNT(silent));
 		silent[silent_count++] = req;
+	} else if (req->header.type == MSG_CHECK) {
+		fake_check(f, req);
 	} else if (req->header.type != MSG_SYNC && req->header.epoch < w.epoch) {
 		fake_stale(req);
 	} else if (req->header.type == MSG_PUT) {
@@ -530,7 +543,14 @@ START_TEST(a_wrong_replica_is_asked_elsewhere)
 		buf_put(right);
 		w.at[i].records[0].record = wrong;
 	}
-	ck_assert_int_eq(get(&p.id, 1), 0);
+	memset(checks, 0, sizeof(checks));
+	for (unsigned i = 0; i < 20; i++) /* whoever is asked first */
+		ck_assert_int_eq(get(&p.id, 1), 0);
+	/* Who was wrong is asked to check itself, once in a while; who was right is not. */
+	ck_assert_uint_eq(checks[2], 0);
+	ck_assert_uint_le(checks[0], 1);
+	ck_assert_uint_le(checks[1], 1);
+	ck_assert_uint_gt(checks[0] + checks[1], 0);
 	fake_stop(2);
 	fake_forget(&w.at[2]);
 	world_stop();
