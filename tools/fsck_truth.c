@@ -10,8 +10,9 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <time.h>
+#include <unistd.h>
 
 #include "fs/base/bytes.h"
 #include "metadata-server/journal_internal.h"
@@ -57,6 +58,25 @@ static bool super_of_sibling(const struct fsck *f, uint32_t index, struct super 
 		*out = f->metadata[i].super;
 		out->directory[15] = (uint8_t)(out->directory[15] + index - i);
 		return true;
+	}
+	return false;
+}
+
+/* A whole snapshot of this directory carries all that a superblock says but its own UUID. */
+static bool super_of_snapshot(const struct fsck *f, const struct fsck_dir *dir, struct super *out)
+{
+	uint64_t numbers[MS_SNAPSHOTS_KEPT + 64];
+	struct snapshot_header h;
+	int count = ms_snapshot_list(dir->disk, numbers, ARRAY_COUNT(numbers));
+
+	for (int i = 0; i < count; i++) {
+		if (ms_snapshot_read(dir->disk, numbers[i], &h, NULL, NULL) < 0 || h.copies == 0 ||
+		    (f->has_super && memcmp(h.cluster, f->super.cluster, sizeof h.cluster) != 0))
+			continue;
+		*out = (struct super){ .role = SUPER_METADATA, .hash = (enum hash_kind)h.hash, .copies = h.copies,
+				       .min_copies = h.min_copies, .incompat = h.incompat, .name_key = h.name_key };
+		memcpy(out->cluster, h.cluster, sizeof out->cluster);
+		return getentropy(out->directory, sizeof out->directory) == 0;
 	}
 	return false;
 }
@@ -143,6 +163,8 @@ static int super_mend(struct fsck *f, struct fsck_dir *dir, bool is_metadata, ui
 		return super_write(f, dir, &super, "one byte corrected by its checksum");
 	if (is_metadata && super_of_sibling(f, index, &super))
 		return super_write(f, dir, &super, "from another metadata directory");
+	if (is_metadata && super_of_snapshot(f, dir, &super))
+		return super_write(f, dir, &super, "from a snapshot");
 	if (!is_metadata && super_of_disk(f, dir, &super))
 		return super_write(f, dir, &super, "from the map and its segments");
 	return 0; /* the fault stays */

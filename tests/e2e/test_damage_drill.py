@@ -376,7 +376,7 @@ MENDED = [super_byte, super_reserved, super_garbage, super_gone, super_short, di
           record_zeroed, record_of_tail, footer_entry, footer_trailer, segment_cut, segment_gone, segments_gone,
           segments_folder_gone, segment_of_another, index_page, index_cut, two_at_once, everything_of_one_server]
 # The same with one metadata directory only: what can be known from itself, or counted.
-ALONE = [super_byte, super_reserved, journal_header, journal_record_header, journal_payload, journal_zeroed,
+ALONE = [super_byte, super_reserved, super_garbage, super_gone, journal_header, journal_record_header, journal_payload, journal_zeroed,
          journal_last_record, journal_cut, snapshot_header, snapshot_row, snapshot_cut]
 
 
