@@ -2,12 +2,14 @@
 /*
  * Shipping the metadata to chunk servers.
  *
- * For each holder one thing happens at a time: ask what it has, read a piece here, send a piece there. A round
- * has a goal, what was durable when it began, and ends when the journal there reaches it; a round begins
- * every ROUND_MS if there is news. Between rounds the newest snapshot goes over, piece by piece.
+ * For each holder one thing happens at a time: ask what it has, read a piece here, send a piece
+ * there. A round has a goal, what was durable when it began, and ends when the journal there
+ * reaches it; a round begins every ROUND_MS if there is news. Between rounds the newest snapshot
+ * goes over, piece by piece.
  *
- * Whatever goes wrong, the holder is asked again what it has: a restart of either side is nothing special. A
- * file is believed to be there up to its last byte but one: sending that again makes the holder sync it.
+ * Whatever goes wrong, the holder is asked again what it has: a restart of either side is nothing
+ * special. A file is believed to be there up to its last byte but one: sending that again makes the
+ * holder sync it.
  */
 #include "metadata-server/copies.h"
 
@@ -35,7 +37,7 @@ _Static_assert(PIECE_BYTES <= BULK_BYTES_MAX, "a piece fits a frame");
 
 /* What is being copied: a file here, its name there, how far it is there. */
 struct stream {
-	uint64_t key;		/* of a journal file its first record, of a snapshot its number; 0 for snapshots: none */
+	uint64_t key;		/* of a journal file its first record, of a snapshot its number */
 	uint64_t offset;
 };
 
@@ -341,7 +343,7 @@ static void read_done(struct loop_work *work)
 	if (h->is_leaving) {
 		holder_clear(h);
 	} else if (h->read_rc < 0) {
-		holder_failed(h, h->read_rc);	/* it was trimmed or dropped meanwhile, maybe: begin anew */
+		holder_failed(h, h->read_rc);	/* trimmed or dropped meanwhile, maybe */
 	} else {
 		h->is_checked |= h->wants_check;
 		put(h);

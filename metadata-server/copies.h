@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copies of the metadata on chunk servers: the newest snapshot and the journal since, so that a lost
- * metadata disk costs seconds (mkfs.cairn --recover, rescue.h). They lie there as "meta/TERM-NUMBER.snapshot"
- * and "meta/TERM-FIRST.journal", byte for byte the files of this server.
+ * Copies of the metadata on chunk servers: the newest snapshot and the journal since, so that a
+ * lost metadata disk costs seconds (mkfs.cairn --recover, rescue.h). They lie there as
+ * "meta/TERM-NUMBER.snapshot" and "meta/TERM-FIRST.journal", byte for byte the files of this
+ * server.
  *
- * mds.metadata_copies servers are kept up to date, spread over hosts; one that is silent or refuses is replaced.
- * Only what is durable here is sent, and a file is never changed but at its end, so a copy is always a
- * prefix of our history. It counts once its snapshot is whole and the journal reaches on from it without a gap.
+ * mds.metadata_copies servers are kept up to date, spread over hosts; one that is silent or refuses
+ * is replaced. Only what is durable here is sent, and a file is never changed but at its end, so a
+ * copy is always a prefix of our history. It counts once its snapshot is whole and the journal
+ * reaches on from it without a gap.
  *
  * fsync waits for none of this (D2). Threads: the loop's; files are read on workers.
  */
@@ -28,9 +30,9 @@ bool ms_copies_is_idle(const struct ms_copies *c);	/* no worker reads for it */
 /* Chunk servers whose copy is younger than MS_COPIES_AGE_MS. */
 uint32_t ms_copies_count(const struct ms_copies *c);
 /*
- * For the collector: all of these copies, at least one, hold the journal up to this number, so what later
- * records made unreachable is not wanted by a metadata server that is built from one of them. 0: there is
- * no such copy; UINT64_MAX: none are wanted.
+ * For the collector: all of these copies, at least one, hold the journal up to this number, so what
+ * later records made unreachable is not wanted by a metadata server that is built from one of them.
+ * 0: there is no such copy; UINT64_MAX: none are wanted.
  */
 uint64_t ms_copies_number(const struct ms_copies *c);
 

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The journal: makes decided events durable, in order (I3, I4). An interface; journal_file.c keeps it in
- * files of every directory of journal.dirs ("journal/J-<first number>"), later etcd.
+ * The journal: makes decided events durable, in order (I3, I4). An interface; journal_file.c keeps
+ * it in files of every directory of journal.dirs ("journal/J-<first number>"), later etcd.
  *
  * append() writes (not synced) to every directory; a group-committed sync runs on a worker whenever
- * something waits, and at least every JOURNAL_SYNC_MS_MAX. A directory that fails to write or sync is
- * dropped (I4), logged and counted; with none left the journal is failed and every call says so. A dropped one is
- * marked, if it still takes that (MS_JOURNAL_DROPPED): the others went on without it, so alone it is not believed.
- * Opening finds the end: a torn tail is cut, a bad middle is -E_BAD_MIDDLE with a message (the lag of
- * fs/disk/journal_record.h tells them apart). With several directories the longest good one wins and the
- * others are made equal to it. A file is synced before the next is begun. What was read at opening but is not
- * proved to be on the disk, by a later record that calls it durable, is written again and synced before it
- * is believed: after a failed sync the page cache tells what the disk does not have (I4).
+ * something waits, and at least every JOURNAL_SYNC_MS_MAX. A directory that fails to write or sync
+ * is dropped (I4), logged and counted; with none left the journal is failed and every call says so.
+ * A dropped one is marked, if it still takes that (MS_JOURNAL_DROPPED): the others went on without
+ * it, so alone it is not believed. Opening finds the end: a torn tail is cut, a bad middle is
+ * -E_BAD_MIDDLE with a message (the lag of fs/disk/journal_record.h tells them apart). With several
+ * directories the longest good one wins and the others are made equal to it. A file is synced
+ * before the next is begun. What was read at opening but is not proved to be on the disk, by a
+ * later record that calls it durable, is written again and synced before it is believed: after a
+ * failed sync the page cache tells what the disk does not have (I4).
  *
  * Threads: the loop's.
  */
@@ -64,16 +65,17 @@ must_check int ms_journal_sync_now(struct ms_journal *j);
 void ms_journal_watch(struct ms_journal *j, void (*on_durable)(void *arg, int rc), void *arg);
 /* Records up to `number` are in a snapshot: files that hold only such may go. */
 void ms_journal_trim(struct ms_journal *j, uint64_t number);
-void ms_journal_rotate(struct ms_journal *j);	/* begin a new file after the next sync, so that this one can be trimmed */
+void ms_journal_rotate(struct ms_journal *j);	/* begin a file after the next sync: this one can be trimmed */
 /*
- * Each term begins a file of its own, so that a file which was copied elsewhere never differs from ours but
- * in length. All must be durable.
+ * Each term begins a file of its own, so that a file which was copied elsewhere never differs from
+ * ours but in length. All must be durable.
  */
 must_check int ms_journal_begin_term(struct ms_journal *j, uint64_t term);
 
 /*
- * Room set aside in every directory ("journal/reserve"), where there is plenty: when a disk is filled to the last block
- * by whomever, an append takes it and succeeds, so that deleting goes on. Call it now and then: it sets aside again.
+ * Room set aside in every directory ("journal/reserve"), where there is plenty: when a disk is
+ * filled to the last block by whomever, an append takes it and succeeds, so that deleting goes on.
+ * Call it now and then: it sets aside again.
  */
 void ms_journal_reserve(struct ms_journal *j);
 bool ms_journal_has_reserve(const struct ms_journal *j, const struct disk *disk);
@@ -84,7 +86,7 @@ struct ms_journal_part_view {
 	uint64_t first;			/* number of its first record */
 	uint64_t term;			/* in which it was begun */
 	uint64_t bytes;
-	uint64_t next;			/* first record of the file behind it; 0: it is the last and may grow */
+	uint64_t next;			/* first record of the file behind it; 0: the last, it may grow */
 };
 /* The file that holds record `number`, or will; false: it was trimmed, or there is no file yet. */
 bool ms_journal_part(const struct ms_journal *j, uint64_t number, struct ms_journal_part_view *out);

@@ -2,10 +2,10 @@
 /*
  * The journal in files: appending, group commit, the next file, trimming.
  *
- * Keeps I4: `durable` rises only when the sync that covers it has returned on every good directory; a
- * directory whose write or sync failed is never used again before the next start.
- * A file is synced before the next is begun (journal_scan.c relies on it): the next one is begun only where
- * a sync ended, when none is running.
+ * Keeps I4: `durable` rises only when the sync that covers it has returned on every good directory;
+ * a directory whose write or sync failed is never used again before the next start. A file is
+ * synced before the next is begun (journal_scan.c relies on it): the next one is begun only where a
+ * sync ended, when none is running.
  */
 #include "metadata-server/journal_internal.h"
 
@@ -151,15 +151,15 @@ static void copies_switch(struct ms_journal *j, const char *name, bool is_begun)
 		} else {
 			disk_close(copy->next);
 			if (disk_unlink(copy->disk, name) < 0)
-				log_warn("cannot remove '%s'", name);	/* empty: the next start removes it */
+				log_warn("cannot remove '%s'", name);	/* the next start does */
 		}
 		copy->next = NULL;
 	}
 }
 
 /*
- * Begin the file of record `first` in every good directory. No sync is running. -E_NOSPC: in none, and the newest
- * one goes on.
+ * Begin the file of record `first` in every good directory. No sync is running. -E_NOSPC: in none,
+ * and the newest one goes on.
  */
 static int part_begin(struct ms_journal *j, uint64_t first, uint64_t term)
 {
@@ -293,8 +293,8 @@ int ms_journal_sync_now(struct ms_journal *j)
 }
 
 /*
- * The newest file is long enough: begin the next. Records that were written while the last sync ran are
- * synced here and now; that holds the loop up once a file.
+ * The newest file is long enough: begin the next. Records that were written while the last sync ran
+ * are synced here and now; that holds the loop up once a file.
  */
 static void rotate(struct ms_journal *j)
 {

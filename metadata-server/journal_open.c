@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Opening a journal: which directory is the truth, cutting its torn tail, making the others equal to it.
+ * Opening a journal: which directory is the truth, cutting its torn tail, making the others equal
+ * to it.
  *
- * Keeps I4. Nothing is cut or replaced before the winner is known to hold every record that anything in any
- * directory calls durable; otherwise the journal refuses to open and says what is damaged. And what is read is
- * not yet on the disk: a sync that failed leaves clean pages that the disk never got. So bytes behind the last
- * record that is proved durable in a directory are written there again, synced, and read again.
+ * Keeps I4. Nothing is cut or replaced before the winner is known to hold every record that
+ * anything in any directory calls durable; otherwise the journal refuses to open and says what is
+ * damaged. And what is read is not yet on the disk: a sync that failed leaves clean pages that the
+ * disk never got. So bytes behind the last record that is proved durable in a directory are written
+ * there again, synced, and read again.
  */
 #include "metadata-server/journal_internal.h"
 
@@ -39,11 +41,13 @@ static int refuse_if_lost(const struct ms_journal_scan *scans, uint32_t count, u
 		if (s->bad_first == 0)
 			return error_say(err, -E_BAD_MIDDLE, "journal directory %u is damaged: records from %"
 					 PRIu64 " to %" PRIu64 " are missing; keep what is there, and restore "
-					 "it by 'mkfs.cairn --recover' or a backup; 'fsck.cairn --repair' keeps what can still be read",
+					 "it by 'mkfs.cairn --recover' or a backup; 'fsck.cairn --repair' "
+					 "keeps what can still be read",
 					 i + 1, s->last + 1, s->proved);
 		return error_say(err, -E_BAD_MIDDLE, "'%s' of journal directory %u is damaged at byte %"
 				 PRIu64 ", but records up to %" PRIu64 " were durable; keep what is there, and "
-				 "restore it by 'mkfs.cairn --recover' or a backup; 'fsck.cairn --repair' keeps what can still be read",
+				 "restore it by 'mkfs.cairn --recover' or a backup; 'fsck.cairn --repair' "
+				 "keeps what can still be read",
 				 ms_journal_name(s->bad_first, name), i + 1, s->bad_offset, s->proved);
 	}
 	return 0;
@@ -207,8 +211,8 @@ static int repair_one(struct ms_journal *j, struct ms_journal_copy *copy, uint64
 }
 
 /*
- * Bring every directory to the winner's content; one that refuses is dropped, also the winner if another has all
- * of it by then.
+ * Bring every directory to the winner's content; one that refuses is dropped, also the winner if
+ * another has all of it by then.
  */
 static int repair(struct ms_journal *j, const struct ms_journal_scan *scans, struct error *err)
 {
@@ -252,10 +256,9 @@ static int find_winner(struct ms_journal *j, const struct ms_journal_scan *scans
 	}
 	if (*winner < j->copy_count)
 		return 0;
-	return error_say(err, -E_BAD_MIDDLE, "journal directory %u was out of service when the server ran last, "
-			 "and lacks what happened since: bring back the others of journal.dirs. If they are lost, "
-			 "'mkfs.cairn --recover' may know more; or remove the file '" MS_JOURNAL_DROPPED "' to go on "
-			 "with what is there", marked);
+	return error_say(err, -E_BAD_MIDDLE, "journal directory %u was out of service when the server ran "
+			 "last: bring back the others of journal.dirs, or see 'mkfs.cairn --recover'; or "
+			 "remove its file '" MS_JOURNAL_DROPPED "' to do without what it lacks", marked);
 }
 
 static int choose(struct ms_journal *j, struct ms_journal_scan *scans, struct error *err)

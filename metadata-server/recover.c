@@ -2,8 +2,8 @@
 /*
  * From a metadata directory to rows that stand at the journal's end.
  *
- * Keeps I3 and I15. The applied row is committed together with the rows that it speaks of, so wherever a
- * crash stops us, the next start knows where the rows are.
+ * Keeps I3 and I15. The applied row is committed together with the rows that it speaks of, so
+ * wherever a crash stops us, the next start knows where the rows are.
  */
 #include "metadata-server/recover.h"
 
@@ -58,7 +58,7 @@ static int super_find(struct disk **disks, uint32_t disk_count, struct super *ou
 		if (rc >= 0)
 			return 0;
 	}
-	return err && err->code ? err->code : rc;	/* the first directory's, for it is the one people know */
+	return err && err->code ? err->code : rc;	/* the first one's: people know it */
 }
 
 /* Of another cluster or in use: never done without, it is a mistake. */

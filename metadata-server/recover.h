@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Start-up of a metadata directory: lock it, check its superblock, open the journal, bring the rows to
- * the journal's end.
+ * Start-up of a metadata directory: lock it, check its superblock, open the journal, bring the rows
+ * to the journal's end.
  *
- * The rows are a discardable view (I15). fs/io/view.h has emptied them unless they were closed cleanly or
- * written under this boot of the system; here they are kept only if the journal goes on where they stand.
- * Else they are cleared, loaded from the newest good snapshot, and everything after it is replayed.
- * Replay applies, it never decides (I3).
+ * The rows are a discardable view (I15). fs/io/view.h has emptied them unless they were closed
+ * cleanly or written under this boot of the system; here they are kept only if the journal goes on
+ * where they stand. Else they are cleared, loaded from the newest good snapshot, and everything
+ * after it is replayed. Replay applies, it never decides (I3).
  *
- * A metadata directory holds: super, lock, journal/, snapshots/. Further journal directories hold the same, so any
- * of them is enough; rows/ (LMDB and its view file) lies beside the first that can be used. One that was away, or
- * is empty, is brought up again here; one that refuses is done without, and told of.
+ * A metadata directory holds: super, lock, journal/, snapshots/. Further journal directories hold
+ * the same, so any of them is enough; rows/ (LMDB and its view file) lies beside the first that can
+ * be used. One that was away, or is empty, is brought up again here; one that refuses is done
+ * without, and told of.
  */
 #ifndef CAIRN_METADATA_SERVER_RECOVER_H
 #define CAIRN_METADATA_SERVER_RECOVER_H
@@ -46,10 +47,10 @@ must_check int ms_recover(const struct ms_recover_options *options, struct ms_re
 void ms_recover_close(struct ms_recovery *r);
 
 /*
- * Superblocks and locks of all directories, before anything in them is touched (the rows' view is one such
- * thing). *super is that of the first that has one. A lock that is held is waited for up to wait_ms, asleep:
- * a killed process may take a moment to be gone. A directory that cannot be read or locked, or has no superblock,
- * is an error only if no other can.
+ * Superblocks and locks of all directories, before anything in them is touched (the rows' view is
+ * one such thing). *super is that of the first that has one. A lock that is held is waited for up
+ * to wait_ms, asleep: a killed process may take a moment to be gone. A directory that cannot be
+ * read or locked, or has no superblock, is an error only if no other can.
  */
 must_check int ms_recover_lock(struct disk **disks, uint32_t disk_count, uint32_t wait_ms, struct super *super,
 			       struct error *err);

@@ -2,9 +2,10 @@
 /*
  * From copies of snapshot and journal to a metadata directory.
  *
- * Foreign bytes (I8): names, headers, records and rows are checked as they come. The chain of records is that of
- * one history: numbers rise by one, terms never fall, and what a file of a later name holds counts instead of
- * what an earlier one has from there on (an earlier history that a rescue had to abandon).
+ * Foreign bytes (I8): names, headers, records and rows are checked as they come. The chain of
+ * records is that of one history: numbers rise by one, terms never fall, and what a file of a later
+ * name holds counts instead of what an earlier one has from there on (an earlier history that a
+ * rescue had to abandon).
  */
 #include "metadata-server/rescue.h"
 
@@ -248,8 +249,8 @@ static void super_from(const struct snapshot_header *h, struct super *out)
 }
 
 /* The newest good snapshot; every one that is not is told of in err. */
-static int load_snapshot(struct disk *disk, const struct listing *l, const uint8_t cluster[16], struct rows *rows,
-			 struct ms_rescue *out, struct error *err)
+static int load_snapshot(struct disk *disk, const struct listing *l, const uint8_t cluster[16],
+			 struct rows *rows, struct ms_rescue *out, struct error *err)
 {
 	struct snapshot_header h;
 	char path[PATH_BYTES];
@@ -294,7 +295,8 @@ int ms_rescue_load(struct disk *disk, const uint8_t cluster[16], struct rows *ro
 			rc = follow(&c, &l);
 		ms_txn_destroy(c.txn);
 		if (rc < 0)
-			(void)error_set(err, rc, "cannot apply the journal behind record %" PRIu64, out->number);
+			(void)error_set(err, rc, "cannot apply the journal behind record %" PRIu64,
+					out->number);
 	}
 	free(l.files);
 	return rc < 0 ? rc : 0;

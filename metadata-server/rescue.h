@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A metadata directory from the copies that chunk servers keep (copies.h), for mkfs.cairn --recover.
+ * A metadata directory from the copies that chunk servers keep (copies.h), for mkfs.cairn
+ * --recover.
  *
- * Load takes the newest good snapshot of a copy and applies the journal behind it as far as it goes on without a
- * gap, checking everything. Jump then makes the state one that nobody can confuse with what the lost server said
- * in its last seconds: term, map version, epochs and inode numbers are far ahead of what it can have given out,
- * sessions have ended, and every placement group is to be healed. Write puts it into fresh directories.
+ * Load takes the newest good snapshot of a copy and applies the journal behind it as far as it goes
+ * on without a gap, checking everything. Jump then makes the state one that nobody can confuse with
+ * what the lost server said in its last seconds: term, map version, epochs and inode numbers are
+ * far ahead of what it can have given out, sessions have ended, and every placement group is to be
+ * healed. Write puts it into fresh directories.
  *
  * Synchronous; threads: one.
  */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Snapshots of a running server: opened on the loop, where the rows stand at the journal's number; written on
- * a worker, to every journal directory in good health, so that each of them is enough; published only once that
- * number is durable, so that a snapshot is never ahead of the journal (I4); then the journal is trimmed to the
- * older of the two that are kept. A directory that refuses for another reason than space is out of service.
- * When space is short snapshots come
- * sooner, and the newest, verified, is enough to trim to; if not even one more fits beside the two, the older
+ * Snapshots of a running server: opened on the loop, where the rows stand at the journal's number;
+ * written on a worker, to every journal directory in good health, so that each of them is enough;
+ * published only once that number is durable, so that a snapshot is never ahead of the journal
+ * (I4); then the journal is trimmed to the older of the two that are kept. A directory that refuses
+ * for another reason than space is out of service. When space is short snapshots come sooner, and
+ * the newest, verified, is enough to trim to; if not even one more fits beside the two, the older
  * one makes room.
  */
 #include "metadata-server/serve_internal.h"
@@ -104,7 +104,7 @@ static void publish_run(struct loop_work *work)
 
 	for (uint32_t i = 0; i < t->disk_count; i++) {
 		t->rcs[i] = ms_snapshot_publish(t->disks[i], &t->header);
-		if (t->rcs[i] >= 0 && t->is_urgent)	/* the older one will be of no use: this one must be good */
+		if (t->rcs[i] >= 0 && t->is_urgent)	/* the older one is of no use then */
 			t->rcs[i] = ms_snapshot_read(t->disks[i], t->header.number, &found, NULL, NULL);
 	}
 }

@@ -3,8 +3,9 @@
  * Snapshots: all rows in key order at one sequence, in "snapshots/S-<number>" (format: fs/disk/
  * journal_record.h). With the journal since, a snapshot is the truth (I3); LMDB's file never is.
  *
- * Written under a temporary name, synced, then published by a rename: a name that is there is whole.
- * The last two are kept, so that one bad snapshot falls back to the older and a longer replay.
+ * Written under a temporary name, synced, then published by a rename: a name that is there is
+ * whole. The last two are kept, so that one bad snapshot falls back to the older and a longer
+ * replay.
  *
  * The row MS_APPLIED_KEY holds the sequence up to which the rows have come. It belongs to the view,
  * not to the state: snapshots carry it in their header and leave the row out.
@@ -40,8 +41,8 @@ must_check int ms_snapshot_copy(struct disk *from, struct disk *to);
 must_check int ms_snapshot_publish(struct disk *disk, const struct snapshot_header *h);
 
 /*
- * Give `to` the newest snapshots of `from` that it lacks, and drop what is beyond number `last`: a directory that
- * was away is brought up again.
+ * Give `to` the newest snapshots of `from` that it lacks, and drop what is beyond number `last`: a
+ * directory that was away is brought up again.
  */
 must_check int ms_snapshot_bring_up(struct disk *from, struct disk *to, uint64_t last);
 
@@ -76,7 +77,8 @@ must_check int ms_snapshot_load_file(struct disk *disk, const char *name, const 
 
 /*
  * Replace all rows by the newest snapshot that is good, commit, and set the applied row to its
- * sequence. -E_NOENT: there is none; else as ms_snapshot_read() of the last one tried. err says more.
+ * sequence. -E_NOENT: there is none; else as ms_snapshot_read() of the last one tried. err says
+ * more.
  */
 must_check int ms_snapshot_load(struct disk *disk, const uint8_t cluster[16], struct rows *rows,
 				struct snapshot_header *out, struct error *err);

@@ -59,7 +59,8 @@ static void claim(struct source *s, const char *name, uint64_t bytes)
 	s->has_claim = true;
 }
 
-static int check_cluster(struct recovery *r, const struct source *s, const uint8_t cluster[16], struct error *err)
+static int check_cluster(struct recovery *r, const struct source *s, const uint8_t cluster[16],
+			 struct error *err)
 {
 	static const uint8_t none[16];
 
@@ -157,8 +158,8 @@ static void ask(struct recovery *r, struct source *s)
 	} else if (!s->has_claim) {
 		printf("%s: keeps no copy\n", s->where);
 	} else {
-		printf("%s: has a copy, newest file %" PRIu64 "-%" PRIu64 ".%s of %" PRIu64 " bytes\n", s->where,
-		       s->claim.term, s->claim.number, s->claim.is_snapshot ? "snapshot" : "journal",
+		printf("%s: has a copy, newest file %" PRIu64 "-%" PRIu64 ".%s of %" PRIu64 " bytes\n",
+		       s->where, s->claim.term, s->claim.number, s->claim.is_snapshot ? "snapshot" : "journal",
 		       s->claim.bytes);
 	}
 }
@@ -391,8 +392,8 @@ static int refuse_formatted(struct disk *disk, const char *path, struct error *e
 	if (disk_open(disk, SUPER_FILE, DISK_READ, &file) < 0)
 		return 0;
 	disk_close(file);
-	return error_say(err, -E_NOT_EMPTY, "'%s' is formatted already: recover into an empty directory, and keep "
-			 "what is there", path);
+	return error_say(err, -E_NOT_EMPTY, "'%s' is formatted already: recover into an empty directory, "
+			 "and keep what is there", path);
 }
 
 static int open_scratch(struct recovery *r, struct error *err)
@@ -429,9 +430,9 @@ static void report(const struct recovery *r)
 	       r->best->where, text, r->found.number);
 	if (r->found.is_cut)
 		printf("more was there but cannot be used: %s\n", r->found.why);
-	printf("what happened later is lost: files made or changed then are missing or as they were, files removed "
-	       "then are back\n"
-	       "start cairn-mds on it, mount again or wait for the mounts to come back, and run fsck.cairn --live\n");
+	printf("what happened later is lost: files made or changed then are missing or as they were, "
+	       "files removed then are back\n"
+	       "start cairn-mds on it, wait for the mounts to come back, and run fsck.cairn --live\n");
 }
 
 static int write_directories(struct recovery *r, struct disk **disks, struct error *err)

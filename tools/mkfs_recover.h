@@ -2,9 +2,10 @@
 /*
  * mkfs.cairn --recover: a metadata directory from the copies that chunk servers keep.
  *
- * Sources are addresses of chunk servers or, offline, their first chunk directories. All are asked what they have;
- * the one that promises most is fetched and proved first, and the next one only if it keeps less than it
- * promises. Servers that the recovered map names are asked as well, so one address is enough.
+ * Sources are addresses of chunk servers or, offline, their first chunk directories. All are asked
+ * what they have; the one that promises most is fetched and proved first, and the next one only if
+ * it keeps less than it promises. Servers that the recovered map names are asked as well, so one
+ * address is enough.
  */
 #ifndef CAIRN_TOOLS_MKFS_RECOVER_H
 #define CAIRN_TOOLS_MKFS_RECOVER_H
