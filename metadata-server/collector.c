@@ -23,6 +23,7 @@
 #define BLOCK_CALL_MS 5000u
 #define RAISE_MS      90000u	/* for sessions to publish or give up what they have put */
 #define BEGIN_MS      20000u
+#define BEGINS_MAX    50u	/* rows may change while a cycle begins */
 #define LIST_MS	      30000u
 #define CHECK_MS      60000u	/* durability of the list, too */
 #define SWEEP_MS      3600000u
@@ -167,6 +168,7 @@ static void begin_phase(struct ms_collector *c)
 	int rc;
 
 	c->phase = MS_GC_BEGIN;
+	c->rows_changed = false;
 	c->epoch = ms_state_collection(c->server->state);
 	do
 		loop_random(c->loop, &c->cycle, sizeof(c->cycle));
@@ -184,6 +186,19 @@ static void begin_phase(struct ms_collector *c)
 		collector_fail(c, rc, "cannot reach the chunk servers: %s", error_text(rc));
 	else
 		collector_servers_ask(c, BEGIN_MS);
+}
+
+/* The servers know newer rows than those that were copied: healing, or servers that come and go. */
+static void begin_again(struct ms_collector *c)
+{
+	if (c->begins_left-- == 0) {
+		collector_fail(c, -E_STALE_EPOCH, "placement changes all the time");
+		return;
+	}
+	collector_servers_close(c);
+	free(c->rows);
+	c->rows = NULL;
+	begin_phase(c);
 }
 
 /* --- the list -------------------------------------------------------------------------------------------------- */
@@ -314,6 +329,7 @@ static void cycle_start(struct ms_collector *c)
 	c->trash_blocks = c->trash_bytes = c->young = c->moving = 0;
 	c->unwalkable_count = c->unwalkable_total = c->named_count = 0;
 	c->is_flushing = false;
+	c->begins_left = BEGINS_MAX;
 	c->started_wall_ns = loop_wall_ns(c->loop);
 	c->phase = MS_GC_RAISE;
 	c->phase_due_ms = collector_now_ms(c) + RAISE_MS;
@@ -353,6 +369,9 @@ void ms_collector_tick(struct ms_collector *c)
 			collector_fail(c, -E_TIMEDOUT, "the sweep takes too long");
 		break;
 	case MS_GC_BEGIN:
+		if (c->rows_changed)
+			begin_again(c);
+		break;
 	case MS_GC_MARK:
 		break;			/* each call has its deadline */
 	}

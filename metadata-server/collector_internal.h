@@ -94,6 +94,8 @@ struct ms_collector {
 	uint64_t list_number;		/* sequence at which roots are listed */
 	struct pg_row *rows;		/* PG_COUNT: marks go by these */
 	uint64_t rows_digest, map_version;
+	bool rows_changed;		/* since they were copied: begin again */
+	uint32_t begins_left;
 	struct collector_server *servers;	/* by rising number */
 	uint32_t server_count;
 	struct collector_reader *reader;

@@ -124,7 +124,8 @@ static void begun(struct collector_server *cs, const Wire__CollectBeginReply *re
 		return;
 	}
 	if (reply->rows != c->rows_digest) {
-		if (!collector_servers_may_retry(cs, -E_RECOVERING))
+		c->rows_changed = c->rows_digest != map_digest(ms_state_map(c->server->state));
+		if (!c->rows_changed && !collector_servers_may_retry(cs, -E_RECOVERING))
 			collector_fail(c, -E_STALE_EPOCH, "server %u goes by other placement rows", cs->server);
 		return;
 	}
