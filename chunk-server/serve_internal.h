@@ -34,7 +34,7 @@ struct repay;	   /* repay.c */
 struct scrub;	   /* scrub.c */
 struct damage;	   /* damage.c */
 struct heal;	   /* heal.c */
-struct heal_job;   /* heal_serve.c */
+struct heal_job;   /* serve_heal.c */
 struct collect;	   /* collect.c */
 struct put_job;	   /* serve_put.c */
 struct get_job;	   /* serve_get.c */
@@ -166,7 +166,7 @@ void cs_scrub_destroy(struct cs_server *s);
 void cs_scrub_stop(struct cs_server *s);
 bool cs_scrub_is_idle(const struct cs_server *s);
 void cs_scrub_serve(struct cs_server *s, struct rpc_request *req);
-/* --- heal_serve.c ---- */
+/* --- serve_heal.c ---- */
 
 must_check int cs_serve_heal_init(struct cs_server *s);
 void cs_serve_heal_finish(struct cs_server *s);
