@@ -29,6 +29,7 @@ struct heartbeat {
 	bool is_beating;
 	uint64_t sent_boot_id;	 /* of the join in flight */
 	uint64_t joined_boot_id; /* 0: not joined */
+	uint64_t sent_content;	 /* by the join or heartbeat in flight */
 	uint32_t beat_ms, backoff_ms;
 	struct loop_timer beat_timer;
 	/* the map */
@@ -189,6 +190,7 @@ static void joined(struct rpc_call *call)
 	if (s->number == 0)
 		log_info("joined as server %u", reply->server);
 	h->joined_boot_id = h->sent_boot_id;
+	s->content_heard = h->sent_content;
 	h->backoff_ms = 0;
 	h->beat_ms = reply->heartbeat_ms > 0 ? MIN_OF(reply->heartbeat_ms, 60000u) : BEAT_MS;
 	s->number = reply->server;
@@ -214,7 +216,7 @@ static void join(struct heartbeat *h)
 	msg.disks = cs_disks_count(s->disks) - cs_disks_failed_count(s->disks);
 	msg.bytes_total = stats.bytes_total;
 	msg.boot_id = s->boot_id;
-	msg.content = cs_serve_tell_content(s);
+	msg.content = h->sent_content = cs_serve_tell_content(s);
 	h->beat = (struct rpc_call){
 		.type = MSG_JOIN,
 		.request = &msg.base,
@@ -240,6 +242,7 @@ static void beaten(struct rpc_call *call)
 		beat_failed(h);
 		return;
 	}
+	h->server->content_heard = h->sent_content;
 	h->backoff_ms = 0;
 	cs_collect_epoch(h->server, reply->collection);
 	heard_version(h, reply->map_version);
@@ -285,7 +288,7 @@ static void beat(struct heartbeat *h)
 	msg.trash_blocks = stats.blocks_trash;
 	msg.trash_bytes = stats.bytes_trash;
 	msg.dead_bytes = stats.bytes_dead;
-	msg.content = cs_serve_tell_content(s);
+	msg.content = h->sent_content = cs_serve_tell_content(s);
 	msg.disks_failed = cs_disks_failed_count(s->disks);
 	msg.disks = cs_disks_count(s->disks) - msg.disks_failed;
 	msg.damaged = stats.damaged;

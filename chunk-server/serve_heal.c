@@ -206,7 +206,8 @@ void cs_serve_heal(struct cs_server *s, struct rpc_request *req)
 		rpc_answer(req, -E_MALFORMED, NULL, NULL);
 		return;
 	}
-	if (job == NULL || s->number == 0) {
+	/* What is left of a loss is merged only once the metadata server knows of the loss (fs/wire/heal.h). */
+	if (job == NULL || s->number == 0 || s->content_heard != s->content.number) {
 		rpc_answer(req, job == NULL ? -E_OVERLOADED : -E_RECOVERING, NULL, NULL);
 		return;
 	}

@@ -60,6 +60,7 @@ struct cs_server {
 	struct cs_content content;
 	uint64_t content_told;	  /* to the metadata server, or it was when we started */
 	uint64_t content_tell_ms; /* not before */
+	uint64_t content_heard;	  /* by the metadata server, since we started; 0: none yet */
 	uint64_t collection; /* epoch that we apply; 0: not told yet, so nothing can be put or touched */
 	struct serve_peer *peers;
 	struct heartbeat *heartbeat;
