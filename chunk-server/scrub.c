@@ -590,13 +590,16 @@ static void idle_step(struct scrub_disk *d)
 		step_after(d, RETRY_MS);
 		return;
 	}
-	if (scrub->is_paused || cs_store_is_failed(d->store) ||
-	    (s->options.scrub_period_ms == 0 && !d->is_hurried)) {
+	if (scrub->is_paused || cs_store_is_failed(d->store)) {
 		step_after(d, IDLE_MS_MAX);
 		return;
 	}
-	if (d->state.is_running) { /* since before a restart */
+	if (d->state.is_running) { /* since before a restart, or a pause */
 		plan_begin(d);
+		return;
+	}
+	if (s->options.scrub_period_ms == 0) {
+		step_after(d, IDLE_MS_MAX);
 		return;
 	}
 	uint64_t wait_ms = idle_ms(d);
@@ -662,9 +665,10 @@ static void pause_all(struct scrub *scrub)
 static void tell_disk(const struct scrub_disk *d, Wire__ScrubReply *reply)
 {
 	const struct scrub_state *state = &d->state;
+	bool is_running = state->is_running && !cs_store_is_failed(d->store);
 
-	reply->running |= state->is_running;
-	reply->deep |= state->is_running && state->is_deep;
+	reply->running |= is_running;
+	reply->deep |= is_running && state->is_deep;
 	reply->pass = reply->disks == 0 ? state->pass : MIN_OF(reply->pass, state->pass);
 	reply->bytes_done += state->bytes;
 	reply->bytes_total += MAX_OF(d->bytes_total, state->bytes);
