@@ -42,7 +42,7 @@ void ms_collection_format(struct ms_state *state)
 	collection_put(state);
 }
 
-uint64_t ms_state_collection(const struct ms_state *state)
+uint64_t ms_collection_epoch(const struct ms_state *state)
 {
 	return state->collection;
 }
@@ -93,7 +93,7 @@ static bool holds_up(const struct ms_state *state, const struct ms_session *sess
 	       (session->collection_oldest != 0 && session->collection_oldest < state->collection);
 }
 
-bool ms_state_collection_may_rise(const struct ms_state *state, struct ms_collection_wait *why)
+bool ms_collection_may_rise(const struct ms_state *state, struct ms_collection_wait *why)
 {
 	const struct ms_session *session, *next;
 
@@ -124,7 +124,7 @@ void ms_collection_raise(struct ms_state *state)
 {
 	struct ms_collection_wait why;
 
-	if (!ms_state_collection_may_rise(state, &why))
+	if (!ms_collection_may_rise(state, &why))
 		return;
 	state->collection++;
 	collection_put(state);

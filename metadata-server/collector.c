@@ -31,7 +31,7 @@
 #define COPIES_LAG_MS 600000u	/* copies of the metadata are no older, as long as any are made */
 #define AFTER_FAIL_MS 60000u	/* a cycle by itself that failed is tried again */
 
-uint64_t collector_now_ms(const struct ms_collector *c)
+uint64_t ms_collector_now_ms(const struct ms_collector *c)
 {
 	return loop_now_ms(c->loop);
 }
@@ -42,11 +42,11 @@ static void cycle_close(struct ms_collector *c)
 {
 	uint64_t wait = c->last_rc == 0 ? c->every_ms : MIN_OF(c->every_ms, (uint64_t)AFTER_FAIL_MS);
 
-	collector_servers_close(c);
+	ms_collector_servers_close(c);
 	free(c->rows);
 	c->rows = NULL;
 	c->phase = MS_GC_IDLE;
-	c->next_ms = collector_now_ms(c) + wait;
+	c->next_ms = ms_collector_now_ms(c) + wait;
 	c->finished_wall_ns = loop_wall_ns(c->loop);
 	c->cycles++;
 	c->failed += c->last_rc < 0;
@@ -75,13 +75,13 @@ static void cycle_end(struct ms_collector *c, int rc, const char *text)
 		log_info("garbage collected epoch=%" PRIu64 " roots=%" PRIu64 " marks=%" PRIu64
 			 " blocks=%" PRIu64 " bytes=%" PRIu64 "%s", c->epoch, c->roots_done, c->marks,
 			 c->trash_blocks, c->trash_bytes, c->is_dry ? " (dry run)" : "");
-	collector_walk_close(c);
+	ms_collector_walk_close(c);
 	c->phase = MS_GC_END;
-	c->phase_due_ms = collector_now_ms(c) + END_MS;
-	collector_servers_end(c, compact);
+	c->phase_due_ms = ms_collector_now_ms(c) + END_MS;
+	ms_collector_servers_end(c, compact);
 }
 
-void collector_fail(struct ms_collector *c, int rc, const char *format, ...)
+void ms_collector_fail(struct ms_collector *c, int rc, const char *format, ...)
 {
 	char text[COLLECTOR_TEXT_BYTES];
 	va_list args;
@@ -98,16 +98,16 @@ void collector_fail(struct ms_collector *c, int rc, const char *format, ...)
 
 static void raise_waits(struct ms_collector *c, const struct ms_collection_wait *why)
 {
-	if (collector_now_ms(c) < c->phase_due_ms)
+	if (ms_collector_now_ms(c) < c->phase_due_ms)
 		return;
 	if (why->server)
-		collector_fail(c, -E_TIMEDOUT, "server %u does not tell that it applies epoch %" PRIu64,
-			       why->server, ms_state_collection(c->server->state));
+		ms_collector_fail(c, -E_TIMEDOUT, "server %u does not tell that it applies epoch %" PRIu64,
+			       why->server, ms_collection_epoch(c->server->state));
 	else if (why->session)
-		collector_fail(c, -E_TIMEDOUT, "session %016" PRIx64 " keeps content unpublished for too long",
+		ms_collector_fail(c, -E_TIMEDOUT, "session %016" PRIx64 " keeps content unpublished for too long",
 			       why->session);
 	else
-		collector_fail(c, -E_RECOVERING, "sessions are still coming back");
+		ms_collector_fail(c, -E_RECOVERING, "sessions are still coming back");
 }
 
 static void begin_phase(struct ms_collector *c);
@@ -117,7 +117,7 @@ static void raise_tick(struct ms_collector *c)
 {
 	struct ms_server *s = c->server;
 	struct ms_collection_wait why;
-	uint64_t before = ms_state_collection(s->state);
+	uint64_t before = ms_collection_epoch(s->state);
 
 	if (c->raise_number > ms_journal_durable(s->journal)) {
 		ms_journal_sync(s->journal);
@@ -127,16 +127,16 @@ static void raise_tick(struct ms_collector *c)
 		begin_phase(c);
 		return;
 	}
-	if (!ms_state_collection_may_rise(s->state, &why)) {
+	if (!ms_collection_may_rise(s->state, &why)) {
 		raise_waits(c, &why);
 		return;
 	}
 	ms_server_event(s, &(struct ms_event){ .kind = MS_EV_COLLECT });
-	if (ms_state_collection(s->state) == before)
+	if (ms_collection_epoch(s->state) == before)
 		return;
 	c->raise_number = s->number;
 	c->raises_left--;
-	c->phase_due_ms = collector_now_ms(c) + RAISE_MS;
+	c->phase_due_ms = ms_collector_now_ms(c) + RAISE_MS;
 }
 
 /* --- begin --------------------------------------------------------------------------------------------------- */
@@ -169,33 +169,33 @@ static void begin_phase(struct ms_collector *c)
 
 	c->phase = MS_GC_BEGIN;
 	c->rows_changed = false;
-	c->epoch = ms_state_collection(c->server->state);
+	c->epoch = ms_collection_epoch(c->server->state);
 	do
 		loop_random(c->loop, &c->cycle, sizeof(c->cycle));
 	while (c->cycle == 0);
 	if (!copy_rows(c)) {
-		collector_fail(c, -E_NOMEM, "out of memory");
+		ms_collector_fail(c, -E_NOMEM, "out of memory");
 		return;
 	}
 	if (!all_placed(c)) {
-		collector_fail(c, -E_RECOVERING, "placement groups have no servers yet");
+		ms_collector_fail(c, -E_RECOVERING, "placement groups have no servers yet");
 		return;
 	}
-	rc = collector_servers_open(c);
+	rc = ms_collector_servers_open(c);
 	if (rc < 0)
-		collector_fail(c, rc, "cannot reach the chunk servers: %s", error_text(rc));
+		ms_collector_fail(c, rc, "cannot reach the chunk servers: %s", error_text(rc));
 	else
-		collector_servers_ask(c, BEGIN_MS);
+		ms_collector_servers_ask(c, BEGIN_MS);
 }
 
 /* The servers know newer rows than those that were copied: healing, or servers that come and go. */
 static void begin_again(struct ms_collector *c)
 {
 	if (c->begins_left-- == 0) {
-		collector_fail(c, -E_STALE_EPOCH, "placement changes all the time");
+		ms_collector_fail(c, -E_STALE_EPOCH, "placement changes all the time");
 		return;
 	}
-	collector_servers_close(c);
+	ms_collector_servers_close(c);
 	free(c->rows);
 	c->rows = NULL;
 	begin_phase(c);
@@ -211,43 +211,43 @@ static void list_tick(struct ms_collector *c)
 	int rc;
 
 	if (s->records_len > 0) {	/* a batch is under way: its end comes in this turn */
-		if (collector_now_ms(c) >= c->phase_due_ms)
-			collector_fail(c, -E_TIMEDOUT, "the metadata server finds no moment to list roots");
+		if (ms_collector_now_ms(c) >= c->phase_due_ms)
+			ms_collector_fail(c, -E_TIMEDOUT, "the metadata server finds no moment to list roots");
 		return;
 	}
 	rc = ms_server_rows_keep(s);
 	if (rc >= 0)
-		rc = collector_walk_open(c);
+		rc = ms_collector_walk_open(c);
 	if (rc < 0) {
-		collector_fail(c, rc, "cannot list the roots: %s", error_text(rc));
+		ms_collector_fail(c, rc, "cannot list the roots: %s", error_text(rc));
 		return;
 	}
 	ms_state_counts(s->state, &counts);
 	c->roots_total = counts.files;
 	c->list_number = s->number;
 	c->phase = MS_GC_MARK;
-	collector_walk_pump(c);
+	ms_collector_walk_pump(c);
 }
 
 /* --- check and sweep --------------------------------------------------------------------------------------------- */
 
-void collector_marked(struct ms_collector *c)
+void ms_collector_marked(struct ms_collector *c)
 {
 	if (c->phase != MS_GC_MARK)
 		return;
 	if (c->unwalkable_total > 0) {
-		collector_paths_find(c);
+		ms_collector_paths_find(c);
 		return;
 	}
 	c->phase = MS_GC_CHECK;
-	collector_servers_ask(c, CHECK_MS);
+	ms_collector_servers_ask(c, CHECK_MS);
 }
 
-void collector_named(struct ms_collector *c)
+void ms_collector_named(struct ms_collector *c)
 {
 	const char *path = ms_collector_path(c, c->unwalkable[0]);
 
-	collector_fail(c, -E_CORRUPT, "%" PRIu32 " files cannot be read: repair or delete them: inode %" PRIu64
+	ms_collector_fail(c, -E_CORRUPT, "%" PRIu32 " files cannot be read: repair or delete them: inode %" PRIu64
 		       " %.80s%s", c->unwalkable_total, c->unwalkable[0], path, c->unwalkable_total > 1 ? " ..." : "");
 }
 
@@ -274,10 +274,10 @@ static void check_tick(struct ms_collector *c)
 			return;		/* each has its deadline */
 	if (is_list_safe(c)) {
 		c->phase = MS_GC_SWEEP;
-		collector_servers_ask(c, COLLECTOR_SILENT_MS);
-		c->phase_due_ms = collector_now_ms(c) + SWEEP_MS;
-	} else if (collector_now_ms(c) >= c->phase_due_ms) {
-		collector_fail(c, -E_TIMEDOUT, "the copies of the metadata on chunk servers lag behind, "
+		ms_collector_servers_ask(c, COLLECTOR_SILENT_MS);
+		c->phase_due_ms = ms_collector_now_ms(c) + SWEEP_MS;
+	} else if (ms_collector_now_ms(c) >= c->phase_due_ms) {
+		ms_collector_fail(c, -E_TIMEDOUT, "the copies of the metadata on chunk servers lag behind, "
 			       "and there is no grace to make up for it");
 	}
 }
@@ -293,12 +293,12 @@ static void sweep_done(struct ms_collector *c)
 	cycle_end(c, 0, c->is_dry ? "dry run" : "done");
 }
 
-void collector_servers_are_done(struct ms_collector *c)
+void ms_collector_servers_are_done(struct ms_collector *c)
 {
 	switch (c->phase) {
 	case MS_GC_BEGIN:
 		c->phase = MS_GC_LIST;
-		c->phase_due_ms = collector_now_ms(c) + LIST_MS;
+		c->phase_due_ms = ms_collector_now_ms(c) + LIST_MS;
 		break;
 	case MS_GC_SWEEP:
 		sweep_done(c);
@@ -332,12 +332,12 @@ static void cycle_start(struct ms_collector *c)
 	c->begins_left = BEGINS_MAX;
 	c->started_wall_ns = loop_wall_ns(c->loop);
 	c->phase = MS_GC_RAISE;
-	c->phase_due_ms = collector_now_ms(c) + RAISE_MS;
+	c->phase_due_ms = ms_collector_now_ms(c) + RAISE_MS;
 }
 
 static bool is_due(const struct ms_collector *c)
 {
-	return c->wants_now || c->wants_dry || (c->every_ms > 0 && collector_now_ms(c) >= c->next_ms);
+	return c->wants_now || c->wants_dry || (c->every_ms > 0 && ms_collector_now_ms(c) >= c->next_ms);
 }
 
 void ms_collector_tick(struct ms_collector *c)
@@ -345,7 +345,7 @@ void ms_collector_tick(struct ms_collector *c)
 	struct ms_server *s = c->server;
 
 	if (c->phase != MS_GC_IDLE && (s->is_failed || s->is_stopping))
-		collector_fail(c, -E_SHUTDOWN, "the metadata server takes no changes");
+		ms_collector_fail(c, -E_SHUTDOWN, "the metadata server takes no changes");
 	switch (c->phase) {
 	case MS_GC_IDLE:
 		if (is_due(c) && !s->is_failed && !s->is_stopping)
@@ -361,12 +361,12 @@ void ms_collector_tick(struct ms_collector *c)
 		check_tick(c);
 		break;
 	case MS_GC_END:
-		if (c->server_count == 0 || collector_now_ms(c) >= c->phase_due_ms)
+		if (c->server_count == 0 || ms_collector_now_ms(c) >= c->phase_due_ms)
 			cycle_close(c);
 		break;
 	case MS_GC_SWEEP:
-		if (collector_now_ms(c) >= c->phase_due_ms)
-			collector_fail(c, -E_TIMEDOUT, "the sweep takes too long");
+		if (ms_collector_now_ms(c) >= c->phase_due_ms)
+			ms_collector_fail(c, -E_TIMEDOUT, "the sweep takes too long");
 		break;
 	case MS_GC_BEGIN:
 		if (c->rows_changed)
@@ -393,7 +393,7 @@ int ms_collector_ask(struct ms_collector *c, uint32_t action)
 	case MS_GC_STOP:
 		c->served += c->wants_now + c->wants_dry;
 		c->wants_now = c->wants_dry = false;
-		collector_fail(c, -E_CANCELED, "stopped by an administrator");
+		ms_collector_fail(c, -E_CANCELED, "stopped by an administrator");
 		return 0;
 	default:
 		return -E_INVAL;
@@ -408,7 +408,7 @@ void ms_collector_status(const struct ms_collector *c, Wire__GcStatus *out)
 	out->running = c->phase != MS_GC_IDLE;
 	out->phase = c->phase;
 	out->dry_run = c->is_dry;
-	out->epoch = ms_state_collection(c->server->state);
+	out->epoch = ms_collection_epoch(c->server->state);
 	out->roots_done = c->roots_done;
 	out->roots_total = MAX_OF(c->roots_total, c->roots_done);
 	out->nodes = c->nodes;
@@ -478,8 +478,8 @@ void ms_collector_destroy(struct ms_collector *c)
 	if (!c)
 		return;
 	c->phase = MS_GC_IDLE;		/* what ends now ends no cycle any more */
-	collector_walk_close(c);
-	collector_servers_close(c);
+	ms_collector_walk_close(c);
+	ms_collector_servers_close(c);
 	if (c->blocks)
 		blocks_destroy(c->blocks);
 	if (c->self)

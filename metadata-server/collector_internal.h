@@ -118,35 +118,35 @@ struct ms_collector {
 
 /* collector.c */
 /* The cycle ends here; nothing more is deleted. The collector is idle after. */
-void collector_fail(struct ms_collector *c, int rc, const char *format, ...) printf_like(3, 4);
-void collector_servers_are_done(struct ms_collector *c);	/* all have answered in this phase */
-void collector_marked(struct ms_collector *c);			/* every mark was taken */
-void collector_named(struct ms_collector *c);			/* paths of what cannot be walked are known */
-uint64_t collector_now_ms(const struct ms_collector *c);
+void ms_collector_fail(struct ms_collector *c, int rc, const char *format, ...) printf_like(3, 4);
+void ms_collector_servers_are_done(struct ms_collector *c);	/* all have answered in this phase */
+void ms_collector_marked(struct ms_collector *c);			/* every mark was taken */
+void ms_collector_named(struct ms_collector *c);			/* paths of what cannot be walked are known */
+uint64_t ms_collector_now_ms(const struct ms_collector *c);
 
 /* collector_servers.c */
-must_check int collector_servers_open(struct ms_collector *c);	/* those that must take part; -E_NOMEM */
-void collector_servers_close(struct ms_collector *c);
-struct collector_server *collector_servers_find(struct ms_collector *c, server_no server);
-void collector_servers_ask(struct ms_collector *c, uint32_t ms);	/* what the phase wants, all of them */
-void collector_servers_end(struct ms_collector *c, bool compact);	/* best effort, no answer is waited for */
+must_check int ms_collector_servers_open(struct ms_collector *c);	/* those that must take part; -E_NOMEM */
+void ms_collector_servers_close(struct ms_collector *c);
+struct collector_server *ms_collector_servers_find(struct ms_collector *c, server_no server);
+void ms_collector_servers_ask(struct ms_collector *c, uint32_t ms);	/* what the phase wants, all of them */
+void ms_collector_servers_end(struct ms_collector *c, bool compact);	/* best effort, no answer is waited for */
 /* What a call came to: does it pass by itself? Then it is asked again until `due_ms`. */
-must_check bool collector_servers_may_retry(struct collector_server *cs, int rc);
+must_check bool ms_collector_servers_may_retry(struct collector_server *cs, int rc);
 
 /* collector_marks.c */
-must_check bool collector_marks_have_room(const struct ms_collector *c);	/* for a node's worth */
-void collector_marks_add(struct ms_collector *c, const struct block_id *id);
-void collector_marks_flush(struct ms_collector *c);
-void collector_marks_send(struct collector_server *cs);
-bool collector_marks_are_sent(const struct ms_collector *c);
+must_check bool ms_collector_marks_have_room(const struct ms_collector *c);	/* for a node's worth */
+void ms_collector_marks_add(struct ms_collector *c, const struct block_id *id);
+void ms_collector_marks_flush(struct ms_collector *c);
+void ms_collector_marks_send(struct collector_server *cs);
+bool ms_collector_marks_are_sent(const struct ms_collector *c);
 
 /* collector_walk.c */
-must_check int collector_walk_open(struct ms_collector *c);	/* the list of roots, as of now */
-void collector_walk_close(struct ms_collector *c);
-void collector_walk_pump(struct ms_collector *c);		/* go on as far as there is room */
-void collector_walk_reader_free(struct collector_reader *reader);
+must_check int ms_collector_walk_open(struct ms_collector *c);	/* the list of roots, as of now */
+void ms_collector_walk_close(struct ms_collector *c);
+void ms_collector_walk_pump(struct ms_collector *c);		/* go on as far as there is room */
+void ms_collector_walk_reader_free(struct collector_reader *reader);
 
-/* collector_paths.c: then collector_named() */
-void collector_paths_find(struct ms_collector *c);
+/* collector_paths.c: then ms_collector_named() */
+void ms_collector_paths_find(struct ms_collector *c);
 
 #endif

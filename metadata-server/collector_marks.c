@@ -11,7 +11,7 @@
 #define PATIENCE_MS  30000u	/* of one batch, resent */
 #define NO_BUFFER_MS 10u
 
-bool collector_marks_have_room(const struct ms_collector *c)
+bool ms_collector_marks_have_room(const struct ms_collector *c)
 {
 	for (uint32_t i = 0; i < c->server_count; i++)
 		if (c->servers[i].mark_count + NODE_ENTRIES_MAX + 1 > COLLECTOR_MARKS_MAX)
@@ -21,7 +21,7 @@ bool collector_marks_have_room(const struct ms_collector *c)
 
 static void add(struct ms_collector *c, server_no server, const struct block_id *id)
 {
-	struct collector_server *cs = collector_servers_find(c, server);
+	struct collector_server *cs = ms_collector_servers_find(c, server);
 
 	if (!cs)
 		return;		/* out or removed: it deletes nothing either */
@@ -29,10 +29,10 @@ static void add(struct ms_collector *c, server_no server, const struct block_id 
 	memcpy(cs->marks + (size_t)cs->mark_count * COLLECTOR_MARK_BYTES, id->bytes, COLLECTOR_MARK_BYTES);
 	cs->mark_count++;
 	if (cs->mark_count >= COLLECTOR_BATCH_MARKS && !cs->is_calling && !cs->again.is_active)
-		collector_marks_send(cs);
+		ms_collector_marks_send(cs);
 }
 
-void collector_marks_add(struct ms_collector *c, const struct block_id *id)
+void ms_collector_marks_add(struct ms_collector *c, const struct block_id *id)
 {
 	const struct pg_row *row = &c->rows[block_id_pg(id)];
 
@@ -53,13 +53,13 @@ static void batch_done(struct rpc_call *call)
 
 	cs->is_calling = false;
 	if (call->rc < 0) {
-		if (!collector_servers_may_retry(cs, call->rc))
-			collector_fail(c, call->rc, "server %u does not take marks: %s", cs->server,
+		if (!ms_collector_servers_may_retry(cs, call->rc))
+			ms_collector_fail(c, call->rc, "server %u does not take marks: %s", cs->server,
 				       error_text(call->rc));
 		return;
 	}
 	if (!reply || reply->marks != cs->marks_sent + cs->sending) {
-		collector_fail(c, -E_MALFORMED, "server %u counts other marks than were sent", cs->server);
+		ms_collector_fail(c, -E_MALFORMED, "server %u counts other marks than were sent", cs->server);
 		return;
 	}
 	cs->marks_sent += cs->sending;
@@ -69,15 +69,15 @@ static void batch_done(struct rpc_call *call)
 		(size_t)cs->mark_count * COLLECTOR_MARK_BYTES);
 	cs->sending = 0;
 	if (cs->mark_count >= COLLECTOR_BATCH_MARKS || (c->is_flushing && cs->mark_count > 0))
-		collector_marks_send(cs);
+		ms_collector_marks_send(cs);
 	if (!c->is_flushing)
-		collector_walk_pump(c);
-	else if (collector_marks_are_sent(c))
-		collector_marked(c);
+		ms_collector_walk_pump(c);
+	else if (ms_collector_marks_are_sent(c))
+		ms_collector_marked(c);
 }
 
 /* The next batch, or the same one again. */
-void collector_marks_send(struct collector_server *cs)
+void ms_collector_marks_send(struct collector_server *cs)
 {
 	struct ms_collector *c = cs->collector;
 	Wire__CollectMark msg = WIRE__COLLECT_MARK__INIT;
@@ -85,7 +85,7 @@ void collector_marks_send(struct collector_server *cs)
 	struct buf *bulk = buf_get(c->server->options.pool, count * COLLECTOR_MARK_BYTES);
 
 	if (cs->sending == 0)
-		cs->due_ms = collector_now_ms(c) + PATIENCE_MS;
+		cs->due_ms = ms_collector_now_ms(c) + PATIENCE_MS;
 	if (!bulk) {
 		loop_timer_start(c->loop, &cs->again, NO_BUFFER_MS);
 		return;
@@ -102,20 +102,20 @@ void collector_marks_send(struct collector_server *cs)
 	buf_put(bulk);
 }
 
-void collector_marks_flush(struct ms_collector *c)
+void ms_collector_marks_flush(struct ms_collector *c)
 {
 	c->is_flushing = true;
 	for (uint32_t i = 0; i < c->server_count; i++) {
 		struct collector_server *cs = &c->servers[i];
 
 		if (cs->mark_count > 0 && !cs->is_calling && !cs->again.is_active)
-			collector_marks_send(cs);
+			ms_collector_marks_send(cs);
 	}
-	if (collector_marks_are_sent(c))
-		collector_marked(c);
+	if (ms_collector_marks_are_sent(c))
+		ms_collector_marked(c);
 }
 
-bool collector_marks_are_sent(const struct ms_collector *c)
+bool ms_collector_marks_are_sent(const struct ms_collector *c)
 {
 	for (uint32_t i = 0; i < c->server_count; i++)
 		if (c->servers[i].mark_count > 0)

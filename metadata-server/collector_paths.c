@@ -106,7 +106,7 @@ static void names_done(struct loop_work *work)
 
 	reader->is_working = false;
 	if (!c) {
-		collector_walk_reader_free(reader);
+		ms_collector_walk_reader_free(reader);
 		return;
 	}
 	c->named_count = reader->named_count;
@@ -115,10 +115,10 @@ static void names_done(struct loop_work *work)
 		if (c->named[i].dir)
 			complete(c->server->txn, &c->named[i]);
 	}
-	collector_named(c);
+	ms_collector_named(c);
 }
 
-void collector_paths_find(struct ms_collector *c)
+void ms_collector_paths_find(struct ms_collector *c)
 {
 	struct collector_reader *reader = c->reader;
 

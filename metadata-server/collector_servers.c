@@ -26,7 +26,7 @@ static void again_fired(struct loop_timer *timer)
 	struct collector_server *cs = container_of(timer, struct collector_server, again);
 
 	if (cs->collector->phase == MS_GC_MARK)
-		collector_marks_send(cs);
+		ms_collector_marks_send(cs);
 	else
 		ask(cs);
 }
@@ -43,7 +43,7 @@ static int open_one(struct ms_collector *c, const struct server_row *row)
 	return rpc_peer_create(c->server->rpc, row->address, &cs->peer);
 }
 
-int collector_servers_open(struct ms_collector *c)
+int ms_collector_servers_open(struct ms_collector *c)
 {
 	const struct map *map = ms_state_map(c->server->state);
 	uint32_t count = map_server_count(map);
@@ -58,7 +58,7 @@ int collector_servers_open(struct ms_collector *c)
 	return rc;
 }
 
-void collector_servers_close(struct ms_collector *c)
+void ms_collector_servers_close(struct ms_collector *c)
 {
 	for (uint32_t i = 0; i < c->server_count; i++) {
 		struct collector_server *cs = &c->servers[i];
@@ -75,7 +75,7 @@ void collector_servers_close(struct ms_collector *c)
 	c->server_count = 0;
 }
 
-struct collector_server *collector_servers_find(struct ms_collector *c, server_no server)
+struct collector_server *ms_collector_servers_find(struct ms_collector *c, server_no server)
 {
 	uint32_t low = 0, high = c->server_count;
 
@@ -91,12 +91,12 @@ struct collector_server *collector_servers_find(struct ms_collector *c, server_n
 
 /* --- answers ---------------------------------------------------------------------------------------------- */
 
-bool collector_servers_may_retry(struct collector_server *cs, int rc)
+bool ms_collector_servers_may_retry(struct collector_server *cs, int rc)
 {
 	bool passes = rc == -E_TIMEDOUT || rc == -E_NOTCONN || rc == -E_CONNREFUSED || rc == -E_OVERLOADED ||
 		      rc == -E_RECOVERING;
 
-	if (!passes || collector_now_ms(cs->collector) >= cs->due_ms)
+	if (!passes || ms_collector_now_ms(cs->collector) >= cs->due_ms)
 		return false;
 	loop_timer_start(cs->collector->loop, &cs->again, AGAIN_MS);
 	return true;
@@ -110,7 +110,7 @@ static void done(struct collector_server *cs)
 	for (uint32_t i = 0; i < c->server_count; i++)
 		if (!c->servers[i].is_done)
 			return;
-	collector_servers_are_done(c);
+	ms_collector_servers_are_done(c);
 }
 
 /* Other rows: one of us has news that the other will have soon. */
@@ -119,14 +119,14 @@ static void begun(struct collector_server *cs, const Wire__CollectBeginReply *re
 	struct ms_collector *c = cs->collector;
 
 	if (reply->epoch != c->epoch || reply->boot_id == 0) {
-		collector_fail(c, -E_OLD_COLLECTION, "server %u applies epoch %llu, not %llu", cs->server,
+		ms_collector_fail(c, -E_OLD_COLLECTION, "server %u applies epoch %llu, not %llu", cs->server,
 			       (unsigned long long)reply->epoch, (unsigned long long)c->epoch);
 		return;
 	}
 	if (reply->rows != c->rows_digest) {
 		c->rows_changed = c->rows_digest != map_digest(ms_state_map(c->server->state));
-		if (!c->rows_changed && !collector_servers_may_retry(cs, -E_RECOVERING))
-			collector_fail(c, -E_STALE_EPOCH, "server %u goes by other placement rows", cs->server);
+		if (!c->rows_changed && !ms_collector_servers_may_retry(cs, -E_RECOVERING))
+			ms_collector_fail(c, -E_STALE_EPOCH, "server %u goes by other placement rows", cs->server);
 		return;
 	}
 	cs->boot_id = reply->boot_id;
@@ -138,11 +138,11 @@ static void swept(struct collector_server *cs, const Wire__CollectSweepReply *re
 	struct ms_collector *c = cs->collector;
 
 	if (reply->boot_id != cs->boot_id) {
-		collector_fail(c, -E_STALE_GENERATION, "server %u restarted", cs->server);
+		ms_collector_fail(c, -E_STALE_GENERATION, "server %u restarted", cs->server);
 		return;
 	}
 	if (!reply->done) {
-		cs->due_ms = collector_now_ms(c) + COLLECTOR_SILENT_MS;
+		cs->due_ms = ms_collector_now_ms(c) + COLLECTOR_SILENT_MS;
 		loop_timer_start(c->loop, &cs->again, AGAIN_MS);
 		return;
 	}
@@ -162,8 +162,8 @@ static void answered(struct rpc_call *call)
 	if (c->phase == MS_GC_END) {
 		done(cs);
 	} else if (call->rc < 0) {
-		if (!collector_servers_may_retry(cs, call->rc))
-			collector_fail(c, call->rc, "server %u does not take part: %s", cs->server,
+		if (!ms_collector_servers_may_retry(cs, call->rc))
+			ms_collector_fail(c, call->rc, "server %u does not take part: %s", cs->server,
 				       error_text(call->rc));
 	} else if (c->phase == MS_GC_BEGIN) {
 		begun(cs, (const void *)call->reply);
@@ -212,9 +212,9 @@ static void ask(struct collector_server *cs)
 		ask_sweep(cs);
 }
 
-void collector_servers_ask(struct ms_collector *c, uint32_t ms)
+void ms_collector_servers_ask(struct ms_collector *c, uint32_t ms)
 {
-	c->phase_due_ms = collector_now_ms(c) + ms;
+	c->phase_due_ms = ms_collector_now_ms(c) + ms;
 	for (uint32_t i = 0; i < c->server_count; i++)
 		c->servers[i].is_done = false;
 	for (uint32_t i = 0; i < c->server_count; i++) {
@@ -226,7 +226,7 @@ void collector_servers_ask(struct ms_collector *c, uint32_t ms)
 /* --- the end ---------------------------------------------------------------------------------------------- */
 
 /* So that they need not keep their marks; whether it arrives or not. */
-void collector_servers_end(struct ms_collector *c, bool compact)
+void ms_collector_servers_end(struct ms_collector *c, bool compact)
 {
 	Wire__CollectEnd msg = WIRE__COLLECT_END__INIT;
 

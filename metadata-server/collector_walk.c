@@ -56,7 +56,7 @@ static void read_run(struct loop_work *work)
 	reader->rc = rc < 0 ? rc : 0;
 }
 
-void collector_walk_reader_free(struct collector_reader *reader)
+void ms_collector_walk_reader_free(struct collector_reader *reader)
 {
 	rows_snapshot_close(reader->snapshot);
 	free(reader);
@@ -69,14 +69,14 @@ static void read_done(struct loop_work *work)
 
 	reader->is_working = false;
 	if (!c) {
-		collector_walk_reader_free(reader);
+		ms_collector_walk_reader_free(reader);
 		return;
 	}
 	c->root_index = 0;
 	if (reader->rc < 0)
-		collector_fail(c, reader->rc, "cannot read the list of roots: %s", error_text(reader->rc));
+		ms_collector_fail(c, reader->rc, "cannot read the list of roots: %s", error_text(reader->rc));
 	else
-		collector_walk_pump(c);
+		ms_collector_walk_pump(c);
 }
 
 static void read_start(struct collector_reader *reader)
@@ -132,14 +132,14 @@ static void walk_mark(struct collector_walk *w)
 {
 	struct ms_collector *c = w->collector;
 
-	collector_marks_add(c, &w->node_id);
+	ms_collector_marks_add(c, &w->node_id);
 	for (uint32_t i = 0; w->node->level == 0 && i < w->node->entry_count; i++) {
 		struct block_id id;
 		uint64_t length;
 
 		node_view_entry(w->node, i, &length, &id);
 		if (!block_id_is_zero(&id))
-			collector_marks_add(c, &id);
+			ms_collector_marks_add(c, &id);
 	}
 	w->node = NULL;
 	c->nodes++;
@@ -150,7 +150,7 @@ static void pace_fired(struct loop_timer *timer)
 {
 	struct collector_walk *w = container_of(timer, struct collector_walk, pace);
 
-	if (collector_marks_have_room(w->collector))
+	if (ms_collector_marks_have_room(w->collector))
 		walk_mark(w);
 	/* else when a batch was taken */
 }
@@ -177,13 +177,13 @@ static void walk_done(struct blocks_walk *walk)
 	w->ino = 0;
 	c->roots_done++;
 	if (walk->rc < 0 && !is_damage(walk->rc)) {
-		collector_fail(c, walk->rc, "cannot read what inode %llu is made of: %s",
+		ms_collector_fail(c, walk->rc, "cannot read what inode %llu is made of: %s",
 			       (unsigned long long)ino, error_text(walk->rc));
 		return;
 	}
 	if (walk->rc < 0)
 		name_unwalkable(c, ino);
-	collector_walk_pump(c);
+	ms_collector_walk_pump(c);
 }
 
 static void walk_start(struct ms_collector *c, struct collector_walk *w, const struct collector_root *root)
@@ -218,7 +218,7 @@ static void resume_walks(struct ms_collector *c)
 	for (uint32_t i = 0; i < COLLECTOR_WALKS; i++) {
 		struct collector_walk *w = &c->walks[i];
 
-		if (w->node && !w->pace.is_active && collector_marks_have_room(c))
+		if (w->node && !w->pace.is_active && ms_collector_marks_have_room(c))
 			walk_mark(w);
 	}
 }
@@ -234,14 +234,14 @@ static bool take_root(struct ms_collector *c, const struct collector_root *root)
 			walk_start(c, w, root);
 		return w != NULL;
 	}
-	if (!collector_marks_have_room(c))
+	if (!ms_collector_marks_have_room(c))
 		return false;
-	collector_marks_add(c, &root->root.id);
+	ms_collector_marks_add(c, &root->root.id);
 	c->roots_done++;
 	return true;
 }
 
-void collector_walk_pump(struct ms_collector *c)
+void ms_collector_walk_pump(struct ms_collector *c)
 {
 	struct collector_reader *reader = c->reader;
 
@@ -257,12 +257,12 @@ void collector_walk_pump(struct ms_collector *c)
 	if (!reader->is_end)
 		read_start(reader);
 	else if (!is_walking(c) && !c->is_flushing)
-		collector_marks_flush(c);
+		ms_collector_marks_flush(c);
 }
 
 /* --- begin and end ------------------------------------------------------------------------------------------------ */
 
-int collector_walk_open(struct ms_collector *c)
+int ms_collector_walk_open(struct ms_collector *c)
 {
 	struct ms_server *s = c->server;
 	struct collector_reader *reader = calloc(1, sizeof(*reader));
@@ -282,7 +282,7 @@ int collector_walk_open(struct ms_collector *c)
 	return c->seen ? 0 : -E_NOMEM;
 }
 
-void collector_walk_close(struct ms_collector *c)
+void ms_collector_walk_close(struct ms_collector *c)
 {
 	for (uint32_t i = 0; i < COLLECTOR_WALKS; i++) {
 		struct collector_walk *w = &c->walks[i];
@@ -296,7 +296,7 @@ void collector_walk_close(struct ms_collector *c)
 	if (c->reader && c->reader->is_working)
 		c->reader->collector = NULL;
 	else if (c->reader)
-		collector_walk_reader_free(c->reader);
+		ms_collector_walk_reader_free(c->reader);
 	c->reader = NULL;
 	free(c->seen);
 	c->seen = NULL;

@@ -40,7 +40,7 @@ static void pending_send(struct ms_server *s, struct ms_pending *p)
 		p->stamp->term = s->term;
 		p->stamp->number = p->number;
 		p->stamp->durable = ms_journal_durable(s->journal);
-		p->stamp->collection = ms_state_collection(s->state);
+		p->stamp->collection = ms_collection_epoch(s->state);
 	}
 	rpc_answer_epoch(p->req, p->rc, p->message, p->bulk, map_version(ms_state_map(s->state)), false);
 	pending_free(s, p);

@@ -93,7 +93,7 @@ void ms_serve_reply_map(struct ms_server *s, struct ms_pending *p, const Wire__M
 	p->message = &page->message.base;
 	wire__map_reply__init(&page->message);
 	page->message.version = map_version(map);
-	page->message.collection = ms_state_collection(s->state);
+	page->message.collection = ms_collection_epoch(s->state);
 	page->message.servers = page->servers;
 	page->message.pgs = page->pgs;
 	page->message.next_pg = PG_COUNT;

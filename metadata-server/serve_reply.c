@@ -205,7 +205,7 @@ static ProtobufCMessage *heartbeat_reply(struct cutter *c, struct ms_pending *p,
 	wire__heartbeat_reply__init(m);
 	m->stamp = cut_stamp(c, p);
 	m->map_version = r->map_version;
-	m->collection = ms_state_collection(p->server->state);
+	m->collection = ms_collection_epoch(p->server->state);
 	m->state = r->server_state;
 	return &m->base;
 }

@@ -157,7 +157,7 @@ static void fill_garbage(struct ms_server *s, struct status *st)
 		m->bytes_stored_trash += stats.trash_bytes;
 		m->bytes_dead += stats.dead_bytes;
 	}
-	m->collection = ms_state_collection(s->state);
+	m->collection = ms_collection_epoch(s->state);
 	ms_collector_status(s->collector, &st->gc);
 	m->gc = &st->gc;
 }

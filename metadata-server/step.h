@@ -85,7 +85,7 @@ enum ms_event_kind {
 	 * again with flags 1: from then on numbers are taken from the range.
 	 */
 	MS_EV_RESERVE,
-	MS_EV_COLLECT,			/* raise the collection epoch, if ms_state_collection_may_rise() */
+	MS_EV_COLLECT,			/* raise the collection epoch, if ms_collection_may_rise() */
 };
 
 struct ms_request {
@@ -211,10 +211,10 @@ void ms_step(struct ms_state *state, const struct ms_event *event, ms_effect_fn 
 
 struct map *ms_state_map(struct ms_state *state);	/* read-only to callers */
 
-uint64_t ms_state_collection(const struct ms_state *state);	/* the collection epoch, from 1 on */
+uint64_t ms_collection_epoch(const struct ms_state *state);	/* the collection epoch, from 1 on */
 /* May the collection epoch rise (collection.c)? If not: who is waited for, one of them. */
 struct ms_collection_wait { session_no session; server_no server; bool is_recovering; };
-must_check bool ms_state_collection_may_rise(const struct ms_state *state, struct ms_collection_wait *why);
+must_check bool ms_collection_may_rise(const struct ms_state *state, struct ms_collection_wait *why);
 
 /*
  * For the mover: the inline bytes of `ino` at `version`, as published, borrowed until the next call on the

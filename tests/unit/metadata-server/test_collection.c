@@ -17,10 +17,10 @@ static void begin(void)
 
 static bool raise_epoch(void)
 {
-	uint64_t before = ms_state_collection(w.state);
+	uint64_t before = ms_collection_epoch(w.state);
 
 	world_step(&w, &(struct ms_event){ .kind = MS_EV_COLLECT });
-	return ms_state_collection(w.state) == before + 1;
+	return ms_collection_epoch(w.state) == before + 1;
 }
 
 static void renew(session_no session, uint64_t seen, uint64_t oldest)
@@ -31,7 +31,7 @@ static void renew(session_no session, uint64_t seen, uint64_t oldest)
 
 static void renewed_and_raised(void)
 {
-	renew(s, ms_state_collection(w.state), 0);
+	renew(s, ms_collection_epoch(w.state), 0);
 	ck_assert(raise_epoch());
 }
 
@@ -57,11 +57,11 @@ static void join(uint8_t n, uint64_t epoch)
 START_TEST(the_epoch_begins_at_one_and_is_kept)
 {
 	begin();
-	ck_assert_uint_eq(ms_state_collection(w.state), 1);
+	ck_assert_uint_eq(ms_collection_epoch(w.state), 1);
 	ck_assert(raise_epoch());
-	ck_assert_uint_eq(ms_state_collection(w.state), 2);
+	ck_assert_uint_eq(ms_collection_epoch(w.state), 2);
 	world_restart(&w);
-	ck_assert_uint_eq(ms_state_collection(w.state), 2);
+	ck_assert_uint_eq(ms_collection_epoch(w.state), 2);
 	world_finish(&w);
 }
 END_TEST
@@ -73,7 +73,7 @@ START_TEST(it_does_not_rise_before_a_session_has_heard_of_it)
 	begin();
 	ck_assert(raise_epoch());		/* the session opened in epoch 1 */
 	ck_assert(!raise_epoch());
-	ck_assert(!ms_state_collection_may_rise(w.state, &why));
+	ck_assert(!ms_collection_may_rise(w.state, &why));
 	ck_assert_uint_eq(why.session, s);
 	renew(s, 1, 0);				/* sent before it knew */
 	ck_assert(!raise_epoch());
@@ -113,7 +113,7 @@ START_TEST(it_does_not_rise_before_every_chunk_server_applies_it)
 	begin();
 	join(1, 1);
 	join(2, 0);
-	ck_assert(!ms_state_collection_may_rise(w.state, &why));
+	ck_assert(!ms_collection_may_rise(w.state, &why));
 	ck_assert_uint_eq(why.server, 2);
 	ck_assert(!raise_epoch());
 	join(2, 1);
