@@ -27,6 +27,7 @@
 #define PATH_BYTES	96u
 /* Nobody gives out so many in the seconds that are lost; and 2^31 rescues fit. */
 #define JUMP		(UINT64_C(1) << 32)
+#define JUMP_SERVERS	100u
 
 /* --- files -------------------------------------------------------------------------------------------- */
 
@@ -380,6 +381,7 @@ static int jump_map(struct ms_txn *txn, const struct row *row)
 	if (rc < 0)
 		return rc;
 	v.version += JUMP;
+	v.last_server += JUMP_SERVERS;	/* what is owed to one that joined lately is not owed to the next */
 	ms_key_map_encode(&v, value);
 	ms_txn_put(txn, key.bytes, key.len, value, sizeof(value));
 	return 0;

@@ -37,8 +37,7 @@ static void say_heal(struct status *s)
 static void derive(struct status *s)
 {
 	const Wire__StatusReply *r = s->reply;
-	uint64_t plain = 0;
-	uint32_t copies = r->copies ? r->copies : 1;
+	uint64_t plain = 0, plain_of_replicas = 0, groups = 0;
 
 	for (size_t i = 0; i < r->n_servers; i++) {
 		const Wire__ServerStatus *server = r->servers[i];
@@ -46,13 +45,17 @@ static void derive(struct status *s)
 		s->blocks += server->blocks;
 		s->bytes_stored += server->bytes_stored;
 		plain += server->bytes_plain;
+		if (server->pgs > 0) {
+			plain_of_replicas += server->bytes_plain;
+			groups += server->pgs;
+		}
 		s->bytes_free += server->bytes_free;
 		s->bytes_total += server->bytes_total;
 		s->servers_up += server->state == SERVER_UP;
 	}
-	if (r->n_servers && r->n_servers < copies)
-		copies = (uint32_t)r->n_servers;
-	s->bytes_unique = plain / copies;
+	/* As many copies as there are replicas now: a server that is out, or gives its share away, adds none. */
+	if (groups > 0)
+		s->bytes_unique = (uint64_t)((double)plain_of_replicas / ((double)groups / (double)r->pgs_total));
 	s->is_healthy = r->pgs_total > 0 && r->pgs_clean == r->pgs_total && r->heal_pending_blocks == 0 &&
 			!r->recovering;
 	/* Logical bytes hold inline files too, which no chunk server stores: then dedup may show above 1. */
