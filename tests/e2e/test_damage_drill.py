@@ -69,7 +69,8 @@ class Patient:
 
     def fsck(self, *args):
         options = ["--metadata", ",".join(map(str, self.metadata)),
-                   "--disk", ",".join(str(self.dir / s) for s in SERVERS), "--json", *args]
+                   "--disk", ",".join(str(self.dir / s) for s in SERVERS), "--scratch", self.dir, "--json",
+                   *args]
         done = subprocess.run([BIN / "fsck.cairn", *options], text=True, timeout=20, check=False,
                               capture_output=True)
         assert done.returncode in (0, 1, 4, 5), (done.returncode, done.stdout, done.stderr)
@@ -503,7 +504,7 @@ def test_a_repair_killed_at_any_stage_is_taken_up(patient, stage):
     segment_gone(patient)
     footer_entry(Patient(patient.dir, True))
     options = ["--metadata", ",".join(map(str, patient.metadata)),
-               "--disk", ",".join(str(patient.dir / s) for s in SERVERS), "--repair"]
+               "--disk", ",".join(str(patient.dir / s) for s in SERVERS), "--scratch", patient.dir, "--repair"]
     killed = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={CHANGES}",
                              "-e", f"inject={CHANGES}:signal=KILL:when={stage}", BIN / "fsck.cairn", *options],
                             timeout=60, check=False, capture_output=True)
