@@ -121,21 +121,25 @@ static struct cs_store *store_for_put(struct cs_disks *disks, const struct block
 	return disks->options.stores[best];
 }
 
+/* A disk that was away may still have in trash what was put again elsewhere: what lives counts first. */
 static int find_on(struct cs_disks *disks, const struct block_id *id, struct cs_place *out,
 		   uint32_t *disk, bool failed_ones)
 {
 	int result = -E_NO_BLOCK;
 
 	for (uint32_t i = 0; i < disks->options.count; i++) {
+		struct cs_place place;
 		if (cs_store_is_failed(disks->options.stores[i]) != failed_ones)
 			continue;
-		int rc = cs_store_find(disks->options.stores[i], id, out);
-		if (rc == 0) {
+		int rc = cs_store_find(disks->options.stores[i], id, &place);
+		if (rc == 0 && (result < 0 || place.trashed_ms == 0)) {
+			*out = place;
 			if (disk != NULL)
 				*disk = i;
-			return 0;
 		}
-		if (rc != -E_NO_BLOCK)
+		if (rc == 0 && place.trashed_ms == 0)
+			return 0;
+		if (rc == 0 || (rc != -E_NO_BLOCK && result < 0))
 			result = rc;
 	}
 	return result;
@@ -255,14 +259,17 @@ struct head {
 	int rc; /* -E_NO_BLOCK: the disk has no more */
 };
 
-/* The first head of the least id; NULL: none has more. */
+/* The head of the least id that find_on() would tell; NULL: none has more. */
 static struct head *head_least(struct head *heads, uint32_t count)
 {
 	struct head *least = NULL;
 
 	for (uint32_t i = 0; i < count; i++) {
-		if (heads[i].rc == 0 &&
-		    (least == NULL || block_id_compare(&heads[i].id, &least->id) < 0))
+		if (heads[i].rc < 0)
+			continue;
+		int order = least != NULL ? block_id_compare(&heads[i].id, &least->id) : -1;
+		if (order < 0 ||
+		    (order == 0 && least->place.trashed_ms != 0 && heads[i].place.trashed_ms == 0))
 			least = &heads[i];
 	}
 	return least;

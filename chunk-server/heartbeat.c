@@ -289,8 +289,9 @@ static void beat(struct heartbeat *h)
 	msg.trash_bytes = stats.bytes_trash;
 	msg.dead_bytes = stats.bytes_dead;
 	msg.content = h->sent_content = cs_serve_tell_content(s);
-	msg.disks_failed = cs_disks_failed_count(s->disks);
-	msg.disks = cs_disks_count(s->disks) - msg.disks_failed;
+	uint32_t failed = cs_disks_failed_count(s->disks);
+	msg.disks_failed = s->disks_missing + failed;
+	msg.disks = cs_disks_count(s->disks) - failed;
 	msg.damaged = stats.damaged;
 	msg.owed = cs_owed_count(s->owed);
 	msg.merged.data = h->merged;

@@ -2,6 +2,8 @@
 /*
  * Puts the real world under a chunk server: libuv, TCP, directories, LMDB, signals.
  *
+ * A directory that cannot be opened is left out, as long as there is another: a disk fails alone.
+ *
  * Order matters twice. A directory is locked before the view of its index is looked at, for looking
  * may discard it. And views are marked clean last of all, when the stores are synced and closed.
  */
@@ -39,9 +41,12 @@ struct program {
 	struct loop *loop;
 	struct buf_pool *pool;
 	struct net *net;
+	/* directories that could be opened, in the order of cs.dirs */
+	uint32_t disk_count, disks_missing;
+	const char *paths[DISKS_MAX];
 	struct disk *disks[DISKS_MAX];
 	struct view indexes[DISKS_MAX];
-	struct view owed;
+	struct view owed; /* on the first that the server uses */
 	char name[256];
 	struct cs_server *server;
 	bool is_stopping;
@@ -60,26 +65,48 @@ static int open_view(struct view *view, const char *directory, const char *name,
 	return rc < 0 ? error_set(err, rc, "cannot open the index in '%s'", view->directory) : 0;
 }
 
-static int open_directory(struct program *p, uint32_t index, struct error *err)
+static void close_view(struct view *view, bool is_clean)
 {
-	const char *path = p->config->cs_dirs.path[index];
+	if (view->rows == NULL)
+		return;
+	rows_destroy(view->rows);
+	view->rows = NULL;
+	if (!is_clean)
+		return; /* left open: kept if this system stays up */
+	int rc = view_close_clean(view->directory, (struct view_position){0, 0});
+	if (rc < 0)
+		log_warn("cannot mark '%s' as clean: %s", view->directory, error_text(rc));
+}
+
+static int open_directory(struct program *p, const char *path, struct error *err)
+{
+	struct disk **disk = &p->disks[p->disk_count];
 	struct super super;
-	int rc = disk_posix_create(path, &p->disks[index]);
+	int rc = disk_posix_create(path, disk);
 
 	if (rc == -E_NOENT)
 		return error_set(err, rc, "cannot open '%s' (mkfs.cairn makes it)", path);
 	if (rc < 0)
 		return error_set(err, rc, "cannot open '%s'", path);
 	/* What is not ours is not written to: not even a lock. */
-	rc = cs_format_read(p->disks[index], &super, err);
+	rc = cs_format_read(*disk, &super, err);
 	if (rc < 0)
 		return error_wrap(err, "cannot use '%s'", path);
-	rc = disk_lock(p->disks[index]);
+	rc = disk_lock(*disk);
 	if (rc == -E_BUSY)
 		return error_set(err, rc, "cannot use '%s': another cairn-cs serves it", path);
 	if (rc < 0)
 		return error_set(err, rc, "cannot lock '%s'", path);
-	return open_view(&p->indexes[index], path, "index", INDEX_BYTES_MAX, err);
+	return open_view(&p->indexes[p->disk_count], path, "index", INDEX_BYTES_MAX, err);
+}
+
+static void leave_out(struct program *p, const struct error *err)
+{
+	if (p->disks[p->disk_count] != NULL)
+		disk_destroy(p->disks[p->disk_count]);
+	p->disks[p->disk_count] = NULL;
+	p->disks_missing++;
+	log_error("starting without a disk: %s", err->text);
 }
 
 static int open_directories(struct program *p, struct error *err)
@@ -87,24 +114,50 @@ static int open_directories(struct program *p, struct error *err)
 	const struct config_paths *dirs = &p->config->cs_dirs;
 
 	for (uint32_t i = 0; i < dirs->count; i++) {
-		int rc = open_directory(p, i, err);
-		if (rc < 0)
+		int rc = open_directory(p, dirs->path[i], err);
+		bool is_last = p->disk_count == 0 && i + 1 == dirs->count;
+		if (rc < 0 && (is_last || !cs_server_can_leave_out(rc)))
 			return rc;
+		if (rc < 0)
+			leave_out(p, err);
+		else
+			p->paths[p->disk_count++] = dirs->path[i];
 	}
-	return open_view(&p->owed, dirs->path[0], "owed-index", OWED_BYTES_MAX, err);
+	return 0;
+}
+
+/* The server wants it beside the log, on the first disk that it can use. */
+static int open_owed(void *arg, const struct disk *disk, struct rows **out, struct error *err)
+{
+	struct program *p = arg;
+	uint32_t i = 0;
+
+	while (p->disks[i] != disk)
+		i++;
+	close_view(&p->owed, false);
+	int rc = open_view(&p->owed, p->paths[i], "owed-index", OWED_BYTES_MAX, err);
+	*out = p->owed.rows;
+	return rc;
 }
 
 /* --- serving ---- */
 
-static int views_built(struct program *p, struct error *err)
+/* One that cannot be marked is built again at the next start. */
+static void view_keep(struct view *view)
 {
-	for (uint32_t i = 0; i <= p->config->cs_dirs.count; i++) {
-		struct view *view = i < p->config->cs_dirs.count ? &p->indexes[i] : &p->owed;
-		int rc = view->state.is_trusted ? 0 : view_built(view->directory);
-		if (rc < 0)
-			return error_set(err, rc, "cannot keep the index in '%s'", view->directory);
+	int rc = view->state.is_trusted ? 0 : view_built(view->directory);
+
+	if (rc < 0)
+		log_warn("cannot keep the index in '%s': %s", view->directory, error_text(rc));
+}
+
+static void views_keep(struct program *p)
+{
+	for (uint32_t i = 0; i < p->disk_count; i++) {
+		if (cs_server_uses(p->server, p->disks[i]))
+			view_keep(&p->indexes[i]);
 	}
-	return 0;
+	view_keep(&p->owed);
 }
 
 static int begin_serving(struct program *p, struct error *err)
@@ -114,8 +167,10 @@ static int begin_serving(struct program *p, struct error *err)
 		.loop = p->loop,
 		.net = p->net,
 		.pool = p->pool,
-		.disk_count = c->cs_dirs.count,
-		.owed = p->owed.rows,
+		.disk_count = p->disk_count,
+		.disks_missing = p->disks_missing,
+		.open_owed = open_owed,
+		.open_owed_arg = p,
 		.listen = c->cs_listen,
 		.advertise = c->cs_advertise,
 		.mds = c->cluster_mds,
@@ -136,14 +191,16 @@ static int begin_serving(struct program *p, struct error *err)
 	for (uint32_t i = 0; i < o.disk_count; i++)
 		o.disks[i] = (struct cs_server_disk){p->disks[i], p->indexes[i].rows,
 						     p->indexes[i].state.is_trusted,
-						     p->indexes[i].state.was_closed};
+						     p->indexes[i].state.was_closed,
+						     p->paths[i]};
 	do {
 		loop_random(p->loop, &o.boot_id, sizeof(o.boot_id));
 	} while (o.boot_id == 0);
 	int rc = cs_server_create(&o, &p->server, err);
 	if (rc < 0)
-		return error_wrap(err, "cannot serve '%s'", c->cs_dirs.path[0]);
-	return views_built(p, err);
+		return error_wrap(err, "cannot serve '%s'", p->paths[0]);
+	views_keep(p);
+	return 0;
 }
 
 static void on_stopped(void *arg, int rc)
@@ -184,8 +241,7 @@ static int serve(struct program *p, struct error *err)
 		rc = service_write_file(o->port_file, cs_server_address(p->server), err);
 	if (rc < 0)
 		return rc;
-	log_info("serving address=%s dir=%s", cs_server_address(p->server),
-		 p->config->cs_dirs.path[0]);
+	log_info("serving address=%s dir=%s", cs_server_address(p->server), p->paths[0]);
 	service_ready(cs_server_address(p->server));
 	loop_uv_run(p->loop);
 	service_remove_file(o->port_file);
@@ -210,29 +266,20 @@ static int bring_up(struct program *p, struct error *err)
 	return begin_serving(p, err);
 }
 
-static void close_view(struct program *p, struct view *view)
-{
-	if (view->rows == NULL)
-		return;
-	rows_destroy(view->rows);
-	if (!p->is_clean)
-		return; /* left open: kept if this system stays up */
-	int rc = view_close_clean(view->directory, (struct view_position){0, 0});
-	if (rc < 0)
-		log_warn("cannot mark '%s' as clean: %s", view->directory, error_text(rc));
-}
-
 static void take_down(struct program *p)
 {
+	bool is_used[DISKS_MAX] = {false};
+
+	for (uint32_t i = 0; p->is_clean && i < p->disk_count; i++)
+		is_used[i] = cs_server_uses(p->server, p->disks[i]);
 	cs_server_destroy(p->server);
 	if (p->net != NULL)
 		p->net->ops->destroy(p->net);
 	if (p->loop != NULL)
 		loop_uv_destroy(p->loop);
-	for (uint32_t i = 0; i < DISKS_MAX; i++) {
-		close_view(p, &p->indexes[i]);
-	}
-	close_view(p, &p->owed);
+	for (uint32_t i = 0; i < DISKS_MAX; i++)
+		close_view(&p->indexes[i], is_used[i]);
+	close_view(&p->owed, p->is_clean);
 	for (uint32_t i = 0; i < DISKS_MAX; i++) {
 		if (p->disks[i] != NULL)
 			disk_destroy(p->disks[i]);

@@ -2,6 +2,7 @@
 /* The life of a chunk server, and where its requests go. */
 #include "chunk-server/serve.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,6 +147,7 @@ static int take_options(struct cs_server *s, const struct cs_server_options *opt
 			struct error *err)
 {
 	s->options = *options;
+	s->disks_missing = options->disks_missing;
 	s->boot_id = options->boot_id;
 	s->name = copy_or(options->name, "cs");
 	s->host = copy_or(options->host, s->name != NULL ? s->name : "cs");
@@ -160,27 +162,84 @@ static int take_options(struct cs_server *s, const struct cs_server_options *opt
 	return 0;
 }
 
-/* All disks are of one server of one cluster. */
-static int check_super(struct cs_server *s, uint32_t index, const struct super *super,
-		       const struct super *first, struct error *err)
+/* --- disks ---- */
+
+bool cs_server_can_leave_out(int rc)
 {
-	if (memcmp(super->cluster, first->cluster, sizeof(super->cluster)) != 0)
-		return error_say(err, -E_WRONG_CLUSTER, "disk %u is of another cluster than disk 0",
-				 index);
-	if (memcmp(super->server, first->server, sizeof(super->server)) != 0)
-		return error_say(err, -E_INVAL, "disk %u is of another chunk server than disk 0",
-				 index);
-	if (index > 0)
-		return 0;
-	memcpy(s->cluster, super->cluster, UUID_BYTES);
-	memcpy(s->uuid, super->server, UUID_BYTES);
-	s->hash = super->hash;
-	s->min_copies = super->min_copies;
+	/* Another cluster's or server's, served by another process, a setting: nobody's disk failed. */
+	return rc != -E_WRONG_CLUSTER && rc != -E_INVAL && rc != -E_BUSY && rc != -E_NOMEM;
+}
+
+bool cs_server_uses(const struct cs_server *s, const struct disk *disk)
+{
+	for (uint32_t i = 0; i < s->options.disk_count; i++) {
+		if (s->options.disks[i].disk == disk)
+			return true;
+	}
+	return false;
+}
+
+/* 0: the server goes on without this disk, and the next one has its index. Else what is wrong with it. */
+static int leave_out(struct cs_server *s, uint32_t index, struct error *err)
+{
+	struct cs_server_options *o = &s->options;
+	const char *name = o->disks[index].name;
+	char number[16];
+
+	if (o->disk_count == 1 || !cs_server_can_leave_out(err->code))
+		return err->code;
+	(void)snprintf(number, sizeof(number), "%u", index);
+	log_error("disk '%s' failed, starting without it: %s", name != NULL ? name : number,
+		  err->text);
+	cs_store_drop(s->stores[index]);
+	o->disk_count--;
+	s->disks_missing++;
+	for (uint32_t i = index; i < o->disk_count; i++) {
+		o->disks[i] = o->disks[i + 1];
+		s->stores[i] = s->stores[i + 1];
+		memcpy(s->content.uuids[i], s->content.uuids[i + 1], UUID_BYTES);
+	}
+	s->stores[o->disk_count] = NULL;
+	*err = (struct error){0};
 	return 0;
 }
 
-static int open_store(struct cs_server *s, uint32_t index, const struct super *super,
-		      struct error *err)
+/* All disks are of one server of one cluster. */
+static int check_super(const struct super *super, const struct super *first, struct error *err)
+{
+	if (memcmp(super->cluster, first->cluster, sizeof(super->cluster)) != 0)
+		return error_say(err, -E_WRONG_CLUSTER, "disks are of several clusters");
+	if (memcmp(super->server, first->server, sizeof(super->server)) != 0)
+		return error_say(err, -E_INVAL, "disks are of several chunk servers");
+	return 0;
+}
+
+/* Whose they are, before anything is written to any. */
+static int read_supers(struct cs_server *s, struct super *first, struct error *err)
+{
+	struct super super;
+
+	for (uint32_t i = 0; i < s->options.disk_count;) {
+		int rc = cs_format_read(s->options.disks[i].disk, &super, err);
+		if (rc == 0 && i == 0)
+			*first = super;
+		if (rc == 0)
+			rc = check_super(&super, first, err);
+		if (rc < 0)
+			rc = leave_out(s, i, err);
+		else
+			memcpy(s->content.uuids[i++], super.directory, UUID_BYTES);
+		if (rc < 0)
+			return rc;
+	}
+	memcpy(s->cluster, first->cluster, UUID_BYTES);
+	memcpy(s->uuid, first->server, UUID_BYTES);
+	s->hash = first->hash;
+	s->min_copies = first->min_copies;
+	return 0;
+}
+
+static int open_store(struct cs_server *s, uint32_t index, struct error *err)
 {
 	const struct cs_server_options *o = &s->options;
 	struct cs_store_options options = {
@@ -190,7 +249,7 @@ static int open_store(struct cs_server *s, uint32_t index, const struct super *s
 		.index_is_trusted = o->disks[index].index_is_trusted,
 		.tail_is_durable = o->disks[index].was_closed,
 		.pool = o->pool,
-		.hash = super->hash,
+		.hash = s->hash,
 		.segment_bytes = o->segment_bytes,
 		.sync_ms = o->sync_ms,
 		.sync_bytes = o->sync_bytes,
@@ -200,9 +259,40 @@ static int open_store(struct cs_server *s, uint32_t index, const struct super *s
 		.arg = s,
 	};
 
-	memcpy(options.cluster, super->cluster, UUID_BYTES);
-	memcpy(options.disk_uuid, super->directory, UUID_BYTES);
+	memcpy(options.cluster, s->cluster, UUID_BYTES);
+	memcpy(options.disk_uuid, s->content.uuids[index], UUID_BYTES);
 	return cs_store_open(&options, &s->stores[index], err);
+}
+
+static int open_stores(struct cs_server *s, struct error *err)
+{
+	for (uint32_t i = 0; i < s->options.disk_count;) {
+		int rc = open_store(s, i, err);
+		if (rc < 0)
+			rc = leave_out(s, i, err);
+		else
+			i++;
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* On the first disk that takes it. What a log elsewhere says is covered: another set, another content. */
+static int open_owed(struct cs_server *s, struct error *err)
+{
+	struct cs_server_options *o = &s->options;
+	int rc;
+
+	do {
+		struct disk *disk = o->disks[0].disk;
+		rc = o->open_owed != NULL ? o->open_owed(o->open_owed_arg, disk, &o->owed, err) : 0;
+		if (rc == 0)
+			rc = cs_owed_open(o->loop, disk, o->owed, &s->owed, err);
+		if (rc < 0)
+			rc = leave_out(s, 0, err);
+	} while (rc == 0 && s->owed == NULL);
+	return rc;
 }
 
 /* Can everything that was answered for still be here? */
@@ -224,29 +314,22 @@ static int open_content(struct cs_server *s, struct error *err)
 
 static int open_disks(struct cs_server *s, struct error *err)
 {
-	struct cs_disks_options options = {.loop = s->options.loop, .count = s->options.disk_count};
-	struct super first, super;
-	int rc;
+	struct cs_disks_options options = {.loop = s->options.loop};
+	struct super first = {0};
+	int rc = read_supers(s, &first, err);
 
-	for (uint32_t i = 0; i < s->options.disk_count; i++) {
-		rc = cs_format_read(s->options.disks[i].disk, &super, err);
-		if (i == 0)
-			first = super;
-		if (rc == 0)
-			rc = check_super(s, i, &super, &first, err);
-		if (rc == 0)
-			rc = open_store(s, i, &super, err);
-		if (rc < 0)
-			return rc;
-		options.stores[i] = s->stores[i];
-		memcpy(options.uuids[i], super.directory, UUID_BYTES);
-		s->content.disks[i] = s->options.disks[i].disk;
-		memcpy(s->content.uuids[i], super.directory, UUID_BYTES);
-	}
-	rc = cs_owed_open(s->options.loop, s->options.disks[0].disk, s->options.owed, &s->owed,
-			  err);
+	if (rc == 0)
+		rc = open_stores(s, err);
+	if (rc == 0)
+		rc = open_owed(s, err);
 	if (rc < 0)
 		return rc;
+	options.count = s->options.disk_count;
+	for (uint32_t i = 0; i < options.count; i++) {
+		options.stores[i] = s->stores[i];
+		memcpy(options.uuids[i], s->content.uuids[i], UUID_BYTES);
+		s->content.disks[i] = s->options.disks[i].disk;
+	}
 	options.owed = s->owed;
 	options.on_owed_failed = owed_failed;
 	options.arg = s;

@@ -23,6 +23,7 @@ struct cs_server_disk {
 	struct rows *index;
 	bool index_is_trusted; /* I15 */
 	bool was_closed;       /* cleanly */
+	const char *name;      /* for people; NULL: its number */
 };
 
 struct cs_server_options {
@@ -30,8 +31,12 @@ struct cs_server_options {
 	struct net *net;
 	struct buf_pool *pool;
 	struct cs_server_disk disks[DISKS_MAX];
-	uint32_t disk_count;	 /* 1 .. DISKS_MAX; meta/ and the owed log are on the first */
+	uint32_t disk_count;	 /* 1 .. DISKS_MAX; meta/ and the owed log are on the first usable one */
+	uint32_t disks_missing;	 /* left out already by the caller, because of cs_server_can_leave_out() */
 	struct rows *owed;	 /* a view: any content, also none, is right */
+	/* Instead of `owed`, if not NULL: open it beside the log. May be called again, for another disk. */
+	int (*open_owed)(void *arg, const struct disk *disk, struct rows **out, struct error *err);
+	void *open_owed_arg;
 	const char *listen;	 /* "HOST:PORT" */
 	const char *advertise;	 /* address told to others; NULL or "": as listened on */
 	const char *mds;	 /* address of the metadata server */
@@ -47,11 +52,16 @@ struct cs_server_options {
 };
 
 /*
- * Recover the disks, listen, serve, join in the background. Disks of several clusters or servers
- * are refused. disks, rows, loop, net and pool outlive the server; strings are copied.
+ * Recover the disks, listen, serve, join in the background. A disk that fails at it is left out: what it
+ * holds is missing (content.h), so healing refills the others. Refused: no disk that can be used, disks of
+ * several clusters or servers. disks, rows, loop, net and pool outlive the server; strings are copied.
  */
 must_check int cs_server_create(const struct cs_server_options *options, struct cs_server **out,
 				struct error *err);
+/* Is this the trouble of one disk, which others serve without? Else it is a mistake, to be refused. */
+bool cs_server_can_leave_out(int rc);
+/* Is it one of those in use? Of those left out nothing may be called clean. */
+bool cs_server_uses(const struct cs_server *s, const struct disk *disk);
 const char *cs_server_address(const struct cs_server *s); /* with the real port */
 server_no cs_server_number(const struct cs_server *s);	  /* 0: has not joined yet */
 /*

@@ -49,7 +49,8 @@ struct cs_server {
 	enum hash_kind hash;
 	uint8_t min_copies;
 
-	struct cs_store *stores[DISKS_MAX];
+	struct cs_store *stores[DISKS_MAX]; /* as options.disks, of which those left out are gone */
+	uint32_t disks_missing;		    /* left out when it started */
 	struct cs_disks *disks;
 	struct cs_owed *owed;
 	struct cs_verifier *verifier;

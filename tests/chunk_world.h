@@ -35,7 +35,7 @@ struct world_node {
 	struct cs_server *server;
 	/* told by its heartbeats */
 	uint64_t boot_id, content, blocks, pending, bytes;
-	uint32_t owed_pgs;
+	uint32_t owed_pgs, disks_used, disks_failed;
 	struct heal_merged merged[PG_COUNT]; /* newest of each group; epoch 0: none */
 };
 
@@ -96,6 +96,8 @@ static inline void world_answer_heartbeat(struct rpc_request *req, const Wire__H
 	n->pending = msg->heal_pending_blocks;
 	n->bytes = msg->heal_bytes;
 	n->owed_pgs = (uint32_t)msg->n_owed_pgs;
+	n->disks_used = msg->disks;
+	n->disks_failed = msg->disks_failed;
 	memset(n->merged, 0, sizeof(n->merged));
 	for (size_t at = 0; at < msg->merged.len; at += HEAL_MERGED_BYTES) {
 		struct heal_merged m;
@@ -185,10 +187,9 @@ static inline void world_format(struct world_node *n, uint32_t number, uint32_t 
 	ck_assert_int_eq(rows_mem_create(&n->indexes[disk]), 0);
 }
 
-static inline void node_start(uint32_t number)
+static inline int node_try_start(uint32_t number, struct error *err)
 {
 	struct world_node *n = &world.nodes[number];
-	struct error err = {0};
 	char listen[32];
 
 	ck_assert_int_eq(sim_loop_create(world.sim, n->host, &n->loop), 0);
@@ -208,8 +209,27 @@ static inline void node_start(uint32_t number)
 							   .index = n->indexes[i],
 							   .index_is_trusted = n->is_trusted};
 	}
-	ck_assert_msg(cs_server_create(&options, &n->server, &err) == 0, "%s", err.text);
-	n->is_trusted = true;
+	return cs_server_create(&options, &n->server, err);
+}
+
+static inline void node_start(uint32_t number)
+{
+	struct error err = {0};
+
+	ck_assert_msg(node_try_start(number, &err) == 0, "%s", err.text);
+	world.nodes[number].is_trusted = true;
+}
+
+static inline void node_free(struct world_node *n)
+{
+	n->net->ops->destroy(n->net);
+	for (uint32_t i = 0; i < WORLD_DISKS; i++)
+		disk_destroy(n->disks[i]);
+	rows_destroy(n->owed);
+	sim_loop_destroy(n->loop);
+	ck_assert_uint_eq(buf_pool_used_bytes(n->pool), 0);
+	buf_pool_destroy(n->pool);
+	n->server = NULL;
 }
 
 static inline void node_end(uint32_t number, bool is_power_cut)
@@ -225,14 +245,7 @@ static inline void node_end(uint32_t number, bool is_power_cut)
 			sim_media_crash(n->media[i]);
 	}
 	cs_server_destroy(n->server);
-	n->net->ops->destroy(n->net);
-	for (uint32_t i = 0; i < WORLD_DISKS; i++)
-		disk_destroy(n->disks[i]);
-	rows_destroy(n->owed);
-	sim_loop_destroy(n->loop);
-	ck_assert_uint_eq(buf_pool_used_bytes(n->pool), 0);
-	buf_pool_destroy(n->pool);
-	n->server = NULL;
+	node_free(n);
 	n->is_trusted = !is_power_cut;
 }
 

@@ -207,8 +207,10 @@ static int start_cs(struct cluster_node *n, struct error *err)
 		bool is_trusted = n->rows[i] != NULL;
 		if (!is_trusted)
 			ASSERT(rows_mem_create(&n->rows[i]) == 0);
-		options.disks[i] =
-			(struct cs_server_disk){n->disks[i], n->rows[i], is_trusted, n->was_closed};
+		options.disks[i] = (struct cs_server_disk){.disk = n->disks[i],
+							   .index = n->rows[i],
+							   .index_is_trusted = is_trusted,
+							   .was_closed = n->was_closed};
 	}
 	return cs_server_create(&options, &n->cs, err);
 }
@@ -373,8 +375,12 @@ bool cluster_stop(struct cluster_node *n, uint64_t ns_max)
 	else
 		client_stop(n->client, stopped, &rc);
 	bool is_ended = sim_world_run_until(n->cluster->world, is_stopped, &rc, ns_max);
+	/* Of a disk that was left out nothing is known to be durable. */
+	bool is_whole = true;
+	for (uint32_t i = 0; n->role == CLUSTER_CS && i < n->disk_count; i++)
+		is_whole = is_whole && cs_server_uses(n->cs, n->disks[i]);
 	end_process(n, false);
-	n->was_closed = is_ended && rc == 0;
+	n->was_closed = is_ended && rc == 0 && is_whole;
 	if (!n->was_closed)
 		drop_rows(n);
 	return is_ended;

@@ -250,7 +250,8 @@ static void count_garbage(struct walk *w)
 	memset(&first, 0, sizeof(first));
 	for (uint32_t i = 0; i < w->cluster->server_count; i++) {
 		struct cluster_node *n = cluster_cs(w->cluster, i);
-		for (uint32_t disk = 0; n->is_up && disk < n->disk_count; disk++)
+		/* Without those that it left out. */
+		for (uint32_t disk = 0; n->is_up && disk < n->cs->options.disk_count; disk++)
 			ASSERT(cs_store_scan(n->cs->stores[disk], &first, count_stored, w) == 0);
 	}
 }

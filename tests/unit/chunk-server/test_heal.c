@@ -198,6 +198,77 @@ START_TEST(a_disk_that_fails_is_made_up_for_by_the_other)
 }
 END_TEST
 
+/* Also the one with the owed log and meta; and it comes back as it was. */
+START_TEST(a_server_starts_without_a_disk_that_is_dead)
+{
+	struct world_node *n = &world.nodes[3];
+	uint32_t dead = (uint32_t)_i;
+
+	put_all(1, 0, BLOCKS, true);
+	uint64_t content = n->content;
+	node_kill(3);
+	sim_media_set_dead(n->media[dead], true);
+	node_start(3);
+	sim_world_run_for(world.sim, 2 * SIM_S);
+	ck_assert_uint_eq(n->disks_used, 1);
+	ck_assert_uint_eq(n->disks_failed, 1);
+	ck_assert_uint_ne(n->content, content);
+	ck_assert_uint_lt(n->blocks, BLOCKS);
+	put_all(1, BLOCKS, BLOCKS + 20, true);
+	world_set_row(PG_DEGRADED, "123", "");
+	await_merged(3, 7);
+	ck_assert(holds_all(3, 0, BLOCKS + 20));
+
+	/* The same again is nothing new. */
+	content = n->content;
+	node_kill(3);
+	node_start(3);
+	sim_world_run_for(world.sim, 2 * SIM_S);
+	ck_assert_uint_eq(n->content, content);
+	ck_assert_uint_eq(n->disks_failed, 1);
+
+	/* Back with its old blocks: another content, and each block is one. */
+	node_kill(3);
+	sim_media_set_dead(n->media[dead], false);
+	node_start(3);
+	sim_world_run_for(world.sim, 2 * SIM_S);
+	ck_assert_uint_ne(n->content, content);
+	ck_assert_uint_eq(n->disks_used, 2);
+	ck_assert_uint_eq(n->disks_failed, 0);
+	world_set_row(PG_DEGRADED, "123", "");
+	await_merged(3, 7);
+	ck_assert(holds_all(3, 0, BLOCKS + 20));
+}
+END_TEST
+
+static int try_start(uint32_t number, struct error *err)
+{
+	struct world_node *n = &world.nodes[number];
+	int rc = node_try_start(number, err);
+
+	ck_assert_int_lt(rc, 0);
+	node_free(n);
+	return rc;
+}
+
+START_TEST(a_server_without_a_usable_disk_or_with_a_stranger_s_is_refused)
+{
+	struct world_node *n = &world.nodes[3];
+	struct error err = {0};
+
+	node_kill(3);
+	sim_media_set_dead(n->media[0], true);
+	sim_media_set_dead(n->media[1], true);
+	ck_assert_int_eq(try_start(3, &err), -E_IO);
+	sim_media_set_dead(n->media[0], false);
+	world_format(n, 4, 1);
+	ck_assert_int_eq(try_start(3, &err), -E_INVAL);
+	ck_assert_str_eq(err.text, "disks are of several chunk servers");
+	world_format(n, 3, 1);
+	node_start(3);
+}
+END_TEST
+
 START_TEST(a_power_cut_is_told_and_what_it_took_comes_back)
 {
 	uint64_t content = world.nodes[2].content;
@@ -454,6 +525,8 @@ TEST_MAIN("heal", tcase_add_checked_fixture(tc, world_begin, world_end);
 	  tcase_add_test(tc, an_emptied_server_is_filled_again);
 	  tcase_add_test(tc, one_lost_disk_of_two_is_filled_again);
 	  tcase_add_test(tc, a_disk_that_fails_is_made_up_for_by_the_other);
+	  tcase_add_loop_test(tc, a_server_starts_without_a_disk_that_is_dead, 0, WORLD_DISKS);
+	  tcase_add_test(tc, a_server_without_a_usable_disk_or_with_a_stranger_s_is_refused);
 	  tcase_add_test(tc, a_power_cut_is_told_and_what_it_took_comes_back);
 	  tcase_add_test(tc, who_is_away_is_merged_when_it_is_back);
 	  tcase_add_test(tc, a_new_epoch_begins_anew);

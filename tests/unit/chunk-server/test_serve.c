@@ -156,7 +156,7 @@ static void node_start(uint32_t i)
 		.net = n->net,
 		.pool = n->pool,
 		.disk_count = 1,
-		.disks = {{n->disk, n->index, false}},
+		.disks = {{.disk = n->disk, .index = n->index}},
 		.owed = n->owed,
 		.listen = listen,
 		.mds = "mds:7800",
