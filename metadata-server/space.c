@@ -18,13 +18,16 @@
 #define SPACE_CLAIM_BYTES_MAX	(UINT64_C(1) << 48)	/* whatever a session says: sums of it cannot overflow */
 #define FAIR_ROUNDS		8u
 
-/* It is there, has told what it has since we began, and has a disk that works. */
+/*
+ * It is there, has told what it has since we began, and has a disk that works. One that dies just now may still
+ * count as a disk and yet not say how large it is: it is silent, not full.
+ */
 static bool takes_data(const struct ms_state *state, const struct ms_member *m)
 {
 	const struct server_row *row = map_server(state->map, m->server);
 
 	return row && (row->state == SERVER_UP || row->state == SERVER_SUSPECT) && m->stats.heard_ms &&
-	       m->stats.disks > 0;
+	       m->stats.disks > 0 && m->stats.bytes_total > 0;
 }
 
 /* In how many placement groups each server is: its share of what is written. */

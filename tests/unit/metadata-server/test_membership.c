@@ -262,6 +262,10 @@ START_TEST(what_fits_is_not_known_while_too_few_servers_tell)
 	ck_assert(space_is_unknown(s));
 	ck_assert_int_eq(world_rc(&w, heartbeat(2, 0)), 0);
 	ck_assert(!space_is_unknown(s));
+	beat = heartbeat(1, 0);
+	beat.bytes_free = beat.bytes_total = 0;			/* one that is dying is silent, not full */
+	ck_assert_int_eq(world_rc(&w, beat), 0);
+	ck_assert_uint_gt(renew(s, 0, GiB(1)), 0);
 	beat = heartbeat(2, 0);
 	beat.bytes_free = 0;					/* full is known */
 	ck_assert_int_eq(world_rc(&w, beat), 0);
