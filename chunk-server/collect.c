@@ -374,6 +374,13 @@ static enum verdict judge(const struct collect *c, const struct block_id *id,
 	return place->touched + 1 < c->epoch ? GARBAGE : YOUNG;
 }
 
+static int trash_again(struct collect *c, const struct block_id *id)
+{
+	int rc = cs_disks_trash(c->server->disks, id, 0);
+
+	return rc < 0 ? rc : cs_disks_trash(c->server->disks, id, wall_ms(c));
+}
+
 /* What is done about it; an error of the store. */
 static int execute(struct collect *c, const struct block_id *id, const struct cs_place *place,
 		   enum verdict verdict)
@@ -390,8 +397,8 @@ static int execute(struct collect *c, const struct block_id *id, const struct cs
 	case GARBAGE:
 		break;
 	}
-	if (place->trashed_ms != 0)
-		return 0;
+	if (place->trashed_ms != 0) /* if the clock was ahead then: its grace begins now */
+		return place->trashed_ms <= wall_ms(c) || c->is_dry ? 0 : trash_again(c, id);
 	c->blocks++;
 	c->bytes += place->length;
 	if (c->is_dry)
