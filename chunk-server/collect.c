@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Garbage, as far as this server decides (I9): COLLECT_BEGIN, _MARK, _SWEEP, _END of the metadata server.
+ * Garbage, as far as this server decides (I9): COLLECT_BEGIN, _MARK, _SWEEP, _END of the metadata
+ * server.
  *
- * A cycle begins with an epoch that we apply from then on, and with the epochs of all rows of the map, of
- * which a digest is told: the collector goes on only if it goes by the same rows, for it sends marks by them.
- * Marks fill a Bloom filter, salted by the cycle: what it takes for marked by mistake stays until another
- * cycle, and nothing is ever taken for unmarked that was marked.
+ * A cycle begins with an epoch that we apply from then on, and with the epochs of all rows of the
+ * map, of which a digest is told: the collector goes on only if it goes by the same rows, for it
+ * sends marks by them. Marks fill a Bloom filter, salted by the cycle: what it takes for marked by
+ * mistake stays until another cycle, and nothing is ever taken for unmarked that was marked.
  *
- * A sweep is refused unless this process has seen the whole cycle and counted every mark. It moves to trash
- * what is not marked and was last touched before the epoch before this one; of a group whose row changed
- * since the begin, nothing. A group that is whole without us is surplus: the same, without marks.
+ * A sweep is refused unless this process has seen the whole cycle and counted every mark. It moves
+ * to trash what is not marked and was last touched before the epoch before this one; of a group
+ * whose row changed since the begin, nothing. A group that is whole without us is surplus: the
+ * same, without marks.
  *
- * Trash is freed after the grace, if it was in trash, untouched and under the same row of its group since
- * the last whole sweep of this process. After a restart that takes two more epochs.
+ * Trash is freed after the grace, if it was in trash, untouched and under the same row of its group
+ * since the last whole sweep of this process. After a restart that takes two more epochs.
  *
- * Debts of what is garbage go with it: nobody will ever repay them. A block that is not here, and was neither
- * marked now nor when its debt was seen two epochs ago, is none that anybody can still publish.
+ * Debts of what is garbage go with it: nobody will ever repay them. A block that is not here, and
+ * was neither marked now nor when its debt was seen two epochs ago, is none that anybody can still
+ * publish.
  *
  * Everything runs in bounded pieces with pauses (I11): foreground work goes first.
  */
@@ -37,9 +40,11 @@
 #define PIECE_BLOCKS	  512u /* looked at in one turn of the loop, */
 #define PIECE_PAUSE_MS	  1u   /* and then others have theirs */
 #define FREE_PAUSE_MS_MIN 1000u
-#define DEBTS_MAX	  1024u /* looked at in one sweep; others have their turn when these are settled */
+/* looked at in one sweep; others have their turn when these are settled */
+#define DEBTS_MAX	  1024u
 #define FORGET_MS	  3600000u /* a mark that nobody asks for any more */
-#define COMPACT_PERCENT	  5u	   /* "give it back now": segments with so much dead are rewritten */
+/* "give it back now": segments with so much dead are rewritten */
+#define COMPACT_PERCENT	  5u
 
 /* A debt of a block that is neither here nor marked. */
 struct old_debt {
@@ -81,7 +86,8 @@ struct collect {
 	uint64_t swept_epoch;		 /* of the last whole sweep; 0: none in this process */
 	uint64_t swept_rows[PG_COUNT];	 /* rows then; 0: the group was not swept */
 	uint64_t grace_ms;
-	uint64_t free_next_ms;		 /* of the pass: when the next one is due, wall clock; UINT64_MAX: never */
+	/* of the pass: when the next one is due, wall clock; UINT64_MAX: never */
+	uint64_t free_next_ms;
 	bool is_freeing;
 	struct block_id free_at;
 	uint64_t freed;
@@ -249,8 +255,8 @@ static void serve_mark(struct collect *c, struct rpc_request *req)
 	Wire__CollectMarkReply reply = WIRE__COLLECT_MARK_REPLY__INIT;
 	uint32_t len = req->bulk != NULL ? req->bulk->len : 0;
 
-	if (!is_cycle(c, msg->cycle) || c->sweep != SWEEP_NONE || len == 0 || len % MARK_BYTES != 0 ||
-	    msg->batch == 0 || msg->batch > c->batches + 1) {
+	if (!is_cycle(c, msg->cycle) || c->sweep != SWEEP_NONE || len == 0 ||
+	    len % MARK_BYTES != 0 || msg->batch == 0 || msg->batch > c->batches + 1) {
 		mark_forget(c);
 		rpc_answer(req, -E_INVAL, NULL, NULL);
 		return;
@@ -291,12 +297,13 @@ static void free_end(struct collect *c)
 }
 
 /* Is it as the last sweep left it? */
-static bool may_free(const struct collect *c, const struct block_id *id, const struct cs_place *place)
+static bool may_free(const struct collect *c, const struct block_id *id,
+		     const struct cs_place *place)
 {
 	pg_no pg = block_id_pg(id);
 
-	return place->trashed_ms != 0 && place->touched + 1 < c->swept_epoch && c->swept_rows[pg] != 0 &&
-	       c->swept_rows[pg] == map_pg(c->server->map, pg)->epoch;
+	return place->trashed_ms != 0 && place->touched + 1 < c->swept_epoch &&
+	       c->swept_rows[pg] != 0 && c->swept_rows[pg] == map_pg(c->server->map, pg)->epoch;
 }
 
 /* Nobody can send what is gone, and nobody needs it. */
@@ -387,7 +394,9 @@ static int execute(struct collect *c, const struct block_id *id, const struct cs
 {
 	switch (verdict) {
 	case LIVE:
-		return place->trashed_ms == 0 || c->is_dry ? 0 : cs_disks_trash(c->server->disks, id, 0);
+		return place->trashed_ms == 0 || c->is_dry
+			       ? 0
+			       : cs_disks_trash(c->server->disks, id, 0);
 	case YOUNG:
 		c->kept_young++;
 		return 0;
@@ -431,8 +440,9 @@ static bool is_garbage_debt(const struct collect *c, const struct block_id *id)
 	const struct pg_row *row = map_pg(c->server->map, pg);
 	struct cs_place place;
 
-	return row->epoch != 0 && row->epoch == c->row_epochs[pg] && row_names(row, c->server->number) &&
-	       !filter_has(&c->filter, id) && cs_disks_find(c->server->disks, id, &place, NULL) == -E_NO_BLOCK;
+	return row->epoch != 0 && row->epoch == c->row_epochs[pg] &&
+	       row_names(row, c->server->number) && !filter_has(&c->filter, id) &&
+	       cs_disks_find(c->server->disks, id, &place, NULL) == -E_NO_BLOCK;
 }
 
 /* The epoch in which this debt was seen first. */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The content number. What the files say is decoded, not believed (I8); any doubt makes a new number. */
+/*
+ * The content number. What the files say is decoded, not believed (I8); any doubt makes a new
+ * number.
+ */
 #include "chunk-server/content.h"
 
 #include <inttypes.h>
@@ -79,7 +82,10 @@ static uint64_t agreed(const struct cs_content *content)
 	return first;
 }
 
-/* In its place, so that a full disk takes it, too: one that is torn is none, and makes a new number. */
+/*
+ * In its place, so that a full disk takes it, too: one that is torn is none, and makes a new
+ * number.
+ */
 static int store(struct disk *disk, const uint8_t bytes[CS_CONTENT_BYTES])
 {
 	struct disk_file *file;
@@ -110,7 +116,9 @@ int cs_content_change(struct cs_content *content, uint64_t fresh)
 		else
 			result = rc;
 	}
-	/* One that could not take it still says the old number: the next start finds them at odds. */
+	/*
+	 * One that could not take it still says the old number: the next start finds them at odds.
+	 */
 	return content->is_stored ? 0 : result;
 }
 

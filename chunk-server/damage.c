@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Records that turned out wrong, whoever found them: a reader, a check, the scrub. First we owe the block
- * to ourselves, durably (where that fails the content number changes); only then the index forgets it. So there is no moment at which a crash leaves us
- * without the block and without knowing that we lack it; repay.c brings it from another replica. The bytes
- * stay where they are (quarantine): compaction counts them as dead, and fsck.cairn can still look at them.
+ * Records that turned out wrong, whoever found them: a reader, a check, the scrub. First we owe the
+ * block to ourselves, durably (where that fails the content number changes); only then the index
+ * forgets it. So there is no moment at which a crash leaves us without the block and without
+ * knowing that we lack it; repay.c brings it from another replica. The bytes stay where they are
+ * (quarantine): compaction counts them as dead, and fsck.cairn can still look at them.
  *
- * Bounded (I11): when all slots are in use the finder is told to come back, and a reader's find is left to
- * the next one.
+ * Bounded (I11): when all slots are in use the finder is told to come back, and a reader's find is
+ * left to the next one.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -64,7 +65,8 @@ static void owed_is_durable(struct cs_owed_sync *sync)
 	struct damage *damage = slot->damage;
 
 	/* If nothing can be noted the record stays known, and is found wrong again. */
-	if (sync->rc == 0 || cs_serve_lost(damage->server, "cannot note a record that is wrong") == 0)
+	if (sync->rc == 0 ||
+	    cs_serve_lost(damage->server, "cannot note a record that is wrong") == 0)
 		cs_store_quarantine(slot->store, &slot->id, &slot->place);
 	DL_DELETE(damage->busy, slot);
 	DL_APPEND(damage->free, slot);

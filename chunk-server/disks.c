@@ -121,7 +121,10 @@ static struct cs_store *store_for_put(struct cs_disks *disks, const struct block
 	return disks->options.stores[best];
 }
 
-/* A disk that was away may still have in trash what was put again elsewhere: what lives counts first. */
+/*
+ * A disk that was away may still have in trash what was put again elsewhere: what lives counts
+ * first.
+ */
 static int find_on(struct cs_disks *disks, const struct block_id *id, struct cs_place *out,
 		   uint32_t *disk, bool failed_ones)
 {

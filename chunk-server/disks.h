@@ -25,8 +25,9 @@ struct cs_disks_options {
 	uint32_t count;
 	struct cs_owed *owed; /* not owned; may be NULL */
 	/*
-	 * The owed log failed: its debts are not durable, nor are those that come. Called until it returns 0:
-	 * whom they concern will know otherwise, so that syncs may go on without the log; may be NULL.
+	 * The owed log failed: its debts are not durable, nor are those that come. Called until it
+	 * returns 0: whom they concern will know otherwise, so that syncs may go on without the
+	 * log; may be NULL.
 	 */
 	int (*on_owed_failed)(void *arg);
 	void *arg;
@@ -43,8 +44,8 @@ bool cs_disks_is_idle(const struct cs_disks *disks);
 /* As cs_store_put(); its generation is the store's own: take cs_disks_generation() in done(). */
 void cs_disks_put(struct cs_disks *disks, struct cs_put *put);
 /*
- * Where a block is, and on which disk (by index; may be NULL); -E_NO_BLOCK, also if only a failed disk has it:
- * a get still tries there, but nobody may count on it.
+ * Where a block is, and on which disk (by index; may be NULL); -E_NO_BLOCK, also if only a failed
+ * disk has it: a get still tries there, but nobody may count on it.
  */
 must_check int cs_disks_find(struct cs_disks *disks, const struct block_id *id,
 			     struct cs_place *out, uint32_t *disk);
@@ -63,16 +64,16 @@ bool cs_disks_is_compacting(const struct cs_disks *disks);
 void cs_disks_quiet(struct cs_disks *disks);
 
 /*
- * Visit every block of all disks in id order from `from` on, trash too, each once, at the place that
- * cs_disks_find() tells; fn returns false to stop. It may change the block that it is told of.
+ * Visit every block of all disks in id order from `from` on, trash too, each once, at the place
+ * that cs_disks_find() tells; fn returns false to stop. It may change the block that it is told of.
  */
 must_check int cs_disks_scan(struct cs_disks *disks, const struct block_id *from,
 			     bool (*fn)(void *arg, const struct block_id *id,
 					const struct cs_place *place),
 			     void *arg);
 /*
- * The ids from *from to *to, without those in trash, to visitor->fn until it returns false or `rows_max` rows
- * were looked at. 0: that were all; 1: go on at *from, which was not told yet.
+ * The ids from *from to *to, without those in trash, to visitor->fn until it returns false or
+ * `rows_max` rows were looked at. 0: that were all; 1: go on at *from, which was not told yet.
  */
 struct cs_disks_visitor {
 	bool (*fn)(void *arg, const struct block_id *id);

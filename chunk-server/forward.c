@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Connections to the other chunk servers, made when one is first needed, at the address that the
- * map tells. Calls to one that is away end at once (fs/net/rpc.h). One that is there, but does not get its
- * work done, is left alone for a while: a disk that hangs then costs one slow put a second, not every put.
+ * map tells. Calls to one that is away end at once (fs/net/rpc.h). One that is there, but does not
+ * get its work done, is left alone for a while: a disk that hangs then costs one slow put a second,
+ * not every put.
  */
 #include <stdlib.h>
 #include <string.h>

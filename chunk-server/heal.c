@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Healing: each replica of a group that is not clean brings itself, from every other replica and former,
- * what they hold and it lacks; when all have done so under one epoch, nothing is held by only some of them.
+ * Healing: each replica of a group that is not clean brings itself, from every other replica and
+ * former, what they hold and it lacks; when all have done so under one epoch, nothing is held by
+ * only some of them.
  *
- * Here: which groups are due, what was merged under which epoch, and what the heartbeat tells of it. A source
- * counts as merged once all that it had listed is synced here (I4). Nothing of it is kept over a restart:
- * equal digests are told quickly. A new epoch of the row, or a disk of ours that fails, begins the group anew.
+ * Here: which groups are due, what was merged under which epoch, and what the heartbeat tells of
+ * it. A source counts as merged once all that it had listed is synced here (I4). Nothing of it is
+ * kept over a restart: equal digests are told quickly. A new epoch of the row, or a disk of ours
+ * that fails, begins the group anew.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -282,7 +284,9 @@ void cs_heal_forget(struct cs_server *s)
 	heal->forgotten++;
 	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
 		struct heal_group *group = &heal->groups[pg];
-		/* Also of one that is busy: its merge ends with an epoch that is not the group's. */
+		/*
+		 * Also of one that is busy: its merge ends with an epoch that is not the group's.
+		 */
 		group->epoch = 0;
 		group->merged = 0;
 		if (group->stage != HEAL_BUSY)

@@ -2,8 +2,9 @@
 /*
  * What the files of healing share. Private to heal.c, heal_merge.c, heal_pull.c.
  *
- * heal.c knows the state of every group and gives out merges; a merge (heal_merge.c) compares one group with
- * one source after the other; what is lacking is pulled (heal_pull.c), block by block, many at once.
+ * heal.c knows the state of every group and gives out merges; a merge (heal_merge.c) compares one
+ * group with one source after the other; what is lacking is pulled (heal_pull.c), block by block,
+ * many at once.
  */
 #ifndef CAIRN_CHUNK_SERVER_HEAL_INTERNAL_H
 #define CAIRN_CHUNK_SERVER_HEAL_INTERNAL_H
@@ -12,7 +13,8 @@
 #include "fs/wire/heal.h"
 
 #define HEAL_MERGES_MAX	  24u /* groups that are compared at once */
-#define HEAL_BRINGING_MAX 16u /* of them, groups whose blocks are brought: small ones have few each */
+/* of them, groups whose blocks are brought: small ones have few each */
+#define HEAL_BRINGING_MAX 16u
 #define HEAL_PULLS_MAX	  64u /* blocks in flight */
 #define HEAL_IDS_MAX	  (BULK_BYTES_MAX / BLOCK_ID_BYTES)
 #define HEAL_CALL_MS	  5000u

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Merging one group: our own digest, then each source's. The first question is one count and one sum, which
- * settles nearly all; where they differ, finer ranges; of those that differ, the ids; of these, what we lack is
- * pulled. Sources begin at a different place with each group, so that all are busy.
+ * Merging one group: our own digest, then each source's. The first question is one count and one
+ * sum, which settles nearly all; where they differ, finer ranges; of those that differ, the ids; of
+ * these, what we lack is pulled. Sources begin at a different place with each group, so that all
+ * are busy.
  *
- * Own digests are taken before the source's: what is put at both in between looks like a difference, and is
- * found not to be one. Work is done a few hundred rows or ids at a time.
+ * Own digests are taken before the source's: what is put at both in between looks like a
+ * difference, and is found not to be one. Work is done a few hundred rows or ids at a time.
  */
 #include "chunk-server/heal_internal.h"
 
@@ -343,7 +344,8 @@ static void digest_came(struct rpc_call *call)
 
 	cs_forward_note(m->heal->server, cs_heal_place_server(&m->row, m->place), call->rc);
 	take_row(m, call->rc, reply != NULL ? &reply->pg_row : NULL);
-	if (call->rc == 0 && bulk != NULL && bulk->len == HEAL_RANGE_BYTES << m->bits && !is_over(m))
+	if (call->rc == 0 && bulk != NULL && bulk->len == HEAL_RANGE_BYTES << m->bits &&
+	    !is_over(m))
 		digests_compare(m, bulk->data);
 	else
 		source_next(m); /* this one later */

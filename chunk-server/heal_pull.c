@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pulling one block: from the source that listed it, else from any other of its group; proved (I1), then put.
+ * Pulling one block: from the source that listed it, else from any other of its group; proved (I1),
+ * then put.
  *
- * As many as may be are in flight; where clients are active, here or at the source, each waits for its turn
- * (share.h).
+ * As many as may be are in flight; where clients are active, here or at the source, each waits for
+ * its turn (share.h).
  */
 #include "chunk-server/heal_internal.h"
 

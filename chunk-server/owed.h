@@ -42,8 +42,8 @@ bool cs_owed_has_pg(const struct cs_owed *owed, pg_no pg);
 /* How often the log was given up since it was opened. */
 uint32_t cs_owed_failures(const struct cs_owed *owed);
 /*
- * After a failure: whatever was owed is known otherwise now (content.h), so forget it and begin a new log,
- * tried again every second until the disk takes it. Until then adding is refused.
+ * After a failure: whatever was owed is known otherwise now (content.h), so forget it and begin a
+ * new log, tried again every second until the disk takes it. Until then adding is refused.
  */
 void cs_owed_restart(struct cs_owed *owed);
 

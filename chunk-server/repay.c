@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Repaying what is owed, in the background: a block that another replica missed is sent to it when
- * it is back; one that we lack ourselves is fetched from another replica or former. Bounded to a few blocks
- * in flight, and to the background's share.
+ * it is back; one that we lack ourselves is fetched from another replica or former. Bounded to a
+ * few blocks in flight, and to the background's share.
  *
- * A round goes through all entries, by server, then id. What fails stays owed and is tried in the next. A server
- * is asked first which of its entries it holds: many do not know who reached it, healing may have brought others.
+ * A round goes through all entries, by server, then id. What fails stays owed and is tried in the
+ * next. A server is asked first which of its entries it holds: many do not know who reached it,
+ * healing may have brought others.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -209,11 +210,14 @@ static void own_verified(struct cs_verify *verify)
 	struct repay_slot *slot = container_of(verify, struct repay_slot, verify);
 
 	if (verify->rc < 0)
-		(void)cs_damage_report(slot->repay->server, slot->get.store, &slot->id, &slot->get.place);
+		(void)cs_damage_report(slot->repay->server, slot->get.store, &slot->id,
+				       &slot->get.place);
 	slot_end(slot, verify->rc == 0);
 }
 
-/* A record that was found wrong may be known again after a crash: only a good one settles the debt. */
+/*
+ * A record that was found wrong may be known again after a crash: only a good one settles the debt.
+ */
 static void own_read(struct cs_get *get)
 {
 	struct repay_slot *slot = container_of(get, struct repay_slot, get);
@@ -325,7 +329,8 @@ static void round_end(struct repay *repay)
 /* --- who has what after all ---- */
 
 /* Drop the entries that the server holds by now; keep the others to be sent. */
-static void batch_take(struct repay_batch *batch, const Wire__HaveReply *reply, struct cs_owed *owed)
+static void batch_take(struct repay_batch *batch, const Wire__HaveReply *reply,
+		       struct cs_owed *owed)
 {
 	uint32_t kept = 0;
 

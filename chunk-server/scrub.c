@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The scrub: every stored record is read from the medium and checked by its checksum once in
- * cs.scrub_period, and decoded and proved by its id on each fourth pass. Each disk has a scrub of its own:
- * one reader, one window of memory, paced so that a pass takes most of the period.
+ * cs.scrub_period, and decoded and proved by its id on each fourth pass. Each disk has a scrub of
+ * its own: one reader, one window of memory, paced so that a pass takes most of the period.
  *
- * A pass is a walk over segments in their order, driven by the index (only what it names matters, and
- * what it names must be there):
+ * A pass is a walk over segments in their order, driven by the index (only what it names matters,
+ * and what it names must be there):
  *
  *   plan       count the index's rows of each segment
  *   segments   read the footer; check, front to back, the records that the index has there
- *   leftovers  walk over the index once more, and check what is in segments without a good footer (the one
- *              being filled, damaged ones, missing ones) or was not in the footer
+ *   leftovers  walk over the index once more, and check what is in segments without a good footer
+ *              (the one being filled, damaged ones, missing ones) or was not in the footer
  *
- * Walks over the index go in slices, so that requests come between. Blocks that move or go meanwhile are no
- * damage: what is found wrong counts only if the index still names that place. The position is kept in a file
- * (fs/disk/scrub_state.h): a restart goes on at the first segment with something unchecked.
+ * Walks over the index go in slices, so that requests come between. Blocks that move or go
+ * meanwhile are no damage: what is found wrong counts only if the index still names that place. The
+ * position is kept in a file (fs/disk/scrub_state.h): a restart goes on at the first segment with
+ * something unchecked.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -35,7 +36,8 @@
 #define IDLE_MS_MAX	60000u	/* how often the calendar is looked at */
 #define SAVE_MS		5000u
 #define RATE_MIN	KiB(256)
-#define PLAN_MAX	(1u << 22) /* segments of a disk: what numbers of 32 bits and their size allow is less */
+/* segments of a disk: what numbers of 32 bits and their size allow is less */
+#define PLAN_MAX	(1u << 22)
 #define NS_PER_MS	1000000ull
 #define NS_PER_S	1000000000ull
 
@@ -197,8 +199,8 @@ static void scan_begin(struct scrub_disk *d, enum scrub_phase phase)
 }
 
 /* One slice: fn may stop it early by returning false. */
-static int scan_slice(struct scrub_disk *d,
-		      bool (*fn)(void *arg, const struct block_id *id, const struct cs_place *place))
+static int scan_slice(struct scrub_disk *d, bool (*fn)(void *arg, const struct block_id *id,
+						       const struct cs_place *place))
 {
 	struct block_id zero = {0};
 
@@ -306,8 +308,9 @@ static void pass_end(struct scrub_disk *d)
 	d->phase = SCRUB_IDLE;
 	d->is_hurried = false;
 	if (state->wrong > 0)
-		log_warn("pass %llu: %llu of %llu records were wrong", (unsigned long long)state->pass,
-			 (unsigned long long)state->wrong, (unsigned long long)state->records);
+		log_warn("pass %llu: %llu of %llu records were wrong",
+			 (unsigned long long)state->pass, (unsigned long long)state->wrong,
+			 (unsigned long long)state->records);
 	else
 		log_info("pass %llu: %llu records are right", (unsigned long long)state->pass,
 			 (unsigned long long)state->records);
@@ -404,10 +407,11 @@ static void check_start(struct scrub_disk *d)
 }
 
 /* 1: still where it was read; 0: it moved or went meanwhile. */
-static int is_still_there(struct scrub_disk *d, const struct cs_scrub_item *item, struct cs_place *place)
+static int is_still_there(struct scrub_disk *d, const struct cs_scrub_item *item,
+			  struct cs_place *place)
 {
-	return cs_store_find(d->store, &item->entry.id, place) == 0 && place->segment == item->segment &&
-	       place->offset == item->entry.offset;
+	return cs_store_find(d->store, &item->entry.id, place) == 0 &&
+	       place->segment == item->segment && place->offset == item->entry.offset;
 }
 
 /* False: damage cannot be reported now, come back. */
@@ -423,8 +427,9 @@ static bool judge_wrong(struct scrub_disk *d, const struct cs_scrub_item *item)
 	d->state.wrong++;
 	d->state.records++;
 	if (rc < 0)
-		log_error("a record is wrong and cannot be replaced: %s seg=%llu off=%llu", error_text(rc),
-			  (unsigned long long)item->segment, (unsigned long long)item->entry.offset);
+		log_error("a record is wrong and cannot be replaced: %s seg=%llu off=%llu",
+			  error_text(rc), (unsigned long long)item->segment,
+			  (unsigned long long)item->entry.offset);
 	return true;
 }
 
@@ -463,7 +468,8 @@ static void segment_end(struct scrub_disk *d)
 		log_error("a sealed segment has no good footer seg=%llu: %s",
 			  (unsigned long long)d->open_number, error_text(d->open_rc));
 	d->plan_at++;
-	while (first < d->plan_at && (d->plan[first].rows == 0 || d->plan[first].number < d->state.segment))
+	while (first < d->plan_at &&
+	       (d->plan[first].rows == 0 || d->plan[first].number < d->state.segment))
 		first++;
 	if (first < d->plan_count)
 		d->state.segment = d->plan[first].number;
@@ -503,7 +509,8 @@ static void items_fill(struct scrub_disk *d)
 		item.entry.length = place.length;
 		if (r->item_count == 0)
 			first = item.entry.offset;
-		else if (item.entry.offset + item.entry.length > first + SCRUB_WINDOW_BYTES - DISK_ALIGN)
+		else if (item.entry.offset + item.entry.length >
+			 first + SCRUB_WINDOW_BYTES - DISK_ALIGN)
 			break;
 		r->items[r->item_count++] = item;
 		if (r->item_count == SCRUB_ITEMS_MAX) {
@@ -672,10 +679,12 @@ static void tell_disk(const struct scrub_disk *d, Wire__ScrubReply *reply)
 	reply->pass = reply->disks == 0 ? state->pass : MIN_OF(reply->pass, state->pass);
 	reply->bytes_done += state->bytes;
 	reply->bytes_total += MAX_OF(d->bytes_total, state->bytes);
-	reply->started_wall_ns = reply->disks == 0 ? state->began_ns
-						   : MIN_OF(reply->started_wall_ns, state->began_ns);
-	reply->finished_wall_ns = reply->disks == 0 ? state->ended_ns
-						    : MIN_OF(reply->finished_wall_ns, state->ended_ns);
+	reply->started_wall_ns = reply->disks == 0
+					 ? state->began_ns
+					 : MIN_OF(reply->started_wall_ns, state->began_ns);
+	reply->finished_wall_ns = reply->disks == 0
+					  ? state->ended_ns
+					  : MIN_OF(reply->finished_wall_ns, state->ended_ns);
 	reply->records += state->records;
 	reply->wrong += state->wrong;
 	reply->wrong_last += state->wrong_last;

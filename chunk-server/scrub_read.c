@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading for a scrub. A segment passes through one aligned window, so that sequential items cost one
- * large read a MiB.
+ * Reading for a scrub. A segment passes through one aligned window, so that sequential items cost
+ * one large read a MiB.
  */
 #include "chunk-server/scrub_read.h"
 
@@ -94,7 +94,8 @@ static int footer_trailer(struct cs_scrub_reader *r, struct segment_trailer *out
 		return rc;
 	if (file_bytes < SEGMENT_HEADER_BYTES + SEGMENT_TRAILER_BYTES)
 		return -E_BAD_MAGIC;
-	const uint8_t *bytes = window_get(r, file_bytes - SEGMENT_TRAILER_BYTES, SEGMENT_TRAILER_BYTES, &rc);
+	const uint8_t *bytes =
+		window_get(r, file_bytes - SEGMENT_TRAILER_BYTES, SEGMENT_TRAILER_BYTES, &rc);
 	if (bytes == NULL)
 		return rc < 0 ? rc : -E_BAD_MAGIC;
 	rc = segment_trailer_decode(bytes, file_bytes, out);
@@ -104,14 +105,16 @@ static int footer_trailer(struct cs_scrub_reader *r, struct segment_trailer *out
 }
 
 /* The bytes of all entries, checked: the caller's to free(). */
-static int footer_bytes(struct cs_scrub_reader *r, const struct segment_trailer *trailer, uint8_t **out)
+static int footer_bytes(struct cs_scrub_reader *r, const struct segment_trailer *trailer,
+			uint8_t **out)
 {
 	uint32_t len = trailer->entry_count * SEGMENT_ENTRY_BYTES;
 	uint8_t *all = malloc(MAX_OF(len, 1u));
 	int rc = all != NULL ? 0 : -E_NOMEM;
 
 	for (uint32_t at = 0; at < len && rc == 0; at += SEGMENT_ENTRY_BYTES) {
-		const uint8_t *one = window_get(r, trailer->entries_offset + at, SEGMENT_ENTRY_BYTES, &rc);
+		const uint8_t *one =
+			window_get(r, trailer->entries_offset + at, SEGMENT_ENTRY_BYTES, &rc);
 		if (one == NULL)
 			rc = rc < 0 ? rc : -E_CORRUPT;
 		else

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reading half of a scrub, on a worker: what a segment's footer lists, and whether records are what
- * they should be. Segments are opened anew and past caches (DISK_DIRECT): what counts is the medium. What
- * does not check is read a second time before it is called wrong: a cable may err, too.
+ * The reading half of a scrub, on a worker: what a segment's footer lists, and whether records are
+ * what they should be. Segments are opened anew and past caches (DISK_DIRECT): what counts is the
+ * medium. What does not check is read a second time before it is called wrong: a cable may err,
+ * too.
  *
  * One reader is in one worker's hands at a time; between two calls its owner has it. Foreign bytes
  * throughout (I8).
@@ -41,10 +42,14 @@ struct cs_scrub_reader {
 	struct codec_scratch *codec;
 };
 
-must_check int cs_scrub_reader_init(struct cs_scrub_reader *r, struct disk *disk, enum hash_kind hash);
+must_check int cs_scrub_reader_init(struct cs_scrub_reader *r, struct disk *disk,
+				    enum hash_kind hash);
 void cs_scrub_reader_finish(struct cs_scrub_reader *r); /* zeroed memory is allowed */
 
-/* Read the footer: 0; -E_NOENT: no such segment; -E_BAD_MAGIC, -E_CORRUPT, -E_MALFORMED: no good one; -E_IO. */
+/*
+ * Read the footer: 0; -E_NOENT: no such segment; -E_BAD_MAGIC, -E_CORRUPT, -E_MALFORMED: no good
+ * one; -E_IO.
+ */
 must_check int cs_scrub_open(struct cs_scrub_reader *r, uint64_t segment);
 /* Check items[0 .. item_count - 1]; fastest when they are sorted by segment, then offset. */
 void cs_scrub_check(struct cs_scrub_reader *r);

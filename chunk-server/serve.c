@@ -166,7 +166,10 @@ static int take_options(struct cs_server *s, const struct cs_server_options *opt
 
 bool cs_server_can_leave_out(int rc)
 {
-	/* Another cluster's or server's, served by another process, a setting: nobody's disk failed. */
+	/*
+	 * Another cluster's or server's, served by another process, a setting: nobody's disk
+	 * failed.
+	 */
 	return rc != -E_WRONG_CLUSTER && rc != -E_INVAL && rc != -E_BUSY && rc != -E_NOMEM;
 }
 
@@ -179,7 +182,10 @@ bool cs_server_uses(const struct cs_server *s, const struct disk *disk)
 	return false;
 }
 
-/* 0: the server goes on without this disk, and the next one has its index. Else what is wrong with it. */
+/*
+ * 0: the server goes on without this disk, and the next one has its index. Else what is wrong with
+ * it.
+ */
 static int leave_out(struct cs_server *s, uint32_t index, struct error *err)
 {
 	struct cs_server_options *o = &s->options;
@@ -278,7 +284,10 @@ static int open_stores(struct cs_server *s, struct error *err)
 	return 0;
 }
 
-/* On the first disk that takes it. What a log elsewhere says is covered: another set, another content. */
+/*
+ * On the first disk that takes it. What a log elsewhere says is covered: another set, another
+ * content.
+ */
 static int open_owed(struct cs_server *s, struct error *err)
 {
 	struct cs_server_options *o = &s->options;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The chunk server: what is around the stores. It takes part in the cluster (join, heartbeats, the
- * map), answers PUT, HAVE, SYNC, GET, WHERE, CHECK, SCRUB and META_*, hands blocks on to the other replicas, and
- * repays what they missed while they were away.
+ * map), answers PUT, HAVE, SYNC, GET, WHERE, CHECK, SCRUB and META_*, hands blocks on to the other
+ * replicas, and repays what they missed while they were away.
  *
  * Works without the metadata server as far as it can: with the map it has, at least every GET.
  * Keeps I1 (puts are verified), I4 (boot id and generation), I8, I10 (epochs), I11 (fixed tables of
@@ -31,10 +31,15 @@ struct cs_server_options {
 	struct net *net;
 	struct buf_pool *pool;
 	struct cs_server_disk disks[DISKS_MAX];
-	uint32_t disk_count;	 /* 1 .. DISKS_MAX; meta/ and the owed log are on the first usable one */
-	uint32_t disks_missing;	 /* left out already by the caller, because of cs_server_can_leave_out() */
+	/* 1 .. DISKS_MAX; meta/ and the owed log are on the first usable one */
+	uint32_t disk_count;
+	/* left out already by the caller, because of cs_server_can_leave_out() */
+	uint32_t disks_missing;
 	struct rows *owed;	 /* a view: any content, also none, is right */
-	/* Instead of `owed`, if not NULL: open it beside the log. May be called again, for another disk. */
+	/*
+	 * Instead of `owed`, if not NULL: open it beside the log. May be called again, for another
+	 * disk.
+	 */
 	int (*open_owed)(void *arg, const struct disk *disk, struct rows **out, struct error *err);
 	void *open_owed_arg;
 	const char *listen;	 /* "HOST:PORT" */
@@ -52,13 +57,16 @@ struct cs_server_options {
 };
 
 /*
- * Recover the disks, listen, serve, join in the background. A disk that fails at it is left out: what it
- * holds is missing (content.h), so healing refills the others. Refused: no disk that can be used, disks of
- * several clusters or servers. disks, rows, loop, net and pool outlive the server; strings are copied.
+ * Recover the disks, listen, serve, join in the background. A disk that fails at it is left out:
+ * what it holds is missing (content.h), so healing refills the others. Refused: no disk that can be
+ * used, disks of several clusters or servers. disks, rows, loop, net and pool outlive the server;
+ * strings are copied.
  */
 must_check int cs_server_create(const struct cs_server_options *options, struct cs_server **out,
 				struct error *err);
-/* Is this the trouble of one disk, which others serve without? Else it is a mistake, to be refused. */
+/*
+ * Is this the trouble of one disk, which others serve without? Else it is a mistake, to be refused.
+ */
 bool cs_server_can_leave_out(int rc);
 /* Is it one of those in use? Of those left out nothing may be called clean. */
 bool cs_server_uses(const struct cs_server *s, const struct disk *disk);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * CHECK: somebody got a wrong block from us, or misses one: read it, decode it, prove its id. What is wrong
- * goes to damage.c; what we lack though it is ours to hold we owe to ourselves, and repay.c fetches it.
+ * CHECK: somebody got a wrong block from us, or misses one: read it, decode it, prove its id. What
+ * is wrong goes to damage.c; what we lack though it is ours to hold we owe to ourselves, and
+ * repay.c fetches it.
  */
 #include "chunk-server/serve_internal.h"
 

@@ -65,7 +65,8 @@ static void parked_run(struct cs_server *s)
 {
 	struct get_job *job;
 
-	while ((job = s->parked) != NULL && cs_share_take(&s->share, loop_now_ms(s->options.loop))) {
+	while ((job = s->parked) != NULL &&
+	       cs_share_take(&s->share, loop_now_ms(s->options.loop))) {
 		LL_DELETE(s->parked, job);
 		s->parked_count--;
 		cs_disks_get(s->disks, &job->get);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * HAVE: who holds these blocks? We look here, and for the asker (forward) at the other replicas of
- * each block's PG, one call per server. An answer counts like a put's: who is asked and
- * holds the block touches it, out of trash if it was there (I9), and the answer tells holders with boot id
+ * each block's PG, one call per server. An answer counts like a put's: who is asked and holds the
+ * block touches it, out of trash if it was there (I9), and the answer tells holders with boot id
  * and generation, and the lowest collection epoch of their touches.
  *
- * And like a put's it leaves no replica without the block that nobody knows of: once it is a yes, every
- * replica that did not say that it holds the block is owed it, also one that could not be asked. The debt is
- * as durable as our own copy, so a yes needs our own copy; and where the asker may do without our sync, having
- * more than min_copies holders, the debts are made durable first.
+ * And like a put's it leaves no replica without the block that nobody knows of: once it is a yes,
+ * every replica that did not say that it holds the block is owed it, also one that could not be
+ * asked. The debt is as durable as our own copy, so a yes needs our own copy; and where the asker
+ * may do without our sync, having more than min_copies holders, the debts are made durable first.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -79,7 +79,9 @@ static bool holds(const struct have_answer *answer, server_no server)
 	return false;
 }
 
-/* The answer is complete: who may lack the block is owed it. 1: debts that must be durable first. */
+/*
+ * The answer is complete: who may lack the block is owed it. 1: debts that must be durable first.
+ */
 static int settle_debts(struct have_job *job, uint32_t index)
 {
 	struct cs_server *s = job->server;
@@ -311,7 +313,9 @@ int cs_serve_have_init(struct cs_server *s)
 
 void cs_serve_have_finish(struct cs_server *s)
 {
-	/* Those that asked others have answered by now; after a crash some still wait for a sync. */
+	/*
+	 * Those that asked others have answered by now; after a crash some still wait for a sync.
+	 */
 	for (uint32_t i = 0; s->haves != NULL && i < SERVE_HAVES_MAX; i++) {
 		if (s->haves[i].req != NULL)
 			job_end(&s->haves[i], -E_SHUTDOWN);

@@ -2,10 +2,10 @@
 /*
  * HEAL_DIGEST, HEAL_LIST: what we hold of a placement group, for a replica that merges us.
  *
- * The epoch in the header is the row's under which it merges. We take that row first (I10), so that no put
- * under an older one begins here any more, and answer -E_RECOVERING while one that had begun is in our hands:
- * what it stored might be in no answer, and nobody's debt. A digest is made a few rows at a time: gets go on
- * in between.
+ * The epoch in the header is the row's under which it merges. We take that row first (I10), so that
+ * no put under an older one begins here any more, and answer -E_RECOVERING while one that had begun
+ * is in our hands: what it stored might be in no answer, and nobody's debt. A digest is made a few
+ * rows at a time: gets go on in between.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -143,7 +143,10 @@ static void list(struct heal_job *job)
 		memcpy(from.bytes, msg->from.data, BLOCK_ID_BYTES);
 	if (msg->to.len == BLOCK_ID_BYTES)
 		memcpy(to.bytes, msg->to.data, BLOCK_ID_BYTES);
-	/* Without a bound of rows: trash that is passed over is few, and an answer without ids leads nowhere. */
+	/*
+	 * Without a bound of rows: trash that is passed over is few, and an answer without ids
+	 * leads nowhere.
+	 */
 	struct cs_disks_visitor visitor = {list_row, bulk, UINT32_MAX};
 	int rc = block_id_pg(&from) == job->pg && block_id_pg(&to) == job->pg ? 0 : -E_INVAL;
 	if (rc == 0)
@@ -206,7 +209,10 @@ void cs_serve_heal(struct cs_server *s, struct rpc_request *req)
 		rpc_answer(req, -E_MALFORMED, NULL, NULL);
 		return;
 	}
-	/* What is left of a loss is merged only once the metadata server knows of the loss (fs/wire/heal.h). */
+	/*
+	 * What is left of a loss is merged only once the metadata server knows of the loss
+	 * (fs/wire/heal.h).
+	 */
 	if (job == NULL || s->number == 0 || s->content_heard != s->content.number) {
 		rpc_answer(req, job == NULL ? -E_OVERLOADED : -E_RECOVERING, NULL, NULL);
 		return;

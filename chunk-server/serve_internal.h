@@ -62,7 +62,8 @@ struct cs_server {
 	uint64_t content_told;	  /* to the metadata server, or it was when we started */
 	uint64_t content_tell_ms; /* not before */
 	uint64_t content_heard;	  /* by the metadata server, since we started; 0: none yet */
-	uint64_t collection; /* epoch that we apply; 0: not told yet, so nothing can be put or touched */
+	/* epoch that we apply; 0: not told yet, so nothing can be put or touched */
+	uint64_t collection;
 	struct serve_peer *peers;
 	struct heartbeat *heartbeat;
 	struct meta *meta;
@@ -95,8 +96,8 @@ struct cs_server {
 /* --- serve.c ---- */
 
 /*
- * Something may be missing, here or at another replica, that nobody knows by name: take a new content number.
- * 0: it is stored, whatever crashes now; or why it is not.
+ * Something may be missing, here or at another replica, that nobody knows by name: take a new
+ * content number. 0: it is stored, whatever crashes now; or why it is not.
  */
 must_check int cs_serve_lost(struct cs_server *s, const char *what);
 /* The content number to tell now. */
@@ -106,7 +107,9 @@ uint64_t cs_serve_tell_content(struct cs_server *s);
 
 /* The connection to a server that the map says is up, and that gets its work done; else NULL. */
 struct rpc_peer *cs_forward_peer(struct cs_server *s, server_no server);
-/* The same for a server that may hold what we lack, in service or not: drained, formerly a replica. */
+/*
+ * The same for a server that may hold what we lack, in service or not: drained, formerly a replica.
+ */
 struct rpc_peer *cs_forward_source(struct cs_server *s, server_no server);
 /* What came of a call to it: one that is there and takes too long is paused. */
 void cs_forward_note(struct cs_server *s, server_no server, int rc);
@@ -155,8 +158,9 @@ must_check int cs_damage_create(struct cs_server *s);
 void cs_damage_destroy(struct cs_server *s);
 bool cs_damage_is_idle(const struct cs_server *s);
 /*
- * What lies at `place` is not the block: it is owed to ourselves, then quarantined. 0 also if that is under
- * way; -E_OVERLOADED: come back, or leave it to who finds it next; else what the owed log says.
+ * What lies at `place` is not the block: it is owed to ourselves, then quarantined. 0 also if that
+ * is under way; -E_OVERLOADED: come back, or leave it to who finds it next; else what the owed log
+ * says.
  */
 int cs_damage_report(struct cs_server *s, struct cs_store *store, const struct block_id *id,
 		     const struct cs_place *place);

@@ -96,9 +96,9 @@ static bool debts_join_generation(struct put_job *job)
 }
 
 /*
- * Who lacks it is owed it. Our own failure is ours to repay as well. 1: the answer must wait until the debts
- * are durable: with more than min_copies holders, or if we are none of them, the writer may do without our
- * sync, which would see to it.
+ * Who lacks it is owed it. Our own failure is ours to repay as well. 1: the answer must wait until
+ * the debts are durable: with more than min_copies holders, or if we are none of them, the writer
+ * may do without our sync, which would see to it.
  */
 static int note_owed(struct put_job *job)
 {
@@ -142,7 +142,8 @@ static void debts_durable(struct cs_owed_sync *sync)
 {
 	struct put_job *job = container_of(sync, struct put_job, debts);
 
-	answer_holders(job, sync->rc < 0 ? cs_serve_lost(job->server, "cannot note what is owed") : 0);
+	answer_holders(job,
+		       sync->rc < 0 ? cs_serve_lost(job->server, "cannot note what is owed") : 0);
 }
 
 static void answer_put(struct put_job *job)
@@ -155,7 +156,10 @@ static void answer_put(struct put_job *job)
 	}
 	if (!job->msg->forward)
 		rc = job->local_rc;
-	/* Too few here, too: with those of another replica's answer they may be enough for the client. */
+	/*
+	 * Too few here, too: with those of another replica's answer they may be enough for the
+	 * client.
+	 */
 	else if (job->holder_count > 0 && job->holder_count < job->row.replica_count)
 		rc = note_owed(job);
 	if (rc == 1) {
@@ -345,7 +349,9 @@ void cs_serve_put(struct cs_server *s, struct rpc_request *req)
 		return;
 	}
 	if (is_too_busy(s, is_client) || s->collection == 0 || s->number == 0) {
-		rpc_answer(req, s->number == 0 || s->collection == 0 ? -E_RECOVERING : -E_OVERLOADED, NULL, NULL);
+		rpc_answer(req,
+			   s->number == 0 || s->collection == 0 ? -E_RECOVERING : -E_OVERLOADED,
+			   NULL, NULL);
 		return;
 	}
 	LL_DELETE(s->puts_free, job);
@@ -381,8 +387,8 @@ int cs_serve_put_init(struct cs_server *s)
 	s->puts = calloc(SERVE_PUTS_MAX, sizeof(*s->puts));
 	if (s->puts == NULL)
 		return -E_NOMEM;
-	s->client_puts_max = (uint32_t)MIN_OF(SERVE_PUTS_MAX / 2, buf_pool_bytes_max(s->options.pool) / 2 /
-								   BUF_LARGE_BYTES);
+	s->client_puts_max = (uint32_t)MIN_OF(
+		SERVE_PUTS_MAX / 2, buf_pool_bytes_max(s->options.pool) / 2 / BUF_LARGE_BYTES);
 	s->client_puts_max = MAX_OF(s->client_puts_max, 1u);
 	for (uint32_t i = 0; i < SERVE_PUTS_MAX; i++)
 		LL_PREPEND(s->puts_free, &s->puts[i]);

@@ -3,7 +3,8 @@
 #include "chunk-server/share.h"
 
 #define BUSY_MS	     100u  /* after the last request of a client */
-#define TURN_PARTS   2u	   /* a background turn for so many of clients: it costs two servers more than a get */
+/* a background turn for so many of clients: it costs two servers more than a get */
+#define TURN_PARTS   2u
 #define TRICKLE_MS   10u   /* and one each so often */
 #define CREDIT_TURNS 32u  /* saved up at most: those of a few waits */
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Who goes first: clients. Healing, repaying and what else runs in the background may use all of a server
- * that no client uses; while clients do, it gets one turn for so many of theirs, and a trickle, so that it
- * ends in any case. A foreground that gets 1 / (1 + share) of what there is, is slowed by no more than that.
+ * Who goes first: clients. Healing, repaying and what else runs in the background may use all of a
+ * server that no client uses; while clients do, it gets one turn for so many of theirs, and a
+ * trickle, so that it ends in any case. A foreground that gets 1 / (1 + share) of what there is, is
+ * slowed by no more than that.
  *
  * Pure: time comes with each call. Threads: one.
  */

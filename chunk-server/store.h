@@ -61,7 +61,8 @@ void cs_store_drop(struct cs_store *store);
 
 struct cs_store_stats {
 	uint64_t blocks, bytes_stored, bytes_plain; /* stored: header and encoded bytes */
-	uint64_t bytes_free; /* for puts: whole segments but one, without the reserve that full_percent keeps */
+	/* for puts: whole segments but one, without the reserve that full_percent keeps */
+	uint64_t bytes_free;
 	uint64_t bytes_total;
 	uint64_t segments;
 	uint64_t blocks_trash, bytes_trash; /* in trash; not among blocks and bytes_stored */
@@ -73,8 +74,8 @@ struct cs_store_stats {
 void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out);
 bool cs_store_is_failed(const struct cs_store *store);
 /*
- * When it was opened its index was kept and every place checked. Else something that was answered for may be
- * missing: what was not synced when the system went down, what was damaged.
+ * When it was opened its index was kept and every place checked. Else something that was answered
+ * for may be missing: what was not synced when the system went down, what was damaged.
  */
 bool cs_store_was_whole(const struct cs_store *store);
 /* Not failed, and not full. */
@@ -113,7 +114,8 @@ struct cs_place {
 	uint32_t length, plain_len;
 	uint8_t codec;
 	uint64_t generation;
-	uint64_t touched;    /* collection epoch of the last put, HAVE or healing; 0: not known yet */
+	/* collection epoch of the last put, HAVE or healing; 0: not known yet */
+	uint64_t touched;
 	uint64_t trashed_ms; /* wall clock at which it went to trash, ms; 0: it is not there */
 };
 must_check int cs_store_find(struct cs_store *store, const struct block_id *id,
@@ -168,9 +170,9 @@ must_check int cs_store_scan(struct cs_store *store, const struct block_id *from
 			     void *arg);
 
 /*
- * Garbage (I9). The store notes and executes; collect.c decides. Blocks in trash are still found and
- * read; a put or a touch takes them out. What nobody touched since the store was opened counts as
- * touched in the first epoch that was set.
+ * Garbage (I9). The store notes and executes; collect.c decides. Blocks in trash are still found
+ * and read; a put or a touch takes them out. What nobody touched since the store was opened counts
+ * as touched in the first epoch that was set.
  */
 void cs_store_set_collection(struct cs_store *store, uint64_t epoch); /* only ever rises */
 /* HAVE: as if it had been put now. -E_NO_BLOCK. */
@@ -180,9 +182,9 @@ must_check int cs_store_trash(struct cs_store *store, const struct block_id *id,
 /* Forget a block that is in trash: its record is dead. -E_NO_BLOCK; -E_BUSY: it is not in trash. */
 must_check int cs_store_free(struct cs_store *store, const struct block_id *id);
 /*
- * Rewrite segments of which at least `dead_percent` is dead, one after the other, in the background:
- * live records are appended anew and synced, then the old file goes. Runs by itself at 50; asked
- * with less it goes on until no segment is above that.
+ * Rewrite segments of which at least `dead_percent` is dead, one after the other, in the
+ * background: live records are appended anew and synced, then the old file goes. Runs by itself at
+ * 50; asked with less it goes on until no segment is above that.
  */
 void cs_store_compact(struct cs_store *store, uint32_t dead_percent);
 bool cs_store_is_compacting(const struct cs_store *store);
@@ -194,8 +196,12 @@ void cs_store_quiet(struct cs_store *store);
 #define STORE_ENTRIES_MAX 65536u /* records of one segment: a footer of 3 MiB */
 char *cs_store_segment_name(uint64_t number, char out[STORE_NAME_BYTES]);
 
-/* Rows of an index, for who reads one without a store (fsck): 1 such a row, 0 another, -E_MALFORMED. */
-must_check int cs_store_index_read(const struct row *row, struct block_id *id, struct cs_place *out);
+/*
+ * Rows of an index, for who reads one without a store (fsck): 1 such a row, 0 another,
+ * -E_MALFORMED.
+ */
+must_check int cs_store_index_read(const struct row *row, struct block_id *id,
+				   struct cs_place *out);
 struct cs_store_segment_row {
 	uint64_t number;
 	uint64_t bytes; /* of its records, padded, as far as the index knows them */

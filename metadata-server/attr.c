@@ -20,7 +20,9 @@ int ms_attr_reply(struct ms_op *op, const struct ms_inode *inode)
 	return 0;
 }
 
-/* Answer with an inode under a read lease, once nobody else's write lease hides newer attributes. */
+/*
+ * Answer with an inode under a read lease, once nobody else's write lease hides newer attributes.
+ */
 static int reply_inode(struct ms_op *op, inode_no ino, bool lease)
 {
 	struct ms_inode inode;
@@ -80,7 +82,8 @@ int ms_attr_lookup(struct ms_op *op)
 		rc = -E_NOTDIR;
 	if (rc < 0)
 		return rc;
-	ms_lease_grant_reply(op, slot.dir, slot.hash, MS_LEASE_READ);	/* absence may be cached too */
+	/* absence may be cached too */
+	ms_lease_grant_reply(op, slot.dir, slot.hash, MS_LEASE_READ);
 	return -E_NOENT;
 }
 
@@ -89,7 +92,7 @@ int ms_attr_get(struct ms_op *op)
 	return reply_inode(op, op->req->ino, op->req->lease);
 }
 
-/* --- setting ---------------------------------------------------------------------------------------- */
+/* --- setting ---------------------------------------------------------------------------------- */
 
 static int may_set(const struct ms_request *req, const struct ms_inode *inode)
 {
@@ -99,7 +102,9 @@ static int may_set(const struct ms_request *req, const struct ms_inode *inode)
 		return 0;
 	if (req->mask & MS_SET_UID && req->uid != a->uid)
 		return -E_PERM;
-	/* Groups, and write permission for "now", are the kernel's to check: it knows the groups. */
+	/*
+	 * Groups, and write permission for "now", are the kernel's to check: it knows the groups.
+	 */
 	if (req->mask & (MS_SET_MODE | MS_SET_UID | MS_SET_GID) && req->caller.uid != a->uid)
 		return -E_PERM;
 	if (req->mask & (MS_SET_ATIME | MS_SET_MTIME) && req->caller.uid != a->uid)

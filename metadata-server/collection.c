@@ -2,16 +2,18 @@
 /*
  * The collection epoch, and who may still publish what (I9).
  *
- * The epoch is a row. A block that was put or touched in epoch c may be published while the epoch is at most
- * c + 1; the collector of epoch e trashes what was last touched before e - 1. So nothing that may still be
- * published is trashed: whoever publishes during e names blocks of e - 1 or later, and what was published
- * before e began is in the list of roots, which is made later.
+ * The epoch is a row. A block that was put or touched in epoch c may be published while the epoch
+ * is at most c + 1; the collector of epoch e trashes what was last touched before e - 1. So nothing
+ * that may still be published is trashed: whoever publishes during e names blocks of e - 1 or
+ * later, and what was published before e began is in the list of roots, which is made later.
  *
- * A root that is copied names blocks that nobody touched. They live as long as the source names them: so a
- * publish names the sources of what it copied, and is refused if one of them has another root by now.
+ * A root that is copied names blocks that nobody touched. They live as long as the source names
+ * them: so a publish names the sources of what it copied, and is refused if one of them has another
+ * root by now.
  *
- * The epoch rises only when no honest writer would be refused for it: every session has told, knowing the
- * present epoch, that it has no unpublished block of an older one, and every chunk server applies it.
+ * The epoch rises only when no honest writer would be refused for it: every session has told,
+ * knowing the present epoch, that it has no unpublished block of an older one, and every chunk
+ * server applies it.
  */
 #include "metadata-server/step_internal.h"
 
@@ -47,18 +49,20 @@ uint64_t ms_collection_epoch(const struct ms_state *state)
 	return state->collection;
 }
 
-/* --- publishing ---------------------------------------------------------------------------------------- */
+/* --- publishing ------------------------------------------------------------------------------- */
 
 bool ms_collection_is_old(const struct ms_state *state, const struct root *root, uint64_t epoch)
 {
-	return (root->kind == ROOT_BLOCK || root->kind == ROOT_NODE) && epoch < state->collection - 1;
+	return (root->kind == ROOT_BLOCK || root->kind == ROOT_NODE) &&
+	       epoch < state->collection - 1;
 }
 
 static bool is_source_alive(struct ms_state *state, const struct ms_source *source)
 {
 	struct ms_inode inode;
 
-	return ms_inode_get(state->txn, source->ino, &inode) == 0 && root_equal(&inode.attr.root, &source->root);
+	return ms_inode_get(state->txn, source->ino, &inode) == 0 &&
+	       root_equal(&inode.attr.root, &source->root);
 }
 
 int ms_collection_check(struct ms_op *op)
@@ -73,11 +77,12 @@ int ms_collection_check(struct ms_op *op)
 	return 0;
 }
 
-/* --- raising ------------------------------------------------------------------------------------------- */
+/* --- raising ---------------------------------------------------------------------------------- */
 
 void ms_collection_opened(struct ms_state *state, struct ms_session *session)
 {
-	session->collection_seen = state->collection;	/* it has no block yet that could be older */
+	/* it has no block yet that could be older */
+	session->collection_seen = state->collection;
 	session->collection_oldest = 0;
 }
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The cycle of the collector, from phase to phase. The tick drives what waits for time or durability,
- * answers drive the rest. A cycle ends through MS_GC_END, well or not: servers are told to forget their marks.
+ * The cycle of the collector, from phase to phase. The tick drives what waits for time or
+ * durability, answers drive the rest. A cycle ends through MS_GC_END, well or not: servers are told
+ * to forget their marks.
  *
- * Asked to run now it raises the epoch twice and keeps no grace: what nobody names at this moment, and nobody
- * touches any more, was last touched in the present epoch at the latest, so it is old enough two epochs later.
+ * Asked to run now it raises the epoch twice and keeps no grace: what nobody names at this moment,
+ * and nobody touches any more, was last touched in the present epoch at the latest, so it is old
+ * enough two epochs later.
  */
 #include "metadata-server/collector_internal.h"
 
@@ -36,11 +38,12 @@ uint64_t ms_collector_now_ms(const struct ms_collector *c)
 	return loop_now_ms(c->loop);
 }
 
-/* --- the end of a cycle --------------------------------------------------------------------------------- */
+/* --- the end of a cycle ----------------------------------------------------------------------- */
 
 static void cycle_close(struct ms_collector *c)
 {
-	uint64_t wait = c->last_rc == 0 ? c->every_ms : MIN_OF(c->every_ms, (uint64_t)AFTER_FAIL_MS);
+	uint64_t wait =
+		c->last_rc == 0 ? c->every_ms : MIN_OF(c->every_ms, (uint64_t)AFTER_FAIL_MS);
 
 	ms_collector_servers_close(c);
 	free(c->rows);
@@ -73,8 +76,9 @@ static void cycle_end(struct ms_collector *c, int rc, const char *text)
 		log_warn("garbage was not collected: %s", text);
 	else
 		log_info("garbage collected epoch=%" PRIu64 " roots=%" PRIu64 " marks=%" PRIu64
-			 " blocks=%" PRIu64 " bytes=%" PRIu64 "%s", c->epoch, c->roots_done, c->marks,
-			 c->trash_blocks, c->trash_bytes, c->is_dry ? " (dry run)" : "");
+			 " blocks=%" PRIu64 " bytes=%" PRIu64 "%s",
+			 c->epoch, c->roots_done, c->marks, c->trash_blocks, c->trash_bytes,
+			 c->is_dry ? " (dry run)" : "");
 	ms_collector_walk_close(c);
 	c->phase = MS_GC_END;
 	c->phase_due_ms = ms_collector_now_ms(c) + END_MS;
@@ -94,18 +98,20 @@ void ms_collector_fail(struct ms_collector *c, int rc, const char *format, ...)
 	cycle_end(c, rc, text);
 }
 
-/* --- raising the epoch ------------------------------------------------------------------------------------ */
+/* --- raising the epoch ------------------------------------------------------------------------ */
 
 static void raise_waits(struct ms_collector *c, const struct ms_collection_wait *why)
 {
 	if (ms_collector_now_ms(c) < c->phase_due_ms)
 		return;
 	if (why->server)
-		ms_collector_fail(c, -E_TIMEDOUT, "server %u does not tell that it applies epoch %" PRIu64,
-			       why->server, ms_collection_epoch(c->server->state));
+		ms_collector_fail(c, -E_TIMEDOUT,
+				  "server %u does not tell that it applies epoch %" PRIu64,
+				  why->server, ms_collection_epoch(c->server->state));
 	else if (why->session)
-		ms_collector_fail(c, -E_TIMEDOUT, "session %016" PRIx64 " keeps content unpublished for too long",
-			       why->session);
+		ms_collector_fail(c, -E_TIMEDOUT,
+				  "session %016" PRIx64 " keeps content unpublished for too long",
+				  why->session);
 	else
 		ms_collector_fail(c, -E_RECOVERING, "sessions are still coming back");
 }
@@ -139,7 +145,7 @@ static void raise_tick(struct ms_collector *c)
 	c->phase_due_ms = ms_collector_now_ms(c) + RAISE_MS;
 }
 
-/* --- begin --------------------------------------------------------------------------------------------------- */
+/* --- begin ------------------------------------------------------------------------------------ */
 
 static bool copy_rows(struct ms_collector *c)
 {
@@ -201,9 +207,12 @@ static void begin_again(struct ms_collector *c)
 	begin_phase(c);
 }
 
-/* --- the list -------------------------------------------------------------------------------------------------- */
+/* --- the list --------------------------------------------------------------------------------- */
 
-/* All servers apply the epoch: what lives from now on is young, or named by a root that is listed now. */
+/*
+ * All servers apply the epoch: what lives from now on is young, or named by a root that is listed
+ * now.
+ */
 static void list_tick(struct ms_collector *c)
 {
 	struct ms_server *s = c->server;
@@ -212,7 +221,8 @@ static void list_tick(struct ms_collector *c)
 
 	if (s->records_len > 0) {	/* a batch is under way: its end comes in this turn */
 		if (ms_collector_now_ms(c) >= c->phase_due_ms)
-			ms_collector_fail(c, -E_TIMEDOUT, "the metadata server finds no moment to list roots");
+			ms_collector_fail(c, -E_TIMEDOUT,
+					  "the metadata server finds no moment to list roots");
 		return;
 	}
 	rc = ms_server_rows_keep(s);
@@ -229,7 +239,7 @@ static void list_tick(struct ms_collector *c)
 	ms_collector_walk_pump(c);
 }
 
-/* --- check and sweep --------------------------------------------------------------------------------------------- */
+/* --- check and sweep -------------------------------------------------------------------------- */
 
 void ms_collector_marked(struct ms_collector *c)
 {
@@ -247,13 +257,16 @@ void ms_collector_named(struct ms_collector *c)
 {
 	const char *path = ms_collector_path(c, c->unwalkable[0]);
 
-	ms_collector_fail(c, -E_CORRUPT, "%" PRIu32 " files cannot be read: repair or delete them: inode %" PRIu64
-		       " %.80s%s", c->unwalkable_total, c->unwalkable[0], path, c->unwalkable_total > 1 ? " ..." : "");
+	ms_collector_fail(c, -E_CORRUPT,
+			  "%" PRIu32 " files cannot be read: repair or delete them: inode %" PRIu64
+			  " %.80s%s",
+			  c->unwalkable_total, c->unwalkable[0], path,
+			  c->unwalkable_total > 1 ? " ..." : "");
 }
 
 /*
- * What was deleted may come back in a power loss until the list is durable, and, unless the grace outlasts the
- * lag of the copies, also when the metadata is rebuilt from them.
+ * What was deleted may come back in a power loss until the list is durable, and, unless the grace
+ * outlasts the lag of the copies, also when the metadata is rebuilt from them.
  */
 static bool is_list_safe(struct ms_collector *c)
 {
@@ -277,8 +290,9 @@ static void check_tick(struct ms_collector *c)
 		ms_collector_servers_ask(c, COLLECTOR_SILENT_MS);
 		c->phase_due_ms = ms_collector_now_ms(c) + SWEEP_MS;
 	} else if (ms_collector_now_ms(c) >= c->phase_due_ms) {
-		ms_collector_fail(c, -E_TIMEDOUT, "the copies of the metadata on chunk servers lag behind, "
-			       "and there is no grace to make up for it");
+		ms_collector_fail(c, -E_TIMEDOUT,
+				  "the copies of the metadata on chunk servers lag behind, "
+				  "and there is no grace to make up for it");
 	}
 }
 
@@ -311,7 +325,7 @@ void ms_collector_servers_are_done(struct ms_collector *c)
 	}
 }
 
-/* --- the start ------------------------------------------------------------------------------------------------------ */
+/* --- the start -------------------------------------------------------------------------------- */
 
 static void cycle_start(struct ms_collector *c)
 {
@@ -337,7 +351,8 @@ static void cycle_start(struct ms_collector *c)
 
 static bool is_due(const struct ms_collector *c)
 {
-	return c->wants_now || c->wants_dry || (c->every_ms > 0 && ms_collector_now_ms(c) >= c->next_ms);
+	return c->wants_now || c->wants_dry ||
+	       (c->every_ms > 0 && ms_collector_now_ms(c) >= c->next_ms);
 }
 
 void ms_collector_tick(struct ms_collector *c)
@@ -400,7 +415,7 @@ int ms_collector_ask(struct ms_collector *c, uint32_t action)
 	}
 }
 
-/* --- for people ------------------------------------------------------------------------------------------------------- */
+/* --- for people ------------------------------------------------------------------------------- */
 
 void ms_collector_status(const struct ms_collector *c, Wire__GcStatus *out)
 {
@@ -429,7 +444,7 @@ void ms_collector_status(const struct ms_collector *c, Wire__GcStatus *out)
 	out->n_unwalkable = c->unwalkable_count;
 }
 
-/* --- life --------------------------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 void ms_collector_map_changed(struct ms_collector *c)
 {
@@ -442,13 +457,14 @@ bool ms_collector_is_idle(const struct ms_collector *c)
 	return !c->reader || !c->reader->is_working;
 }
 
-int ms_collector_create(struct ms_server *s, uint64_t every_ms, uint64_t grace_ms, struct ms_collector **out)
+int ms_collector_create(struct ms_server *s, uint64_t every_ms, uint64_t grace_ms,
+			struct ms_collector **out)
 {
 	const struct super *super = &s->recovery.super;
 	struct ms_collector *c = calloc(1, sizeof(*c));
 	struct blocks_options o = {
-		.rpc = s->rpc, .loop = s->options.loop, .pool = s->options.pool, .hash = super->hash,
-		.min_copies = super->min_copies, .codec = s->options.codec,
+		.rpc = s->rpc, .loop = s->options.loop, .pool = s->options.pool,
+		.hash = super->hash, .min_copies = super->min_copies, .codec = s->options.codec,
 		.codec_param = s->options.codec_param, .call_ms = BLOCK_CALL_MS,
 	};
 	int rc;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the collector share: collector.c (the cycle, from phase to phase), collector_servers.c
- * (what chunk servers are asked), collector_marks.c (marks in batches), collector_walk.c (roots and walks),
- * collector_paths.c (names of files that cannot be walked).
+ * What the files of the collector share: collector.c (the cycle, from phase to phase),
+ * collector_servers.c (what chunk servers are asked), collector_marks.c (marks in batches),
+ * collector_walk.c (roots and walks), collector_paths.c (names of files that cannot be walked).
  */
 #ifndef CAIRN_METADATA_SERVER_COLLECTOR_INTERNAL_H
 #define CAIRN_METADATA_SERVER_COLLECTOR_INTERNAL_H
@@ -18,11 +18,15 @@
 #define COLLECTOR_SEEN		(1u << 18)	/* nodes remembered as walked */
 #define COLLECTOR_TEXT_BYTES	200u
 #define COLLECTOR_PATH_BYTES	512u
-#define COLLECTOR_SILENT_MS	60000u		/* a server that sweeps and does not answer for so long has failed */
+/* a server that sweeps and does not answer for so long has failed */
+#define COLLECTOR_SILENT_MS	60000u
 
-_Static_assert(COLLECTOR_BATCH_MARKS * COLLECTOR_MARK_BYTES <= BULK_BYTES_MAX, "a batch is one frame");
+_Static_assert(COLLECTOR_BATCH_MARKS *COLLECTOR_MARK_BYTES <= BULK_BYTES_MAX,
+	       "a batch is one frame");
 
-/* Gathered and not yet answered, of one server: a batch on its way, and what a node adds meanwhile. */
+/*
+ * Gathered and not yet answered, of one server: a batch on its way, and what a node adds meanwhile.
+ */
 #define COLLECTOR_MARKS_MAX	(2 * COLLECTOR_BATCH_MARKS)
 
 struct collector_server {
@@ -59,7 +63,8 @@ struct collector_reader {
 	struct rows_snapshot *snapshot;
 	bool is_working, is_end;
 	int rc;
-	struct collector_named named[MS_GC_UNWALKABLE_MAX];	/* looked for at the end, if at all */
+	/* looked for at the end, if at all */
+	struct collector_named named[MS_GC_UNWALKABLE_MAX];
 	uint32_t named_count;
 	uint32_t count;
 	struct collector_root roots[COLLECTOR_ROOTS];
@@ -77,12 +82,14 @@ struct collector_walk {
 struct ms_collector {
 	struct ms_server *server;
 	struct loop *loop;
-	struct rpc_peer *self;		/* our own address: blocks asks the metadata server for map rows */
+	/* our own address: blocks asks the metadata server for map rows */
+	struct rpc_peer *self;
 	struct blocks *blocks;
 	uint64_t every_ms, grace_ms;
 	uint64_t next_ms;		/* the next cycle by itself */
 	bool wants_now, wants_dry;
-	uint64_t asked, served;		/* runs that somebody asked for, and those that have ended */
+	/* runs that somebody asked for, and those that have ended */
+	uint64_t asked, served;
 
 	/* the cycle */
 	enum ms_collector_phase phase;
@@ -113,28 +120,35 @@ struct ms_collector {
 	uint64_t unwalkable[MS_GC_UNWALKABLE_MAX];
 	struct collector_named named[MS_GC_UNWALKABLE_MAX];
 	uint32_t named_count;
-	uint32_t unwalkable_count, unwalkable_total;	/* named; of this cycle, or the last whole one */
+	/* named; of this cycle, or the last whole one */
+	uint32_t unwalkable_count, unwalkable_total;
 };
 
 /* collector.c */
 /* The cycle ends here; nothing more is deleted. The collector is idle after. */
 void ms_collector_fail(struct ms_collector *c, int rc, const char *format, ...) printf_like(3, 4);
-void ms_collector_servers_are_done(struct ms_collector *c);	/* all have answered in this phase */
+/* all have answered in this phase */
+void ms_collector_servers_are_done(struct ms_collector *c);
 void ms_collector_marked(struct ms_collector *c);			/* every mark was taken */
-void ms_collector_named(struct ms_collector *c);			/* paths of what cannot be walked are known */
+/* paths of what cannot be walked are known */
+void ms_collector_named(struct ms_collector *c);
 uint64_t ms_collector_now_ms(const struct ms_collector *c);
 
 /* collector_servers.c */
-must_check int ms_collector_servers_open(struct ms_collector *c);	/* those that must take part; -E_NOMEM */
+/* those that must take part; -E_NOMEM */
+must_check int ms_collector_servers_open(struct ms_collector *c);
 void ms_collector_servers_close(struct ms_collector *c);
 struct collector_server *ms_collector_servers_find(struct ms_collector *c, server_no server);
-void ms_collector_servers_ask(struct ms_collector *c, uint32_t ms);	/* what the phase wants, all of them */
-void ms_collector_servers_end(struct ms_collector *c, bool compact);	/* best effort, no answer is waited for */
+/* what the phase wants, all of them */
+void ms_collector_servers_ask(struct ms_collector *c, uint32_t ms);
+/* best effort, no answer is waited for */
+void ms_collector_servers_end(struct ms_collector *c, bool compact);
 /* What a call came to: does it pass by itself? Then it is asked again until `due_ms`. */
 must_check bool ms_collector_servers_may_retry(struct collector_server *cs, int rc);
 
 /* collector_marks.c */
-must_check bool ms_collector_marks_have_room(const struct ms_collector *c);	/* for a node's worth */
+/* for a node's worth */
+must_check bool ms_collector_marks_have_room(const struct ms_collector *c);
 void ms_collector_marks_add(struct ms_collector *c, const struct block_id *id);
 void ms_collector_marks_flush(struct ms_collector *c);
 void ms_collector_marks_send(struct collector_server *cs);

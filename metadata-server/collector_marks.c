@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Marks: the first bytes of every id that lives, in numbered batches, to every replica and former holder of
- * its group that takes part. A server that falls behind holds the walks up (I11).
+ * Marks: the first bytes of every id that lives, in numbered batches, to every replica and former
+ * holder of its group that takes part. A server that falls behind holds the walks up (I11).
  */
 #include <string.h>
 
@@ -26,7 +26,8 @@ static void add(struct ms_collector *c, server_no server, const struct block_id 
 	if (!cs)
 		return;		/* out or removed: it deletes nothing either */
 	ASSERT(cs->mark_count < COLLECTOR_MARKS_MAX);
-	memcpy(cs->marks + (size_t)cs->mark_count * COLLECTOR_MARK_BYTES, id->bytes, COLLECTOR_MARK_BYTES);
+	memcpy(cs->marks + (size_t)cs->mark_count * COLLECTOR_MARK_BYTES, id->bytes,
+	       COLLECTOR_MARK_BYTES);
 	cs->mark_count++;
 	if (cs->mark_count >= COLLECTOR_BATCH_MARKS && !cs->is_calling && !cs->again.is_active)
 		ms_collector_marks_send(cs);
@@ -43,7 +44,7 @@ void ms_collector_marks_add(struct ms_collector *c, const struct block_id *id)
 		add(c, row->formers[i], id);
 }
 
-/* --- batches ------------------------------------------------------------------------------------------ */
+/* --- batches ---------------------------------------------------------------------------------- */
 
 static void batch_done(struct rpc_call *call)
 {
@@ -54,12 +55,13 @@ static void batch_done(struct rpc_call *call)
 	cs->is_calling = false;
 	if (call->rc < 0) {
 		if (!ms_collector_servers_may_retry(cs, call->rc))
-			ms_collector_fail(c, call->rc, "server %u does not take marks: %s", cs->server,
-				       error_text(call->rc));
+			ms_collector_fail(c, call->rc, "server %u does not take marks: %s",
+					  cs->server, error_text(call->rc));
 		return;
 	}
 	if (!reply || reply->marks != cs->marks_sent + cs->sending) {
-		ms_collector_fail(c, -E_MALFORMED, "server %u counts other marks than were sent", cs->server);
+		ms_collector_fail(c, -E_MALFORMED, "server %u counts other marks than were sent",
+				  cs->server);
 		return;
 	}
 	cs->marks_sent += cs->sending;

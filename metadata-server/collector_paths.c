@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Paths of files that cannot be walked, for people: rows lead from names to inodes only. So the rest of the
- * snapshot is read for one name of each, on a worker; from there upward each directory is looked for among the
- * entries of its parent, as far as a bound allows.
+ * Paths of files that cannot be walked, for people: rows lead from names to inodes only. So the
+ * rest of the snapshot is read for one name of each, on a worker; from there upward each directory
+ * is looked for among the entries of its parent, as far as a bound allows.
  */
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 #define LEVELS_MAX  64u
 #define ENTRIES_MAX 100000u	/* looked at for one path */
 
-/* --- one name of each ------------------------------------------------------------------------------------- */
+/* --- one name of each ------------------------------------------------------------------------- */
 
 static void take_name(struct collector_reader *reader, const struct row *row, struct rd *key)
 {
@@ -31,7 +31,8 @@ static void take_name(struct collector_reader *reader, const struct row *row, st
 		if (n->ino != value.ino || n->dir)
 			continue;
 		n->dir = dir;
-		(void)snprintf(n->path, sizeof(n->path), "%.*s", (int)rd_left(key), (const char *)key->at);
+		(void)snprintf(n->path, sizeof(n->path), "%.*s", (int)rd_left(key),
+			       (const char *)key->at);
 	}
 }
 
@@ -46,10 +47,11 @@ static void names_run(struct loop_work *work)
 			take_name(reader, &row, &r);
 }
 
-/* --- upward ------------------------------------------------------------------------------------------------- */
+/* --- upward ----------------------------------------------------------------------------------- */
 
 /* The name of a directory in its parent; false: not found within the bound. */
-static bool name_of(struct ms_txn *txn, inode_no parent, inode_no dir, uint32_t *left, char out[NAME_BYTES_MAX + 1])
+static bool name_of(struct ms_txn *txn, inode_no parent, inode_no dir, uint32_t *left,
+		    char out[NAME_BYTES_MAX + 1])
 {
 	uint8_t at_bytes[NAME_BYTES_MAX + 1];
 	struct ms_name at = { at_bytes, 0 };
@@ -87,7 +89,8 @@ static void complete(struct ms_txn *txn, struct collector_named *n)
 	char name[NAME_BYTES_MAX + 1];
 
 	for (uint32_t i = 0; i < LEVELS_MAX && dir != INODE_ROOT; i++) {
-		if (ms_inode_get(txn, dir, &inode) < 0 || !name_of(txn, inode.parent, dir, &left, name)) {
+		if (ms_inode_get(txn, dir, &inode) < 0 ||
+		    !name_of(txn, inode.parent, dir, &left, name)) {
 			prepend(n->path, "...");
 			return;
 		}
@@ -97,7 +100,7 @@ static void complete(struct ms_txn *txn, struct collector_named *n)
 	prepend(n->path, "");
 }
 
-/* --- all ------------------------------------------------------------------------------------------------------ */
+/* --- all -------------------------------------------------------------------------------------- */
 
 static void names_done(struct loop_work *work)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the chunk servers of a cycle are asked in its phases: to begin, whether their marks are complete, to
- * sweep. All must answer; what passes by itself (silence, a full queue, a map that is being fetched) is asked
- * again until the phase is over, and that ends the cycle.
+ * What the chunk servers of a cycle are asked in its phases: to begin, whether their marks are
+ * complete, to sweep. All must answer; what passes by itself (silence, a full queue, a map that is
+ * being fetched) is asked again until the phase is over, and that ends the cycle.
  */
 #include <stdlib.h>
 
@@ -14,7 +14,7 @@
 
 static void ask(struct collector_server *cs);
 
-/* --- who takes part ------------------------------------------------------------------------------------- */
+/* --- who takes part --------------------------------------------------------------------------- */
 
 static bool takes_part(const struct server_row *row)
 {
@@ -35,7 +35,8 @@ static int open_one(struct ms_collector *c, const struct server_row *row)
 {
 	struct collector_server *cs = &c->servers[c->server_count];
 
-	*cs = (struct collector_server){ .collector = c, .server = row->server, .again.fn = again_fired };
+	*cs = (struct collector_server){ .collector = c,
+					 .server = row->server, .again.fn = again_fired };
 	cs->marks = malloc((size_t)COLLECTOR_MARKS_MAX * COLLECTOR_MARK_BYTES);
 	if (!cs->marks)
 		return -E_NOMEM;
@@ -89,12 +90,12 @@ struct collector_server *ms_collector_servers_find(struct ms_collector *c, serve
 	return low < c->server_count && c->servers[low].server == server ? &c->servers[low] : NULL;
 }
 
-/* --- answers ---------------------------------------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 bool ms_collector_servers_may_retry(struct collector_server *cs, int rc)
 {
-	bool passes = rc == -E_TIMEDOUT || rc == -E_NOTCONN || rc == -E_CONNREFUSED || rc == -E_OVERLOADED ||
-		      rc == -E_RECOVERING;
+	bool passes = rc == -E_TIMEDOUT || rc == -E_NOTCONN || rc == -E_CONNREFUSED ||
+		      rc == -E_OVERLOADED || rc == -E_RECOVERING;
 
 	if (!passes || ms_collector_now_ms(cs->collector) >= cs->due_ms)
 		return false;
@@ -119,14 +120,16 @@ static void begun(struct collector_server *cs, const Wire__CollectBeginReply *re
 	struct ms_collector *c = cs->collector;
 
 	if (reply->epoch != c->epoch || reply->boot_id == 0) {
-		ms_collector_fail(c, -E_OLD_COLLECTION, "server %u applies epoch %llu, not %llu", cs->server,
-			       (unsigned long long)reply->epoch, (unsigned long long)c->epoch);
+		ms_collector_fail(c, -E_OLD_COLLECTION, "server %u applies epoch %llu, not %llu",
+				  cs->server, (unsigned long long)reply->epoch,
+				  (unsigned long long)c->epoch);
 		return;
 	}
 	if (reply->rows != c->rows_digest) {
 		c->rows_changed = c->rows_digest != map_digest(ms_state_map(c->server->state));
 		if (!c->rows_changed && !ms_collector_servers_may_retry(cs, -E_RECOVERING))
-			ms_collector_fail(c, -E_STALE_EPOCH, "server %u goes by other placement rows", cs->server);
+			ms_collector_fail(c, -E_STALE_EPOCH,
+					  "server %u goes by other placement rows", cs->server);
 		return;
 	}
 	cs->boot_id = reply->boot_id;
@@ -163,8 +166,8 @@ static void answered(struct rpc_call *call)
 		done(cs);
 	} else if (call->rc < 0) {
 		if (!ms_collector_servers_may_retry(cs, call->rc))
-			ms_collector_fail(c, call->rc, "server %u does not take part: %s", cs->server,
-				       error_text(call->rc));
+			ms_collector_fail(c, call->rc, "server %u does not take part: %s",
+					  cs->server, error_text(call->rc));
 	} else if (c->phase == MS_GC_BEGIN) {
 		begun(cs, (const void *)call->reply);
 	} else {
@@ -172,12 +175,13 @@ static void answered(struct rpc_call *call)
 	}
 }
 
-/* --- asking ----------------------------------------------------------------------------------------------- */
+/* --- asking ----------------------------------------------------------------------------------- */
 
 static void call(struct collector_server *cs, uint16_t type, const ProtobufCMessage *msg)
 {
 	cs->is_calling = true;
-	cs->call = (struct rpc_call){ .type = type, .request = msg, .deadline_ms = CALL_MS, .done = answered };
+	cs->call = (struct rpc_call){ .type = type, .request = msg, .deadline_ms = CALL_MS,
+				      .done = answered };
 	rpc_call(cs->peer, &cs->call);
 }
 
@@ -223,7 +227,7 @@ void ms_collector_servers_ask(struct ms_collector *c, uint32_t ms)
 	}
 }
 
-/* --- the end ---------------------------------------------------------------------------------------------- */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 /* So that they need not keep their marks; whether it arrives or not. */
 void ms_collector_servers_end(struct ms_collector *c, bool compact)

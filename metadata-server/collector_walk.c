@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Roots and walks: every inode row of one snapshot is read, a batch at a time on a worker; a root that is one
- * block is a mark, a manifest is walked by one of a few walks. A node that was walked not long ago is not
- * walked again: a table of fixed size remembers, and forgets what it has no room for.
+ * Roots and walks: every inode row of one snapshot is read, a batch at a time on a worker; a root
+ * that is one block is a mark, a manifest is walked by one of a few walks. A node that was walked
+ * not long ago is not walked again: a table of fixed size remembers, and forgets what it has no
+ * room for.
  *
- * A file that cannot be walked is named, and the walks go on to find the others; nothing is swept then.
+ * A file that cannot be walked is named, and the walks go on to find the others; nothing is swept
+ * then.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +19,7 @@
 #define PACE_MS		2u	/* between two nodes of a walk, so that clients go first */
 #define ROWS_PER_READ	16384u
 
-/* --- the list of roots -------------------------------------------------------------------------------------- */
+/* --- the list of roots ------------------------------------------------------------------------ */
 
 /* 1: a root that names blocks; 0: another row; or an error. */
 static int take_row(const struct row *row, struct collector_root *out, bool *is_end)
@@ -43,7 +45,8 @@ static void read_run(struct loop_work *work)
 	int rc = 0;
 
 	reader->count = 0;
-	for (uint32_t i = 0; i < ROWS_PER_READ && reader->count < COLLECTOR_ROOTS && !reader->is_end; i++) {
+	for (uint32_t i = 0;
+	     i < ROWS_PER_READ && reader->count < COLLECTOR_ROOTS && !reader->is_end; i++) {
 		rc = rows_snapshot_next(reader->snapshot, &row);
 		if (rc == 0)
 			reader->is_end = true;
@@ -74,7 +77,8 @@ static void read_done(struct loop_work *work)
 	}
 	c->root_index = 0;
 	if (reader->rc < 0)
-		ms_collector_fail(c, reader->rc, "cannot read the list of roots: %s", error_text(reader->rc));
+		ms_collector_fail(c, reader->rc, "cannot read the list of roots: %s",
+				  error_text(reader->rc));
 	else
 		ms_collector_walk_pump(c);
 }
@@ -87,13 +91,14 @@ static void read_start(struct collector_reader *reader)
 	loop_work(reader->loop, &reader->work);
 }
 
-/* --- nodes seen ----------------------------------------------------------------------------------------------- */
+/* --- nodes seen ------------------------------------------------------------------------------- */
 
 static struct block_id *seen_place(struct ms_collector *c, const struct block_id *id)
 {
 	struct rd r = rd_init(id->bytes, sizeof(id->bytes));
 
-	return &c->seen[rd_u64(&r) % COLLECTOR_SEEN];	/* an id is a digest: as good as any hash of it */
+	/* an id is a digest: as good as any hash of it */
+	return &c->seen[rd_u64(&r) % COLLECTOR_SEEN];
 }
 
 static bool is_seen(struct ms_collector *c, const struct block_id *id)
@@ -101,7 +106,7 @@ static bool is_seen(struct ms_collector *c, const struct block_id *id)
 	return block_id_equal(seen_place(c, id), id);
 }
 
-/* --- walks ---------------------------------------------------------------------------------------------------- */
+/* --- walks ------------------------------------------------------------------------------------ */
 
 static bool walk_wants(struct blocks_walk *walk, const struct block_id *id)
 {
@@ -111,7 +116,8 @@ static bool walk_wants(struct blocks_walk *walk, const struct block_id *id)
 }
 
 /* A node waits until every server has room for its marks. */
-static int walk_node(struct blocks_walk *walk, const struct block_id *id, const struct node_view *view)
+static int walk_node(struct blocks_walk *walk, const struct block_id *id,
+		     const struct node_view *view)
 {
 	struct collector_walk *w = walk->user;
 
@@ -186,16 +192,18 @@ static void walk_done(struct blocks_walk *walk)
 	ms_collector_walk_pump(c);
 }
 
-static void walk_start(struct ms_collector *c, struct collector_walk *w, const struct collector_root *root)
+static void walk_start(struct ms_collector *c, struct collector_walk *w,
+		       const struct collector_root *root)
 {
 	w->ino = root->ino;
 	w->node = NULL;
 	w->walk = (struct blocks_walk){ .root = root->root, .node_ms = NODE_MS, .wants = walk_wants,
-					.node = walk_node, .left = walk_left, .done = walk_done, .user = w };
+					.node = walk_node, .left = walk_left, .done = walk_done,
+					.user = w };
 	blocks_walk_start(c->blocks, c->loop, &w->walk);
 }
 
-/* --- the pump --------------------------------------------------------------------------------------------------- */
+/* --- the pump --------------------------------------------------------------------------------- */
 
 static struct collector_walk *idle_walk(struct ms_collector *c)
 {
@@ -260,7 +268,7 @@ void ms_collector_walk_pump(struct ms_collector *c)
 		ms_collector_marks_flush(c);
 }
 
-/* --- begin and end ------------------------------------------------------------------------------------------------ */
+/* --- begin and end ---------------------------------------------------------------------------- */
 
 int ms_collector_walk_open(struct ms_collector *c)
 {

@@ -98,7 +98,7 @@ static uint64_t now_ms(const struct ms_copies *c)
 	return loop_now_ms(c->server->options.loop);
 }
 
-/* --- the life of a holder ----------------------------------------------------------------------------- */
+/* --- the life of a holder --------------------------------------------------------------------- */
 
 static void copies_free(struct ms_copies *c)
 {
@@ -150,14 +150,15 @@ static void holder_failed(struct holder *h, int rc)
 {
 	uint64_t now = now_ms(h->copies);
 
-	log_debug("copy of the metadata on server %" PRIu32 " fails: %s", h->server, error_text(rc));
+	log_debug("copy of the metadata on server %" PRIu32 " fails: %s", h->server,
+		  error_text(rc));
 	h->is_listed = h->in_round = h->is_sending = h->has_snapshot = false;
 	h->retry_ms = now + RETRY_MS;
 	if (h->failing_since_ms == 0)
 		h->failing_since_ms = now;
 }
 
-/* --- names -------------------------------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 static void journal_name(char out[NAME_BYTES], uint64_t term, uint64_t first)
 {
@@ -169,7 +170,7 @@ static void snapshot_name(char out[NAME_BYTES], uint64_t term, uint64_t number)
 	(void)snprintf(out, NAME_BYTES, "%" PRIu64 "-%" PRIu64 ".snapshot", term, number);
 }
 
-/* --- what does it have? ------------------------------------------------------------------------------- */
+/* --- what does it have? ----------------------------------------------------------------------- */
 
 static const Wire__MetaFile *find_file(const Wire__MetaListReply *reply, const char *name)
 {
@@ -190,7 +191,8 @@ static bool has_snapshot(const Wire__MetaListReply *reply, const struct ms_snaps
 }
 
 /* The journal's file `first` there: where to go on. */
-static uint64_t journal_offset(const Wire__MetaListReply *reply, const struct ms_journal_part_view *part)
+static uint64_t journal_offset(const Wire__MetaListReply *reply,
+			       const struct ms_journal_part_view *part)
 {
 	const Wire__MetaFile *file;
 	char name[NAME_BYTES];
@@ -244,12 +246,12 @@ static void list_done(struct rpc_call *call)
 	holder_step(h);
 }
 
-static void call_begin(struct holder *h, uint16_t type, const ProtobufCMessage *request, struct buf *bulk,
-		       void (*done)(struct rpc_call *call))
+static void call_begin(struct holder *h, uint16_t type, const ProtobufCMessage *request,
+		       struct buf *bulk, void (*done)(struct rpc_call *call))
 {
 	h->is_calling = true;
-	h->call = (struct rpc_call){ .type = type, .request = request, .bulk = bulk, .deadline_ms = CALL_MS,
-				     .done = done };
+	h->call = (struct rpc_call){ .type = type, .request = request, .bulk = bulk,
+				     .deadline_ms = CALL_MS, .done = done };
 	rpc_call(h->peer, &h->call);
 }
 
@@ -260,14 +262,15 @@ static void ask(struct holder *h)
 	call_begin(h, MSG_META_LIST, &list.base, NULL, list_done);
 }
 
-/* --- sending a piece ------------------------------------------------------------------------------------ */
+/* --- sending a piece -------------------------------------------------------------------------- */
 
 static void snapshot_arrived(struct holder *h)
 {
 	h->is_sending = false;
 	h->has_snapshot = true;
 	h->snapshot = h->sending.key;
-	log_info("server %" PRIu32 " has a copy of snapshot number=%" PRIu64, h->server, h->snapshot);
+	log_info("server %" PRIu32 " has a copy of snapshot number=%" PRIu64, h->server,
+		 h->snapshot);
 }
 
 static void put_done(struct rpc_call *call)
@@ -371,7 +374,7 @@ static void read_begin(struct holder *h, uint64_t offset, uint64_t end)
 	loop_work(h->copies->server->options.loop, &h->work);
 }
 
-/* --- the journal ---------------------------------------------------------------------------------------- */
+/* --- the journal ------------------------------------------------------------------------------ */
 
 static bool round_begin(struct holder *h)
 {
@@ -426,7 +429,7 @@ static bool journal_step(struct holder *h)
 	return true;
 }
 
-/* --- snapshots ------------------------------------------------------------------------------------------ */
+/* --- snapshots -------------------------------------------------------------------------------- */
 
 static bool snapshot_step(struct holder *h)
 {
@@ -469,7 +472,7 @@ static void holder_step(struct holder *h)
 	(void)snapshot_step(h);
 }
 
-/* --- who holds them ------------------------------------------------------------------------------------- */
+/* --- who holds them --------------------------------------------------------------------------- */
 
 static bool is_usable(const struct server_row *row)
 {
@@ -488,7 +491,8 @@ static bool is_host_used(struct ms_copies *c, const struct map *map, const char 
 {
 	for (uint32_t i = 0; i < c->wanted; i++) {
 		const struct holder *h = &c->holders[i];
-		const struct server_row *row = h->server && !h->is_leaving ? map_server(map, h->server) : NULL;
+		const struct server_row *row =
+			h->server && !h->is_leaving ? map_server(map, h->server) : NULL;
 		if (row && strcmp(row->host, host) == 0)
 			return true;
 	}
@@ -502,7 +506,8 @@ static const struct server_row *choose(struct ms_copies *c, const struct map *ma
 
 	for (uint32_t i = 0; i < map_server_count(map); i++) {
 		const struct server_row *row = map_server_at(map, i);
-		if (row->state != SERVER_UP || find_holder(c, row->server) || is_avoided(c, row->server))
+		if (row->state != SERVER_UP || find_holder(c, row->server) ||
+		    is_avoided(c, row->server))
 			continue;
 		if (!is_host_used(c, map, row->host))
 			return row;
@@ -521,7 +526,8 @@ static void drop_unusable(struct ms_copies *c, const struct map *map)
 		if (h->server == 0 || h->is_leaving)
 			continue;
 		if (h->failing_since_ms > 0 && now_ms(c) - h->failing_since_ms > PATIENCE_MS) {
-			log_warn("server %" PRIu32 " cannot keep a copy of the metadata: trying another",
+			log_warn("server %" PRIu32
+				 " cannot keep a copy of the metadata: trying another",
 				 h->server);
 			avoid(c, h->server);
 			holder_end(h);
@@ -561,7 +567,7 @@ void ms_copies_tick(struct ms_copies *c)
 			holder_step(&c->holders[i]);
 }
 
-/* --- what is told --------------------------------------------------------------------------------------- */
+/* --- what is told ----------------------------------------------------------------------------- */
 
 static bool is_fresh(const struct ms_copies *c, const struct holder *h)
 {

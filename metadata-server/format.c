@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Formatting a metadata directory. Every step may be repeated, and the superblock comes last, so what a
- * crash interrupts is formatted again from the start.
+ * Formatting a metadata directory. Every step may be repeated, and the superblock comes last, so
+ * what a crash interrupts is formatted again from the start.
  */
 #include "metadata-server/format.h"
 
@@ -25,7 +25,8 @@ static int refuse_formatted(struct disk *disk, struct error *err)
 }
 
 /* The empty file system as rows, then as the first snapshot. */
-static int write_first_snapshot(struct disk *disk, struct rows *rows, const struct ms_format_options *o)
+static int write_first_snapshot(struct disk *disk, struct rows *rows,
+				const struct ms_format_options *o)
 {
 	struct snapshot_header h = ms_snapshot_header(&o->super, 0, 0);
 	struct rows_snapshot *snapshot;
@@ -66,7 +67,8 @@ static int format_snapshot(struct disk *disk, const struct ms_format_options *o,
 	return rc < 0 ? error_set(err, rc, "cannot write the first snapshot") : 0;
 }
 
-static int format_one(struct disk *disk, uint32_t index, const struct ms_format_options *o, struct error *err)
+static int format_one(struct disk *disk, uint32_t index, const struct ms_format_options *o,
+		      struct error *err)
 {
 	uint8_t bytes[SUPER_BYTES];
 	struct super super = o->super;

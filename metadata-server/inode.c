@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 
 enum present {
-	HAS_OWNER = 1 << 0, HAS_LINKS = 1 << 1, HAS_ATIME = 1 << 2, HAS_BTIME = 1 << 3, HAS_SIZE = 1 << 4,
-	HAS_RDEV = 1 << 5, HAS_FLAGS = 1 << 6, HAS_PARENT = 1 << 7, HAS_INLINE = 1 << 8, HAS_BLOCK = 1 << 9,
+	HAS_OWNER = 1 << 0, HAS_LINKS = 1 << 1, HAS_ATIME = 1 << 2, HAS_BTIME = 1 << 3,
+	HAS_SIZE = 1 << 4,
+	HAS_RDEV = 1 << 5, HAS_FLAGS = 1 << 6, HAS_PARENT = 1 << 7, HAS_INLINE = 1 << 8,
+	HAS_BLOCK = 1 << 9,
 	HAS_NODE = 1 << 10, HAS_ALL = (1 << 11) - 1,
 };
 

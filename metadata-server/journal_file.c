@@ -28,7 +28,7 @@ static void journal_free(struct ms_journal *j)
 	free(j);
 }
 
-/* --- health ----------------------------------------------------------------------------------------- */
+/* --- health ----------------------------------------------------------------------------------- */
 
 uint32_t ms_journal_copies(const struct ms_journal *j)
 {
@@ -39,10 +39,14 @@ uint32_t ms_journal_copies(const struct ms_journal *j)
 	return good;
 }
 
-/* The others go on without it. Best effort: a dead disk takes no mark, and needs none as long as it is dead. */
+/*
+ * The others go on without it. Best effort: a dead disk takes no mark, and needs none as long as it
+ * is dead.
+ */
 static void mark_run(struct loop_work *work)
 {
-	static const char text[] = "This journal directory was out of service while the others went on.\n";
+	static const char text[] =
+		"This journal directory was out of service while the others went on.\n";
 	struct ms_journal_copy *copy = container_of(work, struct ms_journal_copy, mark);
 	int rc = disk_replace_file(copy->disk, MS_JOURNAL_DROPPED, text, sizeof(text) - 1);
 
@@ -73,13 +77,15 @@ static void mark_begin(struct ms_journal_copy *copy)
 	loop_work(copy->journal->options.loop, &copy->mark);
 }
 
-void ms_journal_copy_drop(struct ms_journal *j, struct ms_journal_copy *copy, int rc, const char *what)
+void ms_journal_copy_drop(struct ms_journal *j, struct ms_journal_copy *copy, int rc,
+			  const char *what)
 {
 	if (!copy->is_good)
 		return;
 	METRIC_INC(journal_failures);
 	copy->is_good = false;	/* its file is closed at the end: a worker may be at it */
-	log_error("journal directory %u is out of service: it %s: %s", copy->index + 1, what, error_text(rc));
+	log_error("journal directory %u is out of service: it %s: %s", copy->index + 1, what,
+		  error_text(rc));
 	if (ms_journal_copies(j) == 0)
 		j->is_failed = true;
 	else if (!j->options.read_only)
@@ -92,7 +98,7 @@ static void tell(struct ms_journal *j)
 		j->on_durable(j->on_durable_arg, j->is_failed ? -E_IO : 0);
 }
 
-/* --- files ------------------------------------------------------------------------------------------ */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static int part_add(struct ms_journal *j, uint64_t first, uint64_t term)
 {
@@ -104,7 +110,8 @@ static int part_add(struct ms_journal *j, uint64_t first, uint64_t term)
 		j->parts = parts;
 		j->part_capacity = capacity;
 	}
-	j->parts[j->part_count++] = (struct ms_journal_part){ first, JOURNAL_FILE_HEADER_BYTES, term };
+	j->parts[j->part_count++] =
+		(struct ms_journal_part){first, JOURNAL_FILE_HEADER_BYTES, term};
 	j->bytes += JOURNAL_FILE_HEADER_BYTES;
 	j->durable_bytes = JOURNAL_FILE_HEADER_BYTES;
 	return 0;
@@ -116,7 +123,8 @@ static bool reserve_take(struct ms_journal_copy *copy)
 	if (!copy->has_reserve)
 		return false;
 	copy->has_reserve = false;
-	log_warn("journal directory %u is full: taking the room that was set aside", copy->index + 1);
+	log_warn("journal directory %u is full: taking the room that was set aside",
+		 copy->index + 1);
 	return disk_unlink(copy->disk, JOURNAL_RESERVE) >= 0;
 }
 
@@ -186,7 +194,7 @@ static int part_begin(struct ms_journal *j, uint64_t first, uint64_t term)
 	return rc;
 }
 
-/* --- appending -------------------------------------------------------------------------------------- */
+/* --- appending -------------------------------------------------------------------------------- */
 
 static void sync_due(struct loop_timer *timer)
 {
@@ -213,17 +221,19 @@ static int first_part(struct ms_journal *j, const uint8_t *records, uint32_t len
 	return part_begin(j, h.number, h.term);
 }
 
-static int copy_append(struct ms_journal_copy *copy, const uint8_t *records, uint32_t len, uint64_t at)
+static int copy_append(struct ms_journal_copy *copy, const uint8_t *records, uint32_t len,
+		       uint64_t at)
 {
 	int rc = FAULT(journal_append) ? -E_IO : disk_write(copy->tail, records, len, at);
 
-	if (rc == -E_NOSPC && reserve_take(copy))	/* a part may have been written: the same again */
+	/* a part may have been written: the same again */
+	if (rc == -E_NOSPC && reserve_take(copy))
 		rc = disk_write(copy->tail, records, len, at);
 	return rc;
 }
 
-int ms_journal_append(struct ms_journal *j, const uint8_t *records, uint32_t len, uint64_t last_number,
-		      uint64_t last_term)
+int ms_journal_append(struct ms_journal *j, const uint8_t *records, uint32_t len,
+		      uint64_t last_number, uint64_t last_term)
 {
 	struct ms_journal_part *part;
 	int rc = 0;
@@ -260,7 +270,7 @@ int ms_journal_append(struct ms_journal *j, const uint8_t *records, uint32_t len
 	return 0;
 }
 
-/* --- group commit ----------------------------------------------------------------------------------- */
+/* --- group commit ----------------------------------------------------------------------------- */
 
 static int copy_sync(struct ms_journal_copy *copy)
 {
@@ -315,8 +325,9 @@ static bool should_rotate(const struct ms_journal *j)
 {
 	const struct ms_journal_part *tail = &j->parts[j->part_count - 1];
 
-	return (j->rotate_wanted || tail->bytes >= j->options.file_bytes_max) && j->last >= tail->first &&
-	       tail->bytes >= j->rotate_after && j->part_count < JOURNAL_PARTS_MAX;
+	return (j->rotate_wanted || tail->bytes >= j->options.file_bytes_max) &&
+	       j->last >= tail->first && tail->bytes >= j->rotate_after &&
+	       j->part_count < JOURNAL_PARTS_MAX;
 }
 
 static void sync_done(struct loop_work *work)
@@ -382,7 +393,7 @@ void ms_journal_watch(struct ms_journal *j, void (*on_durable)(void *arg, int rc
 	j->on_durable_arg = arg;
 }
 
-/* --- the reserve ------------------------------------------------------------------------------------ */
+/* --- the reserve ------------------------------------------------------------------------------ */
 
 static void reserve_one(struct ms_journal_copy *copy)
 {
@@ -428,7 +439,7 @@ void ms_journal_reserve_take(struct ms_journal *j)
 			(void)reserve_take(&j->copies[i]);
 }
 
-/* --- the rest --------------------------------------------------------------------------------------- */
+/* --- the rest --------------------------------------------------------------------------------- */
 
 void ms_journal_close(struct ms_journal *j)
 {
@@ -437,7 +448,8 @@ void ms_journal_close(struct ms_journal *j)
 	j->on_durable = NULL;
 	if (!j->options.read_only && j->options.loop)
 		loop_timer_stop(j->options.loop, &j->timer);
-	j->is_open = false;	/* what is marked now is marked at once: nobody waits for works any more */
+	/* what is marked now is marked at once: nobody waits for works any more */
+	j->is_open = false;
 	if (!j->is_failed && ms_journal_sync_now(j) < 0)
 		log_error("the last records may be lost after=%" PRIu64, j->durable);
 	j->is_closed = true;

@@ -35,12 +35,13 @@ struct ms_journal_scan {
 /* Names of a directory that are journal files, by rising first number; *firsts is malloc'ed. */
 must_check int ms_journal_scan_list(struct disk *disk, uint64_t **firsts, uint32_t *count);
 /* Read everything in one directory; only what the disk itself refuses is an error. */
-must_check int ms_journal_scan(struct disk *disk, const uint8_t cluster[16], struct ms_journal_scan *out,
-			       struct error *err);
+must_check int ms_journal_scan(struct disk *disk, const uint8_t cluster[16],
+			       struct ms_journal_scan *out, struct error *err);
 void ms_journal_scan_finish(struct ms_journal_scan *s);
 
 /* Where the records of file `first` that are proved durable end: those up to number `proved`. */
-must_check int ms_journal_scan_proved(struct disk *disk, uint64_t first, uint64_t proved, uint64_t *end);
+must_check int ms_journal_scan_proved(struct disk *disk, uint64_t first, uint64_t proved,
+				      uint64_t *end);
 
 /* Walks the records of one file. */
 struct ms_journal_reader {
@@ -51,16 +52,21 @@ struct ms_journal_reader {
 	uint64_t buffer_offset;
 	uint32_t buffer_len;
 };
-must_check int ms_journal_reader_init(struct ms_journal_reader *r, struct disk *disk, uint64_t first);
-must_check int ms_journal_reader_open(struct ms_journal_reader *r, struct disk *disk, const char *name);
+must_check int ms_journal_reader_init(struct ms_journal_reader *r, struct disk *disk,
+				      uint64_t first);
+must_check int ms_journal_reader_open(struct ms_journal_reader *r, struct disk *disk,
+				      const char *name);
 /* Read and check the file's header; offset is behind it then. -E_CORRUPT, -E_WRONG_CLUSTER. */
-must_check int ms_journal_reader_header(struct ms_journal_reader *r, uint64_t first, const uint8_t cluster[16],
-					struct journal_file_header *h);
+must_check int ms_journal_reader_header(struct ms_journal_reader *r, uint64_t first,
+					const uint8_t cluster[16], struct journal_file_header *h);
 void ms_journal_reader_finish(struct ms_journal_reader *r);
 /* 1: a record, and offset is behind it; 0: exactly the end; else why there is none at offset. */
 must_check int ms_journal_reader_next(struct ms_journal_reader *r, struct journal_header *h,
 				      const uint8_t **payload);
-/* Go on behind damage: the next place where a whole record begins. 1, 0 at the end, or what the disk says. */
+/*
+ * Go on behind damage: the next place where a whole record begins. 1, 0 at the end, or what the
+ * disk says.
+ */
 must_check int ms_journal_reader_seek(struct ms_journal_reader *r);
 
 struct ms_journal_copy {
@@ -72,7 +78,8 @@ struct ms_journal_copy {
 	bool has_reserve;
 	uint32_t index;			/* in options.disks, for messages */
 	bool is_good;
-	bool is_marked;			/* MS_JOURNAL_DROPPED is in it: the others went on without it */
+	/* MS_JOURNAL_DROPPED is in it: the others went on without it */
+	bool is_marked;
 	struct loop_work mark;
 	int sync_rc;
 };
@@ -86,12 +93,14 @@ struct ms_journal {
 	uint32_t part_count, part_capacity;
 	uint64_t bytes;			/* of all parts */
 	uint64_t last, last_term, durable;
-	uint64_t durable_bytes;		/* of the newest file, those before it are durable as a whole */
+	/* of the newest file, those before it are durable as a whole */
+	uint64_t durable_bytes;
 	uint64_t sync_target;		/* what the running sync makes durable, and that in bytes */
 	uint64_t sync_target_bytes;
 	uint32_t syncs_running, marks_running;
 	bool is_open;			/* ms_journal_open() is done: nothing blocks any more */
-	uint64_t rotate_after;		/* bytes of the newest file: there was no room for another before */
+	/* bytes of the newest file: there was no room for another before */
+	uint64_t rotate_after;
 	bool sync_wanted, rotate_wanted, is_failed, is_closed;
 	struct loop_timer timer;	/* JOURNAL_SYNC_MS_MAX after the first unsynced record */
 	void (*on_durable)(void *arg, int rc);
@@ -101,6 +110,7 @@ struct ms_journal {
 /* Open the newest file of a good copy for appending. */
 must_check int ms_journal_tail_open(struct ms_journal *j, struct ms_journal_copy *copy);
 /* Take a copy out of service (I4). */
-void ms_journal_copy_drop(struct ms_journal *j, struct ms_journal_copy *copy, int rc, const char *what);
+void ms_journal_copy_drop(struct ms_journal *j, struct ms_journal_copy *copy, int rc,
+			  const char *what);
 
 #endif

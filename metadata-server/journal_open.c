@@ -39,16 +39,20 @@ static int refuse_if_lost(const struct ms_journal_scan *scans, uint32_t count, u
 		if (s->proved <= scans[winner].last)
 			continue;
 		if (s->bad_first == 0)
-			return error_say(err, -E_BAD_MIDDLE, "journal directory %u is damaged: records from %"
-					 PRIu64 " to %" PRIu64 " are missing; keep what is there, and restore "
-					 "it by 'mkfs.cairn --recover' or a backup; 'fsck.cairn --repair' "
-					 "keeps what can still be read",
-					 i + 1, s->last + 1, s->proved);
-		return error_say(err, -E_BAD_MIDDLE, "'%s' of journal directory %u is damaged at byte %"
-				 PRIu64 ", but records up to %" PRIu64 " were durable; keep what is there, and "
-				 "restore it by 'mkfs.cairn --recover' or a backup; 'fsck.cairn --repair' "
-				 "keeps what can still be read",
-				 ms_journal_name(s->bad_first, name), i + 1, s->bad_offset, s->proved);
+			return error_say(
+				err, -E_BAD_MIDDLE,
+				"journal directory %u is damaged: records from %" PRIu64
+				" to %" PRIu64 " are missing; keep what is there, and restore "
+				"it by 'mkfs.cairn --recover' or a backup; 'fsck.cairn --repair' "
+				"keeps what can still be read",
+				i + 1, s->last + 1, s->proved);
+		return error_say(
+			err, -E_BAD_MIDDLE,
+			"'%s' of journal directory %u is damaged at byte %" PRIu64
+			", but records up to %" PRIu64 " were durable; keep what is there, and "
+			"restore it by 'mkfs.cairn --recover' or a backup; 'fsck.cairn --repair' "
+			"keeps what can still be read",
+			ms_journal_name(s->bad_first, name), i + 1, s->bad_offset, s->proved);
 	}
 	return 0;
 }
@@ -89,8 +93,12 @@ static int write_again(struct disk_file *file, uint64_t at, uint64_t bytes, uint
 	return 0;
 }
 
-/* Cut the winner's newest file behind its last good record; what is not proved durable is written again. */
-static int cut_part(struct disk *disk, const struct ms_journal_part *part, uint64_t proved, uint8_t *buffer)
+/*
+ * Cut the winner's newest file behind its last good record; what is not proved durable is written
+ * again.
+ */
+static int cut_part(struct disk *disk, const struct ms_journal_part *part, uint64_t proved,
+		    uint8_t *buffer)
 {
 	char name[JOURNAL_NAME_BYTES];
 	struct disk_file *file;
@@ -120,9 +128,12 @@ static int cut(struct ms_journal *j, struct disk *disk, uint64_t proved, uint8_t
 	return rc;
 }
 
-/* Make the bytes of `to` equal to those of `from`. What equals them already is believed up to `proved_end`. */
-static int copy_bytes(struct disk_file *from, struct disk_file *to, uint64_t bytes, uint64_t proved_end,
-		      uint8_t *buffer)
+/*
+ * Make the bytes of `to` equal to those of `from`. What equals them already is believed up to
+ * `proved_end`.
+ */
+static int copy_bytes(struct disk_file *from, struct disk_file *to, uint64_t bytes,
+		      uint64_t proved_end, uint8_t *buffer)
 {
 	uint8_t *theirs = buffer + JOURNAL_READ_BYTES;
 
@@ -144,8 +155,8 @@ static int copy_bytes(struct disk_file *from, struct disk_file *to, uint64_t byt
 	return disk_truncate(to, bytes);
 }
 
-static int copy_part(struct disk *from, struct disk *to, const struct ms_journal_part *part, uint64_t proved,
-		     uint8_t *buffer)
+static int copy_part(struct disk *from, struct disk *to, const struct ms_journal_part *part,
+		     uint64_t proved, uint8_t *buffer)
 {
 	char name[JOURNAL_NAME_BYTES];
 	struct disk_file *in, *out;
@@ -200,7 +211,8 @@ int ms_journal_tail_open(struct ms_journal *j, struct ms_journal_copy *copy)
 			 DISK_WRITE, &copy->tail);
 }
 
-static int repair_one(struct ms_journal *j, struct ms_journal_copy *copy, uint64_t proved, uint8_t *buffer)
+static int repair_one(struct ms_journal *j, struct ms_journal_copy *copy, uint64_t proved,
+		      uint8_t *buffer)
 {
 	int rc = copy->disk == j->source ? cut(j, copy->disk, proved, buffer)
 					 : make_equal(j, copy->disk, proved, buffer);
@@ -226,7 +238,8 @@ static int repair(struct ms_journal *j, const struct ms_journal_scan *scans, str
 			continue;
 		rc = repair_one(j, &j->copies[i], scans[i].proved, buffer);
 		if (rc < 0) {
-			(void)error_set(err, rc, "journal directory %u cannot be made ready", i + 1);
+			(void)error_set(err, rc, "journal directory %u cannot be made ready",
+					i + 1);
 			ms_journal_copy_drop(j, &j->copies[i], rc, "cannot be made ready");
 		}
 	}
@@ -256,9 +269,12 @@ static int find_winner(struct ms_journal *j, const struct ms_journal_scan *scans
 	}
 	if (*winner < j->copy_count)
 		return 0;
-	return error_say(err, -E_BAD_MIDDLE, "journal directory %u was out of service when the server ran "
-			 "last: bring back the others of journal.dirs, or see 'mkfs.cairn --recover'; or "
-			 "remove its file '" MS_JOURNAL_DROPPED "' to do without what it lacks", marked);
+	return error_say(
+		err, -E_BAD_MIDDLE,
+		"journal directory %u was out of service when the server ran "
+		"last: bring back the others of journal.dirs, or see 'mkfs.cairn --recover'; or "
+		"remove its file '" MS_JOURNAL_DROPPED "' to do without what it lacks",
+		marked);
 }
 
 static int choose(struct ms_journal *j, struct ms_journal_scan *scans, struct error *err)
@@ -292,7 +308,8 @@ static int look_for_mark(struct ms_journal_copy *copy)
 
 	if (disk_open(copy->disk, JOURNAL_RESERVE, DISK_READ, &file) >= 0) {
 		disk_close(file);
-		copy->has_reserve = true;	/* of the last term: it may be needed to begin this one */
+		/* of the last term: it may be needed to begin this one */
+		copy->has_reserve = true;
 	}
 	rc = disk_open(copy->disk, MS_JOURNAL_DROPPED, DISK_READ, &file);
 
@@ -304,7 +321,8 @@ static int look_for_mark(struct ms_journal_copy *copy)
 }
 
 /* One that cannot be read is done without, if there are others. */
-static int scan_one(struct ms_journal *j, uint32_t i, struct ms_journal_scan *out, struct error *err)
+static int scan_one(struct ms_journal *j, uint32_t i, struct ms_journal_scan *out,
+		    struct error *err)
 {
 	struct ms_journal_copy *copy = &j->copies[i];
 	int rc = look_for_mark(copy);
@@ -337,7 +355,8 @@ static int open_scanned(struct ms_journal *j, struct error *err)
 	return rc;
 }
 
-int ms_journal_open(const struct ms_journal_options *options, struct ms_journal **out, struct error *err)
+int ms_journal_open(const struct ms_journal_options *options, struct ms_journal **out,
+		    struct error *err)
 {
 	struct error ignored = { 0 };
 	struct ms_journal *j;
@@ -345,7 +364,8 @@ int ms_journal_open(const struct ms_journal_options *options, struct ms_journal 
 
 	ASSERT(options->disk_count > 0);
 	if (options->disk_count > MS_JOURNAL_DIRS_MAX)
-		return error_say(err, -E_INVAL, "more than %u journal directories", MS_JOURNAL_DIRS_MAX);
+		return error_say(err, -E_INVAL, "more than %u journal directories",
+				 MS_JOURNAL_DIRS_MAX);
 	j = calloc(1, sizeof(*j));
 	if (!j)
 		return error_set(err, -E_NOMEM, "cannot open the journal");
@@ -364,9 +384,10 @@ int ms_journal_open(const struct ms_journal_options *options, struct ms_journal 
 	return 0;
 }
 
-/* --- replay ----------------------------------------------------------------------------------------- */
+/* --- replay ----------------------------------------------------------------------------------- */
 
-static int replay_part(struct ms_journal *j, uint32_t index, uint64_t after, ms_journal_replay_fn fn, void *arg)
+static int replay_part(struct ms_journal *j, uint32_t index, uint64_t after,
+		       ms_journal_replay_fn fn, void *arg)
 {
 	struct ms_journal_reader r;
 	struct journal_header h;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading a journal directory: where do its good records end, and does anything behind that end prove
- * that records were lost after their sync?
+ * Reading a journal directory: where do its good records end, and does anything behind that end
+ * prove that records were lost after their sync?
  *
  * Foreign bytes (I8): nothing here trusts what it reads. Changes nothing.
  */
@@ -18,7 +18,7 @@ char *ms_journal_name(uint64_t first, char out[JOURNAL_NAME_BYTES])
 	return out;
 }
 
-/* --- the names ------------------------------------------------------------------------------------ */
+/* --- the names -------------------------------------------------------------------------------- */
 
 struct listing {
 	uint64_t *firsts;
@@ -82,7 +82,7 @@ int ms_journal_scan_list(struct disk *disk, uint64_t **firsts, uint32_t *count)
 	return 0;
 }
 
-/* --- one file --------------------------------------------------------------------------------------- */
+/* --- one file --------------------------------------------------------------------------------- */
 
 int ms_journal_reader_init(struct ms_journal_reader *r, struct disk *disk, uint64_t first)
 {
@@ -116,7 +116,10 @@ void ms_journal_reader_finish(struct ms_journal_reader *r)
 	memset(r, 0, sizeof(*r));
 }
 
-/* Have the largest record, or all that is left, at offset in the buffer; returns how many bytes lie there. */
+/*
+ * Have the largest record, or all that is left, at offset in the buffer; returns how many bytes lie
+ * there.
+ */
 static int reader_fill(struct ms_journal_reader *r, const uint8_t **at)
 {
 	uint64_t left = r->end - r->offset;
@@ -126,7 +129,8 @@ static int reader_fill(struct ms_journal_reader *r, const uint8_t **at)
 	if (r->offset >= r->buffer_offset && r->offset <= r->buffer_offset + r->buffer_len)
 		have = r->buffer_offset + r->buffer_len - r->offset;
 	if (have < MIN_OF(left, JOURNAL_RECORD_BYTES_MAX)) {
-		rc = disk_read(r->file, r->buffer, (uint32_t)MIN_OF(left, JOURNAL_READ_BYTES), r->offset);
+		rc = disk_read(r->file, r->buffer, (uint32_t)MIN_OF(left, JOURNAL_READ_BYTES),
+			       r->offset);
 		if (rc < 0)
 			return rc;
 		r->buffer_offset = r->offset;
@@ -137,7 +141,8 @@ static int reader_fill(struct ms_journal_reader *r, const uint8_t **at)
 	return (int)have;
 }
 
-int ms_journal_reader_next(struct ms_journal_reader *r, struct journal_header *h, const uint8_t **payload)
+int ms_journal_reader_next(struct ms_journal_reader *r, struct journal_header *h,
+			   const uint8_t **payload)
 {
 	const uint8_t *at;
 	int rc;
@@ -181,7 +186,7 @@ int ms_journal_reader_seek(struct ms_journal_reader *r)
 	return 0;
 }
 
-/* --- the directory ---------------------------------------------------------------------------------- */
+/* --- the directory ---------------------------------------------------------------------------- */
 
 int ms_journal_reader_header(struct ms_journal_reader *r, uint64_t first, const uint8_t cluster[16],
 			     struct journal_file_header *h)
@@ -191,7 +196,8 @@ int ms_journal_reader_header(struct ms_journal_reader *r, uint64_t first, const 
 
 	if (rc < 0)
 		return rc;
-	if (rc < (int)sizeof(bytes) || journal_file_header_decode(bytes, h) < 0 || h->first_number != first)
+	if (rc < (int)sizeof(bytes) || journal_file_header_decode(bytes, h) < 0 ||
+	    h->first_number != first)
 		return -E_CORRUPT;
 	r->offset = JOURNAL_FILE_HEADER_BYTES;
 	return memcmp(h->cluster, cluster, sizeof(h->cluster)) == 0 ? 0 : -E_WRONG_CLUSTER;
@@ -219,7 +225,10 @@ static bool is_damage(int rc)
 	return rc == -E_CORRUPT || rc == -E_MALFORMED || rc == -E_BAD_MAGIC;
 }
 
-/* Take records until the file ends or one is not what must come next. 0: whole; -E_CORRUPT: damage at offset. */
+/*
+ * Take records until the file ends or one is not what must come next. 0: whole; -E_CORRUPT: damage
+ * at offset.
+ */
 static int scan_records(struct ms_journal_reader *r, struct ms_journal_scan *out)
 {
 	struct journal_header h;
@@ -252,7 +261,10 @@ static int scan_part(struct ms_journal_reader *r, uint64_t first, const uint8_t 
 		return rc;
 	if (rc == 0) {
 		if (out->part_count == 0 || first != out->last + 1) {
-			/* the first; or older files came back behind a trim that was not synced: forget them */
+			/*
+			 * the first; or older files came back behind a trim that was not synced:
+			 * forget them
+			 */
 			out->part_count = 0;
 			out->last = first - 1;
 			out->last_term = h.term;
@@ -260,7 +272,7 @@ static int scan_part(struct ms_journal_reader *r, uint64_t first, const uint8_t 
 		/* a file is synced before the next is begun */
 		out->proved = MAX_OF(out->proved, first - 1);
 		rc = scan_records(r, out);
-		out->parts[out->part_count++] = (struct ms_journal_part){ first, r->offset, h.term };
+		out->parts[out->part_count++] = (struct ms_journal_part){first, r->offset, h.term};
 	}
 	if (rc == 0)
 		return 1;
@@ -294,14 +306,16 @@ int ms_journal_scan(struct disk *disk, const uint8_t cluster[16], struct ms_jour
 		if (rc >= 0 && !ended) {
 			rc = scan_part(&r, firsts[i], cluster, out);
 			ended = rc == 0;
-		} else if (rc >= 0) {	/* behind the end: a file that was begun proves the one before it */
+		/* behind the end: a file that was begun proves the one before it */
+		} else if (rc >= 0) {
 			out->bytes_after += r.end;
 			out->proved = MAX_OF(out->proved, firsts[i] - 1);
 		}
 		if (rc >= 0 && ended)
 			rc = prove(&r, out);
 		if (rc < 0)
-			rc = error_set(err, rc, "cannot read '%s'", ms_journal_name(firsts[i], name));
+			rc = error_set(err, rc, "cannot read '%s'",
+				       ms_journal_name(firsts[i], name));
 		ms_journal_reader_finish(&r);
 	}
 	free(firsts);

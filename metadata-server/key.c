@@ -119,7 +119,7 @@ bool ms_key_is(const struct row *row, enum ms_key_type type, struct rd *r)
 	return rd_u8(r) == type;
 }
 
-/* --- values --------------------------------------------------------------------------------------- */
+/* --- values ----------------------------------------------------------------------------------- */
 
 void ms_key_counters_encode(const struct ms_counters *c, uint8_t out[MS_COUNTERS_BYTES])
 {
@@ -191,7 +191,8 @@ int ms_key_slot_decode(const void *in, size_t len, struct ms_slot_value *out)
 	return rd_done(&r) && out->seq && out->error <= INT32_MAX ? 0 : -E_CORRUPT;
 }
 
-size_t ms_key_session_encode(const struct ms_session_value *v, uint8_t out[MS_SESSION_VALUE_BYTES_MAX])
+size_t ms_key_session_encode(const struct ms_session_value *v,
+			     uint8_t out[MS_SESSION_VALUE_BYTES_MAX])
 {
 	struct wr w = wr_init(out, MS_SESSION_VALUE_BYTES_MAX);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The rows of the metadata server: their keys, and the values that are no noun of their own. For ever.
- * A key is a type byte and big-endian numbers, so that rows sort by value. Values are little-endian.
+ * The rows of the metadata server: their keys, and the values that are no noun of their own. For
+ * ever. A key is a type byte and big-endian numbers, so that rows sort by value. Values are
+ * little-endian.
  *
  *   type  key                              value
  *   0x01  counters                         files u64 · directories u64 · bytes logical u64 ·
@@ -15,11 +16,12 @@
  *   0x20  directory u64 · hash u64 · name  type u8 (S_IFMT >> 12) · inode u64
  *   0x30  session u64                      nonce 16 · opened at u64 (wall clock, ns) · node name
  *   0x31  session u64 · slot u16           sequence u64 · request type u16 · zero u16 · result u32
- *                                          (error number, 0: done) · inode u64 · parent u64 · version u64
+ *                                          (error number, 0: done) · inode u64 · parent u64 ·
+ *                                          version u64
  *   0x40  placement group u16              PG row (fs/placement/map.h)
  *   0x41  server u32                       server row (fs/placement/map.h)
  *   0x42  map                              version u64 · last server number given u32 · zero u32
- *   0x43  server u32                       content number u64 for which its placement groups were degraded
+ *   0x43  server u32                       content number u64 for which its groups were degraded
  *   0x50  collection                       epoch u64, from 1 on
  *
  * Types below 0x01 belong to the view (snapshot.h). Pure; threads: any.
@@ -32,7 +34,8 @@
 
 enum ms_key_type {
 	MS_KEY_COUNTERS = 0x01, MS_KEY_TERM = 0x02,
-	MS_KEY_INODE = 0x10, MS_KEY_BYTES = 0x11, MS_KEY_MOVE = 0x12, MS_KEY_XATTR = 0x13, MS_KEY_ORPHAN = 0x14,
+	MS_KEY_INODE = 0x10, MS_KEY_BYTES = 0x11, MS_KEY_MOVE = 0x12, MS_KEY_XATTR = 0x13,
+	MS_KEY_ORPHAN = 0x14,
 	MS_KEY_NAME = 0x20,
 	MS_KEY_SESSION = 0x30, MS_KEY_SLOT = 0x31,
 	MS_KEY_PG = 0x40, MS_KEY_SERVER = 0x41, MS_KEY_MAP = 0x42, MS_KEY_CONTENT = 0x43,
@@ -48,8 +51,10 @@ struct ms_key {
 	uint32_t len;
 };
 
-struct ms_key ms_key_one(enum ms_key_type type);			/* counters, map, collection */
-struct ms_key ms_key_number(enum ms_key_type type, uint64_t number);	/* term, inode ..., session */
+/* counters, map, collection */
+struct ms_key ms_key_one(enum ms_key_type type);
+/* term, inode ..., session */
+struct ms_key ms_key_number(enum ms_key_type type, uint64_t number);
 struct ms_key ms_key_xattr(inode_no ino, struct ms_name name);
 struct ms_key ms_key_orphan(inode_no ino, session_no session);
 struct ms_key ms_key_name(inode_no dir, uint64_t hash, struct ms_name name);
@@ -61,10 +66,11 @@ struct ms_key ms_key_content(server_no server);
 /* Is this row of the given type? *r then stands behind the type byte. */
 bool ms_key_is(const struct row *row, enum ms_key_type type, struct rd *r);
 
-/* --- small values; decoders answer -E_CORRUPT ---------------------------------------------------- */
+/* --- small values; decoders answer -E_CORRUPT ------------------------------------------------- */
 
 #define MS_COUNTERS_BYTES	40u
-#define MS_COUNTERS_PUBLISHED	1u	/* flag: content was published as blocks, so chunk servers hold data */
+/* flag: content was published as blocks, so chunk servers hold data */
+#define MS_COUNTERS_PUBLISHED	1u
 struct ms_counters {
 	uint64_t files, directories, bytes_logical, inode_limit, flags;
 };
@@ -97,7 +103,8 @@ struct ms_session_value {
 	uint64_t opened_wall_ns;
 	char node[MS_NODE_NAME_BYTES_MAX + 1];
 };
-size_t ms_key_session_encode(const struct ms_session_value *v, uint8_t out[MS_SESSION_VALUE_BYTES_MAX]);
+size_t ms_key_session_encode(const struct ms_session_value *v,
+			     uint8_t out[MS_SESSION_VALUE_BYTES_MAX]);
 must_check int ms_key_session_decode(const void *in, size_t len, struct ms_session_value *out);
 
 #define MS_MAP_VALUE_BYTES 16u
@@ -110,9 +117,11 @@ must_check int ms_key_map_decode(const void *in, size_t len, struct ms_map_value
 
 #define MS_CONTENT_VALUE_BYTES 8u
 void ms_key_content_encode(uint64_t content, uint8_t out[MS_CONTENT_VALUE_BYTES]);
-must_check int ms_key_content_decode(const void *in, size_t len, uint64_t *out);	/* never 0 */
+/* never 0 */
+must_check int ms_key_content_decode(const void *in, size_t len, uint64_t *out);
 #define MS_COLLECTION_VALUE_BYTES 8u
 void ms_key_collection_encode(uint64_t epoch, uint8_t out[MS_COLLECTION_VALUE_BYTES]);
-must_check int ms_key_collection_decode(const void *in, size_t len, uint64_t *out);	/* never 0 */
+/* never 0 */
+must_check int ms_key_collection_decode(const void *in, size_t len, uint64_t *out);
 
 #endif

@@ -3,11 +3,12 @@
  * Leases: who may cache or write an inode or a name, in one table with who has it open.
  *
  * A lease has no time of its own: it is valid while its session is renewed (I6). Read leases are
- * shared, a write lease stands alone (I5); a session's own leases are never in its way (I14). While a
- * recall or a waiting operation is on a node nobody gets a new lease on it, so waiters cannot starve.
+ * shared, a write lease stands alone (I5); a session's own leases are never in its way (I14). While
+ * a recall or a waiting operation is on a node nobody gets a new lease on it, so waiters cannot
+ * starve.
  *
- * A recall answered late must not take away a lease that was given again meanwhile: claims remember the
- * number of their first recall, and older answers are not about them.
+ * A recall answered late must not take away a lease that was given again meanwhile: claims remember
+ * the number of their first recall, and older answers are not about them.
  */
 #include "metadata-server/step_internal.h"
 
@@ -62,15 +63,16 @@ static struct ms_claim *node_claim(const struct ms_node *node, const struct ms_s
 	return NULL;
 }
 
-struct ms_claim *ms_lease_find(struct ms_state *state, const struct ms_session *session, inode_no ino,
-			       uint64_t name_hash)
+struct ms_claim *ms_lease_find(struct ms_state *state, const struct ms_session *session,
+			       inode_no ino, uint64_t name_hash)
 {
 	struct ms_node *node = ms_lease_node(state, ino, name_hash);
 
 	return node ? node_claim(node, session) : NULL;
 }
 
-static struct ms_claim *claim_add(struct ms_state *state, struct ms_session *session, struct ms_node *node)
+static struct ms_claim *claim_add(struct ms_state *state, struct ms_session *session,
+				  struct ms_node *node)
 {
 	struct ms_claim *claim = calloc(1, sizeof *claim);
 
@@ -136,7 +138,7 @@ void ms_lease_lower(struct ms_state *state, struct ms_claim *claim, enum ms_leas
 	claim_settle(state, claim);
 }
 
-/* --- recalls ---------------------------------------------------------------------------------------- */
+/* --- recalls ---------------------------------------------------------------------------------- */
 
 static void recall_emit(struct ms_state *state, struct ms_claim *claim)
 {
@@ -197,8 +199,8 @@ bool ms_lease_is_blocked(struct ms_op *op)
 	return blocked;
 }
 
-void ms_lease_answer(struct ms_state *state, struct ms_session *session, const struct ms_request *req,
-		     uint64_t recall_number)
+void ms_lease_answer(struct ms_state *state, struct ms_session *session,
+		     const struct ms_request *req, uint64_t recall_number)
 {
 	for (uint32_t i = 0; i < req->lease_count; i++) {
 		const struct ms_lease *l = &req->leases[i];
@@ -225,7 +227,7 @@ void ms_lease_tick(struct ms_state *state)
 			recall_emit(state, claim);	/* the connection may have broken */
 }
 
-/* --- grants ----------------------------------------------------------------------------------------- */
+/* --- grants ----------------------------------------------------------------------------------- */
 
 static bool others_forbid(const struct ms_node *node, const struct ms_session *session,
 			  enum ms_lease_mode mode)
@@ -236,7 +238,8 @@ static bool others_forbid(const struct ms_node *node, const struct ms_session *s
 		if (c->session == session)
 			continue;
 		if (c->mode == MS_LEASE_WRITE || mode == MS_LEASE_WRITE)
-			return true;	/* also when it is merely open elsewhere: writers then share */
+			/* also when it is merely open elsewhere: writers then share */
+			return true;
 	}
 	return false;
 }
@@ -245,7 +248,8 @@ static bool may_grant(const struct ms_op *op, const struct ms_node *node, enum m
 {
 	if (op->session->lease_count >= op->state->config.leases_max_per_session)
 		return false;
-	return !node || (!node->recalled && !node->waits && !others_forbid(node, op->session, mode));
+	return !node ||
+	       (!node->recalled && !node->waits && !others_forbid(node, op->session, mode));
 }
 
 enum ms_lease_mode ms_lease_grant(struct ms_op *op, inode_no ino, uint64_t name_hash,
@@ -304,9 +308,10 @@ bool ms_lease_is_written(struct ms_state *state, const struct ms_session *sessio
 	return false;
 }
 
-/* --- opens ------------------------------------------------------------------------------------------ */
+/* --- opens ------------------------------------------------------------------------------------ */
 
-bool ms_lease_is_open_elsewhere(struct ms_state *state, const struct ms_session *session, inode_no ino)
+bool ms_lease_is_open_elsewhere(struct ms_state *state, const struct ms_session *session,
+				inode_no ino)
 {
 	const struct ms_node *node = ms_lease_node(state, ino, 0);
 	const struct ms_claim *c;
@@ -340,9 +345,10 @@ bool ms_lease_close(struct ms_state *state, struct ms_session *session, inode_no
 	return last;
 }
 
-/* --- after a restart, and at a session's end ---------------------------------------------------------- */
+/* --- after a restart, and at a session's end -------------------------------------------------- */
 
-int ms_lease_reclaim(struct ms_state *state, struct ms_session *session, const struct ms_lease *lease)
+int ms_lease_reclaim(struct ms_state *state, struct ms_session *session,
+		     const struct ms_lease *lease)
 {
 	struct ms_node *node = ms_lease_node(state, lease->ino, lease->name_hash);
 	struct ms_claim *claim, *c;

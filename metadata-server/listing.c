@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Listing a directory, in batches. The cookie of an entry is the hash of its name, so names of equal
- * hash are never split over two batches. "." and ".." are the client's: the reply names the parent.
+ * Listing a directory, in batches. The cookie of an entry is the hash of its name, so names of
+ * equal hash are never split over two batches. "." and ".." are the client's: the reply names the
+ * parent.
  *
- * With attributes, each entry comes with leases on its name and inode, as far as they may be granted.
- * An entry that another session is writing comes without attributes: who wants them asks for that one.
+ * With attributes, each entry comes with leases on its name and inode, as far as they may be
+ * granted. An entry that another session is writing comes without attributes: who wants them asks
+ * for that one.
  */
 #include "metadata-server/step_internal.h"
 
@@ -42,12 +44,16 @@ static void add_entry(struct listing *l, const struct ms_dir_slot *slot)
 	l->used += entry_cost(l->op, slot->name.len);
 }
 
-/* A batch takes at least one hash, however many names have it; beyond the hard bounds nobody can help. */
+/*
+ * A batch takes at least one hash, however many names have it; beyond the hard bounds nobody can
+ * help.
+ */
 static bool must_stop(const struct listing *l, const struct ms_dir_slot *slot)
 {
 	const struct ms_dir_entry *entries = l->op->state->entries;
 
-	if (l->count == MS_LISTING_ENTRIES_MAX || l->names_len + slot->name.len > LISTING_NAMES_BYTES)
+	if (l->count == MS_LISTING_ENTRIES_MAX ||
+	    l->names_len + slot->name.len > LISTING_NAMES_BYTES)
 		return true;
 	if (l->count == 0 || entries[0].cookie == slot->hash)
 		return false;

@@ -14,7 +14,8 @@ int main(int argc, char **argv)
 {
 	static struct service_args args = {
 		.program = "cairn-mds",
-		.doc = "The metadata server of a cairn file system: names, attributes, the replica map.",
+		.doc = "The metadata server of a cairn file system: names, attributes, the replica "
+		       "map.",
 		.sections = "mds journal lease server log",
 	};
 	struct error err = { 0 };

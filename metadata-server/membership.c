@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Chunk servers. They are rows and known by their uuid; what heartbeats say is memory. Silence makes a
- * server suspect, then down, then out; out means that its share goes to others. Drained and removed are set
- * by an administrator. Which groups a server has is decided in placement.c, when they are whole in heal.c.
+ * Chunk servers. They are rows and known by their uuid; what heartbeats say is memory. Silence
+ * makes a server suspect, then down, then out; out means that its share goes to others. Drained and
+ * removed are set by an administrator. Which groups a server has is decided in placement.c, when
+ * they are whole in heal.c.
  *
- * A server tells a content number. While it is not the one in the server's row 0x43 the server may lack
- * something that nobody knows by name: all its groups are degraded, a piece per tick, and only then the row
- * follows. Until then none of them becomes clean.
+ * A server tells a content number. While it is not the one in the server's row 0x43 the server may
+ * lack something that nobody knows by name: all its groups are degraded, a piece per tick, and only
+ * then the row follows. Until then none of them becomes clean.
  *
  * Keeps: I10 (a row changes only with a higher epoch).
  */
@@ -57,7 +58,7 @@ void ms_membership_finish(struct ms_state *state)
 	free(state->merges);
 }
 
-/* --- what a server is to its groups ------------------------------------------------------------------- */
+/* --- what a server is to its groups ----------------------------------------------------------- */
 
 static uint64_t silent_ms(const struct ms_state *state, const struct ms_member *m)
 {
@@ -90,7 +91,7 @@ bool ms_membership_lacks(const struct ms_member *m)
 	return m->content != 0 && m->content != m->content_stored;
 }
 
-/* --- rows ------------------------------------------------------------------------------------------- */
+/* --- rows ------------------------------------------------------------------------------------- */
 
 static int load_content(struct ms_state *state, const struct row *row, server_no server)
 {
@@ -113,7 +114,8 @@ static int load_row(struct ms_state *state, const struct row *row)
 		uint16_t number = rd_be16(&r);
 
 		rc = pg_row_decode(row->value, row->value_len, &pg);
-		if (rc == 0 && (!rd_done(&r) || number >= PG_COUNT || !map_put_pg(state->map, number, &pg)))
+		if (rc == 0 &&
+		    (!rd_done(&r) || number >= PG_COUNT || !map_put_pg(state->map, number, &pg)))
 			rc = -E_CORRUPT;
 	} else if (ms_key_is(row, MS_KEY_SERVER, &r)) {
 		rc = server_row_decode(row->value, row->value_len, &server);
@@ -202,7 +204,10 @@ static int set_state(struct ms_state *state, server_no server, enum server_state
 	return rc;
 }
 
-/* What the server says its content is; a number that is not the stored one begins a sweep of its groups. */
+/*
+ * What the server says its content is; a number that is not the stored one begins a sweep of its
+ * groups.
+ */
 static void take_content(struct ms_state *state, struct ms_member *m, uint64_t content)
 {
 	bool is_new = content != m->content;
@@ -235,16 +240,18 @@ static void store_contents(struct ms_state *state)
 			store_content(state, m);
 }
 
-/* --- time ------------------------------------------------------------------------------------------- */
+/* --- time ------------------------------------------------------------------------------------- */
 
 void ms_membership_term(struct ms_state *state)
 {
 	struct ms_member *m, *next;
 
 	HASH_ITER(hh, state->members, m, next)
-		m->stats.heard_ms = state->now_ms;	/* all get the same time to be heard again */
+		/* all get the same time to be heard again */
+		m->stats.heard_ms = state->now_ms;
 	state->first_join_ms = state->now_ms;
-	ms_placement_again(state);	/* a placement that the last term began is finished by this one */
+	/* a placement that the last term began is finished by this one */
+	ms_placement_again(state);
 }
 
 static enum server_state state_by_silence(const struct ms_config *config, uint64_t silent_ms)
@@ -282,7 +289,10 @@ static void place_some(struct ms_state *state)
 		ms_step_emit(state, &(struct ms_effect){ .kind = MS_FX_TICK });
 }
 
-/* The host was suspended, or the process stopped: heartbeats of that time are not missing, we missed them. */
+/*
+ * The host was suspended, or the process stopped: heartbeats of that time are not missing, we
+ * missed them.
+ */
 static void forgive_own_silence(struct ms_state *state)
 {
 	uint64_t slept = state->now_ms - MIN_OF(state->ticked_ms, state->now_ms);
@@ -305,7 +315,7 @@ void ms_membership_tick(struct ms_state *state)
 	place_some(state);
 }
 
-/* --- requests --------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static const struct server_row *find_uuid(const struct ms_state *state, const uint8_t uuid[16])
 {
@@ -395,15 +405,16 @@ static uint64_t heal_rate(const struct ms_server_stats *old, uint64_t heal_bytes
 	now = MIN_OF(more, UINT64_MAX / 1000) * 1000 / passed;
 	if (old->heal_bytes_per_s == 0)
 		return now;
-	return old->heal_bytes_per_s - old->heal_bytes_per_s / HEAL_RATE_WEIGHT + now / HEAL_RATE_WEIGHT;
+	return old->heal_bytes_per_s - old->heal_bytes_per_s / HEAL_RATE_WEIGHT +
+	       now / HEAL_RATE_WEIGHT;
 }
 
 static void take_stats(struct ms_member *m, const struct ms_request *req, uint64_t now_ms)
 {
 	m->stats = (struct ms_server_stats){
-		.blocks = req->blocks, .bytes_stored = req->bytes_stored, .bytes_plain = req->bytes_plain,
-		.bytes_free = req->bytes_free, .bytes_total = req->bytes_total, .heard_ms = now_ms,
-		.collection = req->collection,
+		.blocks = req->blocks, .bytes_stored = req->bytes_stored,
+		.bytes_plain = req->bytes_plain, .bytes_free = req->bytes_free,
+		.bytes_total = req->bytes_total, .heard_ms = now_ms, .collection = req->collection,
 		.disks = req->disks, .disks_failed = req->disks_failed,
 		.heal_pending_blocks = req->heal_pending_blocks, .heal_bytes = req->heal_bytes,
 		.heal_bytes_per_s = heal_rate(&m->stats, req->heal_bytes, now_ms),
@@ -437,7 +448,7 @@ int ms_membership_heartbeat(struct ms_op *op)
 	return rc;
 }
 
-/* --- what an administrator sets ---------------------------------------------------------------------- */
+/* --- what an administrator sets --------------------------------------------------------------- */
 
 static bool row_names(const struct pg_row *row, server_no server)
 {
@@ -469,17 +480,23 @@ static uint32_t others_with_share(const struct ms_state *state, server_no server
 }
 
 /* Is the step from `row` to `to` one that an administrator may take? */
-static int may_set(const struct ms_state *state, const struct server_row *row, enum server_state to, bool force)
+static int may_set(const struct ms_state *state, const struct server_row *row, enum server_state to,
+		   bool force)
 {
 	switch (to) {
 	case SERVER_UP:		/* a drain taken back; silence shows by itself */
 		return row->state == SERVER_DRAINED ? 0 : -E_INVAL;
 	case SERVER_DRAINED:
-		return force || others_with_share(state, row->server) >= state->config.min_copies ? 0 : -E_BUSY;
+		return force || others_with_share(state, row->server) >= state->config.min_copies
+			       ? 0
+			       : -E_BUSY;
 	case SERVER_REMOVED:
 		if (!is_needed(state, row->server))
 			return 0;
-		/* By force only who is not there: its data is given up, and that must be lost already. */
+		/*
+		 * By force only who is not there: its data is given up, and that must be lost
+		 * already.
+		 */
 		return force && !ms_membership_is_alive(state, row->server) ? 0 : -E_BUSY;
 	default:
 		return -E_INVAL;

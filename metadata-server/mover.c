@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Moving inline content into blocks. One inode at a time: copy its bytes, put the block, sync it, tell
- * step. Whatever goes wrong ends this attempt; step names the inode again.
+ * Moving inline content into blocks. One inode at a time: copy its bytes, put the block, sync it,
+ * tell step. Whatever goes wrong ends this attempt; step names the inode again.
  */
 #include "metadata-server/mover.h"
 
@@ -25,7 +25,8 @@ struct item { inode_no ino; uint64_t version; };
 
 struct ms_mover {
 	struct ms_server *server;
-	struct rpc_peer *self;		/* our own address: blocks asks the metadata server for map rows */
+	/* our own address: blocks asks the metadata server for map rows */
+	struct rpc_peer *self;
 	struct blocks *blocks;
 	struct item queue[QUEUE_MAX];
 	uint32_t head, count;
@@ -48,7 +49,8 @@ static void mover_next(struct ms_mover *m, uint64_t after_ms)
 
 static void mover_failed(struct ms_mover *m, int rc)
 {
-	log_debug("cannot move inline content inode=%llu: %s", (unsigned long long)m->now.ino, error_text(rc));
+	log_debug("cannot move inline content inode=%llu: %s", (unsigned long long)m->now.ino,
+		  error_text(rc));
 	mover_next(m, PAUSE_FAILED_MS);
 }
 
@@ -63,7 +65,8 @@ static void sync_done(struct blocks_sync *sync)
 	}
 	event.req.ino = m->now.ino;
 	event.req.base_version = m->now.version;
-	event.req.root = (struct root){ .kind = ROOT_BLOCK, .length = m->plain->len, .id = m->put.id };
+	event.req.root = (struct root){ .kind = ROOT_BLOCK, .length = m->plain->len,
+					.id = m->put.id };
 	event.req.collection = m->marks.collection;
 	if (!m->server->is_failed && !m->server->is_stopping)
 		ms_server_event(m->server, &event);
@@ -109,7 +112,8 @@ static int take_bytes(struct ms_mover *m)
 	const void *bytes;
 	struct ms_attr attr;
 	uint32_t len;
-	int rc = ms_publish_inline(m->server->state, m->now.ino, m->now.version, &attr, &bytes, &len);
+	int rc = ms_publish_inline(m->server->state, m->now.ino, m->now.version, &attr, &bytes,
+				   &len);
 
 	if (rc < 0)
 		return rc;
@@ -172,8 +176,8 @@ int ms_mover_create(struct ms_server *s, struct ms_mover **out)
 	const struct super *super = &s->recovery.super;
 	struct ms_mover *m = calloc(1, sizeof(*m));
 	struct blocks_options o = {
-		.rpc = s->rpc, .loop = s->options.loop, .pool = s->options.pool, .hash = super->hash,
-		.min_copies = super->min_copies, .codec = s->options.codec,
+		.rpc = s->rpc, .loop = s->options.loop, .pool = s->options.pool,
+		.hash = super->hash, .min_copies = super->min_copies, .codec = s->options.codec,
 		.codec_param = s->options.codec_param, .call_ms = CALL_MS,
 	};
 	int rc;

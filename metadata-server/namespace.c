@@ -57,7 +57,7 @@ static void store_dir(struct ms_op *op, struct ms_inode *dir)
 	op->effect.reply.parent = dir->attr;
 }
 
-/* --- make ------------------------------------------------------------------------------------------- */
+/* --- make ------------------------------------------------------------------------------------- */
 
 static int check_make(const struct ms_request *req)
 {
@@ -65,7 +65,8 @@ static int check_make(const struct ms_request *req)
 	case S_IFLNK:
 		if (req->target.len > SYMLINK_BYTES_MAX)
 			return -E_NAMETOOLONG;
-		return req->target.len && !memchr(req->target.bytes, 0, req->target.len) ? 0 : -E_INVAL;
+		return req->target.len && !memchr(req->target.bytes, 0, req->target.len) ? 0
+											 : -E_INVAL;
 	case S_IFREG:
 	case S_IFDIR:
 	case S_IFIFO:
@@ -119,7 +120,8 @@ static void store_new(struct ms_op *op, struct ms_inode *dir, const struct ms_in
 
 	ms_inode_put(state->txn, inode);
 	if (S_ISLNK(inode->attr.mode))
-		ms_txn_put(state->txn, key.bytes, key.len, op->req->target.bytes, op->req->target.len);
+		ms_txn_put(state->txn, key.bytes, key.len, op->req->target.bytes,
+			   op->req->target.len);
 	slot->ino = inode->attr.ino;
 	slot->type = inode->attr.mode & S_IFMT;
 	ms_dir_put(state->txn, slot);
@@ -134,7 +136,8 @@ static void store_new(struct ms_op *op, struct ms_inode *dir, const struct ms_in
 }
 
 /* The name is taken: a create that is not exclusive opens the regular file that has it. */
-static int make_existing(struct ms_op *op, const struct ms_inode *dir, const struct ms_dir_slot *slot)
+static int make_existing(struct ms_op *op, const struct ms_inode *dir,
+			 const struct ms_dir_slot *slot)
 {
 	struct ms_inode inode;
 	int rc;
@@ -192,7 +195,7 @@ int ms_namespace_make(struct ms_op *op)
 	return 0;
 }
 
-/* --- link ------------------------------------------------------------------------------------------- */
+/* --- link ------------------------------------------------------------------------------------- */
 
 int ms_namespace_link(struct ms_op *op)
 {
@@ -231,7 +234,7 @@ int ms_namespace_link(struct ms_op *op)
 	return 0;
 }
 
-/* --- unlink, rmdir ----------------------------------------------------------------------------------- */
+/* --- unlink, rmdir ---------------------------------------------------------------------------- */
 
 static int check_victim(struct ms_op *op, const struct ms_inode *dir, const struct ms_inode *victim)
 {

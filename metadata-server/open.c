@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Opening and releasing. Opens are counted per session and inode in memory and reclaimed after a
- * restart; they matter to two questions: may an inode without names be freed, and may a writer have it
- * for itself.
+ * restart; they matter to two questions: may an inode without names be freed, and may a writer have
+ * it for itself.
  *
- * A writer gets a write lease if no other session has the inode open. Else all share: no write lease,
- * each write is published before it returns, and each publish recalls the readers.
+ * A writer gets a write lease if no other session has the inode open. Else all share: no write
+ * lease, each write is published before it returns, and each publish recalls the readers.
  */
 #include "metadata-server/step_internal.h"
 

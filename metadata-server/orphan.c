@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The end of an inode. When its last name goes while sessions have it open, orphan rows name them; the
- * last close, or the end of the last such session, frees it.
+ * The end of an inode. When its last name goes while sessions have it open, orphan rows name them;
+ * the last close, or the end of the last such session, frees it.
  *
  * A session that ends may leave many orphans: the tick finds them, a bounded piece at a time.
  */
@@ -101,7 +101,10 @@ static bool is_enough(const struct ms_state *state, uint32_t seen)
 	return seen == SWEEP_ROWS_PER_TICK || ms_txn_event_bytes(state->txn) > MS_EVENT_BYTES_SOFT;
 }
 
-/* Drop the orphan rows whose session has gone or forgot; state->sweep stays set until all were seen. */
+/*
+ * Drop the orphan rows whose session has gone or forgot; state->sweep stays set until all were
+ * seen.
+ */
 void ms_orphan_tick(struct ms_state *state)
 {
 	struct row row;

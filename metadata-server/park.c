@@ -2,9 +2,9 @@
 /*
  * Parked requests: operations that wait for leases to come back, or for the recovery window to end.
  *
- * A parked request waits on every node it wants, so that no new lease is granted there, and is woken
- * when a node has no recall outstanding. It is then run again from its start and may park again.
- * Bounded in number and bytes (I11).
+ * A parked request waits on every node it wants, so that no new lease is granted there, and is
+ * woken when a node has no recall outstanding. It is then run again from its start and may park
+ * again. Bounded in number and bytes (I11).
  */
 #include "metadata-server/step_internal.h"
 
@@ -34,7 +34,10 @@ static size_t copied_bytes(const struct ms_request *r)
 	return sum;
 }
 
-/* Membership and session opens are never parked, so their texts are not copied; groups are not used. */
+/*
+ * Membership and session opens are never parked, so their texts are not copied; groups are not
+ * used.
+ */
 static void copy_request(struct ms_request *to, const struct ms_request *r, uint8_t *at)
 {
 	*to = *r;
@@ -51,7 +54,8 @@ static void copy_request(struct ms_request *to, const struct ms_request *r, uint
 	to->bulk = copy_bytes(&at, r->bulk, r->bulk_len);
 	to->leases = (const void *)copy_bytes(&at, r->leases, r->lease_count * sizeof *r->leases);
 	to->opens = (const void *)copy_bytes(&at, r->opens, r->open_count * sizeof *r->opens);
-	to->sources = (const void *)copy_bytes(&at, r->sources, r->source_count * sizeof *r->sources);
+	to->sources =
+		(const void *)copy_bytes(&at, r->sources, r->source_count * sizeof *r->sources);
 }
 
 static struct ms_parked *parked_make(struct ms_op *op)
@@ -88,7 +92,8 @@ int ms_park(struct ms_op *op)
 	}
 	ASSERT(p->wait_count == 0);
 	for (uint32_t i = 0; i < op->want_count; i++) {
-		struct ms_node *node = ms_lease_node(state, op->wants[i].ino, op->wants[i].name_hash);
+		struct ms_node *node =
+			ms_lease_node(state, op->wants[i].ino, op->wants[i].name_hash);
 		struct ms_wait *wait = &p->waits[p->wait_count];
 
 		if (!node)
@@ -171,7 +176,8 @@ void ms_park_cancel(struct ms_state *state, struct ms_parked *p, int rc)
 	ms_park_end(state, p);
 }
 
-static void drop_from(struct ms_state *state, struct ms_parked *list, const struct ms_session *session)
+static void drop_from(struct ms_state *state, struct ms_parked *list,
+		      const struct ms_session *session)
 {
 	struct ms_parked *p, *next;
 

@@ -2,8 +2,9 @@
 /*
  * Puts the real world under a metadata server: libuv, TCP, directories, LMDB, signals.
  *
- * Order matters twice. The directories are locked before the view of the rows is looked at, for looking may
- * discard it. And the view is marked clean last of all, when the rows are closed and the journal is synced.
+ * Order matters twice. The directories are locked before the view of the rows is looked at, for
+ * looking may discard it. And the view is marked clean last of all, when the rows are closed and
+ * the journal is synced.
  */
 #include "metadata-server/program.h"
 
@@ -39,14 +40,15 @@ struct program {
 	bool is_stopping, is_stopped;
 };
 
-/* --- directories and rows --------------------------------------------------------------------------- */
+/* --- directories and rows --------------------------------------------------------------------- */
 
 static int open_directory(struct program *p, const char *path, struct error *err)
 {
 	int rc;
 
 	if (p->disk_count == MS_JOURNAL_DIRS_MAX)
-		return error_say(err, -E_INVAL, "more than %u journal directories", MS_JOURNAL_DIRS_MAX);
+		return error_say(err, -E_INVAL, "more than %u journal directories",
+				 MS_JOURNAL_DIRS_MAX);
 	rc = disk_posix_create(path, &p->disks[p->disk_count]);
 	if (rc == -E_NOENT)
 		return error_set(err, rc, "cannot open '%s' (mkfs.cairn makes it)", path);
@@ -100,7 +102,7 @@ static int open_rows(struct program *p, struct error *err)
 	return rc < 0 ? error_set(err, rc, "cannot open the rows in '%s'", p->rows_dir) : 0;
 }
 
-/* --- serving ---------------------------------------------------------------------------------------- */
+/* --- serving ---------------------------------------------------------------------------------- */
 
 static void take_settings(struct program *p, struct ms_server_options *o)
 {
@@ -129,7 +131,8 @@ static int begin_serving(struct program *p, struct error *err)
 {
 	struct ms_server_options o = {
 		.loop = p->loop, .net = p->net, .pool = p->pool, .disks = p->disks,
-		.disk_count = p->disk_count, .disks_missing = p->disks_missing, .is_locked = true, .rows = p->rows, .name = p->name,
+		.disk_count = p->disk_count, .disks_missing = p->disks_missing, .is_locked = true,
+		.rows = p->rows, .name = p->name,
 	};
 	int rc;
 
@@ -188,7 +191,7 @@ static int serve(struct program *p, struct error *err)
 	return 0;
 }
 
-/* --- up and down ------------------------------------------------------------------------------------ */
+/* --- up and down ------------------------------------------------------------------------------ */
 
 static int bring_up(struct program *p, struct error *err)
 {

@@ -5,8 +5,9 @@
  * The client vouches that every block a root names is synced on min_copies servers (I2); here the
  * version, the shape of the root, the age of its blocks (collection.c) and the space are checked.
  *
- * A move changes where the same bytes lie: neither version nor times change, and no lease is recalled.
- * Who knows the old root and asks for its inline bytes is told STALE_VERSION, and looks again.
+ * A move changes where the same bytes lie: neither version nor times change, and no lease is
+ * recalled. Who knows the old root and asks for its inline bytes is told STALE_VERSION, and looks
+ * again.
  */
 #include "metadata-server/step_internal.h"
 
@@ -133,7 +134,8 @@ int ms_publish_get_inline(struct ms_op *op)
 	ms_lease_want(op, op->req->ino, 0, MS_LEASE_READ);
 	if (ms_lease_is_blocked(op))
 		return MS_OP_PARKED;
-	rc = ms_publish_inline(op->state, op->req->ino, op->req->base_version, &reply->attr, &value, &len);
+	rc = ms_publish_inline(op->state, op->req->ino, op->req->base_version, &reply->attr, &value,
+			       &len);
 	if (rc < 0)
 		return rc;
 	reply->bulk = value;
@@ -141,7 +143,10 @@ int ms_publish_get_inline(struct ms_op *op)
 	return 0;
 }
 
-/* The mover has put the bytes into blocks, synced (I2). If the inode changed meanwhile, they are garbage. */
+/*
+ * The mover has put the bytes into blocks, synced (I2). If the inode changed meanwhile, they are
+ * garbage.
+ */
 void ms_publish_moved(struct ms_state *state, const struct ms_request *req)
 {
 	struct ms_inode inode;
@@ -161,7 +166,10 @@ void ms_publish_moved(struct ms_state *state, const struct ms_request *req)
 	ms_step_counters_put(state);
 }
 
-/* Name again what is still to be moved, in turn: the mover may have failed, or the server restarted. */
+/*
+ * Name again what is still to be moved, in turn: the mover may have failed, or the server
+ * restarted.
+ */
 void ms_publish_tick(struct ms_state *state)
 {
 	uint32_t named = 0;
@@ -184,7 +192,8 @@ void ms_publish_tick(struct ms_state *state)
 		ino = rd_be64(&r);
 		state->move_from = ino + 1;
 		if (ms_inode_get(state->txn, ino, &inode) == 0)
-			ms_step_emit(state, &(struct ms_effect){ .kind = MS_FX_MOVE_INLINE, .ino = ino,
-				.version = inode.attr.version });
+			ms_step_emit(state, &(struct ms_effect){.kind = MS_FX_MOVE_INLINE,
+								.ino = ino,
+								.version = inode.attr.version});
 	}
 }

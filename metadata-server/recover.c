@@ -25,14 +25,16 @@ int ms_recover_super(struct disk *disk, struct super *out, struct error *err)
 	int rc = disk_read_file(disk, SUPER_FILE, bytes, sizeof(bytes));
 
 	if (rc == -E_NOENT)
-		return error_say(err, rc, "not formatted: it has no superblock; mkfs.cairn makes one");
+		return error_say(err, rc,
+				 "not formatted: it has no superblock; mkfs.cairn makes one");
 	if (rc < 0)
 		return error_set(err, rc, "cannot read '%s'", SUPER_FILE);
 	rc = rc == (int)sizeof(bytes) ? super_decode(bytes, out) : -E_MALFORMED;
 	if (rc < 0)
 		return error_set(err, rc, "superblock '%s'", SUPER_FILE);
 	if (out->role != SUPER_METADATA)
-		return error_say(err, -E_INVAL, "it belongs to a chunk server, not to a metadata server");
+		return error_say(err, -E_INVAL,
+				 "it belongs to a chunk server, not to a metadata server");
 	return 0;
 }
 
@@ -48,7 +50,8 @@ static int lock_wait(struct disk *disk, uint32_t wait_ms)
 	return rc;
 }
 
-static int super_find(struct disk **disks, uint32_t disk_count, struct super *out, struct error *err)
+static int super_find(struct disk **disks, uint32_t disk_count, struct super *out,
+		      struct error *err)
 {
 	struct error why = { 0 };
 	int rc = -E_NOENT;
@@ -62,7 +65,8 @@ static int super_find(struct disk **disks, uint32_t disk_count, struct super *ou
 }
 
 /* Of another cluster or in use: never done without, it is a mistake. */
-static int lock_one(struct disk *disk, uint32_t wait_ms, const struct super *first, struct error *err)
+static int lock_one(struct disk *disk, uint32_t wait_ms, const struct super *first,
+		    struct error *err)
 {
 	struct error ignored = { 0 };
 	struct super super;
@@ -89,7 +93,8 @@ int ms_recover_lock(struct disk **disks, uint32_t disk_count, uint32_t wait_ms, 
 	for (uint32_t i = 0; i < disk_count && rc >= 0; i++) {
 		rc = lock_one(disks[i], wait_ms, super, err);
 		locked += rc >= 0;
-		if (rc == -E_BUSY || rc == -E_WRONG_CLUSTER || (rc < 0 && locked == 0 && i + 1 == disk_count))
+		if (rc == -E_BUSY || rc == -E_WRONG_CLUSTER ||
+		    (rc < 0 && locked == 0 && i + 1 == disk_count))
 			return i > 0 ? error_wrap(err, "journal directory %u", i + 1) : rc;
 		if (rc < 0)
 			log_error("journal directory %u: %s", i + 1, err->text);
@@ -98,7 +103,7 @@ int ms_recover_lock(struct disk **disks, uint32_t disk_count, uint32_t wait_ms, 
 	return rc;
 }
 
-/* --- replay ----------------------------------------------------------------------------------------- */
+/* --- replay ----------------------------------------------------------------------------------- */
 
 struct replay {
 	const struct ms_recover_options *options;
@@ -137,7 +142,9 @@ static int replay_record(void *arg, const struct journal_header *h, const uint8_
 	if (++p->uncommitted < COMMIT_RECORDS)
 		return 0;
 	rc = replay_commit(p);
-	return rc < 0 ? error_set(p->err, rc, "cannot bring the rows up to record %" PRIu64, h->number) : 0;
+	return rc < 0 ? error_set(p->err, rc, "cannot bring the rows up to record %" PRIu64,
+				  h->number)
+		      : 0;
 }
 
 static int replay(const struct ms_recover_options *o, struct ms_recovery *r, struct error *err)
@@ -148,10 +155,11 @@ static int replay(const struct ms_recover_options *o, struct ms_recovery *r, str
 	if (rc < 0)
 		return rc;
 	rc = replay_commit(&p);
-	return rc < 0 ? error_set(err, rc, "cannot bring the rows up to record %" PRIu64, r->number) : 0;
+	return rc < 0 ? error_set(err, rc, "cannot bring the rows up to record %" PRIu64, r->number)
+		      : 0;
 }
 
-/* --- which rows ------------------------------------------------------------------------------------- */
+/* --- which rows ------------------------------------------------------------------------------- */
 
 static int take_term(void *arg, const struct journal_header *h, const uint8_t *payload)
 {
@@ -178,8 +186,8 @@ static bool rows_fit(const struct ms_recover_options *o, struct ms_recovery *r)
 }
 
 /* The newest good snapshot of one directory, and does the journal go on from it? */
-static int rebuild_from(const struct ms_recover_options *o, struct ms_recovery *r, struct disk *disk,
-			struct error *err)
+static int rebuild_from(const struct ms_recover_options *o, struct ms_recovery *r,
+			struct disk *disk, struct error *err)
 {
 	struct snapshot_header h;
 	int rc = ms_snapshot_load(disk, r->super.cluster, o->rows, &h, err);
@@ -190,13 +198,19 @@ static int rebuild_from(const struct ms_recover_options *o, struct ms_recovery *
 	r->term = h.term;
 	r->number = h.number;
 	if (h.number > ms_journal_last(r->journal))
-		return error_say(err, -E_BAD_MIDDLE, "the journal ends at record %" PRIu64 ", before the "
-				 "snapshot at %" PRIu64 "; restore the journal by 'mkfs.cairn --recover' or a "
-				 "backup", ms_journal_last(r->journal), h.number);
+		return error_say(err, -E_BAD_MIDDLE,
+				 "the journal ends at record %" PRIu64 ", before the "
+				 "snapshot at %" PRIu64
+				 "; restore the journal by 'mkfs.cairn --recover' or a "
+				 "backup",
+				 ms_journal_last(r->journal), h.number);
 	if (h.number + 1 < ms_journal_first(r->journal))
-		return error_say(err, -E_BAD_MIDDLE, "the journal begins at record %" PRIu64 ", behind the "
-				 "end of the snapshot at %" PRIu64 "; restore 'snapshots' by 'mkfs.cairn "
-				 "--recover' or a backup", ms_journal_first(r->journal), h.number);
+		return error_say(err, -E_BAD_MIDDLE,
+				 "the journal begins at record %" PRIu64 ", behind the "
+				 "end of the snapshot at %" PRIu64
+				 "; restore 'snapshots' by 'mkfs.cairn "
+				 "--recover' or a backup",
+				 ms_journal_first(r->journal), h.number);
 	return 0;
 }
 
@@ -221,7 +235,7 @@ static int rebuild(const struct ms_recover_options *o, struct ms_recovery *r, st
 	return err->code ? err->code : rc;
 }
 
-/* --- the directories -------------------------------------------------------------------------------- */
+/* --- the directories -------------------------------------------------------------------------- */
 
 /* What of its snapshots is of use with this journal: the newest number, or nothing. */
 static bool usable_snapshot(struct ms_recovery *r, struct disk *disk, uint64_t *number)
@@ -232,7 +246,8 @@ static bool usable_snapshot(struct ms_recovery *r, struct disk *disk, uint64_t *
 	for (int i = 0; i < count; i++) {
 		struct ms_snapshot_info info;
 
-		if (numbers[i] > ms_journal_last(r->journal) || numbers[i] + 1 < ms_journal_first(r->journal) ||
+		if (numbers[i] > ms_journal_last(r->journal) ||
+		    numbers[i] + 1 < ms_journal_first(r->journal) ||
 		    ms_snapshot_info(disk, numbers[i], &info) < 0)
 			continue;
 		*number = numbers[i];
@@ -308,7 +323,8 @@ static int bring_up(const struct ms_recover_options *o, struct ms_recovery *r, s
 	return ms_journal_copies(r->journal) > 0 ? 0 : err->code;
 }
 
-static int recover_opened(const struct ms_recover_options *o, struct ms_recovery *r, struct error *err)
+static int recover_opened(const struct ms_recover_options *o, struct ms_recovery *r,
+			  struct error *err)
 {
 	int rc;
 
@@ -333,8 +349,8 @@ static int recover_opened(const struct ms_recover_options *o, struct ms_recovery
 		r->term = ms_journal_last_term(r->journal);
 	if (r->disk && !usable_snapshot(r, r->disk, &r->snapshot_number))
 		r->snapshot_number = 0;
-	log_info("recovered term=%" PRIu64 " number=%" PRIu64 " replayed=%" PRIu64 " rebuilt=%d", r->term,
-		 r->number, r->replayed, r->rebuilt);
+	log_info("recovered term=%" PRIu64 " number=%" PRIu64 " replayed=%" PRIu64 " rebuilt=%d",
+		 r->term, r->number, r->replayed, r->rebuilt);
 	return 0;
 }
 
@@ -342,7 +358,8 @@ static int recover_opened(const struct ms_recover_options *o, struct ms_recovery
 static void make_folders(const struct ms_recover_options *o)
 {
 	for (uint32_t i = 0; i < o->disk_count; i++)
-		if (disk_mkdir(o->disks[i], "journal") < 0 || disk_mkdir(o->disks[i], MS_SNAPSHOT_DIR) < 0)
+		if (disk_mkdir(o->disks[i], "journal") < 0 ||
+		    disk_mkdir(o->disks[i], MS_SNAPSHOT_DIR) < 0)
 			log_error("cannot make the folders of journal directory %u", i + 1);
 }
 

@@ -22,7 +22,8 @@
 
 struct ms_recover_options {
 	struct loop *loop;
-	struct disk **disks;		/* [0] the metadata directory, then further journal directories */
+	/* [0] the metadata directory, then further journal directories */
+	struct disk **disks;
 	uint32_t disk_count;
 	struct rows *rows;
 	uint64_t journal_file_bytes_max;
@@ -52,8 +53,8 @@ void ms_recover_close(struct ms_recovery *r);
  * to wait_ms, asleep: a killed process may take a moment to be gone. A directory that cannot be
  * read or locked, or has no superblock, is an error only if no other can.
  */
-must_check int ms_recover_lock(struct disk **disks, uint32_t disk_count, uint32_t wait_ms, struct super *super,
-			       struct error *err);
+must_check int ms_recover_lock(struct disk **disks, uint32_t disk_count, uint32_t wait_ms,
+			       struct super *super, struct error *err);
 /* Read and check the superblock of a metadata directory. */
 must_check int ms_recover_super(struct disk *disk, struct super *out, struct error *err);
 

@@ -2,14 +2,15 @@
 /*
  * Rename: plain, without replacement, and exchange; rules of rename(2) on ext4.
  *
- * The two directories may be one. Then `to_dir` is not stored: all that happens to either happens to
- * `from_dir`.
+ * The two directories may be one. Then `to_dir` is not stored: all that happens to either happens
+ * to `from_dir`.
  */
 #include "metadata-server/step_internal.h"
 
 #define RENAME_FLAG_NOREPLACE	1u
 #define RENAME_FLAG_EXCHANGE	2u
-#define TREE_DEPTH_MAX		100000u	/* more ancestors than that are a loop: damage, not a tree */
+/* more ancestors than that are a loop: damage, not a tree */
+#define TREE_DEPTH_MAX		100000u
 
 struct rename {
 	struct ms_op *op;
@@ -32,7 +33,8 @@ static int find_both(struct rename *r)
 	if (rc == 0)
 		rc = ms_namespace_dir(r->op, req->new_parent, &r->to_dir);
 	if (rc == 0)
-		rc = ms_dir_find(state->txn, state->config.name_key, req->parent, req->name, &r->from);
+		rc = ms_dir_find(state->txn, state->config.name_key, req->parent, req->name,
+				 &r->from);
 	if (rc == 0)
 		rc = ms_dir_find(state->txn, state->config.name_key, req->new_parent, req->new_name,
 				 &r->to);

@@ -29,7 +29,7 @@
 #define JUMP		(UINT64_C(1) << 32)
 #define JUMP_SERVERS	100u
 
-/* --- files -------------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static bool parse_number(const char *text, char end, uint64_t *out, const char **rest)
 {
@@ -49,7 +49,8 @@ bool ms_rescue_parse(const char *name, struct ms_rescue_file *out)
 	const char *rest;
 
 	memset(out, 0, sizeof(*out));
-	if (!parse_number(name, '-', &out->term, &rest) || !parse_number(rest, '.', &out->number, &rest))
+	if (!parse_number(name, '-', &out->term, &rest) ||
+	    !parse_number(rest, '.', &out->number, &rest))
 		return false;
 	out->is_snapshot = strcmp(rest, "snapshot") == 0;
 	return out->is_snapshot || strcmp(rest, "journal") == 0;
@@ -68,8 +69,8 @@ int ms_rescue_compare(const struct ms_rescue_file *a, const struct ms_rescue_fil
 
 static void file_path(const struct ms_rescue_file *f, char out[PATH_BYTES])
 {
-	(void)snprintf(out, PATH_BYTES, MS_RESCUE_DIR "/%" PRIu64 "-%" PRIu64 ".%s", f->term, f->number,
-		       f->is_snapshot ? "snapshot" : "journal");
+	(void)snprintf(out, PATH_BYTES, MS_RESCUE_DIR "/%" PRIu64 "-%" PRIu64 ".%s", f->term,
+		       f->number, f->is_snapshot ? "snapshot" : "journal");
 }
 
 struct listing {
@@ -104,7 +105,7 @@ static int list_files(struct disk *disk, struct listing *l)
 	return rc == -E_NOENT ? 0 : rc;
 }
 
-/* --- the chain of records ------------------------------------------------------------------------------- */
+/* --- the chain of records --------------------------------------------------------------------- */
 
 struct chain {
 	struct disk *disk;
@@ -163,7 +164,8 @@ static int take_record(struct chain *c, const struct journal_header *h, const ui
 }
 
 /* Records of one file up to `last`. 1: go on with the next file, 0: the chain ends, or an error. */
-static int take_records(struct chain *c, struct ms_journal_reader *reader, const char *path, uint64_t last)
+static int take_records(struct chain *c, struct ms_journal_reader *reader, const char *path,
+			uint64_t last)
 {
 	struct journal_header h;
 	const uint8_t *payload;
@@ -238,7 +240,7 @@ static int follow(struct chain *c, const struct listing *l)
 	return rc;
 }
 
-/* --- loading -------------------------------------------------------------------------------------------- */
+/* --- loading ---------------------------------------------------------------------------------- */
 
 static void super_from(const struct snapshot_header *h, struct super *out)
 {
@@ -262,7 +264,8 @@ static int load_snapshot(struct disk *disk, const struct listing *l, const uint8
 			continue;
 		file_path(&l->files[i], path);
 		rc = ms_snapshot_load_file(disk, path, cluster, rows, &h);
-		if (rc >= 0 && (h.number != l->files[i].number || h.term != l->files[i].term || h.copies == 0))
+		if (rc >= 0 &&
+		    (h.number != l->files[i].number || h.term != l->files[i].term || h.copies == 0))
 			rc = -E_MALFORMED;
 		if (rc >= 0) {
 			super_from(&h, &out->super);
@@ -277,8 +280,8 @@ static int load_snapshot(struct disk *disk, const struct listing *l, const uint8
 	return rc;
 }
 
-int ms_rescue_load(struct disk *disk, const uint8_t cluster[16], struct rows *rows, struct ms_rescue *out,
-		   struct error *err)
+int ms_rescue_load(struct disk *disk, const uint8_t cluster[16], struct rows *rows,
+		   struct ms_rescue *out, struct error *err)
 {
 	struct chain c = { .disk = disk, .r = out, .rows = rows, .err = err };
 	struct listing l;
@@ -303,7 +306,7 @@ int ms_rescue_load(struct disk *disk, const uint8_t cluster[16], struct rows *ro
 	return rc < 0 ? rc : 0;
 }
 
-/* --- the jump ------------------------------------------------------------------------------------------- */
+/* --- the jump --------------------------------------------------------------------------------- */
 
 typedef int (*change_fn)(struct ms_txn *txn, const struct row *row);
 
@@ -314,7 +317,8 @@ static int each_row(struct ms_txn *txn, enum ms_key_type first, enum ms_key_type
 	struct row row;
 	int rc;
 
-	while ((rc = ms_txn_next(txn, at.bytes, at.len, &row)) == 0 && row.key[0] <= (uint8_t)last) {
+	while ((rc = ms_txn_next(txn, at.bytes, at.len, &row)) == 0 &&
+	       row.key[0] <= (uint8_t)last) {
 		if (row.key_len >= sizeof(at.bytes))
 			return -E_CORRUPT;
 		memcpy(at.bytes, row.key, row.key_len);
@@ -353,7 +357,10 @@ static int jump_counters(struct ms_txn *txn, const struct row *row)
 	return 0;
 }
 
-/* Servers may have gone on under rows that are lost: whatever each of them has is to be brought together. */
+/*
+ * Servers may have gone on under rows that are lost: whatever each of them has is to be brought
+ * together.
+ */
 static int jump_pg(struct ms_txn *txn, const struct row *row)
 {
 	uint8_t value[PG_ROW_BYTES_MAX];
@@ -381,7 +388,8 @@ static int jump_map(struct ms_txn *txn, const struct row *row)
 	if (rc < 0)
 		return rc;
 	v.version += JUMP;
-	v.last_server += JUMP_SERVERS;	/* what is owed to one that joined lately is not owed to the next */
+	/* what is owed to one that joined lately is not owed to the next */
+	v.last_server += JUMP_SERVERS;
 	ms_key_map_encode(&v, value);
 	ms_txn_put(txn, key.bytes, key.len, value, sizeof(value));
 	return 0;
@@ -429,7 +437,7 @@ int ms_rescue_jump(struct rows *rows, struct ms_rescue *r, struct error *err)
 	return rc < 0 ? error_set(err, rc, "cannot change the rows") : 0;
 }
 
-/* --- writing -------------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 static int refuse_formatted(struct disk *disk, struct error *err)
 {
@@ -441,7 +449,8 @@ static int refuse_formatted(struct disk *disk, struct error *err)
 	if (rc < 0)
 		return error_set(err, rc, "cannot look for '%s'", SUPER_FILE);
 	disk_close(file);
-	return error_say(err, -E_NOT_EMPTY, "it is formatted already; to recover, give an empty directory");
+	return error_say(err, -E_NOT_EMPTY,
+			 "it is formatted already; to recover, give an empty directory");
 }
 
 /* An empty journal that goes on behind the snapshot. */
@@ -453,7 +462,8 @@ static int write_journal(struct disk *disk, const struct ms_rescue *r)
 
 	memcpy(h.cluster, r->super.cluster, sizeof(h.cluster));
 	journal_file_header_encode(&h, header);
-	return disk_replace_file(disk, ms_journal_name(h.first_number, name), header, sizeof(header));
+	return disk_replace_file(disk, ms_journal_name(h.first_number, name), header,
+				 sizeof(header));
 }
 
 static int write_snapshot(struct disk *disk, struct rows *rows, const struct ms_rescue *r)
@@ -472,7 +482,8 @@ static int write_snapshot(struct disk *disk, struct rows *rows, const struct ms_
 	return rc < 0 ? rc : ms_snapshot_read(disk, r->number, &found, NULL, NULL);
 }
 
-static int write_one(struct disk *disk, uint32_t index, struct rows *rows, const struct ms_rescue *r)
+static int write_one(struct disk *disk, uint32_t index, struct rows *rows,
+		     const struct ms_rescue *r)
 {
 	struct super super = r->super;
 	uint8_t bytes[SUPER_BYTES];
@@ -491,8 +502,8 @@ static int write_one(struct disk *disk, uint32_t index, struct rows *rows, const
 	return disk_replace_file(disk, SUPER_FILE, bytes, sizeof(bytes));
 }
 
-int ms_rescue_write(struct disk **disks, uint32_t disk_count, struct rows *rows, const struct ms_rescue *r,
-		    struct error *err)
+int ms_rescue_write(struct disk **disks, uint32_t disk_count, struct rows *rows,
+		    const struct ms_rescue *r, struct error *err)
 {
 	int rc = 0;
 

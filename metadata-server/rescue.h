@@ -34,20 +34,28 @@ must_check bool ms_rescue_parse(const char *name, struct ms_rescue_file *out);
 int ms_rescue_compare(const struct ms_rescue_file *a, const struct ms_rescue_file *b);
 
 struct ms_rescue {
-	struct super super;		/* of the new directories: the cluster's, made from the snapshot */
+	/* of the new directories: the cluster's, made from the snapshot */
+	struct super super;
 	uint64_t snapshot_number;
 	uint64_t term, number;		/* of the newest record, or the snapshot's */
-	uint64_t wall_ns;		/* when that record was decided; 0: no record behind the snapshot */
-	bool is_cut;			/* there was more, damaged or behind a gap; `why` says what */
+	/* when that record was decided; 0: no record behind the snapshot */
+	uint64_t wall_ns;
+	/* there was more, damaged or behind a gap; `why` says what */
+	bool is_cut;
 	char why[ERROR_TEXT_BYTES];
 };
 
-/* From "meta/" of a disk into rows. -E_NOENT: there is no good snapshot; err says what was tried. */
+/*
+ * From "meta/" of a disk into rows. -E_NOENT: there is no good snapshot; err says what was tried.
+ */
 must_check int ms_rescue_load(struct disk *disk, const uint8_t cluster[16], struct rows *rows,
 			      struct ms_rescue *out, struct error *err);
 /* Changes rows, and r->term to what the snapshot gets. */
 must_check int ms_rescue_jump(struct rows *rows, struct ms_rescue *r, struct error *err);
-/* -E_NOT_EMPTY: one is formatted already. The superblock comes last: until then it may be done again. */
+/*
+ * -E_NOT_EMPTY: one is formatted already. The superblock comes last: until then it may be done
+ * again.
+ */
 must_check int ms_rescue_write(struct disk **disks, uint32_t disk_count, struct rows *rows,
 			       const struct ms_rescue *r, struct error *err);
 

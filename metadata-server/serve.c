@@ -2,12 +2,12 @@
 /*
  * The life of a metadata server and of its batches.
  *
- * Keeps: I4 (an answer that promises durability waits for it), I11 (answers outstanding are bounded by the
- * credits of rpc and by what step parks), and the order of step.h: what leaves for a session leaves in the
- * order it came, after the journal has what it tells of.
+ * Keeps: I4 (an answer that promises durability waits for it), I11 (answers outstanding are bounded
+ * by the credits of rpc and by what step parks), and the order of step.h: what leaves for a session
+ * leaves in the order it came, after the journal has what it tells of.
  *
- * When the journal or the rows refuse, nothing changes any more (is_failed): what step has decided and could
- * not be kept is answered with an error, further changes are refused, reads go on.
+ * When the journal or the rows refuse, nothing changes any more (is_failed): what step has decided
+ * and could not be kept is answered with an error, further changes are refused, reads go on.
  */
 #include "metadata-server/serve_internal.h"
 
@@ -22,7 +22,7 @@
 
 #define LOG_MODULE "serve"
 
-/* --- answers ---------------------------------------------------------------------------------------- */
+/* --- answers ---------------------------------------------------------------------------------- */
 
 static void pending_free(struct ms_server *s, struct ms_pending *p)
 {
@@ -42,7 +42,8 @@ static void pending_send(struct ms_server *s, struct ms_pending *p)
 		p->stamp->durable = ms_journal_durable(s->journal);
 		p->stamp->collection = ms_collection_epoch(s->state);
 	}
-	rpc_answer_epoch(p->req, p->rc, p->message, p->bulk, map_version(ms_state_map(s->state)), false);
+	rpc_answer_epoch(p->req, p->rc, p->message, p->bulk, map_version(ms_state_map(s->state)),
+			 false);
 	pending_free(s, p);
 }
 
@@ -57,7 +58,7 @@ static void pending_refuse(struct ms_server *s, struct ms_pending *p, int rc)
 	pending_send(s, p);
 }
 
-/* --- failure ---------------------------------------------------------------------------------------- */
+/* --- failure ---------------------------------------------------------------------------------- */
 
 static void server_fail(struct ms_server *s, int rc, const char *what)
 {
@@ -78,7 +79,7 @@ static void fail_waiting(struct ms_server *s)
 			pending_refuse(s, p, -E_IO);
 }
 
-/* --- space ------------------------------------------------------------------------------------------ */
+/* --- space ------------------------------------------------------------------------------------ */
 
 /* 5 % of the disk, within reason, stay free for what frees. */
 static uint64_t disk_reserve_bytes(const struct disk_space *space)
@@ -97,7 +98,8 @@ static bool is_disk_nearly_full(struct ms_server *s)
 		if (disk_space(disks[i], &space) < 0)
 			continue;
 		is_nearly |= space.bytes_free < disk_reserve_bytes(&space);
-		is_full |= space.bytes_free < SERVE_LAST_BYTES && !ms_journal_has_reserve(s->journal, disks[i]);
+		is_full |= space.bytes_free < SERVE_LAST_BYTES &&
+			   !ms_journal_has_reserve(s->journal, disks[i]);
 	}
 	s->is_disk_full = is_full;
 	return is_nearly;
@@ -144,11 +146,11 @@ static void space_check(struct ms_server *s)
 	s->is_nearly_full = full;
 }
 
-/* --- the rows --------------------------------------------------------------------------------------- */
+/* --- the rows --------------------------------------------------------------------------------- */
 
 /*
- * A full disk is no end: the overlay has all, and only what frees is admitted until there is room. What the
- * overlay can grow to is bounded by the room of the journal.
+ * A full disk is no end: the overlay has all, and only what frees is admitted until there is room.
+ * What the overlay can grow to is bounded by the room of the journal.
  */
 static int rows_refused(struct ms_server *s, int rc)
 {
@@ -166,8 +168,8 @@ static int rows_refused(struct ms_server *s, int rc)
 }
 
 /*
- * The journal is the truth, and whoever reads looks into the overlay first. So many batches share one
- * transaction of the rows; what a crash takes from the overlay, the next start replays.
+ * The journal is the truth, and whoever reads looks into the overlay first. So many batches share
+ * one transaction of the rows; what a crash takes from the overlay, the next start replays.
  */
 int ms_server_rows_keep(struct ms_server *s)
 {
@@ -193,14 +195,16 @@ static void rows_due(struct loop_timer *timer)
 {
 	struct ms_server *s = container_of(timer, struct ms_server, rows_timer);
 
-	/* Records of a batch under way are not in the journal yet: its end comes here in this turn. */
+	/*
+	 * Records of a batch under way are not in the journal yet: its end comes here in this turn.
+	 */
 	if (s->records_len > 0)
 		loop_timer_start(s->options.loop, timer, SERVE_ROWS_MS);
 	else
 		ms_server_rows_keep(s);	/* says why by itself */
 }
 
-/* --- the batch -------------------------------------------------------------------------------------- */
+/* --- the batch -------------------------------------------------------------------------------- */
 
 static int batch_keep(struct ms_server *s)
 {
@@ -228,7 +232,10 @@ static void out_reply(struct ms_server *s, struct ms_pending *p, int kept)
 {
 	p->out.kind = 0;	/* it is in no batch any more */
 	if (p->is_change && kept < 0) {
-		/* Not what the disk said: "no space" would say that nothing has changed, and reads show the change. */
+		/*
+		 * Not what the disk said: "no space" would say that nothing has changed, and reads
+		 * show the change.
+		 */
 		pending_refuse(s, p, -E_IO);
 		return;
 	}
@@ -254,7 +261,8 @@ static void batch_send(struct ms_server *s, int kept)
 			ms_serve_session_send(s, container_of(out, struct ms_recall, out));
 			break;
 		case MS_OUT_FENCE:
-			ms_serve_session_end(s, container_of(out, struct ms_fence, out)->session, true);
+			ms_serve_session_end(s, container_of(out, struct ms_fence, out)->session,
+					     true);
 			free(container_of(out, struct ms_fence, out));
 			break;
 		}
@@ -304,7 +312,7 @@ static void batch_add(struct ms_server *s, struct ms_out *out, enum ms_out_kind 
 	batch_post(s);
 }
 
-/* --- events ----------------------------------------------------------------------------------------- */
+/* --- events ----------------------------------------------------------------------------------- */
 
 static void effect_reply(struct ms_server *s, const struct ms_effect *effect)
 {
@@ -322,7 +330,8 @@ static void effect_reply(struct ms_server *s, const struct ms_effect *effect)
 	p->rc = reply->rc;
 	p->wait_durable = reply->wait_durable;
 	s->waiting += p->wait_durable;
-	p->number = reply->resent && reply->number == 0 ? s->number : MIN_OF(reply->number, s->number);
+	p->number =
+		reply->resent && reply->number == 0 ? s->number : MIN_OF(reply->number, s->number);
 	ms_serve_reply(s, p, reply);
 	if (reply->rc == 0 && (p->op == MSG_SESSION_OPEN || p->op == MSG_SESSION_RENEW))
 		ms_serve_session_bind(s, reply->session ? reply->session : p->req->header.session,
@@ -389,7 +398,8 @@ static int event_encode(struct ms_server *s, const struct ms_event *event)
 		.event_kind = (uint16_t)((unsigned)event->kind << 8 | (event->req.op & 0xffu)),
 		.lag = lag <= UINT16_MAX ? (uint16_t)lag : 0,
 	};
-	int rc = ms_txn_event_encode(s->txn, record, (uint32_t)JOURNAL_RECORD_BYTES_MAX, &h.change_count);
+	int rc = ms_txn_event_encode(s->txn, record, (uint32_t)JOURNAL_RECORD_BYTES_MAX,
+				     &h.change_count);
 
 	if (rc < 0)
 		return rc;
@@ -430,8 +440,8 @@ static bool shows_state(uint16_t op)
 }
 
 /*
- * The event changed nothing, but its replies show what others changed, maybe not durable yet: who was told of
- * that must be told as well if a power failure takes it (D3).
+ * The event changed nothing, but its replies show what others changed, maybe not durable yet: who
+ * was told of that must be told as well if a power failure takes it (D3).
  */
 static void event_seen(struct ms_server *s)
 {
@@ -493,7 +503,7 @@ static void reserve_durable(struct ms_server *s)
 	own_event(s, &(struct ms_event){ .kind = MS_EV_RESERVE, .req.flags = 1 });
 }
 
-/* --- requests --------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static int admit(struct ms_server *s, uint16_t op)
 {
@@ -522,8 +532,8 @@ static struct ms_pending *pending_create(struct ms_server *s, struct rpc_request
 }
 
 /*
- * What step has no part in. A row of the map that a power failure takes back would come again with the same
- * epoch and other servers (I10), so rows are told when they are durable.
+ * What step has no part in. A row of the map that a power failure takes back would come again with
+ * the same epoch and other servers (I10), so rows are told when they are durable.
  */
 static void answer_view(struct ms_server *s, struct ms_pending *p)
 {
@@ -586,7 +596,7 @@ static void on_durable(void *arg, int rc)
 	ms_server_stop_check(s);
 }
 
-/* --- the tick --------------------------------------------------------------------------------------- */
+/* --- the tick --------------------------------------------------------------------------------- */
 
 static void tick(struct loop_timer *timer)
 {
@@ -601,12 +611,12 @@ static void tick(struct loop_timer *timer)
 	ms_collector_tick(s->collector);
 }
 
-/* --- life ------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 /* The first record of the term, durable before anything else of the term is said. */
 static int term_begin(struct ms_server *s, struct error *err)
 {
-	struct ms_event event = { .kind = MS_EV_TERM, .req.term = s->term, .req.number = s->number };
+	struct ms_event event = {.kind = MS_EV_TERM, .req.term = s->term, .req.number = s->number};
 	int rc;
 
 	s->is_batch_posted = true;	/* it ends here, not in the loop */
@@ -614,7 +624,8 @@ static int term_begin(struct ms_server *s, struct error *err)
 	batch_end(s);
 	s->is_batch_posted = false;
 	rc = s->is_failed ? -E_IO : ms_journal_sync_now(s->journal);
-	return rc < 0 ? error_set(err, rc, "cannot begin term %" PRIu64 " in the journal", s->term) : 0;
+	return rc < 0 ? error_set(err, rc, "cannot begin term %" PRIu64 " in the journal", s->term)
+		      : 0;
 }
 
 static int listen_begin(struct ms_server *s, struct error *err)
@@ -622,10 +633,10 @@ static int listen_begin(struct ms_server *s, struct error *err)
 	const struct ms_server_options *o = &s->options;
 	const struct super *super = &s->recovery.super;
 	struct rpc_options rpc = {
-		.loop = o->loop, .net = o->net, .pool = o->pool, .role = RPC_METADATA_SERVER, .name = o->name,
-		.boot_id = o->boot_id, .hash = super->hash, .copies = super->copies,
-		.min_copies = super->min_copies, .incompat = super->incompat, .on_request = on_request,
-		.on_lost = on_lost, .arg = s,
+		.loop = o->loop, .net = o->net, .pool = o->pool, .role = RPC_METADATA_SERVER,
+		.name = o->name, .boot_id = o->boot_id, .hash = super->hash,
+		.copies = super->copies, .min_copies = super->min_copies,
+		.incompat = super->incompat, .on_request = on_request, .on_lost = on_lost, .arg = s,
 	};
 	int rc;
 
@@ -649,8 +660,9 @@ static int listen_begin(struct ms_server *s, struct error *err)
 static int server_begin(struct ms_server *s, struct error *err)
 {
 	const struct ms_recover_options recover = {
-		.loop = s->options.loop, .disks = s->options.disks, .disk_count = s->options.disk_count,
-		.rows = s->options.rows, .journal_file_bytes_max = s->options.journal_file_bytes_max,
+		.loop = s->options.loop, .disks = s->options.disks,
+		.disk_count = s->options.disk_count, .rows = s->options.rows,
+		.journal_file_bytes_max = s->options.journal_file_bytes_max,
 		.is_locked = s->options.is_locked,
 	};
 	int rc = ms_recover(&recover, &s->recovery, err);
@@ -682,7 +694,8 @@ static int server_begin(struct ms_server *s, struct error *err)
 	return listen_begin(s, err);
 }
 
-int ms_server_create(const struct ms_server_options *options, struct ms_server **out, struct error *err)
+int ms_server_create(const struct ms_server_options *options, struct ms_server **out,
+		     struct error *err)
 {
 	struct ms_server *s = calloc(1, sizeof(*s));
 	int rc;
@@ -712,8 +725,8 @@ void ms_server_stop_check(struct ms_server *s)
 {
 	void (*stopped)(void *arg) = s->stopped;
 
-	if (!stopped || s->is_batch_posted || s->snapshotter.is_running || !ms_copies_is_idle(s->copies) ||
-	    !ms_collector_is_idle(s->collector))
+	if (!stopped || s->is_batch_posted || s->snapshotter.is_running ||
+	    !ms_copies_is_idle(s->copies) || !ms_collector_is_idle(s->collector))
 		return;
 	if (!s->is_failed && ms_journal_durable(s->journal) < ms_journal_last(s->journal)) {
 		ms_journal_sync(s->journal);
@@ -731,7 +744,8 @@ void ms_server_stop(struct ms_server *s, void (*stopped)(void *arg), void *arg)
 	ASSERT(!s->is_stopping);
 	s->is_stopping = true;
 	loop_timer_stop(s->options.loop, &s->tick);
-	DL_FOREACH_SAFE(s->pendings, p, next)	/* what step holds; what it answered leaves as ever */
+	/* what step holds; what it answered leaves as ever */
+	DL_FOREACH_SAFE(s->pendings, p, next)
 		if (!p->is_answered && p->req) {
 			rpc_answer(p->req, -E_SHUTDOWN, NULL, NULL);
 			p->req = NULL;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The metadata server: what is around the state machine. Requests of one loop turn form a batch: each is
- * stepped, its record encoded; then one journal write, one commit of the rows, and only then the replies
- * leave (early acknowledgement: written, not yet synced; each carries its number and the durable one).
- * Answers that promise durability wait for the journal's sync (I4).
+ * The metadata server: what is around the state machine. Requests of one loop turn form a batch:
+ * each is stepped, its record encoded; then one journal write, one commit of the rows, and only
+ * then the replies leave (early acknowledgement: written, not yet synced; each carries its number
+ * and the durable one). Answers that promise durability wait for the journal's sync (I4).
  *
- * Also here: sessions and their connections, recalls, the tick, snapshots and trimming, status, the map
- * in pages, and the mover of inline content.
+ * Also here: sessions and their connections, recalls, the tick, snapshots and trimming, status, the
+ * map in pages, and the mover of inline content.
  *
- * Everything the server touches is handed in, so the simulation runs it as it is. One thread: the loop's.
+ * Everything the server touches is handed in, so the simulation runs it as it is. One thread: the
+ * loop's.
  */
 #ifndef CAIRN_METADATA_SERVER_SERVE_H
 #define CAIRN_METADATA_SERVER_SERVE_H
@@ -24,7 +25,8 @@ struct ms_server_options {
 	struct loop *loop;
 	struct net *net;
 	struct buf_pool *pool;
-	struct disk **disks;		/* [0] the metadata directory, then further journal directories */
+	/* [0] the metadata directory, then further journal directories */
+	struct disk **disks;
 	uint32_t disk_count;
 	uint32_t disks_missing;		/* configured, but not even to be opened; for the status */
 	bool is_locked;			/* the caller did ms_recover_lock() */
@@ -39,7 +41,8 @@ struct ms_server_options {
 	uint32_t heartbeat_ms;		/* told to chunk servers */
 	uint64_t gc_ms;			/* collect garbage so often; 0: only when asked */
 	uint64_t gc_grace_ms;		/* and keep it in trash so long */
-	uint32_t metadata_copies;	/* chunk servers that keep a copy of the metadata; 0: none */
+	/* chunk servers that keep a copy of the metadata; 0: none */
+	uint32_t metadata_copies;
 	enum codec codec;		/* for inline content that moves to blocks */
 	uint8_t codec_param;
 };
@@ -49,8 +52,8 @@ must_check int ms_server_create(const struct ms_server_options *options, struct 
 				struct error *err);
 const char *ms_server_address(const struct ms_server *s);	/* with the real port */
 /*
- * Take no more changes, finish what is in hand, sync; stopped(arg) is called on the loop when the server may be
- * destroyed and the rows are kept for the next start. May be called once.
+ * Take no more changes, finish what is in hand, sync; stopped(arg) is called on the loop when the
+ * server may be destroyed and the rows are kept for the next start. May be called once.
  */
 void ms_server_stop(struct ms_server *s, void (*stopped)(void *arg), void *arg);
 /* Also without a stop: that is a crash, as far as the directory is concerned. NULL is allowed. */

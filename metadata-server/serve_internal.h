@@ -17,13 +17,18 @@
 
 #define SERVE_TICK_MS		100u
 #define SERVE_BATCH_BYTES	(MiB(1))	/* of records, then the batch ends early */
-#define SERVE_ROWS_BYTES	(MiB(1))	/* of records, then the rows are brought up to them, */
+/* of records, then the rows are brought up to them, */
+#define SERVE_ROWS_BYTES	(MiB(1))
 #define SERVE_ROWS_MS		100u		/* or after this */
-#define SERVE_RESERVE_BYTES_MIN	(MiB(8))	/* kept free on small disks: a few batches, journal and rows */
-#define SERVE_LAST_BYTES	(KiB(512))	/* of a disk, and nothing set aside: nothing is admitted */
+/* kept free on small disks: a few batches, journal and rows */
+#define SERVE_RESERVE_BYTES_MIN	(MiB(8))
+/* of a disk, and nothing set aside: nothing is admitted */
+#define SERVE_LAST_BYTES	(KiB(512))
 #define SERVE_URGENT_MS		5000u		/* between snapshots for want of space */
-#define SERVE_PARTS_MAX		128u		/* journal files, then a snapshot: a holder of copies keeps few */
-#define SERVE_LEASES_MAX	4096u		/* in one message: its repeated fields are bounded so */
+/* journal files, then a snapshot: a holder of copies keeps few */
+#define SERVE_PARTS_MAX		128u
+/* in one message: its repeated fields are bounded so */
+#define SERVE_LEASES_MAX	4096u
 #define SERVE_RECALLS_MAX	65536u
 #define SERVE_WARNINGS_MAX	32u
 #define SERVE_WARNING_BYTES	300u
@@ -83,15 +88,19 @@ struct ms_snapshotter {
 	struct snapshot_header header;
 	uint64_t bytes, bytes_max;
 	int rc;
-	bool is_urgent;			/* space is short: trim as far as this one reaches, once it is verified */
+	/* space is short: trim as far as this one reaches, once it is verified */
+	bool is_urgent;
 	uint64_t urgent_after_ms;	/* not again before */
 	uint64_t retry_ms;		/* after a failure, not before */
 	bool is_running;
 	bool is_written;		/* waits for its number to be durable, then is published */
 	uint64_t journal_bytes;		/* written since the last snapshot began */
-	uint64_t number, older;		/* the newest published, and the one before: trimming stops there */
-	struct ms_snapshot_info newest, before;	/* as they lie in the directories, for those who copy them */
-	struct disk *disks[MS_JOURNAL_DIRS_MAX];	/* of the work under way: all in good health */
+	/* the newest published, and the one before: trimming stops there */
+	uint64_t number, older;
+	/* as they lie in the directories, for those who copy them */
+	struct ms_snapshot_info newest, before;
+	/* of the work under way: all in good health */
+	struct disk *disks[MS_JOURNAL_DIRS_MAX];
 	int rcs[MS_JOURNAL_DIRS_MAX];
 	uint32_t disk_count;
 };
@@ -122,7 +131,8 @@ struct ms_server {
 	struct loop_timer rows_timer;
 	uint64_t unmeasured_bytes;	/* of journal since the space was looked at */
 	bool is_nearly_full;		/* only what frees is admitted */
-	bool is_rows_full;		/* the rows could not be kept for want of room: they are tried again */
+	/* the rows could not be kept for want of room: they are tried again */
+	bool is_rows_full;
 	bool is_disk_full;		/* not even what frees */
 	bool is_stopping;
 	bool is_dead;			/* destroyed; the memory goes with the last callback */
@@ -142,31 +152,41 @@ struct ms_server {
 };
 
 /* serve.c */
-void ms_server_event(struct ms_server *s, struct ms_event *event);	/* fills the times, steps, journals */
-int ms_server_rows_keep(struct ms_server *s);		/* bring the rows up to the journal; between batches */
+/* fills the times, steps, journals */
+void ms_server_event(struct ms_server *s, struct ms_event *event);
+/* bring the rows up to the journal; between batches */
+int ms_server_rows_keep(struct ms_server *s);
 uint64_t ms_server_room_bytes(struct ms_server *s);	/* for a snapshot, with some to spare */
-void ms_server_free(struct ms_server *s);		/* once destroyed: if nothing comes back any more */
-void ms_server_stop_check(struct ms_server *s);		/* something ended: may we be destroyed now? */
+/* once destroyed: if nothing comes back any more */
+void ms_server_free(struct ms_server *s);
+/* something ended: may we be destroyed now? */
+void ms_server_stop_check(struct ms_server *s);
 
 /* serve_request.c: borrows from req. 0, -E_NOSYS: not ours, -E_MALFORMED. */
-must_check int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct ms_request *out);
+must_check int ms_serve_request(struct ms_server *s, const struct rpc_request *req,
+				struct ms_request *out);
 bool ms_serve_request_grows(uint16_t op);	/* refused when nearly full */
 bool ms_serve_request_changes(uint16_t op);	/* refused when the journal failed */
 
 /* serve_reply.c: build the wire message of a reply inside p. */
 void ms_serve_reply(struct ms_server *s, struct ms_pending *p, const struct ms_reply *reply);
-void ms_serve_reply_map(struct ms_server *s, struct ms_pending *p, const Wire__MapGet *ask);	/* serve_map.c */
+/* serve_map.c */
+void ms_serve_reply_map(struct ms_server *s, struct ms_pending *p, const Wire__MapGet *ask);
 void ms_serve_reply_status(struct ms_server *s, struct ms_pending *p);	/* serve_status.c */
-void ms_serve_reply_gc(struct ms_server *s, struct ms_pending *p, const Wire__Gc *ask);	/* the same */
+/* the same */
+void ms_serve_reply_gc(struct ms_server *s, struct ms_pending *p, const Wire__Gc *ask);
 
-/* serve_warnings.c: what is wrong, for who is woken at night. `out` is zeroed, and outlives the message. */
+/*
+ * serve_warnings.c: what is wrong, for who is woken at night. `out` is zeroed, and outlives the
+ * message.
+ */
 struct ms_warnings {
 	Wire__Warning messages[SERVE_WARNINGS_MAX], *list[SERVE_WARNINGS_MAX];
 	char texts[SERVE_WARNINGS_MAX][SERVE_WARNING_BYTES];
 	size_t count;
 };
-void ms_serve_warnings(struct ms_server *s, const Wire__StatusReply *status, const struct ms_counts *counts,
-		       struct ms_warnings *out);
+void ms_serve_warnings(struct ms_server *s, const Wire__StatusReply *status,
+		       const struct ms_counts *counts, struct ms_warnings *out);
 
 /* serve_session.c */
 void ms_serve_session_bind(struct ms_server *s, session_no session, struct rpc_peer *peer);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * MAP_GET: the replica map in pages that fit one message. Server rows are spread over the pages by their
- * place in the list, so that a page is bounded whatever the number of servers.
+ * MAP_GET: the replica map in pages that fit one message. Server rows are spread over the pages by
+ * their place in the list, so that a page is bounded whatever the number of servers.
  */
 #include "metadata-server/serve_internal.h"
 
@@ -20,7 +20,8 @@ struct page {
 	size_t packed;
 };
 
-static bool page_add(struct page *page, ProtobufCBinaryData *list, size_t *count, const void *row, size_t len)
+static bool page_add(struct page *page, ProtobufCBinaryData *list, size_t *count, const void *row,
+		     size_t len)
 {
 	if (page->packed + len + ROW_OVERHEAD > PAGE_BYTES_MAX)
 		return false;
@@ -49,7 +50,8 @@ static bool add_pg(struct page *page, pg_no pg, const struct pg_row *pg_row)
 		return true; /* not placed yet: nothing to tell, and no row that would decode */
 	row[0] = (uint8_t)pg;
 	row[1] = (uint8_t)(pg >> 8);
-	return page_add(page, page->pgs, &page->message.n_pgs, row, 2 + pg_row_encode(pg_row, row + 2));
+	return page_add(page, page->pgs, &page->message.n_pgs, row,
+			2 + pg_row_encode(pg_row, row + 2));
 }
 
 /* Server `index` of `count` goes before this PG. */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Replies from step to the wire. What a reply borrows is valid only while the effect is taken, and a reply
- * leaves later: so each message is built, with all that it points to, in one allocation of its own.
+ * Replies from step to the wire. What a reply borrows is valid only while the effect is taken, and
+ * a reply leaves later: so each message is built, with all that it points to, in one allocation of
+ * its own.
  */
 #include "metadata-server/serve_internal.h"
 
@@ -23,8 +24,9 @@ static void *cut(struct cutter *c, size_t bytes)
 	return out;
 }
 
-#define NODE_BYTES (sizeof(Wire__NodeReply) + 2 * (sizeof(Wire__Attr) + ROOT_BYTES) + sizeof(Wire__Stamp) + \
-		    MS_REPLY_LEASES_MAX * (sizeof(Wire__Lease) + sizeof(void *)) + 512)
+#define NODE_BYTES                                                                                 \
+	(sizeof(Wire__NodeReply) + 2 * (sizeof(Wire__Attr) + ROOT_BYTES) + sizeof(Wire__Stamp) +   \
+	 MS_REPLY_LEASES_MAX * (sizeof(Wire__Lease) + sizeof(void *)) + 512)
 #define ENTRY_BYTES (sizeof(void *) + sizeof(Wire__DirEntry) + sizeof(Wire__Attr) + ROOT_BYTES + \
 		     2 * sizeof(Wire__Lease) + NAME_BYTES_MAX + 128)
 
@@ -73,9 +75,10 @@ static Wire__Stamp *cut_stamp(struct cutter *c, struct ms_pending *p)
 	return p->stamp;
 }
 
-/* --- each kind of reply ----------------------------------------------------------------------------- */
+/* --- each kind of reply ----------------------------------------------------------------------- */
 
-static ProtobufCMessage *node_reply(struct cutter *c, struct ms_pending *p, const struct ms_reply *r)
+static ProtobufCMessage *node_reply(struct cutter *c, struct ms_pending *p,
+				    const struct ms_reply *r)
 {
 	Wire__NodeReply *m = cut(c, sizeof(*m));
 
@@ -95,7 +98,8 @@ static ProtobufCMessage *node_reply(struct cutter *c, struct ms_pending *p, cons
 	return &m->base;
 }
 
-static ProtobufCMessage *session_reply(struct cutter *c, struct ms_pending *p, const struct ms_reply *r)
+static ProtobufCMessage *session_reply(struct cutter *c, struct ms_pending *p,
+				       const struct ms_reply *r)
 {
 	Wire__SessionReply *m = cut(c, sizeof(*m));
 
@@ -138,7 +142,8 @@ static Wire__DirEntry *cut_entry(struct cutter *c, const struct ms_dir_entry *e)
 	return out;
 }
 
-static ProtobufCMessage *readdir_reply(struct cutter *c, struct ms_pending *p, const struct ms_reply *r)
+static ProtobufCMessage *readdir_reply(struct cutter *c, struct ms_pending *p,
+				       const struct ms_reply *r)
 {
 	Wire__ReadDirReply *m = cut(c, sizeof(*m));
 
@@ -153,7 +158,8 @@ static ProtobufCMessage *readdir_reply(struct cutter *c, struct ms_pending *p, c
 	return &m->base;
 }
 
-static ProtobufCMessage *inline_reply(struct cutter *c, struct ms_pending *p, const struct ms_reply *r)
+static ProtobufCMessage *inline_reply(struct cutter *c, struct ms_pending *p,
+				      const struct ms_reply *r)
 {
 	Wire__InlineReply *m = cut(c, sizeof(*m));
 
@@ -163,7 +169,8 @@ static ProtobufCMessage *inline_reply(struct cutter *c, struct ms_pending *p, co
 	return &m->base;
 }
 
-static ProtobufCMessage *publish_reply(struct cutter *c, struct ms_pending *p, const struct ms_reply *r)
+static ProtobufCMessage *publish_reply(struct cutter *c, struct ms_pending *p,
+				       const struct ms_reply *r)
 {
 	Wire__PublishReply *m = cut(c, sizeof(*m));
 
@@ -173,7 +180,8 @@ static ProtobufCMessage *publish_reply(struct cutter *c, struct ms_pending *p, c
 	return &m->base;
 }
 
-static ProtobufCMessage *statfs_reply(struct cutter *c, struct ms_pending *p, const struct ms_reply *r)
+static ProtobufCMessage *statfs_reply(struct cutter *c, struct ms_pending *p,
+				      const struct ms_reply *r)
 {
 	Wire__StatFsReply *m = cut(c, sizeof(*m));
 
@@ -186,7 +194,8 @@ static ProtobufCMessage *statfs_reply(struct cutter *c, struct ms_pending *p, co
 	return &m->base;
 }
 
-static ProtobufCMessage *join_reply(struct cutter *c, struct ms_pending *p, const struct ms_reply *r)
+static ProtobufCMessage *join_reply(struct cutter *c, struct ms_pending *p,
+				    const struct ms_reply *r)
 {
 	Wire__JoinReply *m = cut(c, sizeof(*m));
 
@@ -198,7 +207,8 @@ static ProtobufCMessage *join_reply(struct cutter *c, struct ms_pending *p, cons
 	return &m->base;
 }
 
-static ProtobufCMessage *heartbeat_reply(struct cutter *c, struct ms_pending *p, const struct ms_reply *r)
+static ProtobufCMessage *heartbeat_reply(struct cutter *c, struct ms_pending *p,
+					 const struct ms_reply *r)
 {
 	Wire__HeartbeatReply *m = cut(c, sizeof(*m));
 
@@ -244,7 +254,9 @@ static ProtobufCMessage *build(struct cutter *c, struct ms_pending *p, const str
 	}
 }
 
-/* Bytes beside the message. No buffer left: the asker may come again, nothing was changed for it. */
+/*
+ * Bytes beside the message. No buffer left: the asker may come again, nothing was changed for it.
+ */
 static void take_bulk(struct ms_server *s, struct ms_pending *p, const struct ms_reply *r)
 {
 	if (r->bulk_len == 0)
@@ -268,7 +280,8 @@ void ms_serve_reply(struct ms_server *s, struct ms_pending *p, const struct ms_r
 	p->storage = malloc(bytes);
 	if (!p->storage) {
 		if (p->rc == 0)
-			p->rc = -E_NOMEM;	/* a change that it would have told is found by a resend (I7) */
+			/* a change that it would have told is found by a resend (I7) */
+			p->rc = -E_NOMEM;
 		return;
 	}
 	c = (struct cutter){ p->storage, (uint8_t *)p->storage + bytes };

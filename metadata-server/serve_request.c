@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Requests from the wire to step. The messages were unpacked and bounded by fs/wire/msg.c; what is left
- * to check here is what a field means to us. Everything is borrowed from the request.
+ * Requests from the wire to step. The messages were unpacked and bounded by fs/wire/msg.c; what is
+ * left to check here is what a field means to us. Everything is borrowed from the request.
  */
 #include "metadata-server/serve_internal.h"
 
@@ -26,7 +26,8 @@ static void take_caller(const Wire__Caller *caller, struct ms_request *out)
 	out->caller.group_count = (uint32_t)caller->n_groups;
 }
 
-static int take_leases(struct ms_server *s, Wire__Lease **leases, size_t count, struct ms_request *out)
+static int take_leases(struct ms_server *s, Wire__Lease **leases, size_t count,
+		       struct ms_request *out)
 {
 	if (count > SERVE_LEASES_MAX)
 		return -E_MALFORMED;
@@ -41,9 +42,10 @@ static int take_leases(struct ms_server *s, Wire__Lease **leases, size_t count, 
 	return 0;
 }
 
-/* --- sessions --------------------------------------------------------------------------------------- */
+/* --- sessions --------------------------------------------------------------------------------- */
 
-static int take_session_open(struct ms_server *s, const Wire__SessionOpen *m, struct ms_request *out)
+static int take_session_open(struct ms_server *s, const Wire__SessionOpen *m,
+			     struct ms_request *out)
 {
 	out->node = m->node;
 	out->old_session = m->old_session;
@@ -68,7 +70,8 @@ static int take_session_renew(const Wire__SessionRenew *m, struct ms_request *ou
 	return 0;
 }
 
-static int take_session_reclaim(struct ms_server *s, const Wire__SessionReclaim *m, struct ms_request *out)
+static int take_session_reclaim(struct ms_server *s, const Wire__SessionReclaim *m,
+				struct ms_request *out)
 {
 	out->opens = m->opens;
 	out->open_count = (uint32_t)m->n_opens;
@@ -76,7 +79,7 @@ static int take_session_reclaim(struct ms_server *s, const Wire__SessionReclaim 
 	return take_leases(s, m->leases, m->n_leases, out);
 }
 
-/* --- names ------------------------------------------------------------------------------------------ */
+/* --- names ------------------------------------------------------------------------------------ */
 
 static int take_setattr(const Wire__SetAttr *m, struct ms_request *out)
 {
@@ -245,7 +248,7 @@ static int take_inode(struct ms_server *s, const struct rpc_request *req, struct
 	}
 }
 
-/* --- chunk servers ---------------------------------------------------------------------------------- */
+/* --- chunk servers ---------------------------------------------------------------------------- */
 
 static int take_join(const Wire__Join *m, struct ms_request *out)
 {
@@ -292,7 +295,7 @@ static int take_heartbeat(const Wire__Heartbeat *m, struct ms_request *out)
 	return 0;
 }
 
-/* --- all -------------------------------------------------------------------------------------------- */
+/* --- all -------------------------------------------------------------------------------------- */
 
 int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct ms_request *out)
 {
@@ -336,11 +339,12 @@ int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct 
 
 bool ms_serve_request_grows(uint16_t op)
 {
-	return op == MSG_MAKE || op == MSG_LINK || op == MSG_RENAME || op == MSG_PUBLISH || op == MSG_SETXATTR;
+	return op == MSG_MAKE || op == MSG_LINK || op == MSG_RENAME || op == MSG_PUBLISH ||
+	       op == MSG_SETXATTR;
 }
 
 bool ms_serve_request_changes(uint16_t op)
 {
-	return ms_serve_request_grows(op) || op == MSG_SETATTR || op == MSG_UNLINK || op == MSG_REMOVEXATTR ||
-	       op == MSG_SESSION_OPEN || op == MSG_SERVER_SET;
+	return ms_serve_request_grows(op) || op == MSG_SETATTR || op == MSG_UNLINK ||
+	       op == MSG_REMOVEXATTR || op == MSG_SESSION_OPEN || op == MSG_SERVER_SET;
 }

@@ -2,8 +2,8 @@
 /*
  * Sessions and the connections they were last heard on; recalls on their way.
  *
- * A recall that cannot be delivered, or is not answered, is forgotten here: step asks again, and fences
- * whoever never answers (I5).
+ * A recall that cannot be delivered, or is not answered, is forgotten here: step asks again, and
+ * fences whoever never answers (I5).
  */
 #define HASH_NONFATAL_OOM 1
 #include "metadata-server/serve_internal.h"
@@ -72,7 +72,7 @@ void ms_serve_session_end(struct ms_server *s, session_no session, bool is_fence
 		rpc_peer_drop(peer);
 }
 
-/* --- recalls ---------------------------------------------------------------------------------------- */
+/* --- recalls ---------------------------------------------------------------------------------- */
 
 static void recall_free(struct ms_recall *recall)
 {
@@ -83,7 +83,8 @@ static void recall_free(struct ms_recall *recall)
 
 struct ms_recall *ms_serve_session_recall(struct ms_server *s, const struct ms_effect *effect)
 {
-	struct ms_recall *recall = s->recall_count < SERVE_RECALLS_MAX ? calloc(1, sizeof(*recall)) : NULL;
+	struct ms_recall *recall =
+		s->recall_count < SERVE_RECALLS_MAX ? calloc(1, sizeof(*recall)) : NULL;
 
 	ASSERT(effect->lease_count <= MS_REPLY_LEASES_MAX);
 	if (!recall) {
@@ -108,7 +109,8 @@ static void take_kept(struct ms_recall *recall, const Wire__RecallReply *reply)
 		struct ms_lease *lease = &recall->leases[i];
 		uint32_t kept = MS_LEASE_NONE;
 		for (size_t k = 0; k < reply->n_kept; k++)
-			if (reply->kept[k]->ino == lease->ino && reply->kept[k]->name_hash == lease->name_hash)
+			if (reply->kept[k]->ino == lease->ino &&
+			    reply->kept[k]->name_hash == lease->name_hash)
 				kept = reply->kept[k]->mode;
 		lease->mode = (enum ms_lease_mode)MIN_OF(kept, (uint32_t)lease->mode);
 	}

@@ -41,10 +41,11 @@ void ms_serve_snapshot_init(struct ms_server *s)
 	t->journal_bytes = ms_journal_bytes(s->journal);
 }
 
-/* --- all directories -------------------------------------------------------------------------------- */
+/* --- all directories -------------------------------------------------------------------------- */
 
 /* On the loop: a piece of work for each directory in good health; false: none is left. */
-static void work_begin(struct ms_server *s, void (*run)(struct loop_work *), void (*done)(struct loop_work *))
+static void work_begin(struct ms_server *s, void (*run)(struct loop_work *),
+		       void (*done)(struct loop_work *))
 {
 	struct ms_snapshotter *t = &s->snapshotter;
 
@@ -56,7 +57,9 @@ static void work_begin(struct ms_server *s, void (*run)(struct loop_work *), voi
 	loop_work(s->options.loop, &t->work);
 }
 
-/* On the loop, when it is done: the result of all. A directory that failed by itself is given up. */
+/*
+ * On the loop, when it is done: the result of all. A directory that failed by itself is given up.
+ */
 static int work_result(struct ms_server *s, const char *what)
 {
 	struct ms_snapshotter *t = &s->snapshotter;
@@ -95,7 +98,7 @@ static void try_again(struct ms_server *s)
 	t->retry_ms = loop_now_ms(s->options.loop) + SERVE_URGENT_MS;
 }
 
-/* --- publish ---------------------------------------------------------------------------------------- */
+/* --- publish ---------------------------------------------------------------------------------- */
 
 static void publish_run(struct loop_work *work)
 {
@@ -105,7 +108,8 @@ static void publish_run(struct loop_work *work)
 	for (uint32_t i = 0; i < t->disk_count; i++) {
 		t->rcs[i] = ms_snapshot_publish(t->disks[i], &t->header);
 		if (t->rcs[i] >= 0 && t->is_urgent)	/* the older one is of no use then */
-			t->rcs[i] = ms_snapshot_read(t->disks[i], t->header.number, &found, NULL, NULL);
+			t->rcs[i] =
+				ms_snapshot_read(t->disks[i], t->header.number, &found, NULL, NULL);
 	}
 }
 
@@ -121,7 +125,8 @@ static void publish_done(struct loop_work *work)
 		log_error("cannot publish a snapshot: %s", error_text(t->rc));
 		try_again(s);
 	} else {
-		log_info("snapshot written number=%" PRIu64 " bytes=%" PRIu64, t->header.number, t->bytes);
+		log_info("snapshot written number=%" PRIu64 " bytes=%" PRIu64, t->header.number,
+			 t->bytes);
 		t->older = t->number;
 		t->number = t->header.number;
 		t->before = t->newest;
@@ -147,9 +152,12 @@ void ms_serve_snapshot_durable(struct ms_server *s)
 		publish_start(s);
 }
 
-/* --- making room ------------------------------------------------------------------------------------ */
+/* --- making room ------------------------------------------------------------------------------ */
 
-/* The older snapshot and its part of the journal are there in case the newest is bad: see that it is not. */
+/*
+ * The older snapshot and its part of the journal are there in case the newest is bad: see that it
+ * is not.
+ */
 static void room_run(struct loop_work *work)
 {
 	struct ms_snapshotter *t = container_of(work, struct ms_snapshotter, work);
@@ -182,7 +190,7 @@ static void room_done(struct loop_work *work)
 	ms_server_stop_check(s);
 }
 
-/* --- write ------------------------------------------------------------------------------------------ */
+/* --- write ------------------------------------------------------------------------------------ */
 
 /* The rows can be read once: the first directory that takes them gives them to the others. */
 static void write_run(struct loop_work *work)
@@ -246,7 +254,8 @@ void ms_serve_snapshot_tick(struct ms_server *s)
 	struct ms_snapshotter *t = &s->snapshotter;
 	int rc;
 
-	if (t->is_running || t->is_written || s->is_failed || s->records_len > 0 || s->number == t->number)
+	if (t->is_running || t->is_written || s->is_failed || s->records_len > 0 ||
+	    s->number == t->number)
 		return;
 	t->is_urgent = is_urgent(s);
 	if (!t->is_urgent && loop_now_ms(s->options.loop) < t->retry_ms)

@@ -10,7 +10,8 @@
 
 #define NAME_BYTES	16u
 #define REPLY_BYTES_MAX	(MESSAGE_BYTES_MAX - 16384u)	/* room for the warnings and the rest */
-_Static_assert(SERVE_WARNINGS_MAX * (SERVE_WARNING_BYTES + 64u) < 12288u, "warnings fit beside the servers");
+_Static_assert(SERVE_WARNINGS_MAX *(SERVE_WARNING_BYTES + 64u) < 12288u,
+	       "warnings fit beside the servers");
 
 struct status {
 	Wire__StatusReply message;
@@ -23,7 +24,7 @@ struct status {
 	struct ms_warnings warnings;
 };
 
-/* --- servers ---------------------------------------------------------------------------------------- */
+/* --- servers ---------------------------------------------------------------------------------- */
 
 /* Place of a server in the list, which rises by number. */
 static uint32_t server_index(const struct map *map, server_no server)
@@ -45,7 +46,8 @@ static void count_place(struct ms_server *s, struct status *st, uint32_t pg, uin
 	const struct map *map = ms_state_map(s->state);
 	const struct pg_row *row = map_pg(map, (pg_no)pg);
 	bool is_former = place >= row->replica_count;
-	server_no server = is_former ? row->formers[place - row->replica_count] : row->replicas[place];
+	server_no server =
+		is_former ? row->formers[place - row->replica_count] : row->replicas[place];
 	uint32_t at = server_index(map, server);
 
 	if (at >= MIN_OF(map_server_count(map), SERVERS_MAX))
@@ -68,7 +70,8 @@ static void count_pgs(struct ms_server *s, struct status *st)
 }
 
 /* What a server that is not there said last is history. */
-static void add_sums(struct status *st, const struct server_row *row, const struct ms_server_stats *stats)
+static void add_sums(struct status *st, const struct server_row *row,
+		     const struct ms_server_stats *stats)
 {
 	Wire__StatusReply *m = &st->message;
 
@@ -93,7 +96,8 @@ static uint64_t heal_eta_s(const Wire__StatusReply *m)
 	return m->heal_pending_blocks * (bytes / blocks + 1) / m->heal_bytes_per_s + 1;
 }
 
-static void add_server(struct ms_server *s, struct status *st, uint32_t index, const struct server_row *row)
+static void add_server(struct ms_server *s, struct status *st, uint32_t index,
+		       const struct server_row *row)
 {
 	Wire__ServerStatus *out = &st->servers[index];
 	struct ms_server_stats stats;
@@ -142,7 +146,7 @@ static void add_servers(struct ms_server *s, struct status *st)
 	st->message.heal_eta_s = heal_eta_s(&st->message);
 }
 
-/* --- all -------------------------------------------------------------------------------------------- */
+/* --- all -------------------------------------------------------------------------------------- */
 
 static void fill_garbage(struct ms_server *s, struct status *st)
 {

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sessions: who the clients are, what each mutation of theirs came to (I7), and when they have ended.
+ * Sessions: who the clients are, what each mutation of theirs came to (I7), and when they have
+ * ended.
  *
- * Durable: a row per session, a row per used slot, a row per term. In memory: when the session was last
- * renewed, its leases and opens, and the results of refused mutations, which changed nothing: they only
- * stop a late copy of the request, and no copy outlives the connections of this process.
+ * Durable: a row per session, a row per used slot, a row per term. In memory: when the session was
+ * last renewed, its leases and opens, and the results of refused mutations, which changed nothing:
+ * they only stop a late copy of the request, and no copy outlives the connections of this process.
  *
- * After a restart all sessions of the state have one lease period to reclaim what they held; until all
- * are back nobody else's operation is decided, for it might conflict with a lease not yet reclaimed.
+ * After a restart all sessions of the state have one lease period to reclaim what they held; until
+ * all are back nobody else's operation is decided, for it might conflict with a lease not yet
+ * reclaimed.
  */
 #include "metadata-server/step_internal.h"
 
@@ -29,7 +31,8 @@ struct ms_session *ms_session_find(struct ms_state *state, session_no number)
 	return s;
 }
 
-static struct ms_session *session_add(struct ms_state *state, session_no number, const uint8_t nonce[16])
+static struct ms_session *session_add(struct ms_state *state, session_no number,
+				      const uint8_t nonce[16])
 {
 	struct ms_session *s = calloc(1, sizeof *s);
 
@@ -46,7 +49,7 @@ static struct ms_session *session_add(struct ms_state *state, session_no number,
 	return s;
 }
 
-/* --- loading ---------------------------------------------------------------------------------------- */
+/* --- loading ---------------------------------------------------------------------------------- */
 
 static int load_session(struct ms_state *state, const struct row *row, struct rd *key)
 {
@@ -98,7 +101,7 @@ int ms_session_load(struct ms_state *state)
 	return rc == -E_NOENT ? 0 : rc;
 }
 
-/* --- terms ------------------------------------------------------------------------------------------ */
+/* --- terms ------------------------------------------------------------------------------------ */
 
 void ms_session_term(struct ms_state *state, const struct ms_request *req)
 {
@@ -123,8 +126,8 @@ void ms_session_term(struct ms_state *state, const struct ms_request *req)
 }
 
 /*
- * The first number that was lost of what a client was told up to `number` in `term`; 0: nothing. Every
- * term since then began somewhere, and what was told beyond that is gone.
+ * The first number that was lost of what a client was told up to `number` in `term`; 0: nothing.
+ * Every term since then began somewhere, and what was told beyond that is gone.
  */
 static uint64_t lost_from(struct ms_state *state, uint64_t term, uint64_t number)
 {
@@ -160,7 +163,7 @@ static void recovery_end_if_all_back(struct ms_state *state)
 	ms_park_wake_all(state);
 }
 
-/* --- the end of a session --------------------------------------------------------------------------- */
+/* --- the end of a session --------------------------------------------------------------------- */
 
 static void session_end(struct ms_state *state, struct ms_session *s)
 {
@@ -178,14 +181,15 @@ static void session_end(struct ms_state *state, struct ms_session *s)
 	HASH_DEL(state->sessions, s);
 	state->session_count--;
 	state->sweep = true;
-	state->sweep_ino = state->sweep_session = 0;	/* its rows may lie behind a sweep under way */
+	/* its rows may lie behind a sweep under way */
+	state->sweep_ino = state->sweep_session = 0;
 	free(s);
 	recovery_end_if_all_back(state);
 }
 
 void ms_session_fence(struct ms_state *state, struct ms_session *session)
 {
-	ms_step_emit(state, &(struct ms_effect){ .kind = MS_FX_FENCED, .session = session->number });
+	ms_step_emit(state, &(struct ms_effect){.kind = MS_FX_FENCED, .session = session->number});
 	session_end(state, session);
 }
 
@@ -209,7 +213,7 @@ void ms_session_tick(struct ms_state *state)
 	recovery_end_if_all_back(state);
 }
 
-/* --- requests --------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static void fill_reply(struct ms_op *op, struct ms_session *s)
 {
@@ -312,7 +316,9 @@ int ms_session_reclaim(struct ms_op *op)
 	for (uint32_t i = 0; i < req->open_count && rc == 0; i++)
 		rc = ms_lease_reclaim_open(state, op->session, req->opens[i]);
 	if (rc < 0) {
-		/* It claims what another holds: one of the two is wrong, and this one came later. */
+		/*
+		 * It claims what another holds: one of the two is wrong, and this one came later.
+		 */
 		ms_session_fence(state, op->session);
 		op->session = NULL;
 		return -E_FENCED;
@@ -332,11 +338,11 @@ int ms_session_fsync(struct ms_op *op)
 	return 0;
 }
 
-/* --- slots (I7) ------------------------------------------------------------------------------------- */
+/* --- slots (I7) ------------------------------------------------------------------------------- */
 
 /*
- * A result of an earlier term is told now for the first time, maybe: what it did to the opens was memory
- * and is gone, and the client could not reclaim an open that it never heard of.
+ * A result of an earlier term is told now for the first time, maybe: what it did to the opens was
+ * memory and is gone, and the client could not reclaim an open that it never heard of.
  */
 static void redo_opens(struct ms_op *op, const struct ms_slot_value *slot)
 {
@@ -347,9 +353,12 @@ static void redo_opens(struct ms_op *op, const struct ms_slot_value *slot)
 		return;
 	op->session->slots_loaded &= ~bit;
 	if (req->op == MS_OP_MAKE && req->open && S_ISREG(req->mode))
-		/* Without memory for it the open is not counted: as if it had not been reclaimed. */
+		/*
+		 * Without memory for it the open is not counted: as if it had not been reclaimed.
+		 */
 		(void)!ms_lease_open(op->state, op->session, slot->ino);
-	if (req->op == MS_OP_PUBLISH && req->close && ms_lease_close(op->state, op->session, slot->ino))
+	if (req->op == MS_OP_PUBLISH && req->close &&
+	    ms_lease_close(op->state, op->session, slot->ino))
 		ms_orphan_closed(op->state, op->session, slot->ino);
 }
 
@@ -367,8 +376,8 @@ static void answer_from_slot(struct ms_op *op, const struct ms_slot_value *slot)
 	if (ms_inode_get(op->state->txn, slot->ino, &inode) < 0 || ms_attr_reply(op, &inode) < 0)
 		reply->attr = (struct ms_attr){ .ino = slot->ino };	/* gone since */
 	/*
-	 * The version that it came to then: if others changed the inode since, the next publish built on
-	 * this answer is refused as stale, as it must be (I13).
+	 * The version that it came to then: if others changed the inode since, the next publish
+	 * built on this answer is refused as stale, as it must be (I13).
 	 */
 	reply->attr.version = slot->version;
 }

@@ -2,8 +2,8 @@
 /*
  * Writing and reading snapshots (format: fs/disk/journal_record.h).
  *
- * Keeps I3: a snapshot holds every row but the applied one, in key order, from one read transaction.
- * What is read is checked to the last byte before it counts (I8).
+ * Keeps I3: a snapshot holds every row but the applied one, in key order, from one read
+ * transaction. What is read is checked to the last byte before it counts (I8).
  */
 #include "metadata-server/snapshot.h"
 
@@ -34,10 +34,11 @@ char *ms_snapshot_name(uint64_t number, char out[NAME_BYTES])
 
 static bool is_applied_row(const struct row *row)
 {
-	return row->key_len == MS_APPLIED_KEY_BYTES && memcmp(row->key, MS_APPLIED_KEY, row->key_len) == 0;
+	return row->key_len == MS_APPLIED_KEY_BYTES &&
+	       memcmp(row->key, MS_APPLIED_KEY, row->key_len) == 0;
 }
 
-/* --- the applied row -------------------------------------------------------------------------------- */
+/* --- the applied row -------------------------------------------------------------------------- */
 
 int ms_snapshot_applied(struct rows *rows, uint64_t *term, uint64_t *number)
 {
@@ -67,15 +68,16 @@ int ms_snapshot_set_applied(struct rows *rows, uint64_t term, uint64_t number)
 struct snapshot_header ms_snapshot_header(const struct super *super, uint64_t term, uint64_t number)
 {
 	struct snapshot_header h = {
-		.term = term, .number = number, .name_key = super->name_key, .hash = (uint8_t)super->hash,
-		.copies = super->copies, .min_copies = super->min_copies, .incompat = (uint32_t)super->incompat,
+		.term = term, .number = number, .name_key = super->name_key,
+		.hash = (uint8_t)super->hash, .copies = super->copies,
+		.min_copies = super->min_copies, .incompat = (uint32_t)super->incompat,
 	};
 
 	memcpy(h.cluster, super->cluster, sizeof(h.cluster));
 	return h;
 }
 
-/* --- writing ---------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
 struct writer {
 	struct disk_file *file;
@@ -149,8 +151,8 @@ static int write_all(struct writer *w, struct rows_snapshot *rows, const struct 
 	return writer_flush(w);
 }
 
-int ms_snapshot_write(struct disk *disk, struct rows_snapshot *rows, const struct snapshot_header *h,
-		      uint64_t bytes_max, uint64_t *bytes)
+int ms_snapshot_write(struct disk *disk, struct rows_snapshot *rows,
+		      const struct snapshot_header *h, uint64_t bytes_max, uint64_t *bytes)
 {
 	struct writer w = { .bytes_max = bytes_max };
 	int rc = disk_open(disk, TEMPORARY, DISK_WRITE | DISK_CREATE, &w.file);
@@ -241,7 +243,7 @@ void ms_snapshot_drop(struct disk *disk, uint32_t kept)
 	}
 }
 
-/* --- the names -------------------------------------------------------------------------------------- */
+/* --- the names -------------------------------------------------------------------------------- */
 
 struct listing {
 	uint64_t *numbers;
@@ -280,7 +282,7 @@ int ms_snapshot_list(struct disk *disk, uint64_t *numbers, uint32_t capacity)
 	return rc < 0 ? rc : (int)l.count;
 }
 
-/* --- reading ---------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 struct reader {
 	struct disk_file *file;
@@ -409,8 +411,8 @@ int ms_snapshot_read_file(struct disk *disk, const char *name, struct snapshot_h
 	return rc;
 }
 
-int ms_snapshot_read(struct disk *disk, uint64_t number, struct snapshot_header *out, ms_snapshot_row_fn fn,
-		     void *arg)
+int ms_snapshot_read(struct disk *disk, uint64_t number, struct snapshot_header *out,
+		     ms_snapshot_row_fn fn, void *arg)
 {
 	char name[NAME_BYTES];
 	int rc = ms_snapshot_read_file(disk, ms_snapshot_name(number, name), out, fn, arg);
@@ -442,7 +444,7 @@ int ms_snapshot_info(struct disk *disk, uint64_t number, struct ms_snapshot_info
 	return h.number == number ? 0 : -E_MALFORMED;
 }
 
-/* --- another directory ------------------------------------------------------------------------------ */
+/* --- another directory ------------------------------------------------------------------------ */
 
 static int bring_up_one(struct disk *from, struct disk *to, uint64_t number)
 {
@@ -484,7 +486,7 @@ int ms_snapshot_bring_up(struct disk *from, struct disk *to, uint64_t last)
 	return rc < 0 ? rc : disk_sync_dir(to, MS_SNAPSHOT_DIR);
 }
 
-/* --- loading ---------------------------------------------------------------------------------------- */
+/* --- loading ---------------------------------------------------------------------------------- */
 
 struct load {
 	struct rows *rows;
@@ -505,9 +507,12 @@ static int load_row(void *arg, const struct row *row)
 	return rows_commit(load->rows);
 }
 
-/* Until the applied row is there, last, the rows are nobody's view: a crash in between is found by that. */
-int ms_snapshot_load_file(struct disk *disk, const char *name, const uint8_t cluster[16], struct rows *rows,
-			  struct snapshot_header *out)
+/*
+ * Until the applied row is there, last, the rows are nobody's view: a crash in between is found by
+ * that.
+ */
+int ms_snapshot_load_file(struct disk *disk, const char *name, const uint8_t cluster[16],
+			  struct rows *rows, struct snapshot_header *out)
 {
 	struct load load = { rows, 0 };
 	int rc = rows_clear(rows);
@@ -538,7 +543,8 @@ int ms_snapshot_load(struct disk *disk, const uint8_t cluster[16], struct rows *
 	if (count < 0)
 		return error_set(err, count, "cannot list '%s'", MS_SNAPSHOT_DIR);
 	for (int i = 0; i < count; i++) {
-		rc = ms_snapshot_load_file(disk, ms_snapshot_name(numbers[i], name), cluster, rows, out);
+		rc = ms_snapshot_load_file(disk, ms_snapshot_name(numbers[i], name), cluster, rows,
+					   out);
 		if (rc >= 0 && out->number == numbers[i])
 			return 0;
 		if (rc >= 0)
@@ -549,5 +555,6 @@ int ms_snapshot_load(struct disk *disk, const uint8_t cluster[16], struct rows *
 	}
 	if (count == 0)
 		return error_say(err, -E_NOENT, "there is no snapshot in '%s'", MS_SNAPSHOT_DIR);
-	return error_set(err, rc, "no snapshot in '%s' is good, the last one tried, '%s'", MS_SNAPSHOT_DIR, name);
+	return error_set(err, rc, "no snapshot in '%s' is good, the last one tried, '%s'",
+			 MS_SNAPSHOT_DIR, name);
 }

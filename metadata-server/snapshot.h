@@ -30,11 +30,16 @@ must_check int ms_snapshot_applied(struct rows *rows, uint64_t *term, uint64_t *
 must_check int ms_snapshot_set_applied(struct rows *rows, uint64_t term, uint64_t number);
 
 /* The header of a snapshot of this cluster. */
-struct snapshot_header ms_snapshot_header(const struct super *super, uint64_t term, uint64_t number);
+struct snapshot_header ms_snapshot_header(const struct super *super, uint64_t term,
+					  uint64_t number);
 
-/* Write the rows under a temporary name and sync it. -E_NOSPC also if it would be longer than bytes_max. */
+/*
+ * Write the rows under a temporary name and sync it. -E_NOSPC also if it would be longer than
+ * bytes_max.
+ */
 must_check int ms_snapshot_write(struct disk *disk, struct rows_snapshot *rows,
-				 const struct snapshot_header *h, uint64_t bytes_max, uint64_t *bytes);
+				 const struct snapshot_header *h, uint64_t bytes_max,
+				 uint64_t *bytes);
 /* The same from the one that lies, written, in another directory. */
 must_check int ms_snapshot_copy(struct disk *from, struct disk *to);
 /* Give it its name, durably, and drop all but the newest MS_SNAPSHOTS_KEPT. */
@@ -64,13 +69,15 @@ must_check int ms_snapshot_info(struct disk *disk, uint64_t number, struct ms_sn
 
 /* fn gets each row in order; a negative return stops with that code. May be NULL: verify only. */
 typedef int (*ms_snapshot_row_fn)(void *arg, const struct row *row);
-/* Read one, checking everything: -E_NOENT, -E_CORRUPT, -E_MALFORMED, -E_BAD_MAGIC. fn may have run. */
+/*
+ * Read one, checking everything: -E_NOENT, -E_CORRUPT, -E_MALFORMED, -E_BAD_MAGIC. fn may have run.
+ */
 must_check int ms_snapshot_read(struct disk *disk, uint64_t number, struct snapshot_header *out,
 				ms_snapshot_row_fn fn, void *arg);
 
 /* The same by the name of the file: whatever number it has. */
-must_check int ms_snapshot_read_file(struct disk *disk, const char *name, struct snapshot_header *out,
-				     ms_snapshot_row_fn fn, void *arg);
+must_check int ms_snapshot_read_file(struct disk *disk, const char *name,
+				     struct snapshot_header *out, ms_snapshot_row_fn fn, void *arg);
 /* Replace all rows by this one, commit, and set the applied row. */
 must_check int ms_snapshot_load_file(struct disk *disk, const char *name, const uint8_t cluster[16],
 				     struct rows *rows, struct snapshot_header *out);

@@ -1,33 +1,43 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Space: credits and statfs. A session may have as much unpublished as it has credit for, plain bytes
- * times copies, out of what chunk servers report free; so ENOSPC comes from write(), not after close().
+ * Space: credits and statfs. A session may have as much unpublished as it has credit for, plain
+ * bytes times copies, out of what chunk servers report free; so ENOSPC comes from write(), not
+ * after close().
  *
- * Placement is fixed, so the cluster is full when the first server is that a placement group needs: what
- * all can take is what the least of them can. That is divided fairly: no session gets more than its share
- * while others want more than is left. A renewal may lower a credit, but never below what the session
- * says it has charged, for those bytes may be on their way. Volatile: after a restart sessions ask anew.
+ * Placement is fixed, so the cluster is full when the first server is that a placement group needs:
+ * what all can take is what the least of them can. That is divided fairly: no session gets more
+ * than its share while others want more than is left. A renewal may lower a credit, but never below
+ * what the session says it has charged, for those bytes may be on their way. Volatile: after a
+ * restart sessions ask anew.
  */
 #include "metadata-server/step_internal.h"
 
-/* The rest is for manifests, record headers, ends of segments, and what a renewal in flight overtakes. */
+/*
+ * The rest is for manifests, record headers, ends of segments, and what a renewal in flight
+ * overtakes.
+ */
 #define SPACE_GRANTED_PERCENT	90u
-/* Plain bytes: less is not granted, or a writer would wait for ever smaller rests, a heartbeat for each. */
+/*
+ * Plain bytes: less is not granted, or a writer would wait for ever smaller rests, a heartbeat for
+ * each.
+ */
 #define SPACE_GRANTED_MIN	MiB(8)
-#define SPACE_FILES_FREE	(UINT64_C(1) << 40)	/* inode numbers never run out; an honest large number */
-#define SPACE_CLAIM_BYTES_MAX	(UINT64_C(1) << 48)	/* whatever a session says: sums of it cannot overflow */
+/* inode numbers never run out; an honest large number */
+#define SPACE_FILES_FREE	(UINT64_C(1) << 40)
+/* whatever a session says: sums of it cannot overflow */
+#define SPACE_CLAIM_BYTES_MAX	(UINT64_C(1) << 48)
 #define FAIR_ROUNDS		8u
 
 /*
- * It is there, has told what it has since we began, and has a disk that works. One that dies just now may still
- * count as a disk and yet not say how large it is: it is silent, not full.
+ * It is there, has told what it has since we began, and has a disk that works. One that dies just
+ * now may still count as a disk and yet not say how large it is: it is silent, not full.
  */
 static bool takes_data(const struct ms_state *state, const struct ms_member *m)
 {
 	const struct server_row *row = map_server(state->map, m->server);
 
-	return row && (row->state == SERVER_UP || row->state == SERVER_SUSPECT) && m->stats.heard_ms &&
-	       m->stats.disks > 0 && m->stats.bytes_total > 0;
+	return row && (row->state == SERVER_UP || row->state == SERVER_SUSPECT) &&
+	       m->stats.heard_ms && m->stats.disks > 0 && m->stats.bytes_total > 0;
 }
 
 /* In how many placement groups each server is: its share of what is written. */
@@ -64,7 +74,8 @@ static uint64_t capacity(struct ms_state *state)
 		if (m->groups == 0 || !takes_data(state, m))
 			continue;
 		room = m->stats.bytes_free / m->groups;
-		room = room > SPACE_CLAIM_BYTES_MAX / PG_COUNT ? SPACE_CLAIM_BYTES_MAX : room * PG_COUNT;
+		room = room > SPACE_CLAIM_BYTES_MAX / PG_COUNT ? SPACE_CLAIM_BYTES_MAX
+							       : room * PG_COUNT;
 		least = MIN_OF(least, room - MIN_OF(room, m->settled_bytes));
 	}
 	return least == UINT64_MAX ? 0 : least;
@@ -83,8 +94,8 @@ static bool group_is_short(struct ms_state *state, const struct pg_row *row)
 }
 
 /*
- * Nobody can say what fits while a placement group has too few servers to take a write: they may be starting,
- * away, or with a disk that fails just now. Writes wait then, as they do for the servers.
+ * Nobody can say what fits while a placement group has too few servers to take a write: they may be
+ * starting, away, or with a disk that fails just now. Writes wait then, as they do for the servers.
  */
 bool ms_space_is_unknown(struct ms_state *state)
 {
@@ -106,8 +117,8 @@ bool ms_space_is_unknown(struct ms_state *state)
 }
 
 /*
- * The level at which a pool is divided fairly: who wants less than it gets what it wants, all others get
- * the level. It only rises from round to round, so that few rounds are safe, too.
+ * The level at which a pool is divided fairly: who wants less than it gets what it wants, all
+ * others get the level. It only rises from round to round, so that few rounds are safe, too.
  */
 static uint64_t fair_level(const struct ms_state *state, uint64_t pool)
 {
@@ -132,7 +143,8 @@ static uint64_t fair_level(const struct ms_state *state, uint64_t pool)
 	return level;
 }
 
-uint64_t ms_space_grant(struct ms_state *state, struct ms_session *session, uint64_t used, uint64_t wanted)
+uint64_t ms_space_grant(struct ms_state *state, struct ms_session *session, uint64_t used,
+			uint64_t wanted)
 {
 	uint64_t pool, others = 0;
 	struct ms_session *s, *next;
@@ -142,7 +154,8 @@ uint64_t ms_space_grant(struct ms_state *state, struct ms_session *session, uint
 	used = MIN_OF(used, SPACE_CLAIM_BYTES_MAX);
 	session->credit_wanted = MIN_OF(wanted, SPACE_CLAIM_BYTES_MAX);
 	pool = capacity(state);
-	pool = pool < SPACE_GRANTED_MIN ? 0 : pool / 100 * SPACE_GRANTED_PERCENT * state->config.copies;
+	pool = pool < SPACE_GRANTED_MIN ? 0
+					: pool / 100 * SPACE_GRANTED_PERCENT * state->config.copies;
 	HASH_ITER(hh, state->sessions, s, next)
 		others += s == session ? 0 : s->credit_bytes;
 	wanted = MIN_OF(session->credit_wanted, fair_level(state, pool));

@@ -2,8 +2,8 @@
 /*
  * The state machine: takes an event, finds its handler, sends what it came to.
  *
- * One event may run several operations: its own, and parked ones that it wakes. All their changes are
- * one record, so a soft bound stops the waking and asks for another event (MS_FX_TICK).
+ * One event may run several operations: its own, and parked ones that it wakes. All their changes
+ * are one record, so a soft bound stops the waking and asks for another event (MS_FX_TICK).
  */
 #include "metadata-server/step_internal.h"
 
@@ -68,7 +68,7 @@ static const struct op_row ops[OPS_MAX] = {
 	[MS_OP_SERVER_SET] = { ms_membership_set, OP_RECOVERY },
 };
 
-/* --- shared by the parts ------------------------------------------------------------------------------ */
+/* --- shared by the parts ---------------------------------------------------------------------- */
 
 void ms_step_emit(struct ms_state *state, const struct ms_effect *effect)
 {
@@ -77,7 +77,8 @@ void ms_step_emit(struct ms_state *state, const struct ms_effect *effect)
 
 void ms_step_reply(struct ms_state *state, uint64_t token, int rc)
 {
-	ms_step_emit(state, &(struct ms_effect){ .kind = MS_FX_REPLY, .token = token, .reply.rc = rc });
+	ms_step_emit(state,
+		     &(struct ms_effect){.kind = MS_FX_REPLY, .token = token, .reply.rc = rc});
 }
 
 void ms_step_counters_put(struct ms_state *state)
@@ -89,7 +90,7 @@ void ms_step_counters_put(struct ms_state *state)
 	ms_txn_put(state->txn, key.bytes, key.len, value, sizeof value);
 }
 
-/* --- requests ----------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 /* Everything before the handler; 0: run it. Else as the handler's answer, or 2: nothing to say. */
 static int admit(struct ms_op *op, const struct op_row *row)
@@ -160,7 +161,7 @@ static void run_ready(struct ms_state *state)
 		ms_step_emit(state, &(struct ms_effect){ .kind = MS_FX_TICK });
 }
 
-/* --- other events -------------------------------------------------------------------------------------- */
+/* --- other events ----------------------------------------------------------------------------- */
 
 /* Numbers of the last range are not used up: some may be told of and lost (D3). */
 static void term_begins(struct ms_state *state, const struct ms_request *req)
@@ -235,7 +236,7 @@ void ms_step(struct ms_state *state, const struct ms_event *event, ms_effect_fn 
 	state->fn = NULL;
 }
 
-/* --- the state ------------------------------------------------------------------------------------------ */
+/* --- the state -------------------------------------------------------------------------------- */
 
 static int load_counters(struct ms_state *state)
 {
@@ -295,8 +296,8 @@ void ms_state_destroy(struct ms_state *state)
 	free(state);
 }
 
-int ms_state_format(const struct ms_config *config, struct ms_txn *txn, uint64_t wall_ns, uint32_t root_uid,
-		    uint32_t root_gid)
+int ms_state_format(const struct ms_config *config, struct ms_txn *txn, uint64_t wall_ns,
+		    uint32_t root_uid, uint32_t root_gid)
 {
 	struct ms_state state = { .config = *config, .txn = txn };
 	struct ms_inode root = { .parent = INODE_ROOT };
@@ -332,7 +333,8 @@ void ms_state_counts(const struct ms_state *state, struct ms_counts *out)
 	ms_health_counts(state, out);
 }
 
-void ms_state_server_stats(const struct ms_state *state, server_no server, struct ms_server_stats *out)
+void ms_state_server_stats(const struct ms_state *state, server_no server,
+			   struct ms_server_stats *out)
 {
 	const struct ms_member *m = ms_membership_find(state, server);
 

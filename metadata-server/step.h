@@ -2,27 +2,28 @@
 /*
  * The metadata server's state machine: ms_step(state, event, effects).
  *
- * Pure: no clock, no randomness, no I/O. Time and ids come in with the event; what is to be said goes
- * out as effects. Durable state is rows (inodes, names, xattrs, sessions, slots, PGs, servers: rows.h),
- * changed only through an overlay (txn.h) that ms_step fills and the caller makes a journal record of: a
- * record is the row changes of one decided event (I3). Volatile state (leases, opens under lease, parked
- * requests, heartbeats) is rebuilt by reclaim after a restart.
+ * Pure: no clock, no randomness, no I/O. Time and ids come in with the event; what is to be said
+ * goes out as effects. Durable state is rows (inodes, names, xattrs, sessions, slots, PGs, servers:
+ * rows.h), changed only through an overlay (txn.h) that ms_step fills and the caller makes a
+ * journal record of: a record is the row changes of one decided event (I3). Volatile state (leases,
+ * opens under lease, parked requests, heartbeats) is rebuilt by reclaim after a restart.
  *
- * Keeps: I3, I5 (leases), I7 (slots), I10 (map), I11 (bounded tables), I13 (publish), I14 (an operation
- * under a lease that its sender holds is executed, never parked behind that lease's own recall).
- * Threads: one.
+ * Keeps: I3, I5 (leases), I7 (slots), I10 (map), I11 (bounded tables), I13 (publish), I14 (an
+ * operation under a lease that its sender holds is executed, never parked behind that lease's own
+ * recall). Threads: one.
  *
  * Contract with serve.c, for each event:
- *   1. ms_step() reads rows through the overlay, decides, and either parks the request (no change, the
- *      RECALL effects say whom to ask), or refuses it (no change, a REPLY), or changes rows in the overlay.
+ *   1. ms_step() reads rows through the overlay, decides, and either parks the request (no change,
+ *      the RECALL effects say whom to ask), or refuses it (no change, a REPLY), or changes rows in
+ *      the overlay.
  *   2. If ms_txn_event_changes() > 0 the caller encodes the journal record, numbers it, appends it.
- *   3. After a batch: journal write, only then the replies leave. The overlay reaches the rows later, many
- *      batches in one commit; until then it is where every reader looks first. Effects for one session leave
- *      in the order they came: a recall never overtakes a grant.
- *   4. MS_EV_TERM comes first, and its record is durable before any other event. MS_EV_TICK comes at
- *      least every 100 ms, and at once after MS_FX_TICK.
- * Any call may fail for want of memory only through ms_txn_event_encode() or ms_txn_flush(): the server
- * then ends, as after a failed journal; what it had said is in the journal.
+ *   3. After a batch: journal write, only then the replies leave. The overlay reaches the rows
+ *      later, many batches in one commit; until then it is where every reader looks first. Effects
+ *      for one session leave in the order they came: a recall never overtakes a grant.
+ *   4. MS_EV_TERM comes first, and its record is durable before any other event. MS_EV_TICK comes
+ *      at least every 100 ms, and at once after MS_FX_TICK.
+ * Any call may fail for want of memory only through ms_txn_event_encode() or ms_txn_flush(): the
+ * server then ends, as after a failed journal; what it had said is in the journal.
  */
 #ifndef CAIRN_METADATA_SERVER_STEP_H
 #define CAIRN_METADATA_SERVER_STEP_H
@@ -36,7 +37,8 @@ struct ms_effects;
 
 /* SETATTR_* bits of mask. */
 enum ms_setattr {
-	MS_SET_MODE = 1, MS_SET_UID = 2, MS_SET_GID = 4, MS_SET_SIZE = 8, MS_SET_ATIME = 16, MS_SET_MTIME = 32,
+	MS_SET_MODE = 1, MS_SET_UID = 2, MS_SET_GID = 4, MS_SET_SIZE = 8, MS_SET_ATIME = 16,
+	MS_SET_MTIME = 32,
 	MS_SET_ATIME_NOW = 64, MS_SET_MTIME_NOW = 128, MS_SET_KILL_PRIV = 256,
 };
 
@@ -72,20 +74,26 @@ struct ms_name { const uint8_t *bytes; uint32_t len; };
 enum ms_event_kind {
 	MS_EV_REQUEST = 1,		/* a client's or chunk server's request: `op` says which */
 	/*
-	 * A session answered our recall: `token` is that of the recall's effect, `leases` are those of the
-	 * recall, mode is what was kept (0: none).
+	 * A session answered our recall: `token` is that of the recall's effect, `leases` are those
+	 * of the recall, mode is what was kept (0: none).
 	 */
 	MS_EV_RECALL_ANSWER,
-	MS_EV_TICK,			/* time passed: expire sessions, suspect servers, end the recovery window */
-	/* A metadata server started: first event of its term. `term` is the new one, `number` the last before. */
-	MS_EV_TERM,
-	MS_EV_MOVED,			/* background: inline content of `ino` at `base_version` is in `root`, synced (I2) */
+	/* time passed: expire sessions, suspect servers, end the recovery window */
+	MS_EV_TICK,
 	/*
-	 * Set aside a range of inode numbers (flags 0). Once that record is durable the caller sends it
-	 * again with flags 1: from then on numbers are taken from the range.
+	 * A metadata server started: first event of its term. `term` is the new one, `number` the
+	 * last before.
+	 */
+	MS_EV_TERM,
+	/* background: inline content of `ino` at `base_version` is in `root`, synced (I2) */
+	MS_EV_MOVED,
+	/*
+	 * Set aside a range of inode numbers (flags 0). Once that record is durable the caller
+	 * sends it again with flags 1: from then on numbers are taken from the range.
 	 */
 	MS_EV_RESERVE,
-	MS_EV_COLLECT,			/* raise the collection epoch, if ms_collection_may_rise() */
+	/* raise the collection epoch, if ms_collection_may_rise() */
+	MS_EV_COLLECT,
 };
 
 struct ms_request {
@@ -97,27 +105,36 @@ struct ms_request {
 	inode_no ino, parent, new_parent;
 	struct ms_name name, new_name, target;
 	uint32_t mask, mode, uid, gid, rdev, flags, bytes_max;
-	uint64_t size, cookie, base_version, collection, new_bytes, number, term, credit_wanted, credit_used;
+	uint64_t size, cookie, base_version, collection, new_bytes, number, term, credit_wanted,
+		credit_used;
 	int64_t atime_ns, mtime_ns;
 	bool exclusive, open, write, directory, attributes, lease, kill_priv, close;
 	struct root root;
 	const uint8_t *bulk; uint32_t bulk_len;		/* inline content, xattr value */
-	const struct ms_lease *leases; uint32_t lease_count;	/* reclaim; return: mode is what is kept */
-	const inode_no *opens; uint32_t open_count;		/* reclaim: an inode as often as it is open */
-	bool more;						/* reclaim: not the last message of it */
-	uint64_t seen_collection;				/* renewal: newest epoch told; `collection`: oldest */
+	/* reclaim; return: mode is what is kept */
+	const struct ms_lease *leases; uint32_t lease_count;
+	/* reclaim: an inode as often as it is open */
+	const inode_no *opens; uint32_t open_count;
+	/* reclaim: not the last message of it */
+	bool more;
+	/* renewal: newest epoch told; `collection`: oldest */
+	uint64_t seen_collection;
 	const struct ms_source *sources; uint32_t source_count;	/* publish */
 	/* sessions and membership */
 	const char *node, *address, *host, *rack;
 	session_no old_session, new_session;	/* new: random, from serve */
-	uint8_t uuid[16];			/* nonce of a session open, or server uuid of a join */
+	/* nonce of a session open, or server uuid of a join */
+	uint8_t uuid[16];
 	server_no server;
 	uint64_t boot_id, blocks, bytes_stored, bytes_plain, bytes_free, bytes_total, map_version;
 	uint32_t disks, disks_failed, state;
-	uint64_t content;			/* of a chunk server: changes when it may lack something; 0: not told */
-	uint64_t heal_pending_blocks, heal_bytes, trash_blocks, trash_bytes, dead_bytes, damaged, owed;
+	/* of a chunk server: changes when it may lack something; 0: not told */
+	uint64_t content;
+	uint64_t heal_pending_blocks, heal_bytes, trash_blocks, trash_bytes, dead_bytes, damaged,
+		owed;
 	const uint32_t *owed_pgs; uint32_t owed_pg_count;
-	const uint8_t *merged; uint32_t merged_count;	/* HEAL_MERGED_BYTES each (fs/wire/heal.h) */
+	/* HEAL_MERGED_BYTES each (fs/wire/heal.h) */
+	const uint8_t *merged; uint32_t merged_count;
 	bool force;
 };
 
@@ -129,14 +146,16 @@ struct ms_event {
 	struct ms_request req;		/* borrowed for the call; parking copies it */
 };
 
-/* --- effects ------------------------------------------------------------------------------------ */
+/* --- effects ---------------------------------------------------------------------------------- */
 
 enum ms_effect_kind {
 	MS_FX_REPLY = 1,	/* answer `token` with reply */
-	MS_FX_RECALL,		/* ask `session` to give `leases` back (down to their mode); `token` numbers it */
+	/* ask `session` to give `leases` back (down to their mode); `token` numbers it */
+	MS_FX_RECALL,
 	MS_FX_FENCED,		/* `session` ended without its leave: drop its connection */
 	MS_FX_MAP,		/* the map changed: tell chunk servers at their next heartbeat */
-	MS_FX_MOVE_INLINE,	/* inode `ino` at `version` has inline bytes that belong into blocks; repeated until done */
+	/* inode `ino` at `version` has inline bytes that belong into blocks; repeated until done */
+	MS_FX_MOVE_INLINE,
 	MS_FX_RESERVE,		/* inode numbers run low: send MS_EV_RESERVE soon */
 	MS_FX_TICK,		/* more to do than fits one record: send MS_EV_TICK at once */
 };
@@ -156,22 +175,28 @@ struct ms_reply {
 	struct ms_attr attr, parent;		/* ino 0: absent */
 	struct ms_lease leases[MS_REPLY_LEASES_MAX];
 	uint32_t lease_count;
-	const uint8_t *bulk; uint32_t bulk_len;	/* inline bytes, xattr value or names; valid while fn runs */
+	/* inline bytes, xattr value or names; valid while fn runs */
+	const uint8_t *bulk; uint32_t bulk_len;
 	struct ms_name target;			/* the same */
 	const struct ms_dir_entry *entries; uint32_t entry_count;	/* the same */
 	bool end;
 	inode_no parent_ino;
 	session_no session;
 	uint32_t lease_ms;
-	uint64_t credit_bytes;			/* granted and not yet settled, in all: less what is sent unsettled */
+	/* granted and not yet settled, in all: less what is sent unsettled */
+	uint64_t credit_bytes;
 	bool space_unknown;			/* too few servers are there to tell what fits */
 	uint64_t name_key, map_version, lost_from, number;
 	server_no server;
 	enum server_state server_state;
 	uint64_t bytes_total, bytes_free, files, files_free;
-	/* Hold the answer until `number` is durable; 0: the number of this event's own record (session open). */
+	/*
+	 * Hold the answer until `number` is durable; 0: the number of this event's own record
+	 * (session open).
+	 */
 	bool wait_durable;
-	bool resent;				/* answered from its slot: stamp it with the newest number */
+	/* answered from its slot: stamp it with the newest number */
+	bool resent;
 };
 
 struct ms_effect {
@@ -188,7 +213,7 @@ struct ms_effect {
 /* One event yields a handful of effects; parked requests that wake may add theirs. */
 typedef void (*ms_effect_fn)(void *arg, const struct ms_effect *effect);
 
-/* --- the state ----------------------------------------------------------------------------------- */
+/* --- the state -------------------------------------------------------------------------------- */
 
 struct ms_config {
 	uint64_t lease_ms, down_ms, out_ms, suspect_ms;
@@ -200,7 +225,8 @@ struct ms_config {
 
 struct ms_txn;			/* txn.h: the overlay over rows */
 
-must_check int ms_state_create(const struct ms_config *config, struct ms_txn *txn, struct ms_state **out);
+must_check int ms_state_create(const struct ms_config *config, struct ms_txn *txn,
+			       struct ms_state **out);
 void ms_state_destroy(struct ms_state *state);
 /* Rows of an empty file system (root directory, counters, empty map): for mkfs and tests. */
 must_check int ms_state_format(const struct ms_config *config, struct ms_txn *txn, uint64_t wall_ns,
@@ -211,29 +237,37 @@ void ms_step(struct ms_state *state, const struct ms_event *event, ms_effect_fn 
 
 struct map *ms_state_map(struct ms_state *state);	/* read-only to callers */
 
-uint64_t ms_collection_epoch(const struct ms_state *state);	/* the collection epoch, from 1 on */
+/* the collection epoch, from 1 on */
+uint64_t ms_collection_epoch(const struct ms_state *state);
 /* May the collection epoch rise (collection.c)? If not: who is waited for, one of them. */
 struct ms_collection_wait { session_no session; server_no server; bool is_recovering; };
-must_check bool ms_collection_may_rise(const struct ms_state *state, struct ms_collection_wait *why);
+must_check bool ms_collection_may_rise(const struct ms_state *state,
+				       struct ms_collection_wait *why);
 
 /*
- * For the mover: the inline bytes of `ino` at `version`, as published, borrowed until the next call on the
- * state or its rows. -E_NOENT, -E_STALE_VERSION.
+ * For the mover: the inline bytes of `ino` at `version`, as published, borrowed until the next call
+ * on the state or its rows. -E_NOENT, -E_STALE_VERSION.
  */
-must_check int ms_publish_inline(struct ms_state *state, inode_no ino, uint64_t version, struct ms_attr *attr,
-				 const void **bytes, uint32_t *len);
+must_check int ms_publish_inline(struct ms_state *state, inode_no ino, uint64_t version,
+				 struct ms_attr *attr, const void **bytes, uint32_t *len);
 
 struct ms_counts {
 	uint64_t files, directories, bytes_logical, leases, parked, sessions;
-	uint32_t pgs_clean, pgs_degraded, pgs_lost;	/* as they are now: also silence and debts degrade */
+	/* as they are now: also silence and debts degrade */
+	uint32_t pgs_clean, pgs_degraded, pgs_lost;
 	uint32_t pgs_healing;		/* a union is under way (PG_DEGRADED in the row) */
 	uint32_t pgs_few;		/* fewer replicas than min_copies are there: writes wait */
-	uint32_t pgs_waiting;		/* of those healing: a server that is silent is waited for */
-	uint32_t pgs_crowded;		/* a replica is gone, but the row has no room for one former holder more */
+	/* of those healing: a server that is silent is waited for */
+	uint32_t pgs_waiting;
+	/* a replica is gone, but the row has no room for one former holder more */
+	uint32_t pgs_crowded;
 	bool recovering;
 };
 void ms_state_counts(const struct ms_state *state, struct ms_counts *out);
-/* Does the healing of this group wait for the silent server at this place of its row (replicas, then formers)? */
+/*
+ * Does the healing of this group wait for the silent server at this place of its row (replicas,
+ * then formers)?
+ */
 bool ms_health_pg_waits(const struct ms_state *state, pg_no pg, uint32_t place);
 
 /* What a chunk server's last heartbeat said; zero before the first one of this term. */
@@ -244,6 +278,7 @@ struct ms_server_stats {
 	uint64_t trash_blocks, trash_bytes, dead_bytes, damaged, owed;
 	uint64_t collection;		/* epoch that it applies */
 };
-void ms_state_server_stats(const struct ms_state *state, server_no server, struct ms_server_stats *out);
+void ms_state_server_stats(const struct ms_state *state, server_no server,
+			   struct ms_server_stats *out);
 
 #endif

@@ -5,9 +5,11 @@
  *
  * Rules that keep it simple:
  * - an operation decides first and changes then: after its first put it cannot fail any more;
- * - it names the leases that would be in its way (wants) before it changes anything; if there are such, it
- *   parks and is run again from its start when they are gone, so no handler has a second half;
- * - what is not a row is rebuilt after a restart: leases and opens by reclaim, heartbeats by the next one.
+ * - it names the leases that would be in its way (wants) before it changes anything; if there are
+ *   such, it parks and is run again from its start when they are gone, so no handler has a second
+ *   half;
+ * - what is not a row is rebuilt after a restart: leases and opens by reclaim, heartbeats by the
+ *   next one.
  */
 #ifndef CAIRN_METADATA_SERVER_STEP_INTERNAL_H
 #define CAIRN_METADATA_SERVER_STEP_INTERNAL_H
@@ -17,7 +19,10 @@
 #include <uthash.h>
 #include <utlist.h>
 
-/* Shorter chains than uthash's 10: a lookup in the lease table is one or two cache misses, not five. */
+/*
+ * Shorter chains than uthash's 10: a lookup in the lease table is one or two cache misses, not
+ * five.
+ */
 #undef HASH_BKT_CAPACITY_THRESH
 #define HASH_BKT_CAPACITY_THRESH 4U
 
@@ -36,28 +41,35 @@ enum ms_op_number {
 #define MS_OP_PARKED		1	/* a handler's answer: not now, wants say why */
 #define MS_WANTS_MAX		8u
 #define MS_INODE_RANGE		(1u << 20)	/* numbers set aside at once */
-#define MS_EVENT_BYTES_SOFT	KiB(64)		/* of one event; beyond it the rest waits for the next event */
+/* of one event; beyond it the rest waits for the next event */
+#define MS_EVENT_BYTES_SOFT	KiB(64)
 #define MS_PARKED_BYTES_MAX	MiB(256)
 #define MS_TERMS_KEPT		64u
-/* A client that renews but leaves a recall unanswered for so many leases is fenced: nothing waits for ever. */
+/*
+ * A client that renews but leaves a recall unanswered for so many leases is fenced: nothing waits
+ * for ever.
+ */
 #define MS_RECALL_LEASES_MAX	6u
 
 _Static_assert(MS_EVENT_BYTES_SOFT + 2 * ROW_VALUE_BYTES_MAX <= JOURNAL_RECORD_BYTES_MAX,
 	       "what is begun below the soft bound fits the record");
 
-/* --- leases and opens (lease.c) --------------------------------------------------------------------- */
+/* --- leases and opens (lease.c) --------------------------------------------------------------- */
 
 struct ms_lease_key {
 	inode_no ino;
 	uint64_t name_hash;
 };
 
-/* A thing that may be leased: an inode (name_hash 0) or a name. Lives while claimed or waited for. */
+/*
+ * A thing that may be leased: an inode (name_hash 0) or a name. Lives while claimed or waited for.
+ */
 struct ms_node {
 	struct ms_lease_key key;
 	struct ms_claim *claims;
 	struct ms_wait *waits;		/* parked operations, in order */
-	uint32_t recalled;		/* claims with a recall outstanding; no new grants meanwhile */
+	/* claims with a recall outstanding; no new grants meanwhile */
+	uint32_t recalled;
 	UT_hash_handle hh;
 };
 
@@ -71,7 +83,8 @@ struct ms_claim {
 	uint64_t reclaim_mark;
 	bool is_recalled;
 	enum ms_lease_mode recall_to;
-	uint64_t recall_first;		/* number of its first recall: older answers are not about this claim */
+	/* number of its first recall: older answers are not about this claim */
+	uint64_t recall_first;
 	uint64_t recall_begun_ms, recall_sent_ms;
 	struct ms_claim *prev, *next;			/* on the node */
 	struct ms_claim *session_prev, *session_next;
@@ -84,14 +97,15 @@ struct ms_want {
 	enum ms_lease_mode mode;	/* READ: no other writes; WRITE: no other has any lease */
 };
 
-/* --- sessions (session.c) --------------------------------------------------------------------------- */
+/* --- sessions (session.c) --------------------------------------------------------------------- */
 
 struct ms_session {
 	session_no number;
 	uint8_t nonce[16];
 	uint64_t expires_ms;		/* leases are valid until then (I6) */
 	bool is_back;			/* since this term began: reclaimed, or opened in it */
-	uint64_t collection_seen;	/* newest collection epoch it was told of, when it renewed last; */
+	/* newest collection epoch it was told of, when it renewed last; */
+	uint64_t collection_seen;
 	uint64_t collection_oldest;	/* of its blocks not yet published; 0: none */
 	uint64_t credit_bytes;		/* granted and not settled */
 	uint64_t credit_wanted;		/* when it asked last */
@@ -104,7 +118,7 @@ struct ms_session {
 	UT_hash_handle hh;
 };
 
-/* --- parked requests (park.c) ----------------------------------------------------------------------- */
+/* --- parked requests (park.c) ----------------------------------------------------------------- */
 
 struct ms_wait {
 	struct ms_node *node;
@@ -124,9 +138,10 @@ struct ms_parked {
 	uint8_t copy[];
 };
 
-/* --- membership (membership.c, placement.c, heal.c) -------------------------------------------------- */
+/* --- membership (membership.c, placement.c, heal.c) ------------------------------------------- */
 
-#define MS_ROWS_PER_TICK 1024u	/* that placement and healing change: at most 75 bytes each in the record */
+/* that placement and healing change: at most 75 bytes each in the record */
+#define MS_ROWS_PER_TICK 1024u
 
 struct ms_member {
 	server_no server;
@@ -134,11 +149,14 @@ struct ms_member {
 	bool is_heard;			/* it told `content` in this term */
 	bool was_gone;			/* at the last tick */
 	uint64_t content;		/* 0: it tells none */
-	uint64_t content_stored;	/* all its groups were degraded for this one; 0: there is no row */
+	/* all its groups were degraded for this one; 0: there is no row */
+	uint64_t content_stored;
 	uint64_t content_from;		/* ms_state.swept when the sweep for `content` began */
-	uint32_t groups;		/* placement groups of which it is a replica, at groups_version (space.c) */
+	/* placement groups of which it is a replica, at groups_version (space.c) */
+	uint32_t groups;
 	uint64_t settled_bytes;		/* plain bytes published since its last heartbeat */
-	uint8_t owed[PG_COUNT / 8];	/* placement groups with owed entries, of its last heartbeat */
+	/* placement groups with owed entries, of its last heartbeat */
+	uint8_t owed[PG_COUNT / 8];
 	UT_hash_handle hh;
 };
 
@@ -148,7 +166,7 @@ struct ms_merge {
 	uint16_t sources[COPIES_MAX];	/* by replica: bit i is place i of the row */
 };
 
-/* --- the state -------------------------------------------------------------------------------------- */
+/* --- the state -------------------------------------------------------------------------------- */
 
 #define MS_LISTING_BYTES_MAX	(MESSAGE_BYTES_MAX - 4096u)
 #define MS_LISTING_ENTRIES_MAX	1536u
@@ -190,7 +208,8 @@ struct ms_state {
 	struct ms_member *members;
 	uint64_t groups_version;	/* of the map, when groups were counted */
 	uint64_t first_join_ms;
-	uint64_t swept, sweep_until;	/* rows of the map looked at so far, in a circle; and to be looked at */
+	/* rows of the map looked at so far, in a circle; and to be looked at */
+	uint64_t swept, sweep_until;
 	struct ms_merge *merges;	/* PG_COUNT */
 	uint64_t heal_next_ms, ticked_ms;
 
@@ -222,33 +241,46 @@ void ms_step_counters_put(struct ms_state *state);
 
 /* lease.c */
 void ms_lease_want(struct ms_op *op, inode_no ino, uint64_t name_hash, enum ms_lease_mode mode);
-/* Is another session's lease in the way of the wants? Then it is recalled, and the operation parks. */
+/*
+ * Is another session's lease in the way of the wants? Then it is recalled, and the operation parks.
+ */
 must_check bool ms_lease_is_blocked(struct ms_op *op);
-/* Give the op's session a lease if nothing speaks against it, and say so in the reply. What it has then. */
+/*
+ * Give the op's session a lease if nothing speaks against it, and say so in the reply. What it has
+ * then.
+ */
 enum ms_lease_mode ms_lease_grant(struct ms_op *op, inode_no ino, uint64_t name_hash,
 				  enum ms_lease_mode mode, struct ms_lease *out);
 enum ms_lease_mode ms_lease_grant_reply(struct ms_op *op, inode_no ino, uint64_t name_hash,
 					enum ms_lease_mode mode);
-struct ms_claim *ms_lease_find(struct ms_state *state, const struct ms_session *session, inode_no ino,
-			       uint64_t name_hash);
-struct ms_node *ms_lease_node(struct ms_state *state, inode_no ino, uint64_t name_hash);	/* or NULL */
+struct ms_claim *ms_lease_find(struct ms_state *state, const struct ms_session *session,
+			       inode_no ino, uint64_t name_hash);
+/* or NULL */
+struct ms_node *ms_lease_node(struct ms_state *state, inode_no ino, uint64_t name_hash);
 bool ms_lease_is_written(struct ms_state *state, const struct ms_session *session, inode_no ino);
-bool ms_lease_is_open_elsewhere(struct ms_state *state, const struct ms_session *session, inode_no ino);
+bool ms_lease_is_open_elsewhere(struct ms_state *state, const struct ms_session *session,
+				inode_no ino);
 /* Count one open; NULL: out of memory. */
-must_check struct ms_claim *ms_lease_open(struct ms_state *state, struct ms_session *session, inode_no ino);
+must_check struct ms_claim *ms_lease_open(struct ms_state *state, struct ms_session *session,
+					  inode_no ino);
 /* One open less; true: it was the session's last of this inode. */
 bool ms_lease_close(struct ms_state *state, struct ms_session *session, inode_no ino);
 void ms_lease_lower(struct ms_state *state, struct ms_claim *claim, enum ms_lease_mode mode);
 /* An answer to a recall, or a return (recall 0). */
-void ms_lease_answer(struct ms_state *state, struct ms_session *session, const struct ms_request *req,
-		     uint64_t recall);
-/* After a restart: a lease that the session had. -E_NO_LEASE: another has what forbids it; -E_NOMEM. */
+void ms_lease_answer(struct ms_state *state, struct ms_session *session,
+		     const struct ms_request *req, uint64_t recall);
+/*
+ * After a restart: a lease that the session had. -E_NO_LEASE: another has what forbids it;
+ * -E_NOMEM.
+ */
 must_check int ms_lease_reclaim(struct ms_state *state, struct ms_session *session,
 				const struct ms_lease *lease);
-must_check int ms_lease_reclaim_open(struct ms_state *state, struct ms_session *session, inode_no ino);
+must_check int ms_lease_reclaim_open(struct ms_state *state, struct ms_session *session,
+				     inode_no ino);
 void ms_lease_drop_session(struct ms_state *state, struct ms_session *session);
 void ms_lease_tick(struct ms_state *state);
-void ms_lease_node_release(struct ms_state *state, struct ms_node *node);	/* if nobody needs it */
+/* if nobody needs it */
+void ms_lease_node_release(struct ms_state *state, struct ms_node *node);
 struct ms_node *ms_lease_node_make(struct ms_state *state, inode_no ino, uint64_t name_hash);
 
 /* park.c */
@@ -279,7 +311,8 @@ void ms_session_slot_store(struct ms_op *op, int rc, bool durable);
 int ms_attr_lookup(struct ms_op *op);
 int ms_attr_get(struct ms_op *op);
 int ms_attr_set(struct ms_op *op);
-must_check int ms_attr_reply(struct ms_op *op, const struct ms_inode *inode);	/* with a link's target */
+/* with a link's target */
+must_check int ms_attr_reply(struct ms_op *op, const struct ms_inode *inode);
 
 /* listing.c */
 int ms_listing_read(struct ms_op *op);
@@ -294,7 +327,8 @@ must_check int ms_namespace_may_remove(const struct ms_op *op, const struct ms_i
 int ms_rename(struct ms_op *op);
 
 /* orphan.c: the end of an inode */
-void ms_orphan_unlinked(struct ms_state *state, struct ms_inode *inode);	/* one name less; stores it */
+/* one name less; stores it */
+void ms_orphan_unlinked(struct ms_state *state, struct ms_inode *inode);
 void ms_orphan_opened(struct ms_state *state, const struct ms_session *session, inode_no ino);
 void ms_orphan_closed(struct ms_state *state, const struct ms_session *session, inode_no ino);
 void ms_orphan_tick(struct ms_state *state);
@@ -309,7 +343,10 @@ int ms_publish(struct ms_op *op);
 int ms_publish_get_inline(struct ms_op *op);
 void ms_publish_moved(struct ms_state *state, const struct ms_request *req);
 void ms_publish_tick(struct ms_state *state);
-/* Change an inode's content to `root` (with its bytes, if inline); the inode is stored by the caller. */
+/*
+ * Change an inode's content to `root` (with its bytes, if inline); the inode is stored by the
+ * caller.
+ */
 void ms_publish_content(struct ms_state *state, struct ms_inode *inode, const struct root *root,
 			const uint8_t *bytes);
 
@@ -339,25 +376,31 @@ void ms_membership_tick(struct ms_state *state);
 struct ms_member *ms_membership_find(const struct ms_state *state, server_no server);
 /* Nobody waits for this one: out, removed, or drained and silent for as long. */
 bool ms_membership_is_gone(const struct ms_state *state, server_no server);
-bool ms_membership_is_alive(const struct ms_state *state, server_no server);	/* heard of lately */
-bool ms_membership_lacks(const struct ms_member *m);	/* its content changed, its rows are not all degraded yet */
+/* heard of lately */
+bool ms_membership_is_alive(const struct ms_state *state, server_no server);
+/* its content changed, its rows are not all degraded yet */
+bool ms_membership_lacks(const struct ms_member *m);
 void ms_membership_map_changed(struct ms_state *state);	/* one version newer with this event */
 int ms_membership_join(struct ms_op *op);
 int ms_membership_heartbeat(struct ms_op *op);
 int ms_membership_set(struct ms_op *op);
 
 /* placement.c */
-void ms_placement_again(struct ms_state *state);	/* compute every row anew, a piece per tick */
+/* compute every row anew, a piece per tick */
+void ms_placement_again(struct ms_state *state);
 uint32_t ms_placement_sweep(struct ms_state *state, uint32_t rows_max);		/* rows changed */
 bool ms_placement_is_sweeping(const struct ms_state *state);
 void ms_placement_store(struct ms_state *state, pg_no pg, const struct pg_row *row);
 
 /* heal.c */
-void ms_heal_take(struct ms_state *state, const struct ms_request *req);	/* the reports of a heartbeat */
-uint32_t ms_heal_tick(struct ms_state *state, uint32_t rows_max);		/* rows made clean */
+/* the reports of a heartbeat */
+void ms_heal_take(struct ms_state *state, const struct ms_request *req);
+/* rows made clean */
+uint32_t ms_heal_tick(struct ms_state *state, uint32_t rows_max);
 /* Has every replica that is not gone merged all that the server at `place` of the row held? */
 bool ms_heal_is_merged(const struct ms_state *state, pg_no pg, uint32_t place);
-server_no ms_heal_server_at(const struct pg_row *row, uint32_t place);		/* replicas, then formers */
+/* replicas, then formers */
+server_no ms_heal_server_at(const struct pg_row *row, uint32_t place);
 
 /* health.c */
 void ms_health_counts(const struct ms_state *state, struct ms_counts *out);
@@ -365,7 +408,8 @@ void ms_health_counts(const struct ms_state *state, struct ms_counts *out);
 /* space.c */
 /* Grant what is wanted as far as there is space, `used` in any case. What the session has then. */
 bool ms_space_is_unknown(struct ms_state *state);
-uint64_t ms_space_grant(struct ms_state *state, struct ms_session *session, uint64_t used, uint64_t wanted);
+uint64_t ms_space_grant(struct ms_state *state, struct ms_session *session, uint64_t used,
+			uint64_t wanted);
 void ms_space_settle(struct ms_state *state, struct ms_session *session, uint64_t bytes);
 int ms_space_statfs(struct ms_op *op);
 

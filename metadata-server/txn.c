@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The overlay: a sorted array of changed rows over the rows themselves. A batch changes some hundreds
- * of rows, so binary search and memmove of pointers beat any tree, and a flush is one walk in key order.
+ * The overlay: a sorted array of changed rows over the rows themselves. A batch changes some
+ * hundreds of rows, so binary search and memmove of pointers beat any tree, and a flush is one walk
+ * in key order.
  *
  * An entry remembers, while an event runs, what it was before, so that the event can be dropped. An
  * entry in state ROW_NONE hides nothing: it is what an aborted event leaves behind.
@@ -40,7 +41,8 @@ struct entry_list {
 struct ms_txn {
 	struct rows *rows;
 	struct entry_list sorted;	/* by key */
-	struct entry_list event;	/* changed by this event, in the order of their first change */
+	/* changed by this event, in the order of their first change */
+	struct entry_list event;
 	uint64_t event_number;
 	uint32_t event_bytes;		/* of the encoded event */
 	int failed;			/* sticky: 0 or -E_NOMEM */
@@ -85,7 +87,8 @@ static size_t entry_find(const struct ms_txn *txn, const void *key, uint32_t key
 			high = mid;
 	}
 	*exact = low < txn->sorted.count &&
-		 key_compare(txn->sorted.at[low]->key, txn->sorted.at[low]->key_len, key, key_len) == 0;
+		 key_compare(txn->sorted.at[low]->key, txn->sorted.at[low]->key_len, key,
+			     key_len) == 0;
 	return low;
 }
 
@@ -140,14 +143,18 @@ static struct entry *entry_for_change(struct ms_txn *txn, const void *key, uint3
 	return e;
 }
 
-static void change(struct ms_txn *txn, const void *key, uint32_t key_len, const struct row_change *to)
+static void change(struct ms_txn *txn, const void *key, uint32_t key_len,
+		   const struct row_change *to)
 {
 	uint8_t *value = NULL;
 	struct entry *e;
 
-	ASSERT(key_len >= 1 && key_len <= ROW_KEY_BYTES_MAX && to->value_len <= ROW_VALUE_BYTES_MAX);
+	ASSERT(key_len >= 1 && key_len <= ROW_KEY_BYTES_MAX &&
+	       to->value_len <= ROW_VALUE_BYTES_MAX);
 	if (to->op == ROW_PUT) {
-		/* Copied before the entry is touched: the caller may be changing a borrowed value. */
+		/*
+		 * Copied before the entry is touched: the caller may be changing a borrowed value.
+		 */
 		value = malloc(to->value_len ? to->value_len : 1);
 		if (value && to->value_len)
 			memcpy(value, to->value, to->value_len);
@@ -258,7 +265,8 @@ int ms_txn_next(struct ms_txn *txn, const void *key, uint32_t key_len, struct ro
 		if (c == 0) {	/* deleted: it hides the row, look behind it */
 			uint32_t len = key_after(after, out->key, out->key_len);
 
-			rc = len > ROW_KEY_BYTES_MAX ? -E_NOENT : rows_next(txn->rows, after, len, out);
+			rc = len > ROW_KEY_BYTES_MAX ? -E_NOENT
+						     : rows_next(txn->rows, after, len, out);
 		}
 	}
 }
@@ -306,8 +314,9 @@ int ms_txn_event_encode(struct ms_txn *txn, uint8_t *out, uint32_t capacity, uin
 		const struct entry *e = txn->event.at[i];
 
 		journal_change_write(&w, &(struct row_change){
-			.op = (enum row_op)e->now.state, .key = e->key, .key_len = (uint16_t)e->key_len,
-			.value = e->now.value, .value_len = e->now.value_len });
+			.op = (enum row_op)e->now.state, .key = e->key,
+			.key_len = (uint16_t)e->key_len, .value = e->now.value,
+			.value_len = e->now.value_len });
 	}
 	ASSERT(wr_ok(&w) && wr_len(&w) == txn->event_bytes);
 	*change_count = (uint32_t)txn->event.count;
@@ -357,7 +366,8 @@ int ms_txn_apply(struct ms_txn *txn, const uint8_t *payload, uint32_t len)
 	}
 	ms_txn_event_begin(txn);
 	while ((rc = journal_change_read(&r, &c)) > 0) {
-		if (c.key_len < 1 || c.key_len > ROW_KEY_BYTES_MAX || c.value_len > ROW_VALUE_BYTES_MAX) {
+		if (c.key_len < 1 || c.key_len > ROW_KEY_BYTES_MAX ||
+		    c.value_len > ROW_VALUE_BYTES_MAX) {
 			rc = -E_MALFORMED;
 			break;
 		}

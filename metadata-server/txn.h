@@ -19,7 +19,8 @@ void ms_txn_destroy(struct ms_txn *txn);
 
 must_check int ms_txn_get(struct ms_txn *txn, const void *key, uint32_t key_len, const void **value,
 			  uint32_t *value_len);		/* borrowed until the next call on txn */
-void ms_txn_put(struct ms_txn *txn, const void *key, uint32_t key_len, const void *value, uint32_t value_len);
+void ms_txn_put(struct ms_txn *txn, const void *key, uint32_t key_len, const void *value,
+		uint32_t value_len);
 void ms_txn_del(struct ms_txn *txn, const void *key, uint32_t key_len);
 /* First row with a key >= the given, overlay included; -E_NOENT at the end. */
 must_check int ms_txn_next(struct ms_txn *txn, const void *key, uint32_t key_len, struct row *out);
@@ -31,11 +32,15 @@ void ms_txn_event_abort(struct ms_txn *txn);		/* drop the event's changes */
  * Encode the event's changes behind room for a journal header into out; returns the payload length,
  * or -E_TOOBIG. The changes stay in the overlay.
  */
-must_check int ms_txn_event_encode(struct ms_txn *txn, uint8_t *out, uint32_t capacity, uint32_t *change_count);
+must_check int ms_txn_event_encode(struct ms_txn *txn, uint8_t *out, uint32_t capacity,
+				   uint32_t *change_count);
 
 uint32_t ms_txn_event_bytes(const struct ms_txn *txn);	/* of the payload so far */
 
-/* Put all changes since the last flush into the rows, in key order, and forget them. Not yet committed. */
+/*
+ * Put all changes since the last flush into the rows, in key order, and forget them. Not yet
+ * committed.
+ */
 must_check int ms_txn_flush(struct ms_txn *txn);
 /* The same in two steps, so that a commit which fails loses nothing: reads still find it here. */
 must_check int ms_txn_write(struct ms_txn *txn);

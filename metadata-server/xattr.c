@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Extended attributes: a row each. Names of one inode, with their NULs, are at most 64 KiB together: more
- * the kernel could not list (XATTR_LIST_MAX), and it bounds what freeing an inode has to delete.
+ * Extended attributes: a row each. Names of one inode, with their NULs, are at most 64 KiB
+ * together: more the kernel could not list (XATTR_LIST_MAX), and it bounds what freeing an inode
+ * has to delete.
  */
 #include "metadata-server/step_internal.h"
 
@@ -112,7 +113,7 @@ static bool has_acl(struct ms_txn *txn, inode_no ino)
 /* Set the inode's flags to what its rows now are. */
 static int store_flags(struct ms_state *state, struct ms_inode *inode)
 {
-	struct ms_key at = ms_key_xattr(inode->attr.ino, (struct ms_name){ (const uint8_t *)"", 0 });
+	struct ms_key at = ms_key_xattr(inode->attr.ino, (struct ms_name){(const uint8_t *)"", 0});
 	struct ms_name name;
 	int rc = next_name(state->txn, inode->attr.ino, &at, &name);
 
@@ -169,8 +170,8 @@ int ms_xattr_set(struct ms_op *op)
 	if (ms_lease_is_blocked(op))
 		return MS_OP_PARKED;
 	key = ms_key_xattr(req->ino, req->name);
-	ms_txn_put(op->state->txn, key.bytes, key.len, req->bulk_len ? req->bulk : (const uint8_t *)"",
-		   req->bulk_len);
+	ms_txn_put(op->state->txn, key.bytes, key.len,
+		   req->bulk_len ? req->bulk : (const uint8_t *)"", req->bulk_len);
 	finish(op, &inode);
 	return 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Chunk servers in virtual time, under a metadata server that does as the test says: it gives every group the
- * same row, `world.row`, and notes what heartbeats tell. The test plays the client: put(), get(), ask().
+ * Chunk servers in virtual time, under a metadata server that does as the test says: it gives every
+ * group the same row, `world.row`, and notes what heartbeats tell. The test plays the client:
+ * put(), get(), ask().
  */
 #ifndef CAIRN_TESTS_CHUNK_WORLD_H
 #define CAIRN_TESTS_CHUNK_WORLD_H
@@ -168,7 +169,8 @@ static inline void world_set_row(enum pg_state state, const char *replicas, cons
 
 static inline void world_format(struct world_node *n, uint32_t number, uint32_t disk)
 {
-	struct super super = {.role = SUPER_CHUNK, .hash = HASH_SHA256, .copies = 3, .min_copies = 2};
+	struct super super = {.role = SUPER_CHUNK, .hash = HASH_SHA256, .copies = 3,
+			      .min_copies = 2};
 	struct error err = {0};
 	struct disk *d;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A whole cluster for tests of the client core: a metadata server, three chunk servers and any number of
- * clients in one loop, over TCP, in a scratch folder. Operations run one at a time: op() submits and
- * steps the loop until it is done.
+ * A whole cluster for tests of the client core: a metadata server, three chunk servers and any
+ * number of clients in one loop, over TCP, in a scratch folder. Operations run one at a time: op()
+ * submits and steps the loop until it is done.
  */
 #ifndef CAIRN_TESTS_CLIENT_CLUSTER_H
 #define CAIRN_TESTS_CLIENT_CLUSTER_H
@@ -53,16 +53,17 @@ static const uint8_t cluster_id[16] = { 4, 2 };
 static inline struct ms_config cluster_config(const struct cluster *w)
 {
 	return (struct ms_config){
-		.lease_ms = w->lease_ms, .down_ms = 1000, .out_ms = 60000, .suspect_ms = 500, .copies = 3,
-		.min_copies = 2, .inline_bytes_max = INLINE_BYTES_MAX, .leases_max_per_session = 10000,
-		.parked_max = 100, .sessions_max = 10, .name_key = 42,
+		.lease_ms = w->lease_ms, .down_ms = 1000, .out_ms = 60000, .suspect_ms = 500,
+		.copies = 3, .min_copies = 2, .inline_bytes_max = INLINE_BYTES_MAX,
+		.leases_max_per_session = 10000, .parked_max = 100, .sessions_max = 10,
+		.name_key = 42,
 	};
 }
 
 static inline void cluster_super(struct super *super, enum super_role role, uint8_t n)
 {
-	*super = (struct super){ .role = role, .hash = HASH_SHA256, .copies = 3, .min_copies = 2, .name_key = 42,
-				 .directory = { n }, .server = { n } };
+	*super = (struct super){ .role = role, .hash = HASH_SHA256, .copies = 3, .min_copies = 2,
+				 .name_key = 42, .directory = { n }, .server = { n } };
 	memcpy(super->cluster, cluster_id, sizeof cluster_id);
 	if (role == SUPER_METADATA)
 		memset(super->server, 0, sizeof super->server);
@@ -83,10 +84,11 @@ static inline void cluster_mds_start(struct cluster *w)
 	if (!w->mds_disk)
 		ck_assert_int_eq(disk_posix_create(cluster_folder(w, "mds"), &w->mds_disk), 0);
 	struct ms_server_options o = {
-		.loop = w->loop, .net = w->net, .pool = w->pool, .disks = &w->mds_disk, .disk_count = 1,
-		.rows = w->mds_rows, .listen = w->mds_address[0] ? w->mds_address : "127.0.0.1:0", .name = "mds",
-		.boot_id = ++w->mds_boot, .config = cluster_config(w), .journal_file_bytes_max = MiB(16),
-		.snapshot_bytes = MiB(64), .heartbeat_ms = 50,
+		.loop = w->loop, .net = w->net, .pool = w->pool, .disks = &w->mds_disk,
+		.disk_count = 1, .rows = w->mds_rows,
+		.listen = w->mds_address[0] ? w->mds_address : "127.0.0.1:0", .name = "mds",
+		.boot_id = ++w->mds_boot, .config = cluster_config(w),
+		.journal_file_bytes_max = MiB(16), .snapshot_bytes = MiB(64), .heartbeat_ms = 50,
 	};
 	ck_assert_msg(ms_server_create(&o, &w->mds, &err) == 0, "%s", err.text);
 	snprintf(w->mds_address, sizeof w->mds_address, "%s", ms_server_address(w->mds));
@@ -99,9 +101,9 @@ static inline void cluster_cs_start(struct cluster *w, uint32_t i, uint64_t boot
 	struct cs_server_options o = {
 		.loop = w->loop, .net = w->net, .pool = w->pool, .disk_count = 1, .owed = cs->owed,
 		.disks[0] = { .disk = cs->disk, .index = cs->index, .index_is_trusted = true },
-		.listen = cs->address[0] ? cs->address : "127.0.0.1:0", .mds = w->mds_address, .name = "cs",
-		.host = "here", .rack = "", .boot_id = boot_id, .segment_bytes = MiB(64), .sync_ms = 100,
-		.sync_bytes = MiB(64), .full_percent = 99,
+		.listen = cs->address[0] ? cs->address : "127.0.0.1:0", .mds = w->mds_address,
+		.name = "cs", .host = "here", .rack = "", .boot_id = boot_id,
+		.segment_bytes = MiB(64), .sync_ms = 100, .sync_bytes = MiB(64), .full_percent = 99,
 	};
 	ck_assert_msg(cs_server_create(&o, &cs->server, &err) == 0, "%s", err.text);
 	snprintf(cs->address, sizeof cs->address, "%s", cs_server_address(cs->server));
@@ -222,7 +224,7 @@ static inline void cluster_finish(struct cluster *w)
 	scratch_finish(&w->scratch);
 }
 
-/* --- clients --------------------------------------------------------------------------------------------- */
+/* --- clients ---------------------------------------------------------------------------------- */
 
 static int cluster_rc;
 
@@ -242,13 +244,15 @@ static inline void cluster_stopped(void *arg, int rc)
 }
 
 /* `session_file`: as a mount has it, NULL: none. */
-static inline struct client *cluster_client_of(struct cluster *w, const char *session_file, uint32_t timeout_ms)
+static inline struct client *cluster_client_of(struct cluster *w, const char *session_file,
+					       uint32_t timeout_ms)
 {
 	struct client *c;
 	struct cl_options options = {
-		.loop = w->loop, .net = w->net, .pool = w->pool, .mds_address = w->mds_address, .node_name = "test",
-		.timeout_ms = timeout_ms, .memory_bytes = MiB(32), .flush_ms = 300, .blocks_in_flight = 16,
-		.codec = CODEC_LZ4, .session_file = session_file,
+		.loop = w->loop, .net = w->net, .pool = w->pool, .mds_address = w->mds_address,
+		.node_name = "test", .timeout_ms = timeout_ms, .memory_bytes = MiB(32),
+		.flush_ms = 300, .blocks_in_flight = 16, .codec = CODEC_LZ4,
+		.session_file = session_file,
 	};
 	ck_assert_int_eq(client_create(&options, &c), 0);
 	client_start(c, cluster_started, w);
@@ -298,12 +302,12 @@ static inline int cluster_op(struct cluster *w, struct client *c, struct cl_op *
 	return op->rc;
 }
 
-/* --- files ------------------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static inline struct cl_handle *file_create(struct cluster *w, struct client *c, const char *name)
 {
-	struct cl_op op = { .kind = CL_MAKE, .parent = INODE_ROOT, .name = name, .mode = S_IFREG | 0644,
-			    .flags = O_RDWR, .want_open = true };
+	struct cl_op op = { .kind = CL_MAKE, .parent = INODE_ROOT, .name = name,
+			    .mode = S_IFREG | 0644, .flags = O_RDWR, .want_open = true };
 	ck_assert_int_eq(cluster_op(w, c, &op), 0);
 	ck_assert_ptr_nonnull(op.opened);
 	return op.opened;
@@ -315,7 +319,8 @@ static inline inode_no file_lookup(struct cluster *w, struct client *c, const ch
 	return cluster_op(w, c, &op) == 0 ? op.attr.st.st_ino : 0;
 }
 
-static inline struct cl_handle *file_open(struct cluster *w, struct client *c, const char *name, uint32_t flags)
+static inline struct cl_handle *file_open(struct cluster *w, struct client *c, const char *name,
+					  uint32_t flags)
 {
 	struct cl_op op = { .kind = CL_OPEN, .ino = file_lookup(w, c, name), .flags = flags };
 	ck_assert_uint_ne(op.ino, 0);
@@ -332,10 +337,11 @@ static inline int file_close(struct cluster *w, struct client *c, struct cl_hand
 	return rc;
 }
 
-static inline int file_write(struct cluster *w, struct client *c, struct cl_handle *h, uint64_t offset,
-			     const void *bytes, uint32_t len)
+static inline int file_write(struct cluster *w, struct client *c, struct cl_handle *h,
+			     uint64_t offset, const void *bytes, uint32_t len)
 {
-	struct cl_op op = { .kind = CL_WRITE, .handle = h, .offset = offset, .bytes = bytes, .bytes_len = len };
+	struct cl_op op = { .kind = CL_WRITE, .handle = h, .offset = offset, .bytes = bytes,
+			    .bytes_len = len };
 	int rc = cluster_op(w, c, &op);
 	if (rc == 0)
 		ck_assert_uint_eq(op.out_len, len);
@@ -343,10 +349,11 @@ static inline int file_write(struct cluster *w, struct client *c, struct cl_hand
 }
 
 /* Bytes read, or a negated code. */
-static inline int file_read(struct cluster *w, struct client *c, struct cl_handle *h, uint64_t offset, void *out,
-			    uint32_t len)
+static inline int file_read(struct cluster *w, struct client *c, struct cl_handle *h,
+			    uint64_t offset, void *out, uint32_t len)
 {
-	struct cl_op op = { .kind = CL_READ, .handle = h, .offset = offset, .length = len, .out = out };
+	struct cl_op op = { .kind = CL_READ, .handle = h, .offset = offset, .length = len,
+			    .out = out };
 	int rc = cluster_op(w, c, &op);
 	return rc < 0 ? rc : (int)op.out_len;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A metadata server without a server, for tests: the state machine over rows in memory, a clock that only
- * the test moves, every effect kept, every record of the journal kept.
+ * A metadata server without a server, for tests: the state machine over rows in memory, a clock
+ * that only the test moves, every effect kept, every record of the journal kept.
  *
- * world_do() sends one request and gives its reply, or NULL if it parked. Mutations get slot 0 of their
- * session and the next sequence by themselves, unless the test sets a sequence.
+ * world_do() sends one request and gives its reply, or NULL if it parked. Mutations get slot 0 of
+ * their session and the next sequence by themselves, unless the test sets a sequence.
  */
 #ifndef CAIRN_TESTS_MS_WORLD_H
 #define CAIRN_TESTS_MS_WORLD_H
@@ -140,8 +140,8 @@ static inline uint32_t world_index(struct world *w, session_no session)
 
 static inline bool world_changes(uint16_t op)
 {
-	return op == MSG_SETATTR || op == MSG_MAKE || op == MSG_LINK || op == MSG_UNLINK || op == MSG_RENAME ||
-	       op == MSG_PUBLISH || op == MSG_SETXATTR || op == MSG_REMOVEXATTR;
+	return op == MSG_SETATTR || op == MSG_MAKE || op == MSG_LINK || op == MSG_UNLINK ||
+	       op == MSG_RENAME || op == MSG_PUBLISH || op == MSG_SETXATTR || op == MSG_REMOVEXATTR;
 }
 
 /* Send; the reply, or NULL if it parked. w->token is then its token. */
@@ -294,12 +294,13 @@ static inline void world_finish(struct world *w)
 	free(w->journal);
 }
 
-/* --- the usual requests ------------------------------------------------------------------------------- */
+/* --- the usual requests ----------------------------------------------------------------------- */
 
-static inline struct ms_request world_make(session_no s, inode_no dir, const char *name, uint32_t mode)
+static inline struct ms_request world_make(session_no s, inode_no dir, const char *name,
+					   uint32_t mode)
 {
-	return (struct ms_request){ .op = MSG_MAKE, .session = s, .parent = dir, .name = world_name(name),
-				    .mode = mode, .exclusive = true };
+	return (struct ms_request){ .op = MSG_MAKE, .session = s, .parent = dir,
+				    .name = world_name(name), .mode = mode, .exclusive = true };
 }
 
 /* Make it, and give its inode number. */
@@ -315,7 +316,8 @@ static inline inode_no world_made(struct world *w, session_no s, inode_no dir, c
 
 static inline struct ms_request world_lookup(session_no s, inode_no dir, const char *name)
 {
-	return (struct ms_request){ .op = MSG_LOOKUP, .session = s, .parent = dir, .name = world_name(name) };
+	return (struct ms_request){ .op = MSG_LOOKUP, .session = s, .parent = dir,
+				    .name = world_name(name) };
 }
 
 static inline struct ms_request world_getattr(session_no s, inode_no ino)
@@ -323,17 +325,19 @@ static inline struct ms_request world_getattr(session_no s, inode_no ino)
 	return (struct ms_request){ .op = MSG_GETATTR, .session = s, .ino = ino, .lease = true };
 }
 
-static inline struct ms_request world_unlink(session_no s, inode_no dir, const char *name, bool directory)
+static inline struct ms_request world_unlink(session_no s, inode_no dir, const char *name,
+					     bool directory)
 {
-	return (struct ms_request){ .op = MSG_UNLINK, .session = s, .parent = dir, .name = world_name(name),
-				    .directory = directory };
+	return (struct ms_request){ .op = MSG_UNLINK, .session = s, .parent = dir,
+				    .name = world_name(name), .directory = directory };
 }
 
-static inline struct ms_request world_rename(session_no s, inode_no dir, const char *name, inode_no to_dir,
-					     const char *to)
+static inline struct ms_request world_rename(session_no s, inode_no dir, const char *name,
+					     inode_no to_dir, const char *to)
 {
-	return (struct ms_request){ .op = MSG_RENAME, .session = s, .parent = dir, .name = world_name(name),
-				    .new_parent = to_dir, .new_name = world_name(to) };
+	return (struct ms_request){ .op = MSG_RENAME, .session = s, .parent = dir,
+				    .name = world_name(name), .new_parent = to_dir,
+				    .new_name = world_name(to) };
 }
 
 static inline struct ms_request world_open(session_no s, inode_no ino, bool write)
@@ -347,7 +351,8 @@ static inline struct ms_request world_release(session_no s, inode_no ino)
 }
 
 /* Publish `text` inline, built on `base`. */
-static inline struct ms_request world_publish(session_no s, inode_no ino, uint64_t base, const char *text)
+static inline struct ms_request world_publish(session_no s, inode_no ino, uint64_t base,
+					      const char *text)
 {
 	uint32_t len = (uint32_t)strlen(text);
 
@@ -383,7 +388,8 @@ static inline void world_answer_all(struct world *w)
 }
 
 /* A lease of that kind in the reply, or NONE. */
-static inline enum ms_lease_mode world_lease(const struct ms_reply *reply, inode_no ino, bool is_name)
+static inline enum ms_lease_mode world_lease(const struct ms_reply *reply, inode_no ino,
+					     bool is_name)
 {
 	for (uint32_t i = 0; i < reply->lease_count; i++)
 		if (reply->leases[i].ino == ino && (reply->leases[i].name_hash != 0) == is_name)

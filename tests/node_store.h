@@ -35,7 +35,8 @@ static inline struct stored_node *node_store_get(struct node_store *s, const str
 	return node;
 }
 
-static inline int node_store_emit(void *arg, const struct block_id *id, const void *bytes, uint32_t len)
+static inline int node_store_emit(void *arg, const struct block_id *id, const void *bytes,
+				  uint32_t len)
 {
 	struct node_store *s = arg;
 

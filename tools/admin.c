@@ -66,7 +66,8 @@ int admin_find(const char *given, char *out, size_t out_bytes, struct error *err
 	if (rc < 0)
 		return rc;
 	if (!text_copy(out, out_bytes, given ? given : config.cluster_mds))
-		return error_set(err, -E_NAMETOOLONG, "bad address '%s'", given ? given : config.cluster_mds);
+		return error_set(err, -E_NAMETOOLONG, "bad address '%s'",
+				 given ? given : config.cluster_mds);
 	return 0;
 }
 
@@ -174,8 +175,9 @@ static void call_done(struct rpc_call *call)
 	loop_uv_stop(w->admin->loop);
 }
 
-int admin_call_at(struct admin *a, const char *address, unsigned type, const ProtobufCMessage *request,
-		  uint32_t deadline_ms, ProtobufCMessage **reply, struct buf **bulk, struct error *err)
+int admin_call_at(struct admin *a, const char *address, unsigned type,
+		  const ProtobufCMessage *request, uint32_t deadline_ms, ProtobufCMessage **reply,
+		  struct buf **bulk, struct error *err)
 {
 	struct waiting w = { .admin = a };
 	struct rpc_peer *peer;
@@ -200,8 +202,8 @@ int admin_call_at(struct admin *a, const char *address, unsigned type, const Pro
 	return 0;
 }
 
-int admin_call(struct admin *a, unsigned type, const ProtobufCMessage *request, uint32_t deadline_ms,
-	       ProtobufCMessage **reply, struct error *err)
+int admin_call(struct admin *a, unsigned type, const ProtobufCMessage *request,
+	       uint32_t deadline_ms, ProtobufCMessage **reply, struct error *err)
 {
 	return admin_call_at(a, a->address, type, request, deadline_ms, reply, NULL, err);
 }
@@ -219,7 +221,8 @@ static int map_take_page(struct map *map, const Wire__MapReply *page)
 	}
 	for (size_t i = 0; i < page->n_pgs && rc == 0; i++) {
 		const ProtobufCBinaryData *row = &page->pgs[i];
-		uint32_t number = row->len >= 2 ? row->data[0] | (uint32_t)row->data[1] << 8 : PG_COUNT;
+		uint32_t number =
+			row->len >= 2 ? row->data[0] | (uint32_t)row->data[1] << 8 : PG_COUNT;
 
 		if (number >= PG_COUNT)
 			return -E_MALFORMED;

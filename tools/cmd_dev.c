@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cairn dev: an ephemeral cluster around one command. It is a contract that tests, benchmarks and outside
- * harnesses build on (cairn-dev(1)): format, start, mount, run the command, take all down, also when
- * interrupted. Inside, `cairn dev start NAME` and `stop NAME` handle single processes.
+ * cairn dev: an ephemeral cluster around one command. It is a contract that tests, benchmarks and
+ * outside harnesses build on (cairn-dev(1)): format, start, mount, run the command, take all down,
+ * also when interrupted. Inside, `cairn dev start NAME` and `stop NAME` handle single processes.
  */
 #include "tools/command.h"
 
@@ -33,16 +33,17 @@ struct dev_arguments {
 };
 
 static const struct argp_option options[] = {
-	{ "servers", 'n', "N", 0, "chunk servers (3)", 0 },
-	{ "copies", 'c', "N", 0, "copies of each block (3, at most the servers)", 0 },
-	{ "mounts", 'm', "N", 0, "mounts, each a client process (1)", 0 },
-	{ "dir", 'd', "DIR", 0, "keep the cluster here; one that is there is used with its data", 0 },
-	{ "keep", 'k', NULL, 0, "do not remove the folder at the end", 0 },
-	{ "set", 's', "SECTION.KEY=VALUE", 0, "a setting of cairn.conf(5)", 0 },
-	{ 0 },
+	{"servers", 'n', "N", 0, "chunk servers (3)", 0},
+	{"copies", 'c', "N", 0, "copies of each block (3, at most the servers)", 0},
+	{"mounts", 'm', "N", 0, "mounts, each a client process (1)", 0},
+	{"dir", 'd', "DIR", 0, "keep the cluster here; one that is there is used with its data", 0},
+	{"keep", 'k', NULL, 0, "do not remove the folder at the end", 0},
+	{"set", 's', "SECTION.KEY=VALUE", 0, "a setting of cairn.conf(5)", 0},
+	{0},
 };
 
-static uint32_t number_argument(struct argp_state *state, const char *what, const char *text, uint32_t max)
+static uint32_t number_argument(struct argp_state *state, const char *what, const char *text,
+				uint32_t max)
 {
 	uint64_t n;
 
@@ -79,15 +80,20 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 }
 
 static const struct argp argp = {
-	options, parse_option, "[-- COMMAND ARGUMENTS...]\nstart NAME\nstop NAME",
+	options,
+	parse_option,
+	"[-- COMMAND ARGUMENTS...]\nstart NAME\nstop NAME",
 	"Run COMMAND (or a shell) with a cluster of its own around it, then take the cluster down."
-	"\vCOMMAND sees CAIRN_DIR, CAIRN_MNT, CAIRN_MNT2 ... and our programs first in PATH; its exit status is "
-	"ours. Inside, `cairn dev start NAME` and `cairn dev stop NAME` start and stop one process: mds, cs1 ..., "
+	"\vCOMMAND sees CAIRN_DIR, CAIRN_MNT, CAIRN_MNT2 ... and our programs first in PATH; its "
+	"exit status is "
+	"ours. Inside, `cairn dev start NAME` and `cairn dev stop NAME` start and stop one "
+	"process: mds, cs1 ..., "
 	"client1 ... See cairn-dev(1).",
-	NULL, NULL, NULL
-};
+	NULL,
+	NULL,
+	NULL};
 
-/* --- start and stop, from inside --------------------------------------------------------------------- */
+/* --- start and stop, from inside -------------------------------------------------------------- */
 
 /* A new number behind the last one joins as a new server. */
 static int add_if_next(struct layout *l, const char *name, struct error *err)
@@ -96,7 +102,8 @@ static int add_if_next(struct layout *l, const char *name, struct error *err)
 	uint32_t index;
 	int rc;
 
-	if (layout_parse_name(name, &role, &index) < 0 || role != LAYOUT_CS || index != l->server_count)
+	if (layout_parse_name(name, &role, &index) < 0 || role != LAYOUT_CS ||
+	    index != l->server_count)
 		return 0;
 	rc = layout_add_server(l, err);
 	return rc < 0 ? rc : layout_save(l, err);
@@ -110,7 +117,8 @@ static int run_inside(const char *verb, const char *name)
 	int rc;
 
 	if (!dir) {
-		fprintf(stderr, "cairn dev: '%s' works inside `cairn dev`, where CAIRN_DIR is set\n", verb);
+		fprintf(stderr,
+			"cairn dev: '%s' works inside `cairn dev`, where CAIRN_DIR is set\n", verb);
 		return COMMAND_USAGE;
 	}
 	rc = layout_load(&l, dir, &err);
@@ -127,11 +135,12 @@ static int run_inside(const char *verb, const char *name)
 	return rc < 0 ? command_fail(NAME, &err) : COMMAND_DONE;
 }
 
-/* --- the cluster's folder -------------------------------------------------------------------------------- */
+/* --- the cluster's folder --------------------------------------------------------------------- */
 
 static int conflict(struct error *err, const char *what, uint32_t asked, uint32_t has)
 {
-	return error_say(err, -E_EXIST, "--%s %u conflicts with the cluster in that folder, which has %u", what,
+	return error_say(err, -E_EXIST,
+			 "--%s %u conflicts with the cluster in that folder, which has %u", what,
 			 asked, has);
 }
 
@@ -155,13 +164,18 @@ static int plan(const struct dev_arguments *a, const char *dir, struct layout *l
 	int rc;
 
 	if (copies > servers)
-		return error_say(err, -E_INVAL, "%u copies need at least as many servers, not %u", copies, servers);
+		return error_say(err, -E_INVAL, "%u copies need at least as many servers, not %u",
+				 copies, servers);
 	rc = layout_load(l, dir, err);
 	if (rc == 0)
 		rc = reuse(a, l, err);
 	else if (rc == -E_NOENT)
-		rc = layout_plan(l, &(struct layout_options){ .dir = dir, .servers = servers, .copies = copies,
-							     .mounts = a->mounts ? a->mounts : 1 }, err);
+		rc = layout_plan(l,
+				 &(struct layout_options){.dir = dir,
+							  .servers = servers,
+							  .copies = copies,
+							  .mounts = a->mounts ? a->mounts : 1},
+				 err);
 	for (uint32_t i = 0; rc == 0 && i < a->set_count; i++)
 		rc = layout_add_set(l, a->sets[i], err);
 	return rc == 0 ? layout_save(l, err) : rc;
@@ -173,14 +187,18 @@ static int choose_folder(const struct dev_arguments *a, char out[PATH_MAX], stru
 
 	if (!a->dir) {
 		snprintf(out, PATH_MAX, "%s/cairn-dev-XXXXXX", tmp && *tmp ? tmp : "/tmp");
-		return mkdtemp(out) ? 0 : error_set(err, error_from_errno(errno), "cannot create '%s'", out);
+		return mkdtemp(out)
+			       ? 0
+			       : error_set(err, error_from_errno(errno), "cannot create '%s'", out);
 	}
 	if (mkdir(a->dir, 0755) != 0 && errno != EEXIST)
 		return error_set(err, error_from_errno(errno), "cannot create '%s'", a->dir);
-	return realpath(a->dir, out) ? 0 : error_set(err, error_from_errno(errno), "cannot use '%s'", a->dir);
+	return realpath(a->dir, out)
+		       ? 0
+		       : error_set(err, error_from_errno(errno), "cannot use '%s'", a->dir);
 }
 
-/* --- the command -------------------------------------------------------------------------------------------- */
+/* --- the command ------------------------------------------------------------------------------ */
 
 static volatile sig_atomic_t command_pid;
 static volatile sig_atomic_t was_interrupted;

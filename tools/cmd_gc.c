@@ -28,13 +28,15 @@ struct gc_arguments {
 };
 
 static const struct argp_option options[] = {
-	{ "status", 's', NULL, 0, "tell what it does and did (the default)", 0 },
-	{ "now", 'n', NULL, 0, "collect now, without a grace, and give the space back; waits for the end", 0 },
-	{ "dry-run", 'd', NULL, 0, "find out what would go, and delete nothing; waits for the end", 0 },
-	{ "stop", 'S', NULL, 0, "end what runs; nothing more is deleted", 0 },
-	{ "json", 'j', NULL, 0, "print JSON", 0 },
-	{ "mds", 'm', "HOST:PORT", 0, "the metadata server", 0 },
-	{ 0 },
+	{"status", 's', NULL, 0, "tell what it does and did (the default)", 0},
+	{"now", 'n', NULL, 0,
+	 "collect now, without a grace, and give the space back; waits for the end", 0},
+	{"dry-run", 'd', NULL, 0, "find out what would go, and delete nothing; waits for the end",
+	 0},
+	{"stop", 'S', NULL, 0, "end what runs; nothing more is deleted", 0},
+	{"json", 'j', NULL, 0, "print JSON", 0},
+	{"mds", 'm', "HOST:PORT", 0, "the metadata server", 0},
+	{0},
 };
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -55,19 +57,26 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 }
 
 static const struct argp argp = {
-	options, parse_option, "",
-	"Blocks that no file names any more are collected every mds.gc_ms, kept in trash for mds.gc_grace_ms, and then "
-	"freed. Show what the collector does, run it now, count only, or stop it.", NULL, NULL, NULL
-};
+	options,
+	parse_option,
+	"",
+	"Blocks that no file names any more are collected every mds.gc_ms, kept in trash for "
+	"mds.gc_grace_ms, and then "
+	"freed. Show what the collector does, run it now, count only, or stop it.",
+	NULL,
+	NULL,
+	NULL};
 
 static const char *phase_name(uint32_t phase)
 {
-	static const char *const names[] = { "idle", "epoch", "begin", "list", "mark", "check", "sweep", "end" };
+	static const char *const names[] = {"idle", "epoch", "begin", "list",
+					    "mark", "check", "sweep", "end"};
 
 	return phase < ARRAY_COUNT(names) ? names[phase] : "?";
 }
 
-static int ask(struct admin *admin, enum gc_action action, ProtobufCMessage **reply, struct error *err)
+static int ask(struct admin *admin, enum gc_action action, ProtobufCMessage **reply,
+	       struct error *err)
 {
 	Wire__Gc msg = WIRE__GC__INIT;
 	int rc;
@@ -76,7 +85,8 @@ static int ask(struct admin *admin, enum gc_action action, ProtobufCMessage **re
 	rc = admin_call(admin, MSG_GC, &msg.base, GC_MS, reply, err);
 	if (rc == 0 && !((const Wire__GcReply *)(const void *)*reply)->status) {
 		msg_free(*reply);
-		return error_say(err, -E_MALFORMED, "the metadata server tells nothing of its collector");
+		return error_say(err, -E_MALFORMED,
+				 "the metadata server tells nothing of its collector");
 	}
 	return rc;
 }
@@ -104,16 +114,20 @@ static json_t *status_to_json(const Wire__GcStatus *s)
 
 	for (size_t i = 0; i < s->n_unwalkable; i++)
 		json_array_append_new(unwalkable, json_integer((json_int_t)s->unwalkable[i]));
-	return json_pack("{s:b, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
-			 "running", s->running, "phase", phase_name(s->phase), "dry_run", s->dry_run,
-			 "epoch", (json_int_t)s->epoch, "roots_done", (json_int_t)s->roots_done,
-			 "roots_total", (json_int_t)s->roots_total, "nodes", (json_int_t)s->nodes,
-			 "marks", (json_int_t)s->marks, "finished", (json_int_t)(s->finished_wall_ns / NS_PER_S),
-			 "result", s->cycles == 0 ? "" : s->last_rc == 0 ? "OK" : error_name(s->last_rc), "text", s->last_text,
-			 "blocks", (json_int_t)s->last_blocks, "bytes", (json_int_t)s->last_bytes,
-			 "young", (json_int_t)s->last_young, "moving", (json_int_t)s->last_moving,
-			 "cycles", (json_int_t)s->cycles, "failed", (json_int_t)s->failed,
-			 "unwalkable", unwalkable);
+	return json_pack("{s:b, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:I, "
+			 "s:I, s:I, s:I, s:o}",
+			 "running", s->running, "phase", phase_name(s->phase), "dry_run",
+			 s->dry_run, "epoch", (json_int_t)s->epoch, "roots_done",
+			 (json_int_t)s->roots_done, "roots_total", (json_int_t)s->roots_total,
+			 "nodes", (json_int_t)s->nodes, "marks", (json_int_t)s->marks, "finished",
+			 (json_int_t)(s->finished_wall_ns / NS_PER_S), "result",
+			 s->cycles == 0	   ? ""
+			 : s->last_rc == 0 ? "OK"
+					   : error_name(s->last_rc),
+			 "text", s->last_text, "blocks", (json_int_t)s->last_blocks, "bytes",
+			 (json_int_t)s->last_bytes, "young", (json_int_t)s->last_young, "moving",
+			 (json_int_t)s->last_moving, "cycles", (json_int_t)s->cycles, "failed",
+			 (json_int_t)s->failed, "unwalkable", unwalkable);
 }
 
 static void print_last(const Wire__GcStatus *s)
@@ -126,33 +140,39 @@ static void print_last(const Wire__GcStatus *s)
 	printf("  %" PRIu64 " blocks, %s, of no file and old enough %s\n", s->last_blocks,
 	       text_bytes_human(bytes, s->last_bytes), s->dry_run ? "would go" : "went");
 	if (s->last_young)
-		printf("  %" PRIu64 " blocks of no file were put or touched lately: maybe a file is being written\n",
+		printf("  %" PRIu64 " blocks of no file were put or touched lately: maybe a file "
+				    "is being written\n",
 		       s->last_young);
 	if (s->last_moving)
-		printf("  %" PRIu64 " blocks were left alone, since their servers changed meanwhile\n", s->last_moving);
+		printf("  %" PRIu64
+		       " blocks were left alone, since their servers changed meanwhile\n",
+		       s->last_moving);
 }
 
 static void print_status(const Wire__GcStatus *s)
 {
 	if (s->running)
-		printf("running: %s%s, %" PRIu64 " of about %" PRIu64 " files, %" PRIu64 " nodes, %" PRIu64 " marks\n",
-		       phase_name(s->phase), s->dry_run ? " (dry run)" : "", s->roots_done, s->roots_total, s->nodes,
-		       s->marks);
+		printf("running: %s%s, %" PRIu64 " of about %" PRIu64 " files, %" PRIu64
+		       " nodes, %" PRIu64 " marks\n",
+		       phase_name(s->phase), s->dry_run ? " (dry run)" : "", s->roots_done,
+		       s->roots_total, s->nodes, s->marks);
 	else
 		puts("idle");
 	if (s->cycles > 0)
 		print_last(s);
 	for (size_t i = 0; i < s->n_unwalkable; i++)
-		printf("  inode %" PRIu64 " cannot be read: nothing is collected until it is repaired or deleted\n",
+		printf("  inode %" PRIu64
+		       " cannot be read: nothing is collected until it is repaired or deleted\n",
 		       s->unwalkable[i]);
-	printf("%" PRIu64 " cycles since the start, %" PRIu64 " of them without success; epoch %" PRIu64 "\n", s->cycles,
-	       s->failed, s->epoch);
+	printf("%" PRIu64 " cycles since the start, %" PRIu64
+	       " of them without success; epoch %" PRIu64 "\n",
+	       s->cycles, s->failed, s->epoch);
 }
 
 static void print_progress(const Wire__GcStatus *s)
 {
-	fprintf(stderr, "\r%s: %" PRIu64 " of about %" PRIu64 " files, %" PRIu64 " marks \033[K", phase_name(s->phase),
-		s->roots_done, s->roots_total, s->marks);
+	fprintf(stderr, "\r%s: %" PRIu64 " of about %" PRIu64 " files, %" PRIu64 " marks \033[K",
+		phase_name(s->phase), s->roots_done, s->roots_total, s->marks);
 }
 
 /* --- asking --- */
@@ -172,7 +192,8 @@ static int wait_for_end(struct admin *admin, ProtobufCMessage **reply, struct er
 		rc = ask(admin, GC_TELL, reply, err);
 		if (rc == 0 && status_of(*reply)->asked < number) {
 			msg_free(*reply);
-			rc = error_say(err, -E_CANCELED, "the metadata server restarted: ask again");
+			rc = error_say(err, -E_CANCELED,
+				       "the metadata server restarted: ask again");
 		}
 	}
 	if (is_terminal)
@@ -191,7 +212,8 @@ static int run(const struct gc_arguments *a, struct admin *admin, struct error *
 	if (rc < 0)
 		return command_fail("gc", err);
 	s = status_of(reply);
-	rc = (a->action == GC_NOW || a->action == GC_DRY_RUN) && s->last_rc < 0 ? COMMAND_FAILED : COMMAND_DONE;
+	rc = (a->action == GC_NOW || a->action == GC_DRY_RUN) && s->last_rc < 0 ? COMMAND_FAILED
+										: COMMAND_DONE;
 	if (a->json && status_print_json(status_to_json(s)) != COMMAND_DONE)
 		rc = COMMAND_FAILED;
 	if (!a->json)

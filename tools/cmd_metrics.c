@@ -38,11 +38,15 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
-static const struct argp argp = {
-	options, parse_option, "[HOST:PORT]",
-	"Print the counters of the metadata server and of all chunk servers, or of one server. They only rise, from "
-	"the start of the process.", NULL, NULL, NULL
-};
+static const struct argp argp = {options,
+				 parse_option,
+				 "[HOST:PORT]",
+				 "Print the counters of the metadata server and of all chunk "
+				 "servers, or of one server. They only rise, from "
+				 "the start of the process.",
+				 NULL,
+				 NULL,
+				 NULL};
 
 static void print_people(const char *address, const Wire__MetricsReply *reply)
 {
@@ -50,7 +54,8 @@ static void print_people(const char *address, const Wire__MetricsReply *reply)
 	for (size_t i = 0; i < reply->n_metrics; i++) {
 		const Wire__Metric *m = reply->metrics[i];
 
-		printf("  %-24s %16llu %-12s %s\n", m->name, (unsigned long long)m->value, m->unit, m->text);
+		printf("  %-24s %16llu %-12s %s\n", m->name, (unsigned long long)m->value, m->unit,
+		       m->text);
 	}
 }
 
@@ -69,12 +74,14 @@ static int show(struct admin *admin, const char *address, json_t *all, struct er
 {
 	Wire__Empty ask = WIRE__EMPTY__INIT;
 	ProtobufCMessage *reply;
-	int rc = admin_call_at(admin, address, MSG_METRICS, &ask.base, METRICS_MS, &reply, NULL, err);
+	int rc = admin_call_at(admin, address, MSG_METRICS, &ask.base, METRICS_MS, &reply, NULL,
+			       err);
 
 	if (rc < 0)
 		return rc;
 	if (all)
-		json_object_set_new(all, address, server_json((const Wire__MetricsReply *)(const void *)reply));
+		json_object_set_new(all, address,
+				    server_json((const Wire__MetricsReply *)(const void *)reply));
 	else
 		print_people(address, (const Wire__MetricsReply *)(const void *)reply);
 	msg_free(reply);
@@ -115,7 +122,8 @@ int cmd_metrics(int argc, char **argv)
 	if (rc == 0)
 		rc = admin_open(mds, &admin, &err);
 	if (rc == 0)
-		rc = a.address ? show(admin, a.address, all, &err) : show_all(admin, mds, all, &err);
+		rc = a.address ? show(admin, a.address, all, &err)
+			       : show_all(admin, mds, all, &err);
 	if (all && rc == 0)
 		rc = status_print_json(json_incref(all)) == COMMAND_DONE ? 0 : -E_IO;
 	json_decref(all);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cairn scrub: how far each chunk server is with re-reading what it stores; begin a pass, pause it. */
+/*
+ * cairn scrub: how far each chunk server is with re-reading what it stores; begin a pass, pause it.
+ */
 #include "tools/command.h"
 
 #include <jansson.h>
@@ -79,12 +81,16 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
-static const struct argp argp = {
-	options, parse_option, "[SERVER...]",
-	"Chunk servers read all they store within cs.scrub_period and check it; what is wrong is fetched from "
-	"another replica. Show how far they are, begin a pass, or pause. SERVER: a number or an address; none: all.",
-	NULL, NULL, NULL
-};
+static const struct argp argp = {options,
+				 parse_option,
+				 "[SERVER...]",
+				 "Chunk servers read all they store within cs.scrub_period and "
+				 "check it; what is wrong is fetched from "
+				 "another replica. Show how far they are, begin a pass, or pause. "
+				 "SERVER: a number or an address; none: all.",
+				 NULL,
+				 NULL,
+				 NULL};
 
 static bool is_named(const struct scrub_arguments *a, const Wire__ServerStatus *server)
 {
@@ -125,8 +131,8 @@ static uint64_t eta_s(uint64_t done, uint64_t all, uint64_t per_s)
 
 static void print_head(void)
 {
-	printf("%-6s %-10s %6s %8s %12s %12s %10s %8s  %s\n", "SERVER", "SCRUB", "PASS", "DONE", "RECORDS", "SPEED",
-	       "WRONG", "BEFORE", "LAST WHOLE PASS");
+	printf("%-6s %-10s %6s %8s %12s %12s %10s %8s  %s\n", "SERVER", "SCRUB", "PASS", "DONE",
+	       "RECORDS", "SPEED", "WRONG", "BEFORE", "LAST WHOLE PASS");
 }
 
 static void print_server(const Wire__ServerStatus *server, const Wire__ScrubReply *r)
@@ -136,23 +142,24 @@ static void print_server(const Wire__ServerStatus *server, const Wire__ScrubRepl
 	snprintf(done, sizeof done, "%.1f %%",
 		 r->bytes_total ? 100.0 * (double)r->bytes_done / (double)r->bytes_total : 100.0);
 	text_bytes_human(speed, r->running ? r->bytes_per_s : 0);
-	printf("%-6u %-10s %6llu %8s %12llu %10s/s %10llu %8llu  %s\n", server->server, state_text(r),
-	       (unsigned long long)r->pass, done, (unsigned long long)r->records, speed,
-	       (unsigned long long)r->wrong, (unsigned long long)r->wrong_last, when(ended, r->finished_wall_ns));
+	printf("%-6u %-10s %6llu %8s %12llu %10s/s %10llu %8llu  %s\n", server->server,
+	       state_text(r), (unsigned long long)r->pass, done, (unsigned long long)r->records,
+	       speed, (unsigned long long)r->wrong, (unsigned long long)r->wrong_last,
+	       when(ended, r->finished_wall_ns));
 }
 
 static json_t *server_json(const Wire__ServerStatus *server, const Wire__ScrubReply *r)
 {
-	return json_pack("{s:I, s:s, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
-			 "server", (json_int_t)server->server, "address", server->address,
-			 "running", r->running, "deep", r->deep, "paused", r->paused,
-			 "pass", (json_int_t)r->pass, "bytes_done", (json_int_t)r->bytes_done,
-			 "bytes_total", (json_int_t)r->bytes_total, "records", (json_int_t)r->records,
-			 "wrong", (json_int_t)r->wrong, "wrong_last", (json_int_t)r->wrong_last,
-			 "bytes_per_s", (json_int_t)r->bytes_per_s,
-			 "eta_s", (json_int_t)eta_s(r->bytes_done, r->bytes_total, r->bytes_per_s),
-			 "started", (json_int_t)(r->started_wall_ns / NS_PER_S),
-			 "finished", (json_int_t)(r->finished_wall_ns / NS_PER_S));
+	return json_pack(
+		"{s:I, s:s, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+		"server", (json_int_t)server->server, "address", server->address, "running",
+		r->running, "deep", r->deep, "paused", r->paused, "pass", (json_int_t)r->pass,
+		"bytes_done", (json_int_t)r->bytes_done, "bytes_total", (json_int_t)r->bytes_total,
+		"records", (json_int_t)r->records, "wrong", (json_int_t)r->wrong, "wrong_last",
+		(json_int_t)r->wrong_last, "bytes_per_s", (json_int_t)r->bytes_per_s, "eta_s",
+		(json_int_t)eta_s(r->bytes_done, r->bytes_total, r->bytes_per_s), "started",
+		(json_int_t)(r->started_wall_ns / NS_PER_S), "finished",
+		(json_int_t)(r->finished_wall_ns / NS_PER_S));
 }
 
 /* --- asking --- */
@@ -166,7 +173,8 @@ static void ask_server(struct scrub_round *round, const Wire__ServerStatus *serv
 	ask.action = round->action;
 	ask.deep = round->a->deep;
 	round->asked++;
-	if (admin_call_at(round->admin, server->address, MSG_SCRUB, &ask.base, SCRUB_MS, &reply, NULL, &round->why) < 0) {
+	if (admin_call_at(round->admin, server->address, MSG_SCRUB, &ask.base, SCRUB_MS, &reply,
+			  NULL, &round->why) < 0) {
 		if (!round->is_quiet)
 			(void)command_fail("scrub", &round->why);
 		return;
@@ -190,12 +198,14 @@ static void ask_all(struct scrub_round *round, const struct status *s)
 
 		/* Out or removed: not part of the cluster now. */
 		if (is_named(round->a, server) &&
-		    (round->a->named_count > 0 || (server->state != SERVER_OUT && server->state != SERVER_REMOVED)))
+		    (round->a->named_count > 0 ||
+		     (server->state != SERVER_OUT && server->state != SERVER_REMOVED)))
 			ask_server(round, server);
 	}
 }
 
-static void wait_for_end(struct admin *admin, const struct scrub_arguments *a, const struct status *s)
+static void wait_for_end(struct admin *admin, const struct scrub_arguments *a,
+			 const struct status *s)
 {
 	bool is_terminal = isatty(STDERR_FILENO);
 	struct scrub_round round;
@@ -207,24 +217,29 @@ static void wait_for_end(struct admin *admin, const struct scrub_arguments *a, c
 		usleep(POLL_US);
 		ask_all(&round, s);
 		if (is_terminal)
-			fprintf(stderr, "\r%s of %s, %llu s left \033[K", text_bytes_human(done, round.bytes_done),
+			fprintf(stderr, "\r%s of %s, %llu s left \033[K",
+				text_bytes_human(done, round.bytes_done),
 				text_bytes_human(all, round.bytes_total),
-				(unsigned long long)eta_s(round.bytes_done, round.bytes_total, round.bytes_per_s));
+				(unsigned long long)eta_s(round.bytes_done, round.bytes_total,
+							  round.bytes_per_s));
 	} while (round.running > 0);
 	if (is_terminal)
 		fputs("\r\033[K", stderr);
 }
 
-static int run(const struct scrub_arguments *a, struct admin *admin, const struct status *s, struct error *err)
+static int run(const struct scrub_arguments *a, struct admin *admin, const struct status *s,
+	       struct error *err)
 {
-	struct scrub_round round = { .admin = admin, .a = a, .action = a->action, .is_quiet = a->wait };
+	struct scrub_round round = { .admin = admin, .a = a, .action = a->action,
+				     .is_quiet = a->wait };
 	int rc = 0;
 
 	if (a->wait) {
 		ask_all(&round, s);
 		wait_for_end(admin, a, s);
 	}
-	round = (struct scrub_round){ .admin = admin, .a = a, .action = a->wait ? SCRUB_TELL : a->action,
+	round = (struct scrub_round){ .admin = admin, .a = a,
+				      .action = a->wait ? SCRUB_TELL : a->action,
 				      .all = a->json ? json_array() : NULL };
 	if (!a->json)
 		print_head();

@@ -50,8 +50,7 @@ struct report {
 	uint32_t server_count;
 };
 
-/* --- counting
- * ------------------------------------------------------------------------------------------- */
+/* --- counting --------------------------------------------------------------------------------- */
 
 static void count_server(struct report *r, server_no server)
 {
@@ -160,8 +159,7 @@ static void forget(struct report *r)
 	}
 }
 
-/* --- showing
- * ---------------------------------------------------------------------------------------------- */
+/* --- showing ---------------------------------------------------------------------------------- */
 
 static const char *kind_name(const struct tree_attr *a)
 {
@@ -237,8 +235,7 @@ static json_t *make_json(const struct report *r, const char *path, const struct 
 	return object;
 }
 
-/* --- the command
- * -------------------------------------------------------------------------------------------- */
+/* --- the command ------------------------------------------------------------------------------ */
 
 /* What mounts there? "fuse.cairn" in /proc/self/mountinfo for the file's device. */
 static bool is_on_cairn(dev_t dev)

@@ -14,9 +14,10 @@ static void print_servers(const struct status *s)
 	char stored[TEXT_BYTES_HUMAN], left[TEXT_BYTES_HUMAN];
 
 	for (size_t i = 0; i < r->n_servers; i++)
-		printf("  server %-3u %-8s %-22s %10llu blocks %10s stored %10s free\n", r->servers[i]->server,
-		       server_state_name((enum server_state)r->servers[i]->state), r->servers[i]->address,
-		       (unsigned long long)r->servers[i]->blocks,
+		printf("  server %-3u %-8s %-22s %10llu blocks %10s stored %10s free\n",
+		       r->servers[i]->server,
+		       server_state_name((enum server_state)r->servers[i]->state),
+		       r->servers[i]->address, (unsigned long long)r->servers[i]->blocks,
 		       text_bytes_human(stored, r->servers[i]->bytes_stored),
 		       text_bytes_human(left, r->servers[i]->bytes_free));
 }
@@ -27,10 +28,12 @@ static void print_garbage(const Wire__StatusReply *r)
 
 	if (r->blocks_trash || r->bytes_dead)
 		printf("  garbage: %s in trash, %s freed and not yet given back\n",
-		       text_bytes_human(trash, r->bytes_stored_trash), text_bytes_human(dead, r->bytes_dead));
+		       text_bytes_human(trash, r->bytes_stored_trash),
+		       text_bytes_human(dead, r->bytes_dead));
 	if (r->gc && r->gc->running)
-		printf("  collecting garbage%s: %llu of about %llu files\n", r->gc->dry_run ? " (dry run)" : "",
-		       (unsigned long long)r->gc->roots_done, (unsigned long long)r->gc->roots_total);
+		printf("  collecting garbage%s: %llu of about %llu files\n",
+		       r->gc->dry_run ? " (dry run)" : "", (unsigned long long)r->gc->roots_done,
+		       (unsigned long long)r->gc->roots_total);
 }
 
 static void print_people(const struct status *s)
@@ -39,11 +42,13 @@ static void print_people(const struct status *s)
 	char logical[TEXT_BYTES_HUMAN], unique[TEXT_BYTES_HUMAN], stored[TEXT_BYTES_HUMAN];
 
 	printf("%s: %u of %zu servers up, %u of %u placement groups have all copies\n",
-	       s->is_healthy ? "healthy" : "NOT HEALTHY", s->servers_up, r->n_servers, r->pgs_clean, r->pgs_total);
+	       s->is_healthy ? "healthy" : "NOT HEALTHY", s->servers_up, r->n_servers, r->pgs_clean,
+	       r->pgs_total);
 	printf("%llu files, %llu directories; %s of files, %s unique, %s stored in %u copies\n",
 	       (unsigned long long)r->files, (unsigned long long)r->directories,
-	       text_bytes_human(logical, r->bytes_logical), text_bytes_human(unique, s->bytes_unique),
-	       text_bytes_human(stored, s->bytes_stored), r->copies);
+	       text_bytes_human(logical, r->bytes_logical),
+	       text_bytes_human(unique, s->bytes_unique), text_bytes_human(stored, s->bytes_stored),
+	       r->copies);
 	print_servers(s);
 	if (r->pgs_healing || r->heal_pending_blocks || r->owed)
 		printf("  healing: %u placement groups, %s\n", r->pgs_healing, s->heal_text);

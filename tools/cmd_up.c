@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cairn up, cairn down: the whole file system on this one host, from nothing. `up` leaves a supervisor in the
- * background that restarts what dies; `down` ends it, and with it the mount and all servers. Data stays.
+ * cairn up, cairn down: the whole file system on this one host, from nothing. `up` leaves a
+ * supervisor in the background that restarts what dies; `down` ends it, and with it the mount and
+ * all servers. Data stays.
  */
 #include "tools/command.h"
 
@@ -31,13 +32,14 @@ struct up_arguments {
 };
 
 static const struct argp_option options[] = {
-	{ "servers", 'n', "N", 0, "chunk servers (3)", 0 },
-	{ "copies", 'c', "N", 0, "copies of each block (3, at most the servers)", 0 },
-	{ "disk", 'd', "DIR", 0, "a folder for data, one per disk; servers are spread over them", 0 },
-	{ "mount", 'm', "DIR", 0, "where to mount (" UP_MOUNT_DEFAULT ")", 0 },
-	{ "dir", 'D', "DIR", 0, "the cluster's own folder (" LAYOUT_UP_DIR ")", 0 },
-	{ "address", 'a', "HOST", 0, "listen on this address of the host, so that others can join (127.0.0.1)", 0 },
-	{ 0 },
+	{"servers", 'n', "N", 0, "chunk servers (3)", 0},
+	{"copies", 'c', "N", 0, "copies of each block (3, at most the servers)", 0},
+	{"disk", 'd', "DIR", 0, "a folder for data, one per disk; servers are spread over them", 0},
+	{"mount", 'm', "DIR", 0, "where to mount (" UP_MOUNT_DEFAULT ")", 0},
+	{"dir", 'D', "DIR", 0, "the cluster's own folder (" LAYOUT_UP_DIR ")", 0},
+	{"address", 'a', "HOST", 0,
+	 "listen on this address of the host, so that others can join (127.0.0.1)", 0},
+	{0},
 };
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -65,14 +67,18 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
-static const struct argp up_argp = {
-	options, parse_option, "",
-	"Start a whole cairn file system on this host and mount it. The first time it is formatted; later starts "
-	"find the data again.\vSee cairn-up(8) for what copies on one disk protect from, and how to join hosts.",
-	NULL, NULL, NULL
-};
+static const struct argp up_argp = {options,
+				    parse_option,
+				    "",
+				    "Start a whole cairn file system on this host and mount it. "
+				    "The first time it is formatted; later starts "
+				    "find the data again.\vSee cairn-up(8) for what copies on one "
+				    "disk protect from, and how to join hosts.",
+				    NULL,
+				    NULL,
+				    NULL};
 
-/* --- planning -------------------------------------------------------------------------------------------- */
+/* --- planning --------------------------------------------------------------------------------- */
 
 static int make_folder(const char *path, char out[PATH_MAX], struct error *err)
 {
@@ -93,7 +99,8 @@ static int place_on_disks(const struct up_arguments *a, struct layout *l, struct
 
 		if (rc < 0)
 			return rc;
-		if (snprintf(l->cs_dirs[i], PATH_MAX, "%.*s/cairn-cs%u", PATH_MAX - 32, disk, i + 1) < 0)
+		if (snprintf(l->cs_dirs[i], PATH_MAX, "%.*s/cairn-cs%u", PATH_MAX - 32, disk,
+			     i + 1) < 0)
 			return error_set(err, -E_INVAL, "cannot use '%s'", disk);
 	}
 	return 0;
@@ -110,17 +117,25 @@ static int plan(const struct up_arguments *a, struct layout *l, struct error *er
 		return rc;
 	rc = layout_load(l, dir, err);
 	if (rc == 0) {
-		if ((a->servers && a->servers != l->server_count) || (a->copies && a->copies != l->copies) ||
-		    a->disk_count || (a->address && strcmp(a->address, l->address) != 0))
-			return error_say(err, -E_EXIST, "'%s' holds a cluster already (%u servers, %u copies): "
-					 "start it without --servers, --copies, --disk, --address", dir, l->server_count,
-					 l->copies);
+		if ((a->servers && a->servers != l->server_count) ||
+		    (a->copies && a->copies != l->copies) || a->disk_count ||
+		    (a->address && strcmp(a->address, l->address) != 0))
+			return error_say(err, -E_EXIST,
+					 "'%s' holds a cluster already (%u servers, %u copies): "
+					 "start it without --servers, --copies, --disk, --address",
+					 dir, l->server_count, l->copies);
 	} else if (rc == -E_NOENT) {
 		if (copies > servers)
-			return error_say(err, -E_INVAL, "%u copies need at least as many servers, not %u", copies,
+			return error_say(err, -E_INVAL,
+					 "%u copies need at least as many servers, not %u", copies,
 					 servers);
-		rc = layout_plan(l, &(struct layout_options){ .dir = dir, .address = a->address, .port = 7800,
-							     .servers = servers, .copies = copies, .mounts = 1 },
+		rc = layout_plan(l,
+				 &(struct layout_options){.dir = dir,
+							  .address = a->address,
+							  .port = 7800,
+							  .servers = servers,
+							  .copies = copies,
+							  .mounts = 1},
 				 err);
 		if (rc == 0)
 			rc = place_on_disks(a, l, err);
@@ -135,7 +150,7 @@ static int plan(const struct up_arguments *a, struct layout *l, struct error *er
 	return layout_save(l, err);
 }
 
-/* --- the supervisor ------------------------------------------------------------------------------------------ */
+/* --- the supervisor --------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t must_end;
 
@@ -144,7 +159,9 @@ static void on_end(int signo)
 	must_end = signo;
 }
 
-/* A process that left in good order, as a mount does when a user unmounts it, is not to come back. */
+/*
+ * A process that left in good order, as a mount does when a user unmounts it, is not to come back.
+ */
 static void note_exit(const struct layout *l, const char *name, pid_t pid, int status)
 {
 	char path[PATH_MAX];
@@ -153,16 +170,18 @@ static void note_exit(const struct layout *l, const char *name, pid_t pid, int s
 
 	if (!f)
 		return;
-	if (fscanf(f, "%d", &of_file) == 1 && of_file == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+	if (fscanf(f, "%d", &of_file) == 1 && of_file == pid && WIFEXITED(status) &&
+	    WEXITSTATUS(status) == 0) {
 		unlink(path);
-		fprintf(stderr, "cairn up: '%s' was ended; it stays so until the next cairn up\n", name);
+		fprintf(stderr, "cairn up: '%s' was ended; it stays so until the next cairn up\n",
+			name);
 	}
 	fclose(f);
 }
 
 /* fn for each process by name. */
-static void each_process(const struct layout *l, void (*fn)(const struct layout *l, const char *name, void *arg),
-			 void *arg)
+static void each_process(const struct layout *l,
+			 void (*fn)(const struct layout *l, const char *name, void *arg), void *arg)
 {
 	char name[32];
 
@@ -195,7 +214,8 @@ static void restart_dead(const struct layout *l, const char *name, void *arg)
 	char pid_file[PATH_MAX];
 
 	(void)arg;
-	if (must_end || host_runs(l, name) || access(layout_path(l, pid_file, name, ".pid"), F_OK) != 0)
+	if (must_end || host_runs(l, name) ||
+	    access(layout_path(l, pid_file, name, ".pid"), F_OK) != 0)
 		return;
 	fprintf(stderr, "cairn up: '%s' died; starting it again\n", name);
 	if (host_start(l, name, &err) < 0)
@@ -244,7 +264,8 @@ static void detach(const struct layout *l)
 {
 	char path[PATH_MAX];
 	int null = open("/dev/null", O_RDWR);
-	int log = open(layout_path(l, path, "up", ".log"), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+	int log = open(layout_path(l, path, "up", ".log"),
+		       O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 
 	if (null >= 0) {
 		dup2(null, 0);
@@ -289,16 +310,19 @@ static int start_supervisor(const struct layout *l, struct error *err)
 /* Copies on one disk: say what they are worth. */
 static void print_advice(const struct layout *l, uint32_t disk_count)
 {
-	printf("\n%u copies on %s. They protect from a rotten block and a crashed process%s\n", l->copies,
-	       disk_count > 1 ? "several disks of this host" : "one disk of this host",
-	       disk_count > 1 ? ",\nand from the loss of a disk, not from the loss of this host." :
-				";\nthey do not protect from the loss of that disk or of this host.");
+	printf("\n%u copies on %s. They protect from a rotten block and a crashed process%s\n",
+	       l->copies, disk_count > 1 ? "several disks of this host" : "one disk of this host",
+	       disk_count > 1
+		       ? ",\nand from the loss of a disk, not from the loss of this host."
+		       : ";\nthey do not protect from the loss of that disk or of this host.");
 	if (strcmp(l->address, "127.0.0.1") == 0)
-		printf("Other hosts cannot join: a new cluster with `cairn up --address HOST` lets them.\n");
+		printf("Other hosts cannot join: a new cluster with `cairn up --address HOST` lets "
+		       "them.\n");
 	else
 		printf("A second host joins with: mkfs.cairn --join %s:%u --disk DIR,\n"
-		       "cairn-cs --cs-dirs DIR --cluster-mds %s:%u, mount -t cairn %s:%u:/ /models\n", l->address,
-		       l->mds_port, l->address, l->mds_port, l->address, l->mds_port);
+		       "cairn-cs --cs-dirs DIR --cluster-mds %s:%u, mount -t cairn %s:%u:/ "
+		       "/models\n",
+		       l->address, l->mds_port, l->address, l->mds_port, l->address, l->mds_port);
 	printf("`cairn down` stops all; data stays in '%s'.\n", l->dir);
 }
 
@@ -330,13 +354,14 @@ int cmd_up(int argc, char **argv)
 	printf("mounted on %s\n\n", l.mount_dirs[0]);
 	fflush(stdout);
 	setenv("CAIRN_DIR", l.dir, 1);
-	(void)cmd_status(1, status_argv);	/* a fresh cluster may still be settling: up is done all the same */
+	/* a fresh cluster may still be settling: up is done all the same */
+	(void)cmd_status(1, status_argv);
 	print_advice(&l, a.disk_count);
 	layout_finish(&l);
 	return COMMAND_DONE;
 }
 
-/* --- down -------------------------------------------------------------------------------------------------- */
+/* --- down ------------------------------------------------------------------------------------- */
 
 static const struct argp_option down_options[] = {
 	{ "dir", 'D', "DIR", 0, "the cluster's own folder (" LAYOUT_UP_DIR ")", 0 },
@@ -355,8 +380,8 @@ static error_t parse_down(int key, char *text, struct argp_state *state)
 }
 
 static const struct argp down_argp = {
-	down_options, parse_down, "", "Unmount and stop what `cairn up` started. Data stays.", NULL, NULL, NULL
-};
+	down_options, parse_down, "",  "Unmount and stop what `cairn up` started. Data stays.",
+	NULL,	      NULL,	  NULL};
 
 int cmd_down(int argc, char **argv)
 {

@@ -41,7 +41,8 @@ int command_run(int argc, char **argv)
 		print_help(stderr);
 		return COMMAND_USAGE;
 	}
-	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "-h") == 0) {
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0 ||
+	    strcmp(argv[1], "-h") == 0) {
 		print_help(stdout);
 		return COMMAND_DONE;
 	}
@@ -62,7 +63,10 @@ int command_run(int argc, char **argv)
 
 int command_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
-	/* In order: what stands behind a COMMAND is the COMMAND's. argp takes its name from argv[0]. */
+	/*
+	 * In order: what stands behind a COMMAND is the COMMAND's. argp takes its name from
+	 * argv[0].
+	 */
 	return argp_parse(argp, argc, argv, ARGP_IN_ORDER, NULL, input);
 }
 

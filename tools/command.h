@@ -11,7 +11,9 @@
 #include "fs/base/base.h"
 
 /* Exit status, as cairn(1) says. */
-enum command_status { COMMAND_DONE = 0, COMMAND_FAILED = 1, COMMAND_USAGE = 2, COMMAND_UNREACHABLE = 3 };
+enum command_status {
+	COMMAND_DONE = 0, COMMAND_FAILED = 1, COMMAND_USAGE = 2, COMMAND_UNREACHABLE = 3
+};
 
 struct command {
 	const char *name;
@@ -23,7 +25,10 @@ int command_run(int argc, char **argv);
 
 /* argp_parse with our exit status for usage errors; 0, or an errno value. */
 int command_parse(const struct argp *argp, int argc, char **argv, void *input);
-/* Print "cairn NAME: sentence" and return COMMAND_FAILED, or COMMAND_UNREACHABLE for a lost cluster. */
+/*
+ * Print "cairn NAME: sentence" and return COMMAND_FAILED, or COMMAND_UNREACHABLE for a lost
+ * cluster.
+ */
 int command_fail(const char *name, const struct error *err);
 
 /* One function per subcommand, each in cmd_NAME.c. */

@@ -32,8 +32,7 @@ struct dump {
 	bool is_damaged;
 };
 
-/* --- one line
- * ------------------------------------------------------------------------------------------- */
+/* --- one line --------------------------------------------------------------------------------- */
 
 /* "what": of the structure; `fields`: "key value key value ..." of text that needs no quotes. */
 static void line(struct dump *d, uint64_t offset, const char *what, json_t *fields)
@@ -81,8 +80,7 @@ static json_t *number(uint64_t n)
 	return json_integer((json_int_t)n);
 }
 
-/* --- superblock, node, record
- * --------------------------------------------------------------------------- */
+/* --- superblock, node, record ----------------------------------------------------------------- */
 
 static int dump_super(struct dump *d, const uint8_t *bytes)
 {
@@ -157,8 +155,7 @@ static int dump_record(struct dump *d, const uint8_t *bytes)
 	return 0;
 }
 
-/* --- segments
- * -------------------------------------------------------------------------------------------- */
+/* --- segments --------------------------------------------------------------------------------- */
 
 static int segment_read(void *arg, void *out, uint32_t len, uint64_t offset)
 {
@@ -223,8 +220,7 @@ static int dump_segment(struct dump *d, const uint8_t *bytes)
 	return 0;
 }
 
-/* --- the journal
- * ------------------------------------------------------------------------------------------ */
+/* --- the journal ------------------------------------------------------------------------------ */
 
 static void dump_change(struct dump *d, uint64_t offset, const struct row_change *c)
 {
@@ -337,8 +333,7 @@ static int dump_journal(struct dump *d, const uint8_t *bytes)
 	return rc;
 }
 
-/* --- snapshots
- * -------------------------------------------------------------------------------------------- */
+/* --- snapshots -------------------------------------------------------------------------------- */
 
 struct snapshot_scan {
 	struct dump *d;
@@ -424,9 +419,7 @@ static int dump_snapshot(struct dump *d, const uint8_t *bytes)
 	return 0;
 }
 
-/* --- files
- * -------------------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static const struct kind {
 	const char *magic;
@@ -490,9 +483,7 @@ int dump_file(const char *path, const struct dump_options *options, struct error
 	return d.is_damaged ? error_set(err, -E_CORRUPT, "parts of '%s' cannot be read", path) : 0;
 }
 
-/* --- folders
- * ------------------------------------------------------------------------------------------------
- */
+/* --- folders ---------------------------------------------------------------------------------- */
 
 static int dump_folder(const char *path, const struct dump_options *o, unsigned depth,
 		       struct error *err);

@@ -21,8 +21,7 @@ struct arguments {
 	uint32_t owned_count;
 };
 
-/* --- which directories
- * ---------------------------------------------------------------------------------- */
+/* --- which directories ------------------------------------------------------------------------ */
 
 static int add(struct arguments *a, bool is_metadata, const char *path, struct error *err)
 {
@@ -100,8 +99,7 @@ static int add_cluster(struct arguments *a, const char *dir, struct error *err)
 	return rc;
 }
 
-/* --- the command
- * -------------------------------------------------------------------------------------------- */
+/* --- the command ------------------------------------------------------------------------------ */
 
 static const struct argp_option argp_options[] = {
 	{"metadata", 'm', "DIR[,DIR...]", 0,

@@ -76,7 +76,8 @@ void fsck_end(struct fsck *f)
 #define ROUNDS_MAX 8u
 
 /* One look at everything, and one step of repair. */
-static int check_once(const struct fsck_options *options, struct fsck_result *out, struct error *err)
+static int check_once(const struct fsck_options *options, struct fsck_result *out,
+		      struct error *err)
 {
 	struct fsck *f = calloc(1, sizeof *f);
 	int rc;
@@ -105,8 +106,8 @@ static int check_once(const struct fsck_options *options, struct fsck_result *ou
 }
 
 /*
- * With repair: again, until a look finds nothing to correct. So what is told in the end was seen in the end, not
- * concluded from what was done.
+ * With repair: again, until a look finds nothing to correct. So what is told in the end was seen in
+ * the end, not concluded from what was done.
  */
 int fsck_check(const struct fsck_options *options, struct fsck_result *out, struct error *err)
 {

@@ -40,8 +40,7 @@ static uint64_t troubles(const struct walk *w)
 	return w->lost.count + w->wrong.count + w->few.count;
 }
 
-/* --- copies
- * ---------------------------------------------------------------------------------------------- */
+/* --- copies ----------------------------------------------------------------------------------- */
 
 /* The disk that gets what a server lacks; FSCK_DISKS_MAX: none of its disks is here. */
 static uint32_t disk_of(const struct fsck *f, server_no server)
@@ -79,7 +78,9 @@ static int find_holders(struct fsck *f, const struct block_id *id, struct holder
 	return rc == -E_NOENT ? 0 : rc;
 }
 
-/* A good copy that its own server does not find is as good as none, until the index is built again. */
+/*
+ * A good copy that its own server does not find is as good as none, until the index is built again.
+ */
 static void check_found(struct fsck *f, const struct block_id *id, const struct holders *h)
 {
 	char hex[BLOCK_ID_HEX_BYTES];
@@ -94,7 +95,8 @@ static void check_found(struct fsck *f, const struct block_id *id, const struct 
 			continue;
 		dir->has_bad_index = dir->is_mended = true;
 		fsck_fault(&f->report, FSCK_VIEW, dir->path,
-			   "its index does not lead to block %s and perhaps others, whose records are there",
+			   "its index does not lead to block %s and perhaps others, whose records "
+			   "are there",
 			   block_id_hex(id, hex));
 	}
 }
@@ -174,9 +176,7 @@ static int check_block(struct walk *w, const struct block_id *id, uint64_t lengt
 	return rc < 0 ? rc : 1;
 }
 
-/* --- nodes
- * -------------------------------------------------------------------------------------------------
- */
+/* --- nodes ------------------------------------------------------------------------------------ */
 
 static int check_node(struct walk *w, const struct block_id *id, uint8_t level, uint64_t length,
 		      uint64_t offset);
@@ -229,9 +229,7 @@ static int check_node(struct walk *w, const struct block_id *id, uint8_t level, 
 	return rc == 0 && troubles(w) == before ? fsck_index_prove(f, id, level, length) : rc;
 }
 
-/* --- files
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static void tell(struct walk *w, inode_no ino)
 {
@@ -286,9 +284,7 @@ static int check_root(struct walk *w, inode_no ino, const struct root *root)
 	return 0;
 }
 
-/* --- all
- * --------------------------------------------------------------------------------------------------------
- */
+/* --- all -------------------------------------------------------------------------------------- */
 
 /* Servers that should have copies, and whose disks nobody named. */
 static void tell_absent(struct fsck *f)

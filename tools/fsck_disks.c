@@ -24,8 +24,7 @@
 #define OWED_ENTRY_BYTES   48u
 #define OWED_CHECKED_BYTES 40u
 
-/* --- superblocks
- * -------------------------------------------------------------------------------------- */
+/* --- superblocks ------------------------------------------------------------------------------ */
 
 static int open_disk(struct fsck *f, struct fsck_dir *dir, struct error *err)
 {
@@ -72,8 +71,7 @@ int fsck_disks_open(struct fsck *f, struct error *err)
 	return 0;
 }
 
-/* --- one segment
- * ------------------------------------------------------------------------------------------ */
+/* --- one segment ------------------------------------------------------------------------------ */
 
 struct numbers {
 	uint64_t *at;
@@ -102,7 +100,8 @@ struct segment {
 };
 
 /* Work for repair, once for each segment. Without memory the fault stays. */
-static void segment_later(struct segment *s, struct fsck_reseal **list, uint32_t *count, uint32_t *capacity)
+static void segment_later(struct segment *s, struct fsck_reseal **list, uint32_t *count,
+			  uint32_t *capacity)
 {
 	const struct fsck_reseal *last = *count ? &(*list)[*count - 1] : NULL;
 
@@ -398,7 +397,8 @@ static int check_opened(struct segment *s)
 		fsck_note(&s->f->report, s->path,
 			  "was being made, holds nothing; the next start removes it");
 	else if ((uint32_t)rc < SEGMENT_HEADER_BYTES || segment_header_decode(bytes, &header) < 0) {
-		segment_fault_later(s, "header is damaged: a server leaves this segment alone", false);
+		segment_fault_later(s, "header is damaged: a server leaves this segment alone",
+				    false);
 	} else if (header.number != s->number ||
 		 memcmp(header.cluster, s->dir->super.cluster, UUID_BYTES) != 0 ||
 		 memcmp(header.disk, s->dir->super.directory, UUID_BYTES) != 0)
@@ -442,8 +442,7 @@ static int check_segment(struct fsck *f, uint32_t disk, uint64_t number, bool is
 	return rc;
 }
 
-/* --- how much there is
- * -------------------------------------------------------------------------------------- */
+/* --- how much there is ------------------------------------------------------------------------ */
 
 struct size_sum {
 	struct disk *disk;
@@ -476,8 +475,7 @@ static void measure(struct fsck *f)
 	}
 }
 
-/* --- all segments of a disk
- * --------------------------------------------------------------------------------- */
+/* --- all segments of a disk ------------------------------------------------------------------- */
 
 static void take_number(void *arg, const char *name)
 {
@@ -531,9 +529,7 @@ static int check_disk(struct fsck *f, uint32_t disk)
 	return rc;
 }
 
-/* --- owed
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- owed ------------------------------------------------------------------------------------- */
 
 /* 1: taken; 0: the entry is damaged; or an error. */
 static int take_owed(struct fsck *f, const uint8_t *bytes, uint64_t *bad)
@@ -586,9 +582,7 @@ static int check_owed(struct fsck *f, struct fsck_dir *dir)
 	return rc < 0 ? rc : 0;
 }
 
-/* --- all
- * -------------------------------------------------------------------------------------------------------
- */
+/* --- all -------------------------------------------------------------------------------------- */
 
 /* Which server of the map has this disk? Before its segments are read, so that copies are counted
  * for it. */

@@ -62,8 +62,7 @@ static bool has(struct fsck *f, const struct key *k)
 	return rows_get(f->index, k->bytes, k->len, &value, &len) == 0;
 }
 
-/* --- copies
- * ------------------------------------------------------------------------------------------- */
+/* --- copies ----------------------------------------------------------------------------------- */
 
 static struct key copy_key(const struct fsck_copy *c)
 {
@@ -229,8 +228,7 @@ bool fsck_index_is_known(struct fsck *f, const struct fsck_copy *copy)
 	return has(f, &k);
 }
 
-/* --- links of a live check
- * ----------------------------------------------------------------------------------- */
+/* --- links of a live check -------------------------------------------------------------------- */
 
 static struct key links_key(inode_no ino)
 {
@@ -278,8 +276,7 @@ int fsck_index_links_next(struct fsck *f, struct fsck_links *links)
 	return 0;
 }
 
-/* --- owed, wanted, proved
- * ------------------------------------------------------------------------------ */
+/* --- owed, wanted, proved --------------------------------------------------------------------- */
 
 int fsck_index_owe(struct fsck *f, const struct block_id *id, server_no server, bool owed)
 {

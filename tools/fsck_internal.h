@@ -34,8 +34,10 @@ struct fsck_dir { /* a metadata, journal or chunk directory */
 	bool is_mended;	       /* chunk disk: repair added to it, or its index is wrong: it is to be
 				  dropped */
 	bool has_bad_index;    /* chunk disk */
-	bool has_index;	       /* chunk disk: its server would keep the index, and it agrees with the segments */
-	uint64_t indexed_segment; /* chunk disk: of segments below this one the index claims to know all */
+	/* chunk disk: its server would keep the index, and it agrees with the segments */
+	bool has_index;
+	/* chunk disk: of segments below this one the index claims to know all */
+	uint64_t indexed_segment;
 	bool has_no_segments;  /* chunk disk: not even the folder */
 };
 
@@ -116,7 +118,8 @@ struct fsck {
 	uint64_t view_number;
 	bool view_was_compared, view_differs;
 	uint64_t rows_mended;
-	bool has_holes;	  /* records are lost: numbers may have been given out that the state does not know */
+	/* records are lost: numbers may have been given out that the state does not know */
+	bool has_holes;
 	bool is_salvaged; /* the state has holes; repair may make it the truth */
 };
 
@@ -126,8 +129,8 @@ struct fsck {
 must_check int fsck_metadata(struct fsck *f,
 			     struct error *err); /* superblocks, journal, snapshots, state */
 /*
- * A view that a crash left behind the journal is compared while the state is built: where does it stand, and,
- * when the state has come there, are they the same?
+ * A view that a crash left behind the journal is compared while the state is built: where does it
+ * stand, and, when the state has come there, are they the same?
  */
 void fsck_view_find(struct fsck *f); /* f->view_number; 0: there is none to be compared */
 void fsck_view_compare_here(struct fsck *f);
@@ -138,8 +141,9 @@ must_check int fsck_rows_again(struct fsck *f, struct error *err);
 /* Repair the state in the scratch tables; f->rows_mended counts the changes. */
 must_check int fsck_mend(struct fsck *f, struct error *err);
 /*
- * Apply every record behind f->number that any directory can still give, in order, over what is missing. 1: the
- * state is as good as it gets, and its holes are told; 0: there is nothing to go on from.
+ * Apply every record behind f->number that any directory can still give, in order, over what is
+ * missing. 1: the state is as good as it gets, and its holes are told; 0: there is nothing to go on
+ * from.
  */
 must_check int fsck_salvage(struct fsck *f, bool has_snapshot, struct error *err);
 /* The state, as it is now, becomes the truth of every metadata directory. */
@@ -205,9 +209,11 @@ struct fsck_links {
 	bool is_dir, has_changed; /* meanwhile */
 	char path[256];		  /* its first name, cut if it is long */
 };
-must_check int fsck_index_links_get(struct fsck *f, inode_no ino, struct fsck_links *out); /* all zero: new */
+/* all zero: new */
+must_check int fsck_index_links_get(struct fsck *f, inode_no ino, struct fsck_links *out);
 must_check int fsck_index_links_put(struct fsck *f, const struct fsck_links *links);
-must_check int fsck_index_links_next(struct fsck *f, struct fsck_links *links); /* behind links->ino; -E_NOENT */
+/* behind links->ino; -E_NOENT */
+must_check int fsck_index_links_next(struct fsck *f, struct fsck_links *links);
 /* Owed: `server` is known to lack the block. */
 must_check int fsck_index_owe(struct fsck *f, const struct block_id *id, server_no server,
 			      bool owed);

@@ -52,9 +52,7 @@ static bool is_gone(int rc)
 	return rc == -E_STALE || rc == -E_NOENT || rc == -E_STALE_VERSION || rc == -E_NOTDIR;
 }
 
-/* --- content
- * -----------------------------------------------------------------------------------------------
- */
+/* --- content ---------------------------------------------------------------------------------- */
 
 static void note_first(struct live *l, const struct block_id *id, server_no server)
 {
@@ -75,8 +73,9 @@ static int ask_one(struct live *l, const struct tree_block *b, server_no server)
 }
 
 /*
- * It gave no good copy, but others do. It may be about to get one: what is owed is repaid within seconds. With
- * repair it is asked to prove what it has, and to fetch it again. There is only so much patience for all.
+ * It gave no good copy, but others do. It may be about to get one: what is owed is repaid within
+ * seconds. With repair it is asked to prove what it has, and to fetch it again. There is only so
+ * much patience for all.
  */
 static bool comes_round(struct live *l, const struct tree_block *b, server_no server)
 {
@@ -217,9 +216,7 @@ static int check_file(struct live *l, const struct tree_attr *attr)
 	return 0;
 }
 
-/* --- names
- * --------------------------------------------------------------------------------------------------
- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 static int on_name(void *arg, const uint8_t *name, size_t len, inode_no ino, uint32_t type)
 {
@@ -326,8 +323,7 @@ static int check_directory(struct live *l, inode_no dir)
 	return rc;
 }
 
-/* --- link counts
- * -------------------------------------------------------------------------------------------- */
+/* --- link counts ------------------------------------------------------------------------------ */
 
 /* `attr` was seen under a name in `dir`, which is l->path. */
 static int take_links(struct live *l, inode_no dir, const struct tree_attr *attr)
@@ -372,9 +368,7 @@ static int check_links(struct live *l)
 	return rc == -E_NOENT ? 0 : rc;
 }
 
-/* --- all
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- all -------------------------------------------------------------------------------------- */
 
 static void tell_servers(struct live *l)
 {
@@ -411,8 +405,10 @@ static int check_all(struct live *l)
 	if (rc == 0)
 		rc = check_links(l);
 	if (l->degraded)
-		fsck_note(&l->f->report, "copies", "%" PRIu64 " copies are still to be made, by healing", l->degraded);
-	return rc < 0 && !l->err->code ? error_set(l->err, rc, "cannot use '%s'", l->f->scratch) : rc;
+		fsck_note(&l->f->report, "copies",
+			  "%" PRIu64 " copies are still to be made, by healing", l->degraded);
+	return rc < 0 && !l->err->code ? error_set(l->err, rc, "cannot use '%s'", l->f->scratch)
+				       : rc;
 }
 
 static int check_live(const char *mds, const struct fsck_options *options, struct fsck_result *out,

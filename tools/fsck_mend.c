@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Mending the state: rows that contradict each other become a sound file system again. What has content but
- * lost its name gets one in /lost+found, "#" and the inode's number; what names nothing goes; what can be
- * counted is counted anew. Content is never made up: a file that lost bytes stays as it is, and is named.
+ * Mending the state: rows that contradict each other become a sound file system again. What has
+ * content but lost its name gets one in /lost+found, "#" and the inode's number; what names nothing
+ * goes; what can be counted is counted anew. Content is never made up: a file that lost bytes stays
+ * as it is, and is named.
  *
- * Works in rounds on the scratch copy of the state: gather the facts (fsck_rows.c), mend what they say is
- * wrong, in the order rows, names, counts, until a round finds nothing. fsck_truth.c makes the result durable.
+ * Works in rounds on the scratch copy of the state: gather the facts (fsck_rows.c), mend what they
+ * say is wrong, in the order rows, names, counts, until a round finds nothing. fsck_truth.c makes
+ * the result durable.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -40,7 +42,8 @@ static void told(struct mend *m, enum fsck_class c, inode_no ino, const char *te
 {
 	char path[PATH_MAX];
 
-	fsck_corrected(&m->f->report, c, fsck_rows_path(m->f, ino, path), "%s (inode %" PRIu64 ")", text, ino);
+	fsck_corrected(&m->f->report, c, fsck_rows_path(m->f, ino, path), "%s (inode %" PRIu64 ")",
+		       text, ino);
 	changed(m);
 }
 
@@ -49,8 +52,8 @@ static void row_drop(struct mend *m, const struct row *row, const char *text)
 	char subject[64];
 
 	ms_txn_del(m->txn, row->key, row->key_len);
-	(void)snprintf(subject, sizeof subject, "row of type 0x%02x, %" PRIu32 " bytes of key", row->key[0],
-		       row->key_len);
+	(void)snprintf(subject, sizeof subject, "row of type 0x%02x, %" PRIu32 " bytes of key",
+		       row->key[0], row->key_len);
 	fsck_corrected(&m->f->report, FSCK_ROW, subject, "%s", text);
 	changed(m);
 }
@@ -59,8 +62,8 @@ static bool has_prefix(struct fsck *f, const struct ms_key *prefix)
 {
 	struct row row;
 
-	return rows_next(f->state, prefix->bytes, prefix->len, &row) == 0 && row.key_len >= prefix->len &&
-	       memcmp(row.key, prefix->bytes, prefix->len) == 0;
+	return rows_next(f->state, prefix->bytes, prefix->len, &row) == 0 &&
+	       row.key_len >= prefix->len && memcmp(row.key, prefix->bytes, prefix->len) == 0;
 }
 
 static int64_t now_ns(void)
@@ -75,10 +78,12 @@ static struct ms_inode inode_new(inode_no ino, uint32_t mode)
 {
 	int64_t now = now_ns();
 
-	return (struct ms_inode){ .attr = { .ino = ino, .mode = mode, .nlink = S_ISDIR(mode) ? 2 : 1, .version = 1,
-					    .size = S_ISDIR(mode) ? MS_DIRECTORY_SIZE : 0, .atime_ns = now,
-					    .mtime_ns = now, .ctime_ns = now, .btime_ns = now },
-				  .parent = S_ISDIR(mode) ? INODE_ROOT : 0 };
+	return (struct ms_inode){ .attr = { .ino = ino, .mode = mode,
+					    .nlink = S_ISDIR(mode) ? 2 : 1, .version = 1,
+					    .size = S_ISDIR(mode) ? MS_DIRECTORY_SIZE : 0,
+					    .atime_ns = now, .mtime_ns = now, .ctime_ns = now,
+					    .btime_ns = now },
+					    .parent = S_ISDIR(mode) ? INODE_ROOT : 0 };
 }
 
 /* --- /lost+found --- */
@@ -88,7 +93,9 @@ static inode_no inode_number_new(struct mend *m)
 	struct fsck_sums *s = &m->f->sums;
 
 	/* Behind every range that was set aside: some client may hold a number of those. */
-	s->inode_max = MAX_OF(s->inode_max, s->has_counters ? s->stored.inode_limit : s->inode_max + NUMBERS_FAR) + 1;
+	s->inode_max = MAX_OF(s->inode_max, s->has_counters ? s->stored.inode_limit
+							    : s->inode_max + NUMBERS_FAR) +
+		       1;
 	s->stored.inode_limit = MAX_OF(s->stored.inode_limit, s->inode_max + 1);
 	return s->inode_max;
 }
@@ -137,7 +144,8 @@ static int attach(struct mend *m, struct fsck_inode *i)
 	(void)snprintf(text, sizeof text, "#%" PRIu64, i->ino);
 	if (rc == 0)
 		rc = ms_dir_find(m->txn, m->f->super.name_key, m->lost_found,
-				 (struct ms_name){ (const uint8_t *)text, (uint32_t)strlen(text) }, &slot);
+				 (struct ms_name){(const uint8_t *)text, (uint32_t)strlen(text)},
+				 &slot);
 	if (rc == 0)
 		rc = ms_inode_get(m->txn, i->ino, &inode);
 	if (rc < 0)
@@ -163,7 +171,8 @@ static void mend_inode(struct mend *m, const struct row *row, struct rd *r)
 {
 	inode_no ino = rd_be64(r);
 	const struct fsck_inode *i = fsck_rows_find(m->f, ino);
-	struct ms_key names = ms_key_number(MS_KEY_NAME, ino), bytes = ms_key_number(MS_KEY_BYTES, ino);
+	struct ms_key names = ms_key_number(MS_KEY_NAME, ino),
+		      bytes = ms_key_number(MS_KEY_BYTES, ino);
 	struct ms_inode made;
 	const void *value;
 	uint32_t len;
@@ -185,7 +194,8 @@ static void mend_inode(struct mend *m, const struct row *row, struct rd *r)
 		made.attr.size = len;
 		made.attr.root = (struct root){ .kind = ROOT_INLINE, .length = len };
 		ms_inode_put(m->txn, &made);
-		told(m, FSCK_ROW, ino, "file made anew from its inline content: owner and times are lost");
+		told(m, FSCK_ROW, ino,
+		     "file made anew from its inline content: owner and times are lost");
 	} else {
 		told(m, FSCK_ROW, ino, "inode that cannot be read removed: its content is lost");
 		ms_txn_del(m->txn, row->key, row->key_len);
@@ -193,7 +203,8 @@ static void mend_inode(struct mend *m, const struct row *row, struct rd *r)
 }
 
 /* A row of an inode: inline content, a mark, an attribute, an orphan. */
-static void mend_belonging(struct mend *m, const struct row *row, struct rd *r, enum ms_key_type type)
+static void mend_belonging(struct mend *m, const struct row *row, struct rd *r,
+			   enum ms_key_type type)
 {
 	const struct fsck_inode *i = fsck_rows_find(m->f, rd_be64(r));
 
@@ -209,25 +220,30 @@ static void mend_belonging(struct mend *m, const struct row *row, struct rd *r, 
 		row_drop(m, row, "malformed row removed");
 }
 
-static void name_change(struct mend *m, const struct row *row, const struct ms_dir_slot *slot, const char *text)
+static void name_change(struct mend *m, const struct row *row, const struct ms_dir_slot *slot,
+			const char *text)
 {
 	char path[PATH_MAX], subject[PATH_MAX + NAME_BYTES_MAX + 2];
 
 	fsck_rows_path(m->f, slot->dir, path);
-	(void)snprintf(subject, sizeof subject, "%s%s%.*s", path, slot->dir == INODE_ROOT ? "" : "/",
-		       (int)slot->name.len, (const char *)slot->name.bytes);
+	(void)snprintf(subject, sizeof subject, "%s%s%.*s", path,
+		       slot->dir == INODE_ROOT ? "" : "/", (int)slot->name.len,
+		       (const char *)slot->name.bytes);
 	ms_txn_del(m->txn, row->key, row->key_len);
 	fsck_corrected(&m->f->report, FSCK_NAME, subject, "%s", text);
 	changed(m);
 }
 
 /* File it where it is looked for; who has that place already stays. */
-static void name_refile(struct mend *m, const struct row *row, struct ms_dir_slot *slot, bool is_elsewhere)
+static void name_refile(struct mend *m, const struct row *row, struct ms_dir_slot *slot,
+			bool is_elsewhere)
 {
 	struct ms_dir_slot there;
 
-	name_change(m, row, slot, is_elsewhere ? "filed under its right hash" : "type set to that of its inode");
-	if (ms_dir_find(m->txn, m->f->super.name_key, slot->dir, slot->name, &there) == 0 && there.ino == 0) {
+	name_change(m, row, slot,
+		    is_elsewhere ? "filed under its right hash" : "type set to that of its inode");
+	if (ms_dir_find(m->txn, m->f->super.name_key, slot->dir, slot->name, &there) == 0 &&
+	    there.ino == 0) {
 		slot->hash = there.hash;
 		ms_dir_put(m->txn, slot);
 	}
@@ -262,18 +278,21 @@ static void mend_name(struct mend *m, const struct row *row, struct rd *r)
 	if (!dir || (dir->mode && !S_ISDIR(dir->mode))) {
 		row_drop(m, row, "name in what is no directory removed");
 	} else if (!target || target->ino == INODE_ROOT) {
-		name_change(m, row, &slot, target ? "name of the root removed" : "removed: it named nothing");
+		name_change(m, row, &slot,
+			    target ? "name of the root removed" : "removed: it named nothing");
 	} else if (S_ISDIR(target->mode) && !is_kept(target, slot.dir)) {
 		name_change(m, row, &slot, "second name of a directory removed");
 	} else if (target->mode && (target->mode & S_IFMT) != v.type) {
 		slot.type = target->mode & S_IFMT;
 		name_refile(m, row, &slot, false);
-	} else if (slot.hash != checksum_name(m->f->super.name_key, slot.name.bytes, slot.name.len)) {
+	} else if (slot.hash !=
+		   checksum_name(m->f->super.name_key, slot.name.bytes, slot.name.len)) {
 		name_refile(m, row, &slot, true);
 	}
 }
 
-static void mend_session_row(struct mend *m, const struct row *row, struct rd *r, enum ms_key_type type)
+static void mend_session_row(struct mend *m, const struct row *row, struct rd *r,
+			     enum ms_key_type type)
 {
 	session_no session = rd_be64(r);
 	struct ms_key key = ms_key_number(MS_KEY_SESSION, session);
@@ -284,7 +303,8 @@ static void mend_session_row(struct mend *m, const struct row *row, struct rd *r
 	bool is_good;
 
 	if (type == MS_KEY_SESSION)
-		is_good = rd_done(r) && session && ms_key_session_decode(row->value, row->value_len, &v) == 0;
+		is_good = rd_done(r) && session &&
+			  ms_key_session_decode(row->value, row->value_len, &v) == 0;
 	else
 		is_good = rd_be16(r) < SESSION_SLOTS && rd_done(r) &&
 			  ms_key_slot_decode(row->value, row->value_len, &slot) == 0 &&
@@ -304,7 +324,8 @@ static void mend_small(struct mend *m, const struct row *row, struct rd *r)
 	} else if (row->key[0] == MS_KEY_CONTENT) {
 		(void)rd_be32(r);
 		if (!rd_done(r) || ms_key_content_decode(row->value, row->value_len, &content) < 0)
-			row_drop(m, row, "malformed content number removed: its groups will be compared");
+			row_drop(m, row,
+				 "malformed content number removed: its groups will be compared");
 	}
 }
 
@@ -380,7 +401,8 @@ static int ring_cut(struct mend *m, struct fsck_inode *from)
 
 	for (rc = rows_next(m->f->state, key.bytes, key.len, &row); rc == 0;
 	     rc = rows_next(m->f->state, key.bytes, key.len, &row)) {
-		if (!ms_key_is(&row, MS_KEY_NAME, &r) || rd_be64(&r) != from->dir || row.key_len >= MS_KEY_BYTES_MAX)
+		if (!ms_key_is(&row, MS_KEY_NAME, &r) || rd_be64(&r) != from->dir ||
+		    row.key_len >= MS_KEY_BYTES_MAX)
 			break;
 		if (ms_key_name_decode(row.value, row.value_len, &v) == 0 && v.ino == from->ino)
 			ms_txn_del(m->txn, row.key, row.key_len);
@@ -448,7 +470,8 @@ static int mend_count(struct mend *m, const struct fsck_inode *i)
 			ms_txn_del(m->txn, move.bytes, move.len);
 		told(m, FSCK_ROW, i->ino, "mark to be moved into blocks set right");
 	}
-	if (i->nlink == links && (!S_ISDIR(i->mode) || i->parent == parent) && says_xattrs == (i->xattrs > 0))
+	if (i->nlink == links && (!S_ISDIR(i->mode) || i->parent == parent) &&
+	    says_xattrs == (i->xattrs > 0))
 		return 0;
 	if (i->ino != INODE_ROOT && i->names == 0) /* open without a name, or told already */
 		return 0;
@@ -458,18 +481,21 @@ static int mend_count(struct mend *m, const struct fsck_inode *i)
 	inode.attr.ino = i->ino;
 	inode.attr.nlink = links;
 	inode.parent = S_ISDIR(i->mode) ? parent : 0;
-	inode.attr.flags = (inode.attr.flags & ~MS_INODE_FLAG_XATTRS) | (i->xattrs ? MS_INODE_FLAG_XATTRS : 0);
+	inode.attr.flags =
+		(inode.attr.flags & ~MS_INODE_FLAG_XATTRS) | (i->xattrs ? MS_INODE_FLAG_XATTRS : 0);
 	ms_inode_put(m->txn, &inode);
 	told(m, FSCK_LINKS, i->ino, "links and parent set to what was counted");
 	return 0;
 }
 
-static void put_small(struct mend *m, enum ms_key_type type, const void *value, uint32_t len, const char *text)
+static void put_small(struct mend *m, enum ms_key_type type, const void *value, uint32_t len,
+		      const char *text)
 {
 	struct ms_key key = ms_key_one(type);
 
 	ms_txn_put(m->txn, key.bytes, key.len, value, len);
-	fsck_corrected(&m->f->report, type == MS_KEY_MAP ? FSCK_PLACEMENT : FSCK_COUNTERS, "counters", "%s", text);
+	fsck_corrected(&m->f->report, type == MS_KEY_MAP ? FSCK_PLACEMENT : FSCK_COUNTERS,
+		       "counters", "%s", text);
 	changed(m);
 }
 
@@ -481,21 +507,26 @@ static void mend_counters(struct mend *m)
 
 	if (!s->has_collection) {
 		ms_key_collection_encode(NUMBERS_FAR, bytes);
-		put_small(m, MS_KEY_COLLECTION, bytes, MS_COLLECTION_VALUE_BYTES, "collection epoch set far ahead");
+		put_small(m, MS_KEY_COLLECTION, bytes, MS_COLLECTION_VALUE_BYTES,
+			  "collection epoch set far ahead");
 	}
 	if (!s->has_map) {
 		ms_key_map_encode(&(struct ms_map_value){ NUMBERS_FAR, s->last_server }, bytes);
-		put_small(m, MS_KEY_MAP, bytes, MS_MAP_VALUE_BYTES, "version of the map set far ahead");
+		put_small(m, MS_KEY_MAP, bytes, MS_MAP_VALUE_BYTES,
+			  "version of the map set far ahead");
 	} else if (s->map_value.last_server < s->last_server) {
-		ms_key_map_encode(&(struct ms_map_value){ s->map_value.version + 1, s->last_server }, bytes);
-		put_small(m, MS_KEY_MAP, bytes, MS_MAP_VALUE_BYTES, "last server number set to what is there");
+		ms_key_map_encode(&(struct ms_map_value){s->map_value.version + 1, s->last_server},
+				  bytes);
+		put_small(m, MS_KEY_MAP, bytes, MS_MAP_VALUE_BYTES,
+			  "last server number set to what is there");
 	}
 	if (s->has_counters && c.files == s->found.files && c.directories == s->found.directories &&
 	    c.bytes_logical == s->found.bytes_logical && c.inode_limit > s->inode_max)
 		return;
 	if (!s->has_counters)
-		c = (struct ms_counters){ .flags = MS_COUNTERS_PUBLISHED,
-					  .inode_limit = MAX_OF(c.inode_limit, s->inode_max + NUMBERS_FAR) };
+		c = (struct ms_counters){.flags = MS_COUNTERS_PUBLISHED,
+					 .inode_limit =
+						 MAX_OF(c.inode_limit, s->inode_max + NUMBERS_FAR)};
 	c.files = s->found.files;
 	c.directories = s->found.directories;
 	c.bytes_logical = s->found.bytes_logical;
@@ -527,12 +558,15 @@ static bool group_is_sound(const struct fsck *f, const struct pg_row *row)
 	return true;
 }
 
-/* Placed anew, with every other server as one that may hold something: healing compares them all. */
+/*
+ * Placed anew, with every other server as one that may hold something: healing compares them all.
+ */
 static void mend_group(struct mend *m, pg_no pg)
 {
 	struct fsck *f = m->f;
 	const struct pg_row *old = map_pg(f->map, pg);
-	struct pg_row row = { .epoch = MAX_OF(old->epoch, f->sums.epoch_max) + NUMBERS_FAR, .state = PG_DEGRADED };
+	struct pg_row row = { .epoch = MAX_OF(old->epoch, f->sums.epoch_max) + NUMBERS_FAR,
+			      .state = PG_DEGRADED };
 	uint8_t bytes[PG_ROW_BYTES_MAX];
 	struct ms_key key = ms_key_pg(pg);
 
@@ -546,7 +580,8 @@ static void mend_group(struct mend *m, pg_no pg)
 			row.formers[row.former_count++] = s->server;
 	}
 	ms_txn_put(m->txn, key.bytes, key.len, bytes, (uint32_t)pg_row_encode(&row, bytes));
-	fsck_corrected(&f->report, FSCK_PLACEMENT, "placement", "group %u placed anew, to be healed", pg);
+	fsck_corrected(&f->report, FSCK_PLACEMENT, "placement",
+		       "group %u placed anew, to be healed", pg);
 	changed(m);
 }
 

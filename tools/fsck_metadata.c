@@ -34,8 +34,7 @@ int fsck_lock(const struct fsck_dir *dir, struct error *err)
 	return rc < 0 ? error_set(err, rc, "cannot lock '%s'", dir->path) : 0;
 }
 
-/* --- superblocks
- * -------------------------------------------------------------------------------------- */
+/* --- superblocks ------------------------------------------------------------------------------ */
 
 static int open_directory(struct fsck *f, struct fsck_dir *dir, struct error *err)
 {
@@ -66,8 +65,7 @@ static int open_directory(struct fsck *f, struct fsck_dir *dir, struct error *er
 	return 0;
 }
 
-/* --- the journal
- * ----------------------------------------------------------------------------------------- */
+/* --- the journal ------------------------------------------------------------------------------ */
 
 struct file_sum {
 	struct disk *disk;
@@ -143,7 +141,8 @@ static void compare_journals(struct fsck *f)
 			continue;
 		f->journal_is_torn = true;
 		fsck_fault(&f->report, FSCK_JOURNAL, dir->path,
-			   "its journal ends at record %" PRIu64 ", that of another directory at %" PRIu64,
+			   "its journal ends at record %" PRIu64
+			   ", that of another directory at %" PRIu64,
 			   dir->journal_last, f->number_max);
 	}
 }
@@ -173,8 +172,7 @@ static int open_journal(struct fsck *f, struct ms_journal **out, struct error *e
 	return 0;
 }
 
-/* --- the state
- * -------------------------------------------------------------------------------------------- */
+/* --- the state -------------------------------------------------------------------------------- */
 
 struct snapshot_place {
 	struct fsck_dir *dir;
@@ -259,7 +257,8 @@ static int check_snapshots(struct fsck *f, struct snapshot_header *h, struct err
 	for (uint32_t i = 0; i < count; i++) {
 		struct snapshot_header one;
 		char name[PATH_MAX + 64];
-		int rc = have ? ms_snapshot_read(places[i].dir->disk, places[i].number, &one, NULL, NULL)
+		int rc = have ? ms_snapshot_read(places[i].dir->disk, places[i].number, &one, NULL,
+						 NULL)
 			      : snapshot_into_state(f, &places[i], &one, err);
 
 		if (err->code)
@@ -347,7 +346,8 @@ static int replay(struct fsck *f, struct ms_journal *j, struct error *err)
 }
 
 /* What can be read of a state whose snapshot and journal do not come together. */
-static int salvage(struct fsck *f, bool has_snapshot, const struct snapshot_header *h, struct error *err)
+static int salvage(struct fsck *f, bool has_snapshot, const struct snapshot_header *h,
+		   struct error *err)
 {
 	int rc = 0;
 

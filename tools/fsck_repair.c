@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What fsck.cairn --repair does, in the order in which one thing needs the other: superblocks and headers of
- * segments; the state (fsck_mend.c), made the truth (fsck_truth.c); torn tails and views that differ (a server
- * builds them again); new footers, and blocks for the disks that lack them, in a new segment, from a good
- * copy. Every step may be interrupted and repeated. Records that are wrong are not overwritten: they stay
- * where they are, as dead weight.
+ * What fsck.cairn --repair does, in the order in which one thing needs the other: superblocks and
+ * headers of segments; the state (fsck_mend.c), made the truth (fsck_truth.c); torn tails and views
+ * that differ (a server builds them again); new footers, and blocks for the disks that lack them,
+ * in a new segment, from a good copy. Every step may be interrupted and repeated. Records that are
+ * wrong are not overwritten: they stay where they are, as dead weight.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,8 +20,7 @@
 #define ENTRIES_MAX	   65536u
 #define JOURNAL_FILE_BYTES MiB(64)
 
-/* --- metadata
- * ------------------------------------------------------------------------------------------- */
+/* --- metadata --------------------------------------------------------------------------------- */
 
 static int repair_journal(struct fsck *f, struct error *err)
 {
@@ -42,7 +41,8 @@ static int repair_journal(struct fsck *f, struct error *err)
 	rc = ms_journal_open(&o, &j, err);
 	if (rc == 0) {
 		ms_journal_close(j);
-		fsck_corrected(&f->report, FSCK_JOURNAL, f->metadata[0].path, "torn tail cut, all directories made equal");
+		fsck_corrected(&f->report, FSCK_JOURNAL, f->metadata[0].path,
+			       "torn tail cut, all directories made equal");
 	}
 	loop_uv_destroy(o.loop);
 	return rc;
@@ -62,7 +62,9 @@ static int repair_view(struct fsck *f, struct error *err)
 	return 0;
 }
 
-/* Does no directory alone hold a journal that can be read to its end, or do they not come together? */
+/*
+ * Does no directory alone hold a journal that can be read to its end, or do they not come together?
+ */
 static bool all_journals_are_bad(const struct fsck *f)
 {
 	for (uint32_t i = 0; i < f->options->metadata_dir_count; i++)
@@ -71,8 +73,7 @@ static bool all_journals_are_bad(const struct fsck *f)
 	return true;
 }
 
-/* --- segments
- * ---------------------------------------------------------------------------------------------- */
+/* --- segments --------------------------------------------------------------------------------- */
 
 struct writer {
 	struct fsck *f;
@@ -318,15 +319,18 @@ static int repair_headers(struct fsck *f, struct error *err)
 			rc = index_drop(dir);
 		if (rc == 0)
 			fsck_corrected(&f->report, FSCK_SEGMENT, dir->path,
-				       r->is_foreign ? "segment %" PRIu64 " moved to '" FSCK_REPLACED_DIR "'"
-						     : "new header for segment %" PRIu64, r->segment);
+				       r->is_foreign ? "segment %" PRIu64
+						       " moved to '" FSCK_REPLACED_DIR "'"
+						     : "new header for segment %" PRIu64,
+				       r->segment);
 	}
 	for (uint32_t i = 0; i < f->options->disk_count && rc == 0; i++) {
 		if (!f->disks[i].has_no_segments)
 			continue;
 		rc = disk_mkdir(f->disks[i].disk, "segments");
 		if (rc == 0)
-			fsck_corrected(&f->report, FSCK_SEGMENT, f->disks[i].path, "folder 'segments' made");
+			fsck_corrected(&f->report, FSCK_SEGMENT, f->disks[i].path,
+				       "folder 'segments' made");
 	}
 	return rc < 0 ? error_set(err, rc, "cannot mend segments") : 0;
 }
@@ -352,7 +356,8 @@ static int repair_segments(struct fsck *f, struct error *err)
 /* The metadata's own: what needs a new truth, and what is only in the way. */
 static int repair_metadata(struct fsck *f, struct error *err)
 {
-	bool is_known = f->state && (!f->has_bad_journal || f->is_salvaged || !all_journals_are_bad(f));
+	bool is_known =
+		f->state && (!f->has_bad_journal || f->is_salvaged || !all_journals_are_bad(f));
 	int rc = 0;
 
 	if (is_known) {

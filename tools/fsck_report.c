@@ -34,8 +34,7 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* --- text of strangers
- * ------------------------------------------------------------------------------ */
+/* --- text of strangers ------------------------------------------------------------------------ */
 
 /* Length of the UTF-8 sequence at `at`, 0 if it is none (overlong and surrogates included). */
 static size_t utf8_len(const uint8_t *at, size_t left)
@@ -81,8 +80,7 @@ char *fsck_escape(const void *bytes, size_t len, char *out, size_t out_bytes)
 	return out;
 }
 
-/* --- lines
- * ------------------------------------------------------------------------------------------ */
+/* --- lines ------------------------------------------------------------------------------------ */
 
 int fsck_report_init(struct fsck_report *r, const struct fsck_options *o,
 		     struct fsck_result *result)
@@ -213,7 +211,8 @@ void fsck_note(struct fsck_report *r, const char *subject, const char *format, .
 }
 
 /* "37 %, 12 s left" from the speed of this phase so far. */
-static void progress_text(struct fsck_report *r, uint64_t done, uint64_t all, uint64_t now, char out[64])
+static void progress_text(struct fsck_report *r, uint64_t done, uint64_t all, uint64_t now,
+			  char out[64])
 {
 	uint64_t ms = now - r->phase_ms;
 
@@ -229,7 +228,8 @@ void fsck_progress(struct fsck_report *r, const char *what, uint64_t done, uint6
 	char text[64];
 	uint64_t now;
 
-	if (!r->progress || (++r->progress_calls & 63) != 0) /* asking for the time costs more than a row */
+	/* asking for the time costs more than a row */
+	if (!r->progress || (++r->progress_calls & 63) != 0)
 		return;
 	now = now_ms();
 	if (r->phase == NULL || strcmp(r->phase, what) != 0) {

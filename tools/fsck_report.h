@@ -34,8 +34,8 @@ void fsck_corrected(struct fsck_report *r, enum fsck_class c, const char *subjec
 void fsck_note(struct fsck_report *r, const char *subject, const char *format, ...)
 	printf_like(3, 4);
 /*
- * Say how far we are, once it has taken 2 s: with the time left where `all` is known (else 0). On a terminal twice a
- * second, elsewhere a line each 10 s.
+ * Say how far we are, once it has taken 2 s: with the time left where `all` is known (else 0). On a
+ * terminal twice a second, elsewhere a line each 10 s.
  */
 void fsck_progress(struct fsck_report *r, const char *what, uint64_t done, uint64_t all);
 

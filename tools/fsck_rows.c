@@ -23,8 +23,7 @@ struct pass {
 	uint64_t rows;
 };
 
-/* --- inodes in memory
- * ----------------------------------------------------------------------------------- */
+/* --- inodes in memory ------------------------------------------------------------------------- */
 
 static int inode_add(struct fsck *f, const struct fsck_inode *inode)
 {
@@ -56,8 +55,7 @@ struct fsck_inode *fsck_rows_find(struct fsck *f, inode_no ino)
 	return low < f->inode_count && f->inodes[low].ino == ino ? &f->inodes[low] : NULL;
 }
 
-/* --- paths, for messages only
- * --------------------------------------------------------------------------- */
+/* --- paths, for messages only ----------------------------------------------------------------- */
 
 /* The first name that `dir` has for `ino`. */
 static bool name_in(struct fsck *f, inode_no dir, inode_no ino, uint8_t out[NAME_BYTES_MAX],
@@ -131,8 +129,7 @@ static void row_fault(struct fsck *f, const struct row *row, const char *text)
 	fsck_fault(&f->report, FSCK_ROW, subject, "%s", text);
 }
 
-/* --- inodes and what belongs to one
- * ---------------------------------------------------------------------- */
+/* --- inodes and what belongs to one ----------------------------------------------------------- */
 
 static bool is_moving(const struct root *root)
 {
@@ -218,9 +215,7 @@ static void take_xattr(struct pass *p, const struct row *row, struct rd *r)
 		i->xattrs++;
 }
 
-/* --- names
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 static void name_fault(struct pass *p, inode_no dir, const void *name, size_t len, const char *text)
 {
@@ -280,8 +275,7 @@ static void take_name(struct pass *p, const struct row *row, struct rd *r)
 	p->f->report.result->names++;
 }
 
-/* --- sessions, placement
- * ------------------------------------------------------------------------------------- */
+/* --- sessions, placement ---------------------------------------------------------------------- */
 
 static void take_session(struct pass *p, const struct row *row, struct rd *r)
 {
@@ -364,8 +358,9 @@ static int take_row(struct pass *p, const struct row *row)
 
 	switch (rd_u8(&r)) {
 	case MS_KEY_COUNTERS:
-		p->sums->has_counters = rd_done(&r) && ms_key_counters_decode(row->value, row->value_len,
-									&p->sums->stored) == 0;
+		p->sums->has_counters =
+			rd_done(&r) &&
+			ms_key_counters_decode(row->value, row->value_len, &p->sums->stored) == 0;
 		return 0;
 	case MS_KEY_TERM:
 		(void)rd_be64(&r);
@@ -401,8 +396,8 @@ static int take_row(struct pass *p, const struct row *row)
 	case MS_KEY_SERVER:
 		return take_server(p, row, &r);
 	case MS_KEY_MAP:
-		p->sums->has_map = rd_done(&r) &&
-			     ms_key_map_decode(row->value, row->value_len, &p->sums->map_value) == 0;
+		p->sums->has_map = rd_done(&r) && ms_key_map_decode(row->value, row->value_len,
+								    &p->sums->map_value) == 0;
 		if (!p->sums->has_map)
 			fsck_fault(&p->f->report, FSCK_PLACEMENT, "placement",
 				   "its version row is malformed");
@@ -411,8 +406,9 @@ static int take_row(struct pass *p, const struct row *row)
 		take_content(p, row, &r);
 		return 0;
 	case MS_KEY_COLLECTION:
-		p->sums->has_collection = rd_done(&r) &&
-				    ms_key_collection_decode(row->value, row->value_len, &epoch) == 0;
+		p->sums->has_collection =
+			rd_done(&r) &&
+			ms_key_collection_decode(row->value, row->value_len, &epoch) == 0;
 		return 0;
 	case 0:
 		return 0; /* the view's */
@@ -422,8 +418,7 @@ static int take_row(struct pass *p, const struct row *row)
 	}
 }
 
-/* --- over the whole
- * ------------------------------------------------------------------------------------------- */
+/* --- over the whole --------------------------------------------------------------------------- */
 
 static void check_links(struct fsck *f, const struct fsck_inode *i)
 {
@@ -501,14 +496,16 @@ static void check_counters(struct pass *p)
 	f->report.result->files = p->sums->found.files;
 	f->report.result->directories = p->sums->found.directories;
 	if (!p->sums->has_collection)
-		fsck_fault(&f->report, FSCK_COUNTERS, "collection epoch", "row is missing or malformed");
+		fsck_fault(&f->report, FSCK_COUNTERS, "collection epoch",
+			   "row is missing or malformed");
 	if (!p->sums->has_counters) {
 		fsck_fault(&f->report, FSCK_COUNTERS, "counters", "row is missing or malformed");
 		return;
 	}
 	check_counter(f, "files", p->sums->stored.files, p->sums->found.files);
 	check_counter(f, "directories", p->sums->stored.directories, p->sums->found.directories);
-	check_counter(f, "bytes_logical", p->sums->stored.bytes_logical, p->sums->found.bytes_logical);
+	check_counter(f, "bytes_logical", p->sums->stored.bytes_logical,
+		      p->sums->found.bytes_logical);
 	if (p->sums->inode_max >= p->sums->stored.inode_limit)
 		fsck_fault(&f->report, FSCK_COUNTERS, "inode numbers",
 			   "inode %" PRIu64 " exists, but numbers below %" PRIu64

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Salvage: what a journal with a bad middle still holds. Records are decided row changes (I3), whole values, so
- * one that is lost takes nothing but its own changes with it: all others are applied in their order, from
- * whichever directory can give them. What then contradicts itself is what the lost ones would have settled;
- * fsck_rows.c names it and fsck_mend.c mends it.
+ * Salvage: what a journal with a bad middle still holds. Records are decided row changes (I3),
+ * whole values, so one that is lost takes nothing but its own changes with it: all others are
+ * applied in their order, from whichever directory can give them. What then contradicts itself is
+ * what the lost ones would have settled; fsck_rows.c names it and fsck_mend.c mends it.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -104,7 +104,8 @@ static void tell_hole(struct salvage *s, uint64_t from, uint64_t to)
 	s->f->has_holes = true;
 	s->lacks_begin |= from == 1 && !s->has_snapshot;
 	fsck_fault(&s->f->report, FSCK_JOURNAL, s->f->metadata[0].path,
-		   "records %" PRIu64 " to %" PRIu64 " are lost in every directory: what they changed is as before",
+		   "records %" PRIu64 " to %" PRIu64
+		   " are lost in every directory: what they changed is as before",
 		   from, to);
 }
 
@@ -120,8 +121,8 @@ static int apply(struct salvage *s, const struct source *from)
 	f->number_max = MAX_OF(f->number_max, f->number);
 	f->term_max = MAX_OF(f->term_max, f->term);
 	if (rc == -E_MALFORMED) {
-		fsck_fault(&f->report, FSCK_JOURNAL, f->metadata[0].path, "record %" PRIu64 " makes no sense",
-			   from->h.number);
+		fsck_fault(&f->report, FSCK_JOURNAL, f->metadata[0].path,
+			   "record %" PRIu64 " makes no sense", from->h.number);
 		return 0;
 	}
 	s->applied++;
@@ -180,7 +181,10 @@ int fsck_salvage(struct fsck *f, bool has_snapshot, struct error *err)
 	}
 	if (rc < 0)
 		return error_set(err, rc, "cannot salvage the journal");
-	/* Nothing behind the snapshot, or no beginning: what is missing may be most of it. A backup is better then. */
+	/*
+	 * Nothing behind the snapshot, or no beginning: what is missing may be most of it. A backup
+	 * is better then.
+	 */
 	f->is_salvaged = s.applied > 0 && !s.lacks_begin;
 	return s.applied > 0 || has_snapshot ? 1 : 0;
 }

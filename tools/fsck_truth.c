@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The truth made sound: superblocks that can be known are written again, and the state that was salvaged or
- * mended becomes the newest snapshot, with an empty journal behind it, in every metadata directory.
+ * The truth made sound: superblocks that can be known are written again, and the state that was
+ * salvaged or mended becomes the newest snapshot, with an empty journal behind it, in every
+ * metadata directory.
  *
- * Where records are lost all numbers jump far ahead, as in mkfs.cairn --recover: epochs, inodes, terms.
- * Any step may be the last. Until the new journal file is there the old ones count, and the next repair begins
- * again; from then on they are behind it. They are kept in the folder "replaced": nothing that was wrong is
- * overwritten.
+ * Where records are lost all numbers jump far ahead, as in mkfs.cairn --recover: epochs, inodes,
+ * terms. Any step may be the last. Until the new journal file is there the old ones count, and the
+ * next repair begins again; from then on they are behind it. They are kept in the folder
+ * "replaced": nothing that was wrong is overwritten.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -26,8 +27,8 @@
 /* --- superblocks --- */
 
 /*
- * One damaged byte among those that mean something, any number among those that are zero: what fits a
- * checksum of 64 bits again is what was there.
+ * One damaged byte among those that mean something, any number among those that are zero: what fits
+ * a checksum of 64 bits again is what was there.
  */
 static int super_correct(uint8_t bytes[SUPER_BYTES], struct super *out)
 {
@@ -73,8 +74,9 @@ static bool super_of_snapshot(const struct fsck *f, const struct fsck_dir *dir, 
 		if (ms_snapshot_read(dir->disk, numbers[i], &h, NULL, NULL) < 0 || h.copies == 0 ||
 		    (f->has_super && memcmp(h.cluster, f->super.cluster, sizeof h.cluster) != 0))
 			continue;
-		*out = (struct super){ .role = SUPER_METADATA, .hash = (enum hash_kind)h.hash, .copies = h.copies,
-				       .min_copies = h.min_copies, .incompat = h.incompat, .name_key = h.name_key };
+		*out = (struct super){ .role = SUPER_METADATA, .hash = (enum hash_kind)h.hash,
+				       .copies = h.copies, .min_copies = h.min_copies,
+				       .incompat = h.incompat, .name_key = h.name_key };
 		memcpy(out->cluster, h.cluster, sizeof out->cluster);
 		return getentropy(out->directory, sizeof out->directory) == 0;
 	}
@@ -95,7 +97,8 @@ static void take_header(void *arg, const char *name)
 	char path[PATH_MAX];
 
 	(void)snprintf(path, sizeof path, "segments/%s", name);
-	if (h->is_known || strncmp(name, "seg-", 4) != 0 || disk_open(h->disk, path, DISK_READ, &file) < 0)
+	if (h->is_known || strncmp(name, "seg-", 4) != 0 ||
+	    disk_open(h->disk, path, DISK_READ, &file) < 0)
 		return;
 	h->is_known = disk_read(file, bytes, sizeof bytes, 0) == (int)sizeof bytes &&
 		      segment_header_decode(bytes, &h->header) == 0;
@@ -126,20 +129,21 @@ static bool super_of_disk(const struct fsck *f, const struct fsck_dir *dir, stru
 	struct first_header h = { .disk = dir->disk };
 	const struct server_row *server = server_without_disk(f);
 
-	if (!f->has_super || !server || disk_list(dir->disk, "segments", take_header, &h) < 0 || !h.is_known ||
-	    memcmp(h.header.cluster, f->super.cluster, UUID_BYTES) != 0)
+	if (!f->has_super || !server || disk_list(dir->disk, "segments", take_header, &h) < 0 ||
+	    !h.is_known || memcmp(h.header.cluster, f->super.cluster, UUID_BYTES) != 0)
 		return false;
-	*out = (struct super){ .role = SUPER_CHUNK, .hash = f->super.hash, .copies = f->super.copies,
-			       .min_copies = f->super.min_copies, .incompat = f->super.incompat,
-			       .compat = f->super.compat, .ro_compat = f->super.ro_compat,
-			       .made_ns = f->super.made_ns };
+	*out = (struct super){ .role = SUPER_CHUNK, .hash = f->super.hash,
+			       .copies = f->super.copies, .min_copies = f->super.min_copies,
+			       .incompat = f->super.incompat, .compat = f->super.compat,
+			       .ro_compat = f->super.ro_compat, .made_ns = f->super.made_ns };
 	memcpy(out->cluster, f->super.cluster, UUID_BYTES);
 	memcpy(out->directory, h.header.disk, UUID_BYTES);
 	memcpy(out->server, server->uuid, UUID_BYTES);
 	return true;
 }
 
-static int super_write(struct fsck *f, struct fsck_dir *dir, const struct super *super, const char *how)
+static int super_write(struct fsck *f, struct fsck_dir *dir, const struct super *super,
+		       const char *how)
 {
 	uint8_t bytes[SUPER_BYTES];
 	int rc;
@@ -147,7 +151,8 @@ static int super_write(struct fsck *f, struct fsck_dir *dir, const struct super 
 	super_encode(super, bytes);
 	rc = disk_replace_file(dir->disk, SUPER_FILE, bytes, sizeof bytes);
 	if (rc == 0)
-		fsck_corrected(&f->report, FSCK_SUPERBLOCK, dir->path, "superblock written again, %s", how);
+		fsck_corrected(&f->report, FSCK_SUPERBLOCK, dir->path,
+			       "superblock written again, %s", how);
 	return rc;
 }
 
@@ -185,7 +190,10 @@ int fsck_supers(struct fsck *f, struct error *err)
 
 /* --- snapshot and journal --- */
 
-/* What a client was told of numbers that are gone, it learns by the new term (metadata-server/session.c). */
+/*
+ * What a client was told of numbers that are gone, it learns by the new term
+ * (metadata-server/session.c).
+ */
 static int state_begin_term(struct fsck *f, uint64_t term, uint64_t number)
 {
 	struct ms_key key = ms_key_number(MS_KEY_TERM, term);
@@ -256,7 +264,8 @@ static int journal_replace(struct disk *disk, uint64_t first)
 		if (firsts[i] == first)
 			continue;
 		ms_journal_name(firsts[i], name);
-		(void)snprintf(to, sizeof to, FSCK_REPLACED_DIR "/%s", name + strlen(JOURNAL_DIR "/"));
+		(void)snprintf(to, sizeof to, FSCK_REPLACED_DIR "/%s",
+			       name + strlen(JOURNAL_DIR "/"));
 		rc = disk_rename(disk, name, to);
 	}
 	free(firsts);
@@ -304,7 +313,9 @@ int fsck_truth_write(struct fsck *f, struct error *err)
 	if (rc < 0)
 		return error_set(err, rc, "cannot write the mended state");
 	fsck_corrected(&f->report, FSCK_JOURNAL, f->metadata[0].path,
-		       "new snapshot at record %" PRIu64 ", the journal begins behind it; the old files are in '"
-		       FSCK_REPLACED_DIR "'", h.number);
+		       "new snapshot at record %" PRIu64
+		       ", the journal begins behind it; the old files are in '" FSCK_REPLACED_DIR
+		       "'",
+		       h.number);
 	return 0;
 }

@@ -96,11 +96,11 @@ static int take_told(struct fsck *f, uint32_t disk, int fd)
 }
 
 /*
- * In a process of its own: LMDB trusts its file, and a damaged one may take us with it. `told`: what the child
- * writes to its output is taken down as rows of the index of this disk.
+ * In a process of its own: LMDB trusts its file, and a damaged one may take us with it. `told`:
+ * what the child writes to its output is taken down as rows of the index of this disk.
  */
-static enum comparison apart(struct fsck *f, compare_fn compare, uint32_t disk, const char *view_dir,
-			     bool told)
+static enum comparison apart(struct fsck *f, compare_fn compare, uint32_t disk,
+			     const char *view_dir, bool told)
 {
 	int status, pipes[2], rc = 0;
 	pid_t pid;
@@ -130,8 +130,7 @@ static enum comparison apart(struct fsck *f, compare_fn compare, uint32_t disk, 
 	return WIFEXITED(status) ? (enum comparison)WEXITSTATUS(status) : UNREADABLE;
 }
 
-/* --- a view that has seen more than the journal
- * -------------------------------------------------------------- */
+/* --- a view that has seen more than the journal ----------------------------------------------- */
 
 /* The view's rows as a snapshot in the scratch folder. */
 static enum comparison export_state(const struct fsck *f, uint32_t index, const char *view_dir)
@@ -148,7 +147,8 @@ static enum comparison export_state(const struct fsck *f, uint32_t index, const 
 	    ms_snapshot_applied(view, &h.term, &h.number) < 0 || rows_snapshot_open(view, &s) < 0)
 		return UNREADABLE;
 	if (disk_posix_create(f->scratch, &disk) < 0 || disk_mkdir(disk, MS_SNAPSHOT_DIR) < 0 ||
-	    ms_snapshot_write(disk, s, &h, UINT64_MAX, &bytes) < 0 || ms_snapshot_publish(disk, &h) < 0)
+	    ms_snapshot_write(disk, s, &h, UINT64_MAX, &bytes) < 0 ||
+	    ms_snapshot_publish(disk, &h) < 0)
 		return UNREADABLE;
 	return SAME;
 }
@@ -160,7 +160,10 @@ static int take_exported(void *arg, const struct row *row)
 	return rows_put(f->state, row->key, row->key_len, row->value, row->value_len);
 }
 
-/* What the journal lost, the view may still have: it becomes the state, and is checked like any other. */
+/*
+ * What the journal lost, the view may still have: it becomes the state, and is checked like any
+ * other.
+ */
 static int adopt_view(struct fsck *f, const char *view_dir, struct error *err)
 {
 	struct snapshot_header h;
@@ -189,8 +192,7 @@ static int adopt_view(struct fsck *f, const char *view_dir, struct error *err)
 	return 0;
 }
 
-/* --- a view that is behind the journal, as a crash leaves it
- * ------------------------------------------------------- */
+/* --- a view that is behind the journal, as a crash leaves it ---------------------------------- */
 
 /* Where it stands, by way of a file. */
 static enum comparison export_position(const struct fsck *f, uint32_t index, const char *view_dir)
@@ -200,7 +202,8 @@ static enum comparison export_position(const struct fsck *f, uint32_t index, con
 	struct disk *disk;
 
 	(void)index;
-	if (rows_lmdb_create(view_dir, MiB(1), &view) < 0 || ms_snapshot_applied(view, &term, &number) < 0)
+	if (rows_lmdb_create(view_dir, MiB(1), &view) < 0 ||
+	    ms_snapshot_applied(view, &term, &number) < 0)
 		return UNREADABLE;
 	if (disk_posix_create(f->scratch, &disk) < 0 ||
 	    disk_replace_file(disk, "applied", &number, sizeof number) < 0)
@@ -234,8 +237,7 @@ void fsck_view_compare_here(struct fsck *f)
 	f->view_differs = apart(f, compare_state, 0, view_dir, false) != SAME;
 }
 
-/* --- of the metadata
- * --------------------------------------------------------------------------------------- */
+/* --- of the metadata -------------------------------------------------------------------------- */
 
 int fsck_view(struct fsck *f, struct error *err)
 {
@@ -263,13 +265,14 @@ int fsck_view(struct fsck *f, struct error *err)
 		if (view.was_closed || f->view_differs)
 			fsck_fault(&f->report, FSCK_VIEW, view_dir,
 				   view.was_closed ? "was closed cleanly, but is behind the journal"
-						   : "differs from snapshot and journal up to where it stands");
+						   : "differs from snapshot and journal up to "
+						     "where it stands");
 		f->has_bad_view = view.was_closed || f->view_differs;
 		return 0;
 	case AHEAD:
 		fsck_fault(&f->report, FSCK_JOURNAL, f->metadata[0].path,
 			   "ends at record %" PRIu64 ", but the view in '%s' has seen later ones: "
-						     "the end of the journal is lost; checked is the view",
+			   "the end of the journal is lost; checked is the view",
 			   f->number, view_dir);
 		return adopt_view(f, view_dir, err);
 	case DIFFERS:
@@ -286,8 +289,7 @@ int fsck_view(struct fsck *f, struct error *err)
 	return error_set(err, -E_IO, "cannot compare '%s'", view_dir);
 }
 
-/* --- of chunk servers
- * ----------------------------------------------------------------------------------------- */
+/* --- of chunk servers ------------------------------------------------------------------------- */
 
 static void tell_row(FILE *out, const struct fsck_copy *c)
 {
@@ -372,7 +374,10 @@ int fsck_view_indexes(struct fsck *f, struct error *err)
 		c = apart(f, compare_index, i, view_dir, true);
 		if (c == FAILED)
 			return error_set(err, -E_IO, "cannot compare '%s'", view_dir);
-		/* After a crash a server reads the tail again: only a clean one claims to be complete. */
+		/*
+		 * After a crash a server reads the tail again: only a clean one claims to be
+		 * complete.
+		 */
 		f->disks[i].has_index = c == SAME;
 		if (view.was_closed)
 			f->disks[i].indexed_segment = UINT64_MAX;

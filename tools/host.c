@@ -24,7 +24,7 @@
 #define KILLED_MS_MAX 5000u
 #define POLL_MS	     10u
 
-/* --- folders ------------------------------------------------------------------------------------------- */
+/* --- folders ---------------------------------------------------------------------------------- */
 
 static int make_folder(const char *path, struct error *err)
 {
@@ -49,14 +49,18 @@ static bool folder_is_empty(const char *path)
 	return is_empty;
 }
 
-/* The identity of csN follows from the cluster and N, so that an emptied folder is a new disk of the same server. */
+/*
+ * The identity of csN follows from the cluster and N, so that an emptied folder is a new disk of
+ * the same server.
+ */
 static void server_uuid(const struct super *cluster, uint32_t index, uint8_t out[SERVER_UUID_BYTES])
 {
 	uint8_t seed[sizeof cluster->cluster + 4];
 	struct block_id digest;
 
 	memcpy(seed, cluster->cluster, sizeof cluster->cluster);
-	memcpy(seed + sizeof cluster->cluster, (uint8_t[]){ 'c', 's', (uint8_t)(index >> 8), (uint8_t)index }, 4);
+	memcpy(seed + sizeof cluster->cluster,
+	       (uint8_t[]){'c', 's', (uint8_t)(index >> 8), (uint8_t)index}, 4);
 	block_id_of(HASH_SHA256, seed, sizeof seed, &digest);
 	memcpy(out, digest.bytes, SERVER_UUID_BYTES);
 }
@@ -98,7 +102,7 @@ int host_format(const struct layout *l, struct error *err)
 	return rc;
 }
 
-/* --- is it serving? ---------------------------------------------------------------------------------------- */
+/* --- is it serving? --------------------------------------------------------------------------- */
 
 static bool mds_serves(const struct layout *l)
 {
@@ -159,8 +163,8 @@ static bool is_mounted(const char *path)
 	if (!f)
 		return false;
 	while (!found && fgets(line, sizeof line, f))
-		found = sscanf(line, "%*s %*s %*s %*s %4095s", point) == 1 && strcmp(point, path) == 0 &&
-			strstr(line, " fuse.cairn ") != NULL;
+		found = sscanf(line, "%*s %*s %*s %*s %4095s", point) == 1 &&
+			strcmp(point, path) == 0 && strstr(line, " fuse.cairn ") != NULL;
 	fclose(f);
 	return found;
 }
@@ -175,7 +179,7 @@ static bool serves(const struct layout *l, enum layout_role role, uint32_t index
 	return false;
 }
 
-/* --- starting ------------------------------------------------------------------------------------------------ */
+/* --- starting --------------------------------------------------------------------------------- */
 
 /* argv of one process; the strings live in `text`. */
 struct command_line {
@@ -200,13 +204,14 @@ static void add_set(struct command_line *c, int slot, const char *key, const cha
 	add(c, c->text[slot]);
 }
 
-static int server_line(const struct layout *l, enum layout_role role, uint32_t index, struct command_line *c,
-		       struct error *err)
+static int server_line(const struct layout *l, enum layout_role role, uint32_t index,
+		       struct command_line *c, struct error *err)
 {
 	char address[128], dir[PATH_MAX];
 	bool is_mds = role == LAYOUT_MDS;
 	unsigned port = is_mds ? l->mds_port : l->cs_ports[index];
-	int rc = process_program(is_mds ? "cairn-mds" : "cairn-cs", c->program, sizeof c->program, err);
+	int rc = process_program(is_mds ? "cairn-mds" : "cairn-cs", c->program, sizeof c->program,
+				 err);
 
 	if (rc < 0)
 		return rc;
@@ -222,7 +227,8 @@ static int server_line(const struct layout *l, enum layout_role role, uint32_t i
 	return 0;
 }
 
-static int client_line(const struct layout *l, uint32_t index, struct command_line *c, struct error *err)
+static int client_line(const struct layout *l, uint32_t index, struct command_line *c,
+		       struct error *err)
 {
 	char name[32];
 	char cache[PATH_MAX];
@@ -254,8 +260,8 @@ static void clear_dead_mount(const char *path)
 		;
 }
 
-static int wait_serving(const struct layout *l, const char *name, enum layout_role role, uint32_t index,
-			struct error *err)
+static int wait_serving(const struct layout *l, const char *name, enum layout_role role,
+			uint32_t index, struct error *err)
 {
 	char pid_file[PATH_MAX], log_file[PATH_MAX], tail[ERROR_TEXT_BYTES - 64];
 
@@ -295,7 +301,8 @@ int host_start(const struct layout *l, const char *name, struct error *err)
 	if (role == LAYOUT_CLIENT)
 		clear_dead_mount(l->mount_dirs[index]);
 	if (rc == 0)
-		rc = role == LAYOUT_CLIENT ? client_line(l, index, &c, err) : server_line(l, role, index, &c, err);
+		rc = role == LAYOUT_CLIENT ? client_line(l, index, &c, err)
+					   : server_line(l, role, index, &c, err);
 	if (rc == 0)
 		rc = process_start(c.argv, pid_file, log_file, &pid, err);
 	return rc < 0 ? rc : wait_serving(l, name, role, index, err);
@@ -323,7 +330,8 @@ bool host_runs(const struct layout *l, const char *name)
 	return process_find(layout_path(l, pid_file, name, ".pid")) != 0;
 }
 
-static int start_numbered(const struct layout *l, const char *prefix, uint32_t count, struct error *err)
+static int start_numbered(const struct layout *l, const char *prefix, uint32_t count,
+			  struct error *err)
 {
 	char name[32];
 	int rc = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A cluster on one host: format it, start and stop its processes by name ("mds", "cs2", "client1"), wait
- * until they serve. Built on a layout; `cairn dev` and `cairn up` are thin over this.
+ * A cluster on one host: format it, start and stop its processes by name ("mds", "cs2", "client1"),
+ * wait until they serve. Built on a layout; `cairn dev` and `cairn up` are thin over this.
  */
 #ifndef CAIRN_TOOLS_HOST_H
 #define CAIRN_TOOLS_HOST_H
@@ -17,7 +17,9 @@ must_check int host_format_server(const struct layout *l, uint32_t index, struct
 must_check int host_start(const struct layout *l, const char *name, struct error *err);
 /* Stop one cleanly (a client unmounts). Not running is fine. */
 must_check int host_stop(const struct layout *l, const char *name, struct error *err);
-/* All: mds, chunk servers, then mounts. And back: every one is stopped, the first failure is told. */
+/*
+ * All: mds, chunk servers, then mounts. And back: every one is stopped, the first failure is told.
+ */
 must_check int host_start_all(const struct layout *l, struct error *err);
 must_check int host_stop_all(const struct layout *l, struct error *err);
 /* Is this process there? */

@@ -16,7 +16,10 @@
 #include "fs/base/config.h"
 #include "fs/base/text.h"
 
-/* Below the kernel's own range for outgoing connections, so that nobody takes a port while its server is down. */
+/*
+ * Below the kernel's own range for outgoing connections, so that nobody takes a port while its
+ * server is down.
+ */
 #define PORT_MIN   12000u
 #define PORT_COUNT 20000u
 #define LAYOUT_OUT_MS "10s"
@@ -62,8 +65,8 @@ int layout_parse_name(const char *name, enum layout_role *role, uint32_t *index)
 	for (size_t i = 0; i < ARRAY_COUNT(kinds); i++) {
 		size_t len = strlen(kinds[i].prefix);
 
-		if (strncmp(name, kinds[i].prefix, len) != 0 || text_parse_u64(name + len, &number) < 0 ||
-		    number < 1 || number > kinds[i].max)
+		if (strncmp(name, kinds[i].prefix, len) != 0 ||
+		    text_parse_u64(name + len, &number) < 0 || number < 1 || number > kinds[i].max)
 			continue;
 		*role = kinds[i].role;
 		*index = (uint32_t)number - 1;
@@ -72,7 +75,7 @@ int layout_parse_name(const char *name, enum layout_role *role, uint32_t *index)
 	return -E_INVAL;
 }
 
-/* --- ports ------------------------------------------------------------------------------------------ */
+/* --- ports ------------------------------------------------------------------------------------ */
 
 static bool port_is_free(uint16_t port)
 {
@@ -99,7 +102,9 @@ static bool port_is_planned(const struct layout *l, uint16_t port)
 	return false;
 }
 
-/* The wanted one if it is free. Else random, so that several clusters planned at once seldom meet. */
+/*
+ * The wanted one if it is free. Else random, so that several clusters planned at once seldom meet.
+ */
 static int port_choose(const struct layout *l, uint16_t wanted, uint16_t *out, struct error *err)
 {
 	if (wanted && !port_is_planned(l, wanted) && port_is_free(wanted)) {
@@ -121,7 +126,7 @@ static int port_choose(const struct layout *l, uint16_t wanted, uint16_t *out, s
 	return error_say(err, -E_ADDRINUSE, "cannot find a free port on 127.0.0.1");
 }
 
-/* --- planning ------------------------------------------------------------------------------------------ */
+/* --- planning --------------------------------------------------------------------------------- */
 
 int layout_add_server(struct layout *l, struct error *err)
 {
@@ -129,8 +134,10 @@ int layout_add_server(struct layout *l, struct error *err)
 	int rc;
 
 	if (i == LAYOUT_SERVERS_MAX)
-		return error_say(err, -E_TOOBIG, "at most %u chunk servers on one host", LAYOUT_SERVERS_MAX);
-	rc = port_choose(l, (uint16_t)(l->mds_port == MDS_PORT ? MDS_PORT + 1 + i : 0), &l->cs_ports[i], err);
+		return error_say(err, -E_TOOBIG, "at most %u chunk servers on one host",
+				 LAYOUT_SERVERS_MAX);
+	rc = port_choose(l, (uint16_t)(l->mds_port == MDS_PORT ? MDS_PORT + 1 + i : 0),
+			 &l->cs_ports[i], err);
 	if (rc < 0)
 		return rc;
 	layout_numbered(l, l->cs_dirs[i], "cs", i + 1);
@@ -178,21 +185,22 @@ int layout_plan(struct layout *l, const struct layout_options *o, struct error *
 	return rc;
 }
 
-/* --- keeping ---------------------------------------------------------------------------------------------- */
+/* --- keeping ---------------------------------------------------------------------------------- */
 
 static json_t *layout_json(const struct layout *l)
 {
 	json_t *servers = json_array(), *mounts = json_array(), *sets = json_array();
 
 	for (uint32_t i = 0; i < l->server_count; i++)
-		json_array_append_new(servers, json_pack("{s:i, s:s}", "port", (int)l->cs_ports[i], "dir",
-							 l->cs_dirs[i]));
+		json_array_append_new(servers, json_pack("{s:i, s:s}", "port", (int)l->cs_ports[i],
+							 "dir", l->cs_dirs[i]));
 	for (uint32_t i = 0; i < l->mount_count; i++)
 		json_array_append_new(mounts, json_string(l->mount_dirs[i]));
 	for (uint32_t i = 0; i < l->set_count; i++)
 		json_array_append_new(sets, json_string(l->sets[i]));
-	return json_pack("{s:s, s:i, s:i, s:o, s:o, s:o}", "address", l->address, "copies", (int)l->copies,
-			 "mds_port", (int)l->mds_port, "servers", servers, "mounts", mounts, "sets", sets);
+	return json_pack("{s:s, s:i, s:i, s:o, s:o, s:o}", "address", l->address, "copies",
+			 (int)l->copies, "mds_port", (int)l->mds_port, "servers", servers, "mounts",
+			 mounts, "sets", sets);
 }
 
 static bool sets_option(const struct layout *l, const char *name)
@@ -206,8 +214,9 @@ static bool sets_option(const struct layout *l, const char *name)
 }
 
 /*
- * What differs from cairn.conf(5) on one host: a server that is silent here was killed, and is not cut off by a
- * network, so its share goes to others soon; a disk that is back catches up by comparing.
+ * What differs from cairn.conf(5) on one host: a server that is silent here was killed, and is not
+ * cut off by a network, so its share goes to others soon; a disk that is back catches up by
+ * comparing.
  */
 static void save_defaults(const struct layout *l, FILE *f)
 {
@@ -257,7 +266,8 @@ int layout_save(const struct layout *l, struct error *err)
 
 static int take_json(struct layout *l, const json_t *json)
 {
-	const json_t *servers = json_object_get(json, "servers"), *mounts = json_object_get(json, "mounts");
+	const json_t *servers = json_object_get(json, "servers"),
+		     *mounts = json_object_get(json, "mounts");
 	const json_t *sets = json_object_get(json, "sets"), *item;
 	size_t i;
 
@@ -265,7 +275,8 @@ static int take_json(struct layout *l, const json_t *json)
 
 	l->copies = (uint32_t)json_integer_value(json_object_get(json, "copies"));
 	l->mds_port = (uint16_t)json_integer_value(json_object_get(json, "mds_port"));
-	if (json_array_size(servers) > LAYOUT_SERVERS_MAX || json_array_size(mounts) > LAYOUT_MOUNTS_MAX ||
+	if (json_array_size(servers) > LAYOUT_SERVERS_MAX ||
+	    json_array_size(mounts) > LAYOUT_MOUNTS_MAX ||
 	    json_array_size(sets) > LAYOUT_SETS_MAX || !l->copies || !l->mds_port || !address ||
 	    !text_copy(l->address, sizeof l->address, address))
 		return -E_MALFORMED;
@@ -278,14 +289,16 @@ static int take_json(struct layout *l, const json_t *json)
 		l->server_count++;
 	}
 	json_array_foreach(mounts, i, item) {
-		if (!json_is_string(item) || !text_copy(l->mount_dirs[i], PATH_MAX, json_string_value(item)))
+		if (!json_is_string(item) ||
+		    !text_copy(l->mount_dirs[i], PATH_MAX, json_string_value(item)))
 			return -E_MALFORMED;
 		l->mount_count++;
 	}
 	json_array_foreach(sets, i, item) {
 		struct error ignored;
 
-		if (!json_is_string(item) || layout_add_set(l, json_string_value(item), &ignored) < 0)
+		if (!json_is_string(item) ||
+		    layout_add_set(l, json_string_value(item), &ignored) < 0)
 			return -E_MALFORMED;
 	}
 	return 0;
@@ -307,7 +320,8 @@ int layout_load(struct layout *l, const char *dir, struct error *err)
 		return error_set(err, -E_NOENT, "no cluster in '%s'", dir);
 	json = json_load_file(path, 0, &why);
 	if (!json)
-		return error_say(err, -E_MALFORMED, "cannot read '%s': line %d: %s", path, why.line, why.text);
+		return error_say(err, -E_MALFORMED, "cannot read '%s': line %d: %s", path, why.line,
+				 why.text);
 	rc = take_json(l, json);
 	json_decref(json);
 	if (rc < 0) {

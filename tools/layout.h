@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The folder of a cluster that lives on one host (`cairn dev`, `cairn up`): what is in it, which ports its
- * processes have, and with which settings they run. Kept in DIR/cluster.json, so that a later start finds
- * everything again; DIR/cairn.conf is the configuration that all its processes and commands read.
+ * The folder of a cluster that lives on one host (`cairn dev`, `cairn up`): what is in it, which
+ * ports its processes have, and with which settings they run. Kept in DIR/cluster.json, so that a
+ * later start finds everything again; DIR/cairn.conf is the configuration that all its processes
+ * and commands read.
  *
  * In DIR: mds/, cs1/ ..., cache1/ ..., mnt1/ ... (dev), *.pid, *.log.
  */
@@ -21,7 +22,8 @@
 
 struct layout {
 	char dir[PATH_MAX];
-	char address[64];				/* that servers listen on: a name or number, no port */
+	/* that servers listen on: a name or number, no port */
+	char address[64];
 	uint32_t server_count, mount_count, copies;
 	uint16_t mds_port;
 	uint16_t cs_ports[LAYOUT_SERVERS_MAX];
@@ -35,23 +37,27 @@ void layout_finish(struct layout *l);
 struct layout_options {
 	const char *dir;		/* absolute */
 	const char *address;		/* NULL: 127.0.0.1, this host only */
-	uint16_t port;			/* of the metadata server, then the chunk servers'; 0: any that are free */
+	/* of the metadata server, then the chunk servers'; 0: any that are free */
+	uint16_t port;
 	uint32_t servers, copies, mounts;
 };
 /* A new one: chooses ports; nothing is written. */
-must_check int layout_plan(struct layout *l, const struct layout_options *options, struct error *err);
+must_check int layout_plan(struct layout *l, const struct layout_options *options,
+			   struct error *err);
 /* Place of a further server: its port and its folder DIR/csN. */
 must_check int layout_add_server(struct layout *l, struct error *err);
 must_check int layout_add_set(struct layout *l, const char *set, struct error *err);
 /* -E_NOENT: there is none in dir. */
 must_check int layout_load(struct layout *l, const char *dir, struct error *err);
-must_check int layout_save(const struct layout *l, struct error *err);	/* cluster.json and cairn.conf */
+/* cluster.json and cairn.conf */
+must_check int layout_save(const struct layout *l, struct error *err);
 
 /* DIR/NAMESUFFIX, e.g. (l, "mds", ".pid"). Returns out. */
 char *layout_path(const struct layout *l, char out[PATH_MAX], const char *name, const char *suffix);
 
 /* DIR/NAMENUMBER, e.g. (l, "mnt", 2). Returns out. */
-char *layout_numbered(const struct layout *l, char out[PATH_MAX], const char *name, uint32_t number);
+char *layout_numbered(const struct layout *l, char out[PATH_MAX], const char *name,
+		      uint32_t number);
 
 /* "mds", "cs3", "client1": which process is it? index counts from 0. -E_INVAL: none of them. */
 enum layout_role { LAYOUT_MDS = 1, LAYOUT_CS, LAYOUT_CLIENT };

@@ -33,7 +33,9 @@ static uint64_t wall_ns(void)
 
 static int random_bytes(void *out, size_t len, struct error *err)
 {
-	return getrandom(out, len, 0) == (ssize_t)len ? 0 : error_set(err, -E_IO, "cannot get random bytes");
+	return getrandom(out, len, 0) == (ssize_t)len
+		       ? 0
+		       : error_set(err, -E_IO, "cannot get random bytes");
 }
 
 static int open_folder(const char *path, struct disk **out, struct error *err)
@@ -46,7 +48,7 @@ static int open_folder(const char *path, struct disk **out, struct error *err)
 	return rc < 0 ? error_set(err, rc, "cannot use '%s'", path) : 0;
 }
 
-/* --- metadata ------------------------------------------------------------------------------------------ */
+/* --- metadata --------------------------------------------------------------------------------- */
 
 static int new_cluster(const struct mkfs_options *o, struct super *s, struct error *err)
 {
@@ -58,8 +60,10 @@ static int new_cluster(const struct mkfs_options *o, struct super *s, struct err
 	s->incompat = o->with_acl ? SUPER_INCOMPAT_ACL : 0;
 	s->made_ns = wall_ns();
 	if (s->copies < 1 || s->copies > COPIES_MAX || s->min_copies > s->copies)
-		return error_say(err, -E_INVAL, "cannot keep %u copies, at least %u: wants 1 to %u, and no more "
-				 "than copies", s->copies, s->min_copies, COPIES_MAX);
+		return error_say(err, -E_INVAL,
+				 "cannot keep %u copies, at least %u: wants 1 to %u, and no more "
+				 "than copies",
+				 s->copies, s->min_copies, COPIES_MAX);
 	if (random_bytes(s->cluster, sizeof s->cluster, err) < 0 ||
 	    random_bytes(s->directory, sizeof s->directory, err) < 0)
 		return err->code;
@@ -110,10 +114,10 @@ int mkfs_metadata(const struct mkfs_options *o, struct super *out, struct error 
 	return rc < 0 ? rc : 0;
 }
 
-/* --- chunk servers ----------------------------------------------------------------------------------------- */
+/* --- chunk servers ---------------------------------------------------------------------------- */
 
-static int format_disk(const struct super *cluster, const uint8_t server[UUID_BYTES], const char *dir,
-		       struct error *err)
+static int format_disk(const struct super *cluster, const uint8_t server[UUID_BYTES],
+		       const char *dir, struct error *err)
 {
 	struct super s = *cluster;
 	struct disk *disk;
@@ -135,8 +139,8 @@ static int format_disk(const struct super *cluster, const uint8_t server[UUID_BY
 	return rc < 0 ? rc : 0;
 }
 
-int mkfs_server(const struct super *cluster, const uint8_t *uuid, const char *const *disk_dirs, uint32_t count,
-		struct error *err)
+int mkfs_server(const struct super *cluster, const uint8_t *uuid, const char *const *disk_dirs,
+		uint32_t count, struct error *err)
 {
 	uint8_t server[UUID_BYTES];
 	int rc = 0;
@@ -151,7 +155,7 @@ int mkfs_server(const struct super *cluster, const uint8_t *uuid, const char *co
 	return rc;
 }
 
-/* --- which cluster? ---------------------------------------------------------------------------------------- */
+/* --- which cluster? --------------------------------------------------------------------------- */
 
 static int cluster_of_server(const char *address, struct super *out, struct error *err)
 {
@@ -173,7 +177,8 @@ static int cluster_of_server(const char *address, struct super *out, struct erro
 		out->min_copies = (uint8_t)hello->min_copies;
 		out->incompat = hello->incompat;
 	} else if (rc == 0) {
-		rc = error_say(err, -E_MALFORMED, "'%s' does not say which cluster it serves", address);
+		rc = error_say(err, -E_MALFORMED, "'%s' does not say which cluster it serves",
+			       address);
 	}
 	msg_free(reply);
 	admin_close(a);
@@ -198,7 +203,7 @@ int mkfs_cluster_of(const char *dir_or_address, struct super *out, struct error 
 	return rc;
 }
 
-/* --- the command --------------------------------------------------------------------------------------------- */
+/* --- the command ------------------------------------------------------------------------------ */
 
 struct arguments {
 	struct mkfs_options options;
@@ -210,18 +215,20 @@ struct arguments {
 };
 
 static const struct argp_option argp_options[] = {
-	{ "metadata", 'm', "DIR", 0, "metadata directory; again: a further journal directory on another disk", 0 },
-	{ "disk", 'd', "DIR[,DIR...]", 0, "the disks of one chunk server; again: another server", 0 },
-	{ "join", 'j', "DIR|HOST:PORT", 0,
-	  "make disks for the cluster of this metadata directory or server", 0 },
-	{ "recover", 'r', NULL, 0, "make the metadata directory again from the copies on chunk servers", 0 },
-	{ "from", 'f', "HOST:PORT|DIR[,...]", 0,
-	  "with --recover: a chunk server, or offline its first chunk directory", 0 },
-	{ "copies", 'c', "N", 0, "copies of each block (3)", 0 },
-	{ "min-copies", 'M', "N", 0, "copies synced before a close returns (2, at most copies)", 0 },
-	{ "hash", 'H', "NAME", 0, "block names: sha256 (default) or sha3-256", 0 },
-	{ "acl", 'a', NULL, 0, "a file system with POSIX ACLs", 0 },
-	{ 0 },
+	{"metadata", 'm', "DIR", 0,
+	 "metadata directory; again: a further journal directory on another disk", 0},
+	{"disk", 'd', "DIR[,DIR...]", 0, "the disks of one chunk server; again: another server", 0},
+	{"join", 'j', "DIR|HOST:PORT", 0,
+	 "make disks for the cluster of this metadata directory or server", 0},
+	{"recover", 'r', NULL, 0,
+	 "make the metadata directory again from the copies on chunk servers", 0},
+	{"from", 'f', "HOST:PORT|DIR[,...]", 0,
+	 "with --recover: a chunk server, or offline its first chunk directory", 0},
+	{"copies", 'c', "N", 0, "copies of each block (3)", 0},
+	{"min-copies", 'M', "N", 0, "copies synced before a close returns (2, at most copies)", 0},
+	{"hash", 'H', "NAME", 0, "block names: sha256 (default) or sha3-256", 0},
+	{"acl", 'a', NULL, 0, "a file system with POSIX ACLs", 0},
+	{0},
 };
 
 static uint8_t copies_argument(struct argp_state *state, const char *text)
@@ -229,7 +236,8 @@ static uint8_t copies_argument(struct argp_state *state, const char *text)
 	uint64_t n;
 
 	if (text_parse_u64(text, &n) < 0 || n < 1 || n > COPIES_MAX)
-		argp_error(state, "copies: wants a number from 1 to %u, not '%s'", COPIES_MAX, text);
+		argp_error(state, "copies: wants a number from 1 to %u, not '%s'", COPIES_MAX,
+			   text);
 	return (uint8_t)n;
 }
 
@@ -258,12 +266,14 @@ static void add_sources(struct argp_state *state, struct arguments *a, char *lis
 
 static void check_arguments(struct argp_state *state, const struct arguments *a)
 {
-	if (a->recover && (!a->options.metadata_dir_count || !a->from.source_count || a->join || a->server_count))
+	if (a->recover &&
+	    (!a->options.metadata_dir_count || !a->from.source_count || a->join || a->server_count))
 		argp_error(state, "--recover wants --metadata DIR and --from, and nothing else");
 	if (!a->recover && a->from.source_count)
 		argp_error(state, "--from goes with --recover");
 	if (!a->options.metadata_dir_count == !a->join)
-		argp_error(state, "wants --metadata DIR for a new cluster, or --join for an existing one");
+		argp_error(state,
+			   "wants --metadata DIR for a new cluster, or --join for an existing one");
 	if (a->join && !a->server_count)
 		argp_error(state, "--join wants at least one --disk");
 }
@@ -297,16 +307,26 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 }
 
 static const struct argp argp = {
-	argp_options, parse_option, "",
-	"Create a cairn cluster: a metadata directory, and directories for chunk servers; or further chunk "
-	"directories for one that exists. A directory that is formatted already is refused; but beside a disk of a "
+	argp_options,
+	parse_option,
+	"",
+	"Create a cairn cluster: a metadata directory, and directories for chunk servers; or "
+	"further chunk "
+	"directories for one that exists. A directory that is formatted already is refused; but "
+	"beside a disk of a "
 	"chunk server that exists, --join makes further disks of that server."
-	"\vThen start cairn-mds and cairn-cs on them; see mkfs.cairn(8). `cairn up` does all that on one host.",
-	NULL, NULL, NULL
-};
+	"\vThen start cairn-mds and cairn-cs on them; see mkfs.cairn(8). `cairn up` does all that "
+	"on one host.",
+	NULL,
+	NULL,
+	NULL};
 
-/* 1 and its superblock: `dir` is a chunk directory of this cluster already; 0: it is not formatted, as far as we see. */
-static int read_disk(const struct super *cluster, const char *dir, struct super *out, struct error *err)
+/*
+ * 1 and its superblock: `dir` is a chunk directory of this cluster already; 0: it is not formatted,
+ * as far as we see.
+ */
+static int read_disk(const struct super *cluster, const char *dir, struct super *out,
+		     struct error *err)
 {
 	struct error ignored = { 0 };
 	struct disk *disk;
@@ -330,7 +350,8 @@ struct server_disks {
 	bool is_known;
 };
 
-static int add_disk(const struct super *cluster, bool join, struct server_disks *s, const char *dir, struct error *err)
+static int add_disk(const struct super *cluster, bool join, struct server_disks *s, const char *dir,
+		    struct error *err)
 {
 	struct super super;
 	int rc;
@@ -345,7 +366,8 @@ static int add_disk(const struct super *cluster, bool join, struct server_disks 
 		return 0;
 	}
 	if (s->is_known && memcmp(s->server, super.server, sizeof s->server) != 0)
-		return error_say(err, -E_INVAL, "'%s' is a disk of another chunk server than the one before", dir);
+		return error_say(err, -E_INVAL,
+				 "'%s' is a disk of another chunk server than the one before", dir);
 	s->is_known = true;
 	memcpy(s->server, super.server, sizeof s->server);
 	return 0;
@@ -396,8 +418,8 @@ int mkfs_run(int argc, char **argv)
 		return 1;
 	}
 	text_hex(id, cluster.cluster, sizeof cluster.cluster);
-	printf("cluster %s: %u copies, at least %u synced, %s%s\n", id, cluster.copies, cluster.min_copies,
-	       cluster.hash == HASH_SHA3_256 ? "SHA3-256" : "SHA-256",
+	printf("cluster %s: %u copies, at least %u synced, %s%s\n", id, cluster.copies,
+	       cluster.min_copies, cluster.hash == HASH_SHA3_256 ? "SHA3-256" : "SHA-256",
 	       cluster.incompat & SUPER_INCOMPAT_ACL ? ", ACLs" : "");
 	return 0;
 }

@@ -45,7 +45,7 @@ struct recovery {
 	struct ms_rescue found;		/* of best */
 };
 
-/* --- asking ------------------------------------------------------------------------------------------- */
+/* --- asking ----------------------------------------------------------------------------------- */
 
 static void claim(struct source *s, const char *name, uint64_t bytes)
 {
@@ -67,7 +67,8 @@ static int check_cluster(struct recovery *r, const struct source *s, const uint8
 	if (memcmp(r->cluster, none, sizeof none) == 0)
 		memcpy(r->cluster, cluster, sizeof r->cluster);
 	if (memcmp(r->cluster, cluster, sizeof r->cluster) != 0)
-		return error_say(err, -E_WRONG_CLUSTER, "'%s' belongs to another cluster", s->where);
+		return error_say(err, -E_WRONG_CLUSTER, "'%s' belongs to another cluster",
+				 s->where);
 	return 0;
 }
 
@@ -108,7 +109,9 @@ static int ask_directory(struct recovery *r, struct source *s, struct error *err
 	if (rc < 0)
 		return rc;
 	rc = disk_list(s->disk, MS_RESCUE_DIR, claim_file, &c);
-	return rc < 0 && rc != -E_NOENT ? error_set(err, rc, "cannot list the copies in '%s'", s->where) : 0;
+	return rc < 0 && rc != -E_NOENT
+		       ? error_set(err, rc, "cannot list the copies in '%s'", s->where)
+		       : 0;
 }
 
 static int open_admin(struct recovery *r, const char *address, struct error *err)
@@ -116,16 +119,20 @@ static int open_admin(struct recovery *r, const char *address, struct error *err
 	return r->admin ? 0 : admin_open(address, &r->admin, err);
 }
 
-static int list_of(struct recovery *r, const char *address, Wire__MetaListReply **out, struct error *err)
+static int list_of(struct recovery *r, const char *address, Wire__MetaListReply **out,
+		   struct error *err)
 {
 	Wire__MetaList ask = WIRE__META_LIST__INIT;
 	ProtobufCMessage *reply = NULL;
 	int rc = open_admin(r, address, err);
 
 	if (rc >= 0)
-		rc = admin_call_at(r->admin, address, MSG_META_LIST, &ask.base, ASK_MS, &reply, NULL, err);
+		rc = admin_call_at(r->admin, address, MSG_META_LIST, &ask.base, ASK_MS, &reply,
+				   NULL, err);
 	*out = (Wire__MetaListReply *)(void *)reply;
-	return rc < 0 ? rc : reply ? 0 : error_say(err, -E_MALFORMED, "'%s' gives no answer", address);
+	return rc < 0  ? rc
+	       : reply ? 0
+		       : error_say(err, -E_MALFORMED, "'%s' gives no answer", address);
 }
 
 static int ask_address(struct recovery *r, struct source *s, struct error *err)
@@ -137,8 +144,10 @@ static int ask_address(struct recovery *r, struct source *s, struct error *err)
 	if (rc < 0)
 		return rc;
 	hello = admin_hello_at(r->admin, s->where);
-	rc = hello && hello->cluster.len == sizeof r->cluster ? check_cluster(r, s, hello->cluster.data, err)
-			: error_say(err, -E_MALFORMED, "'%s' does not say which cluster it serves", s->where);
+	rc = hello && hello->cluster.len == sizeof r->cluster
+		     ? check_cluster(r, s, hello->cluster.data, err)
+		     : error_say(err, -E_MALFORMED, "'%s' does not say which cluster it serves",
+				 s->where);
 	for (size_t i = 0; i < reply->n_files && rc == 0; i++)
 		if (reply->files[i]->complete)
 			claim(s, reply->files[i]->name, reply->files[i]->bytes);
@@ -158,9 +167,10 @@ static void ask(struct recovery *r, struct source *s)
 	} else if (!s->has_claim) {
 		printf("%s: keeps no copy\n", s->where);
 	} else {
-		printf("%s: has a copy, newest file %" PRIu64 "-%" PRIu64 ".%s of %" PRIu64 " bytes\n",
-		       s->where, s->claim.term, s->claim.number, s->claim.is_snapshot ? "snapshot" : "journal",
-		       s->claim.bytes);
+		printf("%s: has a copy, newest file %" PRIu64 "-%" PRIu64 ".%s of %" PRIu64
+		       " bytes\n",
+		       s->where, s->claim.term, s->claim.number,
+		       s->claim.is_snapshot ? "snapshot" : "journal", s->claim.bytes);
 	}
 }
 
@@ -194,10 +204,10 @@ static int add_source(struct recovery *r, const char *where, struct error *err)
 	return 0;
 }
 
-/* --- fetching ------------------------------------------------------------------------------------------- */
+/* --- fetching --------------------------------------------------------------------------------- */
 
-static int fetch_pieces(struct recovery *r, const struct source *s, const char *name, struct disk_file *file,
-			struct error *err)
+static int fetch_pieces(struct recovery *r, const struct source *s, const char *name,
+			struct disk_file *file, struct error *err)
 {
 	Wire__MetaGet get = WIRE__META_GET__INIT;
 
@@ -206,7 +216,8 @@ static int fetch_pieces(struct recovery *r, const struct source *s, const char *
 		ProtobufCMessage *reply = NULL;
 		struct buf *bulk = NULL;
 		uint32_t len;
-		int rc = admin_call_at(r->admin, s->where, MSG_META_GET, &get.base, ASK_MS, &reply, &bulk, err);
+		int rc = admin_call_at(r->admin, s->where, MSG_META_GET, &get.base, ASK_MS, &reply,
+				       &bulk, err);
 
 		msg_free(reply);
 		if (rc < 0)
@@ -222,7 +233,8 @@ static int fetch_pieces(struct recovery *r, const struct source *s, const char *
 	}
 }
 
-static int fetch_file(struct recovery *r, const struct source *s, const char *name, struct error *err)
+static int fetch_file(struct recovery *r, const struct source *s, const char *name,
+		      struct error *err)
 {
 	char path[MS_RESCUE_NAME_BYTES + 8];
 	struct disk_file *file;
@@ -265,7 +277,7 @@ static int fetch(struct recovery *r, const struct source *s, struct error *err)
 	return rc;
 }
 
-/* --- the best ------------------------------------------------------------------------------------------- */
+/* --- the best --------------------------------------------------------------------------------- */
 
 /* Into the rows: what was there before is gone. */
 static int load(struct recovery *r, struct source *s, struct ms_rescue *out, struct error *err)
@@ -310,14 +322,16 @@ static void try_sources(struct recovery *r)
 		struct error err = { 0 };
 
 		s->is_tried = true;
-		if (r->best && !r->found.is_cut && ms_rescue_compare(&s->claim, &r->best->claim) <= 0)
+		if (r->best && !r->found.is_cut &&
+		    ms_rescue_compare(&s->claim, &r->best->claim) <= 0)
 			continue;
 		if (load(r, s, &found, &err) < 0) {
 			printf("%s: %s\n", s->where, err.text);
 			continue;
 		}
-		printf("%s: good up to change %" PRIu64 " of term %" PRIu64 "%s%s\n", s->where, found.number,
-		       found.term, found.is_cut ? "; " : "", found.is_cut ? found.why : "");
+		printf("%s: good up to change %" PRIu64 " of term %" PRIu64 "%s%s\n", s->where,
+		       found.number, found.term, found.is_cut ? "; " : "",
+		       found.is_cut ? found.why : "");
 		if (!r->best || is_newer(&found, &r->found)) {
 			r->best = s;
 			r->found = found;
@@ -333,10 +347,12 @@ static int add_from_map(struct recovery *r, struct error *err)
 	uint32_t count = 0;
 	struct row row;
 
-	while (r->admin && rows_next(r->rows, at.bytes, at.len, &row) == 0 && row.key[0] == MS_KEY_SERVER) {
+	while (r->admin && rows_next(r->rows, at.bytes, at.len, &row) == 0 &&
+	       row.key[0] == MS_KEY_SERVER) {
 		struct server_row server;
 
-		if (row.key_len >= sizeof at.bytes || server_row_decode(row.value, row.value_len, &server) < 0)
+		if (row.key_len >= sizeof at.bytes ||
+		    server_row_decode(row.value, row.value_len, &server) < 0)
 			break;
 		if (server.state != SERVER_REMOVED && !is_known(r, server.address) &&
 		    r->count + count < MKFS_SOURCES_MAX)
@@ -373,7 +389,7 @@ static int find_best(struct recovery *r, struct error *err)
 	return r->loaded == r->best ? 0 : load(r, r->best, &r->found, err);
 }
 
-/* --- the new directory ------------------------------------------------------------------------------------ */
+/* --- the new directory ------------------------------------------------------------------------ */
 
 static int open_folder(const char *path, struct disk **out, struct error *err)
 {
@@ -392,8 +408,10 @@ static int refuse_formatted(struct disk *disk, const char *path, struct error *e
 	if (disk_open(disk, SUPER_FILE, DISK_READ, &file) < 0)
 		return 0;
 	disk_close(file);
-	return error_say(err, -E_NOT_EMPTY, "'%s' is formatted already: recover into an empty directory, "
-			 "and keep what is there", path);
+	return error_say(err, -E_NOT_EMPTY,
+			 "'%s' is formatted already: recover into an empty directory, "
+			 "and keep what is there",
+			 path);
 }
 
 static int open_scratch(struct recovery *r, struct error *err)
@@ -404,7 +422,8 @@ static int open_scratch(struct recovery *r, struct error *err)
 
 	if (snprintf(r->scratch, sizeof r->scratch, "%s/" SCRATCH, r->options->metadata_dirs[0]) >=
 	    (int)sizeof r->scratch - 8)
-		return error_say(err, -E_NAMETOOLONG, "'%s' is too long", r->options->metadata_dirs[0]);
+		return error_say(err, -E_NAMETOOLONG, "'%s' is too long",
+				 r->options->metadata_dirs[0]);
 	(void)!remove_tree(r->scratch, &ignored);	/* of an attempt that was interrupted */
 	rc = open_folder(r->scratch, &r->fetched, err);
 	if (rc < 0)
@@ -426,13 +445,16 @@ static void report(const struct recovery *r)
 
 	if (r->found.wall_ns && localtime_r(&at, &tm))
 		(void)strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S %z", &tm);
-	printf("recovered from %s: all changes of names and small files up to %s (change %" PRIu64 ")\n",
+	printf("recovered from %s: all changes of names and small files up to %s (change %" PRIu64
+	       ")\n",
 	       r->best->where, text, r->found.number);
 	if (r->found.is_cut)
 		printf("more was there but cannot be used: %s\n", r->found.why);
-	printf("what happened later is lost: files made or changed then are missing or as they were, "
+	printf("what happened later is lost: files made or changed then are missing or as they "
+	       "were, "
 	       "files removed then are back\n"
-	       "start cairn-mds on it, wait for the mounts to come back, and run fsck.cairn --live\n");
+	       "start cairn-mds on it, wait for the mounts to come back, and run fsck.cairn "
+	       "--live\n");
 }
 
 static int write_directories(struct recovery *r, struct disk **disks, struct error *err)

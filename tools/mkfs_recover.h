@@ -23,6 +23,7 @@ struct mkfs_recover_options {
 };
 
 /* Says on stdout what was found and what may be missing. *out is the cluster's superblock. */
-must_check int mkfs_recover(const struct mkfs_recover_options *options, struct super *out, struct error *err);
+must_check int mkfs_recover(const struct mkfs_recover_options *options, struct super *out,
+			    struct error *err);
 
 #endif

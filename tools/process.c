@@ -71,7 +71,8 @@ static void child_exec(char *const argv[], const char *log_file)
 	_exit(127);
 }
 
-int process_start(char *const argv[], const char *pid_file, const char *log_file, pid_t *out, struct error *err)
+int process_start(char *const argv[], const char *pid_file, const char *log_file, pid_t *out,
+		  struct error *err)
 {
 	FILE *f;
 	pid_t pid = fork();
@@ -146,7 +147,8 @@ static bool read_status(pid_t pid, struct proc_status *out)
 	while (fgets(line, sizeof line, f)) {
 		(void)sscanf(line, "State: %c", &out->state);
 		(void)sscanf(line, "Threads: %d", &out->threads);
-		if (sscanf(line, "SigPnd: %llx", &pending) == 1 || sscanf(line, "ShdPnd: %llx", &pending) == 1)
+		if (sscanf(line, "SigPnd: %llx", &pending) == 1 ||
+		    sscanf(line, "ShdPnd: %llx", &pending) == 1)
 			out->is_killed |= (pending & 1ull << (SIGKILL - 1)) != 0;
 	}
 	fclose(f);
@@ -159,9 +161,13 @@ int process_await_death(const char *pid_file, uint32_t ms)
 		struct proc_status status;
 		pid_t pid = read_pid(pid_file);
 
-		if (!pid || !read_status(pid, &status) || (status.state == 'Z' && status.threads <= 1))
+		if (!pid || !read_status(pid, &status) ||
+		    (status.state == 'Z' && status.threads <= 1))
 			return 0;
-		/* A program that is ending has lost its memory, and with it the name of its program. */
+		/*
+		 * A program that is ending has lost its memory, and with it the name of its
+		 * program.
+		 */
 		if (runs_our_program(pid) && !status.is_killed)
 			return -E_BUSY;
 		if (waited >= ms)
@@ -199,7 +205,8 @@ int process_stop(const char *pid_file, uint32_t grace_ms, struct error *err)
 		if (!wait_gone(pid_file, grace_ms)) {
 			kill(pid, SIGKILL);
 			if (!wait_gone(pid_file, 5000))
-				return error_say(err, -E_TIMEDOUT, "process %d does not end", (int)pid);
+				return error_say(err, -E_TIMEDOUT, "process %d does not end",
+						 (int)pid);
 		}
 		reap(pid);
 	}

@@ -23,14 +23,16 @@ static void say_heal(struct status *s)
 	char rate[TEXT_BYTES_HUMAN];
 
 	if (blocks == 0 && r->owed)
-		snprintf(s->heal_text, sizeof s->heal_text, "%llu blocks are owed to servers that missed them",
+		snprintf(s->heal_text, sizeof s->heal_text,
+			 "%llu blocks are owed to servers that missed them",
 			 (unsigned long long)r->owed);
 	else if (blocks == 0)
 		snprintf(s->heal_text, sizeof s->heal_text, "their servers compare what they hold");
 	else if (eta == 0)
 		snprintf(s->heal_text, sizeof s->heal_text, "%llu blocks to go", blocks);
 	else
-		snprintf(s->heal_text, sizeof s->heal_text, "%llu blocks to go at %s/s, about %llu s", blocks,
+		snprintf(s->heal_text, sizeof s->heal_text,
+			 "%llu blocks to go at %s/s, about %llu s", blocks,
 			 text_bytes_human(rate, r->heal_bytes_per_s), eta);
 }
 
@@ -53,12 +55,19 @@ static void derive(struct status *s)
 		s->bytes_total += server->bytes_total;
 		s->servers_up += server->state == SERVER_UP;
 	}
-	/* As many copies as there are replicas now: a server that is out, or gives its share away, adds none. */
+	/*
+	 * As many copies as there are replicas now: a server that is out, or gives its share away,
+	 * adds none.
+	 */
 	if (groups > 0)
-		s->bytes_unique = (uint64_t)((double)plain_of_replicas / ((double)groups / (double)r->pgs_total));
-	s->is_healthy = r->pgs_total > 0 && r->pgs_clean == r->pgs_total && r->heal_pending_blocks == 0 &&
-			!r->recovering;
-	/* Logical bytes hold inline files too, which no chunk server stores: then dedup may show above 1. */
+		s->bytes_unique = (uint64_t)((double)plain_of_replicas /
+					     ((double)groups / (double)r->pgs_total));
+	s->is_healthy = r->pgs_total > 0 && r->pgs_clean == r->pgs_total &&
+			r->heal_pending_blocks == 0 && !r->recovering;
+	/*
+	 * Logical bytes hold inline files too, which no chunk server stores: then dedup may show
+	 * above 1.
+	 */
 	s->ratio_dedup = ratio(r->bytes_logical, s->bytes_unique);
 	s->ratio_codec = ratio(plain, s->bytes_stored);
 	s->ratio_total = s->ratio_dedup * s->ratio_codec;
@@ -99,18 +108,21 @@ static json_t *server_json(const Wire__ServerStatus *s)
 
 	snprintf(name, sizeof name, "cs%u", s->server);
 	return json_pack(
-		"{s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
+		"{s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
+		"s:I, s:I, s:I, s:I,"
 		" s:I, s:I}",
-		"name", s->name && *s->name ? s->name : name, "server", (json_int_t)s->server, "state",
-		server_state_name((enum server_state)s->state), "address", s->address, "host", s->host, "rack",
-		s->rack, "blocks", (json_int_t)s->blocks, "bytes_stored", (json_int_t)s->bytes_stored, "bytes_free",
-		(json_int_t)s->bytes_free, "bytes_total", (json_int_t)s->bytes_total, "heartbeat_age_ms",
-		(json_int_t)s->heartbeat_age_ms, "pgs", (json_int_t)s->pgs, "pgs_former",
-		(json_int_t)s->pgs_former, "pgs_waiting", (json_int_t)s->pgs_waiting, "disks",
-		(json_int_t)s->disks, "disks_failed", (json_int_t)s->disks_failed, "heal_pending_blocks",
-		(json_int_t)s->heal_pending_blocks, "heal_bytes_per_s", (json_int_t)s->heal_bytes_per_s,
-		"trash_bytes", (json_int_t)s->trash_bytes, "dead_bytes", (json_int_t)s->dead_bytes, "damaged",
-		(json_int_t)s->damaged, "owed", (json_int_t)s->owed);
+		"name", s->name && *s->name ? s->name : name, "server", (json_int_t)s->server,
+		"state", server_state_name((enum server_state)s->state), "address", s->address,
+		"host", s->host, "rack", s->rack, "blocks", (json_int_t)s->blocks, "bytes_stored",
+		(json_int_t)s->bytes_stored, "bytes_free", (json_int_t)s->bytes_free, "bytes_total",
+		(json_int_t)s->bytes_total, "heartbeat_age_ms", (json_int_t)s->heartbeat_age_ms,
+		"pgs", (json_int_t)s->pgs, "pgs_former", (json_int_t)s->pgs_former, "pgs_waiting",
+		(json_int_t)s->pgs_waiting, "disks", (json_int_t)s->disks, "disks_failed",
+		(json_int_t)s->disks_failed, "heal_pending_blocks",
+		(json_int_t)s->heal_pending_blocks, "heal_bytes_per_s",
+		(json_int_t)s->heal_bytes_per_s, "trash_bytes", (json_int_t)s->trash_bytes,
+		"dead_bytes", (json_int_t)s->dead_bytes, "damaged", (json_int_t)s->damaged, "owed",
+		(json_int_t)s->owed);
 }
 
 static json_t *servers_json(const Wire__StatusReply *r)
@@ -127,31 +139,33 @@ static json_t *warnings_json(const Wire__StatusReply *r)
 	json_t *warnings = json_array();
 
 	for (size_t i = 0; i < r->n_warnings; i++)
-		json_array_append_new(warnings, json_pack("{s:s, s:s}", "code", r->warnings[i]->code, "text",
-							  r->warnings[i]->text));
+		json_array_append_new(warnings,
+				      json_pack("{s:s, s:s}", "code", r->warnings[i]->code, "text",
+						r->warnings[i]->text));
 	return warnings;
 }
 
 static json_t *pgs_json(const Wire__StatusReply *r)
 {
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "total", (json_int_t)r->pgs_total, "clean",
-			 (json_int_t)r->pgs_clean, "degraded", (json_int_t)r->pgs_degraded, "lost",
-			 (json_int_t)r->pgs_lost, "healing", (json_int_t)r->pgs_healing, "waiting",
-			 (json_int_t)r->pgs_waiting, "few", (json_int_t)r->pgs_few);
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "total", (json_int_t)r->pgs_total,
+			 "clean", (json_int_t)r->pgs_clean, "degraded", (json_int_t)r->pgs_degraded,
+			 "lost", (json_int_t)r->pgs_lost, "healing", (json_int_t)r->pgs_healing,
+			 "waiting", (json_int_t)r->pgs_waiting, "few", (json_int_t)r->pgs_few);
 }
 
 static json_t *heal_json(const Wire__StatusReply *r)
 {
-	return json_pack("{s:I, s:I, s:I, s:I}", "pending_blocks", (json_int_t)r->heal_pending_blocks,
-			 "bytes_per_s", (json_int_t)r->heal_bytes_per_s, "eta_s", (json_int_t)r->heal_eta_s, "owed",
-			 (json_int_t)r->owed);
+	return json_pack("{s:I, s:I, s:I, s:I}", "pending_blocks",
+			 (json_int_t)r->heal_pending_blocks, "bytes_per_s",
+			 (json_int_t)r->heal_bytes_per_s, "eta_s", (json_int_t)r->heal_eta_s,
+			 "owed", (json_int_t)r->owed);
 }
 
 static json_t *metadata_json(const Wire__StatusReply *r)
 {
-	return json_pack("{s:I, s:I, s:I, s:I}", "rows_bytes", (json_int_t)r->rows_bytes, "journal_bytes",
-			 (json_int_t)r->journal_bytes, "sessions", (json_int_t)r->sessions, "leases",
-			 (json_int_t)r->leases);
+	return json_pack("{s:I, s:I, s:I, s:I}", "rows_bytes", (json_int_t)r->rows_bytes,
+			 "journal_bytes", (json_int_t)r->journal_bytes, "sessions",
+			 (json_int_t)r->sessions, "leases", (json_int_t)r->leases);
 }
 
 static json_t *gc_json(const Wire__StatusReply *r)
@@ -160,9 +174,9 @@ static json_t *gc_json(const Wire__StatusReply *r)
 
 	if (!gc)
 		return json_object();
-	return json_pack("{s:b, s:I, s:I, s:I, s:s}", "running", gc->running, "cycles", (json_int_t)gc->cycles, "failed",
-			 (json_int_t)gc->failed, "last_finished", (json_int_t)(gc->finished_wall_ns / 1000000000u),
-			 "last", gc->last_text);
+	return json_pack("{s:b, s:I, s:I, s:I, s:s}", "running", gc->running, "cycles",
+			 (json_int_t)gc->cycles, "failed", (json_int_t)gc->failed, "last_finished",
+			 (json_int_t)(gc->finished_wall_ns / 1000000000u), "last", gc->last_text);
 }
 
 json_t *status_json(const struct status *s)
@@ -170,18 +184,21 @@ json_t *status_json(const struct status *s)
 	const Wire__StatusReply *r = s->reply;
 
 	json_t *json = json_pack(
-		"{s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:{s:f, s:f, s:f}, s:{s:I, s:I}, s:I, s:I, s:I, s:I, s:I,"
+		"{s:b, s:b, s:b, s:o, s:o, s:o, s:o, s:o, s:{s:f, s:f, s:f}, s:{s:I, s:I}, s:I, "
+		"s:I, s:I, s:I, s:I,"
 		" s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}",
-		"healthy", s->is_healthy, "recovering", (int)r->recovering, "writes_wait", (int)r->writes_wait,
-		"warnings", warnings_json(r), "servers", servers_json(r), "pgs", pgs_json(r), "heal", heal_json(r),
-		"metadata", metadata_json(r), "ratio", "dedup", s->ratio_dedup, "codec", s->ratio_codec, "total",
-		s->ratio_total, "trash", "blocks", (json_int_t)r->blocks_trash, "bytes",
-		(json_int_t)r->bytes_stored_trash, "metadata_copies", (json_int_t)r->metadata_copies, "files",
-		(json_int_t)r->files, "directories", (json_int_t)r->directories, "bytes_logical",
-		(json_int_t)r->bytes_logical, "bytes_unique", (json_int_t)s->bytes_unique, "bytes_stored",
-		(json_int_t)s->bytes_stored, "bytes_free", (json_int_t)s->bytes_free, "bytes_dead",
-		(json_int_t)r->bytes_dead, "collection", (json_int_t)r->collection, "copies", (json_int_t)r->copies,
-		"min_copies", (json_int_t)r->min_copies, "parked", (json_int_t)r->parked, "version", r->version);
+		"healthy", s->is_healthy, "recovering", (int)r->recovering, "writes_wait",
+		(int)r->writes_wait, "warnings", warnings_json(r), "servers", servers_json(r),
+		"pgs", pgs_json(r), "heal", heal_json(r), "metadata", metadata_json(r), "ratio",
+		"dedup", s->ratio_dedup, "codec", s->ratio_codec, "total", s->ratio_total, "trash",
+		"blocks", (json_int_t)r->blocks_trash, "bytes", (json_int_t)r->bytes_stored_trash,
+		"metadata_copies", (json_int_t)r->metadata_copies, "files", (json_int_t)r->files,
+		"directories", (json_int_t)r->directories, "bytes_logical",
+		(json_int_t)r->bytes_logical, "bytes_unique", (json_int_t)s->bytes_unique,
+		"bytes_stored", (json_int_t)s->bytes_stored, "bytes_free",
+		(json_int_t)s->bytes_free, "bytes_dead", (json_int_t)r->bytes_dead, "collection",
+		(json_int_t)r->collection, "copies", (json_int_t)r->copies, "min_copies",
+		(json_int_t)r->min_copies, "parked", (json_int_t)r->parked, "version", r->version);
 	if (json)
 		json_object_set_new(json, "gc", gc_json(r));
 	return json;
@@ -216,7 +233,8 @@ bool status_arguments_parse(int argc, char **argv, const char *doc, struct statu
 
 int status_print_json(json_t *json)
 {
-	if (!json || json_dumpf(json, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(6)) != 0)
+	if (!json ||
+	    json_dumpf(json, stdout, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_REAL_PRECISION(6)) != 0)
 		return COMMAND_FAILED;
 	putchar('\n');
 	json_decref(json);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What `cairn status`, `cairn df` and `cairn servers` show: one question to the metadata server, and the
- * figures derived from its answer. The JSON keys are a contract (cairn-status(1)).
+ * What `cairn status`, `cairn df` and `cairn servers` show: one question to the metadata server,
+ * and the figures derived from its answer. The JSON keys are a contract (cairn-status(1)).
  */
 #ifndef CAIRN_TOOLS_STATUS_H
 #define CAIRN_TOOLS_STATUS_H
@@ -15,12 +15,14 @@
 struct status {
 	Wire__StatusReply *reply;	/* owned */
 	uint64_t blocks, bytes_stored;	/* sums over servers: all copies */
-	uint64_t bytes_unique;		/* plain bytes of distinct blocks: the copies' sum over the copies */
+	/* plain bytes of distinct blocks: the copies' sum over the copies */
+	uint64_t bytes_unique;
 	uint64_t bytes_free, bytes_total;
 	uint32_t servers_up;
 	bool is_healthy;		/* every PG has all copies, nothing to heal */
 	char heal_text[STATUS_HEAL_BYTES];	/* "12 blocks to go at 3 MB/s, about 4 s" */
-	double ratio_dedup, ratio_codec, ratio_total;	/* plain / stored; 1 while nothing is stored */
+	/* plain / stored; 1 while nothing is stored */
+	double ratio_dedup, ratio_codec, ratio_total;
 };
 
 /* `mds` NULL: found as admin_find() says. */

@@ -33,8 +33,7 @@ static uint64_t now_ms(void)
 	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-/* --- opening
- * ------------------------------------------------------------------------------------------ */
+/* --- opening ---------------------------------------------------------------------------------- */
 
 static int session_open(struct tree_reader *r, struct error *err)
 {
@@ -129,9 +128,7 @@ const struct map *tree_reader_map(const struct tree_reader *r)
 	return r->map;
 }
 
-/* --- names
- * ------------------------------------------------------------------------------------------------
- */
+/* --- names ------------------------------------------------------------------------------------ */
 
 int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree_attr *out, struct error *err)
 {
@@ -224,9 +221,7 @@ int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr, uint
 	return 0;
 }
 
-/* --- blocks
- * ------------------------------------------------------------------------------------------------
- */
+/* --- blocks ----------------------------------------------------------------------------------- */
 
 static uint32_t servers_of(const struct tree_reader *r, const struct block_id *id,
 			   server_no out[COPIES_MAX + FORMERS_MAX])
@@ -330,7 +325,8 @@ int tree_reader_check(struct tree_reader *r, server_no server, const struct bloc
 	if (!row)
 		return error_set(err, -E_NOENT, "cannot ask server %u", server);
 	ask.id = (ProtobufCBinaryData){sizeof copy.bytes, copy.bytes};
-	rc = admin_call_at(r->admin, row->address, MSG_CHECK, &ask.base, CALL_MS, &reply, NULL, err);
+	rc = admin_call_at(r->admin, row->address, MSG_CHECK, &ask.base, CALL_MS, &reply, NULL,
+			   err);
 	if (rc == 0)
 		msg_free(reply);
 	return rc;
@@ -356,9 +352,7 @@ int tree_reader_get(struct tree_reader *r, const struct block_id *id, void *plai
 	return rc;
 }
 
-/* --- walking
- * ------------------------------------------------------------------------------------------------
- */
+/* --- walking ---------------------------------------------------------------------------------- */
 
 struct walk {
 	struct tree_reader *r;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Blocks by id. A block is in one of three places: the LRU list (loaded), flying (asked for), or one of two
- * queues, of which that of waiting readers goes first. Keeps I11: bytes and fetches in flight are bounded;
- * hints that find no room are dropped.
+ * Blocks by id. A block is in one of three places: the LRU list (loaded), flying (asked for), or
+ * one of two queues, of which that of waiting readers goes first. Keeps I11: bytes and fetches in
+ * flight are bounded; hints that find no room are dropped.
  */
 #include "client/core/cache.h"
 
@@ -108,7 +108,8 @@ static void block_ask(struct client *c, struct cl_block *block)
 static bool block_goes_on(const struct cl_block *block, int rc)
 {
 	const struct client *c = block->client;
-	uint64_t before_ns = loop_now_ns(c->options.loop) - c->options.timeout_ms * UINT64_C(1000000);
+	uint64_t before_ns =
+		loop_now_ns(c->options.loop) - c->options.timeout_ms * UINT64_C(1000000);
 	const struct cl_fetch *fetch;
 	if (!cl_is_unavailable(rc) || c->life != CL_RUNNING || !block->waiters)
 		return false;
@@ -179,7 +180,8 @@ struct buf *cl_cache_find(struct client *c, const struct block_id *id)
 	return buf_ref(block->buf);
 }
 
-int cl_cache_fetch(struct client *c, const struct block_id *id, uint32_t len, struct cl_fetch *fetch)
+int cl_cache_fetch(struct client *c, const struct block_id *id, uint32_t len,
+		   struct cl_fetch *fetch)
 {
 	struct cl_block *block = block_find(&c->cache, id);
 	ASSERT(!fetch->list);
@@ -259,7 +261,8 @@ void cl_cache_finish(struct client *c)
 	struct cl_block *block, *next;
 	HASH_ITER(hh, cache->by_id, block, next) {
 		block->waiters = NULL;
-		if (block->state == BLOCK_FLYING)	/* canceled with the blocks: nobody answers */
+		/* canceled with the blocks: nobody answers */
+		if (block->state == BLOCK_FLYING)
 			block_move(cache, block, BLOCK_LOADED);
 		block_free(cache, block);
 	}

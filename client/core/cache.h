@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Decoded blocks by id: bounded, least recently used go first, one fetch per block however many wait.
- * Blocks are immutable (I1), so nothing here ever expires.
+ * Decoded blocks by id: bounded, least recently used go first, one fetch per block however many
+ * wait. Blocks are immutable (I1), so nothing here ever expires.
  */
 #ifndef CAIRN_CLIENT_CORE_CACHE_H
 #define CAIRN_CLIENT_CORE_CACHE_H
@@ -14,7 +14,8 @@ struct cl_fetch {
 	void *arg;
 	int rc;
 	struct buf *buf;		/* a reference for the waiter */
-	uint64_t since_ns;		/* it waits for a mount's deadline at least; servers may come back */
+	/* it waits for a mount's deadline at least; servers may come back */
+	uint64_t since_ns;
 	struct cl_block *block;		/* private */
 	struct cl_fetch **list;		/* where it waits; NULL: it does not */
 	struct cl_fetch *prev, *next;
@@ -22,11 +23,16 @@ struct cl_fetch {
 
 /* The block if it is here (a reference), else NULL. */
 struct buf *cl_cache_find(struct client *c, const struct block_id *id);
-/* 1: it is here, fetch->buf is set; 0: fetch->done() will run; -E_NOMEM. len 0: any length (nodes). */
-must_check int cl_cache_fetch(struct client *c, const struct block_id *id, uint32_t len, struct cl_fetch *fetch);
+/*
+ * 1: it is here, fetch->buf is set; 0: fetch->done() will run; -E_NOMEM. len 0: any length (nodes).
+ */
+must_check int cl_cache_fetch(struct client *c, const struct block_id *id, uint32_t len,
+			      struct cl_fetch *fetch);
 void cl_cache_cancel(struct client *c, struct cl_fetch *fetch);
-void cl_cache_hint(struct client *c, const struct block_id *id, uint32_t len);	/* read-ahead, if there is room */
-void cl_cache_add(struct client *c, const struct block_id *id, struct buf *buf);	/* just written */
+/* read-ahead, if there is room */
+void cl_cache_hint(struct client *c, const struct block_id *id, uint32_t len);
+/* just written */
+void cl_cache_add(struct client *c, const struct block_id *id, struct buf *buf);
 void cl_cache_shrink(struct client *c, uint64_t bytes);		/* give memory to a writer */
 void cl_cache_finish(struct client *c);
 

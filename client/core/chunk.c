@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Chunks: what was written and is not in the manifest yet (file.h tells their life). Puts are bounded in
- * number (I11); the buffers of all chunks are bounded in bytes, and who needs one waits.
+ * Chunks: what was written and is not in the manifest yet (file.h tells their life). Puts are
+ * bounded in number (I11); the buffers of all chunks are bounded in bytes, and who needs one waits.
  *
  * The array of a file is sorted by start and disjoint.
  */
@@ -14,7 +14,7 @@
 
 #define LOG_MODULE "chunk"
 
-/* --- the array ------------------------------------------------------------------------------------------ */
+/* --- the array -------------------------------------------------------------------------------- */
 
 /* Index of the first chunk with start > pos. */
 static uint32_t index_after(const struct cl_file *file, uint64_t pos)
@@ -80,7 +80,8 @@ int cl_chunk_make(struct cl_file *file, uint64_t start, uint32_t cap, struct cl_
 	if (!chunk)
 		return -E_NOMEM;
 	ASSERT(cap > 0 && cap <= BLOCK_BYTES_MAX);
-	*chunk = (struct cl_chunk){ .file = file, .client = file->client, .start = start, .cap = cap };
+	*chunk = (struct cl_chunk){ .file = file, .client = file->client, .start = start,
+				    .cap = cap };
 	uint32_t index = index_after(file, start);
 	memmove(&file->chunks[index + 1], &file->chunks[index],
 		(file->chunk_count - index) * sizeof file->chunks[0]);
@@ -90,7 +91,7 @@ int cl_chunk_make(struct cl_file *file, uint64_t start, uint32_t cap, struct cl_
 	return 0;
 }
 
-/* --- one chunk ----------------------------------------------------------------------------------------------- */
+/* --- one chunk -------------------------------------------------------------------------------- */
 
 static void buf_replace(struct cl_chunk *chunk, struct buf *buf)
 {
@@ -103,10 +104,14 @@ static void buf_replace(struct cl_chunk *chunk, struct buf *buf)
 		c->dirty_bytes += buf->capacity;
 }
 
-/* What a put needs to begin may go beyond the bound by the puts that may fly: they give memory back. */
+/*
+ * What a put needs to begin may go beyond the bound by the puts that may fly: they give memory
+ * back.
+ */
 static struct buf *chunk_buf(struct client *c, uint32_t len, bool is_put)
 {
-	uint64_t bound = c->dirty_bytes_max + (is_put ? (uint64_t)c->puts.flying_max * CL_BUF_BYTES : 0);
+	uint64_t bound =
+		c->dirty_bytes_max + (is_put ? (uint64_t)c->puts.flying_max * CL_BUF_BYTES : 0);
 	if (c->dirty_bytes + CL_BUF_BYTES > bound)
 		return NULL;
 	uint32_t capacity = len <= BUF_SMALL_BYTES ? BUF_SMALL_BYTES : CL_BUF_BYTES;
@@ -224,8 +229,9 @@ int cl_chunk_cut(struct cl_chunk *chunk, uint32_t len)
 		struct cl_chunk *copy = calloc(1, sizeof *copy);
 		if (!copy)
 			return -E_NOMEM;
-		*copy = (struct cl_chunk){ .file = file, .client = chunk->client, .start = chunk->start,
-					   .cap = chunk->cap, .len = chunk->len, .is_lent = true };
+		*copy = (struct cl_chunk){ .file = file, .client = chunk->client,
+					   .start = chunk->start, .cap = chunk->cap,
+					   .len = chunk->len, .is_lent = true };
 		buf_replace(copy, buf_ref(chunk->buf));
 		file->chunks[index_after(file, chunk->start) - 1] = copy;
 		put_settle(chunk, 0);
@@ -239,7 +245,7 @@ int cl_chunk_cut(struct cl_chunk *chunk, uint32_t len)
 	return 0;
 }
 
-/* --- into the manifest ------------------------------------------------------------------------------------------ */
+/* --- into the manifest ------------------------------------------------------------------------ */
 
 int cl_chunk_manifest(struct cl_file *file)
 {
@@ -260,8 +266,8 @@ static void apply_resume(struct cl_fetch *fetch)
 {
 	struct cl_file *file = fetch->arg;
 	if (fetch->rc < 0) {
-		log_warn("cannot read a manifest node of inode %llu: %s", (unsigned long long)file->node->ino,
-			 error_text(fetch->rc));
+		log_warn("cannot read a manifest node of inode %llu: %s",
+			 (unsigned long long)file->node->ino, error_text(fetch->rc));
 		cl_file_fail(file, fetch->rc);
 		return;
 	}
@@ -338,9 +344,10 @@ void cl_chunk_apply(struct cl_file *file)
 	cl_file_put(file);
 }
 
-/* --- puts ----------------------------------------------------------------------------------------------------------- */
+/* --- puts ------------------------------------------------------------------------------------- */
 
-int cl_chunk_record(struct cl_file *file, const struct blocks_put *put, const struct blocks_marks *marks)
+int cl_chunk_record(struct cl_file *file, const struct blocks_put *put,
+		    const struct blocks_marks *marks)
 {
 	if (file->id_count == file->id_capacity) {
 		uint32_t capacity = file->id_capacity ? file->id_capacity * 2 : 16;
@@ -370,7 +377,8 @@ static void put_done(struct blocks_put *put)
 	} else if (put_rc < 0) {
 		chunk->put_state = CL_PUT_NONE;
 		chunk->is_dirty = true;
-		if (!cl_is_unavailable(put_rc))		/* else who waits for memory has a deadline of its own */
+		/* else who waits for memory has a deadline of its own */
+		if (!cl_is_unavailable(put_rc))
 			file->put_rc = put_rc;
 		put_settle(chunk, put_rc);
 	} else {
@@ -384,7 +392,8 @@ static void put_done(struct blocks_put *put)
 	}
 	cl_chunk_pump(c);
 	/* Who would find no memory yet need not look: the puts that still fly wake it. */
-	if (put_rc < 0 || c->puts.flying == 0 || c->dirty_bytes + CL_BUF_BYTES <= c->dirty_bytes_max)
+	if (put_rc < 0 || c->puts.flying == 0 ||
+	    c->dirty_bytes + CL_BUF_BYTES <= c->dirty_bytes_max)
 		cl_op_wake(&c->memory_waiters);
 }
 
@@ -398,8 +407,12 @@ static void put_start(struct cl_chunk *chunk)
 	blocks_marks_init(&chunk->put_marks);
 	chunk->put_collection = c->session.collection;
 	chunk->put = (struct blocks_put){
-		.plain = chunk->buf, .marks = &chunk->put_marks, .done = put_done, .user = chunk,
-		.deadline_ns = loop_now_ns(c->options.loop) + c->options.timeout_ms * UINT64_C(1000000),
+		.plain = chunk->buf,
+		.marks = &chunk->put_marks,
+		.done = put_done,
+		.user = chunk,
+		.deadline_ns =
+			loop_now_ns(c->options.loop) + c->options.timeout_ms * UINT64_C(1000000),
 	};
 	c->puts.flying++;
 	blocks_put_start(c->blocks, &chunk->put);

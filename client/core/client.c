@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The client: its life (create, start, stop), the table of operations, and how operations wait and end.
- * Each operation ends exactly once: by its work, its deadline, or its interrupt.
+ * The client: its life (create, start, stop), the table of operations, and how operations wait and
+ * end. Each operation ends exactly once: by its work, its deadline, or its interrupt.
  */
 #include "client/core/file.h"
 
@@ -14,9 +14,10 @@
 
 #define LOG_MODULE "client"
 
-#define REACH_MS 10000u	/* a mount of what is not there fails soon; one that recovers may take its time */
+/* a mount of what is not there fails soon; one that recovers may take its time */
+#define REACH_MS 10000u
 
-/* --- operations -------------------------------------------------------------------------------------- */
+/* --- operations ------------------------------------------------------------------------------- */
 
 static const struct {
 	void (*start)(struct cl_op *op);
@@ -69,7 +70,8 @@ static void wait_cancel(struct cl_op *op)
 	op->wait_list = NULL;
 }
 
-void cl_op_wait(struct cl_op *op, struct cl_op **list, const char *why, void (*resume)(struct cl_op *op))
+void cl_op_wait(struct cl_op *op, struct cl_op **list, const char *why,
+		void (*resume)(struct cl_op *op))
 {
 	ASSERT(!op->wait_list);
 	DL_APPEND2(*list, op, wait_prev, wait_next);
@@ -83,7 +85,9 @@ void cl_op_wake(struct cl_op **list)
 {
 	struct cl_op *woken = *list;
 	*list = NULL;
-	/* A resumed operation may end others of the list, so each names the local head meanwhile. */
+	/*
+	 * A resumed operation may end others of the list, so each names the local head meanwhile.
+	 */
 	struct cl_op *op;
 	DL_FOREACH2(woken, op, wait_next)
 		op->wait_list = &woken;
@@ -110,7 +114,8 @@ void cl_op_dispatch(struct cl_op *op)
 		cl_op_finish(op, -E_NOSYS);
 		return;
 	}
-	if (c->life != CL_RUNNING && !(c->life == CL_STOPPING && !op_table[op->kind].needs_session)) {
+	if (c->life != CL_RUNNING &&
+	    !(c->life == CL_STOPPING && !op_table[op->kind].needs_session)) {
 		cl_op_finish(op, -E_SHUTDOWN);
 		return;
 	}
@@ -144,7 +149,10 @@ void client_submit(struct client *c, struct cl_op *op)
 	loop_post(c->options.loop, &op->task);
 }
 
-/* End it where it stands. What it started at servers may still happen; the caller is told so by the code. */
+/*
+ * End it where it stands. What it started at servers may still happen; the caller is told so by the
+ * code.
+ */
 static void op_abort(struct cl_op *op, int rc)
 {
 	if (!op->cancel)
@@ -180,18 +188,20 @@ static void ops_past_deadline(struct client *c, uint64_t now_ns)
 	DL_FOREACH_SAFE(c->ops, op, next) {
 		if (op->due_ns > now_ns || !op->cancel)
 			continue;
-		if (c->options.is_hard && c->life == CL_RUNNING && !(op->is_abandoned && op->is_abandoned(op))) {
+		if (c->options.is_hard && c->life == CL_RUNNING &&
+		    !(op->is_abandoned && op->is_abandoned(op))) {
 			op->due_ns = now_ns + c->options.timeout_ms * UINT64_C(1000000);
 			continue;
 		}
-		log_warn("operation %d on inode %llu gave up after its deadline, waiting for %s", (int)op->kind,
-			 (unsigned long long)op->ino, op->waiting_for ? op->waiting_for : "nothing");
+		log_warn("operation %d on inode %llu gave up after its deadline, waiting for %s",
+			 (int)op->kind, (unsigned long long)op->ino,
+			 op->waiting_for ? op->waiting_for : "nothing");
 		op_abort(op, -E_TIMEDOUT);
 		next = c->ops;
 	}
 }
 
-/* --- life --------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 /* The session is closed: told from a turn of its own, for the client may be destroyed then. */
 static void stop_finished(struct client *c)
@@ -289,9 +299,11 @@ static void mds_up(void *arg)
 		c->hash = hello->hash == HASH_SHA3_256 ? HASH_SHA3_256 : HASH_SHA256;
 		c->copies = (uint8_t)MIN_OF(MAX_OF(hello->copies, 1u), COPIES_MAX);
 		struct blocks_options options = {
-			.rpc = c->rpc, .mds = c->mds, .loop = c->options.loop, .pool = c->options.pool,
-			.hash = c->hash, .min_copies = (uint8_t)MAX_OF(hello->min_copies, 1u),
-			.codec = (enum codec)c->options.codec, .codec_param = c->options.codec == CODEC_ZSTD ? 1 : 0,
+			.rpc = c->rpc, .mds = c->mds, .loop = c->options.loop,
+			.pool = c->options.pool, .hash = c->hash,
+			.min_copies = (uint8_t)MAX_OF(hello->min_copies, 1u),
+			.codec = (enum codec)c->options.codec,
+			.codec_param = c->options.codec == CODEC_ZSTD ? 1 : 0,
 			.call_ms = MIN_OF(c->options.timeout_ms, 5000u),
 		};
 		int rc = blocks_create(&options, &c->blocks);
@@ -329,9 +341,9 @@ static int client_connect(struct client *c)
 	uint64_t boot_id;
 	loop_random(c->options.loop, &boot_id, sizeof boot_id);
 	struct rpc_options options = {
-		.loop = c->options.loop, .net = c->options.net, .pool = c->options.pool, .role = RPC_CLIENT,
-		.name = c->options.node_name ? c->options.node_name : "client", .boot_id = boot_id | 1,
-		.on_request = request_came, .arg = c,
+		.loop = c->options.loop, .net = c->options.net, .pool = c->options.pool,
+		.role = RPC_CLIENT, .name = c->options.node_name ? c->options.node_name : "client",
+		.boot_id = boot_id | 1, .on_request = request_came, .arg = c,
 	};
 	memcpy(options.cluster, c->options.cluster, sizeof options.cluster);
 	int rc = rpc_create(&options, &c->rpc);
@@ -362,8 +374,10 @@ int client_create(const struct cl_options *options, struct client **out)
 	uint64_t memory = MAX_OF(c->options.memory_bytes, MiB(8));
 	c->dirty_bytes_max = memory / 2;
 	c->cache.bytes_max = memory / 2;
-	c->cache.flying_max = (uint32_t)MIN_OF(c->options.blocks_in_flight * UINT64_C(4), memory / 4 / CL_BUF_BYTES);
-	c->puts.flying_max = (uint32_t)MIN_OF(c->options.blocks_in_flight, memory / 4 / CL_BUF_BYTES);
+	c->cache.flying_max = (uint32_t)MIN_OF(c->options.blocks_in_flight * UINT64_C(4),
+					       memory / 4 / CL_BUF_BYTES);
+	c->puts.flying_max =
+		(uint32_t)MIN_OF(c->options.blocks_in_flight, memory / 4 / CL_BUF_BYTES);
 	c->sweep.fn = sweep_fired;
 	c->interrupt_task.run = ops_interrupted;
 	int rc = client_connect(c);
@@ -382,7 +396,8 @@ void client_start(struct client *c, void (*done)(void *arg, int rc, const char *
 	c->started = done;
 	c->life_arg = arg;
 	c->life_due_ns = loop_now_ns(c->options.loop) + c->options.timeout_ms * UINT64_C(1000000);
-	c->reach_due_ns = loop_now_ns(c->options.loop) + MIN_OF(c->options.timeout_ms, REACH_MS) * UINT64_C(1000000);
+	c->reach_due_ns = loop_now_ns(c->options.loop) +
+			  MIN_OF(c->options.timeout_ms, REACH_MS) * UINT64_C(1000000);
 	loop_timer_start(c->options.loop, &c->sweep, CL_SWEEP_MS);
 	cl_session_start(c);
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The client library: one mount of a cluster, without FUSE. The mount (client/fuse), tools and the
- * simulation use it. A front fills a struct cl_op, submits it from any thread, and gets done() on the
- * loop's thread, exactly once, by the op's deadline.
+ * simulation use it. A front fills a struct cl_op, submits it from any thread, and gets done() on
+ * the loop's thread, exactly once, by the op's deadline.
  *
- * Inside: session and leases (session.c, lease.c), names and attributes cached under lease (node.c), the
- * data path (read.c, write.c) over fs/net/blocks.h. Consistency: design section 4; fs/README.md.
+ * Inside: session and leases (session.c, lease.c), names and attributes cached under lease
+ * (node.c), the data path (read.c, write.c) over fs/net/blocks.h. Consistency: design section 4;
+ * fs/README.md.
  *
  * Memory is bounded by cl_options.memory_bytes (I11): writers wait when it is used up.
  */
@@ -28,7 +29,8 @@ struct cl_options {
 	struct buf_pool *pool;
 	const char *mds_address;
 	const char *node_name;
-	const char *session_file;	/* where the session number is kept; NULL: not kept (simulation) */
+	/* where the session number is kept; NULL: not kept (simulation) */
+	const char *session_file;
 	uint8_t cluster[16];		/* zero: take the server's */
 	uint32_t timeout_ms;		/* soft deadline of an operation (timeo=60 s) */
 	bool is_hard;			/* renew the deadline for ever, until interrupted */
@@ -38,9 +40,11 @@ struct cl_options {
 	int codec;			/* enum codec for what it writes */
 	/* Front's duties at a recall; may be NULL. Called on the loop's thread; must not wait. */
 	void (*on_inval_attr)(void *arg, inode_no ino);
-	void (*on_inval_names)(void *arg);				/* bump the epoch of the mount */
+	/* bump the epoch of the mount */
+	void (*on_inval_names)(void *arg);
 	/* Pages: call done(done_arg) from any thread once they are dropped. */
-	void (*on_inval_pages)(void *arg, inode_no ino, void (*done)(void *done_arg), void *done_arg);
+	void (*on_inval_pages)(void *arg, inode_no ino, void (*done)(void *done_arg),
+			       void *done_arg);
 	void *arg;
 };
 
@@ -55,14 +59,17 @@ session_no client_session(const struct client *c);
 
 enum cl_op_kind {
 	CL_LOOKUP = 1, CL_GETATTR, CL_SETATTR, CL_MAKE, CL_LINK, CL_UNLINK, CL_RENAME, CL_READLINK,
-	CL_OPENDIR, CL_READDIR, CL_RELEASEDIR, CL_OPEN, CL_READ, CL_WRITE, CL_FLUSH, CL_FSYNC, CL_RELEASE,
-	CL_FALLOCATE, CL_LSEEK, CL_COPY_RANGE, CL_GETXATTR, CL_SETXATTR, CL_LISTXATTR, CL_REMOVEXATTR,
+	CL_OPENDIR, CL_READDIR, CL_RELEASEDIR, CL_OPEN, CL_READ, CL_WRITE, CL_FLUSH, CL_FSYNC,
+	CL_RELEASE,
+	CL_FALLOCATE, CL_LSEEK, CL_COPY_RANGE, CL_GETXATTR, CL_SETXATTR, CL_LISTXATTR,
+	CL_REMOVEXATTR,
 	CL_STATFS, CL_SYNCFS, CL_FORGET, CL_MAP,
 };
 
 /* Bits of cl_op.set_mask; the numbers of the protocol (cairn-protocol(5), SetAttr.mask). */
 enum cl_set {
-	CL_SET_MODE = 1, CL_SET_UID = 2, CL_SET_GID = 4, CL_SET_SIZE = 8, CL_SET_ATIME = 16, CL_SET_MTIME = 32,
+	CL_SET_MODE = 1, CL_SET_UID = 2, CL_SET_GID = 4, CL_SET_SIZE = 8, CL_SET_ATIME = 16,
+	CL_SET_MTIME = 32,
 	CL_SET_ATIME_NOW = 64, CL_SET_MTIME_NOW = 128, CL_SET_KILL_PRIV = 256,
 };
 
@@ -71,7 +78,8 @@ struct cl_attr {
 	int64_t btime_ns;
 	uint64_t version;
 	bool has_xattrs;
-	uint64_t valid_ms;		/* how long the kernel may keep it: never beyond the lease; 0: not at all */
+	/* how long the kernel may keep it: never beyond the lease; 0: not at all */
+	uint64_t valid_ms;
 	struct root root;
 };
 
@@ -88,7 +96,8 @@ struct cl_entry {			/* of a listing */
 
 struct cl_extent_info { uint64_t offset, length; struct block_id id; };	/* CL_MAP: for cairn stat */
 
-struct cl_handle;			/* an open file: owned by the client between OPEN and RELEASE */
+/* an open file: owned by the client between OPEN and RELEASE */
+struct cl_handle;
 
 struct cl_op {
 	enum cl_op_kind kind;
@@ -97,13 +106,16 @@ struct cl_op {
 	inode_no ino, parent, new_parent;
 	const char *name, *new_name;	/* NUL-terminated; live until done */
 	const char *target;		/* symlink */
-	struct cl_handle *handle;	/* READ, WRITE, FLUSH, FSYNC, RELEASE, FALLOCATE, LSEEK; optional for SETATTR, GETATTR */
+	/* READ, WRITE, FLUSH, FSYNC, RELEASE, FALLOCATE, LSEEK; optional for SETATTR, GETATTR */
+	struct cl_handle *handle;
 	struct cl_handle *out_handle;	/* COPY_RANGE: destination */
-	uint32_t mode, rdev, flags;	/* MAKE: mode; OPEN: O_*; RENAME: RENAME_*; FALLOCATE: FALLOC_FL_*; SETXATTR: XATTR_* */
+	/* MAKE: mode; OPEN: O_*; RENAME: RENAME_*; FALLOCATE: FALLOC_FL_*; SETXATTR: XATTR_* */
+	uint32_t mode, rdev, flags;
 	uint32_t set_mask;		/* CL_SET_* */
 	uint32_t new_uid, new_gid;	/* SETATTR; uid and gid above are the caller's */
 	bool is_directory;		/* UNLINK: rmdir */
-	bool want_attr;			/* READDIR: readdir-plus; each entry with attributes counts a lookup */
+	/* READDIR: readdir-plus; each entry with attributes counts a lookup */
+	bool want_attr;
 	uint64_t size, offset, out_offset, length;
 	int64_t atime_ns, mtime_ns;
 	int whence;			/* LSEEK: SEEK_DATA, SEEK_HOLE */
@@ -117,23 +129,30 @@ struct cl_op {
 	uint32_t deadline_ms;		/* 0: the mount's */
 
 	void (*done)(struct cl_op *op);
-	/* Of a hard mount, at its deadline: is nobody there any more who could interrupt it? May be NULL. */
+	/*
+	 * Of a hard mount, at its deadline: is nobody there any more who could interrupt it? May be
+	 * NULL.
+	 */
 	bool (*is_abandoned)(const struct cl_op *op);
 	void *user;
 
 	/* results */
 	int rc;				/* 0 or a negated code */
 	struct cl_attr attr;
-	uint64_t entry_valid_ms;	/* LOOKUP, MAKE, LINK; with -E_NOENT of LOOKUP: a negative entry may be kept so long */
+	/* LOOKUP, MAKE, LINK; with -E_NOENT of LOOKUP: a negative entry may be kept so long */
+	uint64_t entry_valid_ms;
 	struct cl_handle *opened;	/* OPEN, MAKE with want_open */
 	bool keep_cache;		/* OPEN: kernel pages of this inode are still right */
 	bool direct_io;			/* OPEN: another node writes it */
-	struct iovec *iov;		/* READ: the data, up to iov_count pieces, valid until done returns */
+	/* READ: the data, up to iov_count pieces, valid until done returns */
+	struct iovec *iov;
 	uint32_t iov_count;
 	uint32_t out_len;		/* bytes read, written, or length of value or names */
 	uint64_t out_offset_found;	/* LSEEK */
-	struct cl_entry *entries; uint32_t entry_count; bool end;	/* READDIR; valid until done returns */
-	struct cl_extent_info *extents; uint32_t extent_count;		/* MAP; valid until done returns */
+	/* READDIR; valid until done returns */
+	struct cl_entry *entries; uint32_t entry_count; bool end;
+	/* MAP; valid until done returns */
+	struct cl_extent_info *extents; uint32_t extent_count;
 	uint64_t fs_bytes_total, fs_bytes_free, fs_files, fs_files_free;	/* STATFS */
 
 	/* private */
@@ -158,12 +177,15 @@ struct cl_op {
 };
 
 /*
- * Any thread. READDIR: op->length bounds the listing: sum over entries of (160 + name bytes) rounded up to 8
- * is at most `length`; "." and ".." are the front's (op->parent returns the inode of ".."). OPENDIR and
- * MAKE with want_open give op->opened as OPEN does.
+ * Any thread. READDIR: op->length bounds the listing: sum over entries of (160 + name bytes)
+ * rounded up to 8 is at most `length`; "." and ".." are the front's (op->parent returns the inode
+ * of ".."). OPENDIR and MAKE with want_open give op->opened as OPEN does.
  */
 void client_submit(struct client *c, struct cl_op *op);
-/* Any thread: the op ends soon with -E_INTR, unless it ends otherwise first. Safe until done() returns. */
+/*
+ * Any thread: the op ends soon with -E_INTR, unless it ends otherwise first. Safe until done()
+ * returns.
+ */
 void client_interrupt(struct client *c, struct cl_op *op);
 
 struct cl_stats {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Copying a range between files of this client: whole blocks by reference, so that nothing is read or sent;
- * what does not lie on block boundaries of both files is read and written. A whole file into an empty one is
- * its root: no node of the manifest is looked at. An edit of the destination; the
- * source is published first, so that its blocks have names.
+ * Copying a range between files of this client: whole blocks by reference, so that nothing is read
+ * or sent; what does not lie on block boundaries of both files is read and written. A whole file
+ * into an empty one is its root: no node of the manifest is looked at. An edit of the destination;
+ * the source is published first, so that its blocks have names.
  */
 #include <string.h>
 
@@ -35,14 +35,15 @@ static int source_ready(struct cl_op *op, struct cl_file *source)
 }
 
 /*
- * A publish names where its copies are from: their blocks live as long as the source has that root (I9). False:
- * it cannot name more.
+ * A publish names where its copies are from: their blocks live as long as the source has that root
+ * (I9). False: it cannot name more.
  */
 static bool source_note(struct cl_file *file, const struct cl_file *source)
 {
 	struct cl_source note = { source->node->ino, source->root };
 	for (uint32_t i = 0; i < file->source_count; i++)
-		if (file->sources[i].ino == note.ino && root_equal(&file->sources[i].root, &note.root))
+		if (file->sources[i].ino == note.ino &&
+		    root_equal(&file->sources[i].root, &note.root))
 			return true;
 	if (file->source_count == CL_SOURCES_MAX)
 		return false;
@@ -50,7 +51,10 @@ static bool source_note(struct cl_file *file, const struct cl_file *source)
 	return true;
 }
 
-/* By reference. 0 (done, *out_len copied), 1 (waits), -E_INVAL (not on boundaries of both), or an error. */
+/*
+ * By reference. 0 (done, *out_len copied), 1 (waits), -E_INVAL (not on boundaries of both), or an
+ * error.
+ */
 static int copy_block(struct cl_op *op, const struct extent *e, uint64_t to)
 {
 	struct cl_file *file = op->file;
@@ -81,7 +85,8 @@ static int copy_block(struct cl_op *op, const struct extent *e, uint64_t to)
 	return 0;
 }
 
-static int copy_bytes(struct cl_op *op, const struct extent *e, uint64_t from, uint64_t len, uint32_t *out_len)
+static int copy_bytes(struct cl_op *op, const struct extent *e, uint64_t from, uint64_t len,
+		      uint32_t *out_len)
 {
 	struct cl_file *file = op->file;
 	uint64_t to = op->out_offset + op->progress;
@@ -97,7 +102,8 @@ static int copy_bytes(struct cl_op *op, const struct extent *e, uint64_t from, u
 	return rc;
 }
 
-static int copy_chunk(struct cl_op *op, struct cl_chunk *chunk, uint64_t from, uint64_t len, uint32_t *out_len)
+static int copy_chunk(struct cl_op *op, struct cl_chunk *chunk, uint64_t from, uint64_t len,
+		      uint32_t *out_len)
 {
 	uint32_t at = (uint32_t)(from - chunk->start);
 	len = MIN_OF(len, chunk->cap - at);
@@ -133,7 +139,8 @@ static int copy_one(struct cl_op *op, struct cl_file *source, uint64_t left, uin
 		len = MIN_OF(len, next->start - from);
 	struct extent whole = { .offset = to, .length = len, .id = e.id };
 	bool is_whole = e.offset == from && len == e.length;
-	if (block_id_is_zero(&e.id) || (is_whole && (source == op->file || source_note(op->file, source)))) {
+	if (block_id_is_zero(&e.id) ||
+	    (is_whole && (source == op->file || source_note(op->file, source)))) {
 		rc = copy_block(op, &whole, to);
 		*done = len;
 		if (rc != -E_INVAL)
@@ -183,11 +190,15 @@ int cl_copy_step(struct cl_op *op)
 	if (rc != 0)
 		return rc;
 	uint64_t size = source->size;
-	uint64_t length = op->offset >= size ? 0 : MIN_OF(MIN_OF(op->length, size - op->offset), COPY_BYTES_MAX);
-	if (source == op->file && op->offset < op->out_offset + length && op->out_offset < op->offset + length)
+	uint64_t length = op->offset >= size
+				  ? 0
+				  : MIN_OF(MIN_OF(op->length, size - op->offset), COPY_BYTES_MAX);
+	if (source == op->file && op->offset < op->out_offset + length &&
+	    op->out_offset < op->offset + length)
 		return -E_INVAL;
-	if (op->offset == 0 && op->out_offset == 0 && length == size && source != op->file && op->progress == 0 &&
-	    is_root(source) && is_empty(op->file) && source_note(op->file, source))
+	if (op->offset == 0 && op->out_offset == 0 && length == size && source != op->file &&
+	    op->progress == 0 && is_root(source) && is_empty(op->file) &&
+	    source_note(op->file, source))
 		return copy_root(op, source);
 	while (op->progress < length) {
 		uint64_t done = 0;

@@ -3,9 +3,9 @@
  * What the files of client/core share: the client itself, operations that wait, and requests to the
  * metadata server. Private to client/core.
  *
- * Everything runs on the loop's thread. An operation that must wait stands in exactly one place: a wait
- * list, a request, a block fetch; op->cancel undoes that, so a deadline or an interrupt can end it at any
- * time, and cl_op_finish() runs exactly once.
+ * Everything runs on the loop's thread. An operation that must wait stands in exactly one place: a
+ * wait list, a request, a block fetch; op->cancel undoes that, so a deadline or an interrupt can
+ * end it at any time, and cl_op_finish() runs exactly once.
  */
 #ifndef CAIRN_CLIENT_CORE_CORE_H
 #define CAIRN_CLIENT_CORE_CORE_H
@@ -25,7 +25,8 @@ struct cl_recall;
 #define CL_SWEEP_MS	   100u		/* deadlines and gathered writes are looked at this often */
 #define CL_NODES_MAX	   131072u	/* cached inodes; leases of a session are bounded too */
 #define CL_NAMES_MAX	   131072u
-#define CL_RETRY_MS	   50u		/* a server that is recovering or overloaded is asked again */
+/* a server that is recovering or overloaded is asked again */
+#define CL_RETRY_MS	   50u
 #define CL_BUF_BYTES	   BUF_LARGE_BYTES
 #define CL_MANIFEST_NODES  24u		/* clean manifest nodes kept per open file */
 
@@ -51,7 +52,8 @@ struct cl_session {
 	uint64_t valid_ns;		/* leases may be trusted until then (I6) */
 	uint64_t renew_sent_ns;
 	uint64_t term, last_number, collection, name_key;
-	uint64_t next_term, next_number;	/* seen of a later term that no renewal has told of; 0: none */
+	/* seen of a later term that no renewal has told of; 0: none */
+	uint64_t next_term, next_number;
 	uint32_t lease_ms;
 	uint64_t credit_bytes;		/* plain bytes x copies that we may have unpublished, */
 	uint64_t charged_bytes;		/* and that we have */
@@ -61,12 +63,14 @@ struct cl_session {
 	uint64_t reclaim_round;
 	bool is_writing;		/* bytes were charged since it asked for credit last */
 	bool is_hurried;		/* the timer runs for a writer without credit */
-	uint64_t progress_ns;		/* when charges were settled last, or the server's term began for us */
+	/* when charges were settled last, or the server's term began for us */
+	uint64_t progress_ns;
 	uint64_t short_since_ns;	/* writers find no credit since then; 0: they do */
 	struct rpc_call call;		/* open, renew: one at a time */
 	struct loop_timer timer;
 	uint64_t fenced_count;
-	uint64_t return_count;		/* lease returns sent: replies asked for before them grant nothing */
+	/* lease returns sent: replies asked for before them grant nothing */
+	uint64_t return_count;
 };
 
 enum cl_life { CL_CREATED, CL_STARTING, CL_STARTED, CL_RUNNING, CL_STOPPING, CL_STOPPED };
@@ -106,17 +110,19 @@ struct client {
 	void (*session_closed)(struct client *c);
 	void *life_arg;
 	uint64_t life_due_ns;
-	uint64_t reach_due_ns;		/* of a start: the metadata server must have answered once */
+	/* of a start: the metadata server must have answered once */
+	uint64_t reach_due_ns;
 	int start_rc;
 	const char *start_why;
 	struct cl_stats stats;
 };
 
-/* --- operations: client.c -------------------------------------------------------------------------- */
+/* --- operations: client.c --------------------------------------------------------------------- */
 
 void cl_op_finish(struct cl_op *op, int rc);
 /* Stand in *list until cl_op_wake(); then resume(op). `why` is for cairn status. */
-void cl_op_wait(struct cl_op *op, struct cl_op **list, const char *why, void (*resume)(struct cl_op *op));
+void cl_op_wait(struct cl_op *op, struct cl_op **list, const char *why,
+		void (*resume)(struct cl_op *op));
 void cl_op_wake(struct cl_op **list);		/* all that stand there now */
 uint32_t cl_op_left_ms(const struct cl_op *op);
 void cl_op_dispatch(struct cl_op *op);		/* (again) from its beginning */
@@ -126,14 +132,16 @@ static inline bool cl_is_unavailable(int rc)
 	return rc == -E_TIMEDOUT || rc == -E_NO_REPLICA || rc == -E_NOTCONN;
 }
 
-/* --- requests to the metadata server: session.c ------------------------------------------------------ */
+/* --- requests to the metadata server: session.c ----------------------------------------------- */
 
 struct cl_req {
 	struct rpc_call call;
 	struct client *client;
 	struct cl_op *op;		/* NULL: background, or the operation gave up */
-	void (*done)(struct cl_req *req);	/* with call.rc, call.reply; the req is freed after */
-	void (*orphaned)(struct cl_req *req);	/* instead of done(), after its operation gave up; may be NULL */
+	/* with call.rc, call.reply; the req is freed after */
+	void (*done)(struct cl_req *req);
+	/* instead of done(), after its operation gave up; may be NULL */
+	void (*orphaned)(struct cl_req *req);
 	void *arg;
 	bool has_slot, is_waiting, is_sent, is_ending, is_abandoned;
 	inode_no touched[5];		/* of one that is abandoned: what it may change */
@@ -148,10 +156,19 @@ struct cl_req {
 	void *more;			/* what the message points to beside these; freed with it */
 	union {
 		ProtobufCMessage base;
-		Wire__Lookup lookup; Wire__GetAttr get_attr; Wire__SetAttr set_attr; Wire__Make make; Wire__Link link;
+		Wire__Lookup lookup;
+		Wire__GetAttr get_attr;
+		Wire__SetAttr set_attr;
+		Wire__Make make;
+		Wire__Link link;
 		Wire__Unlink unlink; Wire__Rename rename; Wire__ReadDir read_dir; Wire__Open open;
-		Wire__Release release; Wire__GetInline get_inline; Wire__Publish publish; Wire__SetXattr set_xattr;
-		Wire__GetXattr get_xattr; Wire__ListXattr list_xattr; Wire__RemoveXattr remove_xattr;
+		Wire__Release release;
+		Wire__GetInline get_inline;
+		Wire__Publish publish;
+		Wire__SetXattr set_xattr;
+		Wire__GetXattr get_xattr;
+		Wire__ListXattr list_xattr;
+		Wire__RemoveXattr remove_xattr;
 		Wire__StatFs stat_fs; Wire__Fsync fsync;
 	} msg;
 };
@@ -159,9 +176,12 @@ struct cl_req {
 /* A zeroed request of op (or of nobody) with the caller filled in; NULL: out of memory. */
 struct cl_req *cl_session_req(struct client *c, struct cl_op *op, uint16_t type,
 			      void (*done)(struct cl_req *req));
-/* Send it, when a slot is free if it is a mutation (I7). The message is borrowed until it was sent. */
+/*
+ * Send it, when a slot is free if it is a mutation (I7). The message is borrowed until it was sent.
+ */
 void cl_session_send(struct cl_req *req);
-void cl_session_forget(struct cl_req *req);	/* of nobody: an answer changes nothing, an unsent one is freed */
+/* of nobody: an answer changes nothing, an unsent one is freed */
+void cl_session_forget(struct cl_req *req);
 void cl_session_start(struct client *c);
 void cl_session_close(struct client *c, void (*done)(struct client *c));
 void cl_session_finish(struct client *c);
@@ -171,8 +191,9 @@ void cl_session_renew(struct client *c);		/* now, unless under way */
 void cl_session_lost(struct client *c);			/* fenced (I6) */
 void cl_session_stamp(struct client *c, const Wire__Stamp *stamp);
 /*
- * Reserve room for `bytes` plain bytes. -E_AGAIN: there is none yet, a renewal asks for more and wakes
- * memory_waiters. -E_NOSPC: nor was there for as long as it takes to know that the cluster is full.
+ * Reserve room for `bytes` plain bytes. -E_AGAIN: there is none yet, a renewal asks for more and
+ * wakes memory_waiters. -E_NOSPC: nor was there for as long as it takes to know that the cluster is
+ * full.
  */
 must_check int cl_session_reserve(struct client *c, uint64_t bytes);
 /* They are published (`stored` of them were sent for it), or forgotten (0). */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Edits of content: write, truncate, fallocate. One at a time per file, in order, each in steps that may
- * wait for a node, a block or memory and are then repeated; a step changes nothing before it waits, except
- * what it has counted in op->progress.
+ * Edits of content: write, truncate, fallocate. One at a time per file, in order, each in steps
+ * that may wait for a node, a block or memory and are then repeated; a step changes nothing before
+ * it waits, except what it has counted in op->progress.
  *
- * Under a write lease an edit ends in memory. Alone (without one) it starts from the newest version,
- * is published before it ends, and starts over when the server has a newer version (I13).
+ * Under a write lease an edit ends in memory. Alone (without one) it starts from the newest
+ * version, is published before it ends, and starts over when the server has a newer version (I13).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 
 static void edit_step(struct cl_op *op);
 
-/* --- the queue ---------------------------------------------------------------------------------------------- */
+/* --- the queue -------------------------------------------------------------------------------- */
 
 bool cl_edit_is_running(const struct cl_file *file)
 {
@@ -74,7 +74,9 @@ static void edit_cancel(struct cl_op *op)
 	cl_file_put(file);
 }
 
-/* The running edit waits inside its place in the queue: undo the inner wait, then leave the queue. */
+/*
+ * The running edit waits inside its place in the queue: undo the inner wait, then leave the queue.
+ */
 static void edit_wait_cancel(struct cl_op *op)
 {
 	void (*inner)(struct cl_op *) = op->waits_for;
@@ -142,7 +144,10 @@ static void edit_step(struct cl_op *op)
 	}
 	int rc = 0;
 	if (op->is_begun && !file->is_loaded) {
-		/* The content was given up while it waited (I6), and with it what this one began: from the start. */
+		/*
+		 * The content was given up while it waited (I6), and with it what this one began:
+		 * from the start.
+		 */
 		op->progress = 0;
 		op->wait_rc = 0;
 		op->is_begun = op->is_fresh = false;
@@ -219,7 +224,7 @@ void cl_edit_start(struct cl_op *op)
 	cl_edit_run(file);
 }
 
-/* --- helpers of steps ----------------------------------------------------------------------------------------- */
+/* --- helpers of steps ------------------------------------------------------------------------- */
 
 void cl_edit_touch(struct cl_op *op)
 {
@@ -316,16 +321,17 @@ static int place_find(struct cl_file *file, uint64_t pos, struct place *out)
 		out->cap = (uint32_t)((e_end == end ? stop : MIN_OF(stop, e_end)) - start);
 		return 0;
 	}
-	*out = (struct place){ .start = e.offset, .cap = (uint32_t)e.length, .block_len = (uint32_t)e.length,
-			       .id = e.id };
+	*out = (struct place){ .start = e.offset, .cap = (uint32_t)e.length,
+			       .block_len = (uint32_t)e.length, .id = e.id };
 	if (e_end == end && e_end % BLOCK_BYTES_MAX != 0)
-		out->cap = (uint32_t)MIN_OF(GRID(e_end - 1) + BLOCK_BYTES_MAX - e.offset, BLOCK_BYTES_MAX);
+		out->cap = (uint32_t)MIN_OF(GRID(e_end - 1) + BLOCK_BYTES_MAX - e.offset,
+					    BLOCK_BYTES_MAX);
 	return 0;
 }
 
 /*
- * A chunk that was the last when the file was cut may end off the grid; once the file grew again, what lies
- * behind it is a place of its own, and nothing of the manifest shows there.
+ * A chunk that was the last when the file was cut may end off the grid; once the file grew again,
+ * what lies behind it is a place of its own, and nothing of the manifest shows there.
  */
 static void place_behind_chunk(struct cl_file *file, uint64_t pos, struct place *place)
 {
@@ -355,7 +361,8 @@ int cl_edit_wait_memory(struct cl_op *op)
 			cl_chunk_put_all(file);
 		else if (cl_file_is_dirty(file) && file != edited)
 			cl_publish_start(file, NULL);
-		else if (file->chunk_count && !cl_file_is_dirty(file) && !file->is_editing && !file->is_loading)
+		else if (file->chunk_count && !cl_file_is_dirty(file) && !file->is_editing &&
+			 !file->is_loading)
 			cl_file_reset(file);
 	}
 	cl_op_wait(op, &c->memory_waiters, "memory for written data", edit_step);
@@ -375,7 +382,8 @@ static int block_for(struct cl_file *file, const struct place *place, struct buf
 	return 0;
 }
 
-int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk **out, uint32_t *out_len)
+int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk **out,
+		  uint32_t *out_len)
 {
 	struct cl_file *file = op->file;
 	struct cl_chunk *chunk = cl_chunk_find(file, pos);
@@ -442,9 +450,10 @@ static int charge(struct cl_op *op, struct cl_chunk *chunk, uint64_t size)
 	return 1;
 }
 
-/* --- write -------------------------------------------------------------------------------------------------------- */
+/* --- write ------------------------------------------------------------------------------------ */
 
-int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t len, uint32_t *out_len)
+int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t len,
+		  uint32_t *out_len)
 {
 	struct cl_file *file = op->file;
 	struct cl_chunk *chunk;
@@ -490,10 +499,12 @@ int cl_edit_write_step(struct cl_op *op)
 		return -E_FBIG;
 	while (op->progress < op->bytes_len) {
 		uint32_t count;
-		bool is_much = file->id_count >= CL_IDS_MAX || file->marks.count > BLOCKS_MARKS_MAX / 2;
+		bool is_much =
+			file->id_count >= CL_IDS_MAX || file->marks.count > BLOCKS_MARKS_MAX / 2;
 		if (is_much && file->flush.state == CL_FLUSH_IDLE)
 			cl_publish_start(file, NULL);
-		int rc = cl_edit_bytes(op, op->offset + op->progress, (const uint8_t *)op->bytes + op->progress,
+		int rc = cl_edit_bytes(op, op->offset + op->progress,
+				       (const uint8_t *)op->bytes + op->progress,
 				       op->bytes_len - op->progress, &count);
 		if (rc != 0)
 			return rc;
@@ -504,7 +515,7 @@ int cl_edit_write_step(struct cl_op *op)
 	return 0;
 }
 
-/* --- truncate ------------------------------------------------------------------------------------------------------- */
+/* --- truncate --------------------------------------------------------------------------------- */
 
 /* Remove the manifest's part from `from` on. 0, 1 (waits), or an error. */
 static int manifest_cut(struct cl_file *file, uint64_t from)
@@ -554,7 +565,8 @@ static int shrink(struct cl_op *op, uint64_t size)
 	while ((behind = cl_chunk_next(file, size)) != NULL)
 		cl_chunk_drop(behind);
 	file->size = size;
-	return chunk && chunk->start < size ? cl_chunk_cut(chunk, (uint32_t)(size - chunk->start)) : 0;
+	return chunk && chunk->start < size ? cl_chunk_cut(chunk, (uint32_t)(size - chunk->start))
+					    : 0;
 }
 
 int cl_edit_truncate_step(struct cl_op *op)
@@ -579,7 +591,7 @@ int cl_edit_truncate_step(struct cl_op *op)
 	return 0;
 }
 
-/* --- fallocate ------------------------------------------------------------------------------------------------------- */
+/* --- fallocate -------------------------------------------------------------------------------- */
 
 /* The manifest's part of [from, to) becomes a hole. */
 static int manifest_punch(struct cl_file *file, uint64_t from, uint64_t to)
@@ -598,7 +610,10 @@ static int manifest_punch(struct cl_file *file, uint64_t from, uint64_t to)
 	}
 }
 
-/* Punch as much of [pos, end) as lies in one chunk or entry. 0 with *done bytes, 1 (waits), or an error. */
+/*
+ * Punch as much of [pos, end) as lies in one chunk or entry. 0 with *done bytes, 1 (waits), or an
+ * error.
+ */
 static int punch_one(struct cl_op *op, uint64_t pos, uint64_t end, uint64_t *done)
 {
 	struct cl_file *file = op->file;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Files in use: content loaded and refreshed, handles, opens as the server knows them, errors that the next
- * fsync or close reports. See file.h.
+ * Files in use: content loaded and refreshed, handles, opens as the server knows them, errors that
+ * the next fsync or close reports. See file.h.
  *
- * An inode is registered as open at the server once per kind (reading, writing), however many handles this
- * client has, so that its content outlives its last name.
+ * An inode is registered as open at the server once per kind (reading, writing), however many
+ * handles this client has, so that its content outlives its last name.
  */
 #include "client/core/file.h"
 
@@ -18,7 +18,7 @@
 
 #define LOG_MODULE "file"
 
-/* --- life -------------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 struct cl_file *cl_file_get(struct client *c, struct cl_node *node)
 {
@@ -98,7 +98,8 @@ static void kernel_forget(struct client *c, inode_no ino)
 
 void cl_file_fail(struct cl_file *file, int rc)
 {
-	log_error("content written to inode %llu is lost: %s", (unsigned long long)file->node->ino, error_text(rc));
+	log_error("content written to inode %llu is lost: %s", (unsigned long long)file->node->ino,
+		  error_text(rc));
 	file->error = rc;
 	file->error_seq++;
 	kernel_forget(file->client, file->node->ino);
@@ -114,7 +115,7 @@ int cl_file_take_error(struct cl_handle *h)
 	return file->error;
 }
 
-/* --- content -------------------------------------------------------------------------------------------------- */
+/* --- content ---------------------------------------------------------------------------------- */
 
 static bool is_same_content(const struct cl_file *file, const struct cl_attr *attr)
 {
@@ -192,7 +193,8 @@ static void inline_done(struct cl_req *req)
 static int load_inline(struct cl_op *op, struct cl_file *file, void (*resume)(struct cl_op *op))
 {
 	if (!file->is_loading) {
-		struct cl_req *req = cl_session_req(file->client, NULL, MSG_GET_INLINE, inline_done);
+		struct cl_req *req =
+			cl_session_req(file->client, NULL, MSG_GET_INLINE, inline_done);
 		if (!req)
 			return -E_NOMEM;
 		req->msg.get_inline.ino = file->node->ino;
@@ -236,7 +238,8 @@ static int load_root(struct cl_op *op, struct cl_file *file, void (*resume)(stru
 	if (attr->root.kind == ROOT_INLINE)
 		return load_inline(op, file, resume);
 	if (attr->root.kind != ROOT_EMPTY) {
-		int rc = manifest_create(&attr->root, file->client->hash, CL_MANIFEST_NODES, &file->manifest);
+		int rc = manifest_create(&attr->root, file->client->hash, CL_MANIFEST_NODES,
+					 &file->manifest);
 		if (rc < 0)
 			return rc;
 	}
@@ -252,8 +255,12 @@ int cl_file_load(struct cl_op *op, struct cl_file *file, void (*resume)(struct c
 	op->wait_rc = 0;
 	if (rc < 0)
 		return rc;
-	/* Edits in memory are newer than what the server has, and only this client may have made them. */
-	bool is_busy = file->is_loaded && (cl_file_is_dirty(file) || (file->is_editing && file->edits != op));
+	/*
+	 * Edits in memory are newer than what the server has, and only this client may have made
+	 * them.
+	 */
+	bool is_busy = file->is_loaded &&
+		       (cl_file_is_dirty(file) || (file->is_editing && file->edits != op));
 	if (is_busy)
 		return 0;
 	if (!node->has_attr || (!cl_node_is_fresh(c, node) && !op->is_fresh))
@@ -292,7 +299,7 @@ int cl_file_lookup(struct cl_file *file, uint64_t pos, struct cl_fetch *fetch, s
 	}
 }
 
-/* --- opens at the server ------------------------------------------------------------------------------------------ */
+/* --- opens at the server ---------------------------------------------------------------------- */
 
 static void unregister_done(struct cl_req *req)
 {
@@ -306,13 +313,18 @@ static void unregister_done(struct cl_req *req)
 	cl_op_wake(&node->open_waiters);
 }
 
-/* Tell the server of a kind that nobody here uses any more; the last kind goes with the last handle. */
+/*
+ * Tell the server of a kind that nobody here uses any more; the last kind goes with the last
+ * handle.
+ */
 void cl_file_unregister(struct client *c, struct cl_node *node)
 {
 	bool drop_write = node->has_open_write && node->writers == 0 &&
 			  (node->readers == 0 || node->has_open_read);
-	bool drop_read = node->has_open_read && node->readers == 0 && (node->writers == 0 || node->has_open_write);
-	if (node->is_opening || !(node->extra_opens || drop_write || drop_read) || c->session.number == 0)
+	bool drop_read = node->has_open_read && node->readers == 0 &&
+			 (node->writers == 0 || node->has_open_write);
+	if (node->is_opening || !(node->extra_opens || drop_write || drop_read) ||
+	    c->session.number == 0)
 		return;
 	struct cl_req *req = cl_session_req(c, NULL, MSG_RELEASE, unregister_done);
 	if (!req)
@@ -399,7 +411,7 @@ void cl_file_fence(struct client *c, int rc)
 	}
 }
 
-/* --- handles ---------------------------------------------------------------------------------------------------------- */
+/* --- handles ---------------------------------------------------------------------------------- */
 
 static bool is_writer(uint32_t flags)
 {
@@ -591,7 +603,7 @@ struct cl_handle *cl_file_handle_dir(struct client *c, inode_no ino)
 	return h;
 }
 
-/* --- the end ------------------------------------------------------------------------------------------------------------ */
+/* --- the end ---------------------------------------------------------------------------------- */
 
 void cl_file_stop(struct client *c)
 {

@@ -2,18 +2,19 @@
 /*
  * The content of one inode while somebody uses it: shared by all handles of this client.
  *
- * Content is two layers. Below, the manifest: blocks that are stored. Above, chunks: at most 64 KiB of
- * bytes each, disjoint, in memory; a chunk covers [start, start + cap) and hides what the manifest says
- * there. A chunk begins and ends where manifest entries do (existing cut points survive), or on the grid
- * of 64 KiB where there are none, so putting it back is one manifest_replace(). Content of at most
- * INLINE_BYTES_MAX that never met a manifest is the single chunk at 0 and travels inside its publish.
+ * Content is two layers. Below, the manifest: blocks that are stored. Above, chunks: at most 64 KiB
+ * of bytes each, disjoint, in memory; a chunk covers [start, start + cap) and hides what the
+ * manifest says there. A chunk begins and ends where manifest entries do (existing cut points
+ * survive), or on the grid of 64 KiB where there are none, so putting it back is one
+ * manifest_replace(). Content of at most INLINE_BYTES_MAX that never met a manifest is the single
+ * chunk at 0 and travels inside its publish.
  *
- * Life of a chunk: dirty -> queued -> flying (its buffer lent to the put; a write then copies it first)
- * -> ready -> applied to the manifest and dropped, unless it was written meanwhile.
+ * Life of a chunk: dirty -> queued -> flying (its buffer lent to the put; a write then copies it
+ * first) -> ready -> applied to the manifest and dropped, unless it was written meanwhile.
  *
- * Edits (write, truncate, fallocate, copy) of one file run one at a time, in order. Under a write lease
- * they end in memory; without one an edit reads the newest version, changes it, publishes, and starts
- * over when the publish was refused (I13), so no update is ever lost.
+ * Edits (write, truncate, fallocate, copy) of one file run one at a time, in order. Under a write
+ * lease they end in memory; without one an edit reads the newest version, changes it, publishes,
+ * and starts over when the publish was refused (I13), so no update is ever lost.
  */
 #ifndef CAIRN_CLIENT_CORE_FILE_H
 #define CAIRN_CLIENT_CORE_FILE_H
@@ -34,7 +35,8 @@ struct cl_chunk {
 	struct cl_file *file;		/* NULL: given up while its put was flying */
 	struct client *client;
 	uint64_t start;
-	uint32_t cap, len;		/* bytes beyond len are zero, up to cap and the file's size */
+	/* bytes beyond len are zero, up to cap and the file's size */
+	uint32_t cap, len;
 	struct buf *buf;
 	bool is_charged;		/* room for it is reserved (ENOSPC comes from write) */
 	bool is_dirty;			/* has bytes that no put took */
@@ -51,14 +53,17 @@ struct cl_chunk {
 
 struct cl_flush_wait {			/* who wants what is dirty now to be published */
 	void (*done)(struct cl_flush_wait *wait, int rc);
-	bool is_timed;			/* an operation, which its own deadline ends: tried again until then */
+	/* an operation, which its own deadline ends: tried again until then */
+	bool is_timed;
 	uint64_t seq;
 	void *arg;
 	struct cl_flush_wait **list;	/* where it waits; NULL: it does not */
 	struct cl_flush_wait *prev, *next;
 };
 
-enum cl_flush_state { CL_FLUSH_IDLE, CL_FLUSH_PUTS, CL_FLUSH_NODES, CL_FLUSH_SYNC, CL_FLUSH_REPUT, CL_FLUSH_SEND };
+enum cl_flush_state {
+	CL_FLUSH_IDLE, CL_FLUSH_PUTS, CL_FLUSH_NODES, CL_FLUSH_SYNC, CL_FLUSH_REPUT, CL_FLUSH_SEND
+};
 
 struct cl_flush {			/* publish.c */
 	enum cl_flush_state state;
@@ -67,7 +72,8 @@ struct cl_flush {			/* publish.c */
 	int rc;
 	int ended_rc;			/* of the last one */
 	bool is_inline, is_unfinished;
-	struct loop_timer turn;		/* goes on from a turn of its own; unlike a task it can be taken back */
+	/* goes on from a turn of its own; unlike a task it can be taken back */
+	struct loop_timer turn;
 	struct cl_fetch fetch;
 	int64_t mtime_ns;
 	struct root root;
@@ -76,7 +82,8 @@ struct cl_flush {			/* publish.c */
 	uint32_t stale_syncs;		/* as many as there is time for */
 	uint32_t ids_taken, sources_taken;
 	struct cl_touch *touch;		/* under way */
-	bool is_touched;		/* what was copied has been put or touched since: no source matters */
+	/* what was copied has been put or touched since: no source matters */
+	bool is_touched;
 	uint64_t collection;		/* epoch that was known when the round began */
 	uint64_t due_ns;		/* of the round: stale syncs are tried again until then */
 	uint64_t new_bytes, charged;
@@ -111,13 +118,16 @@ struct cl_file {
 	uint32_t id_count, id_capacity;
 	struct cl_source sources[CL_SOURCES_MAX];	/* of what was copied since */
 	uint32_t source_count;
-	struct cl_node_put *unstored;	/* manifest nodes whose put failed: put again by the next round */
+	/* manifest nodes whose put failed: put again by the next round */
+	struct cl_node_put *unstored;
 	uint64_t new_bytes;
 	uint64_t charged;		/* plain bytes that room is reserved for */
-	uint64_t charged_put;		/* of them, what is stored or given up: the next publish settles it */
+	/* of them, what is stored or given up: the next publish settles it */
+	uint64_t charged_put;
 	struct cl_fetch apply_fetch;	/* a node that putting chunks into the manifest waits for */
 	uint32_t ready_count;		/* chunks stored, not yet in the manifest */
-	int put_rc;			/* of the last put that failed, for a writer that waits for memory */
+	/* of the last put that failed, for a writer that waits for memory */
+	int put_rc;
 	struct cl_flush flush;
 	/* edits */
 	struct cl_op *edits;
@@ -152,18 +162,26 @@ static inline bool cl_file_is_dirty(const struct cl_file *f)
 }
 
 /* file.c */
-struct cl_file *cl_file_get(struct client *c, struct cl_node *node);	/* a reference; NULL: out of memory */
+/* a reference; NULL: out of memory */
+struct cl_file *cl_file_get(struct client *c, struct cl_node *node);
 void cl_file_put(struct cl_file *file);
-/* Content loaded and, where there is no lease, refreshed: 0; 1: op waits, resume() follows; or an error. */
-must_check int cl_file_load(struct cl_op *op, struct cl_file *file, void (*resume)(struct cl_op *op));
+/*
+ * Content loaded and, where there is no lease, refreshed: 0; 1: op waits, resume() follows; or an
+ * error.
+ */
+must_check int cl_file_load(struct cl_op *op, struct cl_file *file,
+			    void (*resume)(struct cl_op *op));
 void cl_file_reset(struct cl_file *file);		/* forget content and edits */
-void cl_file_fail(struct cl_file *file, int rc);	/* remember for fsync and close; content is forgotten */
+/* remember for fsync and close; content is forgotten */
+void cl_file_fail(struct cl_file *file, int rc);
 int cl_file_take_error(struct cl_handle *h);		/* once per handle */
 void cl_file_opened(struct client *c, struct cl_node *node, struct cl_op *op);
-must_check int cl_file_handle(struct client *c, struct cl_node *node, uint32_t flags, struct cl_handle **out);
+must_check int cl_file_handle(struct client *c, struct cl_node *node, uint32_t flags,
+			      struct cl_handle **out);
 void cl_file_reopen(struct client *c, struct cl_node *node);	/* tell the server what is open */
 void cl_file_made(struct cl_node *node);		/* a MAKE has opened it */
-void cl_file_unregister(struct client *c, struct cl_node *node);	/* give back opens that nobody uses */
+/* give back opens that nobody uses */
+void cl_file_unregister(struct client *c, struct cl_node *node);
 void cl_file_fence(struct client *c, int rc);		/* the session is lost */
 void cl_file_open(struct cl_op *op);
 void cl_file_release(struct cl_op *op);
@@ -173,22 +191,31 @@ void cl_file_stop(struct client *c);		/* the client goes away: no publish goes o
 void cl_file_finish(struct client *c);		/* free all files and handles */
 
 /*
- * Look up the entry that covers pos (< manifest bytes). 0; 1: fetch->done() will run when the node came,
- * call again; or an error.
+ * Look up the entry that covers pos (< manifest bytes). 0; 1: fetch->done() will run when the node
+ * came, call again; or an error.
  */
-must_check int cl_file_lookup(struct cl_file *file, uint64_t pos, struct cl_fetch *fetch, struct extent *out);
+must_check int cl_file_lookup(struct cl_file *file, uint64_t pos, struct cl_fetch *fetch,
+			      struct extent *out);
 
-/* Supply the node that the manifest just asked for: 0 (call again), 1 (fetch->done() will run), or an error. */
+/*
+ * Supply the node that the manifest just asked for: 0 (call again), 1 (fetch->done() will run), or
+ * an error.
+ */
 must_check int cl_file_node(struct cl_file *file, struct cl_fetch *fetch);
 
 /* chunk.c */
-struct cl_chunk *cl_chunk_before(struct cl_file *file, uint64_t pos);	/* the last with start <= pos */
+/* the last with start <= pos */
+struct cl_chunk *cl_chunk_before(struct cl_file *file, uint64_t pos);
 struct cl_chunk *cl_chunk_find(struct cl_file *file, uint64_t pos);	/* NULL: none covers it */
 /* First chunk with start >= pos; NULL: none. */
 struct cl_chunk *cl_chunk_next(struct cl_file *file, uint64_t pos);
 /* A chunk at start; -E_NOMEM, -E_AGAIN (no memory within the bound now). */
-must_check int cl_chunk_make(struct cl_file *file, uint64_t start, uint32_t cap, struct cl_chunk **out);
-/* Make [from, to) of the buffer writable, with zeros before it where nothing was. -E_AGAIN: no memory now. */
+must_check int cl_chunk_make(struct cl_file *file, uint64_t start, uint32_t cap,
+			     struct cl_chunk **out);
+/*
+ * Make [from, to) of the buffer writable, with zeros before it where nothing was. -E_AGAIN: no
+ * memory now.
+ */
 must_check int cl_chunk_reserve(struct cl_chunk *chunk, uint32_t from, uint32_t to);
 /* May the first `len` bytes be lent as they are? */
 bool cl_chunk_is_ready(const struct cl_chunk *chunk, uint32_t len);
@@ -204,7 +231,8 @@ void cl_chunk_put_all(struct cl_file *file);		/* every dirty one */
 uint32_t cl_chunk_bytes(const struct cl_chunk *chunk);	/* that belong to the file now */
 void cl_chunk_pump(struct client *c);
 /* A block of this file is stored: who must sync it, and its name until the publish. */
-must_check int cl_chunk_record(struct cl_file *file, const struct blocks_put *put, const struct blocks_marks *marks);
+must_check int cl_chunk_record(struct cl_file *file, const struct blocks_put *put,
+			       const struct blocks_marks *marks);
 void cl_chunk_apply(struct cl_file *file);		/* put ready ones into the manifest */
 must_check int cl_chunk_manifest(struct cl_file *file);	/* make sure that there is one */
 
@@ -218,18 +246,25 @@ must_check int cl_edit_truncate_step(struct cl_op *op);
 must_check int cl_edit_allocate_step(struct cl_op *op);
 must_check int cl_copy_step(struct cl_op *op);		/* copy.c */
 /*
- * For steps: the chunk that an edit of [pos, pos + len) needs, with what it held unless the edit covers it
- * whole; *out_len is how much of the edit it takes. 0, 1 (waits), or an error.
+ * For steps: the chunk that an edit of [pos, pos + len) needs, with what it held unless the edit
+ * covers it whole; *out_len is how much of the edit it takes. 0, 1 (waits), or an error.
  */
-must_check int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk **out, uint32_t *out_len);
+must_check int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk **out,
+			     uint32_t *out_len);
 /* Put bytes (NULL: zeros) at pos, as many as one chunk takes. 0, 1 (waits), or an error. */
-must_check int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t len, uint32_t *out_len);
+must_check int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t len,
+			     uint32_t *out_len);
 int cl_edit_wait_memory(struct cl_op *op);	/* 1: waits; or what the last put failed with */
 void cl_edit_touch(struct cl_op *op);		/* the content has changed: time, dirtiness */
 void cl_edit_resume(struct cl_fetch *fetch);
-void cl_edit_again(struct cl_op *op);		/* what its step waited for has come, or op->wait_rc tells */
-void cl_edit_grow(struct cl_file *file, uint64_t size);		/* the size is now at least `size` */
-/* Lengthen the manifest to `size` by a hole. 0, 1 (a node is on its way to fetch->done()), or an error. */
+/* what its step waited for has come, or op->wait_rc tells */
+void cl_edit_again(struct cl_op *op);
+/* the size is now at least `size` */
+void cl_edit_grow(struct cl_file *file, uint64_t size);
+/*
+ * Lengthen the manifest to `size` by a hole. 0, 1 (a node is on its way to fetch->done()), or an
+ * error.
+ */
 must_check int cl_edit_append_hole(struct cl_file *file, uint64_t size, struct cl_fetch *fetch);
 
 /* publish.c */
@@ -238,8 +273,8 @@ void cl_publish_cancel(struct cl_file *file, struct cl_flush_wait *wait);
 void cl_publish_stored(struct cl_file *file, int rc);	/* one awaited chunk or node */
 void cl_publish_sweep(struct client *c);		/* what was gathered long enough */
 /*
- * The file is going away or fenced. Who waits for its publish is told after its content was dropped: it may
- * begin something new at once.
+ * The file is going away or fenced. Who waits for its publish is told after its content was
+ * dropped: it may begin something new at once.
  */
 void cl_publish_stop(struct cl_file *file);
 void cl_publish_stopped(struct cl_file *file);
@@ -247,7 +282,8 @@ void cl_publish_stopped(struct cl_file *file);
 uint64_t cl_publish_oldest(const struct client *c);
 void cl_publish_forget(struct cl_file *file);		/* nodes of a manifest that is dropped */
 /* Publish what is dirty, then go on with `then`, perhaps at once. Uses op->state. */
-void cl_publish_file(struct cl_op *op, struct cl_file *file, void (*then)(struct cl_op *op, int rc));
+void cl_publish_file(struct cl_op *op, struct cl_file *file,
+		     void (*then)(struct cl_op *op, int rc));
 void cl_publish_flush(struct cl_op *op);
 void cl_publish_fsync(struct cl_op *op);
 void cl_publish_syncfs(struct cl_op *op);
@@ -278,7 +314,8 @@ void cl_xattr_statfs(struct cl_op *op);
 /* lease.c */
 struct cl_returns;
 void cl_lease_recall(struct client *c, struct rpc_request *req);
-void cl_lease_continue(struct client *c, struct cl_node *node);	/* an edit ended while a recall waits */
+/* an edit ended while a recall waits */
+void cl_lease_continue(struct client *c, struct cl_node *node);
 void cl_lease_finish(struct client *c);
 /* Gather leases that go back to the server; the batch is sent when it is full, and by _end(). */
 void cl_lease_return(struct client *c, struct cl_returns **batch, inode_no ino, uint64_t name_hash);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Recalls: the server wants leases back for somebody else. What was written under a write lease is published
- * first, what the kernel caches is invalidated, then the recall is answered; until then the lease is still
- * ours (I14) and reads are served, but new edits of the inode wait. Keeps I5 on the client's side.
+ * Recalls: the server wants leases back for somebody else. What was written under a write lease is
+ * published first, what the kernel caches is invalidated, then the recall is answered; until then
+ * the lease is still ours (I14) and reads are served, but new edits of the inode wait. Keeps I5 on
+ * the client's side.
  *
- * The kernel drops pages only once no write in flight has locked one, and such a write may wait for this very
- * recall: here, or at the server behind whoever asked. So nobody waits for pages while there are edits; their
- * content is checked by its new mtime at the next read.
+ * The kernel drops pages only once no write in flight has locked one, and such a write may wait for
+ * this very recall: here, or at the server behind whoever asked. So nobody waits for pages while
+ * there are edits; their content is checked by its new mtime at the next read.
  */
 #include <stdlib.h>
 #include <utlist.h>
@@ -16,7 +17,8 @@
 
 #define LOG_MODULE "lease"
 
-struct drop {			/* pages that the kernel drops; it outlives an item that does not wait */
+/* pages that the kernel drops; it outlives an item that does not wait */
+struct drop {
 	struct item *item;		/* NULL: nobody waits */
 	struct loop *loop;
 	struct loop_task task;
@@ -169,7 +171,8 @@ void cl_lease_continue(struct client *c, struct cl_node *node)
 	DL_FOREACH_SAFE(c->recalls, recall, next)
 		for (uint32_t i = 0; i < recall->item_count; i++) {
 			struct item *item = &recall->items[i];
-			if (!item->is_ended && item->node == node && (item->is_begun || !node->is_recalling)) {
+			if (!item->is_ended && item->node == node &&
+			    (item->is_begun || !node->is_recalling)) {
 				item_step(item);
 				return;
 			}
@@ -179,7 +182,8 @@ void cl_lease_continue(struct client *c, struct cl_node *node)
 void cl_lease_recall(struct client *c, struct rpc_request *req)
 {
 	const Wire__Recall *msg = (const void *)req->msg;
-	struct cl_recall *recall = calloc(1, sizeof *recall + msg->n_leases * sizeof recall->items[0]);
+	struct cl_recall *recall =
+		calloc(1, sizeof *recall + msg->n_leases * sizeof recall->items[0]);
 	bool has_names = false;
 	if (!recall) {
 		rpc_answer(req, -E_NOMEM, NULL, NULL);
@@ -200,8 +204,8 @@ void cl_lease_recall(struct client *c, struct rpc_request *req)
 		if (!node || (node->lease == CL_LEASE_NONE && !node->is_recalling))
 			continue;
 		recall->items[recall->item_count++] = (struct item){
-			.recall = recall, .node = node, .ino = node->ino, .keep = (enum cl_lease)lease->mode,
-			.is_begun = !node->is_recalling };
+			.recall = recall, .node = node, .ino = node->ino,
+			.keep = (enum cl_lease)lease->mode, .is_begun = !node->is_recalling };
 		node->is_recalling = true;
 		recall->left++;
 	}
@@ -213,7 +217,7 @@ void cl_lease_recall(struct client *c, struct rpc_request *req)
 		recall_answer(recall);
 }
 
-/* --- returns ------------------------------------------------------------------------------------------------- */
+/* --- returns ---------------------------------------------------------------------------------- */
 
 #define RETURNS_MAX 1024u
 
@@ -239,7 +243,8 @@ void cl_lease_return_end(struct client *c, struct cl_returns **batch)
 	msg.leases = returns->lease_at;
 	msg.n_leases = returns->count;
 	returns->call = (struct rpc_call){ .type = MSG_LEASE_RETURN, .request = &msg.base,
-					   .session = c->session.number, .deadline_ms = 5000, .done = returned };
+					   .session = c->session.number, .deadline_ms = 5000,
+					   .done = returned };
 	c->session.return_count++;
 	rpc_call(c->mds, &returns->call);
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Operations on names and attributes: answered from what is held under lease, else by the metadata server.
+ * Operations on names and attributes: answered from what is held under lease, else by the metadata
+ * server.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -9,7 +10,8 @@
 
 #include "client/core/file.h"
 
-#define ENTRY_BYTES(name_len) ((160 + (uint64_t)(name_len) + 7) / 8 * 8)	/* of a listing in the kernel's form */
+/* of a listing in the kernel's form */
+#define ENTRY_BYTES(name_len) ((160 + (uint64_t)(name_len) + 7) / 8 * 8)
 #define READDIR_BYTES_MAX     49152u
 
 static ProtobufCBinaryData name_of(const char *name)
@@ -39,11 +41,12 @@ static void entry_show(struct cl_op *op, struct cl_node *node)
 	inode_no named;
 	node->lookups++;
 	cl_node_show(c, node, &op->attr);
-	bool is_held = op->name && cl_node_name_find(c, op->parent, op->name, &named) && named == node->ino;
+	bool is_held = op->name && cl_node_name_find(c, op->parent, op->name, &named) &&
+		       named == node->ino;
 	op->entry_valid_ms = is_held ? cl_session_valid_ms(c) : 0;
 }
 
-/* --- lookup ----------------------------------------------------------------------------------------------------- */
+/* --- lookup ----------------------------------------------------------------------------------- */
 
 static void lookup_done(struct cl_req *req)
 {
@@ -93,7 +96,7 @@ void cl_names_lookup(struct cl_op *op)
 	cl_session_send(req);
 }
 
-/* --- attributes --------------------------------------------------------------------------------------------------- */
+/* --- attributes ------------------------------------------------------------------------------- */
 
 static void attr_done(struct cl_req *req)
 {
@@ -153,7 +156,8 @@ void cl_names_setattr_rest(struct cl_op *op)
 	if (op->set_mask & CL_SET_SIZE)
 		left &= ~(uint32_t)CL_SET_KILL_PRIV;
 	if (left == 0 && !op->handle && node && node->file)
-		cl_publish_file(op, node->file, cl_op_finish);	/* D3: truncate() is acknowledged when it returns */
+		/* D3: truncate() is acknowledged when it returns */
+		cl_publish_file(op, node->file, cl_op_finish);
 	else if (left == 0)
 		cl_op_finish(op, 0);
 	else if ((left & times) && node && node->file)
@@ -167,12 +171,13 @@ void cl_names_setattr(struct cl_op *op)
 	if (op->set_mask & CL_SET_SIZE)
 		cl_edit_start(op);
 	else if (op->set_mask == 0)
-		cl_names_getattr(op);	/* the kernel asks so before the write that clears suid; it wants attributes */
+		/* the kernel asks so before the write that clears suid; it wants attributes */
+		cl_names_getattr(op);
 	else
 		cl_names_setattr_rest(op);
 }
 
-/* --- make, link, unlink, rename ------------------------------------------------------------------------------------- */
+/* --- make, link, unlink, rename --------------------------------------------------------------- */
 
 static void make_done(struct cl_req *req)
 {
@@ -286,7 +291,10 @@ static void rename_done(struct cl_req *req)
 	struct cl_op *op = req->op;
 	int rc = req->call.rc;
 	if (rc == 0) {
-		/* Two names changed: what we knew of them is asked again, and of what the reply does not show. */
+		/*
+		 * Two names changed: what we knew of them is asked again, and of what the reply
+		 * does not show.
+		 */
 		inode_no target;
 		if (cl_node_name_find(req->client, op->new_parent, op->new_name, &target))
 			cl_node_outdate(req->client, target);
@@ -313,7 +321,7 @@ void cl_names_rename(struct cl_op *op)
 	cl_session_send(req);
 }
 
-/* --- symbolic links --------------------------------------------------------------------------------------------------- */
+/* --- symbolic links --------------------------------------------------------------------------- */
 
 static void target_finish(struct cl_op *op, const char *target)
 {
@@ -343,7 +351,8 @@ static void readlink_done(struct cl_req *req)
 		return;
 	}
 	if (!node->target)
-		node->target = strdup(reply->target);	/* of an inode it never changes; without memory: asked again */
+		/* of an inode it never changes; without memory: asked again */
+		node->target = strdup(reply->target);
 	target_finish(op, reply->target);
 }
 
@@ -362,7 +371,7 @@ void cl_names_readlink(struct cl_op *op)
 	cl_session_send(req);
 }
 
-/* --- directories --------------------------------------------------------------------------------------------------------- */
+/* --- directories ------------------------------------------------------------------------------ */
 
 void cl_names_opendir(struct cl_op *op)
 {
@@ -392,7 +401,8 @@ static void entry_take(struct cl_req *req, const Wire__DirEntry *in, struct cl_e
 	if (in->lease)
 		cl_node_take_lease(req, in->lease);
 	bool is_named = in->name_lease && in->name_lease->mode != CL_LEASE_NONE &&
-			in->name_lease->ino == op->ino && req->return_count == c->session.return_count;
+			in->name_lease->ino == op->ino &&
+			req->return_count == c->session.return_count;
 	if (is_named)
 		cl_node_name_grant(c, op->ino, out->name, in->ino);
 	if (!op->want_attr)
@@ -425,8 +435,10 @@ static void readdir_done(struct cl_req *req)
 		for (size_t i = 0; i < reply->n_entries; i++) {
 			const Wire__DirEntry *in = reply->entries[i];
 			used += ENTRY_BYTES(in->name.len);
-			if (in->name.len > NAME_BYTES_MAX || (op->length != 0 && used > op->length)) {
-				op->end = false;	/* the next listing goes on behind the last that fits */
+			if (in->name.len > NAME_BYTES_MAX ||
+			    (op->length != 0 && used > op->length)) {
+				/* the next listing goes on behind the last that fits */
+				op->end = false;
 				break;
 			}
 			entry_take(req, in, &entries[op->entry_count++]);
@@ -444,7 +456,8 @@ void cl_names_readdir(struct cl_op *op)
 	Wire__ReadDir *msg = &req->msg.read_dir;
 	msg->ino = op->ino;
 	msg->cookie = op->offset;
-	msg->bytes_max = (uint32_t)MIN_OF(op->length ? op->length : READDIR_BYTES_MAX, READDIR_BYTES_MAX);
+	msg->bytes_max =
+		(uint32_t)MIN_OF(op->length ? op->length : READDIR_BYTES_MAX, READDIR_BYTES_MAX);
 	msg->attributes = op->want_attr;
 	cl_session_send(req);
 }

@@ -2,8 +2,8 @@
 /*
  * Inodes and names under lease. Two bounded tables in order of use; see node.h.
  *
- * A lease granted by a reply counts only if no lease was returned since its request was sent: the server
- * may have seen the return after the grant.
+ * A lease granted by a reply counts only if no lease was returned since its request was sent: the
+ * server may have seen the return after the grant.
  */
 #include "client/core/node.h"
 
@@ -29,12 +29,13 @@ struct cl_name {
 	struct cl_name *prev, *next;	/* LRU */
 };
 
-/* --- nodes --------------------------------------------------------------------------------------------- */
+/* --- nodes ------------------------------------------------------------------------------------ */
 
 static bool node_is_used(const struct cl_node *node)
 {
-	return node->file || node->readers || node->writers || node->is_opening || node->has_open_read ||
-	       node->has_open_write || node->is_recalling || node->ino == INODE_ROOT;
+	return node->file || node->readers || node->writers || node->is_opening ||
+	       node->has_open_read || node->has_open_write || node->is_recalling ||
+	       node->ino == INODE_ROOT;
 }
 
 static void node_free(struct client *c, struct cl_node *node)
@@ -56,8 +57,8 @@ static void node_evict(struct client *c, struct cl_node *node, struct cl_returns
 }
 
 /*
- * Make room, many at a time: each return of leases costs the grants that cross it. What the kernel has
- * forgotten goes first, then whatever was used longest ago.
+ * Make room, many at a time: each return of leases costs the grants that cross it. What the kernel
+ * has forgotten goes first, then whatever was used longest ago.
  */
 static void nodes_trim(struct client *c)
 {
@@ -221,7 +222,8 @@ void cl_node_show(struct client *c, struct cl_node *node, struct cl_attr *out)
 		out->st.st_blocks = (blkcnt_t)DIV_CEIL(file->size, 512);
 		out->st.st_mtim = out->st.st_ctim = time_of_ns(file->mtime_ns);
 		if (file->kill_priv)
-			out->st.st_mode &= (mode_t)~(S_ISUID | ((out->st.st_mode & S_IXGRP) ? S_ISGID : 0));
+			out->st.st_mode &=
+				(mode_t) ~(S_ISUID | ((out->st.st_mode & S_IXGRP) ? S_ISGID : 0));
 	}
 	bool is_ours = node->lease != CL_LEASE_NONE && !node->is_recalling && !node->is_outdated;
 	out->valid_ms = is_ours ? cl_session_valid_ms(c) : 0;
@@ -229,7 +231,8 @@ void cl_node_show(struct client *c, struct cl_node *node, struct cl_attr *out)
 
 bool cl_node_is_fresh(struct client *c, const struct cl_node *node)
 {
-	return node && node->has_attr && !node->is_outdated && node->lease != CL_LEASE_NONE && cl_session_is_valid(c);
+	return node && node->has_attr && !node->is_outdated && node->lease != CL_LEASE_NONE &&
+	       cl_session_is_valid(c);
 }
 
 bool cl_node_can_write(struct client *c, const struct cl_node *node)
@@ -237,7 +240,7 @@ bool cl_node_can_write(struct client *c, const struct cl_node *node)
 	return node->has_attr && node->lease == CL_LEASE_WRITE && cl_session_is_valid(c);
 }
 
-/* --- names ------------------------------------------------------------------------------------------------ */
+/* --- names ------------------------------------------------------------------------------------ */
 
 static struct name_key name_key_of(const struct client *c, inode_no parent, const char *name)
 {
@@ -293,19 +296,23 @@ static void name_put(struct client *c, const struct name_key *key, inode_no ino)
 	c->name_count++;
 }
 
-void cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent, const char *name,
-		      inode_no ino)
+void cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent,
+		      const char *name, inode_no ino)
 {
 	struct client *c = req->client;
 	struct name_key key = name_key_of(c, parent, name);
 	if (req->return_count == c->session.return_count && req->call.session == c->session.number)
 		for (size_t i = 0; i < reply->n_leases; i++)
-			if (reply->leases[i]->ino == parent && reply->leases[i]->name_hash == key.hash &&
+			if (reply->leases[i]->ino == parent &&
+			    reply->leases[i]->name_hash == key.hash &&
 			    reply->leases[i]->mode != CL_LEASE_NONE) {
 				name_put(c, &key, ino);
 				return;
 			}
-	/* No lease with this reply: a name that we held under one is still ours, and has just changed. */
+	/*
+	 * No lease with this reply: a name that we held under one is still ours, and has just
+	 * changed.
+	 */
 	struct cl_name *held;
 	HASH_FIND(hh, c->names, &key, sizeof key, held);
 	if (held)
@@ -348,7 +355,7 @@ void cl_node_name_drop(struct client *c, inode_no parent, const char *name)
 	cl_node_name_drop_hash(c, parent, key.hash);
 }
 
-/* --- all of them --------------------------------------------------------------------------------------------- */
+/* --- all of them ------------------------------------------------------------------------------ */
 
 void cl_node_drop_names(struct client *c)
 {
@@ -364,7 +371,8 @@ void cl_node_drop_leases(struct client *c)
 	HASH_ITER(hh, c->nodes, node, next) {
 		bool held = node->lease != CL_LEASE_NONE;
 		node->lease = CL_LEASE_NONE;
-		node->has_attr = false;		/* a server that lost changes tells of an older version now */
+		/* a server that lost changes tells of an older version now */
+		node->has_attr = false;
 		node->pages_root = (struct root){ .length = UINT64_MAX };
 		node->pages_version = UINT64_MAX;
 		if (held && node->lookups && c->options.on_inval_attr)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Inodes and names as this client knows them, and the leases that make them true (I6): an attribute or a
- * name may be used while its lease is held and the session is valid (cl_session_is_valid).
+ * Inodes and names as this client knows them, and the leases that make them true (I6): an attribute
+ * or a name may be used while its lease is held and the session is valid (cl_session_is_valid).
  *
- * Bounded (I11): least recently used ones go first; their leases are returned, and the front is told when
- * the kernel may still know them. A node that is in use (pins, a file, requests) stays.
+ * Bounded (I11): least recently used ones go first; their leases are returned, and the front is
+ * told when the kernel may still know them. A node that is in use (pins, a file, requests) stays.
  */
 #ifndef CAIRN_CLIENT_CORE_NODE_H
 #define CAIRN_CLIENT_CORE_NODE_H
@@ -21,7 +21,8 @@ struct cl_node {
 	enum cl_lease lease;
 	bool has_attr;
 	struct cl_attr attr;		/* as the server last told it */
-	bool is_outdated;		/* an operation of ours changed it, and its reply did not show it */
+	/* an operation of ours changed it, and its reply did not show it */
+	bool is_outdated;
 	char *target;			/* of a symbolic link; NULL: not known */
 	uint64_t lookups;		/* of the kernel */
 	struct cl_file *file;		/* while its content is in use */
@@ -32,7 +33,8 @@ struct cl_node {
 	/* opens as registered at the server, one per kind */
 	uint32_t readers, writers;	/* handles of this client */
 	bool has_open_read, has_open_write, is_opening;
-	uint8_t extra_opens;		/* registered by makes that found it open already: given back one by one */
+	/* registered by makes that found it open already: given back one by one */
+	uint8_t extra_opens;
 	struct cl_op *open_waiters;
 	bool is_releasing;		/* the release of one of them is on its way */
 	uint64_t reclaim_round;		/* the last that it was told in */
@@ -41,23 +43,29 @@ struct cl_node {
 };
 
 struct cl_node *cl_node_find(struct client *c, inode_no ino);
-struct cl_node *cl_node_get(struct client *c, inode_no ino);	/* made if absent; NULL: out of memory */
+/* made if absent; NULL: out of memory */
+struct cl_node *cl_node_get(struct client *c, inode_no ino);
 void cl_node_forget(struct client *c, inode_no ino, uint64_t lookups);
 /* Take attributes of a reply unless older than ours. -E_MALFORMED. */
 must_check int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struct cl_node **out);
-/* Take a whole reply: attributes of node and parent, leases (unless returned meanwhile). *out may be NULL. */
-must_check int cl_node_take_reply(struct cl_req *req, const Wire__NodeReply *reply, struct cl_node **out);
+/*
+ * Take a whole reply: attributes of node and parent, leases (unless returned meanwhile). *out may
+ * be NULL.
+ */
+must_check int cl_node_take_reply(struct cl_req *req, const Wire__NodeReply *reply,
+				  struct cl_node **out);
 void cl_node_take_lease(struct cl_req *req, const Wire__Lease *lease);
 /* What we hold of this inode is old, though its lease is ours. ino 0: nothing. */
 void cl_node_outdate(struct client *c, inode_no ino);
 /* Attributes for the front: what the server said, and what a local writer changed since. */
 void cl_node_show(struct client *c, struct cl_node *node, struct cl_attr *out);
-bool cl_node_is_fresh(struct client *c, const struct cl_node *node);	/* may answer from the cache */
+/* may answer from the cache */
+bool cl_node_is_fresh(struct client *c, const struct cl_node *node);
 bool cl_node_can_write(struct client *c, const struct cl_node *node);	/* under a write lease */
 
 /* Names. ino 0: known to be absent. */
-void cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent, const char *name,
-		      inode_no ino);
+void cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent,
+		      const char *name, inode_no ino);
 void cl_node_name_grant(struct client *c, inode_no parent, const char *name, inode_no ino);
 bool cl_node_name_find(struct client *c, inode_no parent, const char *name, inode_no *ino);
 void cl_node_name_drop(struct client *c, inode_no parent, const char *name);

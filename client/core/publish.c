@@ -2,14 +2,15 @@
 /*
  * Publishing: what was written becomes the inode's content for everybody.
  *
- *   puts: dirty chunks are stored and put into the manifest -> nodes: the manifest is sealed, its nodes are
- *   stored -> sync: every server that holds a mark made it durable (I2) -> send: PUBLISH names the version
- *   it was built from (I13).
+ *   puts: dirty chunks are stored and put into the manifest -> nodes: the manifest is sealed, its
+ *   nodes are stored -> sync: every server that holds a mark made it durable (I2) -> send: PUBLISH
+ *   names the version it was built from (I13).
  *
- * Content that fits travels inside PUBLISH alone. Edits go on meanwhile: what they change is dirty again and
- * belongs to the next round. A server that restarted before its sync has the blocks put again.
- * Under the write lease nobody else can have changed the content (I5): a refusal then only means that the
- * version rose for another reason (a chmod, inline bytes moved to blocks), and the same content is sent again.
+ * Content that fits travels inside PUBLISH alone. Edits go on meanwhile: what they change is dirty
+ * again and belongs to the next round. A server that restarted before its sync has the blocks put
+ * again. Under the write lease nobody else can have changed the content (I5): a refusal then only
+ * means that the version rose for another reason (a chmod, inline bytes moved to blocks), and the
+ * same content is sent again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +41,7 @@ static uint64_t deadline_ns(const struct client *c)
 	return loop_now_ns(c->options.loop) + c->options.timeout_ms * UINT64_C(1000000);
 }
 
-/* --- begin and end --------------------------------------------------------------------------------------------- */
+/* --- begin and end ---------------------------------------------------------------------------- */
 
 static void flush_turn(struct loop_timer *timer)
 {
@@ -90,8 +91,10 @@ static void flush_begin(struct cl_file *file)
 	flush->seq = file->edit_seq;
 	flush->collection = file->client->session.collection;
 	flush->is_unfinished = false;
-	flush->is_inline = file->size <= INLINE_BYTES_MAX && (!file->manifest || manifest_bytes(file->manifest) == 0) &&
-			   file->chunk_count == (first ? 1u : 0u) && (!first || first->put_state == CL_PUT_NONE);
+	flush->is_inline = file->size <= INLINE_BYTES_MAX &&
+			   (!file->manifest || manifest_bytes(file->manifest) == 0) &&
+			   file->chunk_count == (first ? 1u : 0u) &&
+			   (!first || first->put_state == CL_PUT_NONE);
 	file->put_rc = 0;
 	file->refs++;
 	if (!flush->is_inline) {
@@ -101,7 +104,10 @@ static void flush_begin(struct cl_file *file)
 			first->is_dirty = true;
 		for (uint32_t i = 0; i < file->chunk_count; i++) {
 			struct cl_chunk *chunk = file->chunks[i];
-			/* One whose put began before its last write is awaited for that put; the rest is dirty. */
+			/*
+			 * One whose put began before its last write is awaited for that put; the
+			 * rest is dirty.
+			 */
 			if (!chunk->is_dirty && chunk->put_state == CL_PUT_NONE)
 				continue;
 			chunk->is_awaited = true;
@@ -137,8 +143,8 @@ static void waits_end(struct cl_file *file, uint64_t seq, int rc)
 }
 
 /*
- * Servers that are needed are not there. Operations wait for them until their own deadlines, on a hard mount for
- * ever; and what nobody waits for is tried again on a hard mount.
+ * Servers that are needed are not there. Operations wait for them until their own deadlines, on a
+ * hard mount for ever; and what nobody waits for is tried again on a hard mount.
  */
 static bool flush_goes_on(const struct cl_file *file, int rc)
 {
@@ -193,16 +199,18 @@ static void flush_end(struct cl_file *file, int rc)
 			file->kill_priv = false;
 	} else if (!file->is_alone) {
 		/*
-		 * The data stays, to be tried again; fsync and close hear of it (once per handle). Of servers that
-		 * are not there they hear when they have waited for them.
+		 * The data stays, to be tried again; fsync and close hear of it (once per handle).
+		 * Of servers that are not there they hear when they have waited for them.
 		 */
-		log_warn("cannot publish inode %llu: %s", (unsigned long long)file->node->ino, error_text(rc));
+		log_warn("cannot publish inode %llu: %s", (unsigned long long)file->node->ino,
+			 error_text(rc));
 		if (!cl_is_unavailable(rc)) {
 			file->error = rc;
 			file->error_seq++;
 		}
 		file->dirty_since_ns = loop_now_ns(c->options.loop);
-		if (file->node->readers + file->node->writers == 0 && !flush->waits && !file->node->is_recalling)
+		if (file->node->readers + file->node->writers == 0 && !flush->waits &&
+		    !file->node->is_recalling)
 			cl_file_fail(file, rc);
 	}
 	waits_end(file, flush->seq, rc);
@@ -260,13 +268,14 @@ void cl_publish_stopped(struct cl_file *file)
 	waits_end(file, 0, file->error ? file->error : -E_IO);
 }
 
-/* --- send -------------------------------------------------------------------------------------------------------- */
+/* --- send ------------------------------------------------------------------------------------- */
 
 static void sent_well(struct cl_file *file, const struct cl_node *node)
 {
 	struct cl_flush *flush = &file->flush;
 	struct cl_node *own = file->node;
-	bool same_pages = own->pages_version == file->version || root_equal(&own->pages_root, &file->root);
+	bool same_pages =
+		own->pages_version == file->version || root_equal(&own->pages_root, &file->root);
 	file->version = node->attr.version;
 	file->root = node->attr.root;
 	if (same_pages) {		/* the kernel wrote its pages, too */
@@ -282,7 +291,8 @@ static void sent_well(struct cl_file *file, const struct cl_node *node)
 	} else {
 		file->id_count -= flush->ids_taken;
 		if (file->id_count > 0)
-			memmove(file->ids, file->ids + flush->ids_taken, file->id_count * sizeof file->ids[0]);
+			memmove(file->ids, file->ids + flush->ids_taken,
+				file->id_count * sizeof file->ids[0]);
 		file->source_count -= flush->sources_taken;
 		memmove(file->sources, file->sources + flush->sources_taken,
 			file->source_count * sizeof file->sources[0]);
@@ -315,7 +325,8 @@ static void publish_done(struct cl_req *req)
 	} else if (rc == 0) {
 		rc = -E_MALFORMED;
 	}
-	if (rc == -E_STALE_VERSION && node && cl_node_can_write(c, node) && ++file->flush.tries < TRIES_MAX) {
+	if (rc == -E_STALE_VERSION && node && cl_node_can_write(c, node) &&
+	    ++file->flush.tries < TRIES_MAX) {
 		file->version = node->attr.version;
 		flush_run(file);
 		return;
@@ -380,7 +391,8 @@ static void flush_send(struct cl_file *file)
 	msg->root.data = req->root;
 	msg->root.len = ROOT_BYTES;
 	msg->mtime_ns = flush->mtime_ns;
-	msg->collection = flush->is_inline ? UINT64_MAX : flush->marks.collection;	/* all ones: nothing was put */
+	/* all ones: nothing was put */
+	msg->collection = flush->is_inline ? UINT64_MAX : flush->marks.collection;
 	msg->new_bytes = flush->new_bytes * c->copies;
 	msg->kill_priv = file->kill_priv;
 	req->caller.uid = file->node->attr.st.st_uid;
@@ -392,7 +404,7 @@ static void flush_send(struct cl_file *file)
 	cl_session_send(req);
 }
 
-/* --- inline -------------------------------------------------------------------------------------------------------- */
+/* --- inline ----------------------------------------------------------------------------------- */
 
 static int inline_take(struct cl_file *file)
 {
@@ -423,7 +435,8 @@ static int inline_take(struct cl_file *file)
 static void run_inline(struct cl_file *file)
 {
 	struct cl_flush *flush = &file->flush;
-	if (file->size > INLINE_BYTES_MAX || (file->manifest && manifest_bytes(file->manifest) > 0)) {
+	if (file->size > INLINE_BYTES_MAX ||
+	    (file->manifest && manifest_bytes(file->manifest) > 0)) {
 		/* An edit made it larger before we came here. */
 		cl_file_put(file);
 		flush_begin(file);
@@ -445,7 +458,7 @@ static void run_inline(struct cl_file *file)
 		flush_send(file);
 }
 
-/* --- blocks --------------------------------------------------------------------------------------------------------- */
+/* --- blocks ----------------------------------------------------------------------------------- */
 
 static void node_put_free(struct cl_node_put *np)
 {
@@ -506,7 +519,9 @@ static int node_emit(void *arg, const struct block_id *id, const void *bytes, ui
 {
 	struct cl_file *file = arg;
 	struct client *c = file->client;
-	struct buf *buf = file->flush.awaited < c->puts.flying_max ? buf_get(c->options.pool, CL_BUF_BYTES) : NULL;
+	struct buf *buf = file->flush.awaited < c->puts.flying_max
+				  ? buf_get(c->options.pool, CL_BUF_BYTES)
+				  : NULL;
 	struct cl_node_put *np = buf ? calloc(1, sizeof *np) : NULL;
 	if (!np) {
 		buf_put(buf);
@@ -590,14 +605,18 @@ static void reput_again(struct loop_timer *timer)
 		reput_start(file);
 }
 
-/* At once the first time; a disk that goes on failing its syncs is given time to be left out of the map. */
+/*
+ * At once the first time; a disk that goes on failing its syncs is given time to be left out of the
+ * map.
+ */
 static void reput_later(struct cl_file *file)
 {
 	struct cl_flush *flush = &file->flush;
 
 	flush->state = CL_FLUSH_REPUT;
 	flush->again.fn = reput_again;
-	loop_timer_start(file->client->options.loop, &flush->again, flush->stale_syncs++ == 0 ? 0 : STALE_PAUSE_MS);
+	loop_timer_start(file->client->options.loop, &flush->again,
+			 flush->stale_syncs++ == 0 ? 0 : STALE_PAUSE_MS);
 }
 
 static void sync_done(struct blocks_sync *sync)
@@ -608,7 +627,8 @@ static void sync_done(struct blocks_sync *sync)
 	bool is_ours = flush->state == CL_FLUSH_SYNC && flush->round == flush->sync_round;
 	flush->is_syncing = false;
 	if (is_ours) {
-		if (rc == -E_STALE_GENERATION && loop_now_ns(file->client->options.loop) < flush->due_ns)
+		if (rc == -E_STALE_GENERATION &&
+		    loop_now_ns(file->client->options.loop) < flush->due_ns)
 			reput_later(file);
 		else if (rc < 0)
 			flush_end(file, rc);
@@ -633,7 +653,8 @@ static void sync_start(struct cl_file *file)
 	flush->is_syncing = true;
 	flush->sync_round = flush->round;
 	flush->sync_marks = flush->marks;
-	flush->sync = (struct blocks_sync){ .marks = &flush->sync_marks, .done = sync_done, .user = file,
+	flush->sync = (struct blocks_sync){ .marks = &flush->sync_marks, .done = sync_done,
+					    .user = file,
 					    .deadline_ns = deadline_ns(file->client) };
 	file->refs++;
 	blocks_sync_start(file->client->blocks, &flush->sync);
@@ -657,7 +678,8 @@ static struct buf *reput_plain(void *user, const struct block_id *id)
 static void reput_failed(struct cl_file *file, int rc)
 {
 	if (rc == -E_NO_BLOCK)
-		log_error("inode %llu cannot be published: a block of it was collected as garbage before that",
+		log_error("inode %llu cannot be published: a block of it was collected as garbage "
+			  "before that",
 			  (unsigned long long)file->node->ino);
 	flush_end(file, rc);
 }
@@ -678,7 +700,10 @@ static void reput_done(struct blocks_reput *reput)
 	free(r);
 }
 
-/* A server restarted, or a collection passed: see that every block of this publish is held, marked anew. */
+/*
+ * A server restarted, or a collection passed: see that every block of this publish is held, marked
+ * anew.
+ */
 static void reput_start(struct cl_file *file)
 {
 	struct cl_flush *flush = &file->flush;
@@ -692,16 +717,17 @@ static void reput_start(struct cl_file *file)
 	r->file = file;
 	r->round = flush->round;
 	blocks_marks_init(&r->marks);
-	r->reput = (struct blocks_reput){ .ids = r->ids, .count = flush->ids_taken, .marks = &r->marks,
-					  .done = reput_done, .deadline_ns = deadline_ns(file->client),
+	r->reput = (struct blocks_reput){ .ids = r->ids, .count = flush->ids_taken,
+					  .marks = &r->marks, .done = reput_done,
+					  .deadline_ns = deadline_ns(file->client),
 					  .plain_of = reput_plain, .user = file };
 	file->refs++;
 	blocks_reput_start(file->client->blocks, &r->reput);
 }
 
 /*
- * Touching all that a root names: for copies whose source has changed since. Node by node: its entries are
- * asked for as in a reput, then the walk goes on.
+ * Touching all that a root names: for copies whose source has changed since. Node by node: its
+ * entries are asked for as in a reput, then the walk goes on.
  */
 struct cl_touch {
 	struct blocks_walk walk;
@@ -754,14 +780,16 @@ static void touch_done(struct blocks_reput *reput)
 
 static void touch_ids(struct cl_touch *t)
 {
-	t->reput = (struct blocks_reput){ .ids = t->ids, .count = t->count, .marks = &t->marks, .done = touch_done,
-					  .plain_of = reput_plain, .user = t->file,
+	t->reput = (struct blocks_reput){ .ids = t->ids, .count = t->count, .marks = &t->marks,
+					  .done = touch_done, .plain_of = reput_plain,
+					  .user = t->file,
 					  .deadline_ns = deadline_ns(t->file->client) };
 	t->is_asking = true;
 	blocks_reput_start(t->file->client->blocks, &t->reput);
 }
 
-static int touch_node(struct blocks_walk *walk, const struct block_id *id, const struct node_view *view)
+static int touch_node(struct blocks_walk *walk, const struct block_id *id,
+		      const struct node_view *view)
 {
 	struct cl_touch *t = walk->user;
 	(void)id;			/* it is an entry of its parent */
@@ -810,8 +838,8 @@ static void touch_start(struct cl_file *file)
 	t->round = flush->round;
 	flush->touch = t;
 	blocks_marks_init(&t->all);
-	t->walk = (struct blocks_walk){ .root = flush->root, .node_ms = c->options.timeout_ms, .node = touch_node,
-					.done = touch_walked, .user = t };
+	t->walk = (struct blocks_walk){ .root = flush->root, .node_ms = c->options.timeout_ms,
+					.node = touch_node, .done = touch_walked, .user = t };
 	file->refs++;
 	if (flush->root.kind == ROOT_NODE)
 		blocks_walk_start(c->blocks, c->options.loop, &t->walk);
@@ -862,7 +890,7 @@ static void flush_run(struct cl_file *file)
 	}
 }
 
-/* --- collection epochs (I9) ---------------------------------------------------------------------------------------------- */
+/* --- collection epochs (I9) ------------------------------------------------------------------- */
 
 static uint64_t oldest_of(const struct cl_file *file)
 {
@@ -887,7 +915,7 @@ uint64_t cl_publish_oldest(const struct client *c)
 	return oldest == UINT64_MAX ? 0 : oldest;
 }
 
-/* --- gathered long enough ------------------------------------------------------------------------------------------------ */
+/* --- gathered long enough --------------------------------------------------------------------- */
 
 void cl_publish_sweep(struct client *c)
 {
@@ -904,7 +932,7 @@ void cl_publish_sweep(struct client *c)
 	}
 }
 
-/* --- flush, fsync, syncfs ---------------------------------------------------------------------------------------------------- */
+/* --- flush, fsync, syncfs --------------------------------------------------------------------- */
 
 struct flush_op {
 	struct cl_flush_wait wait;
@@ -937,8 +965,8 @@ static void flush_op_done(struct cl_flush_wait *wait, int rc)
 }
 
 /*
- * Is there anything to publish for those who ask? What an edit without a lease changes is its own until it
- * ends: it publishes, and starts over when somebody was first.
+ * Is there anything to publish for those who ask? What an edit without a lease changes is its own
+ * until it ends: it publishes, and starts over when somebody was first.
  */
 static bool is_pending(const struct cl_file *file)
 {
@@ -946,7 +974,8 @@ static bool is_pending(const struct cl_file *file)
 }
 
 /* Publish what the file has; then(op, rc), perhaps at once. */
-static void flush_file(struct cl_op *op, struct cl_file *file, void (*then)(struct cl_op *op, int rc))
+static void flush_file(struct cl_op *op, struct cl_file *file,
+		       void (*then)(struct cl_op *op, int rc))
 {
 	if (!file || !is_pending(file)) {
 		then(op, op->handle ? cl_file_take_error(op->handle) : 0);
@@ -1012,7 +1041,10 @@ void cl_publish_fsync(struct cl_op *op)
 	flush_file(op, op->handle ? op->handle->file : NULL, wait_durable);
 }
 
-/* One dirty file after the other. Those written meanwhile may go on for ever, so each is looked at once. */
+/*
+ * One dirty file after the other. Those written meanwhile may go on for ever, so each is looked at
+ * once.
+ */
 static void syncfs_next(struct cl_op *op, int rc)
 {
 	struct client *c = op->client;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading: the pieces of a request are found first (chunks in memory, blocks of the manifest, holes), all
- * missing blocks are fetched side by side, and the reply points into the buffers. Also what walks extents:
- * lseek for data and holes, and the map of a file.
+ * Reading: the pieces of a request are found first (chunks in memory, blocks of the manifest,
+ * holes), all missing blocks are fetched side by side, and the reply points into the buffers. Also
+ * what walks extents: lseek for data and holes, and the map of a file.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +43,7 @@ struct cl_read {
 
 static void read_walk(struct cl_read *r);
 
-/* --- end -------------------------------------------------------------------------------------------------------- */
+/* --- end -------------------------------------------------------------------------------------- */
 
 static void read_free(struct cl_read *r)
 {
@@ -87,14 +87,15 @@ static void read_end(struct cl_read *r, int rc)
 		for (uint32_t i = 0; i < page->count; i++) {
 			const struct piece *piece = &page->at[i];
 			const uint8_t *data = piece->buf ? piece->buf->data + piece->from : zeros;
-			iov[op->iov_count++] = (struct iovec){ (void *)(uintptr_t)data, piece->len };
+			iov[op->iov_count++] = (struct iovec){(void *)(uintptr_t)data, piece->len};
 			op->out_len += piece->len;
 		}
 	op->client->stats.reads++;
 	op->client->stats.read_bytes += op->out_len;
 	struct cl_op shadow = { .client = op->client };
 	/* cppcheck-suppress autoVariables ; read_free(r) below comes before the end of shadow */
-	r->op = &shadow;		/* op may be gone once it is done; the buffers must outlive done() */
+	/* op may be gone once it is done; the buffers must outlive done() */
+	r->op = &shadow;
 	op->state = NULL;
 	op->cancel = NULL;
 	cl_op_finish(op, rc);
@@ -102,7 +103,7 @@ static void read_end(struct cl_read *r, int rc)
 	free(iov);
 }
 
-/* --- pieces ------------------------------------------------------------------------------------------------------ */
+/* --- pieces ----------------------------------------------------------------------------------- */
 
 static struct piece *piece_add(struct cl_read *r, uint32_t len)
 {
@@ -181,7 +182,7 @@ static int add_block(struct cl_read *r, const struct extent *e, uint64_t len)
 	return rc < 0 ? rc : 0;
 }
 
-/* --- walking ------------------------------------------------------------------------------------------------------- */
+/* --- walking ---------------------------------------------------------------------------------- */
 
 static uint64_t manifest_end(const struct cl_file *file)
 {
@@ -232,7 +233,8 @@ static void read_ahead(struct cl_read *r)
 	struct cl_file *file = r->file;
 	struct client *c = file->client;
 	uint64_t start = r->op->offset;
-	bool is_sequential = start + SEQUENTIAL_BYTES >= h->read_next && start <= h->read_next + SEQUENTIAL_BYTES;
+	bool is_sequential = start + SEQUENTIAL_BYTES >= h->read_next &&
+			     start <= h->read_next + SEQUENTIAL_BYTES;
 	if (!is_sequential || r->end == start) {
 		h->ahead_blocks = 0;
 		h->ahead_until = 0;
@@ -241,9 +243,11 @@ static void read_ahead(struct cl_read *r)
 	}
 	h->read_next = MAX_OF(r->end, is_sequential ? h->read_next : 0);
 	uint64_t pos = MAX_OF(h->read_next, h->ahead_until);
-	uint64_t stop = MIN_OF(h->read_next + h->ahead_blocks * (uint64_t)BLOCK_BYTES_MAX, manifest_end(file));
+	uint64_t stop = MIN_OF(h->read_next + h->ahead_blocks * (uint64_t)BLOCK_BYTES_MAX,
+			       manifest_end(file));
 	/* Half a window at a time: hints in batches, fewer lookups. */
-	if (h->ahead_blocks == 0 || pos + h->ahead_blocks * (uint64_t)BLOCK_BYTES_MAX / 2 > stop + BLOCK_BYTES_MAX)
+	if (h->ahead_blocks == 0 ||
+	    pos + h->ahead_blocks * (uint64_t)BLOCK_BYTES_MAX / 2 > stop + BLOCK_BYTES_MAX)
 		return;
 	while (pos < stop) {
 		struct extent e;
@@ -328,7 +332,7 @@ void cl_read_start(struct cl_op *op)
 	read_loaded(op);
 }
 
-/* --- walking extents: lseek and map ---------------------------------------------------------------------------------- */
+/* --- walking extents: lseek and map ----------------------------------------------------------- */
 
 struct walk {
 	struct cl_op *op;

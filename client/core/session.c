@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The session with the metadata server: opened, renewed at a third of the lease, lost, opened again;
- * and every request that travels under it.
+ * The session with the metadata server: opened, renewed at a third of the lease, lost, opened
+ * again; and every request that travels under it.
  *
- * Keeps I6: leases are trusted until the send time of the last successful renewal plus the lease, minus a
- * margin; operations that need them wait beyond that. When the server no longer knows the session, what was
- * not published fails with EIO and a new session starts clean. Keeps I7: a mutation holds a slot
- * from its first sending to its answer. One that was never answered is given up by the slot's next: the server
- * then drops the older one if it waits there, and refuses it should it still arrive.
+ * Keeps I6: leases are trusted until the send time of the last successful renewal plus the lease,
+ * minus a margin; operations that need them wait beyond that. When the server no longer knows the
+ * session, what was not published fails with EIO and a new session starts clean. Keeps I7: a
+ * mutation holds a slot from its first sending to its answer. One that was never answered is given
+ * up by the slot's next: the server then drops the older one if it waits there, and refuses it
+ * should it still arrive.
  */
 #include "client/core/file.h"
 
@@ -27,7 +28,8 @@
 #define CREDIT_IDLE_BYTES  MiB(4)
 #define CREDIT_PACE_MS	   50u		/* between renewals that ask for credit */
 #define CREDIT_PATIENCE_MS 1200u	/* longer than heartbeats take to tell what was settled */
-#define CREDIT_TERM_MS	   2500u	/* as much more a restarted server needs to hear of chunk servers */
+/* as much more a restarted server needs to hear of chunk servers */
+#define CREDIT_TERM_MS	   2500u
 #define SLOT_GRACE_MS	   30000u	/* a mutation's call outlives its operation by this */
 
 static void renew_done(struct rpc_call *call);
@@ -46,7 +48,7 @@ static void req_free(struct cl_req *req)
 	free(req);
 }
 
-/* --- validity ------------------------------------------------------------------------------------------ */
+/* --- validity --------------------------------------------------------------------------------- */
 
 bool cl_session_is_valid(const struct client *c)
 {
@@ -95,21 +97,27 @@ void cl_session_stamp(struct client *c, const Wire__Stamp *stamp)
 	if (stamp->term == s->term) {
 		s->last_number = MAX_OF(s->last_number, stamp->number);
 	} else if (stamp->term > s->term) {
-		/* A restarted server answered what was sent again before a renewal told us what it lost. */
-		s->next_number = stamp->term == s->next_term ? MAX_OF(s->next_number, stamp->number) : stamp->number;
+		/*
+		 * A restarted server answered what was sent again before a renewal told us what it
+		 * lost.
+		 */
+		s->next_number = stamp->term == s->next_term ? MAX_OF(s->next_number, stamp->number)
+							     : stamp->number;
 		s->next_term = stamp->term;
 		cl_session_renew(c);
 	}
 }
 
 /*
- * How much a renewal asks for beyond what is on its way: while it writes, what memory may gather twice;
- * else enough to begin with, so that idle clients hold little of a cluster that is nearly full.
+ * How much a renewal asks for beyond what is on its way: while it writes, what memory may gather
+ * twice; else enough to begin with, so that idle clients hold little of a cluster that is nearly
+ * full.
  */
 static uint64_t credit_target(const struct client *c)
 {
 	uint64_t most = 2 * c->dirty_bytes_max;
-	return (c->session.is_writing ? most : MIN_OF(most, CREDIT_IDLE_BYTES)) * MAX_OF(c->copies, 1u);
+	return (c->session.is_writing ? most : MIN_OF(most, CREDIT_IDLE_BYTES)) *
+	       MAX_OF(c->copies, 1u);
 }
 
 /* Soon, but at a pace: a full cluster is not asked more often because there is no space. */
@@ -157,7 +165,7 @@ void cl_session_settle(struct client *c, uint64_t charged, uint64_t stored)
 	s->credit_bytes -= MIN_OF(s->credit_bytes, stored * copies);
 }
 
-/* --- the number on disk ---------------------------------------------------------------------------------- */
+/* --- the number on disk ----------------------------------------------------------------------- */
 
 static session_no old_session_read(const struct client *c)
 {
@@ -184,7 +192,8 @@ static void session_write(const struct client *c)
 	if (!c->options.session_file)
 		return;
 	int len = snprintf(text, sizeof text, "%llu\n", (unsigned long long)c->session.number);
-	if (snprintf(temporary, sizeof temporary, "%s.new", c->options.session_file) >= (int)sizeof temporary)
+	if (snprintf(temporary, sizeof temporary, "%s.new", c->options.session_file) >=
+	    (int)sizeof temporary)
 		return;
 	int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	bool ok = fd >= 0 && write(fd, text, (size_t)len) == len;
@@ -194,7 +203,7 @@ static void session_write(const struct client *c)
 		log_warn("cannot keep the session number in '%s'", c->options.session_file);
 }
 
-/* --- open ------------------------------------------------------------------------------------------------- */
+/* --- open ------------------------------------------------------------------------------------- */
 
 /* It first has to hear from its chunk servers: what it grants until then proves nothing. */
 static void term_began(struct client *c)
@@ -219,8 +228,9 @@ static void session_open(struct client *c)
 	open.acknowledged_term = s->term;
 	s->is_opening = true;
 	s->renew_sent_ns = loop_now_ns(c->options.loop);
-	s->call = (struct rpc_call){ .type = MSG_SESSION_OPEN, .request = &open.base, .resend = true,
-				     .deadline_ms = 10000, .done = open_done, .user = c };
+	s->call = (struct rpc_call){ .type = MSG_SESSION_OPEN, .request = &open.base,
+				     .resend = true, .deadline_ms = 10000, .done = open_done,
+				     .user = c };
 	rpc_call(c->mds, &s->call);
 }
 
@@ -230,7 +240,8 @@ static void changes_lost(struct client *c, uint64_t from)
 	struct cl_session *s = &c->session;
 	if (from == 0 || s->last_number < from)
 		return;
-	log_error("metadata server lost changes %llu to %llu in a power failure: files in use fail with ESTALE",
+	log_error("metadata server lost changes %llu to %llu in a power failure: files in use fail "
+		  "with ESTALE",
 		  (unsigned long long)from, (unsigned long long)s->last_number);
 	s->last_number = from - 1;
 	cl_file_fence(c, -E_OTHER_TERM);
@@ -244,7 +255,8 @@ static void open_done(struct rpc_call *call)
 	const Wire__SessionReply *reply = (const void *)call->reply;
 	s->is_opening = false;
 	if (call->rc < 0 || !reply || reply->session == 0 || reply->lease_ms == 0) {
-		loop_timer_start(c->options.loop, &s->timer, call->rc == -E_RECOVERING ? CL_RETRY_MS : 200);
+		loop_timer_start(c->options.loop, &s->timer,
+				 call->rc == -E_RECOVERING ? CL_RETRY_MS : 200);
 		return;
 	}
 	s->number = reply->session;
@@ -266,7 +278,7 @@ static void open_done(struct rpc_call *call)
 	renewed(c);
 }
 
-/* --- renew ------------------------------------------------------------------------------------------------- */
+/* --- renew ------------------------------------------------------------------------------------ */
 
 static void renew(struct client *c)
 {
@@ -287,9 +299,14 @@ static void renew(struct client *c)
 	msg.oldest_collection = cl_publish_oldest(c);
 	s->is_renewing = true;
 	s->renew_sent_ns = loop_now_ns(c->options.loop);
-	/* No resend: a renewal that waited for a connection would prove nothing about its send time (I6). */
-	s->call = (struct rpc_call){ .type = MSG_SESSION_RENEW, .request = &msg.base, .session = s->number,
-				     .deadline_ms = MAX_OF(s->lease_ms / 3, 100u), .done = renew_done, .user = c };
+	/*
+	 * No resend: a renewal that waited for a connection would prove nothing about its send time
+	 * (I6).
+	 */
+	s->call = (struct rpc_call){ .type = MSG_SESSION_RENEW, .request = &msg.base,
+				     .session = s->number,
+				     .deadline_ms = MAX_OF(s->lease_ms / 3, 100u),
+				     .done = renew_done, .user = c };
 	rpc_call(c->mds, &s->call);
 }
 
@@ -327,7 +344,10 @@ struct claims {
 	uint64_t opens[2 * RECLAIM_MAX];
 };
 
-/* A node's lease and opens, in the message; the inode is named as often as it is registered as open. */
+/*
+ * A node's lease and opens, in the message; the inode is named as often as it is registered as
+ * open.
+ */
 static void claim(struct claims *claims, Wire__SessionReclaim *msg, const struct cl_node *node)
 {
 	if (node->has_open_read)
@@ -351,7 +371,8 @@ static void claim(struct claims *claims, Wire__SessionReclaim *msg, const struct
 static void reclaim_next(struct client *c)
 {
 	struct claims *claims = malloc(sizeof *claims);
-	struct cl_req *req = claims ? cl_session_req(c, NULL, MSG_SESSION_RECLAIM, reclaim_done) : NULL;
+	struct cl_req *req =
+		claims ? cl_session_req(c, NULL, MSG_SESSION_RECLAIM, reclaim_done) : NULL;
 	Wire__SessionReclaim msg = WIRE__SESSION_RECLAIM__INIT;
 	struct cl_node *node;
 	if (!req) {
@@ -364,7 +385,8 @@ static void reclaim_next(struct client *c)
 	DL_FOREACH(c->node_lru, node) {
 		if (node->reclaim_round == c->session.reclaim_round)
 			continue;
-		if (msg.n_leases == RECLAIM_MAX || msg.n_opens + node->extra_opens + 3 > 2 * RECLAIM_MAX) {
+		if (msg.n_leases == RECLAIM_MAX ||
+		    msg.n_opens + node->extra_opens + 3 > 2 * RECLAIM_MAX) {
 			msg.more = true;
 			break;
 		}
@@ -428,7 +450,7 @@ void cl_session_start(struct client *c)
 	renew(c);
 }
 
-/* --- lost ---------------------------------------------------------------------------------------------------- */
+/* --- lost ------------------------------------------------------------------------------------- */
 
 void cl_session_lost(struct client *c)
 {
@@ -455,7 +477,8 @@ void cl_session_close(struct client *c, void (*done)(struct client *c))
 {
 	struct cl_session *s = &c->session;
 	struct cl_req *req = s->number && rpc_peer_is_connected(c->mds)
-				     ? cl_session_req(c, NULL, MSG_SESSION_CLOSE, close_done) : NULL;
+				     ? cl_session_req(c, NULL, MSG_SESSION_CLOSE, close_done)
+				     : NULL;
 	if (!req) {
 		done(c);
 		return;
@@ -483,12 +506,17 @@ void cl_session_finish(struct client *c)
 	c->slot_waiters = NULL;
 }
 
-/* --- requests ------------------------------------------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------------------------------- */
 
 static bool is_mutation(uint16_t type)
 {
 	switch (type) {
-	case MSG_SETATTR: case MSG_MAKE: case MSG_LINK: case MSG_UNLINK: case MSG_RENAME: case MSG_OPEN:
+	case MSG_SETATTR:
+	case MSG_MAKE:
+	case MSG_LINK:
+	case MSG_UNLINK:
+	case MSG_RENAME:
+	case MSG_OPEN:
 	case MSG_RELEASE: case MSG_PUBLISH: case MSG_SETXATTR: case MSG_REMOVEXATTR:
 		return true;
 	default:
@@ -499,25 +527,59 @@ static bool is_mutation(uint16_t type)
 static void init_message(struct cl_req *req, uint16_t type)
 {
 	switch (type) {
-	case MSG_LOOKUP: wire__lookup__init(&req->msg.lookup); req->msg.lookup.caller = &req->caller; break;
-	case MSG_GETATTR: wire__get_attr__init(&req->msg.get_attr); req->msg.get_attr.caller = &req->caller; break;
-	case MSG_SETATTR: wire__set_attr__init(&req->msg.set_attr); req->msg.set_attr.caller = &req->caller; break;
+	case MSG_LOOKUP:
+		wire__lookup__init(&req->msg.lookup);
+		req->msg.lookup.caller = &req->caller;
+		break;
+	case MSG_GETATTR:
+		wire__get_attr__init(&req->msg.get_attr);
+		req->msg.get_attr.caller = &req->caller;
+		break;
+	case MSG_SETATTR:
+		wire__set_attr__init(&req->msg.set_attr);
+		req->msg.set_attr.caller = &req->caller;
+		break;
 	case MSG_MAKE: wire__make__init(&req->msg.make); req->msg.make.caller = &req->caller; break;
 	case MSG_LINK: wire__link__init(&req->msg.link); req->msg.link.caller = &req->caller; break;
-	case MSG_UNLINK: wire__unlink__init(&req->msg.unlink); req->msg.unlink.caller = &req->caller; break;
-	case MSG_RENAME: wire__rename__init(&req->msg.rename); req->msg.rename.caller = &req->caller; break;
-	case MSG_READDIR: wire__read_dir__init(&req->msg.read_dir); req->msg.read_dir.caller = &req->caller; break;
+	case MSG_UNLINK:
+		wire__unlink__init(&req->msg.unlink);
+		req->msg.unlink.caller = &req->caller;
+		break;
+	case MSG_RENAME:
+		wire__rename__init(&req->msg.rename);
+		req->msg.rename.caller = &req->caller;
+		break;
+	case MSG_READDIR:
+		wire__read_dir__init(&req->msg.read_dir);
+		req->msg.read_dir.caller = &req->caller;
+		break;
 	case MSG_OPEN: wire__open__init(&req->msg.open); req->msg.open.caller = &req->caller; break;
 	case MSG_RELEASE: wire__release__init(&req->msg.release); break;
 	case MSG_GET_INLINE: wire__get_inline__init(&req->msg.get_inline); break;
-	case MSG_PUBLISH: wire__publish__init(&req->msg.publish); req->msg.publish.caller = &req->caller; break;
-	case MSG_SETXATTR: wire__set_xattr__init(&req->msg.set_xattr); req->msg.set_xattr.caller = &req->caller; break;
-	case MSG_GETXATTR: wire__get_xattr__init(&req->msg.get_xattr); req->msg.get_xattr.caller = &req->caller; break;
+	case MSG_PUBLISH:
+		wire__publish__init(&req->msg.publish);
+		req->msg.publish.caller = &req->caller;
+		break;
+	case MSG_SETXATTR:
+		wire__set_xattr__init(&req->msg.set_xattr);
+		req->msg.set_xattr.caller = &req->caller;
+		break;
+	case MSG_GETXATTR:
+		wire__get_xattr__init(&req->msg.get_xattr);
+		req->msg.get_xattr.caller = &req->caller;
+		break;
 	case MSG_LISTXATTR:
-		wire__list_xattr__init(&req->msg.list_xattr); req->msg.list_xattr.caller = &req->caller; break;
+		wire__list_xattr__init(&req->msg.list_xattr);
+		req->msg.list_xattr.caller = &req->caller;
+		break;
 	case MSG_REMOVEXATTR:
-		wire__remove_xattr__init(&req->msg.remove_xattr); req->msg.remove_xattr.caller = &req->caller; break;
-	case MSG_STATFS: wire__stat_fs__init(&req->msg.stat_fs); req->msg.stat_fs.caller = &req->caller; break;
+		wire__remove_xattr__init(&req->msg.remove_xattr);
+		req->msg.remove_xattr.caller = &req->caller;
+		break;
+	case MSG_STATFS:
+		wire__stat_fs__init(&req->msg.stat_fs);
+		req->msg.stat_fs.caller = &req->caller;
+		break;
 	case MSG_FSYNC: wire__fsync__init(&req->msg.fsync); break;
 	default: req->call.request = NULL; return;
 	}
@@ -544,8 +606,8 @@ static void touch_all(struct cl_req *req, const struct cl_op *op)
 }
 
 /*
- * A change of ours that nobody waited for: the server recalls nothing from us for it (I14), so what we hold of
- * it is asked again. It is rare, so of names all.
+ * A change of ours that nobody waited for: the server recalls nothing from us for it (I14), so what
+ * we hold of it is asked again. It is rare, so of names all.
  */
 static void changed_unseen(struct cl_req *req)
 {
@@ -578,7 +640,8 @@ static void req_cancel(struct cl_op *op)
 	if (req->is_waiting)
 		LL_DELETE2(c->slot_waiters, req, waiting_next);
 	else if (req->has_slot && c->session.number == req->call.session)
-		cl_slots_give(&c->slots, req->call.slot);	/* it was refused and would have been sent again */
+		/* it was refused and would have been sent again */
+		cl_slots_give(&c->slots, req->call.slot);
 	req->call.rc = -E_CANCELED;
 	req_unlist(req);
 	if (req->orphaned)
@@ -586,7 +649,10 @@ static void req_cancel(struct cl_op *op)
 	req_free(req);
 }
 
-/* Nobody wants the answer. One that was not sent yet never will be: it may be of a session that is lost (I6). */
+/*
+ * Nobody wants the answer. One that was not sent yet never will be: it may be of a session that is
+ * lost (I6).
+ */
 void cl_session_forget(struct cl_req *req)
 {
 	struct client *c = req->client;
@@ -598,7 +664,8 @@ void cl_session_forget(struct cl_req *req)
 	if (req->is_waiting)
 		LL_DELETE2(c->slot_waiters, req, waiting_next);
 	else if (req->has_slot && c->session.number == req->call.session)
-		cl_slots_give(&c->slots, req->call.slot);	/* it was refused and would have been sent again */
+		/* it was refused and would have been sent again */
+		cl_slots_give(&c->slots, req->call.slot);
 	req_unlist(req);
 	req_free(req);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The slots of a session (fs/wire/frame.h): who may send a mutation now, and under which sequence (I7).
- * Sequences of a slot only rise; the server refuses what comes late.
+ * The slots of a session (fs/wire/frame.h): who may send a mutation now, and under which sequence
+ * (I7). Sequences of a slot only rise; the server refuses what comes late.
  *
  * Pure; one thread.
  */

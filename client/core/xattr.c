@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Extended attributes and the numbers of the whole file system: asked of the metadata server each time, but
- * for inodes that are known under lease to have no attributes. The kernel asks for security.capability at
- * the first write of every file.
+ * Extended attributes and the numbers of the whole file system: asked of the metadata server each
+ * time, but for inodes that are known under lease to have no attributes. The kernel asks for
+ * security.capability at the first write of every file.
  */
 #include <string.h>
 

@@ -23,8 +23,8 @@ double front_seconds(uint64_t ms)
 	return (double)ms / 1000.0;
 }
 
-struct front_op *front_op_create(fuse_req_t req, enum cl_op_kind kind, void (*reply)(struct front_op *),
-				 size_t name_bytes)
+struct front_op *front_op_create(fuse_req_t req, enum cl_op_kind kind,
+				 void (*reply)(struct front_op *), size_t name_bytes)
 {
 	struct front *f = CHECKED_CAST(fuse_req_userdata(req), struct front, FRONT_MAGIC);
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
@@ -43,8 +43,9 @@ struct front_op *front_op_create(fuse_req_t req, enum cl_op_kind kind, void (*re
 	return fop;
 }
 
-struct front_op *front_op_named(fuse_req_t req, enum cl_op_kind kind, void (*reply)(struct front_op *),
-				const char *name, const char *second)
+struct front_op *front_op_named(fuse_req_t req, enum cl_op_kind kind,
+				void (*reply)(struct front_op *), const char *name,
+				const char *second)
 {
 	size_t name_bytes = strlen(name) + 1, second_bytes = second ? strlen(second) + 1 : 0;
 	struct front_op *fop = front_op_create(req, kind, reply, name_bytes + second_bytes);
@@ -83,7 +84,10 @@ static void op_done(struct cl_op *op)
 {
 	struct front_op *fop = container_of(op, struct front_op, op);
 
-	/* libfuse interrupts under the request's lock: after this no interrupt can be on its way into the op. */
+	/*
+	 * libfuse interrupts under the request's lock: after this no interrupt can be on its way
+	 * into the op.
+	 */
 	fuse_req_interrupt_func(fop->req, NULL, NULL);
 	fop->reply(fop);
 	front_op_destroy(fop);
@@ -111,7 +115,10 @@ void front_op_refuse(struct front_op *fop, int sys)
 	front_op_destroy(fop);
 }
 
-/* Programs know EIO; that a deadline passed, and waiting for whom, is in the log, as is what a power cut took. */
+/*
+ * Programs know EIO; that a deadline passed, and waiting for whom, is in the log, as is what a
+ * power cut took.
+ */
 static int op_errno(const struct cl_op *op)
 {
 	bool is_sync = op->kind == CL_FLUSH || op->kind == CL_FSYNC || op->kind == CL_SYNCFS;
@@ -167,9 +174,9 @@ void front_spare_put(struct front *f, void *memory)
 static void front_init(void *userdata, struct fuse_conn_info *conn)
 {
 	static const uint64_t wanted[] = {
-		FUSE_CAP_ASYNC_READ,	      FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_HANDLE_KILLPRIV_V2,
-		FUSE_CAP_READDIRPLUS,	      FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_ASYNC_DIO,
-		FUSE_CAP_CACHE_SYMLINKS,      FUSE_CAP_EXPORT_SUPPORT,	FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
+		FUSE_CAP_ASYNC_READ,	 FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_HANDLE_KILLPRIV_V2,
+		FUSE_CAP_READDIRPLUS,	 FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_ASYNC_DIO,
+		FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_EXPORT_SUPPORT,  FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
 	};
 	/* Splicing is slower than copying; locks stay the kernel's own on each node for now. */
 	static const uint64_t unwanted[] = {
@@ -180,7 +187,8 @@ static void front_init(void *userdata, struct fuse_conn_info *conn)
 
 	(void)userdata;
 	for (size_t i = 0; i < ARRAY_COUNT(wanted); i++)
-		(void)fuse_set_feature_flag(conn, wanted[i]);	/* what the kernel lacks we do without */
+		/* what the kernel lacks we do without */
+		(void)fuse_set_feature_flag(conn, wanted[i]);
 	for (size_t i = 0; i < ARRAY_COUNT(unwanted); i++)
 		fuse_unset_feature_flag(conn, unwanted[i]);
 	conn->max_background = 64;
@@ -219,7 +227,8 @@ void front_set_client(struct front *f, struct client *client)
 /* The arguments of libfuse: its own options first, then what the user gave for the kernel. */
 static int mount_arguments(const struct front *f, char *out, size_t out_bytes)
 {
-	int n = snprintf(out, out_bytes, "fsname=%s,subtype=cairn,default_permissions,allow_other%s%s",
+	int n = snprintf(out, out_bytes,
+			 "fsname=%s,subtype=cairn,default_permissions,allow_other%s%s",
 			 f->options.source, f->options.kernel_options[0] ? "," : "",
 			 f->options.kernel_options);
 
@@ -242,7 +251,8 @@ static int session_create(struct front *f, struct error *err)
 	f->session = fuse_session_new(&args, &ops, sizeof ops, f);
 	fuse_opt_free_args(&args);
 	if (!f->session)
-		return error_say(err, -E_INVAL, "cannot mount on '%s': libfuse refused the options '%s'",
+		return error_say(err, -E_INVAL,
+				 "cannot mount on '%s': libfuse refused the options '%s'",
 				 f->options.mountpoint, f->options.kernel_options);
 	return 0;
 }
@@ -254,13 +264,14 @@ int front_mount(struct front *f, struct error *err)
 	if (rc < 0)
 		return rc;
 	if (fuse_session_mount(f->session, f->options.mountpoint) != 0)
-		return error_say(err, -E_IO, "cannot mount on '%s': %s; is /dev/fuse there, and is this root?",
+		return error_say(err, -E_IO,
+				 "cannot mount on '%s': %s; is /dev/fuse there, and is this root?",
 				 f->options.mountpoint, strerror(errno));
 	f->is_mounted = true;
 	rc = read_ahead_raise(f->options.mountpoint, f->options.read_ahead_kb);
 	if (rc < 0)
-		log_warn("cannot raise read-ahead of '%s', reads will be slower: %s", f->options.mountpoint,
-			 error_text(rc));
+		log_warn("cannot raise read-ahead of '%s', reads will be slower: %s",
+			 f->options.mountpoint, error_text(rc));
 	rc = front_notify_start(f);
 	return rc < 0 ? error_set(err, rc, "cannot start the notifier thread") : 0;
 }
@@ -284,7 +295,10 @@ void front_stop(struct front *f)
 {
 	if (f->session)
 		fuse_session_exit(f->session);
-	/* Lazily, so that a user inside the mount cannot keep us; it also wakes the readers of /dev/fuse. */
+	/*
+	 * Lazily, so that a user inside the mount cannot keep us; it also wakes the readers of
+	 * /dev/fuse.
+	 */
 	if (f->is_mounted && umount2(f->options.mountpoint, MNT_DETACH) != 0 && errno != EINVAL)
 		log_warn("cannot unmount '%s': %s", f->options.mountpoint, strerror(errno));
 }

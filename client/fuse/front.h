@@ -3,11 +3,11 @@
  * The FUSE front: one mount. It turns kernel requests into client operations (client/core/client.h)
  * and their results into replies; it decides nothing about content, leases or names.
  *
- * Threads: libfuse's threads decode a request, post it to the loop and return; none of them waits. The
- * loop submits it, registers its interrupt, and replies when the operation is done: exactly once, for
- * every operation ends by its deadline or its interrupt. Kernel notifications that may wait (dropping
- * pages) go out from one thread that serves nothing; those that never wait (attributes, the epoch of all
- * names) from the loop.
+ * Threads: libfuse's threads decode a request, post it to the loop and return; none of them waits.
+ * The loop submits it, registers its interrupt, and replies when the operation is done: exactly
+ * once, for every operation ends by its deadline or its interrupt. Kernel notifications that may
+ * wait (dropping pages) go out from one thread that serves nothing; those that never wait
+ * (attributes, the epoch of all names) from the loop.
  */
 #ifndef CAIRN_CLIENT_FUSE_FRONT_H
 #define CAIRN_CLIENT_FUSE_FRONT_H
@@ -22,7 +22,8 @@ struct front;
 struct front_options {
 	const char *source;		/* "HOST:/", shown by mount(8) */
 	const char *mountpoint;		/* absolute */
-	const char *kernel_options;	/* "ro,dev,suid,...": for the kernel and libfuse; may be "" */
+	/* "ro,dev,suid,...": for the kernel and libfuse; may be "" */
+	const char *kernel_options;
 	unsigned threads;		/* that read from /dev/fuse */
 	uint32_t read_ahead_kb;
 	struct loop *loop;
@@ -34,7 +35,9 @@ void front_client_options(struct front *f, struct cl_options *options);
 void front_set_client(struct front *f, struct client *client);
 /* Mount. The client must have started. Error sentence on failure. */
 must_check int front_mount(struct front *f, struct error *err);
-/* Serve until unmounted or front_stop(); the loop must run on another thread. 0 or a negated code. */
+/*
+ * Serve until unmounted or front_stop(); the loop must run on another thread. 0 or a negated code.
+ */
 must_check int front_serve(struct front *f);
 void front_stop(struct front *f);	/* any thread: unmount lazily and end front_serve() */
 void front_destroy(struct front *f);

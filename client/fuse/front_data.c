@@ -11,14 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TASK_EXITING 0x4u	/* PF_EXITING of the kernel's <linux/sched.h>, in the flags of proc(5) */
+/* PF_EXITING of the kernel's <linux/sched.h>, in the flags of proc(5) */
+#define TASK_EXITING 0x4u
 
 static struct cl_handle *handle_of(const struct fuse_file_info *fi)
 {
 	return (struct cl_handle *)(uintptr_t)fi->fh;
 }
 
-/* --- open, create, release ---------------------------------------------------------------------- */
+/* --- open, create, release -------------------------------------------------------------------- */
 
 static void fill_opened(struct front_op *fop)
 {
@@ -54,7 +55,8 @@ static void reply_create(struct front_op *fop)
 	}
 }
 
-static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
+		      struct fuse_file_info *fi)
 {
 	struct front_op *fop = front_op_named(req, CL_MAKE, reply_create, name, NULL);
 
@@ -84,8 +86,9 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 }
 
 /* An op on an open handle; offset and length where the kind has them. */
-static struct front_op *handle_op(fuse_req_t req, enum cl_op_kind kind, void (*reply)(struct front_op *),
-				  fuse_ino_t ino, const struct fuse_file_info *fi)
+static struct front_op *handle_op(fuse_req_t req, enum cl_op_kind kind,
+				  void (*reply)(struct front_op *), fuse_ino_t ino,
+				  const struct fuse_file_info *fi)
 {
 	struct front_op *fop = front_op_create(req, kind, reply, 0);
 
@@ -97,8 +100,8 @@ static struct front_op *handle_op(fuse_req_t req, enum cl_op_kind kind, void (*r
 }
 
 /*
- * A process that is past its exit() closes its files where no signal reaches it. On a hard mount it would wait for
- * servers that never return, and nobody could end it.
+ * A process that is past its exit() closes its files where no signal reaches it. On a hard mount it
+ * would wait for servers that never return, and nobody could end it.
  */
 static bool flush_is_abandoned(const struct cl_op *op)
 {
@@ -165,7 +168,7 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_
 	front_op_submit(fop);
 }
 
-/* --- read and write ------------------------------------------------------------------------------ */
+/* --- read and write --------------------------------------------------------------------------- */
 
 /* A reply of more pieces than writev(2) takes is first gathered. */
 static void reply_gathered(struct front_op *fop)
@@ -197,7 +200,8 @@ static void reply_read(struct front_op *fop)
 		fuse_reply_iov(fop->req, fop->op.iov, (int)fop->op.iov_count);
 }
 
-static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, struct fuse_file_info *fi)
+static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+		    struct fuse_file_info *fi)
 {
 	struct front_op *fop = handle_op(req, CL_READ, reply_read, ino, fi);
 
@@ -245,7 +249,7 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in,
 	front_op_submit(fop);
 }
 
-/* --- the rest --------------------------------------------------------------------------------------- */
+/* --- the rest --------------------------------------------------------------------------------- */
 
 static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length,
 			 struct fuse_file_info *fi)
@@ -257,7 +261,8 @@ static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
 	fop->op.flags = (uint32_t)mode;
 	fop->op.offset = (uint64_t)offset;
 	fop->op.length = (uint64_t)length;
-	fop->op.kill_priv = fuse_req_ctx(req)->uid != 0;	/* this request has no flag for it */
+	/* this request has no flag for it */
+	fop->op.kill_priv = fuse_req_ctx(req)->uid != 0;
 	front_op_submit(fop);
 }
 
@@ -267,7 +272,8 @@ static void reply_lseek(struct front_op *fop)
 		fuse_reply_lseek(fop->req, (off_t)fop->op.out_offset_found);
 }
 
-static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, struct fuse_file_info *fi)
+static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+		     struct fuse_file_info *fi)
 {
 	struct front_op *fop = handle_op(req, CL_LSEEK, reply_lseek, ino, fi);
 
@@ -278,9 +284,9 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, s
 	front_op_submit(fop);
 }
 
-static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset, struct fuse_file_info *fi,
-			       fuse_ino_t out_ino, off_t out_offset, struct fuse_file_info *out_fi,
-			       size_t length, int flags)
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset,
+			       struct fuse_file_info *fi, fuse_ino_t out_ino, off_t out_offset,
+			       struct fuse_file_info *out_fi, size_t length, int flags)
 {
 	struct front_op *fop = handle_op(req, CL_COPY_RANGE, reply_write, ino, fi);
 

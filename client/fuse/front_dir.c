@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Listings: "." and "..", then what the client says, packed into the kernel's buffer. Cookies 0, 1 and 2 are
- * the start, behind "." and behind ".."; all others are the entries' own, stable under any change.
+ * Listings: "." and "..", then what the client says, packed into the kernel's buffer. Cookies 0, 1
+ * and 2 are the start, behind "." and behind ".."; all others are the entries' own, stable under
+ * any change.
  */
 #include "client/fuse/front_internal.h"
 
@@ -40,7 +41,8 @@ struct listing {
 };
 
 /* False: no room. An entry without attributes has node 0, so the kernel looks it up itself. */
-static bool listing_add(struct listing *l, const char *name, const struct fuse_entry_param *e, uint64_t cookie)
+static bool listing_add(struct listing *l, const char *name, const struct fuse_entry_param *e,
+			uint64_t cookie)
 {
 	fuse_req_t req = l->fop->req;
 	char *at = l->out + l->len;
@@ -86,7 +88,10 @@ static void listing_fill(struct listing *l, uint64_t from)
 		return;
 	while (i < op->entry_count && listing_add_entry(l, &op->entries[i]))
 		i++;
-	/* The client counted a lookup for every entry with attributes: give back those that did not fit. */
+	/*
+	 * The client counted a lookup for every entry with attributes: give back those that did not
+	 * fit.
+	 */
 	for (; l->is_plus && i < op->entry_count; i++)
 		if (op->entries[i].has_attr)
 			front_forget(l->fop->front, op->entries[i].ino, 1);
@@ -118,10 +123,11 @@ static void reply_readdirplus(struct front_op *fop)
 	reply_listing(fop, true);
 }
 
-static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t cookie, const struct fuse_file_info *fi,
-		 bool is_plus)
+static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t cookie,
+		 const struct fuse_file_info *fi, bool is_plus)
 {
-	struct front_op *fop = front_op_create(req, CL_READDIR, is_plus ? reply_readdirplus : reply_readdir, 0);
+	struct front_op *fop =
+		front_op_create(req, CL_READDIR, is_plus ? reply_readdirplus : reply_readdir, 0);
 
 	if (!fop)
 		return;
@@ -135,12 +141,14 @@ static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t cookie, cons
 	front_op_submit(fop);
 }
 
-static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t cookie, struct fuse_file_info *fi)
+static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t cookie,
+		       struct fuse_file_info *fi)
 {
 	list(req, ino, size, cookie, fi, false);
 }
 
-static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t cookie, struct fuse_file_info *fi)
+static void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t cookie,
+			   struct fuse_file_info *fi)
 {
 	list(req, ino, size, cookie, fi, true);
 }

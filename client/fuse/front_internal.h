@@ -58,14 +58,17 @@ struct front_op {
 };
 
 /* front.c */
-struct front_op *front_op_create(fuse_req_t req, enum cl_op_kind kind, void (*reply)(struct front_op *),
-				 size_t name_bytes);	/* NULL: ENOMEM was replied */
+struct front_op *front_op_create(fuse_req_t req, enum cl_op_kind kind,
+				 void (*reply)(struct front_op *),
+				 size_t name_bytes); /* NULL: ENOMEM was replied */
 /* The same with a copy of one name, or two, behind it; op.name is set. */
-struct front_op *front_op_named(fuse_req_t req, enum cl_op_kind kind, void (*reply)(struct front_op *),
-				const char *name, const char *second);
+struct front_op *front_op_named(fuse_req_t req, enum cl_op_kind kind,
+				void (*reply)(struct front_op *), const char *name,
+				const char *second);
 const char *front_op_second(const struct front_op *fop);
 void front_op_submit(struct front_op *fop);
-void front_op_refuse(struct front_op *fop, int sys);	/* reply errno and destroy: before the submit */
+/* reply errno and destroy: before the submit */
+void front_op_refuse(struct front_op *fop, int sys);
 void front_op_destroy(struct front_op *fop);
 bool front_op_failed(struct front_op *fop);	/* if so, the error was replied */
 void *front_spare_get(struct front *f);		/* FRONT_IO_BYTES; NULL: out of memory */
@@ -78,7 +81,8 @@ void front_data_fill(struct fuse_lowlevel_ops *ops);
 void front_dir_fill(struct fuse_lowlevel_ops *ops);
 void front_reply_entry(struct front_op *fop);
 void front_reply_status(struct front_op *fop);
-void front_entry_param(const struct cl_attr *attr, uint64_t entry_valid_ms, struct fuse_entry_param *out);
+void front_entry_param(const struct cl_attr *attr, uint64_t entry_valid_ms,
+		       struct fuse_entry_param *out);
 /* Tell the client that the kernel gave `count` lookups of an inode back. No reply. */
 void front_forget(struct front *f, inode_no ino, uint64_t count);
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the kernel must forget. Attributes and names never wait and are told from the loop; dropping pages
- * waits for reads in flight, so it has a thread of its own that serves no request.
+ * What the kernel must forget. Attributes and names never wait and are told from the loop; dropping
+ * pages waits for reads in flight, so it has a thread of its own that serves no request.
  *
- * A notification for an inode that the kernel does not know (ENOENT) may have crossed its first lookup,
- * whose old reply is then cached for the full timeout; bumping the epoch of all names cures that.
+ * A notification for an inode that the kernel does not know (ENOENT) may have crossed its first
+ * lookup, whose old reply is then cached for the full timeout; bumping the epoch of all names cures
+ * that.
  */
 #include "client/fuse/front_internal.h"
 
@@ -45,7 +46,8 @@ void front_notify_pages(void *arg, inode_no ino, void (*done)(void *), void *don
 	struct front *f = arg;
 	struct front_drop *drop = f->notifier_runs ? calloc(1, sizeof *drop) : NULL;
 
-	if (!drop) {		/* nothing is cached before the mount; without memory attributes must do */
+	/* nothing is cached before the mount; without memory attributes must do */
+	if (!drop) {
 		front_notify_attr(f, ino);
 		done(done_arg);
 		return;

@@ -10,7 +10,8 @@
 
 /* --- replies ---------------------------------------------------------------------------------- */
 
-void front_entry_param(const struct cl_attr *attr, uint64_t entry_valid_ms, struct fuse_entry_param *out)
+void front_entry_param(const struct cl_attr *attr, uint64_t entry_valid_ms,
+		       struct fuse_entry_param *out)
 {
 	memset(out, 0, sizeof *out);
 	out->ino = attr->st.st_ino;
@@ -70,7 +71,8 @@ static void reply_sized(struct front_op *fop)
 static void reply_statfs(struct front_op *fop)
 {
 	const struct cl_op *op = &fop->op;
-	struct statvfs st = { .f_bsize = BLOCK_BYTES_MAX, .f_frsize = 4096, .f_namemax = NAME_BYTES_MAX };
+	struct statvfs st = { .f_bsize = BLOCK_BYTES_MAX, .f_frsize = 4096,
+			      .f_namemax = NAME_BYTES_MAX };
 
 	if (front_op_failed(fop))
 		return;
@@ -167,7 +169,8 @@ static int64_t ns_of(const struct timespec *t)
 	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
 }
 
-static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set, struct fuse_file_info *fi)
+static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
+		       struct fuse_file_info *fi)
 {
 	struct front_op *fop = front_op_create(req, CL_SETATTR, reply_attr, 0);
 
@@ -296,15 +299,17 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 	front_op_submit(fop);
 }
 
-/* --- extended attributes ------------------------------------------------------------------------ */
+/* --- extended attributes ---------------------------------------------------------------------- */
 
 /*
- * ACLs are a property of the file system, off for now: "not supported" makes ls stop asking after its first
- * question, and ENOSYS would switch off every getxattr of the mount for ever. security.selinux likewise.
+ * ACLs are a property of the file system, off for now: "not supported" makes ls stop asking after
+ * its first question, and ENOSYS would switch off every getxattr of the mount for ever.
+ * security.selinux likewise.
  */
 static bool name_is_refused(const char *name)
 {
-	return strcmp(name, "system.posix_acl_access") == 0 || strcmp(name, "system.posix_acl_default") == 0 ||
+	return strcmp(name, "system.posix_acl_access") == 0 ||
+	       strcmp(name, "system.posix_acl_default") == 0 ||
 	       strcmp(name, "security.selinux") == 0;
 }
 
@@ -346,7 +351,8 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 		submit_sized(fop, ino, size);
 }
 
-static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
+			size_t size, int flags)
 {
 	struct front_op *fop;
 

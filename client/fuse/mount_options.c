@@ -31,13 +31,15 @@ static const struct row {
 
 /* For the kernel or libfuse, passed on as they are. */
 static const char *const kernel_names[] = {
-	"ro", "rw", "suid", "nosuid", "dev", "nodev", "exec", "noexec", "async", "sync", "dirsync", "atime",
+	"ro",	   "rw",	 "suid",     "nosuid",	    "dev",	   "nodev",
+	"exec",	   "noexec",	 "async",    "sync",	    "dirsync",	   "atime",
 	"noatime", "nodiratime", "relatime", "strictatime", "allow_other", "default_permissions",
 };
 
 /* For mount(8) and fstab; nothing to do here. */
 static const char *const ignored_names[] = {
-	"defaults", "auto", "noauto", "user", "nouser", "users", "owner", "group", "_netdev", "nofail", "diratime",
+	"defaults", "auto",  "noauto",	"user",	  "nouser",   "users",
+	"owner",    "group", "_netdev", "nofail", "diratime",
 };
 
 static bool is_among(const char *name, const char *const *names, size_t count)
@@ -48,7 +50,8 @@ static bool is_among(const char *name, const char *const *names, size_t count)
 	return false;
 }
 
-static int set_row(const struct row *row, struct mount_options *o, const char *value, struct error *err)
+static int set_row(const struct row *row, struct mount_options *o, const char *value,
+		   struct error *err)
 {
 	char text[CONFIG_TEXT_BYTES + 8];
 
@@ -79,7 +82,8 @@ static int pass_on(struct mount_options *o, const char *name, struct error *err)
 
 	if (strcmp(name, "allow_other") == 0 || strcmp(name, "default_permissions") == 0)
 		return 0;	/* always on */
-	n = snprintf(o->kernel_options + len, sizeof o->kernel_options - len, "%s%s", len ? "," : "", name);
+	n = snprintf(o->kernel_options + len, sizeof o->kernel_options - len, "%s%s",
+		     len ? "," : "", name);
 	if (n < 0 || (size_t)n >= sizeof o->kernel_options - len)
 		return error_say(err, -E_INVAL, "too many mount options");
 	return 0;
@@ -104,7 +108,8 @@ static int set_option(struct mount_options *o, char *option, struct error *err)
 	if ((!value && is_among(option, ignored_names, ARRAY_COUNT(ignored_names))) ||
 	    strncmp(option, "x-", 2) == 0 || strcmp(option, "comment") == 0)
 		return 0;
-	return error_say(err, -E_INVAL, "unknown mount option '%s'; see mount.cairn --help", option);
+	return error_say(err, -E_INVAL, "unknown mount option '%s'; see mount.cairn --help",
+			 option);
 }
 
 static int set_options(struct mount_options *o, const char *list, struct error *err)
@@ -130,7 +135,8 @@ int mount_options_address(const char *source, char *out, size_t out_bytes)
 	if (!path || path[2] != '\0' || path == source)
 		return -E_INVAL;
 	host_len = (size_t)(path - source);
-	colon = memchr(bracket ? bracket : source, ':', host_len - (size_t)((bracket ? bracket : source) - source));
+	colon = memchr(bracket ? bracket : source, ':',
+		       host_len - (size_t)((bracket ? bracket : source) - source));
 	if (colon)
 		n = snprintf(out, out_bytes, "%.*s", (int)host_len, source);
 	else
@@ -155,12 +161,15 @@ static void default_cache_dir(struct mount_options *o)
 static int set_operands(struct mount_options *o, int count, char **operands, struct error *err)
 {
 	if (count != 2)
-		return error_say(err, -E_INVAL, "needs SOURCE and DIRECTORY: mount.cairn HOST:/ /models");
+		return error_say(err, -E_INVAL,
+				 "needs SOURCE and DIRECTORY: mount.cairn HOST:/ /models");
 	if (!text_copy(o->source, sizeof o->source, operands[0]) ||
 	    mount_options_address(o->source, o->mds_address, sizeof o->mds_address) < 0)
-		return error_say(err, -E_INVAL, "bad source '%s': wants HOST:/ or HOST:PORT:/", operands[0]);
+		return error_say(err, -E_INVAL, "bad source '%s': wants HOST:/ or HOST:PORT:/",
+				 operands[0]);
 	if (!realpath(operands[1], o->mountpoint))
-		return error_say(err, -E_NOENT, "cannot mount on '%s': %s", operands[1], strerror(errno));
+		return error_say(err, -E_NOENT, "cannot mount on '%s': %s", operands[1],
+				 strerror(errno));
 	default_cache_dir(o);
 	return 0;
 }
@@ -191,7 +200,8 @@ static int take_option(struct mount_options *o, int c, struct error *err)
 		if (!text_copy(o->pid_file, sizeof o->pid_file, optarg))
 			return error_say(err, -E_INVAL, "pid file name is too long");
 		break;
-	default: break;		/* -s -n -t TYPE -N NAMESPACE: mount(8) passes them; nothing to do */
+	/* -s -n -t TYPE -N NAMESPACE: mount(8) passes them; nothing to do */
+	default: break;
 	}
 	return 0;
 }
@@ -207,7 +217,8 @@ static int read_config(struct mount_options *o, int argc, char **argv, struct er
 	opterr = 0;
 	while ((c = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
 		if (c == '?' || c == ':')
-			return error_say(err, -E_INVAL, "unknown option '%s'; see mount.cairn --help",
+			return error_say(err, -E_INVAL,
+					 "unknown option '%s'; see mount.cairn --help",
 					 argv[optind - 1]);
 		if (c == OPT_CONFIG)
 			path = optarg;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The order of a mount: parse, go to the background, connect, mount, say so to the parent, serve, then
- * publish what is dirty and leave. The parent of a background mount returns only when the mount is usable,
- * or prints why it is not.
+ * The order of a mount: parse, go to the background, connect, mount, say so to the parent, serve,
+ * then publish what is dirty and leave. The parent of a background mount returns only when the
+ * mount is usable, or prints why it is not.
  *
  * Threads: main runs libfuse's loop, a second one runs the event loop with the client.
  */
@@ -48,7 +48,7 @@ struct mount {
 	struct error task_error;
 };
 
-/* --- on the loop ---------------------------------------------------------------------------------- */
+/* --- on the loop ------------------------------------------------------------------------------ */
 
 static void start_done(void *arg, int rc, const char *why)
 {
@@ -109,7 +109,7 @@ static void *loop_main(void *arg)
 	return NULL;
 }
 
-/* --- building up and taking down -------------------------------------------------------------------- */
+/* --- building up and taking down -------------------------------------------------------------- */
 
 static int create_client(struct mount *m, struct error *err)
 {
@@ -118,8 +118,10 @@ static int create_client(struct mount *m, struct error *err)
 	int rc = codec_parse(m->options.config.client_codec, &codec);
 
 	if (rc < 0)
-		return error_say(err, rc, "unknown codec '%s': wants raw, lz4 or zstd", m->options.config.client_codec);
-	snprintf(m->session_file, sizeof m->session_file, "%s/session", m->options.config.client_cache_dir);
+		return error_say(err, rc, "unknown codec '%s': wants raw, lz4 or zstd",
+				 m->options.config.client_codec);
+	snprintf(m->session_file, sizeof m->session_file, "%s/session",
+		 m->options.config.client_cache_dir);
 	if (gethostname(m->node, sizeof m->node - 1) != 0)
 		(void)text_copy(m->node, sizeof m->node, "node");
 	o.loop = m->loop;
@@ -181,7 +183,8 @@ static int build(struct mount *m, struct error *err)
 	int rc = mkdir_parents(m->options.config.client_cache_dir);
 
 	if (rc < 0)
-		return error_set(err, rc, "cannot create the cache folder '%s'", m->options.config.client_cache_dir);
+		return error_set(err, rc, "cannot create the cache folder '%s'",
+				 m->options.config.client_cache_dir);
 	rc = loop_uv_create(WORKER_COUNT, &m->loop);
 	if (rc < 0)
 		return error_set(err, rc, "cannot start the event loop");
@@ -220,7 +223,7 @@ static void take_down(struct mount *m)
 	sem_destroy(&m->task_done);
 }
 
-/* --- telling the parent ------------------------------------------------------------------------------- */
+/* --- telling the parent ----------------------------------------------------------------------- */
 
 /* An empty message means mounted. */
 static void tell_parent(int fd, const char *sentence)
@@ -238,12 +241,14 @@ static int wait_for_child(int fd)
 	size_t len = 0;
 	ssize_t n;
 
-	while (len < sizeof sentence - 1 && (n = read(fd, sentence + len, sizeof sentence - 1 - len)) > 0)
+	while (len < sizeof sentence - 1 &&
+	       (n = read(fd, sentence + len, sizeof sentence - 1 - len)) > 0)
 		len += (size_t)n;
 	sentence[len] = '\0';
 	if (strcmp(sentence, "mounted") == 0)
 		return PROGRAM_DONE;
-	fprintf(stderr, "mount.cairn: %s\n", len ? sentence : "the mount process died; see its log");
+	fprintf(stderr, "mount.cairn: %s\n",
+		len ? sentence : "the mount process died; see its log");
 	return PROGRAM_FAILED;
 }
 
@@ -283,7 +288,7 @@ static int write_pid_file(const char *path)
 	return fclose(f) == 0 ? 0 : error_from_errno(errno);
 }
 
-/* --- the mount process ---------------------------------------------------------------------------------- */
+/* --- the mount process ------------------------------------------------------------------------ */
 
 static int bring_up(struct mount *m, struct error *err)
 {
@@ -371,11 +376,20 @@ static int mount_in_background(const struct mount_options *o)
 
 static int remount(const struct mount_options *o)
 {
-	static const struct { const char *name; unsigned long flag; } flags[] = {
-		{ "ro", MS_RDONLY },	     { "nosuid", MS_NOSUID },	  { "nodev", MS_NODEV },
-		{ "noexec", MS_NOEXEC },     { "sync", MS_SYNCHRONOUS },  { "noatime", MS_NOATIME },
-		{ "nodiratime", MS_NODIRATIME }, { "relatime", MS_RELATIME }, { "strictatime", MS_STRICTATIME },
-		{ "dirsync", MS_DIRSYNC },
+	static const struct {
+		const char *name;
+		unsigned long flag;
+	} flags[] = {
+		{"ro", MS_RDONLY},
+		{"nosuid", MS_NOSUID},
+		{"nodev", MS_NODEV},
+		{"noexec", MS_NOEXEC},
+		{"sync", MS_SYNCHRONOUS},
+		{"noatime", MS_NOATIME},
+		{"nodiratime", MS_NODIRATIME},
+		{"relatime", MS_RELATIME},
+		{"strictatime", MS_STRICTATIME},
+		{"dirsync", MS_DIRSYNC},
 	};
 	unsigned long mask = MS_REMOUNT;
 	char copy[MOUNT_TEXT_BYTES], *rest = copy, *name;
@@ -398,7 +412,8 @@ int program_run(int argc, char **argv)
 
 	if (mount_options_parse(argc, argv, &o, &err) < 0) {
 		fprintf(stderr, "mount.cairn: %s\n", err.text);
-		return err.code == -E_NOENT ? PROGRAM_FAILED : PROGRAM_USAGE;	/* no such directory, as mount(8) */
+		/* no such directory, as mount(8) */
+		return err.code == -E_NOENT ? PROGRAM_FAILED : PROGRAM_USAGE;
 	}
 	if (o.is_help) {
 		mount_options_help();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The device number of a mount comes from /proc/self/mountinfo (field 3, by field 5); stat() would be a
- * request to ourselves.
+ * The device number of a mount comes from /proc/self/mountinfo (field 3, by field 5); stat() would
+ * be a request to ourselves.
  */
 #include "client/fuse/read_ahead.h"
 

@@ -24,7 +24,10 @@ void base_panic(const char *file, int line, const char *what)
 {
 	static int entered;
 
-	/* A hook that panics, or a second thread that finds the same damage, must not hide the first. */
+	/*
+	 * A hook that panics, or a second thread that finds the same damage, must not hide the
+	 * first.
+	 */
 	if (__atomic_exchange_n(&entered, 1, __ATOMIC_SEQ_CST))
 		abort();
 

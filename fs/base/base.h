@@ -55,6 +55,7 @@ void base_set_panic_hook(void (*hook)(void));
 /* A `void *` that a library hands back, checked against the magic number in its `magic` field. */
 #define CHECKED_CAST(ptr, type, number) \
 	((type *)base_checked_cast((ptr), offsetof(type, magic), (number), __FILE__, __LINE__))
-void *base_checked_cast(void *ptr, size_t magic_offset, uint32_t number, const char *file, int line);
+void *base_checked_cast(void *ptr, size_t magic_offset, uint32_t number, const char *file,
+			int line);
 
 #endif

@@ -33,13 +33,16 @@ void buf_pool_destroy(struct buf_pool *pool);	/* every buffer must have been put
 uint64_t buf_pool_used_bytes(const struct buf_pool *pool);
 uint64_t buf_pool_bytes_max(const struct buf_pool *pool);
 /*
- * After a get failed, call fn(arg) once, from the thread that puts, when memory is free again. Stays
- * registered: the next failing get arms it anew. Set it before the first get, or a free in between
- * is missed. One waiter slot per pool; NULL clears it.
+ * After a get failed, call fn(arg) once, from the thread that puts, when memory is free again.
+ * Stays registered: the next failing get arms it anew. Set it before the first get, or a free in
+ * between is missed. One waiter slot per pool; NULL clears it.
  */
 void buf_pool_on_free(struct buf_pool *pool, void (*fn)(void *arg), void *arg);
 
-/* A buffer of at least `capacity` bytes (<= BUF_LARGE_BYTES), one reference, len 0; NULL: pool empty. */
+/*
+ * A buffer of at least `capacity` bytes (<= BUF_LARGE_BYTES), one reference, len 0; NULL: pool
+ * empty.
+ */
 must_check struct buf *buf_get(struct buf_pool *pool, uint32_t capacity);
 struct buf *buf_ref(struct buf *buf);
 void buf_put(struct buf *buf);			/* NULL is allowed */

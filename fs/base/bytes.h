@@ -24,7 +24,8 @@ uint32_t rd_u32(struct rd *r);
 uint64_t rd_u64(struct rd *r);
 void rd_bytes(struct rd *r, void *out, size_t len);	/* zeroes `out` on overrun */
 const uint8_t *rd_view(struct rd *r, size_t len);	/* borrowed; NULL on overrun */
-void rd_zeros(struct rd *r, size_t len);		/* reserved bytes: fails unless all are zero */
+/* reserved bytes: fails unless all are zero */
+void rd_zeros(struct rd *r, size_t len);
 size_t rd_left(const struct rd *r);
 bool rd_ok(const struct rd *r);				/* no overrun so far */
 must_check bool rd_done(const struct rd *r);		/* no overrun, and nothing left */

@@ -193,7 +193,8 @@ static int add_paths(const struct config_row *row, const char *value, struct con
 			return complain(row, -E_RANGE, value, "has a path that is too long", err);
 		/* On a line of its own it would be a comment, or a section. */
 		if (len > 0 && (*at == '#' || *at == '['))
-			return complain(row, -E_INVAL, value, "has a path that begins with # or [", err);
+			return complain(row, -E_INVAL, value, "has a path that begins with # or [",
+					err);
 		if (len > 0) {
 			if (count >= row->high)
 				return complain(row, -E_RANGE, value, "is a path too many", err);

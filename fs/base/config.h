@@ -62,7 +62,9 @@ const struct config_row *config_row_at(size_t index);
 /* All defaults. */
 void config_init(struct config *c);
 
-/* Set "SECTION.KEY" from text; nothing is changed on failure. -E_INVAL, -E_RANGE with a sentence. */
+/*
+ * Set "SECTION.KEY" from text; nothing is changed on failure. -E_INVAL, -E_RANGE with a sentence.
+ */
 must_check int config_set(struct config *c, const char *name, const char *value, struct error *err);
 /* The same from "SECTION.KEY=VALUE". */
 must_check int config_assign(struct config *c, const char *assignment, struct error *err);

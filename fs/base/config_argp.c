@@ -105,9 +105,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 static const char *arg_name(enum config_type type)
 {
 	static const char *const names[] = {
-		[CONFIG_BYTES] = "BYTES",     [CONFIG_MS] = "TIME",   [CONFIG_COUNT] = "N",
-		[CONFIG_BOOL] = "yes|no",     [CONFIG_TEXT] = "TEXT", [CONFIG_ADDRESS] = "HOST:PORT",
-		[CONFIG_CHOICE] = "WORD",     [CONFIG_PATHS] = "DIR,...",
+		[CONFIG_BYTES] = "BYTES", [CONFIG_MS] = "TIME",
+		[CONFIG_COUNT] = "N",	  [CONFIG_BOOL] = "yes|no",
+		[CONFIG_TEXT] = "TEXT",	  [CONFIG_ADDRESS] = "HOST:PORT",
+		[CONFIG_CHOICE] = "WORD", [CONFIG_PATHS] = "DIR,...",
 	};
 	return names[type];
 }

@@ -3,7 +3,8 @@
  * Settings on the command line, as an argp child of every program: --config FILE, --set
  * SECTION.KEY=VALUE, --dump-config, and --section-key for each row of options.def.
  *
- *   static struct argp_child children[] = {{.argp = NULL}, {0}};   children[0].argp = config_argp("mds log");
+ *   static struct argp_child children[] = {{.argp = NULL}, {0}};
+ *   children[0].argp = config_argp("mds log");
  *   case ARGP_KEY_INIT: state->child_inputs[0] = &args->config;
  *
  * When argp_parse() returns 0, `config` holds defaults, then the file, then the command line, all
@@ -31,8 +32,8 @@ struct config_argp {
 };
 
 /*
- * The parser; `sections` (separated by spaces) are those that --help shows, though all are accepted.
- * NULL: out of memory. Made once per process; lives as long.
+ * The parser; `sections` (separated by spaces) are those that --help shows, though all are
+ * accepted. NULL: out of memory. Made once per process; lives as long.
  */
 const struct argp *config_argp(const char *sections);
 

@@ -12,7 +12,10 @@
 #define MiB(n) ((uint64_t)(n) << 20)
 #define GiB(n) ((uint64_t)(n) << 30)
 
-/* A block is 1 .. 65,536 plain bytes: large enough that 1 PB has 2^34 of them, small enough for a 4 KiB read. */
+/*
+ * A block is 1 .. 65,536 plain bytes: large enough that 1 PB has 2^34 of them, small enough for a 4
+ * KiB read.
+ */
 #define BLOCK_BYTES_MAX		65536u
 #define BLOCK_ID_BYTES		32u
 
@@ -28,7 +31,8 @@
 
 #define FILE_BYTES_MAX		((uint64_t)INT64_MAX)
 #define INLINE_BYTES_MAX	65536u	/* a file up to this size travels inside its publish */
-#define INLINE_KEEP_BYTES_MAX	4096u	/* larger inline content is moved to blocks in the background */
+/* larger inline content is moved to blocks in the background */
+#define INLINE_KEEP_BYTES_MAX	4096u
 
 #define NAME_BYTES_MAX		255u	/* as ext4 */
 #define SYMLINK_BYTES_MAX	4095u
@@ -49,7 +53,10 @@
 #define MESSAGE_BYTES_MAX	65536u
 #define BULK_BYTES_MAX		RECORD_BYTES_MAX
 
-/* A record of the journal: the row changes of one decided event. The largest moves 64 KiB of inline bytes. */
+/*
+ * A record of the journal: the row changes of one decided event. The largest moves 64 KiB of inline
+ * bytes.
+ */
 #define JOURNAL_RECORD_BYTES_MAX (KiB(256))
 
 #define ROW_KEY_BYTES_MAX	511u	/* LMDB's own bound */
@@ -61,7 +68,8 @@
 #define PARKED_MAX		65536u	/* requests waiting for a recall, in the metadata server */
 
 #define LEASE_MS		10000u	/* lease.ms: renewed at a third; */
-#define LEASE_MARGIN_MS		1000u	/* the client stops this much earlier than the server (I6) */
+/* the client stops this much earlier than the server (I6) */
+#define LEASE_MARGIN_MS		1000u
 #define JOURNAL_SYNC_MS_MAX	100u	/* written records are synced at least this often */
 
 #define ERROR_TEXT_BYTES	256u

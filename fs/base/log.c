@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Log lines to stderr, or to the system journal where stderr is connected to it. One write per line,
- * so that lines of several threads never mix.
+ * Log lines to stderr, or to the system journal where stderr is connected to it. One write per
+ * line, so that lines of several threads never mix.
  */
 #include "fs/base/log.h"
 
@@ -40,7 +40,10 @@ static const char *const level_names[] = {
 	[LOG_LEVEL_DEBUG] = "debug",
 };
 
-/* systemd puts "device:inode" of the journal's socket into JOURNAL_STREAM; a redirected stderr differs. */
+/*
+ * systemd puts "device:inode" of the journal's socket into JOURNAL_STREAM; a redirected stderr
+ * differs.
+ */
 static bool stderr_is_journal(void)
 {
 #ifdef HAVE_SYSTEMD
@@ -124,8 +127,8 @@ static void write_stderr(enum log_level level, const char *module, const char *m
 	clock_gettime(CLOCK_REALTIME, &ts);
 	gmtime_r(&ts.tv_sec, &tm);
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S", &tm);
-	int len = snprintf(line, sizeof(line), "%s.%03ldZ %s %s.%s %s", when,
-			   ts.tv_nsec / 1000000, level_names[level], state.program, module, message);
+	int len = snprintf(line, sizeof(line), "%s.%03ldZ %s %s.%s %s", when, ts.tv_nsec / 1000000,
+			   level_names[level], state.program, module, message);
 	size_t bytes = MIN_OF((size_t)len, sizeof(line) - 1);
 	line[bytes++] = '\n'; /* over the terminator */
 	ssize_t written = write(STDERR_FILENO, line, bytes);

@@ -59,7 +59,8 @@ int service_write_pid(const char *path, struct error *err)
 void service_remove_file(const char *path)
 {
 	if (path && *path)
-		(void)unlink(path);	/* a stale file is harmless: its reader checks the process */
+		/* a stale file is harmless: its reader checks the process */
+		(void)unlink(path);
 }
 
 #ifdef HAVE_SYSTEMD

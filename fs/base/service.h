@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a daemon tells its supervisor: that it serves (sd_notify where systemd started it), its process id and
- * its real address in files, both replaced whole so that a reader never sees half of one.
+ * What a daemon tells its supervisor: that it serves (sd_notify where systemd started it), its
+ * process id and its real address in files, both replaced whole so that a reader never sees half of
+ * one.
  *
  * Threads: the main one.
  */

@@ -47,7 +47,8 @@ static void start_log(const struct service_args *args)
 int service_args_parse(struct service_args *args, int argc, char **argv)
 {
 	static struct argp_child children[] = { { 0 }, { 0 } };
-	struct argp argp = { .options = options, .parser = parse, .children = children, .doc = args->doc };
+	struct argp argp = { .options = options, .parser = parse, .children = children,
+			     .doc = args->doc };
 
 	argp_err_exit_status = 2;
 	children[0].argp = config_argp(args->sections);

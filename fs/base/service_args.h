@@ -18,8 +18,9 @@ struct service_args {
 };
 
 /*
- * Parse, and start the log unless --dump-config was asked for (args->config.dump). 0; -E_NOMEM; -E_INVAL is
- * usage, though what a user got wrong ends the program already, with a sentence and status 2. Once per process.
+ * Parse, and start the log unless --dump-config was asked for (args->config.dump). 0; -E_NOMEM;
+ * -E_INVAL is usage, though what a user got wrong ends the program already, with a sentence and
+ * status 2. Once per process.
  */
 must_check int service_args_parse(struct service_args *args, int argc, char **argv);
 

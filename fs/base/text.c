@@ -177,7 +177,8 @@ int text_parse_bytes(const char *s, uint64_t *out)
 
 	/* The fraction first in 1,024ths of the unit, so that nothing overflows. */
 	uint64_t unit = (uint64_t)1 << shift;
-	uint64_t fraction = thousandths ? unit / 1000 * thousandths + unit % 1000 * thousandths / 1000 : 0;
+	uint64_t fraction =
+		thousandths ? unit / 1000 * thousandths + unit % 1000 * thousandths / 1000 : 0;
 	if (__builtin_add_overflow(whole << shift, fraction, out))
 		return -E_RANGE;
 	return 0;
@@ -188,7 +189,8 @@ int text_parse_ms(const char *s, uint64_t *out)
 	static const struct {
 		const char *name;
 		uint64_t ms;
-	} units[] = {{"", 1}, {"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}, {"d", 86400000}};
+	} units[] = {{"", 1},	     {"ms", 1},	     {"s", 1000},
+		     {"min", 60000}, {"h", 3600000}, {"d", 86400000}};
 	uint64_t v;
 	int rc = parse_digits(&s, &v);
 

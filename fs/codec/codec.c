@@ -10,7 +10,10 @@
 #include <string.h>
 #include <zstd.h>
 
-/* Level 0 is asked by callers that do not care: zstd's fastest ordinary level, as models shrink little. */
+/*
+ * Level 0 is asked by callers that do not care: zstd's fastest ordinary level, as models shrink
+ * little.
+ */
 #define ZSTD_LEVEL_DEFAULT 1
 
 struct codec_scratch {
@@ -21,16 +24,18 @@ struct codec_scratch {
 
 struct codec_row {
 	const char *name;
-	/* Encode into at most `room` bytes; the length, or 0: does not fit. *param may be settled. */
-	uint32_t (*encode)(struct codec_scratch *s, const void *plain, uint32_t plain_len, void *out,
-			   uint32_t room, uint8_t *param);
+	/*
+	 * Encode into at most `room` bytes; the length, or 0: does not fit. *param may be settled.
+	 */
+	uint32_t (*encode)(struct codec_scratch *s, const void *plain, uint32_t plain_len,
+			   void *out, uint32_t room, uint8_t *param);
 	/* Decode into at most `room` bytes; the length, or negative: not an encoding. */
 	int64_t (*decode)(struct codec_scratch *s, const void *stored, uint32_t stored_len,
 			  void *out, uint32_t room);
 };
 
-static uint32_t raw_encode(struct codec_scratch *s, const void *plain, uint32_t plain_len, void *out,
-			   uint32_t room, uint8_t *param)
+static uint32_t raw_encode(struct codec_scratch *s, const void *plain, uint32_t plain_len,
+			   void *out, uint32_t room, uint8_t *param)
 {
 	(void)s, (void)plain, (void)plain_len, (void)out, (void)room, (void)param;
 	return 0; /* saves nothing: codec_encode copies whatever does not shrink */
@@ -46,8 +51,8 @@ static int64_t raw_decode(struct codec_scratch *s, const void *stored, uint32_t 
 	return stored_len;
 }
 
-static uint32_t lz4_encode(struct codec_scratch *s, const void *plain, uint32_t plain_len, void *out,
-			   uint32_t room, uint8_t *param)
+static uint32_t lz4_encode(struct codec_scratch *s, const void *plain, uint32_t plain_len,
+			   void *out, uint32_t room, uint8_t *param)
 {
 	*param = 0;
 	return (uint32_t)LZ4_compress_fast_extState(s->lz4_state, plain, out, (int)plain_len,

@@ -222,7 +222,9 @@ int snapshot_header_decode(const uint8_t in[SNAPSHOT_HEADER_BYTES], struct snaps
 	out->min_copies = rd_u8(&r);
 	rd_zeros(&r, 1);
 	out->incompat = rd_u32(&r);
-	return rd_done(&r) && out->copies <= COPIES_MAX && out->min_copies <= out->copies ? 0 : -E_MALFORMED;
+	return rd_done(&r) && out->copies <= COPIES_MAX && out->min_copies <= out->copies
+		       ? 0
+		       : -E_MALFORMED;
 }
 
 void snapshot_trailer_encode(const struct snapshot_trailer *t, uint8_t out[SNAPSHOT_TRAILER_BYTES])

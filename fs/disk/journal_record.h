@@ -10,9 +10,10 @@
  *   payload: changes, each: op u8 (1 put, 2 delete) · zero u8 · key bytes u16 · value bytes u32 ·
  *            key · value
  *
- * The lag is this number minus the newest durable one when the record was written, 0 if unknown or more
- * than 65,535. It tells a torn tail from a bad middle: a damaged record that a later one calls durable was
- * lost after its sync (refuse); any other was never synced, in whatever order its sectors came out (cut).
+ * The lag is this number minus the newest durable one when the record was written, 0 if unknown or
+ * more than 65,535. It tells a torn tail from a bad middle: a damaged record that a later one calls
+ * durable was lost after its sync (refuse); any other was never synced, in whatever order its
+ * sectors came out (cut).
  *
  * A sequence is (term, number): numbers rise by one over the life of the file system, terms rise
  * with each start of a metadata server. Pure; threads: any.
@@ -60,8 +61,8 @@ must_check int journal_record_decode(const void *bytes, size_t len, struct journ
 				     const uint8_t **payload);
 
 /*
- * A journal file starts with 64 bytes: 0 4 magic "CRNL" · 4 2 version 1 · 6 2 zero · 8 16 cluster id ·
- * 24 8 first number · 32 8 term of its creation · 40 16 zero · 56 8 XXH3-64 of 0..55.
+ * A journal file starts with 64 bytes: 0 4 magic "CRNL" · 4 2 version 1 · 6 2 zero · 8 16 cluster
+ * id · 24 8 first number · 32 8 term of its creation · 40 16 zero · 56 8 XXH3-64 of 0..55.
  */
 #define JOURNAL_FILE_HEADER_BYTES 64u
 struct journal_file_header {
@@ -81,7 +82,8 @@ must_check int journal_file_header_decode(const uint8_t in[JOURNAL_FILE_HEADER_B
  *     52 4 incompat · 56 8 XXH3-64 of 0..55
  *     (40 to 55 as in the superblock: a copy elsewhere is enough to make one; 0: not known)
  *   rows: key bytes u16 · zero u16 · value bytes u32 · key · value      (key bytes 0 ends the rows)
- *   trailer, 32 bytes: 0 4 magic "CRNE" · 4 4 zero · 8 8 row count · 16 8 XXH3-64, chained over all rows
+ *   trailer, 32 bytes: 0 4 magic "CRNE" · 4 4 zero · 8 8 row count · 16 8 XXH3-64, chained over all
+ *   rows
  *     (each row's bytes hashed with the previous value as seed, start 0) · 24 8 XXH3-64 of 0..23
  */
 #define SNAPSHOT_HEADER_BYTES 64u
@@ -96,12 +98,14 @@ struct snapshot_header {
 	uint8_t hash, copies, min_copies;
 };
 void snapshot_header_encode(const struct snapshot_header *h, uint8_t out[SNAPSHOT_HEADER_BYTES]);
-must_check int snapshot_header_decode(const uint8_t in[SNAPSHOT_HEADER_BYTES], struct snapshot_header *out);
+must_check int snapshot_header_decode(const uint8_t in[SNAPSHOT_HEADER_BYTES],
+				      struct snapshot_header *out);
 struct snapshot_trailer {
 	uint64_t row_count;
 	uint64_t checksum;
 };
 void snapshot_trailer_encode(const struct snapshot_trailer *t, uint8_t out[SNAPSHOT_TRAILER_BYTES]);
-must_check int snapshot_trailer_decode(const uint8_t in[SNAPSHOT_TRAILER_BYTES], struct snapshot_trailer *out);
+must_check int snapshot_trailer_decode(const uint8_t in[SNAPSHOT_TRAILER_BYTES],
+				       struct snapshot_trailer *out);
 
 #endif

@@ -115,8 +115,8 @@ static int prove_id(enum hash_kind hash, const struct record *r, const void *pla
 
 static int decode(struct codec_scratch *s, const struct record *r, const void *bytes, void *plain)
 {
-	return codec_decode(s, r->codec, (const uint8_t *)bytes + RECORD_HEADER_BYTES, r->stored_len,
-			    plain, r->plain_len);
+	return codec_decode(s, r->codec, (const uint8_t *)bytes + RECORD_HEADER_BYTES,
+			    r->stored_len, plain, r->plain_len);
 }
 
 int record_prove(struct codec_scratch *s, enum hash_kind hash, const void *bytes, size_t len,

@@ -43,11 +43,13 @@ uint32_t record_build_named(struct codec_scratch *s, const struct block_id *id, 
 
 /* Check header and stored checksum of a record of exactly `len` bytes: fast, no decode. */
 must_check int record_check(const void *bytes, size_t len, struct record *out);
-/* record_check, decode, digest: is it what it says? `scratch` holds BLOCK_BYTES_MAX, for our use. */
-must_check int record_prove(struct codec_scratch *s, enum hash_kind hash, const void *bytes, size_t len,
-			    struct record *out, void *scratch);
+/*
+ * record_check, decode, digest: is it what it says? `scratch` holds BLOCK_BYTES_MAX, for our use.
+ */
+must_check int record_prove(struct codec_scratch *s, enum hash_kind hash, const void *bytes,
+			    size_t len, struct record *out, void *scratch);
 /* record_check, decode, and for `verify_id` the digest as well; plain holds BLOCK_BYTES_MAX. */
-must_check int record_open(struct codec_scratch *s, enum hash_kind hash, const void *bytes, size_t len,
-			   bool verify_id, struct record *out, void *plain);
+must_check int record_open(struct codec_scratch *s, enum hash_kind hash, const void *bytes,
+			   size_t len, bool verify_id, struct record *out, void *plain);
 
 #endif

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How far the scrub of a disk is: file "scrub" of a chunk directory, 128 bytes, replaced whole every few
- * seconds. Lost or damaged, a new pass begins: nothing but time depends on it.
+ * How far the scrub of a disk is: file "scrub" of a chunk directory, 128 bytes, replaced whole
+ * every few seconds. Lost or damaged, a new pass begins: nothing but time depends on it.
  *
  *   0 4 magic "CRNB" · 4 2 version 1 · 6 2 flags (1 a pass is running, 2 it is deep) · 8 8 pass ·
- *   16 8 segment that it goes on with · 24 8 began at, wall ns · 32 8 last whole pass ended at, wall ns ·
- *   40 8 bytes, 48 8 records, 56 8 wrong records of this pass · 64 8 wrong records of the last whole pass ·
- *   72 48 zero · 120 8 XXH3-64 of 0..119
+ *   16 8 segment that it goes on with · 24 8 began at, wall ns · 32 8 last whole pass ended at,
+ *   wall ns · 40 8 bytes, 48 8 records, 56 8 wrong records of this pass · 64 8 wrong records of the
+ *   last whole pass · 72 48 zero · 120 8 XXH3-64 of 0..119
  *
  * Pure; threads: any.
  */

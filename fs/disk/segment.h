@@ -31,7 +31,8 @@ struct segment_header {
 	uint8_t disk[UUID_BYTES];
 };
 void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_HEADER_BYTES]);
-must_check int segment_header_decode(const uint8_t in[SEGMENT_HEADER_BYTES], struct segment_header *out);
+must_check int segment_header_decode(const uint8_t in[SEGMENT_HEADER_BYTES],
+				     struct segment_header *out);
 
 struct segment_entry {
 	struct block_id id;
@@ -41,7 +42,8 @@ struct segment_entry {
 	uint8_t codec;
 };
 void segment_entry_encode(const struct segment_entry *e, uint8_t out[SEGMENT_ENTRY_BYTES]);
-must_check int segment_entry_decode(const uint8_t in[SEGMENT_ENTRY_BYTES], struct segment_entry *out);
+must_check int segment_entry_decode(const uint8_t in[SEGMENT_ENTRY_BYTES],
+				    struct segment_entry *out);
 
 struct segment_trailer {
 	uint64_t number;

@@ -68,7 +68,9 @@ int super_decode(const uint8_t in[SUPER_BYTES], struct super *out)
 	out->made_ns = rd_u64(&r);
 	out->name_key = rd_u64(&r);
 	rd_bytes(&r, out->server, UUID_BYTES);
-	/* Before the fields are judged: an unknown feature may give them, or the zeros, a meaning. */
+	/*
+	 * Before the fields are judged: an unknown feature may give them, or the zeros, a meaning.
+	 */
 	if (out->incompat & ~(uint64_t)SUPER_INCOMPAT_KNOWN)
 		return -E_FEATURE;
 	rd_zeros(&r, BODY_BYTES - USED_BYTES);

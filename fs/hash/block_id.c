@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Block ids by OpenSSL's one-shot digest; the method is fetched once per process, as fetching locks. */
+/*
+ * Block ids by OpenSSL's one-shot digest; the method is fetched once per process, as fetching
+ * locks.
+ */
 #include "fs/hash/block_id.h"
 
 #include <openssl/evp.h>

@@ -26,7 +26,8 @@ int block_id_compare(const struct block_id *a, const struct block_id *b);	/* as 
 char *block_id_hex(const struct block_id *id, char out[BLOCK_ID_HEX_BYTES]);
 must_check int block_id_parse(const char *hex, struct block_id *out);	/* -E_INVAL */
 /* The placement group: the first 12 bits of the id, most significant bit first. */
-bool block_id_next(struct block_id *id);	/* the next in order, as one number; false: that was the last */
+/* the next in order, as one number; false: that was the last */
+bool block_id_next(struct block_id *id);
 pg_no block_id_pg(const struct block_id *id);
 
 #endif

@@ -11,7 +11,8 @@
 uint64_t checksum_of(const void *bytes, size_t len);
 uint64_t checksum_seeded(const void *bytes, size_t len, uint64_t seed);
 /* Of two pieces as if they lay one behind the other. */
-uint64_t checksum_joined(const void *first, size_t first_len, const void *second, size_t second_len);
+uint64_t checksum_joined(const void *first, size_t first_len, const void *second,
+			 size_t second_len);
 
 /*
  * The place of a name in its directory: a keyed hash of 63 bits, never 0, 1 or 2 (cookies of the

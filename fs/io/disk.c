@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The calls of a disk, whatever the backend: fault points, poison (I4), asynchronous operations, and
- * small files read and replaced whole.
+ * The calls of a disk, whatever the backend: fault points, poison (I4), asynchronous operations,
+ * and small files read and replaced whole.
  */
 #include "fs/io/disk.h"
 
@@ -78,7 +78,10 @@ int disk_sync(struct disk_file *f)
 	if (atomic_load(&f->is_poisoned))
 		return -E_IO;
 	rc = FAULT(disk_sync) ? -E_IO : f->disk->ops->sync(f);
-	/* I4: the kernel may have dropped the pages and will say "synced" next time. Never believe it. */
+	/*
+	 * I4: the kernel may have dropped the pages and will say "synced" next time. Never believe
+	 * it.
+	 */
 	if (rc < 0)
 		atomic_store(&f->is_poisoned, true);
 	return rc;
@@ -148,7 +151,7 @@ void disk_destroy(struct disk *d)
 		d->ops->destroy(d);
 }
 
-/* --- whole small files ---------------------------------------------------------------------------- */
+/* --- whole small files ------------------------------------------------------------------------ */
 
 int disk_read_file(struct disk *d, const char *name, void *out, uint32_t capacity)
 {
@@ -200,7 +203,7 @@ int disk_replace_file(struct disk *d, const char *name, const void *bytes, uint3
 	return disk_sync_dir(d, dir);
 }
 
-/* --- asynchronous --------------------------------------------------------------------------------- */
+/* --- asynchronous ----------------------------------------------------------------------------- */
 
 static void op_run(struct loop_work *work)
 {

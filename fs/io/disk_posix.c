@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A disk that is a directory of the operating system. Every name is opened relative to the descriptor of
- * that directory, so that a renamed or covered path cannot lead two calls to two places.
+ * A disk that is a directory of the operating system. Every name is opened relative to the
+ * descriptor of that directory, so that a renamed or covered path cannot lead two calls to two
+ * places.
  *
- * Calls are complete: interrupted and short transfers are continued here, so that callers see a whole
- * transfer, the end of the file, or an error.
+ * Calls are complete: interrupted and short transfers are continued here, so that callers see a
+ * whole transfer, the end of the file, or an error.
  */
 #include "fs/io/disk.h"
 
@@ -31,7 +32,8 @@ struct posix_file {
 	struct disk_file base;	/* first */
 	int fd;
 	bool is_direct;
-	bool drops_cache;	/* meant to be direct where that cannot be: what is cached goes before each read */
+	/* meant to be direct where that cannot be: what is cached goes before each read */
+	bool drops_cache;
 };
 
 static struct posix_disk *disk_of(struct disk *d)
@@ -49,13 +51,14 @@ static int errno_result(int rc)
 	return rc < 0 ? error_from_errno(errno) : 0;
 }
 
-/* --- files ------------------------------------------------------------------------------------------ */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static int posix_open(struct disk *d, const char *name, int flags, struct disk_file **out)
 {
 	struct posix_file *f = calloc(1, sizeof *f);
 	int oflags = O_CLOEXEC | ((flags & DISK_WRITE) ? O_RDWR : O_RDONLY) |
-		     ((flags & DISK_CREATE) ? O_CREAT : 0) | ((flags & DISK_EXCLUSIVE) ? O_EXCL : 0);
+		     ((flags & DISK_CREATE) ? O_CREAT : 0) |
+		     ((flags & DISK_EXCLUSIVE) ? O_EXCL : 0);
 	int rc;
 
 	if (f == NULL)
@@ -150,7 +153,8 @@ static int write_all(int fd, const uint8_t *bytes, size_t len, uint64_t offset)
 	return 0;
 }
 
-static int posix_writev(struct disk_file *file, const struct iovec *iov, int iov_count, uint64_t offset)
+static int posix_writev(struct disk_file *file, const struct iovec *iov, int iov_count,
+			uint64_t offset)
 {
 	int fd = fd_of(file);
 	ssize_t n;
@@ -163,7 +167,8 @@ static int posix_writev(struct disk_file *file, const struct iovec *iov, int iov
 	/* Nearly always all of it. The rest of a short one goes piece by piece. */
 	for (size_t written = (size_t)n; iov_count > 0; iov++, iov_count--) {
 		size_t skip = MIN_OF(written, iov->iov_len);
-		int rc = write_all(fd, (const uint8_t *)iov->iov_base + skip, iov->iov_len - skip, offset + skip);
+		int rc = write_all(fd, (const uint8_t *)iov->iov_base + skip, iov->iov_len - skip,
+				   offset + skip);
 
 		if (rc < 0)
 			return rc;
@@ -206,13 +211,16 @@ static int posix_allocate(struct disk_file *file, uint64_t bytes)
 	do {
 		rc = fallocate(fd_of(file), 0, 0, (off_t)bytes);
 	} while (rc < 0 && errno == EINTR);
-	/* Where nothing can be reserved the size is still set; a full disk is then met by the write. */
+	/*
+	 * Where nothing can be reserved the size is still set; a full disk is then met by the
+	 * write.
+	 */
 	if (rc < 0 && errno == EOPNOTSUPP)
 		return posix_truncate(file, bytes);
 	return errno_result(rc);
 }
 
-/* --- names ------------------------------------------------------------------------------------------ */
+/* --- names ------------------------------------------------------------------------------------ */
 
 static int posix_unlink(struct disk *d, const char *name)
 {
@@ -234,7 +242,8 @@ static int posix_mkdir(struct disk *d, const char *name)
 /* A descriptor of its own for a directory of the disk, "" the root; or a negated code. */
 static int open_dir(struct disk *d, const char *name)
 {
-	int fd = openat(disk_of(d)->fd, name[0] != '\0' ? name : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(disk_of(d)->fd, name[0] != '\0' ? name : ".",
+			O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	return fd < 0 ? error_from_errno(errno) : fd;
 }
@@ -251,7 +260,8 @@ static int posix_sync_dir(struct disk *d, const char *name)
 	return rc;
 }
 
-static int posix_list(struct disk *d, const char *dir, void (*fn)(void *arg, const char *name), void *arg)
+static int posix_list(struct disk *d, const char *dir, void (*fn)(void *arg, const char *name),
+		      void *arg)
 {
 	int fd = open_dir(d, dir);
 	struct dirent *entry;

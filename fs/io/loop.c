@@ -2,9 +2,9 @@
 /*
  * The timers of a loop, the same for every backend: a list sorted by due time.
  *
- * New timers are mostly the last to fall due (deadlines of equal length), so a place is sought from the
- * end of the list. Timers of equal due time fire in the order of their start, which keeps a simulation
- * the same from run to run.
+ * New timers are mostly the last to fall due (deadlines of equal length), so a place is sought from
+ * the end of the list. Timers of equal due time fire in the order of their start, which keeps a
+ * simulation the same from run to run.
  */
 #include "fs/io/loop.h"
 
@@ -32,7 +32,10 @@ void loop_timer_start(struct loop *l, struct loop_timer *timer, uint64_t after_m
 
 	ASSERT(timer->fn != NULL);
 	loop_timer_stop(l, timer);
-	/* At least 1 ns: a timer restarted by its own callback waits for the next turn, so a turn ends. */
+	/*
+	 * At least 1 ns: a timer restarted by its own callback waits for the next turn, so a turn
+	 * ends.
+	 */
 	timer->due_ns = now_ns + MAX_OF(after_ms * NS_PER_MS, 1u);
 	timer->is_active = true;
 	insert_sorted(l, timer);

@@ -4,7 +4,8 @@
  * loop_uv.c (libuv) is the real one, tests/sim/sim_loop.c the one in virtual time.
  *
  * Completion style: no callback runs inside the call that submitted it. Operations are intrusive,
- * so that submitting never fails. Everything runs on the loop's thread unless a line says otherwise.
+ * so that submitting never fails. Everything runs on the loop's thread unless a line says
+ * otherwise.
  */
 #ifndef CAIRN_FS_IO_LOOP_H
 #define CAIRN_FS_IO_LOOP_H
@@ -24,7 +25,8 @@ struct loop_timer {		/* zero it before first use; may be restarted at will */
 struct loop_work {
 	void (*run)(struct loop_work *work);
 	void (*done)(struct loop_work *work);
-	bool is_owned;			/* may outlive who submitted it: done() then only frees what it holds */
+	/* may outlive who submitted it: done() then only frees what it holds */
+	bool is_owned;
 	struct loop_work *prev, *next;	/* private */
 };
 
@@ -35,10 +37,12 @@ struct loop_task {
 };
 
 struct loop_ops {
-	uint64_t (*now_ns)(struct loop *loop);		/* CLOCK_BOOTTIME, not of the turn's begin */
+	/* CLOCK_BOOTTIME, not of the turn's begin */
+	uint64_t (*now_ns)(struct loop *loop);
 	uint64_t (*wall_ns)(struct loop *loop);		/* CLOCK_REALTIME */
 	void (*random)(struct loop *loop, void *out, size_t len);
-	void (*wake_at)(struct loop *loop, uint64_t due_ns);	/* call loop_timers_run then; ~0: never */
+	/* call loop_timers_run then; ~0: never */
+	void (*wake_at)(struct loop *loop, uint64_t due_ns);
 	void (*work)(struct loop *loop, struct loop_work *work);
 	void (*post)(struct loop *loop, struct loop_task *task);	/* any thread */
 };
@@ -52,14 +56,21 @@ struct loop {
 static inline uint64_t loop_now_ns(struct loop *l) { return l->ops->now_ns(l); }
 static inline uint64_t loop_now_ms(struct loop *l) { return l->ops->now_ns(l) / 1000000; }
 static inline uint64_t loop_wall_ns(struct loop *l) { return l->ops->wall_ns(l); }
-static inline void loop_random(struct loop *l, void *out, size_t len) { l->ops->random(l, out, len); }
+static inline void loop_random(struct loop *l, void *out, size_t len)
+{
+	l->ops->random(l, out, len);
+}
 static inline void loop_work(struct loop *l, struct loop_work *w) { l->ops->work(l, w); }
 static inline void loop_post(struct loop *l, struct loop_task *t) { l->ops->post(l, t); }
 
-/* Timers, the same for every backend (loop.c). Start replaces an earlier start; stop may be repeated. */
+/*
+ * Timers, the same for every backend (loop.c). Start replaces an earlier start; stop may be
+ * repeated.
+ */
 void loop_timer_start(struct loop *l, struct loop_timer *timer, uint64_t after_ms);
 void loop_timer_stop(struct loop *l, struct loop_timer *timer);
-void loop_timers_run(struct loop *l);	/* for backends: fire what is due, then ask to be woken again */
+/* for backends: fire what is due, then ask to be woken again */
+void loop_timers_run(struct loop *l);
 
 /* --- the libuv loop ------------------------------------------------------------------------- */
 

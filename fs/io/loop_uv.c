@@ -3,17 +3,17 @@
  * The loop on libuv, with worker threads of its own.
  *
  * libuv's pool is one per process and needs an allocation per request; ours belongs to the loop and
- * queues intrusively, so submitting cannot fail. Everything that crosses threads (work, finished work,
- * posted tasks) stands in three lists under one mutex; uv_async_send() says that there is something, and
- * coalesces, so the mailbox is drained whole. What the loop's own thread posts needs no such call: an idle
- * handle drains it at the begin of the next turn, before the loop sleeps.
+ * queues intrusively, so submitting cannot fail. Everything that crosses threads (work, finished
+ * work, posted tasks) stands in three lists under one mutex; uv_async_send() says that there is
+ * something, and coalesces, so the mailbox is drained whole. What the loop's own thread posts needs
+ * no such call: an idle handle drains it at the begin of the next turn, before the loop sleeps.
  *
- * Workers wake each other: who submits wakes one, and each that wakes wakes the next while work is left. So
- * short work costs few switches, and long work still reaches all workers.
+ * Workers wake each other: who submits wakes one, and each that wakes wakes the next while work is
+ * left. So short work costs few switches, and long work still reaches all workers.
  *
- * Time is CLOCK_BOOTTIME, read once per turn: leases must see that the machine slept (I6). libuv's own
- * timer does not count sleep; so a timer may be late by what was left of it, never early, and code that
- * must not act on an expired lease compares times instead of waiting for a timer.
+ * Time is CLOCK_BOOTTIME, read once per turn: leases must see that the machine slept (I6). libuv's
+ * own timer does not count sleep; so a timer may be late by what was left of it, never early, and
+ * code that must not act on an expired lease compares times instead of waiting for a timer.
  */
 #include "fs/io/loop.h"
 
@@ -64,7 +64,8 @@ static _Thread_local struct loop_uv *running;	/* the loop that this thread runs 
 
 static struct loop_uv *loop_uv_of(struct loop *loop)
 {
-	return CHECKED_CAST(container_of(loop, struct loop_uv, base), struct loop_uv, LOOP_UV_MAGIC);
+	return CHECKED_CAST(container_of(loop, struct loop_uv, base), struct loop_uv,
+			    LOOP_UV_MAGIC);
 }
 
 static uint64_t clock_ns(clockid_t clock)
@@ -78,8 +79,8 @@ static uint64_t clock_ns(clockid_t clock)
 /* --- the operations --------------------------------------------------------------------------- */
 
 /*
- * Read anew each time, 30 ns: a callback that held the turn up, by a sync or a long commit, must not make those
- * behind it count leases from before it (I6).
+ * Read anew each time, 30 ns: a callback that held the turn up, by a sync or a long commit, must
+ * not make those behind it count leases from before it (I6).
  */
 static uint64_t uv_now_ns(struct loop *loop unused_arg)
 {
@@ -119,13 +120,17 @@ static void uv_wake_at(struct loop *loop, uint64_t due_ns)
 	uint64_t now_ns = uv_now_ns(loop);
 	uint64_t after_ns = due_ns > now_ns ? due_ns - now_ns : 0;
 
-	/* libuv renews its time when a turn begins and when a poll returns; outside a run nobody does. */
+	/*
+	 * libuv renews its time when a turn begins and when a poll returns; outside a run nobody
+	 * does.
+	 */
 	if (!l->is_running)
 		uv_update_time(&l->uv);
 	if (due_ns == UINT64_MAX)
 		uv_timer_stop(&l->timer);
 	else
-		ASSERT(uv_timer_start(&l->timer, timer_fired, DIV_CEIL(after_ns, NS_PER_MS), 0) == 0);
+		ASSERT(uv_timer_start(&l->timer, timer_fired, DIV_CEIL(after_ns, NS_PER_MS), 0) ==
+		       0);
 }
 
 /* Wake one worker if work waits; it wakes the next. The lock is held. */
@@ -157,7 +162,10 @@ static void uv_post(struct loop *loop, struct loop_task *task)
 
 	pthread_mutex_lock(&l->lock);
 	DL_APPEND(l->tasks, task);
-	/* Under the lock: once the task has run, the loop may be destroyed, which takes the lock first. */
+	/*
+	 * Under the lock: once the task has run, the loop may be destroyed, which takes the lock
+	 * first.
+	 */
 	if (!is_own)
 		uv_async_send(&l->mailbox);
 	pthread_mutex_unlock(&l->lock);
@@ -174,7 +182,7 @@ static const struct loop_ops LOOP_UV_OPS = {
 	.post = uv_post,
 };
 
-/* --- mailbox and workers ------------------------------------------------------------------------ */
+/* --- mailbox and workers ---------------------------------------------------------------------- */
 
 static void mailbox_drain(struct loop_uv *l)
 {
@@ -280,7 +288,7 @@ static int workers_start(struct loop_uv *l, unsigned count)
 	return rc != 0 ? error_from_errno(rc) : 0;
 }
 
-/* --- life ----------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 int loop_uv_create(unsigned worker_count, struct loop **out)
 {

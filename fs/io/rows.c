@@ -12,13 +12,15 @@ static bool key_is_sound(const void *key, uint32_t key_len)
 	return key != NULL && key_len >= 1 && key_len <= ROW_KEY_BYTES_MAX;
 }
 
-int rows_get(struct rows *r, const void *key, uint32_t key_len, const void **value, uint32_t *value_len)
+int rows_get(struct rows *r, const void *key, uint32_t key_len, const void **value,
+	     uint32_t *value_len)
 {
 	ASSERT(key_is_sound(key, key_len));
 	return r->ops->get(r, key, key_len, value, value_len);
 }
 
-int rows_put(struct rows *r, const void *key, uint32_t key_len, const void *value, uint32_t value_len)
+int rows_put(struct rows *r, const void *key, uint32_t key_len, const void *value,
+	     uint32_t value_len)
 {
 	ASSERT(key_is_sound(key, key_len) && value_len <= ROW_VALUE_BYTES_MAX);
 	return r->ops->put(r, key, key_len, value, value_len);

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rows in LMDB, one unnamed database per directory. The only file that sees LMDB, its errors included.
+ * Rows in LMDB, one unnamed database per directory. The only file that sees LMDB, its errors
+ * included.
  *
- * MDB_NOSYNC, because the rows are a view: view.h says after a crash whether they may be kept (I15).
- * MDB_NOTLS, because a snapshot's reader moves between threads.
+ * MDB_NOSYNC, because the rows are a view: view.h says after a crash whether they may be kept
+ * (I15). MDB_NOTLS, because a snapshot's reader moves between threads.
  *
- * The write transaction begins with the first change and ends with commit or abort. Reads go through it
- * while it is open, so that they see it; otherwise through a read transaction that is renewed at the first
- * read after a commit. So no reader of ours holds old pages while the store is written.
+ * The write transaction begins with the first change and ends with commit or abort. Reads go
+ * through it while it is open, so that they see it; otherwise through a read transaction that is
+ * renewed at the first read after a commit. So no reader of ours holds old pages while the store is
+ * written.
  */
 #include "fs/io/rows.h"
 
@@ -22,7 +24,8 @@ struct rows_lmdb {
 	MDB_env *env;
 	MDB_dbi dbi;
 	MDB_txn *write;		/* open since the first change, or NULL */
-	MDB_cursor *write_cursor;	/* of `write`; remembers its page, so puts in key order are fast */
+	/* of `write`; remembers its page, so puts in key order are fast */
+	MDB_cursor *write_cursor;
 	MDB_txn *read;		/* begun once, then reset and renewed */
 	MDB_cursor *read_cursor;
 	bool is_reading;	/* `read` is not reset */
@@ -58,7 +61,9 @@ static int result_of(int rc)
 	case MDB_INCOMPATIBLE:
 		return -E_CORRUPT;
 	default:
-		/* Above 0: errno. Below: a transaction that an earlier error has ended, or a panic. */
+		/*
+		 * Above 0: errno. Below: a transaction that an earlier error has ended, or a panic.
+		 */
 		return rc > 0 ? error_from_errno(rc) : -E_IO;
 	}
 }
@@ -69,7 +74,7 @@ static MDB_val val_of(const void *bytes, uint32_t len)
 	return (MDB_val){ .mv_size = len, .mv_data = (void *)(uintptr_t)bytes };
 }
 
-/* --- transactions ------------------------------------------------------------------------------------ */
+/* --- transactions ----------------------------------------------------------------------------- */
 
 static void read_end(struct rows_lmdb *r)
 {
@@ -123,7 +128,7 @@ static int reading_cursor(struct rows_lmdb *r, MDB_cursor **out)
 	return rc;
 }
 
-/* --- operations --------------------------------------------------------------------------------------- */
+/* --- operations ------------------------------------------------------------------------------- */
 
 static int lmdb_get(struct rows *rows, const void *key, uint32_t key_len, const void **value,
 		    uint32_t *value_len)
@@ -143,7 +148,8 @@ static int lmdb_get(struct rows *rows, const void *key, uint32_t key_len, const 
 	return 0;
 }
 
-static int lmdb_put(struct rows *rows, const void *key, uint32_t key_len, const void *value, uint32_t value_len)
+static int lmdb_put(struct rows *rows, const void *key, uint32_t key_len, const void *value,
+		    uint32_t value_len)
 {
 	struct rows_lmdb *r = lmdb_of(rows);
 	MDB_val k = val_of(key, key_len), v = val_of(value, value_len);
@@ -250,7 +256,8 @@ static int lmdb_snapshot_next(struct rows_snapshot *snapshot, struct row *out)
 {
 	struct rows_lmdb_snapshot *s = container_of(snapshot, struct rows_lmdb_snapshot, base);
 	MDB_val k, v;
-	int rc = mdb_cursor_get(s->cursor, &k, &v, MDB_NEXT);	/* the first one, if it stands nowhere yet */
+	/* the first one, if it stands nowhere yet */
+	int rc = mdb_cursor_get(s->cursor, &k, &v, MDB_NEXT);
 
 	if (rc == MDB_NOTFOUND)
 		return 0;
@@ -310,7 +317,8 @@ static int env_open(struct rows_lmdb *r, const char *directory, uint64_t map_byt
 	if (rc == 0)
 		rc = mdb_env_open(r->env, directory, MDB_NOSYNC | MDB_NOTLS, FILE_MODE);
 	if (rc == 0)
-		rc = mdb_reader_check(r->env, &dead);	/* a killed process leaves its readers behind */
+		/* a killed process leaves its readers behind */
+		rc = mdb_reader_check(r->env, &dead);
 	if (rc == 0)
 		rc = mdb_txn_begin(r->env, NULL, MDB_RDONLY, &r->read);
 	if (rc == 0)

@@ -2,9 +2,9 @@
 /*
  * Rows in memory, for simulation and tests: an array of pointers, sorted by key.
  *
- * A change is logged with the row before and the row after it. A commit frees the rows before, an abort
- * reverts the log from its end; a snapshot does the same to a copy of the array, so that it shows the last
- * commit, and then copies the rows, so that it may go to another thread.
+ * A change is logged with the row before and the row after it. A commit frees the rows before, an
+ * abort reverts the log from its end; a snapshot does the same to a copy of the array, so that it
+ * shows the last commit, and then copies the rows, so that it may go to another thread.
  */
 #include "fs/io/rows.h"
 
@@ -45,9 +45,10 @@ static struct rows_mem *mem_of(struct rows *rows)
 	return container_of(rows, struct rows_mem, base);
 }
 
-/* --- rows and tables ----------------------------------------------------------------------------------- */
+/* --- rows and tables -------------------------------------------------------------------------- */
 
-static struct mem_row *row_create(const void *key, uint32_t key_len, const void *value, uint32_t value_len)
+static struct mem_row *row_create(const void *key, uint32_t key_len, const void *value,
+				  uint32_t value_len)
 {
 	struct mem_row *row = malloc(sizeof *row + key_len + value_len);
 
@@ -151,7 +152,7 @@ static void table_finish(struct table *t)
 	free(t->rows);
 }
 
-/* --- operations ------------------------------------------------------------------------------------------ */
+/* --- operations ------------------------------------------------------------------------------- */
 
 static bool changes_reserve(struct rows_mem *r)
 {
@@ -174,7 +175,8 @@ static void changes_add(struct rows_mem *r, struct mem_row *before, struct mem_r
 	r->bytes += row_bytes(after) - row_bytes(before);
 }
 
-static int mem_get(struct rows *rows, const void *key, uint32_t key_len, const void **value, uint32_t *value_len)
+static int mem_get(struct rows *rows, const void *key, uint32_t key_len, const void **value,
+		   uint32_t *value_len)
 {
 	struct rows_mem *r = mem_of(rows);
 	bool is_there;
@@ -187,7 +189,8 @@ static int mem_get(struct rows *rows, const void *key, uint32_t key_len, const v
 	return 0;
 }
 
-static int mem_put(struct rows *rows, const void *key, uint32_t key_len, const void *value, uint32_t value_len)
+static int mem_put(struct rows *rows, const void *key, uint32_t key_len, const void *value,
+		   uint32_t value_len)
 {
 	struct rows_mem *r = mem_of(rows);
 	struct mem_row *row, *before;
@@ -291,7 +294,8 @@ static bool table_copy_rows(struct table *t)
 	for (size_t i = 0; i < t->count; i++) {
 		const struct mem_row *row = t->rows[i];
 
-		t->rows[i] = row_create(row->bytes, row->key_len, row->bytes + row->key_len, row->value_len);
+		t->rows[i] = row_create(row->bytes, row->key_len, row->bytes + row->key_len,
+					row->value_len);
 		if (t->rows[i] == NULL) {
 			t->count = i;
 			return false;

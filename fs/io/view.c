@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Keeps I15 across restarts. The file is text, replaced whole and synced, so it is old or new, never torn;
- * whatever does not read back to the very same bytes is not trusted (I8).
+ * Keeps I15 across restarts. The file is text, replaced whole and synced, so it is old or new,
+ * never torn; whatever does not read back to the very same bytes is not trusted (I8).
  */
 #include "fs/io/view.h"
 
@@ -48,7 +48,8 @@ static int boot_id_read(char out[BOOT_ID_CHARS + 1])
 
 static uint32_t note_render(const struct note *note, char out[VIEW_BYTES_MAX])
 {
-	int len = snprintf(out, VIEW_BYTES_MAX, "cairn view 1\nstate %s\nboot %s\nposition %" PRIu64 " %" PRIu64 "\n",
+	int len = snprintf(out, VIEW_BYTES_MAX,
+			   "cairn view 1\nstate %s\nboot %s\nposition %" PRIu64 " %" PRIu64 "\n",
 			   note->state, note->boot_id, note->position.major, note->position.minor);
 
 	ASSERT(len > 0 && len < VIEW_BYTES_MAX);
@@ -64,8 +65,8 @@ static int note_read(struct disk *disk, struct note *out)
 	if (len < 0)
 		return len;
 	text[len] = '\0';
-	if (sscanf(text, "cairn view 1 state %11s boot %36s position %" SCNu64 " %" SCNu64, out->state, out->boot_id,
-		   &out->position.major, &out->position.minor) != 4)
+	if (sscanf(text, "cairn view 1 state %11s boot %36s position %" SCNu64 " %" SCNu64,
+		   out->state, out->boot_id, &out->position.major, &out->position.minor) != 4)
 		return -E_MALFORMED;
 	if (note_render(out, again) != (uint32_t)len || memcmp(text, again, (size_t)len) != 0)
 		return -E_MALFORMED;
@@ -100,7 +101,8 @@ static void judge(const struct note *note, const char *boot_id, struct view_stat
 {
 	*out = (struct view_state){ 0 };
 	out->was_closed = strcmp(note->state, CLEAN) == 0;
-	out->is_trusted = out->was_closed || (strcmp(note->state, OPEN) == 0 && strcmp(note->boot_id, boot_id) == 0);
+	out->is_trusted = out->was_closed ||
+			  (strcmp(note->state, OPEN) == 0 && strcmp(note->boot_id, boot_id) == 0);
 	if (out->was_closed)
 		out->position = note->position;
 }

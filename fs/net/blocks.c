@@ -168,8 +168,8 @@ static bool route_was_tried(const struct blocks_route *r, server_no server)
 }
 
 /*
- * How little we would like to ask this one: first those that answer and that the map calls up, replicas
- * before formers, then by what is outstanding there times how long it takes to answer.
+ * How little we would like to ask this one: first those that answer and that the map calls up,
+ * replicas before formers, then by what is outstanding there times how long it takes to answer.
  */
 static uint64_t server_cost(const struct server_row *row, const struct rpc_peer *peer,
 			    bool is_former)
@@ -270,7 +270,8 @@ void blocks_route_tell(struct blocks_route *r, const char *what, uint64_t start_
 	uint64_t now_ns = loop_now_ns(r->b->o.loop);
 	struct text text;
 
-	if (now_ns < start_ns + TELL_AFTER_NS || (r->b->told_ns && now_ns < r->b->told_ns + TELL_EVERY_NS))
+	if (now_ns < start_ns + TELL_AFTER_NS ||
+	    (r->b->told_ns && now_ns < r->b->told_ns + TELL_EVERY_NS))
 		return;
 	r->b->told_ns = now_ns;
 	text_init(&text, TELL_BYTES_MAX);

@@ -113,7 +113,8 @@ static void check_answered(struct rpc_call *call)
 }
 
 /* The entry for this block and server, else the oldest one that is not in use. */
-static struct blocks_check *check_slot(struct blocks *b, const struct block_id *id, server_no server)
+static struct blocks_check *check_slot(struct blocks *b, const struct block_id *id,
+				       server_no server)
 {
 	struct blocks_check *oldest = NULL;
 
@@ -138,9 +139,11 @@ static void check_ask(struct blocks *b, const struct block_id *id, server_no ser
 
 	if (!c || !s || c->is_asking)
 		return;
-	if (c->server == server && block_id_equal(&c->id, id) && now_ns < c->asked_ns + BLOCKS_CHECK_PAUSE_NS)
+	if (c->server == server && block_id_equal(&c->id, id) &&
+	    now_ns < c->asked_ns + BLOCKS_CHECK_PAUSE_NS)
 		return;
-	*c = (struct blocks_check){.id = *id, .server = server, .asked_ns = now_ns, .is_asking = true};
+	*c = (struct blocks_check){.id = *id, .server = server, .asked_ns = now_ns,
+				   .is_asking = true};
 	msg.id = (ProtobufCBinaryData){BLOCK_ID_BYTES, c->id.bytes};
 	c->call = (struct rpc_call){
 		.type = MSG_CHECK,

@@ -32,7 +32,9 @@ struct blocks_scratch {
 	struct blocks_scratch *next;
 };
 
-/* A server gave us a wrong record: it is asked to CHECK it, once per block and server in a while. */
+/*
+ * A server gave us a wrong record: it is asked to CHECK it, once per block and server in a while.
+ */
 #define BLOCKS_CHECKS_MAX 64u
 #define BLOCKS_CHECK_PAUSE_NS (60ull * 1000000000u)
 struct blocks_check {
@@ -101,7 +103,10 @@ void blocks_route_forget(struct blocks_route *r, server_no server); /* may be tr
 /* An answer brought a row (-E_STALE_EPOCH): take it; the map is fetched as well. */
 void blocks_route_learn(struct blocks_route *r, const ProtobufCBinaryData *pg_row);
 uint32_t blocks_route_pause(struct blocks_route *r); /* ms before the next round, which it begins */
-/* Say, once in a while, that `what` waits since start_ns for servers of this row; and that it goes on. */
+/*
+ * Say, once in a while, that `what` waits since start_ns for servers of this row; and that it goes
+ * on.
+ */
 void blocks_route_tell(struct blocks_route *r, const char *what, uint64_t start_ns);
 void blocks_route_tell_end(struct blocks_route *r, const char *what, uint64_t start_ns);
 
@@ -118,7 +123,8 @@ must_check int blocks_marks_add(struct blocks_marks *marks, const struct blocks_
 /* All marks are of one block. */
 void blocks_marks_seal(struct blocks_marks *marks);
 /* Is every block on min_copies servers whose marks are good? */
-bool blocks_marks_suffice(const struct blocks_marks *marks, const bool *is_good, uint8_t min_copies);
+bool blocks_marks_suffice(const struct blocks_marks *marks, const bool *is_good,
+			  uint8_t min_copies);
 
 /* As blocks_put_start(), but without plain: ask who has it, read it there, put it where it is
  * missing. */

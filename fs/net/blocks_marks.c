@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Marks: who must sync up to what before a publish may name the blocks that were put (I2), and which of
- * them hold each block, so that a sync need not wait for a server that others replace.
+ * Marks: who must sync up to what before a publish may name the blocks that were put (I2), and
+ * which of them hold each block, so that a sync need not wait for a server that others replace.
  *
- * Blocks of one group have equal holders: not blocks are remembered but the distinct sets of holders. When
- * there are too many, all marks must be synced.
+ * Blocks of one group have equal holders: not blocks are remembered but the distinct sets of
+ * holders. When there are too many, all marks must be synced.
  */
 #include <string.h>
 

@@ -8,8 +8,8 @@
  * decides whether it is done, beforehand, so that without it one visit at a worker names the block
  * and encodes it. A server that has a block already answers a PUT of it as it answers a HAVE.
  *
- * Encoding is not tried on every block either: behind a row of blocks that did not shrink, few of the
- * next will.
+ * Encoding is not tried on every block either: behind a row of blocks that did not shrink, few of
+ * the next will.
  *
  * A reput is the same without the plain bytes: what HAVE does not find often enough is read from
  * whoever has it, and put again.

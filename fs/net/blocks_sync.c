@@ -2,10 +2,10 @@
 /*
  * Making marks durable, and mending them after a server restarted.
  *
- * A server that restarted, failed its sync (I4: never believed) or stays silent does not count. While the
- * others suffice, each block being synced on min_copies of its holders, nobody is waited for any longer than
- * a moment; when they cannot, the sync says -E_STALE_GENERATION: which blocks have how many holders is then
- * known only by asking again, which is what a reput does.
+ * A server that restarted, failed its sync (I4: never believed) or stays silent does not count.
+ * While the others suffice, each block being synced on min_copies of its holders, nobody is waited
+ * for any longer than a moment; when they cannot, the sync says -E_STALE_GENERATION: which blocks
+ * have how many holders is then known only by asking again, which is what a reput does.
  */
 #define LOG_MODULE "blocks"
 #include <stdlib.h>
@@ -16,7 +16,8 @@
 
 #define SYNC_TRIES     3u /* of one server that is not connected */
 #define SYNC_PAUSE_MS  50u
-#define SYNC_GRACE_MS  250u /* for those that are not needed: their copies should be durable as well */
+/* for those that are not needed: their copies should be durable as well */
+#define SYNC_GRACE_MS  250u
 #define REPUT_PARALLEL 16u
 
 struct sync_one {

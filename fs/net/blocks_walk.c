@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Walking the nodes of a manifest. Each step runs in a turn of its own, so that nothing recurses. */
+/*
+ * Walking the nodes of a manifest. Each step runs in a turn of its own, so that nothing recurses.
+ */
 #include "fs/net/blocks_walk.h"
 
 #include <string.h>

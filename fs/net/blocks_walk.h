@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Walk the nodes of a manifest by its root, depth first, one fetch at a time: who must know every block of a
- * file (the collector's marks, a client that touches what it names) and has no manifest in memory.
+ * Walk the nodes of a manifest by its root, depth first, one fetch at a time: who must know every
+ * block of a file (the collector's marks, a client that touches what it names) and has no manifest
+ * in memory.
  *
- * Every node is proved by its id and checked against its parent (level, length); what does not fit ends the
- * walk with -E_MALFORMED. Memory: one node per level, at most MANIFEST_DEPTH_MAX.
- * Threads: the loop's.
+ * Every node is proved by its id and checked against its parent (level, length); what does not fit
+ * ends the walk with -E_MALFORMED. Memory: one node per level, at most MANIFEST_DEPTH_MAX. Threads:
+ * the loop's.
  */
 #ifndef CAIRN_FS_NET_BLOCKS_WALK_H
 #define CAIRN_FS_NET_BLOCKS_WALK_H
@@ -27,11 +28,13 @@ struct blocks_walk {
 	/* Is this subtree to be walked? NULL: all are. */
 	bool (*wants)(struct blocks_walk *walk, const struct block_id *id);
 	/*
-	 * A node, before what is below it. 0: go on; 1: blocks_walk_resume() will be called, not from in
-	 * here; an error ends the walk with it.
+	 * A node, before what is below it. 0: go on; 1: blocks_walk_resume() will be called, not
+	 * from in here; an error ends the walk with it.
 	 */
-	int (*node)(struct blocks_walk *walk, const struct block_id *id, const struct node_view *view);
-	void (*left)(struct blocks_walk *walk, const struct block_id *id);	/* all below it was walked; or NULL */
+	int (*node)(struct blocks_walk *walk, const struct block_id *id,
+		    const struct node_view *view);
+	/* all below it was walked; or NULL */
+	void (*left)(struct blocks_walk *walk, const struct block_id *id);
 	void (*done)(struct blocks_walk *walk);
 	int rc;			/* 0; as of a get; -E_MALFORMED; or what node() said */
 	void *user;

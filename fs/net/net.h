@@ -27,7 +27,10 @@ struct net_frame {
 struct net_conn_events {
 	/* The frame's references become the receiver's. Header and checksums have been checked. */
 	void (*on_frame)(void *arg, struct net_frame *frame);
-	/* Once, at the end of the connection, whoever ended it; rc tells why. The conn is gone after. */
+	/*
+	 * Once, at the end of the connection, whoever ended it; rc tells why. The conn is gone
+	 * after.
+	 */
 	void (*on_close)(void *arg, int rc);
 	/* What was queued has drained below half of the bound: sending may go on. */
 	void (*on_drain)(void *arg);
@@ -38,14 +41,19 @@ struct net_ops {
 		      void (*on_accept)(void *arg, struct net_conn *conn), void *arg,
 		      struct net_listener **out);
 	void (*listener_close)(struct net_listener *l);
-	const char *(*listener_address)(const struct net_listener *l);	/* as bound, with the real port */
+	/* as bound, with the real port */
+	const char *(*listener_address)(const struct net_listener *l);
 	/* on_connect(arg, conn, rc): exactly once; conn NULL unless rc is 0. */
 	int (*connect)(struct net *net, const char *address, uint32_t timeout_ms,
 		       void (*on_connect)(void *arg, struct net_conn *conn, int rc), void *arg);
 	void (*conn_events)(struct net_conn *conn, const struct net_conn_events *events, void *arg);
-	/* Takes the references. 0; -E_OVERLOADED: queue full (nothing taken), wait for on_drain; -E_NOTCONN. */
+	/*
+	 * Takes the references. 0; -E_OVERLOADED: queue full (nothing taken), wait for on_drain;
+	 * -E_NOTCONN.
+	 */
 	int (*send)(struct net_conn *conn, struct net_frame *frame);
-	void (*pause)(struct net_conn *conn, bool paused);	/* stop, resume reading: back-pressure */
+	/* stop, resume reading: back-pressure */
+	void (*pause)(struct net_conn *conn, bool paused);
 	void (*close)(struct net_conn *conn);			/* on_close follows */
 	const char *(*peer_name)(struct net_conn *conn);	/* for logs */
 	void (*destroy)(struct net *net);
@@ -53,9 +61,10 @@ struct net_ops {
 struct net { const struct net_ops *ops; struct loop *loop; struct buf_pool *pool; };
 
 /*
- * TCP over the libuv loop; owns the waiter slot of the pool (buf_pool_on_free), which holds bulk; messages have
- * a pool inside, so that answers and renewals pass where bulk has to wait. Addresses are "HOST:PORT",
- * "[V6]:PORT"; port 0 asks for a free one. destroy() ends what is open; the rest happens in loop_uv_destroy.
+ * TCP over the libuv loop; owns the waiter slot of the pool (buf_pool_on_free), which holds bulk;
+ * messages have a pool inside, so that answers and renewals pass where bulk has to wait. Addresses
+ * are "HOST:PORT", "[V6]:PORT"; port 0 asks for a free one. destroy() ends what is open; the rest
+ * happens in loop_uv_destroy.
  */
 must_check int net_tcp_create(struct loop *loop, struct buf_pool *pool, struct net **out);
 

@@ -7,7 +7,8 @@
  * good checksum asks for it, so garbage costs nothing (I8). An empty pool, or a receiver that
  * pauses, stops the reading (I11); the few bytes read already wait in the stash.
  *
- * Out: what is sent within one turn of the loop leaves in one write, at its end; one write at a time.
+ * Out: what is sent within one turn of the loop leaves in one write, at its end; one write at a
+ * time.
  */
 #define LOG_MODULE "net"
 #include <stdlib.h>

@@ -230,7 +230,10 @@ static bool call_has_credit(const struct rpc_peer *peer, const struct rpc_call *
 
 void rpc_call_pump(struct rpc_peer *peer)
 {
-	/* Answers that wait for room go first: a recall must not overtake the grant that it is about. */
+	/*
+	 * Answers that wait for room go first: a recall must not overtake the grant that it is
+	 * about.
+	 */
 	while (peer->state == RPC_PEER_UP && peer->waiting && !peer->answers &&
 	       call_has_credit(peer, peer->waiting)) {
 		struct rpc_call *call = peer->waiting;

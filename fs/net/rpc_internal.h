@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of rpc share: rpc.c (the endpoint, requests and answers), rpc_peer.c (remotes:
- * connections, hellos, backoff), rpc_silence.c (is a remote there?) and rpc_call.c (outgoing calls).
+ * connections, hellos, backoff), rpc_silence.c (is a remote there?) and rpc_call.c (outgoing
+ * calls).
  *
  * A call is in exactly one place: waiting or sent at its peer, or finished at the rpc, from where a
  * timer completes it, so that done() never runs inside rpc_call().
@@ -28,7 +29,8 @@
 #define RPC_NAME_BYTES	   160u
 #define RPC_PING_MS	   25u	 /* unanswered for so long: is it there? */
 #define RPC_SILENCE_MS	   100u	 /* and gone for those who can ask another */
-#define RPC_SILENCE_PINGS  3u	 /* but a far or busy one is given so many of its usual round trips */
+/* but a far or busy one is given so many of its usual round trips */
+#define RPC_SILENCE_PINGS  3u
 #define RPC_DEAD_MS	   5000u /* the connection is given up */
 
 enum rpc_call_state {
@@ -88,7 +90,8 @@ struct rpc_peer {
 	/* Of an outgoing peer: is it there? */
 	bool has_failed;	/* lost or refused since it was up last */
 	bool is_silent;
-	uint64_t asked_ns;	/* asked then and nothing was heard since; 0: nothing is unanswered */
+	/* asked then and nothing was heard since; 0: nothing is unanswered */
+	uint64_t asked_ns;
 	uint64_t tick_due_ns;
 	uint64_t ping_id;	/* 0: none is on its way */
 	uint64_t ping_sent_ns, ping_us;	/* and how long they took, smoothed */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Is a remote there? A hung process, or a cut cable, resets no connection: it only stays silent. So an
- * outgoing peer that leaves questions unanswered is pinged, which every server answers at once, whatever
- * it works on. No word for RPC_SILENCE_MS, and calls that others can answer end; for RPC_DEAD_MS, and so
- * does the connection. Until something is asked nothing is sent, so idle peers cost nothing.
+ * Is a remote there? A hung process, or a cut cable, resets no connection: it only stays silent. So
+ * an outgoing peer that leaves questions unanswered is pinged, which every server answers at once,
+ * whatever it works on. No word for RPC_SILENCE_MS, and calls that others can answer end; for
+ * RPC_DEAD_MS, and so does the connection. Until something is asked nothing is sent, so idle peers
+ * cost nothing.
  *
  * A tick that comes late tells that we were the ones who slept: that time is not counted.
  */
@@ -70,7 +71,8 @@ static void ping_send(struct rpc_peer *peer)
 
 bool rpc_silence_take_pong(struct rpc_peer *peer, const struct net_frame *frame)
 {
-	if (frame->header.type != MSG_PING || !peer->ping_id || frame->header.request != peer->ping_id)
+	if (frame->header.type != MSG_PING || !peer->ping_id ||
+	    frame->header.request != peer->ping_id)
 		return false;
 	uint64_t us = (now_of(peer) - peer->ping_sent_ns) / NS_PER_US;
 	/* Up at once, down slowly: who was busy a moment ago still is. */
@@ -81,7 +83,8 @@ bool rpc_silence_take_pong(struct rpc_peer *peer, const struct net_frame *frame)
 
 static void silence_judge(struct rpc_peer *peer, uint64_t silent_us)
 {
-	uint64_t patience_us = MAX_OF(RPC_SILENCE_MS * UINT64_C(1000), RPC_SILENCE_PINGS * peer->ping_us);
+	uint64_t patience_us =
+		MAX_OF(RPC_SILENCE_MS * UINT64_C(1000), RPC_SILENCE_PINGS * peer->ping_us);
 
 	if (!peer->is_silent && silent_us >= patience_us) {
 		log_info("silent for %llu ms, others are asked peer=%s",

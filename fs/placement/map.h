@@ -71,8 +71,12 @@ const struct pg_row *map_pg(const struct map *map, pg_no pg);	/* epoch 0: not kn
 /* Take a row if its epoch is higher than ours; true if it was taken. */
 bool map_put_pg(struct map *map, pg_no pg, const struct pg_row *row);
 const struct server_row *map_server(const struct map *map, server_no server);	/* NULL: unknown */
-must_check int map_put_server(struct map *map, const struct server_row *row);	/* -E_NOMEM, -E_TOOBIG */
-/* Of the epochs of all PG rows: XXH3-64 of 4,096 x u64 little-endian. Equal ones mean equal rows (I10). */
+/* -E_NOMEM, -E_TOOBIG */
+must_check int map_put_server(struct map *map, const struct server_row *row);
+/*
+ * Of the epochs of all PG rows: XXH3-64 of 4,096 x u64 little-endian. Equal ones mean equal rows
+ * (I10).
+ */
 uint64_t map_digest(const struct map *map);
 uint32_t map_server_count(const struct map *map);
 /* By rising number; index < map_server_count. */

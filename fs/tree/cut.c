@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Cutting on a fixed grid. Ends of blocks are multiples of BLOCK_BYTES_MAX, or the end asked for. */
+/*
+ * Cutting on a fixed grid. Ends of blocks are multiples of BLOCK_BYTES_MAX, or the end asked for.
+ */
 #include "fs/tree/cut.h"
 
 uint64_t cut_start(uint64_t offset)

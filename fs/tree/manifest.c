@@ -136,7 +136,8 @@ static void evict(struct manifest *m)
 	uint32_t keep = MAX_OF(m->nodes_max, m->depth);	/* one path at least */
 
 	while (m->clean_count > keep && m->lru->serial != m->serial) {
-		ASSERT(!has_child_in_memory(m->lru));	/* it might be dirty: an edit would be lost */
+		/* it might be dirty: an edit would be lost */
+		ASSERT(!has_child_in_memory(m->lru));
 		manifest_entry_drop(m, entry_of(m, m->lru));
 	}
 }

@@ -44,9 +44,12 @@ void manifest_destroy(struct manifest *m);	/* NULL is allowed; dirty nodes are d
 
 uint64_t manifest_bytes(const struct manifest *m);	/* length of the file as edited */
 bool manifest_is_dirty(const struct manifest *m);
-uint32_t manifest_dirty_count(const struct manifest *m);	/* nodes that seal would emit, about */
+/* nodes that seal would emit, about */
+uint32_t manifest_dirty_count(const struct manifest *m);
 
-/* The node that the last -E_NEED_NODE asked for: its id, and the plain length is at most a block. */
+/*
+ * The node that the last -E_NEED_NODE asked for: its id, and the plain length is at most a block.
+ */
 const struct block_id *manifest_needed(const struct manifest *m);
 /*
  * Give the plain bytes of that node. -E_CORRUPT: not of that id; -E_MALFORMED: not what the parent
@@ -58,11 +61,11 @@ must_check int manifest_supply(struct manifest *m, const void *bytes, uint32_t l
 must_check int manifest_lookup(struct manifest *m, uint64_t offset, struct extent *out);
 
 /*
- * Replace [offset, offset + length) by `count` entries (offsets in them are ignored). The range must
- * begin and end at entry boundaries, inside a hole, or at the end of the file; else -E_INVAL, with
- * nothing changed: read-modify-write of a partly covered block is the caller's. offset == bytes
- * appends; count == 0 removes the range and moves the rest up (truncate: a range up to the end).
- * Neighbouring holes are merged. -E_NEED_NODE, -E_FBIG (size or depth), -E_NOMEM.
+ * Replace [offset, offset + length) by `count` entries (offsets in them are ignored). The range
+ * must begin and end at entry boundaries, inside a hole, or at the end of the file; else -E_INVAL,
+ * with nothing changed: read-modify-write of a partly covered block is the caller's. offset ==
+ * bytes appends; count == 0 removes the range and moves the rest up (truncate: a range up to the
+ * end). Neighbouring holes are merged. -E_NEED_NODE, -E_FBIG (size or depth), -E_NOMEM.
  */
 must_check int manifest_replace(struct manifest *m, uint64_t offset, uint64_t length,
 				const struct extent *entries, uint32_t count);
@@ -80,8 +83,10 @@ must_check int manifest_append_root(struct manifest *m, const struct root *root)
  * canonical form: no content is ROOT_EMPTY, exactly one block is ROOT_BLOCK, an inner node with
  * one child is replaced by the child.
  */
-typedef int (*manifest_emit_fn)(void *arg, const struct block_id *id, const void *bytes, uint32_t len);
-must_check int manifest_seal(struct manifest *m, manifest_emit_fn emit, void *arg, struct root *out);
+typedef int (*manifest_emit_fn)(void *arg, const struct block_id *id, const void *bytes,
+				uint32_t len);
+must_check int manifest_seal(struct manifest *m, manifest_emit_fn emit, void *arg,
+			     struct root *out);
 
 /*
  * Check and walk a node's plain bytes as foreign data, without a manifest: for marks, fsck, dump.
@@ -95,6 +100,7 @@ struct node_view {
 };
 must_check int node_view_init(struct node_view *v, const void *bytes, uint32_t len,
 			      uint8_t level_expected, uint64_t length_expected);
-void node_view_entry(const struct node_view *v, uint32_t index, uint64_t *length, struct block_id *id);
+void node_view_entry(const struct node_view *v, uint32_t index, uint64_t *length,
+		     struct block_id *id);
 
 #endif

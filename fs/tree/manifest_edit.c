@@ -3,9 +3,9 @@
  * Editing, copy-on-write: what lies between two paths becomes other entries.
  *
  * Plan: from the counts along the two paths follows, level by level, how many nodes there will be;
- * all memory is taken. Apply, from the leaves up, cannot fail: at each level the entries left of the
- * range, the new ones and those right of it form one sequence, which is spread over the nodes of the
- * two paths and new ones.
+ * all memory is taken. Apply, from the leaves up, cannot fail: at each level the entries left of
+ * the range, the new ones and those right of it form one sequence, which is spread over the nodes
+ * of the two paths and new ones.
  *
  * Splits at the end of the file fill the left node, so that streaming writes make full nodes; other
  * splits share evenly. A node below a quarter is poured into a neighbour that is in memory; a

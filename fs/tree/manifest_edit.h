@@ -28,8 +28,8 @@ struct edit {
 };
 
 /*
- * Put e->items between the paths at `level`. -E_NOMEM and -E_FBIG (too deep) change nothing. Frees what
- * the edit holds, whatever it returns.
+ * Put e->items between the paths at `level`. -E_NOMEM and -E_FBIG (too deep) change nothing. Frees
+ * what the edit holds, whatever it returns.
  */
 must_check int manifest_edit_run(struct edit *e, uint8_t level);
 void manifest_edit_release(struct edit *e);

@@ -52,7 +52,8 @@ struct manifest {
 	struct node *lru;		/* least recently used first */
 	uint32_t clean_count;		/* nodes on the LRU list */
 	uint32_t dirty_count;
-	uint64_t serial;		/* one up when an operation ends other than by -E_NEED_NODE */
+	/* one up when an operation ends other than by -E_NEED_NODE */
+	uint64_t serial;
 };
 
 static inline bool entry_is_hole(const struct entry *e)

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Replacing ranges and appending whole contents: everything is looked at first, which is where
- * -E_NEED_NODE can come from; the range is widened over holes that are cut or merged; then the edit runs.
+ * -E_NEED_NODE can come from; the range is widened over holes that are cut or merged; then the edit
+ * runs.
  */
 #include "fs/tree/manifest_edit.h"
 
 #include <stdlib.h>
 
-/* ---- paths ------------------------------------------------------------------------------------- */
+/* ---- paths ----------------------------------------------------------------------------------- */
 
 /* Which entry of node holds the byte at `at` (relative)? Moves *at to be relative to the entry. */
 static uint32_t index_of(const struct node *node, uint64_t *at)
@@ -115,8 +116,11 @@ static int range_start(struct manifest *m, bool may_merge, struct range *r, stru
 	return rc;
 }
 
-/* `first` is the entry at the range's start: if it ends where the range does, that is a boundary. */
-static int range_end(struct manifest *m, bool may_merge, const struct extent *first, struct range *r)
+/*
+ * `first` is the entry at the range's start: if it ends where the range does, that is a boundary.
+ */
+static int range_end(struct manifest *m, bool may_merge, const struct extent *first,
+		     struct range *r)
 {
 	struct extent x;
 
@@ -199,7 +203,9 @@ static int check_entries(const struct manifest *m, uint64_t length, const struct
 	return 0;
 }
 
-/* All of the content is replaced: the old tree need not be loaded, and goes when nothing can fail. */
+/*
+ * All of the content is replaced: the old tree need not be loaded, and goes when nothing can fail.
+ */
 static int replace_all(struct edit *e)
 {
 	struct manifest *m = e->m;
@@ -258,7 +264,9 @@ int manifest_replace(struct manifest *m, uint64_t offset, uint64_t length,
 /* Raise the tree to `depth` levels by tops of one entry. */
 static int raise_top(struct manifest *m, uint8_t depth)
 {
-	/* The leaf of a root that names a block has no id of its own yet: it must be emitted now. */
+	/*
+	 * The leaf of a root that names a block has no id of its own yet: it must be emitted now.
+	 */
 	if (m->top.child != NULL && !m->top.child->is_cached)
 		manifest_node_dirty(m, m->top.child);
 	while (m->depth < depth) {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Sealing: dirty nodes become blocks, children before parents, so that a root never names what was
- * not emitted. Each node is clean as soon as it was emitted: a seal that failed goes on where it was.
+ * not emitted. Each node is clean as soon as it was emitted: a seal that failed goes on where it
+ * was.
  */
 #include "fs/base/bytes.h"
 #include "fs/tree/manifest_internal.h"

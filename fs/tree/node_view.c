@@ -55,7 +55,8 @@ int node_view_init(struct node_view *v, const void *bytes, uint32_t len, uint8_t
 	return entries_are_sound(v) ? 0 : -E_MALFORMED;
 }
 
-void node_view_entry(const struct node_view *v, uint32_t index, uint64_t *length, struct block_id *id)
+void node_view_entry(const struct node_view *v, uint32_t index, uint64_t *length,
+		     struct block_id *id)
 {
 	ASSERT(index < v->entry_count);
 	struct rd r = rd_init(v->bytes + NODE_HEADER_BYTES + index * NODE_ENTRY_BYTES,

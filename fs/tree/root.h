@@ -4,7 +4,7 @@
  *
  *   offset size
  *      0    1   kind: 0 empty, 1 inline, 2 block, 3 node
- *      1    1   depth: 0 for empty, inline, block; levels of nodes for a node (1 = the root is a leaf)
+ *      1    1   depth: 0 for empty, inline, block; levels of nodes for a node (1: a leaf)
  *      2    6   zero
  *      8    8   length of the content in bytes
  *     16   32   id of the block or node; zero for empty and inline

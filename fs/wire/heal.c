@@ -46,7 +46,8 @@ uint32_t heal_range_index(const struct block_id *id, uint32_t bits)
 	return bits == 0 ? 0 : (uint32_t)(id_head(id) << PG_BITS >> (64 - bits));
 }
 
-void heal_range_bounds(pg_no pg, uint32_t bits, uint32_t index, struct block_id *from, struct block_id *to)
+void heal_range_bounds(pg_no pg, uint32_t bits, uint32_t index, struct block_id *from,
+		       struct block_id *to)
 {
 	uint64_t width = UINT64_MAX >> (PG_BITS + bits);	/* less one */
 	struct wr low = wr_init(from->bytes, sizeof(from->bytes));

@@ -2,16 +2,17 @@
 /*
  * Small arrays that travel as bytes while a placement group is healed. Little-endian.
  *
- * Merged (Heartbeat.merged), 12 bytes each: placement group u16 · sources u16 · epoch u64. Under that epoch the
- * sender holds, synced, all that these sources held; bit i is place i of the row: replicas, then formers.
- * A report stands until the row has another epoch; who restarted may forget it and merge again.
- * For the metadata server believes it only beside what servers say of their content (Heartbeat.content): a
- * source whose content number changed answers RECOVERING to HEAL_DIGEST and HEAL_LIST until a join or heartbeat
- * that told the new number was answered. So nobody merges what is left of it under the old epoch.
+ * Merged (Heartbeat.merged), 12 bytes each: placement group u16 · sources u16 · epoch u64. Under
+ * that epoch the sender holds, synced, all that these sources held; bit i is place i of the row:
+ * replicas, then formers. A report stands until the row has another epoch; who restarted may forget
+ * it and merge again. For the metadata server believes it only beside what servers say of their
+ * content (Heartbeat.content): a source whose content number changed answers RECOVERING to
+ * HEAL_DIGEST and HEAL_LIST until a join or heartbeat that told the new number was answered. So
+ * nobody merges what is left of it under the old epoch.
  *
- * Range (bulk of HealDigestReply), 16 bytes each: count u64 · digest u64, the sum of the XXH3-64 of each id,
- * modulo 2^64: it does not depend on order, and one block more or less changes it. Range i of 2^bits holds the
- * ids whose bits after the PG's own 12 are i.
+ * Range (bulk of HealDigestReply), 16 bytes each: count u64 · digest u64, the sum of the XXH3-64 of
+ * each id, modulo 2^64: it does not depend on order, and one block more or less changes it. Range i
+ * of 2^bits holds the ids whose bits after the PG's own 12 are i.
  *
  * Pure; threads: any.
  */
@@ -31,7 +32,8 @@ struct heal_merged {
 	uint64_t epoch;
 };
 void heal_merged_encode(const struct heal_merged *m, uint8_t out[HEAL_MERGED_BYTES]);
-must_check int heal_merged_decode(const uint8_t in[HEAL_MERGED_BYTES], struct heal_merged *out);	/* -E_MALFORMED */
+/* -E_MALFORMED */
+must_check int heal_merged_decode(const uint8_t in[HEAL_MERGED_BYTES], struct heal_merged *out);
 
 struct heal_range {
 	uint64_t count;
@@ -40,7 +42,8 @@ struct heal_range {
 void heal_range_add(struct heal_range *range, const struct block_id *id);
 uint32_t heal_range_index(const struct block_id *id, uint32_t bits);	/* in its PG */
 /* First and last possible id of a range. */
-void heal_range_bounds(pg_no pg, uint32_t bits, uint32_t index, struct block_id *from, struct block_id *to);
+void heal_range_bounds(pg_no pg, uint32_t bits, uint32_t index, struct block_id *from,
+		       struct block_id *to);
 void heal_range_encode(const struct heal_range *range, uint8_t out[HEAL_RANGE_BYTES]);
 void heal_range_decode(const uint8_t in[HEAL_RANGE_BYTES], struct heal_range *out);
 

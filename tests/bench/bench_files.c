@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One file-system measurement, from a process as lean as a user's loop: prints "COUNT SECONDS" (bytes, files or
- * entries, and the time they took) on one line. tests/bench/run calls it on cairn and on ext4 in turn.
+ * One file-system measurement, from a process as lean as a user's loop: prints "COUNT SECONDS"
+ * (bytes, files or entries, and the time they took) on one line. tests/bench/run calls it on cairn
+ * and on ext4 in turn.
  *
  *   bench_files write FILE MIB [fsync]   sequential 1 MiB writes, then close
  *   bench_files read FILE                1 MiB reads to the end
@@ -49,8 +50,8 @@ static uint64_t xorshift(uint64_t *state)
 }
 
 /*
- * Bytes that no codec shrinks; each 4 KiB then gets its place, so that no two blocks are equal. Other ones in
- * each run: what a store has already it need not store again, and would look fast.
+ * Bytes that no codec shrinks; each 4 KiB then gets its place, so that no two blocks are equal.
+ * Other ones in each run: what a store has already it need not store again, and would look fast.
  */
 static uint8_t *noise(size_t len)
 {
@@ -232,7 +233,8 @@ int main(int argc, char **argv)
 	else if (strcmp(what, "unlink") == 0 && n)
 		done = bench_unlink(path, n);
 	else {
-		fprintf(stderr, "usage: bench_files write|read|mmap|random|create|stat|list|unlink PATH [COUNT]\n");
+		fprintf(stderr, "usage: bench_files write|read|mmap|random|create|stat|list|unlink "
+				"PATH [COUNT]\n");
 		return 2;
 	}
 	printf("%llu %.6f\n", (unsigned long long)done, seconds() - start);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How fast damage is looked for: the reading half of a scrub over real segments, and fsck.cairn's check of a real
- * file system, made for it with the libraries. No network, no FUSE.
+ * How fast damage is looked for: the reading half of a scrub over real segments, and fsck.cairn's
+ * check of a real file system, made for it with the libraries. No network, no FUSE.
  *
  *   bench_integrity [MiB [files [folder]]]     512 MiB of blocks, 100000 files, in /var/tmp
  *
- * Prints: scrub by checksum and by digest, per wall clock and per second of processor time; what a file, a block
- * of a manifest and a byte of content cost fsck; and from these the time for 1,000,000 files and 100 GB of
- * content in three copies.
+ * Prints: scrub by checksum and by digest, per wall clock and per second of processor time; what a
+ * file, a block of a manifest and a byte of content cost fsck; and from these the time for
+ * 1,000,000 files and 100 GB of content in three copies.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -71,7 +71,8 @@ static struct span span_begin(void)
 
 static struct span span_end(struct span s)
 {
-	return (struct span){ read_clock(CLOCK_MONOTONIC) - s.wall, read_clock(CLOCK_PROCESS_CPUTIME_ID) - s.cpu };
+	return (struct span){read_clock(CLOCK_MONOTONIC) - s.wall,
+			     read_clock(CLOCK_PROCESS_CPUTIME_ID) - s.cpu};
 }
 
 /* --- making a file system --- */
@@ -128,8 +129,9 @@ static void block_store(struct bench *b, const struct block_id *id, const void *
 	if (!b->file)
 		segment_begin(b);
 	bytes = record_build_named(b->codec, id, CODEC_RAW, 0, plain, len, b->buffer + b->buffered);
-	b->entries[b->count++] = (struct segment_entry){ .id = *id, .offset = b->tail + b->buffered, .length = bytes,
-							 .plain_len = len, .codec = CODEC_RAW };
+	b->entries[b->count++] = (struct segment_entry){ .id = *id, .offset = b->tail + b->buffered,
+							 .length = bytes, .plain_len = len,
+							 .codec = CODEC_RAW };
 	memset(b->buffer + b->buffered + bytes, 0, RECORD_ALIGN);
 	b->buffered += (bytes + RECORD_ALIGN - 1) / RECORD_ALIGN * RECORD_ALIGN;
 	b->records++;
@@ -156,7 +158,8 @@ static struct root content_make(struct bench *b, uint64_t count, uint32_t block_
 		struct extent e = { .length = block_len };
 
 		for (uint32_t k = 0; k < block_len / 8; k++)
-			plain[k] = b->seed = b->seed * 6364136223846793005ull + 1442695040888963407ull;
+			plain[k] = b->seed =
+				b->seed * 6364136223846793005ull + 1442695040888963407ull;
 		block_id_of(HASH_SHA256, plain, block_len, &e.id);
 		block_store(b, &e.id, plain, block_len);
 		ASSERT(manifest_replace(m, manifest_bytes(m), 0, &e, 1) == 0);
@@ -169,8 +172,9 @@ static struct root content_make(struct bench *b, uint64_t count, uint32_t block_
 static void file_put(struct bench *b, inode_no ino, const struct root *root)
 {
 	char text[32];
-	struct ms_inode inode = { .attr = { .ino = ino, .mode = S_IFREG | 0644, .nlink = 1, .version = 1,
-					    .uid = 1000, .gid = 1000, .size = root->length, .root = *root } };
+	struct ms_inode inode = { .attr = { .ino = ino, .mode = S_IFREG | 0644, .nlink = 1,
+					    .version = 1, .uid = 1000, .gid = 1000,
+					    .size = root->length, .root = *root } };
 	struct ms_dir_slot slot = { .dir = INODE_ROOT, .ino = ino, .type = S_IFREG };
 
 	slot.name.len = (uint32_t)snprintf(text, sizeof text, "file-%015" PRIu64, ino);
@@ -191,8 +195,9 @@ static int take_row(void *arg, const struct row *row)
 
 static void map_put(struct bench *b)
 {
-	struct server_row server = { .server = 1, .state = SERVER_UP, .disk_count = 1, .weight_bytes = GiB(1),
-				     .boot_id = 1, .address = "127.0.0.1:1" };
+	struct server_row server = { .server = 1, .state = SERVER_UP, .disk_count = 1,
+				     .weight_bytes = GiB(1), .boot_id = 1,
+				     .address = "127.0.0.1:1" };
 	struct pg_row pg = { .epoch = 1, .state = PG_CLEAN, .replica_count = 1, .replicas = { 1 } };
 	uint8_t bytes[SERVER_ROW_BYTES_MAX];
 	struct ms_key key = ms_key_server(1);
@@ -222,13 +227,16 @@ static void bench_begin(struct bench *b, const char *top)
 	ASSERT(mkdtemp(b->folder));
 	snprintf(b->mds, sizeof b->mds, "%s/mds", b->folder);
 	snprintf(b->cs, sizeof b->cs, "%s/cs1", b->folder);
-	ASSERT(mkfs_metadata(&o, &b->super, &err) == 0 && mkfs_server(&b->super, server_uuid, disks, 1, &err) == 0);
-	ASSERT(disk_posix_create(b->mds, &b->mds_disk) == 0 && disk_posix_create(b->cs, &b->cs_disk) == 0);
+	ASSERT(mkfs_metadata(&o, &b->super, &err) == 0 &&
+	       mkfs_server(&b->super, server_uuid, disks, 1, &err) == 0);
+	ASSERT(disk_posix_create(b->mds, &b->mds_disk) == 0 &&
+	       disk_posix_create(b->cs, &b->cs_disk) == 0);
 	ASSERT(disk_read_file(b->cs_disk, SUPER_FILE, bytes, sizeof bytes) == (int)sizeof bytes);
 	ASSERT(super_decode(bytes, &disk_super) == 0 && disk_mkdir(b->cs_disk, "segments") == 0);
 	memcpy(b->disk_uuid, disk_super.directory, sizeof b->disk_uuid);
 	ASSERT(rows_mem_create(&b->rows) == 0);
-	ASSERT(ms_snapshot_read(b->mds_disk, 0, &h, take_row, b->rows) == 0 && rows_commit(b->rows) == 0);
+	ASSERT(ms_snapshot_read(b->mds_disk, 0, &h, take_row, b->rows) == 0 &&
+	       rows_commit(b->rows) == 0);
 	ASSERT(ms_txn_create(b->rows, &b->txn) == 0);
 	b->codec = codec_scratch_create();
 	b->entries = calloc(STORE_ENTRIES_MAX, sizeof *b->entries);
@@ -301,16 +309,18 @@ static void scrub(const struct bench *b, bool is_deep)
 	cs_scrub_reader_finish(r);
 	free(r);
 	s = span_end(s);
-	printf("scrub %-20s %8.2f GB/s  %8.2f GB/s a core\n", is_deep ? "by digest (deep)" : "by checksum",
-	       (double)b->bytes / s.wall / 1e9, (double)b->bytes / s.cpu / 1e9);
+	printf("scrub %-20s %8.2f GB/s  %8.2f GB/s a core\n",
+	       is_deep ? "by digest (deep)" : "by checksum", (double)b->bytes / s.wall / 1e9,
+	       (double)b->bytes / s.cpu / 1e9);
 }
 
 /* --- fsck --- */
 
 static double fsck(const struct bench *b)
 {
-	struct fsck_options o = { .metadata_dirs = { b->mds }, .metadata_dir_count = 1, .disk_dirs = { b->cs },
-				  .disk_count = 1, .scratch_dir = b->folder };
+	struct fsck_options o = { .metadata_dirs = { b->mds }, .metadata_dir_count = 1,
+				  .disk_dirs = { b->cs }, .disk_count = 1,
+				  .scratch_dir = b->folder };
 	struct fsck_result result;
 	struct error err = { 0 };
 	struct span s = span_begin();
@@ -352,11 +362,13 @@ int main(int argc, char **argv)
 	scrub(&b, true);
 	per_file = (named - empty) / (double)files;
 	per_block = (listed - named) / (double)files;
-	per_byte = MAX_OF(full - listed - per_block * (double)mib * 16, 0.0) / ((double)mib * MiB(1));
+	per_byte =
+		MAX_OF(full - listed - per_block * (double)mib * 16, 0.0) / ((double)mib * MiB(1));
 	cores = per_file * 1e6 + 3 * (per_block * 1e11 / BLOCK_BYTES_MAX + per_byte * 1e11);
-	printf("fsck  %.1f us a file, %.1f us a block, %.2f GB/s of records, of processor time\n", per_file * 1e6,
-	       per_block * 1e6, 1e-9 / per_byte);
-	printf("fsck  1,000,000 files: %.0f s; manifests of 100 GB: %.0f s; with three copies of every byte: %.0f s\n",
+	printf("fsck  %.1f us a file, %.1f us a block, %.2f GB/s of records, of processor time\n",
+	       per_file * 1e6, per_block * 1e6, 1e-9 / per_byte);
+	printf("fsck  1,000,000 files: %.0f s; manifests of 100 GB: %.0f s; with three copies of "
+	       "every byte: %.0f s\n",
 	       per_file * 1e6, per_block * 1e11 / BLOCK_BYTES_MAX, cores);
 	bench_end(&b);
 	return 0;

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How fast the metadata core is alone: no network, no FUSE. Creates go through ms_step, the overlay,
- * a journal file with one fdatasync per batch, and LMDB, committed as the server does; lookups through
- * ms_step only.
+ * How fast the metadata core is alone: no network, no FUSE. Creates go through ms_step, the
+ * overlay, a journal file with one fdatasync per batch, and LMDB, committed as the server does;
+ * lookups through ms_step only.
  *
  *   bench_metadata_core [files [batch [folder]]]     200000 files, batches of 64, in /var/tmp
  *
- * Prints: durable creates/s, lookups/s, bytes per file of the LMDB file (names of 20 bytes) and of the journal,
- * and private memory at the end.
+ * Prints: durable creates/s, lookups/s, bytes per file of the LMDB file (names of 20 bytes) and of
+ * the journal, and private memory at the end.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -63,8 +63,8 @@ static void span_end(const struct span *s, const char *what, uint64_t count)
 	double wall = read_clock(CLOCK_MONOTONIC) - s->wall;
 	double cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID) - s->cpu;
 
-	printf("metadata core: %-17s %8.0f /s, %5.2f us of processor each\n", what, (double)count / wall,
-	       cpu * 1e6 / (double)count);
+	printf("metadata core: %-17s %8.0f /s, %5.2f us of processor each\n", what,
+	       (double)count / wall, cpu * 1e6 / (double)count);
 }
 
 static void on_effect(void *arg, const struct ms_effect *effect)
@@ -189,9 +189,10 @@ static void bench_open(struct bench *b, const char *folder)
 	char path[512];
 
 	b->config = (struct ms_config){
-		.lease_ms = LEASE_MS, .suspect_ms = 3000, .down_ms = 6000, .out_ms = 20000, .copies = 3,
-		.min_copies = 2, .name_key = 42, .inline_bytes_max = INLINE_BYTES_MAX,
-		.leases_max_per_session = LEASES_MAX_PER_SESSION, .parked_max = 64, .sessions_max = 8 };
+		.lease_ms = LEASE_MS, .suspect_ms = 3000, .down_ms = 6000, .out_ms = 20000,
+		.copies = 3, .min_copies = 2, .name_key = 42, .inline_bytes_max = INLINE_BYTES_MAX,
+		.leases_max_per_session = LEASES_MAX_PER_SESSION, .parked_max = 64,
+		.sessions_max = 8 };
 	b->wall_ns = UINT64_C(1700000000000000000);
 	snprintf(path, sizeof path, "%s/journal", folder);
 	b->journal = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -199,7 +200,8 @@ static void bench_open(struct bench *b, const char *folder)
 	ASSERT(b->journal >= 0 && b->records);
 	snprintf(path, sizeof path, "%s/rows", folder);
 	ASSERT(mkdir(path, 0700) == 0);
-	ASSERT(rows_lmdb_create(path, MAP_BYTES, &b->rows) == 0 && ms_txn_create(b->rows, &b->txn) == 0);
+	ASSERT(rows_lmdb_create(path, MAP_BYTES, &b->rows) == 0 &&
+	       ms_txn_create(b->rows, &b->txn) == 0);
 	ASSERT(ms_state_format(&b->config, b->txn, b->wall_ns, 0, 0) == 0);
 	rows_keep(b);
 	ASSERT(ms_state_create(&b->config, b->txn, &b->state) == 0);
@@ -221,7 +223,8 @@ static void bench_close(struct bench *b)
 
 static void remove_all(const char *folder)
 {
-	static const char *const names[] = { "journal", "rows/data.mdb", "rows/lock.mdb", "rows", "" };
+	static const char *const names[] = {"journal", "rows/data.mdb", "rows/lock.mdb", "rows",
+					    ""};
 	char path[512];
 
 	for (size_t i = 0; i < ARRAY_COUNT(names); i++) {
@@ -268,7 +271,8 @@ int main(int argc, char **argv)
 	uint64_t empty_bytes;
 	struct span span;
 
-	snprintf(folder, sizeof folder, "%s/bench-metadata-core-XXXXXX", argc > 3 ? argv[3] : "/var/tmp");
+	snprintf(folder, sizeof folder, "%s/bench-metadata-core-XXXXXX",
+		 argc > 3 ? argv[3] : "/var/tmp");
 	ASSERT(mkdtemp(folder));
 	bench_open(&b, folder);
 	empty_bytes = rows_bytes(b.rows);

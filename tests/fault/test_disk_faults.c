@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Disk calls under injected faults: a replaced file is the old one or the new one, whatever fails; a file
- * whose sync failed stays poisoned (I4). Fault points exist in sanitizer builds only.
+ * Disk calls under injected faults: a replaced file is the old one or the new one, whatever fails;
+ * a file whose sync failed stays poisoned (I4). Fault points exist in sanitizer builds only.
  */
 #include <string.h>
 
@@ -41,7 +41,10 @@ static void end(void)
 	scratch_finish(&scratch);
 }
 
-/* Fail the 1st, 2nd ... passing of one point until the replacement passes clean; how often it failed. */
+/*
+ * Fail the 1st, 2nd ... passing of one point until the replacement passes clean; how often it
+ * failed.
+ */
 static int replace_under(enum fault_point point)
 {
 	for (uint64_t passing = 1;; passing++) {
@@ -65,8 +68,10 @@ START_TEST(a_replaced_file_is_old_or_new_whatever_fails)
 {
 	begin();
 	ck_assert_int_eq(replace_under(FAULT_disk_open), HAS_FAULTS ? 1 : 0);
-	ck_assert_int_eq(replace_under(FAULT_disk_write), HAS_FAULTS ? 3 : 0);	/* truncate, write, rename */
-	ck_assert_int_eq(replace_under(FAULT_disk_sync), HAS_FAULTS ? 2 : 0);	/* the file, its directory */
+	/* truncate, write, rename */
+	ck_assert_int_eq(replace_under(FAULT_disk_write), HAS_FAULTS ? 3 : 0);
+	/* the file, its directory */
+	ck_assert_int_eq(replace_under(FAULT_disk_sync), HAS_FAULTS ? 2 : 0);
 	end();
 }
 END_TEST
@@ -105,7 +110,9 @@ START_TEST(a_failed_commit_drops_what_was_not_committed)
 	if (!has_faults())
 		return;
 	begin();
-	ck_assert_int_eq(_i == 0 ? rows_mem_create(&rows) : rows_lmdb_create(scratch.path, MiB(1), &rows), 0);
+	ck_assert_int_eq(_i == 0 ? rows_mem_create(&rows)
+				 : rows_lmdb_create(scratch.path, MiB(1), &rows),
+			 0);
 	ck_assert_int_eq(rows_put(rows, "key", 3, "value", 5), 0);
 	fault_arm(FAULT_rows_commit, 1, 1);
 	ck_assert_int_eq(rows_commit(rows), -E_IO);

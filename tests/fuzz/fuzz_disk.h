@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A disk that holds one file, the fuzzer's input, under whatever name it is opened; read only. Each folder
- * lists as one name.
+ * A disk that holds one file, the fuzzer's input, under whatever name it is opened; read only. Each
+ * folder lists as one name.
  */
 #ifndef CAIRN_TESTS_FUZZ_FUZZ_DISK_H
 #define CAIRN_TESTS_FUZZ_FUZZ_DISK_H
@@ -51,7 +51,8 @@ static int fuzz_disk_size(struct disk_file *file, uint64_t *out)
 	return 0;
 }
 
-static int fuzz_disk_list(struct disk *disk, const char *dir, void (*fn)(void *, const char *), void *arg)
+static int fuzz_disk_list(struct disk *disk, const char *dir, void (*fn)(void *, const char *),
+			  void *arg)
 {
 	(void)dir;
 	fn(arg, ((struct fuzz_disk *)disk)->name);
@@ -59,8 +60,8 @@ static int fuzz_disk_list(struct disk *disk, const char *dir, void (*fn)(void *,
 }
 
 static const struct disk_ops FUZZ_DISK_OPS = {
-	.open = fuzz_disk_open, .close = fuzz_disk_close, .read = fuzz_disk_read, .size = fuzz_disk_size,
-	.list = fuzz_disk_list,
+	.open = fuzz_disk_open, .close = fuzz_disk_close, .read = fuzz_disk_read,
+	.size = fuzz_disk_size, .list = fuzz_disk_list,
 };
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows of the metadata server. The first byte chooses; a row that decodes encodes to its own bytes. */
+/*
+ * Rows of the metadata server. The first byte chooses; a row that decodes encodes to its own bytes.
+ */
 #include <string.h>
 
 #include "metadata-server/inode.h"

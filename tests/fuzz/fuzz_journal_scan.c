@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A journal directory whose file holds any bytes is opened or refused; what it holds replays in order (I8). */
+/*
+ * A journal directory whose file holds any bytes is opened or refused; what it holds replays in
+ * order (I8).
+ */
 #include "metadata-server/journal.h"
 
 #include "tests/fuzz/fuzz_disk.h"

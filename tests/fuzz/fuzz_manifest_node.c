@@ -31,11 +31,13 @@ static void walk(struct manifest *m)
 static void edit(struct manifest *m, const uint8_t *data)
 {
 	struct extent x = { .length = 1 + data[8], .id = { .bytes = { data[9] } } };
-	uint64_t bytes = manifest_bytes(m), at = bytes / 256 * data[24], length = bytes / 256 * data[25];
+	uint64_t bytes = manifest_bytes(m), at = bytes / 256 * data[24],
+		 length = bytes / 256 * data[25];
 	struct root root;
 
 	length = length < bytes - at ? length : bytes - at;
-	(void)!manifest_replace(m, at, length, &x, 1);	/* any answer; the next calls must survive */
+	/* any answer; the next calls must survive */
+	(void)!manifest_replace(m, at, length, &x, 1);
 	(void)!manifest_replace(m, at, length, NULL, 0);
 	(void)!manifest_replace(m, manifest_bytes(m), 0, &x, 1);
 	walk(m);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A copy of the metadata of any bytes is taken or refused; what is taken is a history without a gap (I8).
- * Input: length of the snapshot u16, the snapshot, then a journal that begins at record 6.
+ * A copy of the metadata of any bytes is taken or refused; what is taken is a history without a gap
+ * (I8). Input: length of the snapshot u16, the snapshot, then a journal that begins at record 6.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +31,8 @@ static int copy_open(struct disk *disk, const char *name, int flags, struct disk
 		return -E_NOMEM;
 	f->base.disk = disk;
 	*out = &f->base;
-	return fuzz_disk_open(strstr(name, ".snapshot") ? &c->snapshot.base : &c->journal.base, name, flags,
-			      &f->real);
+	return fuzz_disk_open(strstr(name, ".snapshot") ? &c->snapshot.base : &c->journal.base,
+			      name, flags, &f->real);
 }
 
 static void copy_close(struct disk_file *file)
@@ -50,7 +50,8 @@ static int copy_size(struct disk_file *file, uint64_t *out)
 	return fuzz_disk_size(((struct copy_file *)file)->real, out);
 }
 
-static int copy_list(struct disk *disk, const char *dir, void (*fn)(void *, const char *), void *arg)
+static int copy_list(struct disk *disk, const char *dir, void (*fn)(void *, const char *),
+		     void *arg)
 {
 	struct copy *c = (struct copy *)disk;
 
@@ -61,7 +62,8 @@ static int copy_list(struct disk *disk, const char *dir, void (*fn)(void *, cons
 }
 
 static const struct disk_ops COPY_OPS = {
-	.open = copy_open, .close = copy_close, .read = copy_read, .size = copy_size, .list = copy_list,
+	.open = copy_open, .close = copy_close, .read = copy_read, .size = copy_size,
+	.list = copy_list,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -80,11 +82,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 2 || rows_mem_create(&rows) < 0)
 		return 0;
 	split = MIN_OF((size_t)data[0] | (size_t)data[1] << 8, size - 2);
-	c.snapshot = (struct fuzz_disk){ .base = { .ops = &FUZZ_DISK_OPS }, .data = data + 2, .size = split,
-					 .name = "1-5.snapshot" };
+	c.snapshot = (struct fuzz_disk){ .base = { .ops = &FUZZ_DISK_OPS }, .data = data + 2,
+					 .size = split, .name = "1-5.snapshot" };
 	c.journal = (struct fuzz_disk){ .base = { .ops = &FUZZ_DISK_OPS }, .data = data + 2 + split,
 					.size = size - 2 - split, .name = "1-6.journal" };
-	if (ms_rescue_load(&c.base, (const uint8_t *)"\5\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", rows, &found, &err) == 0) {
+	if (ms_rescue_load(&c.base, (const uint8_t *)"\5\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", rows,
+			   &found, &err) == 0) {
 		ASSERT(found.number >= 5 && found.snapshot_number == 5);
 		(void)!ms_rescue_jump(rows, &found, &err);
 	}

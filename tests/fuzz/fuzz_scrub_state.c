@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The position of a scrub: bytes from the fuzzer, as they are and sealed; what decodes encodes to itself. */
+/*
+ * The position of a scrub: bytes from the fuzzer, as they are and sealed; what decodes encodes to
+ * itself.
+ */
 #include "fs/disk/scrub_state.h"
 
 #include <string.h>

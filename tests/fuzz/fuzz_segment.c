@@ -35,7 +35,9 @@ static void try_entry(const uint8_t in[SEGMENT_ENTRY_BYTES])
 	ASSERT(memcmp(in, again, sizeof(again)) == 0);
 }
 
-/* 64 bytes of header or trailer, then bytes of the file before a trailer: their count is its size. */
+/*
+ * 64 bytes of header or trailer, then bytes of the file before a trailer: their count is its size.
+ */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint8_t sealed[SEGMENT_HEADER_BYTES];

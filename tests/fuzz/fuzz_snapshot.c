@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A snapshot file of any bytes is read within bounds; its rows, if any, come in rising order (I8). */
+/*
+ * A snapshot file of any bytes is read within bounds; its rows, if any, come in rising order (I8).
+ */
 #include "metadata-server/snapshot.h"
 
 #include "tests/fuzz/fuzz_disk.h"
@@ -10,7 +12,8 @@ static int take_row(void *arg, const struct row *row)
 {
 	uint64_t *sum = arg;
 
-	ASSERT(row->key_len > 0 && row->key_len <= ROW_KEY_BYTES_MAX && row->value_len <= ROW_VALUE_BYTES_MAX);
+	ASSERT(row->key_len > 0 && row->key_len <= ROW_KEY_BYTES_MAX &&
+	       row->value_len <= ROW_VALUE_BYTES_MAX);
 	for (uint32_t i = 0; i < row->key_len; i++)
 		*sum += row->key[i];
 	for (uint32_t i = 0; i < row->value_len; i++)

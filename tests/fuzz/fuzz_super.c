@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Superblocks: the first bytes from the fuzzer, zeros behind, sealed; what decodes encodes to itself. */
+/*
+ * Superblocks: the first bytes from the fuzzer, zeros behind, sealed; what decodes encodes to
+ * itself.
+ */
 #include "fs/disk/super.h"
 
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Replay a corpus without libFuzzer: give each file named, and each file of each directory named, to
- * the harness; say how many. Nothing to replay is a failure: a test must be able to fail.
+ * Replay a corpus without libFuzzer: give each file named, and each file of each directory named,
+ * to the harness; say how many. Nothing to replay is a failure: a test must be able to fail.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -25,7 +25,8 @@ static int replay_file(const char *path)
 	}
 	size_t len = fread(room, 1, INPUT_BYTES_MAX, file);
 	if (ferror(file) || !feof(file)) {
-		fprintf(stderr, "%s: cannot read, or larger than %d bytes\n", path, INPUT_BYTES_MAX);
+		fprintf(stderr, "%s: cannot read, or larger than %d bytes\n", path,
+			INPUT_BYTES_MAX);
 		goto out;
 	}
 	/* A copy of exactly its length, so that a sanitizer sees one byte too many. */

@@ -92,7 +92,8 @@ static void model_replace(struct world *w, uint32_t offset, uint32_t length,
 	}
 }
 
-static void replace(struct world *w, uint32_t offset, uint32_t length, uint32_t count, uint32_t holes)
+static void replace(struct world *w, uint32_t offset, uint32_t length, uint32_t count,
+		    uint32_t holes)
 {
 	static struct extent entries[BATCH_MAX];
 

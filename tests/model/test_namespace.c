@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The metadata server against a toy tree: three sessions make, link, rename, unlink, open, close and
- * publish at random, send requests twice, and the server restarts now and then. After each operation the
- * results agree; now and then everything is compared. At the end the journal replays to the same rows.
+ * The metadata server against a toy tree: three sessions make, link, rename, unlink, open, close
+ * and publish at random, send requests twice, and the server restarts now and then. After each
+ * operation the results agree; now and then everything is compared. At the end the journal replays
+ * to the same rows.
  */
 #include "tests/ms_world.h"
 
@@ -39,7 +40,7 @@ static uint32_t pick(uint32_t below)
 	return (uint32_t)(random_state >> 33) % below;
 }
 
-/* --- the toy ------------------------------------------------------------------------------------------ */
+/* --- the toy ---------------------------------------------------------------------------------- */
 
 static struct toy_node *node_of(inode_no ino)
 {
@@ -85,7 +86,8 @@ static struct toy_node *add_node(inode_no ino, bool is_dir, inode_no parent)
 	struct toy_node *n = node_of(0);
 
 	ck_assert_ptr_nonnull(n);
-	*n = (struct toy_node){ .ino = ino, .is_dir = is_dir, .nlink = is_dir ? 2 : 1, .parent = parent };
+	*n = (struct toy_node){ .ino = ino, .is_dir = is_dir, .nlink = is_dir ? 2 : 1,
+				.parent = parent };
 	return n;
 }
 
@@ -142,7 +144,7 @@ static uint32_t node_count(void)
 	return count;
 }
 
-/* --- the server ---------------------------------------------------------------------------------------- */
+/* --- the server ------------------------------------------------------------------------------- */
 
 /* Run to its end, whoever has to give back leases for it. */
 static const struct ms_reply *finish(struct ms_request req)
@@ -186,7 +188,7 @@ static const struct ms_reply *mutate(uint32_t s, struct ms_request req)
 	return reply;
 }
 
-/* --- one operation of each kind ------------------------------------------------------------------------- */
+/* --- one operation of each kind --------------------------------------------------------------- */
 
 static void do_make(uint32_t s)
 {
@@ -391,7 +393,7 @@ static void do_restart(void)
 	}
 }
 
-/* --- comparing everything --------------------------------------------------------------------------------- */
+/* --- comparing everything --------------------------------------------------------------------- */
 
 static void compare_dir(const struct toy_node *dir)
 {
@@ -442,8 +444,9 @@ static void compare(void)
 			continue;
 		if (nodes[i].is_dir) {
 			compare_dir(&nodes[i]);
-			ck_assert_uint_eq(finish(world_getattr(w.sessions[0], nodes[i].ino))->attr.nlink,
-					  nodes[i].nlink);
+			ck_assert_uint_eq(
+				finish(world_getattr(w.sessions[0], nodes[i].ino))->attr.nlink,
+				nodes[i].nlink);
 		} else {
 			compare_file(&nodes[i]);
 		}
@@ -469,10 +472,12 @@ static void do_server(uint32_t s)
 
 static void operate(void)
 {
-	static void (*const kinds[])(uint32_t s) = {	/* as often as they are named */
-		do_make, do_make, do_make, do_make, do_link, do_unlink, do_unlink, do_unlink,
-		do_rename, do_rename, do_rename, do_open_or_close, do_open_or_close, do_open_or_close,
-		do_publish, do_server };
+	static void (*const kinds[])(uint32_t s) = {
+		/* as often as they are named */
+		do_make,	  do_make,	    do_make,	do_make,
+		do_link,	  do_unlink,	    do_unlink,	do_unlink,
+		do_rename,	  do_rename,	    do_rename,	do_open_or_close,
+		do_open_or_close, do_open_or_close, do_publish, do_server};
 
 	kinds[pick(ARRAY_COUNT(kinds))](pick(TOY_SESSIONS));
 }

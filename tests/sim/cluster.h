@@ -107,8 +107,8 @@ const char *cluster_lease_conflict(struct cluster *c);
  */
 must_check const char *cluster_replay_differs(struct cluster *c);
 /*
- * With all servers down: is what each chunk server keeps of the metadata a prefix of the metadata server's
- * history? At least one keeps something. NULL, or what differs.
+ * With all servers down: is what each chunk server keeps of the metadata a prefix of the metadata
+ * server's history? At least one keeps something. NULL, or what differs.
  */
 must_check const char *cluster_copies_differ(struct cluster *c);
 

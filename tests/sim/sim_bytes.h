@@ -14,7 +14,8 @@ struct sim_bytes {		/* zeroed: empty */
 };
 
 void sim_bytes_finish(struct sim_bytes *b);
-void sim_bytes_resize(struct sim_bytes *b, uint64_t size);	/* what is cut off reads as zero later */
+/* what is cut off reads as zero later */
+void sim_bytes_resize(struct sim_bytes *b, uint64_t size);
 void sim_bytes_write(struct sim_bytes *b, const void *bytes, uint64_t len, uint64_t offset);
 /* How many bytes were read: less than len only at the end. */
 uint64_t sim_bytes_read(const struct sim_bytes *b, void *out, uint64_t len, uint64_t offset);

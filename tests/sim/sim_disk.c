@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The simulated disk. A node is a file's content, twice: as the process sees it, and as a power cut
- * would leave it at least; between the two stands the list of changes since the last sync. Names are
- * kept the same way: two tables, and the list of changes between them, in order.
+ * would leave it at least; between the two stands the list of changes since the last sync. Names
+ * are kept the same way: two tables, and the list of changes between them, in order.
  */
 #include "tests/sim/sim_disk.h"
 
@@ -73,7 +73,7 @@ struct sim_file {
 	bool may_write;
 };
 
-/* ---- nodes --------------------------------------------------------------------------------------- */
+/* ---- nodes ----------------------------------------------------------------------------------- */
 
 static void *allocate(size_t bytes)
 {
@@ -181,7 +181,7 @@ static void node_cut(struct sim_world *world, struct node *node)
 	sim_bytes_resize(&node->seen, node->durable.size);
 }
 
-/* ---- names --------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static struct name *name_find(struct name *table, const char *path)
 {
@@ -320,7 +320,7 @@ static void names_cut(struct sim_media *media)
 		name_set(&media->seen, name->path, name->node);
 }
 
-/* ---- the interface --------------------------------------------------------------------------------- */
+/* ---- the interface --------------------------------------------------------------------------- */
 
 static struct sim_disk *sim_of(struct disk *disk)
 {
@@ -445,7 +445,8 @@ static void write_iov(struct node *node, const struct iovec *iov, int iov_count,
 	}
 }
 
-static int sim_writev(struct disk_file *file, const struct iovec *iov, int iov_count, uint64_t offset)
+static int sim_writev(struct disk_file *file, const struct iovec *iov, int iov_count,
+		      uint64_t offset)
 {
 	struct sim_media *media = sim_of(file->disk)->media;
 	struct node *node = file_of(file)->node;
@@ -586,7 +587,8 @@ static int sim_sync_dir(struct disk *disk, const char *dir)
 	return 0;
 }
 
-static int sim_list(struct disk *disk, const char *dir, void (*fn)(void *arg, const char *name), void *arg)
+static int sim_list(struct disk *disk, const char *dir, void (*fn)(void *arg, const char *name),
+		    void *arg)
 {
 	struct sim_media *media = sim_of(disk)->media;
 	size_t skip = dir[0] ? strlen(dir) + 1 : 0;
@@ -670,7 +672,7 @@ int sim_disk_create(struct sim_media *media, struct disk **out)
 	return 0;
 }
 
-/* ---- the medium ------------------------------------------------------------------------------------ */
+/* ---- the medium ------------------------------------------------------------------------------ */
 
 int sim_media_create(struct sim_world *world, uint64_t bytes_total, struct sim_media **out)
 {

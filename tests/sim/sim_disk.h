@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A simulated disk: the twin of fs/io/disk_posix.c. A struct sim_media is the medium, which outlives
- * processes; sim_disk_create() opens it for one process as a struct disk.
+ * A simulated disk: the twin of fs/io/disk_posix.c. A struct sim_media is the medium, which
+ * outlives processes; sim_disk_create() opens it for one process as a struct disk.
  *
  * What survives:
  *  - a process crash (sim_media_crash): everything, as the page cache does;
- *  - a power cut (sim_media_power_cut): what disk_sync() of the file had covered, and of each later write
- *    or truncation, by the seed: all, nothing, or some of its 512-byte sectors, in any combination;
- *    names (create, rename, unlink, mkdir) in the order of their making, all up to the last
- *    disk_sync_dir() of the directory, and by the seed some of those after it: a file whose directory was
- *    not synced may be gone although its content was. A rename is kept or lost as a whole.
- * After either, the disks opened so far are dead: all calls answer -E_IO, but close and destroy free
- * memory as ever, and the lock is free. Open the medium again for the next process.
+ *  - a power cut (sim_media_power_cut): what disk_sync() of the file had covered, and of each later
+ *    write or truncation, by the seed: all, nothing, or some of its 512-byte sectors, in any
+ *    combination; names (create, rename, unlink, mkdir) in the order of their making, all up to the
+ *    last disk_sync_dir() of the directory, and by the seed some of those after it: a file whose
+ *    directory was not synced may be gone although its content was. A rename is kept or lost as a
+ *    whole.
+ * After either, the disks opened so far are dead: all calls answer -E_IO, but close and destroy
+ * free memory as ever, and the lock is free. Open the medium again for the next process.
  *
- * Faults: sim_media_set_faults() makes calls fail by chance; a failed write may have written a part.
- * sim_media_rot() damages bytes that are there, in silence.
+ * Faults: sim_media_set_faults() makes calls fail by chance; a failed write may have written a
+ * part. sim_media_rot() damages bytes that are there, in silence.
  *
  * Calls take no time by themselves; disk_submit() takes the time of a work (sim_loop.h).
  * read_cached answers -E_AGAIN now and then. Threads: one.
@@ -31,12 +32,14 @@ struct sim_media_faults {		/* chances per million calls */
 	uint32_t read_eio;
 	uint32_t write_eio;
 	uint32_t sync_eio;		/* what was unsynced stays unsynced */
-	uint32_t sync_drops;		/* as Linux does: -E_IO once, and no later sync writes what this one did not */
+	/* as Linux does: -E_IO once, and no later sync writes what this one did not */
+	uint32_t sync_drops;
 	uint32_t write_nospc;
 	uint32_t uncached;		/* read_cached answers -E_AGAIN; default 125,000 */
 };
 
-must_check int sim_media_create(struct sim_world *world, uint64_t bytes_total, struct sim_media **out);
+must_check int sim_media_create(struct sim_world *world, uint64_t bytes_total,
+				struct sim_media **out);
 /* The disks opened on it must be destroyed. NULL is allowed. */
 void sim_media_destroy(struct sim_media *media);
 
@@ -50,10 +53,11 @@ void sim_media_set_faults(struct sim_media *media, const struct sim_media_faults
 /* From now on all calls of all disks answer -E_IO (a dead drive), or work again. */
 void sim_media_set_dead(struct sim_media *media, bool is_dead);
 /*
- * Flip one bit in each of the bytes [offset, offset + len) of a file, where it was synced also on the
- * medium. -E_NOENT; -E_RANGE past its end.
+ * Flip one bit in each of the bytes [offset, offset + len) of a file, where it was synced also on
+ * the medium. -E_NOENT; -E_RANGE past its end.
  */
-must_check int sim_media_rot(struct sim_media *media, const char *name, uint64_t offset, uint64_t len);
+must_check int sim_media_rot(struct sim_media *media, const char *name, uint64_t offset,
+			     uint64_t len);
 
 /* The same to so many bytes here and there in files whose names begin so. */
 void sim_media_rot_some(struct sim_media *media, const char *prefix, uint32_t count);

@@ -31,7 +31,8 @@ struct sim_loop {
 	char name[LOOP_NAME_BYTES];
 	bool is_alive;
 	uint64_t hang_until_ns;		/* world time */
-	uint64_t base_ns, base_world_ns;	/* monotonic time at a world time, and its drift since */
+	/* monotonic time at a world time, and its drift since */
+	uint64_t base_ns, base_world_ns;
 	int64_t drift_ns_per_ms;
 	int64_t wall_offset_ns;
 	uint64_t run_ns_max, done_ns_max;
@@ -47,7 +48,7 @@ static struct sim_loop *sim_of(const struct loop *loop)
 			    SIM_LOOP_MAGIC);
 }
 
-/* ---- time -------------------------------------------------------------------------------------- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static uint64_t now_of(const struct sim_loop *l)
 {
@@ -94,7 +95,7 @@ static void sim_wake_at(struct loop *loop, uint64_t due_ns)
 		sim_world_schedule(l->world, &l->wake, due_ns > now_ns ? due_ns - now_ns : 0);
 }
 
-/* ---- work and tasks ------------------------------------------------------------------------------ */
+/* ---- work and tasks -------------------------------------------------------------------------- */
 
 static void work_free(struct sim_work *w)
 {
@@ -172,7 +173,7 @@ static const struct loop_ops SIM_LOOP_OPS = {
 	.post = sim_post,
 };
 
-/* ---- life ---------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 int sim_loop_create(struct sim_world *world, const char *name, struct loop **out)
 {
@@ -205,7 +206,9 @@ void sim_loop_kill(struct loop *loop)
 	l->is_alive = false;
 	sim_world_cancel(l->world, &l->wake);
 	sim_world_cancel(l->world, &l->drain);
-	/* What frees itself waits for sim_loop_destroy(): until then its owner may still be there. */
+	/*
+	 * What frees itself waits for sim_loop_destroy(): until then its owner may still be there.
+	 */
 	DL_FOREACH_SAFE(l->works, w, next) {
 		sim_world_cancel(l->world, &w->event);
 		if (!w->work->is_owned)

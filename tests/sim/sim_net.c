@@ -4,7 +4,8 @@
  * order, the first of which is delivered by an event when it is due. The end of a connection is the
  * last thing in an inbox, so that what was sent before it still arrives.
  *
- * An end is freed after its on_close, or with its net. Before that its peer's pointer to it is cleared.
+ * An end is freed after its on_close, or with its net. Before that its peer's pointer to it is
+ * cleared.
  */
 #include "tests/sim/sim_net.h"
 
@@ -102,7 +103,7 @@ static uint64_t some_delay(const struct sim_net *net)
 	return sim_world_between(net->sw->world, w->delay_ns_min, w->delay_ns_max);
 }
 
-/* ---- ends ---------------------------------------------------------------------------------------- */
+/* ---- ends ------------------------------------------------------------------------------------ */
 
 static void inbox_clear(struct net_conn *c)
 {
@@ -199,8 +200,8 @@ static void conn_break(struct net_conn *c)
 }
 
 /*
- * The connection is reset: of what is under way the other end may get the first frames, as when the reset
- * comes in the middle of one. (Half a frame is none: the transport hands over whole ones.)
+ * The connection is reset: of what is under way the other end may get the first frames, as when the
+ * reset comes in the middle of one. (Half a frame is none: the transport hands over whole ones.)
  */
 static void conn_reset(struct net_conn *c)
 {
@@ -226,7 +227,7 @@ static void conn_reset(struct net_conn *c)
 	inbox_add_end(peer);
 }
 
-/* ---- delivery -------------------------------------------------------------------------------------- */
+/* ---- delivery -------------------------------------------------------------------------------- */
 
 static void schedule_next(struct net_conn *c)
 {
@@ -253,8 +254,11 @@ static void conn_stall(struct net_conn *c)
 		sim_world_schedule(world, &c->deliver, RETRY_NS);
 }
 
-/* Into buffers of the receiver's pool: 0, -E_AGAIN if it is empty, or what is wrong with the frame. */
-static int flight_unpack(const struct net_conn *c, const struct flight *flight, struct net_frame *out)
+/*
+ * Into buffers of the receiver's pool: 0, -E_AGAIN if it is empty, or what is wrong with the frame.
+ */
+static int flight_unpack(const struct net_conn *c, const struct flight *flight,
+			 struct net_frame *out)
 {
 	struct buf_pool *pool = c->net->base.pool;
 	int rc = frame_header_decode(flight->header, &out->header);
@@ -366,7 +370,7 @@ static void on_drain_event(struct sim_event *event)
 		c->events->on_drain(c->arg);
 }
 
-/* ---- the interface of a connection ------------------------------------------------------------------- */
+/* ---- the interface of a connection ----------------------------------------------------------- */
 
 static void sim_conn_events(struct net_conn *c, const struct net_conn_events *events, void *arg)
 {
@@ -435,7 +439,7 @@ static const char *sim_peer_name(struct net_conn *c)
 	return c->name;
 }
 
-/* ---- listening, connecting ---------------------------------------------------------------------------- */
+/* ---- listening, connecting ------------------------------------------------------------------- */
 
 static bool port_parse(const char *address, char host[SIM_HOST_BYTES], uint16_t *port)
 {
@@ -538,7 +542,8 @@ static void on_connecting(struct sim_event *event)
 		if (now_ns >= k->deadline_ns)
 			connecting_end(k, NULL, -E_TIMEDOUT);
 		else
-			sim_world_schedule(sw->world, event, MIN_OF(RETRY_NS, k->deadline_ns - now_ns));
+			sim_world_schedule(sw->world, event,
+					   MIN_OF(RETRY_NS, k->deadline_ns - now_ns));
 		return;
 	}
 	struct sim_net *to = sim_switch_find(sw, k->host, k->port);
@@ -571,7 +576,7 @@ static int sim_connect(struct net *base, const char *address, uint32_t timeout_m
 	return 0;
 }
 
-/* ---- life of a net -------------------------------------------------------------------------------------- */
+/* ---- life of a net --------------------------------------------------------------------------- */
 
 /*
  * The other ends hear of the end behind what was sent before it; after a power cut what was sent is
@@ -642,8 +647,8 @@ static const struct net_ops SIM_NET_OPS = {
 	.destroy = sim_destroy,
 };
 
-int sim_net_create(struct sim_switch *sw, struct loop *loop, struct buf_pool *pool, const char *host,
-		   struct net **out)
+int sim_net_create(struct sim_switch *sw, struct loop *loop, struct buf_pool *pool,
+		   const char *host, struct net **out)
 {
 	struct sim_net *net = calloc(1, sizeof *net);
 
@@ -660,7 +665,7 @@ int sim_net_create(struct sim_switch *sw, struct loop *loop, struct buf_pool *po
 	return 0;
 }
 
-/* ---- what the switch asks --------------------------------------------------------------------------------- */
+/* ---- what the switch asks -------------------------------------------------------------------- */
 
 struct sim_net *sim_switch_find(struct sim_switch *sw, const char *host, uint16_t port)
 {

@@ -41,7 +41,8 @@ void sim_switch_set_weather(struct sim_switch *sw, const struct sim_weather *wea
 	sw->weather = *weather;
 }
 
-static struct sim_cut *cut_find(struct sim_switch *sw, const char *from, const char *to, bool is_power)
+static struct sim_cut *cut_find(struct sim_switch *sw, const char *from, const char *to,
+				bool is_power)
 {
 	struct sim_cut *cut;
 

@@ -98,7 +98,8 @@ void sim_world_schedule(struct sim_world *world, struct sim_event *event, uint64
 
 	ASSERT(event->fn != NULL);
 	sim_world_cancel(world, event);
-	event->due_ns = after_ns < UINT64_MAX - world->now_ns ? world->now_ns + after_ns : UINT64_MAX;
+	event->due_ns =
+		after_ns < UINT64_MAX - world->now_ns ? world->now_ns + after_ns : UINT64_MAX;
 	event->is_scheduled = true;
 	if (world->events == NULL || world->events->due_ns > event->due_ns) {
 		DL_PREPEND(world->events, event);
@@ -148,7 +149,8 @@ void sim_world_run_for(struct sim_world *world, uint64_t ns)
 	world->now_ns = end_ns;
 }
 
-bool sim_world_run_until(struct sim_world *world, bool (*is_done)(void *arg), void *arg, uint64_t ns_max)
+bool sim_world_run_until(struct sim_world *world, bool (*is_done)(void *arg), void *arg,
+			 uint64_t ns_max)
 {
 	uint64_t end_ns = world->now_ns + ns_max;
 

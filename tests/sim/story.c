@@ -15,7 +15,8 @@
 
 #define ROUNDS	      3u
 #define TICK_NS	      (5 * SIM_MS)
-#define SLACK_NS      (2 * SIM_S) /* of a deadline: it is looked at now and then, a process may hang */
+/* of a deadline: it is looked at now and then, a process may hang */
+#define SLACK_NS      (2 * SIM_S)
 #define HEAL_NS	      (60 * SIM_S)  /* until all is well again */
 #define WHOLE_NS      (120 * SIM_S) /* and until every block has all its copies */
 #define CLEAN_NS      (120 * SIM_S) /* until nothing is kept that nothing names */

@@ -32,7 +32,8 @@ END_TEST
 
 START_TEST(ordinary_errnos_come_back)
 {
-	static const int ordinary[] = {EPERM, ENOENT, EIO, EAGAIN, EEXIST, ENOSPC, ESTALE, ENOTEMPTY};
+	static const int ordinary[] = {EPERM,  ENOENT, EIO,    EAGAIN,
+				       EEXIST, ENOSPC, ESTALE, ENOTEMPTY};
 
 	for (size_t i = 0; i < ARRAY_COUNT(ordinary); i++) {
 		ck_assert_int_lt(error_from_errno(ordinary[i]), 0);
@@ -51,7 +52,8 @@ START_TEST(sentences_are_built_and_wrapped)
 	ck_assert_int_eq(error_set(&err, -E_NOENT, "cannot open '%s'", "x"), -E_NOENT);
 	ck_assert_str_eq(err.text, "cannot open 'x': no such file or directory");
 	ck_assert_int_eq(error_wrap(&err, "cannot format '%s'", "/d"), -E_NOENT);
-	ck_assert_str_eq(err.text, "cannot format '/d': cannot open 'x': no such file or directory");
+	ck_assert_str_eq(err.text,
+			 "cannot format '/d': cannot open 'x': no such file or directory");
 	ck_assert_int_eq(error_say(&err, E_INVAL, "no: %s", err.text), -E_INVAL);
 	ck_assert_int_eq(strncmp(err.text, "no: cannot format", 17), 0);
 	ck_assert_int_eq(error_set(NULL, -E_IO, "x"), -E_IO);
@@ -168,7 +170,8 @@ START_TEST(a_line_has_level_program_and_module)
 	ck_assert_int_eq(run_captured(log_two_lines, out, sizeof(out)), 0);
 	const char *rest = strchr(out, ' ');
 	ck_assert_ptr_nonnull(rest);
-	ck_assert_str_eq(rest, " warn cairn-test.test cannot sync 'J-1': input/output error rc=-4\n");
+	ck_assert_str_eq(rest,
+			 " warn cairn-test.test cannot sync 'J-1': input/output error rc=-4\n");
 }
 END_TEST
 

@@ -14,7 +14,8 @@
 START_TEST(a_buffer_has_at_least_what_was_asked)
 {
 	struct buf_pool *pool = buf_pool_create(MiB(1));
-	static const uint32_t asks[] = {0, 1, BUF_SMALL_BYTES, BUF_SMALL_BYTES + 1, BUF_LARGE_BYTES};
+	static const uint32_t asks[] = {0, 1, BUF_SMALL_BYTES, BUF_SMALL_BYTES + 1,
+					BUF_LARGE_BYTES};
 
 	for (size_t i = 0; i < ARRAY_COUNT(asks); i++) {
 		struct buf *buf = buf_get(pool, asks[i]);

@@ -66,19 +66,37 @@ START_TEST(sizes_from_people)
 		int rc;
 		uint64_t bytes;
 	} cases[] = {
-		{"0", 0, 0}, {"64", 0, 64}, {"64B", 0, 64}, {"64k", 0, 65536}, {"64KiB", 0, 65536},
-		{"64KB", 0, 65536}, {"1.5G", 0, GiB(3) / 2}, {"2T", 0, GiB(2048)},
-		{"0.5k", 0, 512}, {"15E", 0, UINT64_C(15) << 60},
-		{"18446744073709551615", 0, UINT64_MAX}, {"18446744073709551616", -E_RANGE, 0},
-		{"16E", -E_RANGE, 0}, {"", -E_INVAL, 0}, {"k", -E_INVAL, 0}, {"-1", -E_INVAL, 0},
-		{" 1", -E_INVAL, 0}, {"1 k", -E_INVAL, 0}, {"1.", -E_INVAL, 0}, {".5k", -E_INVAL, 0},
-		{"1.5", -E_INVAL, 0}, {"1.2345k", -E_INVAL, 0}, {"1iB", -E_INVAL, 0},
-		{"1KiBs", -E_INVAL, 0}, {"0x10", -E_INVAL, 0},
+		{"0", 0, 0},
+		{"64", 0, 64},
+		{"64B", 0, 64},
+		{"64k", 0, 65536},
+		{"64KiB", 0, 65536},
+		{"64KB", 0, 65536},
+		{"1.5G", 0, GiB(3) / 2},
+		{"2T", 0, GiB(2048)},
+		{"0.5k", 0, 512},
+		{"15E", 0, UINT64_C(15) << 60},
+		{"18446744073709551615", 0, UINT64_MAX},
+		{"18446744073709551616", -E_RANGE, 0},
+		{"16E", -E_RANGE, 0},
+		{"", -E_INVAL, 0},
+		{"k", -E_INVAL, 0},
+		{"-1", -E_INVAL, 0},
+		{" 1", -E_INVAL, 0},
+		{"1 k", -E_INVAL, 0},
+		{"1.", -E_INVAL, 0},
+		{".5k", -E_INVAL, 0},
+		{"1.5", -E_INVAL, 0},
+		{"1.2345k", -E_INVAL, 0},
+		{"1iB", -E_INVAL, 0},
+		{"1KiBs", -E_INVAL, 0},
+		{"0x10", -E_INVAL, 0},
 	};
 
 	for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
 		uint64_t bytes = 0;
-		ck_assert_msg(text_parse_bytes(cases[i].s, &bytes) == cases[i].rc, "%s", cases[i].s);
+		ck_assert_msg(text_parse_bytes(cases[i].s, &bytes) == cases[i].rc, "%s",
+			      cases[i].s);
 		if (cases[i].rc == 0)
 			ck_assert_uint_eq(bytes, cases[i].bytes);
 	}

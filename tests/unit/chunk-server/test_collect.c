@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a chunk server collects, and above all what it does not (I9): each test takes one condition away and
- * sees that nothing goes. A tool plays the collector, with epochs of its own; the metadata server is there
- * for the map.
+ * What a chunk server collects, and above all what it does not (I9): each test takes one condition
+ * away and sees that nothing goes. A tool plays the collector, with epochs of its own; the metadata
+ * server is there for the map.
  */
 #include "fs/net/blocks.h"
 #include "tests/client_cluster.h"
@@ -15,7 +15,7 @@ static uint64_t epoch;	/* of the last cycle */
 static uint64_t cycle;
 static uint64_t batch;
 
-/* --- calls ---------------------------------------------------------------------------------------- */
+/* --- calls ------------------------------------------------------------------------------------ */
 
 static struct {
 	int rc;
@@ -34,7 +34,9 @@ static void answered(struct rpc_call *call)
 	if (call->rc == 0 && call->type == MSG_COLLECT_BEGIN)
 		got.begin = *(const Wire__CollectBeginReply *)(const void *)call->reply;
 	if (call->rc == 0 && call->type == MSG_HAVE)
-		got.holders = (uint32_t)((const Wire__HaveReply *)(const void *)call->reply)->answers[0]->n_holders;
+		got.holders = (uint32_t)((const Wire__HaveReply *)(const void *)call->reply)
+				      ->answers[0]
+				      ->n_holders;
 	if (call->rc == 0 && call->type == MSG_STATUS)
 		got.owed = ((const Wire__StatusReply *)(const void *)call->reply)->owed;
 	if (call->rc == 0 && call->type == MSG_WHERE)
@@ -44,7 +46,8 @@ static void answered(struct rpc_call *call)
 
 static int ask(struct rpc_peer *peer, uint16_t type, const ProtobufCMessage *msg, struct buf *bulk)
 {
-	struct rpc_call call = { .type = type, .request = msg, .bulk = bulk, .deadline_ms = 5000, .done = answered };
+	struct rpc_call call = { .type = type, .request = msg, .bulk = bulk, .deadline_ms = 5000,
+				 .done = answered };
 
 	rpc_call(peer, &call);
 	loop_uv_run(w.loop);
@@ -102,7 +105,8 @@ static int sweep(uint32_t i, uint64_t marks, uint64_t grace_ms)
 }
 
 /* Begin, mark this block if there is one, sweep; what went to trash. */
-static uint64_t collect(uint32_t i, uint64_t of_epoch, const struct block_id *live, uint64_t grace_ms)
+static uint64_t collect(uint32_t i, uint64_t of_epoch, const struct block_id *live,
+			uint64_t grace_ms)
 {
 	ck_assert_int_eq(begin_cycle(i, of_epoch), 0);
 	if (live)
@@ -153,20 +157,21 @@ static struct block_id put(uint8_t content)
 	return p.id;
 }
 
-/* --- the world -------------------------------------------------------------------------------------- */
+/* --- the world -------------------------------------------------------------------------------- */
 
 static void connect_all(void)
 {
-	struct rpc_options o = { .loop = w.loop, .net = w.net, .pool = w.pool, .role = RPC_TOOL, .name = "test",
-				 .boot_id = 5, .hash = HASH_SHA256 };
+	struct rpc_options o = { .loop = w.loop, .net = w.net, .pool = w.pool, .role = RPC_TOOL,
+				 .name = "test", .boot_id = 5, .hash = HASH_SHA256 };
 
 	memcpy(o.cluster, cluster_id, sizeof o.cluster);
 	ck_assert_int_eq(rpc_create(&o, &rpc), 0);
 	ck_assert_int_eq(rpc_peer_create(rpc, w.mds_address, &mds), 0);
 	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
 		ck_assert_int_eq(rpc_peer_create(rpc, w.cs[i].address, &peers[i]), 0);
-	struct blocks_options b = { .rpc = rpc, .mds = mds, .loop = w.loop, .pool = w.pool, .hash = HASH_SHA256,
-				    .min_copies = 2, .codec = CODEC_RAW, .call_ms = 2000 };
+	struct blocks_options b = { .rpc = rpc, .mds = mds, .loop = w.loop, .pool = w.pool,
+				    .hash = HASH_SHA256, .min_copies = 2, .codec = CODEC_RAW,
+				    .call_ms = 2000 };
 	ck_assert_int_eq(blocks_create(&b, &blocks), 0);
 }
 
@@ -187,7 +192,7 @@ static void teardown(void)
 	cluster_finish(&w);
 }
 
-/* --- what goes --------------------------------------------------------------------------------------- */
+/* --- what goes -------------------------------------------------------------------------------- */
 
 START_TEST(what_is_old_and_not_marked_goes)
 {
@@ -225,7 +230,7 @@ START_TEST(a_dry_run_counts_and_leaves_all)
 }
 END_TEST
 
-/* --- what stays --------------------------------------------------------------------------------------- */
+/* --- what stays ------------------------------------------------------------------------------- */
 
 START_TEST(a_young_block_stays)
 {
@@ -315,7 +320,8 @@ START_TEST(a_restarted_server_knows_no_mark_of_before)
 	cluster_cs_start(&w, 0, 77);
 	cluster_run_for(&w, 500);
 	ck_assert_int_eq(sweep(0, 0, 0), -E_INVAL);	/* the mark is gone with the process */
-	ck_assert_uint_eq(collect(0, 6, NULL, 0), 1);	/* it had learned of epoch 1, from the metadata server */
+	/* it had learned of epoch 1, from the metadata server */
+	ck_assert_uint_eq(collect(0, 6, NULL, 0), 1);
 	ck_assert(!is_here(0, &id));
 }
 END_TEST
@@ -366,7 +372,7 @@ START_TEST(the_debt_of_what_is_garbage_goes_with_it)
 }
 END_TEST
 
-/* --- out of trash -------------------------------------------------------------------------------------- */
+/* --- out of trash ----------------------------------------------------------------------------- */
 
 static struct block_id trashed(void)
 {

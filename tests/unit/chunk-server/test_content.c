@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The content number: the same as long as nothing can be missing, another one whenever something may be. */
+/*
+ * The content number: the same as long as nothing can be missing, another one whenever something
+ * may be.
+ */
 #include <string.h>
 
 #include "chunk-server/content.h"
@@ -66,7 +69,8 @@ START_TEST(another_set_of_disks_is_another_content)
 	ck_assert_uint_eq(opened(0, 3, true, 12), 12); /* one more */
 	ck_assert_uint_eq(opened(0, 3, true, 13), 12);
 	ck_assert_uint_eq(opened(1, 2, true, 14), 14); /* one less */
-	ck_assert_uint_eq(opened(0, 3, true, 15), 15); /* it comes back, and missed what was between */
+	/* it comes back, and missed what was between */
+	ck_assert_uint_eq(opened(0, 3, true, 15), 15);
 }
 END_TEST
 

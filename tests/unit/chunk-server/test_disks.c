@@ -363,7 +363,10 @@ static bool owed_is_idle(void *arg)
 	return cs_owed_is_idle(owed);
 }
 
-/* Somebody fills the disk for a while: the debts are compared then (content.h), later ones are noted again. */
+/*
+ * Somebody fills the disk for a while: the debts are compared then (content.h), later ones are
+ * noted again.
+ */
 START_TEST(a_log_that_failed_is_begun_anew)
 {
 	struct block_id id = {{1}};

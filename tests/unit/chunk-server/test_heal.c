@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Healing between chunk servers: whoever is a replica of a group that is not clean brings itself what any
- * other replica or former holds, says so only when it is synced, and only under the epoch that it is true of.
+ * Healing between chunk servers: whoever is a replica of a group that is not clean brings itself
+ * what any other replica or former holds, says so only when it is synced, and only under the epoch
+ * that it is true of.
  */
 #include "tests/chunk_world.h"
 
@@ -25,7 +26,9 @@ static uint32_t count_held(uint32_t number, uint32_t from, uint32_t to)
 	return count;
 }
 
-/* Does every group of `number` tell, under the newest epoch, that it is merged with these places? */
+/*
+ * Does every group of `number` tell, under the newest epoch, that it is merged with these places?
+ */
 static bool has_merged(uint32_t number, uint16_t sources)
 {
 	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
@@ -382,7 +385,9 @@ START_TEST(a_debt_that_turns_out_to_be_none_is_not_sent)
 }
 END_TEST
 
-/* With three holders the writer needs the syncs of two: perhaps not of the one that noted the debt. */
+/*
+ * With three holders the writer needs the syncs of two: perhaps not of the one that noted the debt.
+ */
 START_TEST(a_debt_outlives_its_keeper_even_if_nobody_syncs_it)
 {
 	world_set_row(PG_CLEAN, "1234", "");

@@ -491,7 +491,9 @@ START_TEST(fewer_than_min_copies_are_not_enough)
 }
 END_TEST
 
-/* A client adds up what several replicas answer: the last replica must not be forgotten for that. */
+/*
+ * A client adds up what several replicas answer: the last replica must not be forgotten for that.
+ */
 START_TEST(two_answers_of_one_holder_each_owe_it_to_the_third)
 {
 	node_kill(2);
@@ -514,7 +516,8 @@ static void fill_disk(uint32_t node)
 	struct disk_file *ballast;
 
 	ck_assert_int_eq(disk_space(nodes[node].disk, &space), 0);
-	ck_assert_int_eq(disk_open(nodes[node].disk, "ballast", DISK_CREATE | DISK_WRITE, &ballast), 0);
+	ck_assert_int_eq(disk_open(nodes[node].disk, "ballast", DISK_CREATE | DISK_WRITE, &ballast),
+			 0);
 	ck_assert_int_eq(disk_allocate(ballast, space.bytes_free - MiB(2)), 0);
 	disk_close(ballast);
 }
@@ -645,7 +648,10 @@ START_TEST(have_asks_the_other_replicas)
 	ck_assert_int_eq(ask(0, MSG_HAVE, &msg.base, NULL, 0), 0);
 	ck_assert_uint_eq(got.holder_count, 0);
 	msg.forward = true;
-	/* Who lacks it answers for nobody: it could not keep in mind who lacks it as durably as a copy. */
+	/*
+	 * Who lacks it answers for nobody: it could not keep in mind who lacks it as durably as a
+	 * copy.
+	 */
 	ck_assert_int_eq(ask(0, MSG_HAVE, &msg.base, NULL, 0), 0);
 	ck_assert_uint_eq(got.holder_count, 0);
 	/* The holder itself notes who lacks it, and they get it. */
@@ -658,7 +664,10 @@ START_TEST(have_asks_the_other_replicas)
 }
 END_TEST
 
-/* The debt of the put may be lost with the process that noted it; the yes that made the block count is not. */
+/*
+ * The debt of the put may be lost with the process that noted it; the yes that made the block count
+ * is not.
+ */
 START_TEST(a_yes_without_a_replica_is_a_debt)
 {
 	Wire__Put alone = WIRE__PUT__INIT;
@@ -713,7 +722,8 @@ static void rot(uint32_t node, uint32_t number)
 	struct block_id id;
 
 	buf_put(record_of(number, &id));
-	ck_assert_int_eq(sim_media_rot(nodes[node].media, ROT_SEGMENT, place_of(node, &id) + 70, 1), 0);
+	ck_assert_int_eq(sim_media_rot(nodes[node].media, ROT_SEGMENT, place_of(node, &id) + 70, 1),
+			 0);
 }
 
 /* Record `number` now holds, under its own name and with good checksums, another one's bytes. */

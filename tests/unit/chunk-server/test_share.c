@@ -3,7 +3,10 @@
 #include "chunk-server/share.h"
 #include "tests/check_main.h"
 
-/* Turns that somebody who wants as many as he can get has in a second, beside so many requests of clients. */
+/*
+ * Turns that somebody who wants as many as he can get has in a second, beside so many requests of
+ * clients.
+ */
 static uint32_t turns_beside(uint32_t requests)
 {
 	struct cs_share share = {0};

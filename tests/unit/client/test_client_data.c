@@ -36,13 +36,15 @@ static void write_file(struct client *c, const char *name, const uint8_t *bytes,
 {
 	struct cl_handle *h = file_create(&w, c, name);
 	for (uint32_t at = 0; at < len; at += 131072)
-		ck_assert_int_eq(file_write(&w, c, h, at, bytes + at, MIN_OF(len - at, 131072u)), 0);
+		ck_assert_int_eq(file_write(&w, c, h, at, bytes + at, MIN_OF(len - at, 131072u)),
+				 0);
 	ck_assert_int_eq(file_close(&w, c, h), 0);
 }
 
 START_TEST(sizes_around_the_bounds_come_back)
 {
-	static const uint32_t sizes[] = { 0, 1, 4096, 65535, 65536, 65537, 131072, 1000000, MiB(3) + 17 };
+	static const uint32_t sizes[] = {0,	1,	4096,	 65535,	     65536,
+					 65537, 131072, 1000000, MiB(3) + 17};
 	struct client *a = cluster_client(&w), *b = cluster_client(&w);
 	char name[16];
 	for (size_t i = 0; i < ARRAY_COUNT(sizes); i++) {
@@ -75,7 +77,8 @@ START_TEST(stopping_publishes_what_was_gathered)
 	file_pattern(expected, 300000, 6);
 	struct cl_handle *h = file_create(&w, c, "late");
 	ck_assert_int_eq(file_write(&w, c, h, 0, expected, 300000), 0);
-	struct cl_op release = { .kind = CL_RELEASE, .handle = h };	/* and no flush: a crashed writer */
+	/* and no flush: a crashed writer */
+	struct cl_op release = { .kind = CL_RELEASE, .handle = h };
 	ck_assert_int_eq(cluster_op(&w, c, &release), 0);
 	cluster_client_stop(&w, c);
 	c = cluster_client(&w);
@@ -107,7 +110,8 @@ static void random_edits(uint64_t seed, uint32_t size_max, unsigned rounds)
 			size = offset;
 			break;
 		case 1: {
-			struct cl_op op = { .kind = CL_FALLOCATE, .handle = h, .offset = offset, .length = len,
+			struct cl_op op = { .kind = CL_FALLOCATE, .handle = h, .offset = offset,
+					    .length = len,
 					    .flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE };
 			ck_assert_int_eq(cluster_op(&w, a, &op), 0);
 			if (offset < size)
@@ -163,10 +167,12 @@ START_TEST(holes_are_found)
 	struct cl_op data = { .kind = CL_LSEEK, .handle = h, .whence = SEEK_DATA };
 	ck_assert_int_eq(cluster_op(&w, c, &data), 0);
 	ck_assert_uint_eq(data.out_offset_found, MiB(1));
-	struct cl_op hole = { .kind = CL_LSEEK, .handle = h, .offset = MiB(1), .whence = SEEK_HOLE };
+	struct cl_op hole = { .kind = CL_LSEEK, .handle = h, .offset = MiB(1),
+			      .whence = SEEK_HOLE };
 	ck_assert_int_eq(cluster_op(&w, c, &hole), 0);
 	ck_assert_uint_eq(hole.out_offset_found, MiB(1) + 1);
-	struct cl_op past = { .kind = CL_LSEEK, .handle = h, .offset = MiB(2), .whence = SEEK_DATA };
+	struct cl_op past = { .kind = CL_LSEEK, .handle = h, .offset = MiB(2),
+			      .whence = SEEK_DATA };
 	ck_assert_int_eq(cluster_op(&w, c, &past), -E_NXIO);
 	ck_assert_int_eq(file_truncate(&w, c, file_lookup(&w, c, "sparse"), GiB(100)), 0);
 	ck_assert_int_eq(file_close(&w, c, h), 0);
@@ -186,8 +192,10 @@ START_TEST(a_copy_of_a_whole_file_needs_no_chunk_server)
 	c = cluster_client(&w);		/* without anything in memory */
 	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
 		cluster_cs_stop(&w, i);
-	struct cl_handle *from = file_open(&w, c, "source", O_RDONLY), *to = file_create(&w, c, "whole");
-	struct cl_op op = { .kind = CL_COPY_RANGE, .handle = from, .out_handle = to, .length = UINT32_MAX };
+	struct cl_handle *from = file_open(&w, c, "source", O_RDONLY),
+			 *to = file_create(&w, c, "whole");
+	struct cl_op op = { .kind = CL_COPY_RANGE, .handle = from, .out_handle = to,
+			    .length = UINT32_MAX };
 	ck_assert_int_eq(cluster_op(&w, c, &op), 0);
 	ck_assert_uint_eq(op.out_len, size);
 	ck_assert_int_eq(file_close(&w, c, to), 0);
@@ -206,16 +214,18 @@ START_TEST(a_copy_takes_blocks_by_reference)
 	struct cl_stats before, after;
 	file_pattern(expected, MiB(2), 9);
 	write_file(c, "source", expected, MiB(2));
-	struct cl_handle *from = file_open(&w, c, "source", O_RDONLY), *to = file_create(&w, c, "copy");
+	struct cl_handle *from = file_open(&w, c, "source", O_RDONLY),
+			 *to = file_create(&w, c, "copy");
 	client_stats(c, &before);
-	struct cl_op op = { .kind = CL_COPY_RANGE, .handle = from, .out_handle = to, .length = MiB(8) };
+	struct cl_op op = { .kind = CL_COPY_RANGE, .handle = from, .out_handle = to,
+			    .length = MiB(8) };
 	ck_assert_int_eq(cluster_op(&w, c, &op), 0);
 	ck_assert_uint_eq(op.out_len, MiB(2));
 	client_stats(c, &after);
 	ck_assert_uint_eq(after.blocks_put, before.blocks_put);
 	/* And what lies on no boundary. */
-	op = (struct cl_op){ .kind = CL_COPY_RANGE, .handle = from, .out_handle = to, .offset = 1000,
-			     .out_offset = 70001, .length = 200000 };
+	op = (struct cl_op){ .kind = CL_COPY_RANGE, .handle = from, .out_handle = to,
+			     .offset = 1000, .out_offset = 70001, .length = 200000 };
 	ck_assert_int_eq(cluster_op(&w, c, &op), 0);
 	ck_assert_uint_eq(op.out_len, 200000);
 	ck_assert_int_eq(file_close(&w, c, from), 0);

@@ -27,8 +27,8 @@ START_TEST(names_are_seen_at_once)
 	ck_assert_int_eq(file_close(&w, a, file_create(&w, a, "new")), 0);
 	inode_no ino = file_lookup(&w, b, "new");
 	ck_assert_uint_ne(ino, 0);
-	struct cl_op rename = { .kind = CL_RENAME, .parent = INODE_ROOT, .name = "new", .new_parent = INODE_ROOT,
-				.new_name = "newer" };
+	struct cl_op rename = { .kind = CL_RENAME, .parent = INODE_ROOT, .name = "new",
+				.new_parent = INODE_ROOT, .new_name = "newer" };
 	ck_assert_int_eq(cluster_op(&w, b, &rename), 0);
 	ck_assert_uint_eq(file_lookup(&w, a, "new"), 0);
 	ck_assert_uint_eq(file_lookup(&w, a, "newer"), ino);
@@ -52,11 +52,16 @@ END_TEST
 
 START_TEST(writers_that_share_see_each_write)
 {
-	struct cl_handle *ha = file_create(&w, a, "shared"), *hb = file_open(&w, b, "shared", O_RDWR);
+	struct cl_handle *ha = file_create(&w, a, "shared"),
+			 *hb = file_open(&w, b, "shared", O_RDWR);
 	for (uint32_t i = 0; i < 20; i++) {
 		file_pattern(bytes, 9000, i);
-		ck_assert_int_eq(file_write(&w, i % 2 ? a : b, i % 2 ? ha : hb, i * UINT64_C(9000), bytes, 9000), 0);
-		ck_assert_int_eq(file_read(&w, i % 2 ? b : a, i % 2 ? hb : ha, i * UINT64_C(9000), found, 9000), 9000);
+		ck_assert_int_eq(file_write(&w, i % 2 ? a : b, i % 2 ? ha : hb, i * UINT64_C(9000),
+					    bytes, 9000),
+				 0);
+		ck_assert_int_eq(file_read(&w, i % 2 ? b : a, i % 2 ? hb : ha, i * UINT64_C(9000),
+					   found, 9000),
+				 9000);
 		ck_assert_mem_eq(found, bytes, 9000);
 	}
 	ck_assert_int_eq(file_close(&w, a, ha), 0);
@@ -94,8 +99,9 @@ START_TEST(appends_of_two_clients_lose_nothing)
 		memset(p, 0, sizeof *p);
 		memset(p->line, 'A' + (int)i, sizeof p->line);
 		p->left = &left;
-		p->op = (struct cl_op){ .kind = CL_WRITE, .handle = i % 2 ? ha : hb, .bytes = p->line,
-					.bytes_len = sizeof p->line, .done = pending_done, .user = p };
+		p->op = (struct cl_op){ .kind = CL_WRITE, .handle = i % 2 ? ha : hb,
+					.bytes = p->line, .bytes_len = sizeof p->line,
+					.done = pending_done, .user = p };
 		client_submit(i % 2 ? a : b, &p->op);
 	}
 	loop_uv_run(w.loop);
@@ -130,7 +136,10 @@ START_TEST(an_unlinked_file_lives_until_it_is_closed)
 }
 END_TEST
 
-/* I5: the server asks again while the first answer waits for the data; the second must wait as well. */
+/*
+ * I5: the server asks again while the first answer waits for the data; the second must wait as
+ * well.
+ */
 START_TEST(a_recall_that_is_asked_again_waits_for_the_first)
 {
 	struct cl_handle *h = file_create(&w, a, "slow");
@@ -153,11 +162,15 @@ START_TEST(a_recall_that_is_asked_again_waits_for_the_first)
 }
 END_TEST
 
-/* A release that is sent again to a restarted server must not take away another open of the same file. */
+/*
+ * A release that is sent again to a restarted server must not take away another open of the same
+ * file.
+ */
 START_TEST(a_release_across_a_restart_leaves_the_other_open)
 {
 	ck_assert_int_eq(file_close(&w, a, file_create(&w, a, "two")), 0);
-	struct cl_handle *hr = file_open(&w, a, "two", O_RDONLY), *hw = file_open(&w, a, "two", O_RDWR);
+	struct cl_handle *hr = file_open(&w, a, "two", O_RDONLY),
+			 *hw = file_open(&w, a, "two", O_RDWR);
 	inode_no ino = file_lookup(&w, b, "two");
 	struct cl_op unlink = { .kind = CL_UNLINK, .parent = INODE_ROOT, .name = "two" };
 	ck_assert_int_eq(cluster_op(&w, b, &unlink), 0);
@@ -167,7 +180,8 @@ START_TEST(a_release_across_a_restart_leaves_the_other_open)
 	struct cl_op attr = { .kind = CL_GETATTR, .ino = ino };
 	ck_assert_int_eq(cluster_op(&w, b, &attr), 0);
 	cluster_run_for(&w, 500);
-	attr = (struct cl_op){ .kind = CL_SETATTR, .ino = ino, .set_mask = CL_SET_MODE, .mode = 0600 };
+	attr = (struct cl_op){ .kind = CL_SETATTR, .ino = ino, .set_mask = CL_SET_MODE,
+			       .mode = 0600 };
 	ck_assert_int_eq(cluster_op(&w, b, &attr), 0);
 	ck_assert_int_eq(file_close(&w, a, hr), 0);
 }
@@ -176,17 +190,20 @@ END_TEST
 /* Makes that find the file there open it, too: as many releases follow, of each kind. */
 START_TEST(opens_are_given_back_as_often_as_they_were_taken)
 {
-	struct cl_handle *h[] = { file_create(&w, a, "thrice"), file_create(&w, a, "thrice"),
-				  file_create(&w, a, "thrice"), file_open(&w, a, "thrice", O_RDONLY) };
+	struct cl_handle *h[] = {file_create(&w, a, "thrice"), file_create(&w, a, "thrice"),
+				 file_create(&w, a, "thrice"),
+				 file_open(&w, a, "thrice", O_RDONLY)};
 	inode_no ino = file_lookup(&w, b, "thrice");
 	struct cl_op unlink = { .kind = CL_UNLINK, .parent = INODE_ROOT, .name = "thrice" };
-	struct cl_op change = { .kind = CL_SETATTR, .ino = ino, .set_mask = CL_SET_MODE, .mode = 0600 };
+	struct cl_op change = { .kind = CL_SETATTR, .ino = ino, .set_mask = CL_SET_MODE,
+				.mode = 0600 };
 	ck_assert_int_eq(cluster_op(&w, b, &unlink), 0);
 	ck_assert_int_eq(cluster_op(&w, b, &change), 0);	/* it lives, being open */
 	for (size_t i = 0; i < ARRAY_COUNT(h); i++)
 		ck_assert_int_eq(file_close(&w, a, h[i]), 0);
 	cluster_run_for(&w, 300);
-	change = (struct cl_op){ .kind = CL_SETATTR, .ino = ino, .set_mask = CL_SET_MODE, .mode = 0640 };
+	change = (struct cl_op){ .kind = CL_SETATTR, .ino = ino, .set_mask = CL_SET_MODE,
+				 .mode = 0640 };
 	ck_assert_int_eq(cluster_op(&w, b, &change), -E_STALE);
 }
 END_TEST
@@ -279,7 +296,9 @@ START_TEST(a_node_that_was_not_stored_is_stored_later)
 	file_pattern(bytes, sizeof bytes, 11);
 	ck_assert_int_eq(file_write(&w, c, h, 0, bytes, 2 * BLOCK_BYTES_MAX), 0);
 	ck_assert_int_eq(cluster_op(&w, c, &sync), 0);
-	ck_assert_int_eq(file_write(&w, c, h, 2 * BLOCK_BYTES_MAX, bytes + 2 * BLOCK_BYTES_MAX, BLOCK_BYTES_MAX), 0);
+	ck_assert_int_eq(file_write(&w, c, h, 2 * BLOCK_BYTES_MAX, bytes + 2 * BLOCK_BYTES_MAX,
+				    BLOCK_BYTES_MAX),
+			 0);
 	cluster_run_for(&w, 150);	/* the block is stored */
 	cluster_cs_stop(&w, 1);
 	cluster_cs_stop(&w, 2);
@@ -330,7 +349,9 @@ START_TEST(a_fenced_client_fails_its_unpublished_files)
 }
 END_TEST
 
-/* D3: after a power loss of the metadata server clients see what is left, not what they were told. */
+/*
+ * D3: after a power loss of the metadata server clients see what is left, not what they were told.
+ */
 START_TEST(what_a_power_loss_took_is_gone_for_clients_too)
 {
 	char command[2048];
@@ -348,8 +369,8 @@ START_TEST(what_a_power_loss_took_is_gone_for_clients_too)
 	cluster_mds_stop(&w);
 	rows_destroy(w.mds_rows);
 	ck_assert_int_eq(rows_mem_create(&w.mds_rows), 0);
-	snprintf(command, sizeof command, "rm -r %s/mds && mv %s/left %s/mds", w.scratch.path, w.scratch.path,
-		 w.scratch.path);
+	snprintf(command, sizeof command, "rm -r %s/mds && mv %s/left %s/mds", w.scratch.path,
+		 w.scratch.path, w.scratch.path);
 	ck_assert_int_eq(system(command), 0);
 	cluster_mds_start(&w);
 	cluster_run_for(&w, 1500);
@@ -371,8 +392,9 @@ START_TEST(an_interrupted_rename_that_happens_is_seen)
 	cluster_cs_stop(&w, 2);
 	file_pattern(bytes, sizeof bytes, 13);
 	ck_assert_int_eq(file_write(&w, b, h, 0, bytes, sizeof bytes), 0);
-	struct cl_op rename = { .kind = CL_RENAME, .parent = INODE_ROOT, .name = "before", .new_parent = INODE_ROOT,
-				.new_name = "after", .done = cluster_op_done, .user = &w };
+	struct cl_op rename = { .kind = CL_RENAME, .parent = INODE_ROOT, .name = "before",
+				.new_parent = INODE_ROOT, .new_name = "after",
+				.done = cluster_op_done, .user = &w };
 	client_submit(a, &rename);
 	cluster_run_for(&w, 100);
 	ck_assert(!rename.is_finished);		/* the lease of the other is on its way back */
@@ -413,8 +435,8 @@ START_TEST(an_edit_that_outlives_its_session_begins_again)
 	h = file_open(&w, b, "torn", O_RDWR);
 	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
 		cluster_cs_stop(&w, i);
-	struct cl_op op = { .kind = CL_WRITE, .handle = h, .offset = 70000, .bytes = "patch", .bytes_len = 5,
-			    .done = cluster_op_done, .user = &w };
+	struct cl_op op = { .kind = CL_WRITE, .handle = h, .offset = 70000, .bytes = "patch",
+			    .bytes_len = 5, .done = cluster_op_done, .user = &w };
 	client_submit(b, &op);
 	cluster_run_for(&w, 100);
 	ck_assert(!op.is_finished);	/* it needs the block that it changes */
@@ -435,11 +457,15 @@ START_TEST(an_edit_that_outlives_its_session_begins_again)
 }
 END_TEST
 
-/* An answer of the new term that comes before the renewal must not hide the restart: leases are reclaimed. */
+/*
+ * An answer of the new term that comes before the renewal must not hide the restart: leases are
+ * reclaimed.
+ */
 START_TEST(an_fsync_across_a_restart_does_not_hide_it)
 {
 	struct cl_handle *h = file_create(&w, a, "kept"), *other = file_create(&w, a, "other");
-	struct cl_op sync = { .kind = CL_FSYNC, .handle = other, .done = cluster_op_done, .user = &w };
+	struct cl_op sync = { .kind = CL_FSYNC, .handle = other, .done = cluster_op_done,
+			      .user = &w };
 	session_no before = client_session(a);
 	ck_assert_int_eq(file_write(&w, a, h, 0, "x", 1), 0);
 	cluster_mds_stop(&w);
@@ -462,8 +488,8 @@ START_TEST(an_interrupted_operation_ends)
 	struct cl_handle *h = file_create(&w, a, "stuck");
 	ck_assert_int_eq(file_close(&w, a, h), 0);
 	cluster_mds_stop(&w);
-	struct cl_op op = { .kind = CL_LOOKUP, .parent = INODE_ROOT, .name = "absent", .done = cluster_op_done,
-			    .user = &w };
+	struct cl_op op = { .kind = CL_LOOKUP, .parent = INODE_ROOT, .name = "absent",
+			    .done = cluster_op_done, .user = &w };
 	client_submit(b, &op);
 	cluster_run_for(&w, 50);
 	ck_assert(!op.is_finished);

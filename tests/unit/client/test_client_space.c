@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A cluster that becomes full says so at the write that does not fit: what was taken before is kept, close
- * succeeds, and deleting works. The disks are folders that count what they hold against a bound.
+ * A cluster that becomes full says so at the write that does not fit: what was taken before is
+ * kept, close succeeds, and deleting works. The disks are folders that count what they hold against
+ * a bound.
  */
 #include <dirent.h>
 
@@ -24,9 +25,11 @@ static uint64_t used_bytes(const char *folder)
 	while ((e = readdir(dir)) != NULL) {
 		if (e->d_name[0] == '.')
 			continue;
-		ck_assert_int_lt(snprintf(path, sizeof path, "%s/%s", folder, e->d_name), (int)sizeof path);
+		ck_assert_int_lt(snprintf(path, sizeof path, "%s/%s", folder, e->d_name),
+				 (int)sizeof path);
 		if (lstat(path, &st) == 0)
-			bytes += S_ISDIR(st.st_mode) ? used_bytes(path) : (uint64_t)st.st_blocks * 512;
+			bytes += S_ISDIR(st.st_mode) ? used_bytes(path)
+						     : (uint64_t)st.st_blocks * 512;
 	}
 	closedir(dir);
 	return bytes;

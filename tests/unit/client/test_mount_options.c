@@ -40,7 +40,8 @@ END_TEST
 
 START_TEST(options_of_all_parties_are_sorted_out)
 {
-	ck_assert_int_eq(parse("rw,noatime,_netdev,x-systemd.automount,hard,timeo=5,memory=32M,dev"), 0);
+	ck_assert_int_eq(
+		parse("rw,noatime,_netdev,x-systemd.automount,hard,timeo=5,memory=32M,dev"), 0);
 	ck_assert_str_eq(parsed.kernel_options, "rw,noatime,dev");
 	ck_assert(parsed.is_hard);
 	ck_assert_uint_eq(parsed.config.client_timeout_ms, 5000);
@@ -70,7 +71,8 @@ START_TEST(source_and_directory_are_needed)
 	char *argv[] = { (char *)"mount.cairn", (char *)"node1:/", NULL };
 
 	ck_assert_int_eq(mount_options_parse(2, argv, &parsed, &why), -E_INVAL);
-	char *absent[] = { (char *)"mount.cairn", (char *)"node1:/", (char *)"/no/such/folder", NULL };
+	char *absent[] = {(char *)"mount.cairn", (char *)"node1:/", (char *)"/no/such/folder",
+			  NULL};
 	ck_assert_int_eq(mount_options_parse(3, absent, &parsed, &why), -E_NOENT);
 	ck_assert_ptr_nonnull(strstr(why.text, "/no/such/folder"));
 }

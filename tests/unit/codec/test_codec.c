@@ -110,8 +110,10 @@ START_TEST(an_encoding_of_another_length_is_malformed)
 	for (enum codec want = CODEC_RAW; want <= CODEC_ZSTD; want++) {
 		struct codec_result r;
 		codec_encode(scratch, want, 0, plain, 4096, stored, &r);
-		ck_assert_int_eq(codec_decode(scratch, r.codec, stored, r.len, again, 4095), -E_MALFORMED);
-		ck_assert_int_eq(codec_decode(scratch, r.codec, stored, r.len, again, 4097), -E_MALFORMED);
+		ck_assert_int_eq(codec_decode(scratch, r.codec, stored, r.len, again, 4095),
+				 -E_MALFORMED);
+		ck_assert_int_eq(codec_decode(scratch, r.codec, stored, r.len, again, 4097),
+				 -E_MALFORMED);
 		ck_assert_int_eq(codec_decode(scratch, r.codec, stored, r.len - 1, again, 4096),
 				 -E_MALFORMED);
 	}

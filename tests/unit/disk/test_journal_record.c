@@ -31,8 +31,9 @@ static int build(uint32_t change_count)
 	journal_change_write(&w, &first);
 	journal_change_write(&w, &second);
 	ck_assert(wr_ok(&w));
-	struct journal_header h = {.term = 3, .number = 17, .wall_ns = 1234567890, .event_kind = 5, .lag = 513,
-				   .payload_len = (uint32_t)wr_len(&w), .change_count = change_count};
+	struct journal_header h = {.term = 3, .number = 17, .wall_ns = 1234567890, .event_kind = 5,
+				   .lag = 513, .payload_len = (uint32_t)wr_len(&w),
+				   .change_count = change_count};
 	journal_record_finish(record, &h);
 	return (int)(JOURNAL_HEADER_BYTES + h.payload_len);
 }

@@ -137,7 +137,8 @@ START_TEST(a_wrong_name_is_found_only_when_the_digest_is_asked_for)
 
 	ck_assert_int_eq(record_check(bytes, len, &r), 0);
 	ck_assert_int_eq(record_open(scratch, HASH_SHA256, bytes, len, false, &r, found), 0);
-	ck_assert_int_eq(record_open(scratch, HASH_SHA256, bytes, len, true, &r, found), -E_CORRUPT);
+	ck_assert_int_eq(record_open(scratch, HASH_SHA256, bytes, len, true, &r, found),
+			 -E_CORRUPT);
 }
 END_TEST
 

@@ -8,7 +8,8 @@
 #include "tests/check_main.h"
 
 static const struct segment_header header = {
-	.number = UINT64_C(0x1122334455667788), .cluster = "cluster-cluster", .disk = "disk-disk-disk-"};
+	.number = UINT64_C(0x1122334455667788), .cluster = "cluster-cluster",
+	.disk = "disk-disk-disk-"};
 static const struct segment_entry entry = {.id = {{9}}, .offset = 64, .length = 65,
 					   .plain_len = 1, .codec = CODEC_RAW};
 static const struct segment_trailer trailer = {

@@ -122,7 +122,8 @@ START_TEST(names_are_made_listed_renamed_and_removed)
 	ck_assert_int_eq(disk_sync_dir(disk, "dir"), 0);
 	ck_assert_int_eq(disk_list(disk, "dir", count_name, &count), 0);
 	ck_assert_int_eq(count, 2);
-	ck_assert_int_eq(disk_open(disk, "dir/one", DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE, &f), -E_EXIST);
+	ck_assert_int_eq(disk_open(disk, "dir/one", DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE, &f),
+			 -E_EXIST);
 	ck_assert_int_eq(disk_unlink(disk, "dir/one"), 0);
 	ck_assert_int_eq(disk_unlink(disk, "dir/one"), -E_NOENT);
 	ck_assert_int_eq(disk_open(disk, "dir/one", DISK_READ, &f), -E_NOENT);
@@ -222,8 +223,8 @@ START_TEST(submitted_calls_answer_on_the_loop)
 
 	begin();
 	ck_assert_int_eq(loop_uv_create(1, &c.loop), 0);
-	c.op = (struct disk_op){ .kind = DISK_OP_WRITEV, .file = open_new("file"), .iov = &c.iov, .iov_count = 1,
-				 .offset = 7, .done = chain_written };
+	c.op = (struct disk_op){ .kind = DISK_OP_WRITEV, .file = open_new("file"), .iov = &c.iov,
+				 .iov_count = 1, .offset = 7, .done = chain_written };
 	disk_submit(c.loop, &c.op);
 	loop_uv_run(c.loop);
 	ck_assert_mem_eq(c.back, "data", 4);

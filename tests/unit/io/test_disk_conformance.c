@@ -226,7 +226,8 @@ END_TEST
 TEST_MAIN("disk_conformance",
 	  tcase_add_loop_test(tc, files_are_created_opened_and_removed, 0, BACKEND_COUNT);
 	  tcase_add_loop_test(tc, writes_past_the_end_leave_zeros, 0, BACKEND_COUNT);
-	  tcase_add_loop_test(tc, truncation_forgets_and_shows_zeros_when_it_grows, 0, BACKEND_COUNT);
+	  tcase_add_loop_test(tc, truncation_forgets_and_shows_zeros_when_it_grows, 0,
+			      BACKEND_COUNT);
 	  tcase_add_loop_test(tc, vectors_are_written_in_order, 0, BACKEND_COUNT);
 	  tcase_add_loop_test(tc, renames_replace, 0, BACKEND_COUNT);
 	  tcase_add_loop_test(tc, directories_list_their_own_names, 0, BACKEND_COUNT);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The loop: order and restart of timers in virtual time; timers, work and posts of the libuv loop. */
+/*
+ * The loop: order and restart of timers in virtual time; timers, work and posts of the libuv loop.
+ */
 #include "fs/io/loop.h"
 
 #include <pthread.h>
@@ -9,7 +11,7 @@
 
 #include "tests/check_main.h"
 
-/* --- timers, on a loop whose time the test sets --------------------------------------------------- */
+/* --- timers, on a loop whose time the test sets ----------------------------------------------- */
 
 #define TIMERS 6
 
@@ -52,7 +54,8 @@ static void still_loop_init(struct still_loop *l)
 	l->base.ops = &STILL_OPS;
 	l->now_ns = 1000;
 	for (int i = 0; i < TIMERS; i++) {
-		l->timers[i] = (struct named){ .loop = l, .name = (char)('a' + i), .again_ms = UINT64_MAX };
+		l->timers[i] = (struct named){ .loop = l, .name = (char)('a' + i),
+					       .again_ms = UINT64_MAX };
 		l->timers[i].timer.fn = named_fired;
 	}
 }
@@ -117,7 +120,7 @@ START_TEST(a_timer_that_restarts_itself_waits_for_the_next_turn)
 }
 END_TEST
 
-/* --- the libuv loop -------------------------------------------------------------------------------- */
+/* --- the libuv loop --------------------------------------------------------------------------- */
 
 struct story {
 	struct loop *loop;
@@ -277,7 +280,10 @@ static void slow_fired(struct loop_timer *timer)
 	loop_uv_stop(loop);
 }
 
-/* I6: who comes behind a slow callback in the same turn must not take the time for that of the turn's begin. */
+/*
+ * I6: who comes behind a slow callback in the same turn must not take the time for that of the
+ * turn's begin.
+ */
 START_TEST(time_goes_on_while_a_callback_runs)
 {
 	struct {

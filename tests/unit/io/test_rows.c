@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows: one story per promise of rows.h, told to both backends; then random steps against a plain array. */
+/*
+ * Rows: one story per promise of rows.h, told to both backends; then random steps against a plain
+ * array.
+ */
 #include "fs/io/rows.h"
 
 #include <pthread.h>
@@ -16,7 +19,9 @@ static struct rows *rows;
 static void begin(int backend, uint64_t map_bytes)
 {
 	scratch_init(&scratch);
-	ck_assert_int_eq(backend == MEM ? rows_mem_create(&rows) : rows_lmdb_create(scratch.path, map_bytes, &rows), 0);
+	ck_assert_int_eq(backend == MEM ? rows_mem_create(&rows)
+					: rows_lmdb_create(scratch.path, map_bytes, &rows),
+			 0);
 }
 
 static void end(void)
@@ -27,7 +32,8 @@ static void end(void)
 
 static void put(const char *key, const char *value)
 {
-	ck_assert_int_eq(rows_put(rows, key, (uint32_t)strlen(key), value, (uint32_t)strlen(value)), 0);
+	ck_assert_int_eq(rows_put(rows, key, (uint32_t)strlen(key), value, (uint32_t)strlen(value)),
+			 0);
 }
 
 /* The value as a string, "-" if there is none. */
@@ -215,7 +221,7 @@ START_TEST(a_snapshot_stands_still_and_may_be_read_on_another_thread)
 }
 END_TEST
 
-/* --- random steps against a plain array: key n is the byte pair of n ---------------------------------- */
+/* --- random steps against a plain array: key n is the byte pair of n -------------------------- */
 
 #define MODEL_KEYS 300
 
@@ -289,7 +295,8 @@ static void check_all(const struct model *now, const struct model *kept)
 	uint8_t key[2];
 	unsigned n = 0;
 
-	for (model_key(n, key); n < MODEL_KEYS && rows_next(rows, key, 2, &row) == 0; model_key(n, key))
+	for (model_key(n, key); n < MODEL_KEYS && rows_next(rows, key, 2, &row) == 0;
+	     model_key(n, key))
 		check_row(&row, now, &n);
 	check_end(now, n);
 	ck_assert_int_eq(rows_snapshot_open(rows, &s), 0);
@@ -316,7 +323,7 @@ START_TEST(random_steps_agree_with_an_array)
 }
 END_TEST
 
-/* --- what only a store on disk can do ------------------------------------------------------------------- */
+/* --- what only a store on disk can do --------------------------------------------------------- */
 
 START_TEST(lmdb_rows_outlive_their_process)
 {
@@ -364,20 +371,22 @@ START_TEST(a_file_that_is_no_store_is_refused)
 	ck_assert_uint_eq(fwrite(noise, 1, sizeof noise, file), sizeof noise);
 	fclose(file);
 	ck_assert_int_eq(rows_lmdb_create(scratch.path, MiB(1), &rows), -E_CORRUPT);
-	ck_assert_int_eq(rows_lmdb_create(scratch_path(&scratch, "absent"), MiB(1), &rows), -E_NOENT);
+	ck_assert_int_eq(rows_lmdb_create(scratch_path(&scratch, "absent"), MiB(1), &rows),
+			 -E_NOENT);
 	rows = NULL;
 	end();
 }
 END_TEST
 
 TEST_MAIN("rows",
-	tcase_add_loop_test(tc, changes_are_seen_at_once_and_kept_by_a_commit, 0, BACKENDS);
-	tcase_add_loop_test(tc, an_abort_brings_back_the_last_commit, 0, BACKENDS);
-	tcase_add_loop_test(tc, next_walks_in_the_order_of_bytes, 0, BACKENDS);
-	tcase_add_loop_test(tc, a_clear_is_a_change_like_others, 0, BACKENDS);
-	tcase_add_loop_test(tc, the_largest_row_fits, 0, BACKENDS);
-	tcase_add_loop_test(tc, a_snapshot_stands_still_and_may_be_read_on_another_thread, 0, BACKENDS);
-	tcase_add_loop_test(tc, random_steps_agree_with_an_array, 0, 5 * BACKENDS);
-	tcase_add_test(tc, lmdb_rows_outlive_their_process);
-	tcase_add_test(tc, a_full_map_says_so_and_keeps_the_last_commit);
-	tcase_add_test(tc, a_file_that_is_no_store_is_refused))
+	  tcase_add_loop_test(tc, changes_are_seen_at_once_and_kept_by_a_commit, 0, BACKENDS);
+	  tcase_add_loop_test(tc, an_abort_brings_back_the_last_commit, 0, BACKENDS);
+	  tcase_add_loop_test(tc, next_walks_in_the_order_of_bytes, 0, BACKENDS);
+	  tcase_add_loop_test(tc, a_clear_is_a_change_like_others, 0, BACKENDS);
+	  tcase_add_loop_test(tc, the_largest_row_fits, 0, BACKENDS);
+	  tcase_add_loop_test(tc, a_snapshot_stands_still_and_may_be_read_on_another_thread, 0,
+			      BACKENDS);
+	  tcase_add_loop_test(tc, random_steps_agree_with_an_array, 0, 5 * BACKENDS);
+	  tcase_add_test(tc, lmdb_rows_outlive_their_process);
+	  tcase_add_test(tc, a_full_map_says_so_and_keeps_the_last_commit);
+	  tcase_add_test(tc, a_file_that_is_no_store_is_refused))

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* I15: a view is kept after a clean close and after a crash of its process, never after one of the system. */
+/*
+ * I15: a view is kept after a clean close and after a crash of its process, never after one of the
+ * system.
+ */
 #include "fs/io/view.h"
 
 #include <string.h>
@@ -143,9 +146,14 @@ END_TEST
 START_TEST(a_note_that_is_damaged_is_not_trusted)
 {
 	static const char *const damaged[] = {
-		"", "x", "cairn view 2\nstate clean\n", "cairn view 1\nstate clean\nboot x\nposition 1\n",
-		"cairn view 1\nstate clean\nboot x\nposition 1 2", "cairn view 1\nstate clean\nboot x\nposition 01 2\n",
-		"cairn view 1\nstate clean\nboot x\nposition 1 2\nmore\n", "cairn view 1\nstate sound\nboot x\nposition 1 2\n",
+		"",
+		"x",
+		"cairn view 2\nstate clean\n",
+		"cairn view 1\nstate clean\nboot x\nposition 1\n",
+		"cairn view 1\nstate clean\nboot x\nposition 1 2",
+		"cairn view 1\nstate clean\nboot x\nposition 01 2\n",
+		"cairn view 1\nstate clean\nboot x\nposition 1 2\nmore\n",
+		"cairn view 1\nstate sound\nboot x\nposition 1 2\n",
 	};
 
 	begin();

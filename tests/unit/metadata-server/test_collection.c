@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The collection epoch: when it rises, what may be published under it, and where copies come from (I9). */
+/*
+ * The collection epoch: when it rises, what may be published under it, and where copies come from
+ * (I9).
+ */
 #include "tests/ms_world.h"
 
 #include "tests/check_main.h"
@@ -25,8 +28,11 @@ static bool raise_epoch(void)
 
 static void renew(session_no session, uint64_t seen, uint64_t oldest)
 {
-	ck_assert_int_eq(world_rc(&w, (struct ms_request){ .op = MSG_SESSION_RENEW, .session = session,
-							   .seen_collection = seen, .collection = oldest }), 0);
+	ck_assert_int_eq(world_rc(&w, (struct ms_request){.op = MSG_SESSION_RENEW,
+							  .session = session,
+							  .seen_collection = seen,
+							  .collection = oldest}),
+			 0);
 }
 
 static void renewed_and_raised(void)
@@ -37,15 +43,16 @@ static void renewed_and_raised(void)
 
 static struct ms_request publish(inode_no ino, uint64_t base, uint8_t content, uint64_t epoch)
 {
-	return (struct ms_request){ .op = MSG_PUBLISH, .session = s, .ino = ino, .base_version = base,
-				    .collection = epoch,
-				    .root = { .kind = ROOT_BLOCK, .length = 70000 / 2, .id = { { content } } } };
+	return (struct ms_request){ .op = MSG_PUBLISH, .session = s, .ino = ino,
+				    .base_version = base, .collection = epoch,
+				    .root = { .kind = ROOT_BLOCK, .length = 70000 / 2,
+				    .id = { { content } } } };
 }
 
 static void join(uint8_t n, uint64_t epoch)
 {
-	struct ms_request req = { .op = MSG_JOIN, .uuid = { n }, .address = "h:1", .host = "h", .disks = 1,
-				  .bytes_total = GiB(1), .boot_id = n };
+	struct ms_request req = { .op = MSG_JOIN, .uuid = { n }, .address = "h:1", .host = "h",
+				  .disks = 1, .bytes_total = GiB(1), .boot_id = n };
 	const struct ms_reply *reply = world_do(&w, req);
 
 	ck_assert_int_eq(reply->rc, 0);
@@ -160,7 +167,8 @@ START_TEST(a_publish_that_waited_for_a_lease_is_judged_when_it_is_done)
 
 	begin();
 	other = world_session(&w);
-	ck_assert_int_eq(world_rc(&w, world_getattr(other, file)), 0);	/* a read lease in the way */
+	/* a read lease in the way */
+	ck_assert_int_eq(world_rc(&w, world_getattr(other, file)), 0);
 	req = publish(file, 1, 1, 1);
 	req.sources = &(struct ms_source){ .ino = file, .root = { .kind = ROOT_EMPTY } };
 	req.source_count = 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The collector on a whole cluster: garbage goes, what a file names stays, and whatever is in doubt deletes
- * nothing (I9).
+ * The collector on a whole cluster: garbage goes, what a file names stays, and whatever is in doubt
+ * deletes nothing (I9).
  */
 #include "fs/base/metrics.h"
 #include "fs/net/rpc.h"
@@ -16,12 +16,12 @@ static struct rpc *rpc;
 static struct rpc_peer *mds;
 static uint8_t bytes[FILE_BYTES], found[FILE_BYTES];
 
-/* --- the world ------------------------------------------------------------------------------------------ */
+/* --- the world -------------------------------------------------------------------------------- */
 
 static void connect_tool(void)
 {
-	struct rpc_options o = { .loop = w.loop, .net = w.net, .pool = w.pool, .role = RPC_TOOL, .name = "test",
-				 .boot_id = 5, .hash = HASH_SHA256 };
+	struct rpc_options o = { .loop = w.loop, .net = w.net, .pool = w.pool, .role = RPC_TOOL,
+				 .name = "test", .boot_id = 5, .hash = HASH_SHA256 };
 
 	memcpy(o.cluster, cluster_id, sizeof o.cluster);
 	ck_assert_int_eq(rpc_create(&o, &rpc), 0);
@@ -43,7 +43,7 @@ static void teardown(void)
 	cluster_finish(&w);
 }
 
-/* --- asking the collector ---------------------------------------------------------------------------------- */
+/* --- asking the collector --------------------------------------------------------------------- */
 
 static struct {
 	uint64_t asked, served, cycles, failed, blocks, young, epoch;
@@ -76,8 +76,8 @@ static void told(struct rpc_call *call)
 static void ask(uint32_t action)
 {
 	Wire__Gc msg = WIRE__GC__INIT;
-	struct rpc_call call = { .type = MSG_GC, .request = &msg.base, .resend = true, .deadline_ms = 5000,
-				 .done = told };
+	struct rpc_call call = { .type = MSG_GC, .request = &msg.base, .resend = true,
+				 .deadline_ms = 5000, .done = told };
 
 	msg.action = action;
 	rpc_call(mds, &call);
@@ -103,7 +103,7 @@ static int64_t collect(void)
 	return collect_by(MS_GC_NOW);
 }
 
-/* --- files ---------------------------------------------------------------------------------------------------- */
+/* --- files ------------------------------------------------------------------------------------ */
 
 static void write_file(const char *name, uint64_t seed)
 {
@@ -134,7 +134,7 @@ static void delete_file(const char *name)
 	ck_assert_int_eq(cluster_op(&w, a, &op), 0);
 }
 
-/* --- tests ----------------------------------------------------------------------------------------------------- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 START_TEST(what_no_file_names_goes_and_the_rest_is_exact)
 {
@@ -221,8 +221,8 @@ START_TEST(it_goes_on_while_somebody_writes)
 END_TEST
 
 /*
- * A copy touches no block: its source loses its root before the copy is published, and a collection begins. The
- * publish is refused, all that the copy names is touched, and it is published then.
+ * A copy touches no block: its source loses its root before the copy is published, and a collection
+ * begins. The publish is refused, all that the copy names is touched, and it is published then.
  */
 START_TEST(a_copy_whose_source_is_overwritten_keeps_its_blocks)
 {

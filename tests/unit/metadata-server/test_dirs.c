@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Several metadata directories: each is enough alone, and what was away is brought up again or not believed. */
+/*
+ * Several metadata directories: each is enough alone, and what was away is brought up again or not
+ * believed.
+ */
 #include <string.h>
 
 #include "metadata-server/format.h"
@@ -20,10 +23,9 @@ static struct ms_recovery recovery;
 static struct error err;
 
 static const struct ms_format_options FORMAT = {
-	.super = { .role = SUPER_METADATA, .hash = HASH_SHA256, .copies = 1, .min_copies = 1, .cluster = { 3 },
-		   .directory = { 4 } },
-	.config = { .lease_ms = 10000, .copies = 1, .min_copies = 1, .inline_bytes_max = INLINE_BYTES_MAX },
-	.wall_ns = 1,
+	.super = { .role = SUPER_METADATA, .hash = HASH_SHA256, .copies = 1, .min_copies = 1,
+	.cluster = { 3 }, .directory = { 4 } }, .config = { .lease_ms = 10000, .copies = 1,
+	.min_copies = 1, .inline_bytes_max = INLINE_BYTES_MAX }, .wall_ns = 1,
 };
 
 /* Open the directories of this bit mask, as a process that starts. */
@@ -74,7 +76,9 @@ static void append(uint64_t n)
 	ck_assert_int_gt(rc, 0);
 	h.payload_len = (uint32_t)rc;
 	journal_record_finish(record, &h);
-	ck_assert_int_eq(ms_journal_append(recovery.journal, record, JOURNAL_HEADER_BYTES + h.payload_len, n, 1), 0);
+	ck_assert_int_eq(ms_journal_append(recovery.journal, record,
+					   JOURNAL_HEADER_BYTES + h.payload_len, n, 1),
+			 0);
 }
 
 static void append_synced(uint64_t from, uint64_t to)
@@ -92,7 +96,8 @@ static void snapshot_and_trim(void)
 {
 	struct disk *good[MS_JOURNAL_DIRS_MAX];
 	uint32_t count = ms_journal_disks(recovery.journal, good);
-	struct snapshot_header h = { .cluster = { 3 }, .term = 1, .number = ms_journal_last(recovery.journal) };
+	struct snapshot_header h = { .cluster = { 3 }, .term = 1,
+				     .number = ms_journal_last(recovery.journal) };
 	struct rows_snapshot *s;
 	uint64_t bytes;
 
@@ -245,7 +250,10 @@ START_TEST(an_unreadable_directory_is_done_without)
 }
 END_TEST
 
-/* I4: the page cache shows what the failed sync did not write; what is believed must be on the disk. */
+/*
+ * I4: the page cache shows what the failed sync did not write; what is believed must be on the
+ * disk.
+ */
 START_TEST(what_a_failed_sync_left_in_memory_is_written_before_it_is_believed)
 {
 	struct sim_media_faults faults = { .sync_drops = SIM_MILLION }, none = { 0 };

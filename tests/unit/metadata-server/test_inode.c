@@ -12,8 +12,8 @@ static struct ms_inode file(void)
 	struct ms_inode i = { 0 };
 
 	i.attr = (struct ms_attr){ .mode = S_IFREG | 0644, .uid = 1000, .gid = 1000, .nlink = 1,
-				   .version = 7, .size = 100, .mtime_ns = 5, .ctime_ns = 6, .btime_ns = 3,
-				   .atime_ns = 5 };
+				   .version = 7, .size = 100, .mtime_ns = 5, .ctime_ns = 6,
+				   .btime_ns = 3, .atime_ns = 5 };
 	i.attr.root = (struct root){ .kind = ROOT_BLOCK, .length = 100, .id = { { 1, 2, 3 } } };
 	return i;
 }
@@ -49,15 +49,16 @@ START_TEST(every_part_may_be_there)
 	i.attr.atime_ns = -1;
 	i.attr.size = 1000;
 	i.attr.flags = 3;
-	i.attr.root = (struct root){ .kind = ROOT_NODE, .depth = 2, .length = 999, .id = { { 9 } } };
+	i.attr.root = (struct root){ .kind = ROOT_NODE, .depth = 2, .length = 999,
+				     .id = { { 9 } } };
 	assert_round_trip(&i, 28 + 8 + 4 + 8 + 8 + 8 + 4 + 41);
 }
 END_TEST
 
 START_TEST(directories_devices_and_empty_files)
 {
-	struct ms_inode i = { .attr = { .mode = S_IFDIR | 0755, .nlink = 2, .size = MS_DIRECTORY_SIZE },
-			      .parent = 1 };
+	struct ms_inode i = { .attr = { .mode = S_IFDIR | 0755, .nlink = 2,
+			      .size = MS_DIRECTORY_SIZE }, .parent = 1 };
 
 	assert_round_trip(&i, 28 + 4 + 8 + 8);
 	i = (struct ms_inode){ .attr = { .mode = S_IFCHR | 0600, .nlink = 1, .rdev = 259 } };

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The journal: what was durable is there again, the rest is an ordered prefix, damage is refused or repaired. */
+/*
+ * The journal: what was durable is there again, the rest is an ordered prefix, damage is refused or
+ * repaired.
+ */
 #include "metadata-server/journal.h"
 
 #include <string.h>
@@ -172,7 +175,8 @@ START_TEST(what_is_written_becomes_durable_by_itself)
 	ck_assert_int_eq(open_journal(), 0);
 	append(1, 5);
 	ck_assert_uint_eq(ms_journal_durable(journal), 0);
-	ck_assert(sim_world_run_until(world, all_is_durable, NULL, 2 * JOURNAL_SYNC_MS_MAX * SIM_MS));
+	ck_assert(
+		sim_world_run_until(world, all_is_durable, NULL, 2 * JOURNAL_SYNC_MS_MAX * SIM_MS));
 	ck_assert_int_eq(last_told, 0);
 }
 END_TEST
@@ -210,7 +214,8 @@ START_TEST(unsynced_records_that_reached_the_disk_out_of_order_are_cut)
 	append(3, 6);		/* none of them synced when the power went */
 	close_journal();
 	len = load_file(0, FIRST_FILE);
-	memset(image + JOURNAL_FILE_HEADER_BYTES + 2 * RECORD, 0, RECORD);	/* 3 never came out, 4 to 6 did */
+	/* 3 never came out, 4 to 6 did */
+	memset(image + JOURNAL_FILE_HEADER_BYTES + 2 * RECORD, 0, RECORD);
 	store_file(0, FIRST_FILE, len);
 	ck_assert_int_eq(open_journal(), 0);
 	holds(1, 2);
@@ -330,8 +335,8 @@ END_TEST
 
 START_TEST(another_clusters_journal_is_refused)
 {
-	struct ms_journal_options o = { .loop = loop, .disks = disks, .disk_count = 1, .cluster = { 9 },
-					.file_bytes_max = MiB(1) };
+	struct ms_journal_options o = { .loop = loop, .disks = disks, .disk_count = 1,
+					.cluster = { 9 }, .file_bytes_max = MiB(1) };
 
 	ck_assert_int_eq(open_journal(), 0);
 	append(1, 1);
@@ -391,9 +396,9 @@ END_TEST
 #endif
 
 #ifdef CAIRN_FAULTS
-#define FAULT_TESTS                                                                                         \
-	tcase_add_test(tc, a_directory_whose_sync_fails_is_dropped_and_the_other_goes_on);                  \
-	tcase_add_test(tc, with_no_directory_left_nothing_is_called_durable);                               \
+#define FAULT_TESTS                                                                                \
+	tcase_add_test(tc, a_directory_whose_sync_fails_is_dropped_and_the_other_goes_on);         \
+	tcase_add_test(tc, with_no_directory_left_nothing_is_called_durable);                      \
 	tcase_add_test(tc, a_failed_write_drops_the_directory)
 #else
 #define FAULT_TESTS (void)0

@@ -28,8 +28,10 @@ static struct ms_lease recalled(void)
 START_TEST(readers_share)
 {
 	begin();
-	ck_assert_int_eq(world_lease(world_do(&w, world_getattr(a, file)), file, false), MS_LEASE_READ);
-	ck_assert_int_eq(world_lease(world_do(&w, world_getattr(b, file)), file, false), MS_LEASE_READ);
+	ck_assert_int_eq(world_lease(world_do(&w, world_getattr(a, file)), file, false),
+			 MS_LEASE_READ);
+	ck_assert_int_eq(world_lease(world_do(&w, world_getattr(b, file)), file, false),
+			 MS_LEASE_READ);
 	ck_assert_ptr_null(world_find(&w, MS_FX_RECALL));
 	world_finish(&w);
 }
@@ -43,7 +45,8 @@ START_TEST(a_writer_alone_gets_the_write_lease_after_readers_gave_back)
 	begin();
 	open.session = b;
 	open.ino = file;
-	ck_assert_ptr_null(world_do(&w, open));		/* a has a read lease since it made the file */
+	/* a has a read lease since it made the file */
+	ck_assert_ptr_null(world_do(&w, open));
 	ck_assert_uint_eq(world_find(&w, MS_FX_RECALL)->session, a);
 	ck_assert_int_eq(recalled().mode, MS_LEASE_NONE);
 	world_answer(&w, *world_find(&w, MS_FX_RECALL), MS_LEASE_NONE);
@@ -61,7 +64,8 @@ START_TEST(getattr_asks_the_writer_to_publish_first)
 	uint64_t token;
 
 	begin();
-	ck_assert_int_eq(world_lease(world_do(&w, world_open(a, file, true)), file, false), MS_LEASE_WRITE);
+	ck_assert_int_eq(world_lease(world_do(&w, world_open(a, file, true)), file, false),
+			 MS_LEASE_WRITE);
 	ck_assert_ptr_null(world_do(&w, world_getattr(b, file)));
 	token = w.token;
 	recall = *world_find(&w, MS_FX_RECALL);
@@ -102,7 +106,8 @@ START_TEST(a_change_in_a_directory_recalls_its_attributes_and_the_name)
 	ck_assert_int_eq(world_rc(&w, world_lookup(a, INODE_ROOT, "new")), -E_NOENT);
 	ck_assert_ptr_null(world_do(&w, world_make(b, INODE_ROOT, "new", S_IFREG | 0644)));
 	for (uint32_t i = 0; i < w.effect_count; i++)
-		recalls += w.effects[i].kind == MS_FX_RECALL && w.effects[i].leases[0].ino == INODE_ROOT;
+		recalls += w.effects[i].kind == MS_FX_RECALL &&
+			   w.effects[i].leases[0].ino == INODE_ROOT;
 	ck_assert_uint_eq(recalls, 2);
 	world_answer_all(&w);
 	ck_assert_ptr_nonnull(world_reply(&w, w.token));
@@ -147,12 +152,17 @@ START_TEST(an_old_answer_does_not_take_a_newer_lease)
 	give_back.session = a;
 	give_back.leases = &lease;
 	ck_assert_int_eq(world_rc(&w, give_back), 0);	/* crossed the recall; the chmod runs */
-	ck_assert_int_eq(world_rc(&w, (struct ms_request){ .op = MSG_SESSION_CLOSE, .session = b }), 0);
-	ck_assert_int_eq(world_lease(world_do(&w, world_getattr(a, file)), file, false), MS_LEASE_READ);
+	ck_assert_int_eq(world_rc(&w, (struct ms_request){.op = MSG_SESSION_CLOSE, .session = b}),
+			 0);
+	ck_assert_int_eq(world_lease(world_do(&w, world_getattr(a, file)), file, false),
+			 MS_LEASE_READ);
 	ms_state_counts(w.state, &counts);
 	world_answer(&w, recall, MS_LEASE_NONE);
-	ck_assert_ptr_null(world_do(&w, (struct ms_request){ .op = MSG_SETATTR, .session = c, .ino = file,
-							     .mask = MS_SET_MODE, .mode = 0640 }));
+	ck_assert_ptr_null(world_do(&w, (struct ms_request){.op = MSG_SETATTR,
+							    .session = c,
+							    .ino = file,
+							    .mask = MS_SET_MODE,
+							    .mode = 0640}));
 	world_finish(&w);
 }
 END_TEST
@@ -168,7 +178,8 @@ START_TEST(a_vanished_holder_delays_others_by_one_lease)
 		world_tick(&w, WORLD_LEASE_MS / 4 - 1);
 		ck_assert_ptr_null(world_find(&w, MS_FX_FENCED));
 		w.effect_count = 0;
-		world_step(&w, &(struct ms_event){ .kind = MS_EV_REQUEST, .token = 9999, .req = renew });
+		world_step(&w,
+			   &(struct ms_event){.kind = MS_EV_REQUEST, .token = 9999, .req = renew});
 	}
 	world_tick(&w, 10);
 	ck_assert_ptr_nonnull(world_find(&w, MS_FX_FENCED));
@@ -212,7 +223,8 @@ START_TEST(beyond_its_share_a_session_gets_no_lease)
 
 		ck_assert_int_eq(world_rc(&w, world_lookup(a, INODE_ROOT, name)), -E_NOENT);
 	}
-	ck_assert_int_eq(world_lease(world_do(&w, world_getattr(a, file)), file, false), MS_LEASE_NONE);
+	ck_assert_int_eq(world_lease(world_do(&w, world_getattr(a, file)), file, false),
+			 MS_LEASE_NONE);
 	world_finish(&w);
 }
 END_TEST

@@ -18,8 +18,9 @@ static struct ms_request join(uint8_t id)
 
 static struct ms_request heartbeat(server_no server, uint64_t blocks)
 {
-	return (struct ms_request){ .op = MSG_HEARTBEAT, .server = server, .boot_id = 1, .blocks = blocks,
-				    .disks = 1, .bytes_free = GiB(50), .bytes_total = GiB(100) };
+	return (struct ms_request){ .op = MSG_HEARTBEAT, .server = server, .boot_id = 1,
+				    .blocks = blocks, .disks = 1, .bytes_free = GiB(50),
+				    .bytes_total = GiB(100) };
 }
 
 static struct ms_counts counts(void)
@@ -76,7 +77,8 @@ END_TEST
 START_TEST(fewer_servers_than_copies_make_a_degraded_map_in_the_end)
 {
 	begin_with(2);
-	ck_assert_uint_eq(map_pg(ms_state_map(w.state), 0)->epoch, 0);	/* a third may be on its way */
+	/* a third may be on its way */
+	ck_assert_uint_eq(map_pg(ms_state_map(w.state), 0)->epoch, 0);
 	for (uint32_t i = 0; i < 40; i++) {
 		world_tick(&w, 100);
 		ck_assert_int_eq(world_rc(&w, heartbeat(1, 0)), 0);
@@ -228,10 +230,11 @@ START_TEST(credit_ends_with_the_fullest_server_and_shrinks_with_it)
 	ck_assert_int_eq(world_rc(&w, beat), 0);
 	ck_assert_uint_gt(renew(s, 0, GiB(1000)), GiB(26));
 	ck_assert_uint_le(renew(s, 0, GiB(1000)), GiB(27));	/* 3 copies of 90 % of 10 GiB */
-	ck_assert_uint_eq(world_do(&w, (struct ms_request){ .op = MSG_STATFS })->bytes_free, GiB(10));
+	ck_assert_uint_eq(world_do(&w, (struct ms_request){.op = MSG_STATFS})->bytes_free, GiB(10));
 	beat.bytes_free = 0;
 	ck_assert_int_eq(world_rc(&w, beat), 0);
-	ck_assert_uint_eq(renew(s, GiB(5), GiB(1000)), GiB(5));	/* what is charged is not taken back */
+	/* what is charged is not taken back */
+	ck_assert_uint_eq(renew(s, GiB(5), GiB(1000)), GiB(5));
 	ck_assert_uint_eq(renew(s, 0, GiB(1000)), 0);
 	world_finish(&w);
 }
@@ -239,7 +242,9 @@ END_TEST
 
 static bool space_is_unknown(session_no s)
 {
-	return world_do(&w, (struct ms_request){ .op = MSG_SESSION_RENEW, .session = s, .credit_wanted = GiB(1) })
+	return world_do(&w, (struct ms_request){.op = MSG_SESSION_RENEW,
+						.session = s,
+						.credit_wanted = GiB(1)})
 		->space_unknown;
 }
 
@@ -263,7 +268,8 @@ START_TEST(what_fits_is_not_known_while_too_few_servers_tell)
 	ck_assert_int_eq(world_rc(&w, heartbeat(2, 0)), 0);
 	ck_assert(!space_is_unknown(s));
 	beat = heartbeat(1, 0);
-	beat.bytes_free = beat.bytes_total = 0;			/* one that is dying is silent, not full */
+	/* one that is dying is silent, not full */
+	beat.bytes_free = beat.bytes_total = 0;
 	ck_assert_int_eq(world_rc(&w, beat), 0);
 	ck_assert_uint_gt(renew(s, 0, GiB(1)), 0);
 	beat = heartbeat(2, 0);
@@ -311,12 +317,14 @@ START_TEST(what_was_published_since_a_heartbeat_is_not_granted_again)
 	s = world_session(&w);
 	(void)renew(s, 0, GiB(1000));
 	publish = world_publish(s, world_made(&w, s, INODE_ROOT, "f", S_IFREG | 0600), 1, "");
-	publish.root = (struct root){ .kind = ROOT_BLOCK, .length = 1000, .id = { .bytes = { 1 } } };
+	publish.root = (struct root){ .kind = ROOT_BLOCK, .length = 1000,
+				      .id = { .bytes = { 1 } } };
 	publish.new_bytes = GiB(90);
 	ck_assert_int_eq(world_rc(&w, publish), 0);
 	ck_assert_uint_lt(renew(s, 0, GiB(1000)), GiB(55));	/* 90 % of 3 x 20 GiB */
 	for (server_no i = 1; i <= 3; i++)
-		ck_assert_int_eq(world_rc(&w, heartbeat(i, 0)), 0);	/* they say what is free now */
+		/* they say what is free now */
+		ck_assert_int_eq(world_rc(&w, heartbeat(i, 0)), 0);
 	ck_assert_uint_gt(renew(s, 0, GiB(1000)), GiB(130));
 	world_finish(&w);
 }

@@ -187,7 +187,8 @@ START_TEST(rename_keeps_the_rules)
 	ck_assert_int_eq(world_rc(&w, world_rename(s, INODE_ROOT, "a", b, "a")), -E_INVAL);
 	ck_assert_int_eq(world_rc(&w, world_rename(s, INODE_ROOT, "a", a, "self")), -E_INVAL);
 	ck_assert_int_eq(world_rc(&w, world_rename(s, INODE_ROOT, "none", a, "x")), -E_NOENT);
-	ck_assert_int_eq(world_rc(&w, world_rename(s, INODE_ROOT, "a", INODE_ROOT, "g")), -E_NOTDIR);
+	ck_assert_int_eq(world_rc(&w, world_rename(s, INODE_ROOT, "a", INODE_ROOT, "g")),
+			 -E_NOTDIR);
 	ck_assert_int_eq(world_rc(&w, world_rename(s, INODE_ROOT, "g", INODE_ROOT, "a")), -E_ISDIR);
 	ck_assert_int_eq(world_rc(&w, world_rename(s, a, "b", INODE_ROOT, "a")), -E_NOTEMPTY);
 	req = world_rename(s, INODE_ROOT, "g", b, "f");
@@ -267,7 +268,8 @@ START_TEST(attributes_change_by_the_rules_of_setattr)
 	req.caller.uid = 5;
 	req.gid = 77;
 	reply = world_do(&w, req);
-	ck_assert_uint_eq(reply->attr.mode, S_IFREG | 0755);	/* set-id bits went with the change */
+	/* set-id bits went with the change */
+	ck_assert_uint_eq(reply->attr.mode, S_IFREG | 0755);
 	req = setattr(ino, MS_SET_UID);
 	req.caller.uid = 5;
 	req.uid = 6;
@@ -347,7 +349,8 @@ END_TEST
 static struct ms_request xattr(uint16_t op, inode_no ino, const char *name, const char *value)
 {
 	return (struct ms_request){ .op = op, .session = s, .ino = ino, .name = world_name(name),
-				    .bulk = (const uint8_t *)value, .bulk_len = (uint32_t)strlen(value) };
+				    .bulk = (const uint8_t *)value,
+				    .bulk_len = (uint32_t)strlen(value) };
 }
 
 START_TEST(extended_attributes_are_set_listed_and_removed)

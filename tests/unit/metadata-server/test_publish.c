@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Publishing: the version it was built from, inline content and its move into blocks, set-id bits. */
+/*
+ * Publishing: the version it was built from, inline content and its move into blocks, set-id bits.
+ */
 #include "tests/ms_world.h"
 
 #include "tests/check_main.h"
@@ -122,7 +124,8 @@ START_TEST(larger_inline_content_is_moved_into_a_block)
 	ck_assert_ptr_nonnull(world_find(&w, MS_FX_MOVE_INLINE));	/* named until it is done */
 	moved.req.ino = file;
 	moved.req.base_version = 2;
-	moved.req.root = (struct root){ .kind = ROOT_BLOCK, .length = sizeof large - 1, .id = { { 1 } } };
+	moved.req.root = (struct root){ .kind = ROOT_BLOCK, .length = sizeof large - 1,
+					.id = { { 1 } } };
 	world_step(&w, &moved);
 	reply = world_do(&w, world_getattr(s, file));
 	ck_assert_int_eq(reply->attr.root.kind, ROOT_BLOCK);
@@ -144,7 +147,8 @@ START_TEST(a_move_of_what_was_changed_meanwhile_is_dropped)
 	ck_assert_int_eq(world_rc(&w, world_publish(s, file, 2, "new")), 0);
 	moved.req.ino = file;
 	moved.req.base_version = 2;
-	moved.req.root = (struct root){ .kind = ROOT_BLOCK, .length = sizeof large - 1, .id = { { 1 } } };
+	moved.req.root = (struct root){ .kind = ROOT_BLOCK, .length = sizeof large - 1,
+					.id = { { 1 } } };
 	world_step(&w, &moved);
 	ck_assert_uint_eq(world_do(&w, world_getattr(s, file))->attr.size, 3);
 	world_finish(&w);
@@ -166,12 +170,12 @@ START_TEST(the_last_publish_may_close)
 }
 END_TEST
 
-TEST_MAIN("publish",
-	tcase_add_test(tc, inline_content_comes_back);
-	tcase_add_test(tc, another_base_version_is_refused_with_the_present_root);
-	tcase_add_test(tc, a_publish_sent_again_after_others_changed_the_file_tells_its_own_version);
-	tcase_add_test(tc, a_write_by_a_stranger_takes_set_id_bits);
-	tcase_add_test(tc, roots_that_cannot_be_are_refused);
-	tcase_add_test(tc, larger_inline_content_is_moved_into_a_block);
-	tcase_add_test(tc, a_move_of_what_was_changed_meanwhile_is_dropped);
-	tcase_add_test(tc, the_last_publish_may_close))
+TEST_MAIN("publish", tcase_add_test(tc, inline_content_comes_back);
+	  tcase_add_test(tc, another_base_version_is_refused_with_the_present_root);
+	  tcase_add_test(tc,
+			 a_publish_sent_again_after_others_changed_the_file_tells_its_own_version);
+	  tcase_add_test(tc, a_write_by_a_stranger_takes_set_id_bits);
+	  tcase_add_test(tc, roots_that_cannot_be_are_refused);
+	  tcase_add_test(tc, larger_inline_content_is_moved_into_a_block);
+	  tcase_add_test(tc, a_move_of_what_was_changed_meanwhile_is_dropped);
+	  tcase_add_test(tc, the_last_publish_may_close))

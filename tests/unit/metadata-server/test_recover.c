@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Recovery: wherever the rows were left, they end where the journal ends, and always the same (I3, I15). */
+/*
+ * Recovery: wherever the rows were left, they end where the journal ends, and always the same (I3,
+ * I15).
+ */
 #include "metadata-server/recover.h"
 
 #include <string.h>
@@ -21,10 +24,9 @@ static struct ms_recovery recovery;
 static struct error err;
 
 static const struct ms_format_options FORMAT = {
-	.super = { .role = SUPER_METADATA, .hash = HASH_SHA256, .copies = 1, .min_copies = 1, .cluster = { 3 },
-		   .directory = { 4 } },
-	.config = { .lease_ms = 10000, .copies = 1, .min_copies = 1, .inline_bytes_max = INLINE_BYTES_MAX },
-	.wall_ns = 1,
+	.super = { .role = SUPER_METADATA, .hash = HASH_SHA256, .copies = 1, .min_copies = 1,
+	.cluster = { 3 }, .directory = { 4 } }, .config = { .lease_ms = 10000, .copies = 1,
+	.min_copies = 1, .inline_bytes_max = INLINE_BYTES_MAX }, .wall_ns = 1,
 };
 
 static int recover(void)
@@ -68,8 +70,9 @@ static void append(uint64_t n, uint64_t term)
 	ck_assert_int_gt(rc, 0);
 	h.payload_len = (uint32_t)rc;
 	journal_record_finish(record, &h);
-	ck_assert_int_eq(ms_journal_append(recovery.journal, record, JOURNAL_HEADER_BYTES + h.payload_len, n,
-					   term), 0);
+	ck_assert_int_eq(ms_journal_append(recovery.journal, record,
+					   JOURNAL_HEADER_BYTES + h.payload_len, n, term),
+			 0);
 	ms_journal_sync(recovery.journal);
 	sim_world_run_for(world, SIM_S);	/* the next file begins here, if it is time */
 	ck_assert_uint_eq(ms_journal_durable(recovery.journal), n);
@@ -157,7 +160,8 @@ START_TEST(rows_that_are_lost_or_of_nobody_are_rebuilt)
 	ck_assert_int_eq(recover(), 0);
 	ck_assert(recovery.rebuilt);
 	stands_at(RECORDS);
-	ck_assert_int_eq(rows_get(rows, "half a snapshot", 15, &(const void *){ 0 }, &(uint32_t){ 0 }), -E_NOENT);
+	ck_assert_int_eq(rows_get(rows, "half a snapshot", 15, &(const void *){0}, &(uint32_t){0}),
+			 -E_NOENT);
 	leave();
 }
 END_TEST

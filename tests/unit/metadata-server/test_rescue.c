@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A copy of the metadata: what is taken of it is one gapless history, whatever was torn, lost, or of another one. */
+/*
+ * A copy of the metadata: what is taken of it is one gapless history, whatever was torn, lost, or
+ * of another one.
+ */
 #include "metadata-server/rescue.h"
 
 #include <stdio.h>
@@ -15,8 +18,8 @@
 
 #define VALUE_BYTES 40u
 
-static const struct super SUPER = { .role = SUPER_METADATA, .hash = HASH_SHA256, .copies = 3, .min_copies = 2,
-				    .cluster = { 5 }, .name_key = 77 };
+static const struct super SUPER = { .role = SUPER_METADATA, .hash = HASH_SHA256, .copies = 3,
+				    .min_copies = 2, .cluster = { 5 }, .name_key = 77 };
 static struct sim_world *world;
 static struct sim_media *media;
 static struct disk *disk;
@@ -44,16 +47,21 @@ static void end(void)
 	sim_world_destroy(world);
 }
 
-/* --- copies ------------------------------------------------------------------------------------------- */
+/* --- copies ----------------------------------------------------------------------------------- */
 
 /* Record `number` puts the row (0x80, number) to (term, number). */
 static void add_record(uint64_t term, uint64_t number)
 {
-	uint8_t key[2] = { 0x80, (uint8_t)number }, value[VALUE_BYTES] = { (uint8_t)term, (uint8_t)number };
-	struct row_change change = { .op = ROW_PUT, .key = key, .key_len = sizeof key, .value = value,
-				     .value_len = sizeof value };
-	struct journal_header h = { .term = term, .number = number, .wall_ns = 1000 + number, .change_count = 1,
-				    .payload_len = JOURNAL_CHANGE_HEADER_BYTES + sizeof key + sizeof value };
+	uint8_t key[2] = {0x80, (uint8_t)number},
+		value[VALUE_BYTES] = {(uint8_t)term, (uint8_t)number};
+	struct row_change change = { .op = ROW_PUT, .key = key, .key_len = sizeof key,
+				     .value = value, .value_len = sizeof value };
+	struct journal_header h = {.term = term,
+				   .number = number,
+				   .wall_ns = 1000 + number,
+				   .change_count = 1,
+				   .payload_len =
+					   JOURNAL_CHANGE_HEADER_BYTES + sizeof key + sizeof value};
 	struct wr w = wr_init(bytes + len + JOURNAL_HEADER_BYTES, h.payload_len);
 
 	journal_change_write(&w, &change);
@@ -96,7 +104,8 @@ static void put_snapshot(uint64_t term, uint64_t number)
 
 	ck_assert_int_eq(rows_mem_create(&state), 0);
 	for (uint64_t n = 1; n <= number; n++) {
-		uint8_t key[2] = { 0x80, (uint8_t)n }, value[VALUE_BYTES] = { (uint8_t)term, (uint8_t)n };
+		uint8_t key[2] = {0x80, (uint8_t)n},
+			value[VALUE_BYTES] = {(uint8_t)term, (uint8_t)n};
 		ck_assert_int_eq(rows_put(state, key, sizeof key, value, sizeof value), 0);
 	}
 	ck_assert_int_eq(rows_commit(state), 0);
@@ -134,7 +143,7 @@ static void stands_at(uint64_t number, uint64_t since, uint64_t term)
 	}
 }
 
-/* --- stories ------------------------------------------------------------------------------------------ */
+/* --- stories ---------------------------------------------------------------------------------- */
 
 START_TEST(snapshot_and_journals_make_the_newest_state)
 {
@@ -197,7 +206,8 @@ END_TEST
 START_TEST(a_later_term_counts_from_its_first_record_on)
 {
 	put_snapshot(1, 2);
-	put_journal(1, 3, 9);	/* 7 to 9 were lost by a power failure of the server, and came here before */
+	/* 7 to 9 were lost by a power failure of the server, and came here before */
+	put_journal(1, 3, 9);
 	put_journal(2, 7, 8);
 	ck_assert_int_eq(load(), 0);
 	stands_at(8, 7, 2);
@@ -223,7 +233,8 @@ START_TEST(a_bad_snapshot_gives_way_to_the_older_one)
 	ck_assert_int_eq(load(), 0);
 	ck_assert_uint_eq(found.snapshot_number, 2);
 	stands_at(8, 1, 1);
-	ck_assert_int_eq(ms_rescue_load(disk, (uint8_t[16]){ 6 }, rows, &found, &err), -E_WRONG_CLUSTER);
+	ck_assert_int_eq(ms_rescue_load(disk, (uint8_t[16]){6}, rows, &found, &err),
+			 -E_WRONG_CLUSTER);
 }
 END_TEST
 
@@ -236,9 +247,18 @@ END_TEST
 
 START_TEST(names_that_are_not_ours_are_no_files)
 {
-	static const char *const bad[] = { "", "-", "1-2", "1-2.journal.part", "-2.journal", "1-.journal", "x-2.journal",
-					   "1-2.Journal", "1-2.snapshotx", "99999999999999999999-1.journal",
-					   "111111111111111111111111111111-1.journal", "1-2-3.journal" };
+	static const char *const bad[] = {"",
+					  "-",
+					  "1-2",
+					  "1-2.journal.part",
+					  "-2.journal",
+					  "1-.journal",
+					  "x-2.journal",
+					  "1-2.Journal",
+					  "1-2.snapshotx",
+					  "99999999999999999999-1.journal",
+					  "111111111111111111111111111111-1.journal",
+					  "1-2-3.journal"};
 	struct ms_rescue_file file;
 
 	for (size_t i = 0; i < ARRAY_COUNT(bad); i++)
@@ -251,8 +271,9 @@ END_TEST
 /* From a real format to a directory that a server starts on. */
 START_TEST(the_new_directory_is_far_ahead_and_can_be_opened)
 {
-	struct ms_format_options format = { .super = SUPER, .config = { .lease_ms = 10000, .copies = 3,
-				.min_copies = 2, .inline_bytes_max = INLINE_BYTES_MAX }, .wall_ns = 1 };
+	struct ms_format_options format = { .super = SUPER, .config = { .lease_ms = 10000,
+				.copies = 3, .min_copies = 2,
+				.inline_bytes_max = INLINE_BYTES_MAX }, .wall_ns = 1 };
 	struct ms_key key = ms_key_one(MS_KEY_COUNTERS);
 	struct ms_counters before, after;
 	struct ms_recovery recovery;
@@ -281,8 +302,8 @@ START_TEST(the_new_directory_is_far_ahead_and_can_be_opened)
 	ck_assert_msg(ms_rescue_write(&target, 1, rows, &found, &err) == 0, "%s", err.text);
 	ck_assert_int_eq(sim_loop_create(world, "mds", &loop), 0);
 	ck_assert_int_eq(rows_clear(rows), 0);
-	struct ms_recover_options o = { .loop = loop, .disks = &target, .disk_count = 1, .rows = rows,
-					.journal_file_bytes_max = MiB(1) };
+	struct ms_recover_options o = { .loop = loop, .disks = &target, .disk_count = 1,
+					.rows = rows, .journal_file_bytes_max = MiB(1) };
 	ck_assert_msg(ms_recover(&o, &recovery, &err) == 0, "%s", err.text);
 	ck_assert_uint_eq(recovery.number, 3);
 	ck_assert_uint_eq(recovery.term, found.term);

@@ -27,30 +27,31 @@ static struct error err;
 
 static const uint8_t CLUSTER[16] = { 7, 7, 7 };
 static const struct ms_config CONFIG = {
-	.lease_ms = 3000, .down_ms = 500, .out_ms = 1000, .suspect_ms = 300, .copies = 3, .min_copies = 2,
-	.inline_bytes_max = INLINE_BYTES_MAX, .leases_max_per_session = 1000, .parked_max = 100,
-	.sessions_max = 10, .name_key = 42,
+	.lease_ms = 3000, .down_ms = 500, .out_ms = 1000, .suspect_ms = 300, .copies = 3,
+	.min_copies = 2, .inline_bytes_max = INLINE_BYTES_MAX, .leases_max_per_session = 1000,
+	.parked_max = 100, .sessions_max = 10, .name_key = 42,
 };
 
 static void format(void)
 {
 	struct ms_format_options o = {
-		.super = { .role = SUPER_METADATA, .hash = HASH_SHA256, .copies = 3, .min_copies = 2,
-			   .cluster = { 7, 7, 7 }, .directory = { 1 }, .name_key = 42 },
+		.super = { .role = SUPER_METADATA, .hash = HASH_SHA256, .copies = 3,
+		.min_copies = 2, .cluster = { 7, 7, 7 }, .directory = { 1 }, .name_key = 42 },
 		.config = CONFIG, .wall_ns = 1,
 	};
 
 	ck_assert_int_eq(ms_format(&disk, 1, &o, &err), 0);
 }
 
-/* --- the server ------------------------------------------------------------------------------------- */
+/* --- the server ------------------------------------------------------------------------------- */
 
 static void start(void)
 {
 	struct ms_server_options o = {
-		.loop = loop, .net = net, .pool = pool, .disks = &disk, .disk_count = 1, .rows = rows,
-		.listen = "127.0.0.1:0", .name = "test", .boot_id = 1, .config = CONFIG,
-		.journal_file_bytes_max = MiB(1), .snapshot_bytes = snapshot_bytes, .heartbeat_ms = 50,
+		.loop = loop, .net = net, .pool = pool, .disks = &disk, .disk_count = 1,
+		.rows = rows, .listen = "127.0.0.1:0", .name = "test", .boot_id = 1,
+		.config = CONFIG, .journal_file_bytes_max = MiB(1),
+		.snapshot_bytes = snapshot_bytes, .heartbeat_ms = 50,
 	};
 
 	ck_assert_int_eq(disk_posix_create(scratch.path, &disk), 0);
@@ -86,7 +87,7 @@ static void stop(void)
 	disk_destroy(disk);
 }
 
-/* --- the client ------------------------------------------------------------------------------------- */
+/* --- the client ------------------------------------------------------------------------------- */
 
 struct answer {
 	struct rpc_call call;
@@ -138,8 +139,8 @@ static void forget(struct answer *a)
 
 static void connect_client(void)
 {
-	struct rpc_options o = { .loop = loop, .net = net, .pool = pool, .role = RPC_CLIENT, .name = "client",
-				 .boot_id = 9 };
+	struct rpc_options o = { .loop = loop, .net = net, .pool = pool, .role = RPC_CLIENT,
+				 .name = "client", .boot_id = 9 };
 
 	memcpy(o.cluster, CLUSTER, sizeof o.cluster);
 	ck_assert_int_eq(rpc_create(&o, &client), 0);
@@ -211,7 +212,7 @@ static int lookup(const char *name, uint64_t *ino)
 	return rc;
 }
 
-/* --- life ------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static void begin(void)
 {
@@ -285,7 +286,8 @@ START_TEST(fsync_answers_when_the_number_is_durable)
 	m.number = number;
 	m.term = 1;
 	ck_assert_int_eq(ask(&a, MSG_FSYNC, &m.base, false), 0);
-	ck_assert_uint_ge(((const Wire__StampReply *)(const void *)a.reply)->stamp->durable, number);
+	ck_assert_uint_ge(((const Wire__StampReply *)(const void *)a.reply)->stamp->durable,
+			  number);
 	forget(&a);
 }
 END_TEST
@@ -462,8 +464,8 @@ START_TEST(an_fsync_whose_sync_fails_says_so)
 	forget(&a);
 }
 END_TEST
-#define FAULT_TESTS                                                                                         \
-	tcase_add_test(tc, with_a_failed_journal_changes_are_refused_and_reads_go_on);                      \
+#define FAULT_TESTS                                                                                \
+	tcase_add_test(tc, with_a_failed_journal_changes_are_refused_and_reads_go_on);             \
 	tcase_add_test(tc, an_fsync_whose_sync_fails_says_so)
 #else
 #define FAULT_TESTS (void)0

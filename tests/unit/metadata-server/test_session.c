@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Sessions: exactly once, the recovery window, reclaim, what a power loss took, and orphans' owners. */
+/*
+ * Sessions: exactly once, the recovery window, reclaim, what a power loss took, and orphans'
+ * owners.
+ */
 #include "tests/ms_world.h"
 
 #include "tests/check_main.h"
@@ -120,7 +123,8 @@ START_TEST(a_request_sent_again_while_it_waits_answers_the_newer_asker)
 			recalls[count++] = w.effects[i];
 	ck_assert_ptr_null(world_do(&w, unlink));
 	ck_assert_ptr_nonnull(world_reply(&w, first));
-	ck_assert_int_eq(world_reply(&w, first)->rc, -E_CANCELED);	/* nobody reads it; it must not be kept for ever */
+	/* nobody reads it; it must not be kept for ever */
+	ck_assert_int_eq(world_reply(&w, first)->rc, -E_CANCELED);
 	for (uint32_t i = 0; i < count; i++)
 		world_answer(&w, recalls[i], MS_LEASE_NONE);
 	ck_assert_ptr_nonnull(world_reply(&w, w.token));
@@ -164,7 +168,8 @@ START_TEST(after_a_restart_new_operations_wait_until_all_are_back)
 	ck_assert_ptr_null(world_do(&w, world_getattr(b, ino)));
 	token = w.token;
 	ck_assert_int_eq(world_rc(&w, reclaim(a, &lease, 1)), 0);
-	ck_assert_ptr_null(world_reply(&w, token));		/* it runs, and meets a's write lease */
+	/* it runs, and meets a's write lease */
+	ck_assert_ptr_null(world_reply(&w, token));
 	ck_assert_uint_eq(world_find(&w, MS_FX_RECALL)->session, a);
 	world_answer(&w, *world_find(&w, MS_FX_RECALL), MS_LEASE_READ);
 	ck_assert_int_eq(world_reply(&w, token)->rc, 0);
@@ -183,7 +188,8 @@ START_TEST(who_does_not_come_back_is_fenced)
 	ck_assert_ptr_null(world_do(&w, world_getattr(b, INODE_ROOT)));
 	token = w.token;
 	world_tick(&w, WORLD_LEASE_MS - 1);
-	ck_assert_int_eq(world_rc(&w, (struct ms_request){ .op = MSG_SESSION_RENEW, .session = b }), 0);
+	ck_assert_int_eq(world_rc(&w, (struct ms_request){.op = MSG_SESSION_RENEW, .session = b}),
+			 0);
 	world_tick(&w, 1);
 	ck_assert_uint_eq(world_find(&w, MS_FX_FENCED)->session, a);
 	ck_assert_int_eq(world_reply(&w, token)->rc, 0);
@@ -240,7 +246,8 @@ START_TEST(what_a_power_loss_took_is_told)
 	renew.number = fsync.number = 2;
 	ck_assert_uint_eq(world_do(&w, renew)->lost_from, 0);
 	ck_assert(!world_do(&w, fsync)->wait_durable);
-	renew.number = fsync.number = 1000;		/* it was told of more than the new term began with */
+	/* it was told of more than the new term began with */
+	renew.number = fsync.number = 1000;
 	ck_assert_uint_gt(world_do(&w, renew)->lost_from, 0);
 	ck_assert_int_eq(world_rc(&w, fsync), -E_OTHER_TERM);
 	fsync.term = w.term;
@@ -325,7 +332,8 @@ START_TEST(orphans_of_a_fenced_session_are_freed)
 	}
 	ms_state_counts(w.state, &counts);
 	ck_assert_uint_eq(counts.files, 600);
-	ck_assert_int_eq(world_rc(&w, (struct ms_request){ .op = MSG_SESSION_CLOSE, .session = a }), 0);
+	ck_assert_int_eq(world_rc(&w, (struct ms_request){.op = MSG_SESSION_CLOSE, .session = a}),
+			 0);
 	do
 		world_tick(&w, 1);
 	while (world_find(&w, MS_FX_TICK));

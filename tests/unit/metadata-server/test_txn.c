@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The overlay: what is seen before a flush, dropped by an abort, written by a flush, replayed by apply. */
+/*
+ * The overlay: what is seen before a flush, dropped by an abort, written by a flush, replayed by
+ * apply.
+ */
 #include "metadata-server/txn.h"
 
 #include <string.h>
@@ -162,7 +165,8 @@ START_TEST(a_malformed_record_is_applied_not_at_all)
 	put("second", "2");
 	len = ms_txn_event_encode(txn, record, sizeof record, &count);
 	ms_txn_event_abort(txn);
-	ck_assert_int_eq(ms_txn_apply(txn, record + JOURNAL_HEADER_BYTES, (uint32_t)len - 1), -E_MALFORMED);
+	ck_assert_int_eq(ms_txn_apply(txn, record + JOURNAL_HEADER_BYTES, (uint32_t)len - 1),
+			 -E_MALFORMED);
 	assert_get("first", NULL);
 	end();
 }

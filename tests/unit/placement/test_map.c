@@ -6,7 +6,8 @@
 #include "fs/placement/map.h"
 #include "tests/check_main.h"
 
-static struct server_row server(server_no number, uint64_t weight, const char *host, const char *rack)
+static struct server_row server(server_no number, uint64_t weight, const char *host,
+				const char *rack)
 {
 	struct server_row row = { .server = number, .state = SERVER_UP, .weight_bytes = weight };
 
@@ -258,7 +259,8 @@ END_TEST
 TEST_MAIN("map", tcase_add_test(tc, equal_servers_get_equal_shares);
 	  tcase_add_test(tc, shares_follow_weights);
 	  tcase_add_test(tc, a_new_server_moves_only_its_share);
-	  tcase_add_test(tc, a_server_that_is_out_gets_nothing_and_one_that_is_down_keeps_its_place);
+	  tcase_add_test(tc,
+			 a_server_that_is_out_gets_nothing_and_one_that_is_down_keeps_its_place);
 	  tcase_add_test(tc, replicas_are_spread_over_racks_then_hosts);
 	  tcase_add_test(tc, placement_is_the_same_for_ever);
 	  tcase_add_test(tc, fewer_servers_than_copies_give_what_there_is);

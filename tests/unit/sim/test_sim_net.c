@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The simulated network: order, back-pressure, partitions, and the deaths of processes and hosts. */
+/*
+ * The simulated network: order, back-pressure, partitions, and the deaths of processes and hosts.
+ */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The real remote calls over the simulated network and loop: a client and a server through bad weather,
- * a partition, a crash and a restart. It shows that the twins carry the real code, how a node dies,
- * and that a run is a function of its seed.
+ * The real remote calls over the simulated network and loop: a client and a server through bad
+ * weather, a partition, a crash and a restart. It shows that the twins carry the real code, how a
+ * node dies, and that a run is a function of its seed.
  */
 #include <stdio.h>
 #include <string.h>
@@ -224,7 +224,8 @@ START_TEST(a_server_that_works_long_is_there)
 	set_up(8);
 	call_all(1000);
 	ck_all_good();
-	sim_switch_set_weather(sw, &far);	/* round trips of 130 ms: the first tries end, then it is known */
+	/* round trips of 130 ms: the first tries end, then it is known */
+	sim_switch_set_weather(sw, &far);
 	is_replaceable = true;
 	for (int i = 0; i < 20 && good_count < CALLS; i++) {
 		done_count = good_count = 0;

@@ -164,9 +164,7 @@ static inline void world_map(struct fsck_world *w)
 	world_commit(w);
 }
 
-/* --- blocks
- * -------------------------------------------------------------------------------------------------
- */
+/* --- blocks ----------------------------------------------------------------------------------- */
 
 static inline void world_block(struct fsck_world *w, uint32_t index, const void *plain,
 			       uint32_t len)
@@ -251,9 +249,7 @@ static inline void world_segment(struct fsck_world *w, uint32_t index, bool seal
 	disk_close(file);
 }
 
-/* --- all
- * ------------------------------------------------------------------------------------------------------
- */
+/* --- all -------------------------------------------------------------------------------------- */
 
 static inline void world_format(struct fsck_world *w)
 {

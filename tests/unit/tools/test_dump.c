@@ -38,8 +38,15 @@ static int dump(const char *name, bool json, bool deep)
 START_TEST(every_structure_of_a_cluster_is_shown)
 {
 	static const char *const words[] = {
-		"superblock role=metadata hash=sha256 copies=3", "superblock role=chunk", "journal", "snapshot",
-		"segment", "record", "footer", "unsealed", "rows",
+		"superblock role=metadata hash=sha256 copies=3",
+		"superblock role=chunk",
+		"journal",
+		"snapshot",
+		"segment",
+		"record",
+		"footer",
+		"unsealed",
+		"rows",
 	};
 
 	ck_assert_int_eq(dump("", false, false), 0);
@@ -73,10 +80,12 @@ START_TEST(a_manifest_node_is_shown)
 	uint8_t plain[BLOCK_BYTES_MAX];
 	struct record r;
 
-	ck_assert_int_eq(record_open(codec, HASH_SHA256, world.records[WORLD_BLOCKS], world.lengths[WORLD_BLOCKS],
-				     true, &r, plain), 0);
+	ck_assert_int_eq(record_open(codec, HASH_SHA256, world.records[WORLD_BLOCKS],
+				     world.lengths[WORLD_BLOCKS], true, &r, plain),
+			 0);
 	ck_assert_int_eq(disk_replace_file(world.mds, "node", plain, r.plain_len), 0);
-	ck_assert_int_eq(disk_replace_file(world.mds, "block", world.records[0], world.lengths[0]), 0);
+	ck_assert_int_eq(disk_replace_file(world.mds, "block", world.records[0], world.lengths[0]),
+			 0);
 	ck_assert_int_eq(dump("mds/node", false, false), 0);
 	ck_assert_ptr_nonnull(strstr(shown, "level=0 entries=3"));
 	ck_assert_int_eq(dump("mds/block", false, false), 0);
@@ -86,11 +95,17 @@ END_TEST
 
 START_TEST(damage_is_said)
 {
-	static const struct { const char *name; uint64_t offset; } at[] = {
-		{ "mds/super", 30 }, { "cs1/segments/seg-0000000000000001", 20 },
-		{ "cs1/segments/seg-0000000000000001", 90 }, { "mds/journal/J-0000000000000001", 30 },
-		{ "mds/journal/J-0000000000000001", 90 }, { "mds/snapshots/S-0000000000000000", 40 },
-		{ "mds/snapshots/S-0000000000000000", SNAPSHOT_HEADER_BYTES + 1 },
+	static const struct {
+		const char *name;
+		uint64_t offset;
+	} at[] = {
+		{"mds/super", 30},
+		{"cs1/segments/seg-0000000000000001", 20},
+		{"cs1/segments/seg-0000000000000001", 90},
+		{"mds/journal/J-0000000000000001", 30},
+		{"mds/journal/J-0000000000000001", 90},
+		{"mds/snapshots/S-0000000000000000", 40},
+		{"mds/snapshots/S-0000000000000000", SNAPSHOT_HEADER_BYTES + 1},
 	};
 
 	world_flip(&world, at[_i].name, at[_i].offset);
@@ -112,14 +127,17 @@ END_TEST
 /* A few bytes turned at random, or the end cut off: any answer will do, but there is one. */
 START_TEST(hostile_bytes_are_survived)
 {
-	static const char *const files[] = { "super", "journal/J-0000000000000001", "snapshots/S-0000000000000000" };
+	static const char *const files[] = {"super", "journal/J-0000000000000001",
+					    "snapshots/S-0000000000000000"};
 	static uint8_t bytes[1 << 18], hostile[1 << 18];
 	struct disk_file *file;
 	int len;
 
 	srandom((unsigned)_i + 1);
 	ck_assert_int_eq(disk_open(_i % 4 == 3 ? world.cs[0] : world.mds,
-				   _i % 4 == 3 ? "segments/seg-0000000000000001" : files[_i % 4], DISK_READ, &file), 0);
+				   _i % 4 == 3 ? "segments/seg-0000000000000001" : files[_i % 4],
+				   DISK_READ, &file),
+			 0);
 	len = disk_read(file, bytes, sizeof bytes, 0);
 	disk_close(file);
 	ck_assert_int_gt(len, 0);
@@ -135,11 +153,11 @@ START_TEST(hostile_bytes_are_survived)
 }
 END_TEST
 
-TEST_MAIN("dump", log_init("test_dump", LOG_LEVEL_ERROR); tcase_add_checked_fixture(tc, setup, teardown);
+TEST_MAIN("dump", log_init("test_dump", LOG_LEVEL_ERROR);
+	  tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, every_structure_of_a_cluster_is_shown);
 	  tcase_add_test(tc, deep_shows_the_changes_of_a_record);
 	  tcase_add_test(tc, json_is_one_object_a_line);
 	  tcase_add_test(tc, a_manifest_node_is_shown);
-	  tcase_add_loop_test(tc, damage_is_said, 0, 7);
-	  tcase_add_test(tc, strangers_are_refused);
+	  tcase_add_loop_test(tc, damage_is_said, 0, 7); tcase_add_test(tc, strangers_are_refused);
 	  tcase_add_loop_test(tc, hostile_bytes_are_survived, 0, 8))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A file system without fault is clean; one turned byte, one missing file, one wrong row, wherever it is, is
- * named and never called clean; what repair mends is clean the second time.
+ * A file system without fault is clean; one turned byte, one missing file, one wrong row, wherever
+ * it is, is named and never called clean; what repair mends is clean the second time.
  */
 #include "chunk-server/store.h"
 #include "fs/base/log.h"
@@ -25,8 +25,9 @@ static void teardown(void)
 static int check(bool repair, struct fsck_result *out)
 {
 	char mds[300], cs[WORLD_SERVERS][300];
-	struct fsck_options o = { .metadata_dirs = { mds }, .metadata_dir_count = 1, .disk_count = WORLD_SERVERS,
-				  .scratch_dir = world.scratch.path, .repair = repair };
+	struct fsck_options o = { .metadata_dirs = { mds }, .metadata_dir_count = 1,
+				  .disk_count = WORLD_SERVERS, .scratch_dir = world.scratch.path,
+				  .repair = repair };
 	struct error err = { 0 };
 	int rc;
 
@@ -60,7 +61,8 @@ static bool names(const struct fsck_result *r, enum fsck_class c, const char *su
 		const char *what = json_string_value(json_object_get(fault, "subject"));
 		const char *text = json_string_value(json_object_get(fault, "text"));
 
-		if (strcmp(class, fsck_class_name(c)) == 0 && (strstr(what, subject) || strstr(text, subject)))
+		if (strcmp(class, fsck_class_name(c)) == 0 &&
+		    (strstr(what, subject) || strstr(text, subject)))
 			return true;
 	}
 	dump_faults(r);
@@ -111,7 +113,7 @@ static const char *segment(unsigned server)
 	return name;
 }
 
-/* --- clean ------------------------------------------------------------------------------------------------- */
+/* --- clean ------------------------------------------------------------------------------------ */
 
 START_TEST(a_sound_file_system_is_clean)
 {
@@ -139,7 +141,8 @@ START_TEST(torn_tails_are_clean)
 	ck_assert_int_eq(disk_size(file, &bytes), 0);
 	ck_assert_int_eq(disk_write(file, "CRNJtorn", 8, bytes), 0);
 	disk_close(file);
-	ck_assert_int_eq(disk_open(world.cs[1], "segments/seg-0000000000000001", DISK_WRITE, &file), 0);
+	ck_assert_int_eq(disk_open(world.cs[1], "segments/seg-0000000000000001", DISK_WRITE, &file),
+			 0);
 	ck_assert_int_eq(disk_write(file, "CRNRtorn", 8, world.tail), 0);
 	disk_close(file);
 	expect_clean();
@@ -161,7 +164,7 @@ START_TEST(a_directory_in_use_is_refused)
 }
 END_TEST
 
-/* --- metadata ------------------------------------------------------------------------------------------------- */
+/* --- metadata --------------------------------------------------------------------------------- */
 
 START_TEST(a_turned_byte_in_a_superblock)
 {
@@ -301,7 +304,9 @@ static void poll_idle(struct loop_timer *timer)
 
 enum forget { FORGET_NOTHING, FORGET_ROW, FORGET_IN_ORDER };
 
-/* The index that a chunk server on cs2 would leave behind, one block of it forgotten if so wished. */
+/*
+ * The index that a chunk server on cs2 would leave behind, one block of it forgotten if so wished.
+ */
 static void make_index(enum forget forget)
 {
 	char path[300];
@@ -361,7 +366,7 @@ START_TEST(an_index_that_agrees_with_itself_but_not_with_the_files)
 }
 END_TEST
 
-/* --- rows ------------------------------------------------------------------------------------------------------ */
+/* --- rows ------------------------------------------------------------------------------------- */
 
 START_TEST(a_wrong_link_count)
 {
@@ -441,7 +446,8 @@ END_TEST
 
 START_TEST(a_placement_group_on_a_server_that_is_not_there)
 {
-	struct pg_row pg = { .epoch = 2, .state = PG_CLEAN, .replica_count = 3, .replicas = { 1, 2, 9 } };
+	struct pg_row pg = { .epoch = 2, .state = PG_CLEAN, .replica_count = 3,
+			     .replicas = { 1, 2, 9 } };
 	uint8_t row[PG_ROW_BYTES_MAX];
 
 	world_put(&world, ms_key_pg(7), row, pg_row_encode(&pg, row));
@@ -451,9 +457,12 @@ START_TEST(a_placement_group_on_a_server_that_is_not_there)
 }
 END_TEST
 
-/* --- segments ---------------------------------------------------------------------------------------------------- */
+/* --- segments --------------------------------------------------------------------------------- */
 
-/* The header of a record, its content, the padding's end: in a sealed segment and in an unsealed one. */
+/*
+ * The header of a record, its content, the padding's end: in a sealed segment and in an unsealed
+ * one.
+ */
 START_TEST(a_turned_byte_in_a_record)
 {
 	unsigned server = _i % 2 ? 2 : 1, block = (unsigned)_i / 4;
@@ -509,8 +518,9 @@ END_TEST
 START_TEST(servers_that_are_not_given_are_not_proved)
 {
 	char mds[300], cs[300];
-	struct fsck_options o = { .metadata_dirs = { mds }, .metadata_dir_count = 1, .disk_dirs = { cs },
-				  .disk_count = 1, .scratch_dir = world.scratch.path };
+	struct fsck_options o = { .metadata_dirs = { mds }, .metadata_dir_count = 1,
+				  .disk_dirs = { cs }, .disk_count = 1,
+				  .scratch_dir = world.scratch.path };
 	struct fsck_result r;
 	struct error err = { 0 };
 
@@ -524,14 +534,14 @@ START_TEST(servers_that_are_not_given_are_not_proved)
 }
 END_TEST
 
-TEST_MAIN("fsck", log_init("test_fsck", LOG_LEVEL_ERROR); tcase_add_checked_fixture(tc, setup, teardown);
+TEST_MAIN("fsck", log_init("test_fsck", LOG_LEVEL_ERROR);
+	  tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, a_sound_file_system_is_clean);
 	  tcase_add_test(tc, torn_tails_are_clean);
 	  tcase_add_test(tc, a_directory_in_use_is_refused);
 	  tcase_add_test(tc, a_turned_byte_in_a_superblock);
 	  tcase_add_test(tc, a_turned_byte_in_the_middle_of_the_journal);
-	  tcase_add_test(tc, a_missing_journal);
-	  tcase_add_test(tc, a_turned_byte_in_a_snapshot);
+	  tcase_add_test(tc, a_missing_journal); tcase_add_test(tc, a_turned_byte_in_a_snapshot);
 	  tcase_add_test(tc, a_bad_snapshot_is_replaced_from_an_older_one);
 	  tcase_add_loop_test(tc, a_view_that_a_crash_left_behind_is_compared, 0, 2);
 	  tcase_add_test(tc, a_view_is_compared_with_the_truth);
@@ -539,17 +549,13 @@ TEST_MAIN("fsck", log_init("test_fsck", LOG_LEVEL_ERROR); tcase_add_checked_fixt
 	  tcase_add_test(tc, an_index_that_finds_everything_is_clean);
 	  tcase_add_test(tc, an_index_that_forgot_a_block);
 	  tcase_add_test(tc, an_index_that_agrees_with_itself_but_not_with_the_files);
-	  tcase_add_test(tc, a_wrong_link_count);
-	  tcase_add_test(tc, a_dangling_name);
-	  tcase_add_test(tc, an_inode_without_a_name);
-	  tcase_add_test(tc, directories_in_a_ring);
-	  tcase_add_test(tc, inline_content_of_a_wrong_length);
-	  tcase_add_test(tc, wrong_counters);
+	  tcase_add_test(tc, a_wrong_link_count); tcase_add_test(tc, a_dangling_name);
+	  tcase_add_test(tc, an_inode_without_a_name); tcase_add_test(tc, directories_in_a_ring);
+	  tcase_add_test(tc, inline_content_of_a_wrong_length); tcase_add_test(tc, wrong_counters);
 	  tcase_add_test(tc, a_malformed_inode);
 	  tcase_add_test(tc, a_placement_group_on_a_server_that_is_not_there);
 	  tcase_add_loop_test(tc, a_turned_byte_in_a_record, 0, 16);
-	  tcase_add_test(tc, a_turned_byte_in_every_copy);
-	  tcase_add_test(tc, the_node_is_lost);
+	  tcase_add_test(tc, a_turned_byte_in_every_copy); tcase_add_test(tc, the_node_is_lost);
 	  tcase_add_test(tc, a_turned_byte_in_a_segment_header);
 	  tcase_add_loop_test(tc, a_turned_byte_in_a_footer, 0, 2);
 	  tcase_add_test(tc, a_missing_segment_is_restored);

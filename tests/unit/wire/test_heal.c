@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What travels while a placement group is healed: it comes back as it was, and ranges tile their group. */
+/*
+ * What travels while a placement group is healed: it comes back as it was, and ranges tile their
+ * group.
+ */
 #include <string.h>
 
 #include "fs/wire/heal.h"
@@ -42,10 +45,12 @@ START_TEST(an_id_lies_within_the_bounds_of_its_range)
 		for (uint32_t n = 0; n < 1000; n++) {
 			struct block_id id = id_of(n), from, to;
 
-			heal_range_bounds(block_id_pg(&id), bits, heal_range_index(&id, bits), &from, &to);
+			heal_range_bounds(block_id_pg(&id), bits, heal_range_index(&id, bits),
+					  &from, &to);
 			ck_assert_int_le(block_id_compare(&from, &id), 0);
 			ck_assert_int_ge(block_id_compare(&to, &id), 0);
-			ck_assert_uint_eq(heal_range_index(&from, bits), heal_range_index(&id, bits));
+			ck_assert_uint_eq(heal_range_index(&from, bits),
+					  heal_range_index(&id, bits));
 			ck_assert_uint_eq(heal_range_index(&to, bits), heal_range_index(&id, bits));
 		}
 	}
