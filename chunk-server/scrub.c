@@ -549,7 +549,12 @@ static bool left_row(void *arg, const struct block_id *id, const struct cs_place
 			.entry = {.id = *id, .offset = place->offset, .length = place->length},
 			.segment = place->segment,
 		};
-	return slice_goes_on(d, id) && r->item_count < SCRUB_LEFT_MAX;
+	if (!slice_goes_on(d, id))
+		return false;
+	if (r->item_count < SCRUB_LEFT_MAX)
+		return true;
+	d->is_scan_end = false; /* the slice is over, the walk is not */
+	return false;
 }
 
 static int item_compare(const void *a, const void *b)

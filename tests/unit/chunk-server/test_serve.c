@@ -781,20 +781,21 @@ static uint32_t held(uint32_t node, uint32_t blocks)
 
 START_TEST(a_scrub_finds_every_rotten_record_and_they_come_back)
 {
-	for (uint32_t i = 0; i < 60; i++)
+	/* More than one slice of the index, and more than one batch of records in a segment that is filled. */
+	for (uint32_t i = 0; i < 600; i++)
 		ck_assert_int_eq(put(0, i, 5), 0);
 	scrub(0, false);
-	ck_assert_uint_eq(got.scrub.records, 60);
+	ck_assert_uint_eq(got.scrub.records, 600);
 	ck_assert_uint_eq(got.scrub.wrong, 0);
-	for (uint32_t i = 3; i < 60; i += 10)
+	for (uint32_t i = 3; i < 600; i += 10)
 		rot(0, i);
 	scrub(0, false);
-	ck_assert_uint_eq(got.scrub.records, 60);
-	ck_assert_uint_eq(got.scrub.wrong, 6);
+	ck_assert_uint_eq(got.scrub.records, 600);
+	ck_assert_uint_eq(got.scrub.wrong, 60);
 	sim_world_run_for(world, 3 * SIM_S);
-	ck_assert_uint_eq(held(0, 60), 60);
+	ck_assert_uint_eq(held(0, 600), 600);
 	scrub(0, true);
-	ck_assert_uint_eq(got.scrub.records, 60);
+	ck_assert_uint_eq(got.scrub.records, 600);
 	ck_assert_uint_eq(got.scrub.wrong, 0);
 	ck_assert_uint_eq(got.scrub.wrong_last, 0);
 }
