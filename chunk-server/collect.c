@@ -326,7 +326,8 @@ static bool free_one(void *arg, const struct block_id *id, const struct cs_place
 		return false;
 	if (!may_free(c, id, place))
 		return true;
-	if (wall_ms(c) < place->trashed_ms + c->grace_ms) {
+	/* Without a grace at once, also what a clock put into trash that went back since. */
+	if (c->grace_ms > 0 && wall_ms(c) < place->trashed_ms + c->grace_ms) {
 		c->free_next_ms = MIN_OF(c->free_next_ms, place->trashed_ms + c->grace_ms);
 	} else if (cs_disks_free(c->server->disks, id) == 0) {
 		forget_debts(c, id);

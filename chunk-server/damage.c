@@ -72,11 +72,11 @@ static void owed_is_durable(struct cs_owed_sync *sync)
 	DL_APPEND(damage->free, slot);
 }
 
-static bool is_known(const struct damage *damage, const struct block_id *id)
+bool cs_damage_is_reported(const struct cs_server *s, const struct block_id *id)
 {
 	const struct damage_slot *slot;
 
-	DL_FOREACH (damage->busy, slot) {
+	DL_FOREACH (s->damage->busy, slot) {
 		if (block_id_equal(&slot->id, id))
 			return true;
 	}
@@ -89,7 +89,7 @@ int cs_damage_report(struct cs_server *s, struct cs_store *store, const struct b
 	struct damage_slot *slot = s->damage->free;
 	char hex[BLOCK_ID_HEX_BYTES];
 
-	if (is_known(s->damage, id))
+	if (cs_damage_is_reported(s, id))
 		return 0;
 	if (slot == NULL || s->number == 0)
 		return -E_OVERLOADED;

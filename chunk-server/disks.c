@@ -178,19 +178,6 @@ void cs_disks_get(struct cs_disks *disks, struct cs_get *get)
 	cs_store_get(disks->options.stores[disk], get);
 }
 
-void cs_disks_quarantine(struct cs_disks *disks, const struct block_id *id,
-			 const struct cs_place *place)
-{
-	/* Only the store that has the block at this place forgets it. */
-	for (uint32_t i = 0; i < disks->options.count; i++) {
-		struct cs_place found;
-		if (cs_store_find(disks->options.stores[i], id, &found) == 0) {
-			cs_store_quarantine(disks->options.stores[i], id, place);
-			return;
-		}
-	}
-}
-
 /* --- garbage ---- */
 
 void cs_disks_set_collection(struct cs_disks *disks, uint64_t epoch)
@@ -211,8 +198,11 @@ int cs_disks_touch(struct cs_disks *disks, const struct block_id *id)
 {
 	int result = -E_NO_BLOCK;
 
-	for (uint32_t i = 0; i < disks->options.count; i++)
-		result = worse(result, cs_store_touch(disks->options.stores[i], id));
+	for (uint32_t i = 0; i < disks->options.count; i++) {
+		/* Nobody may count on what a failed disk still has. */
+		if (!cs_store_is_failed(disks->options.stores[i]))
+			result = worse(result, cs_store_touch(disks->options.stores[i], id));
+	}
 	return result;
 }
 
@@ -423,7 +413,7 @@ static void owed_sync_done(struct cs_owed_sync *sync)
 static void sync_start(struct cs_disks *disks)
 {
 	disks->syncing = disks->generation++;
-	disks->sync_rc = 0;
+	disks->sync_rc = cs_disks_failed_count(disks) == disks->options.count ? -E_IO : 0;
 	for (uint32_t i = 0; i < disks->options.count; i++) {
 		struct cs_store *store = disks->options.stores[i];
 		/* What a failed disk held is told by a new boot id, not by generations. */
@@ -442,8 +432,7 @@ static void sync_start(struct cs_disks *disks)
 	if (disks->options.owed != NULL)
 		cs_owed_sync(disks->options.owed, &disks->owed_sync);
 	else
-		sync_part_done(disks,
-			       cs_disks_failed_count(disks) == disks->options.count ? -E_IO : 0);
+		sync_part_done(disks, 0);
 }
 
 void cs_disks_sync(struct cs_disks *disks, struct cs_disks_sync *sync)

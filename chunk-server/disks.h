@@ -50,8 +50,6 @@ void cs_disks_put(struct cs_disks *disks, struct cs_put *put);
 must_check int cs_disks_find(struct cs_disks *disks, const struct block_id *id,
 			     struct cs_place *out, uint32_t *disk);
 void cs_disks_get(struct cs_disks *disks, struct cs_get *get);
-void cs_disks_quarantine(struct cs_disks *disks, const struct block_id *id,
-			 const struct cs_place *place);
 
 /* Garbage: as in store.h, on every disk that has the block (one, as a rule). */
 void cs_disks_set_collection(struct cs_disks *disks, uint64_t epoch);

@@ -64,10 +64,30 @@ struct repay {
 
 static void fill(struct repay *repay);
 
+static void own_read(struct cs_get *get);
+
+/*
+ * Is the block ours again, at this moment? Not while a record of it is on its way to quarantine: that rests
+ * on the debt. Nor if the record that was read is no longer the one that counts.
+ */
+static bool is_ours(struct repay_slot *slot)
+{
+	struct cs_server *s = slot->repay->server;
+	struct cs_place place, *read = &slot->get.place;
+
+	if (cs_damage_is_reported(s, &slot->id) ||
+	    cs_disks_find(s->disks, &slot->id, &place, NULL) < 0)
+		return false;
+	return slot->get.done != own_read ||
+	       (place.segment == read->segment && place.offset == read->offset);
+}
+
 static void slot_end(struct repay_slot *slot, bool is_repaid)
 {
 	struct repay *repay = slot->repay;
 
+	if (slot->server == repay->server->number)
+		is_repaid = is_repaid && is_ours(slot);
 	if (is_repaid && slot->record != NULL)
 		repay->bytes += slot->record->len;
 	buf_put(slot->record);

@@ -157,6 +157,8 @@ void cs_serve_check(struct cs_server *s, struct rpc_request *req);
 must_check int cs_damage_create(struct cs_server *s);
 void cs_damage_destroy(struct cs_server *s);
 bool cs_damage_is_idle(const struct cs_server *s);
+/* Was a record of the block reported, and is not in quarantine yet? */
+bool cs_damage_is_reported(const struct cs_server *s, const struct block_id *id);
 /*
  * What lies at `place` is not the block: it is owed to ourselves, then quarantined. 0 also if that
  * is under way; -E_OVERLOADED: come back, or leave it to who finds it next; else what the owed log

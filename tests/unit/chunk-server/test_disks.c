@@ -211,6 +211,41 @@ START_TEST(a_dead_disk_fails_alone)
 }
 END_TEST
 
+/* Who asks whether we have a block counts on a yes, and on the sync behind it (I2, I4). */
+START_TEST(what_only_a_failed_disk_holds_is_not_had)
+{
+	struct sim_media_faults faults = {.sync_eio = SIM_MILLION}, none = {0};
+	uint32_t gone = 0;
+
+	for (uint32_t i = 0; i < 60; i++)
+		ck_assert_int_eq(put(i), 0);
+	ck_assert_int_eq(sync_to(cs_disks_generation(disks)), 0);
+	sim_media_set_faults(media[1], &faults);
+	for (uint32_t i = 60; i < 120; i++)
+		(void)!put(i);
+	ck_assert_int_lt(sync_to(cs_disks_generation(disks)), 0);
+	sim_media_set_faults(media[1], &none);
+	ck_assert_uint_eq(cs_disks_failed_count(disks), 1);
+	for (uint32_t i = 0; i < 60; i++) {
+		struct block_id id = id_of(i);
+		struct cs_place place;
+		int rc = cs_disks_find(disks, &id, &place, NULL);
+		ck_assert_int_eq(cs_disks_touch(disks, &id), rc);
+		gone += rc == -E_NO_BLOCK;
+	}
+	ck_assert_uint_gt(gone, 5);
+	for (uint32_t i = 0; i < DISKS; i++)
+		sim_media_set_faults(media[i], &faults);
+	for (uint32_t i = 120; i < 180; i++)
+		(void)!put(i);
+	(void)!sync_to(cs_disks_generation(disks));
+	for (uint32_t i = 0; i < DISKS; i++)
+		sim_media_set_faults(media[i], &none);
+	ck_assert_uint_eq(cs_disks_failed_count(disks), DISKS);
+	ck_assert_int_lt(sync_to(cs_disks_generation(disks)), 0);
+}
+END_TEST
+
 START_TEST(a_generation_covers_every_disk_and_every_debt)
 {
 	struct block_id id = id_of(7);
@@ -425,6 +460,7 @@ END_TEST
 TEST_MAIN("disks", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, blocks_spread_over_the_disks);
 	  tcase_add_test(tc, a_dead_disk_fails_alone);
+	  tcase_add_test(tc, what_only_a_failed_disk_holds_is_not_had);
 	  tcase_add_test(tc, a_generation_covers_every_disk_and_every_debt);
 	  tcase_add_test(tc, a_scan_goes_through_all_disks_in_order);
 	  tcase_add_test(tc, garbage_is_found_on_whichever_disk);

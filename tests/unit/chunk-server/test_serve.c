@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "chunk-server/format.h"
-#include "chunk-server/serve.h"
+#include "chunk-server/serve_internal.h"
 #include "fs/hash/checksum.h"
 #include "fs/net/rpc.h"
 #include "fs/placement/map.h"
@@ -779,6 +779,28 @@ static uint32_t held(uint32_t node, uint32_t blocks)
 	return count;
 }
 
+/* A read that failed once reports what the next read finds good: that must not settle the debt too early. */
+START_TEST(a_record_that_reads_well_again_is_not_lost)
+{
+	struct cs_server *s = nodes[0].server;
+
+	for (uint32_t i = 0; i < 200; i++)
+		ck_assert_int_eq(put(0, i, 5), 0);
+	/* Reads of repaying and syncs of debts overtake each other. */
+	sim_loop_set_work(nodes[0].loop, 30 * SIM_MS, SIM_MS);
+	for (uint32_t i = 0; i < 200; i++) {
+		struct cs_place place;
+		struct block_id id;
+		buf_put(record_of(i, &id));
+		ck_assert_int_eq(cs_store_find(s->stores[0], &id, &place), 0);
+		ck_assert_int_eq(cs_damage_report(s, s->stores[0], &id, &place), 0);
+		sim_world_run_for(world, 10 * SIM_MS);
+	}
+	sim_world_run_for(world, 20 * SIM_S);
+	ck_assert_uint_eq(held(0, 200), 200);
+}
+END_TEST
+
 START_TEST(a_scrub_finds_every_rotten_record_and_they_come_back)
 {
 	/* More than one slice of the index, and more than one batch of records in a segment that is filled. */
@@ -975,6 +997,7 @@ TEST_MAIN("serve", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, have_asks_the_other_replicas);
 	  tcase_add_test(tc, a_yes_without_a_replica_is_a_debt);
 	  tcase_add_test(tc, a_rotten_record_is_not_served_and_comes_back_from_another);
+	  tcase_add_test(tc, a_record_that_reads_well_again_is_not_lost);
 	  tcase_add_test(tc, a_scrub_finds_every_rotten_record_and_they_come_back);
 	  tcase_add_test(tc, what_a_scrub_found_is_not_forgotten_by_a_crash);
 	  tcase_add_test(tc, a_deep_scrub_proves_ids);
