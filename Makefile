@@ -86,7 +86,7 @@ BENCH_BIN  := $(patsubst tests/bench/%.c,$(O)/tests/bench/%,$(BENCH_SRC))
 SIM_BIN    := $(if $(wildcard tests/sim/main.c),$(O)/tests/sim/sim)
 
 # ---- building ------------------------------------------------------------------------------------
-.PHONY: all up down check check-long check-headers check-includes check-symbols check-man sim sim-long bench fuzz fuzz-run deps \
+.PHONY: all up down check check-long check-headers check-includes check-symbols check-style check-man sim sim-long bench fuzz fuzz-run deps \
 	deps-check install clean help format lint tests clangd
 .SECONDARY:
 
@@ -199,7 +199,9 @@ check-includes:               # includes point one way
 SYMBOL_OBJ := $(call obj,$(CORE_SRC) $(MDS_SRC) $(CS_SRC) $(CLIENT_SRC) $(FUSE_SRC) $(TOOLS_SRC) $(wildcard $(PROGRAM_MAINS)))
 check-symbols: $(SYMBOL_OBJ)  # foo.c exports only foo_*
 	$(Q)tests/check-symbols $(O)/obj $(SYMBOL_OBJ)
-check-man:
+check-style:                  # columns, licences, forbidden functions; folders name their files
+	$(Q)tests/check-style
+check-man:                    # mandoc finds nothing to warn of
 	$(Q)for p in man/*.[1-8]; do mandoc -T lint -W warning $$p || exit 1; done
 
 format:                       ## let clang-format decide the layout

@@ -243,7 +243,8 @@ static uint32_t list_snapshots(struct fsck *f, struct snapshot_place out[SNAPSHO
 		for (int k = 0; k < count && total < SNAPSHOTS_MAX; k++)
 			out[total++] = (struct snapshot_place){dir, numbers[k]};
 	}
-	qsort(out, total, sizeof(*out), compare_places);
+	if (total > 1)
+		qsort(out, total, sizeof(*out), compare_places);
 	return total;
 }
 

@@ -156,7 +156,7 @@ static void node_start(uint32_t i)
 		.net = n->net,
 		.pool = n->pool,
 		.disk_count = 1,
-		.disks = {{.disk = n->disk, .index = n->index}},
+		.disks[0] = {.disk = n->disk, .index = n->index, .was_closed = false},
 		.owed = n->owed,
 		.listen = listen,
 		.mds = "mds:7800",

@@ -9,6 +9,7 @@
 #include <uv.h>
 
 #include "fs/base/bytes.h"
+#include "fs/base/text.h"
 #include "fs/disk/record.h"
 #include "fs/net/blocks.h"
 #include "tests/check_main.h"
@@ -247,9 +248,9 @@ static void mds_request(void *arg unused_arg, struct rpc_request *req)
 					 .boot_id = w.at[i].boot_id};
 
 		row.uuid[0] = (uint8_t)(i + 1);
-		strcpy(row.address, w.at[i].address);
-		strcpy(row.host, "h");
-		strcpy(row.rack, "r");
+		ck_assert(text_copy(row.address, sizeof row.address, w.at[i].address));
+		ck_assert(text_copy(row.host, sizeof row.host, "h"));
+		ck_assert(text_copy(row.rack, sizeof row.rack, "r"));
 		servers[i] = (ProtobufCBinaryData){server_row_encode(&row, server_rows[i]),
 						   server_rows[i]};
 	}
@@ -298,7 +299,7 @@ static void fake_start(unsigned i)
 	f->rpc = endpoint(RPC_CHUNK_SERVER, fake_request, f);
 	ck_assert_msg(rpc_listen(f->rpc, f->address[0] ? f->address : "127.0.0.1:0", &err) == 0,
 		      "%s", err.text);
-	strcpy(f->address, rpc_listen_address(f->rpc));
+	ck_assert(text_copy(f->address, sizeof f->address, rpc_listen_address(f->rpc)));
 }
 
 static void fake_stop(unsigned i)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "fs/base/text.h"
 #include "fs/net/rpc.h"
 #include "tests/check_main.h"
 
@@ -148,7 +149,7 @@ static void server_start(const char *address)
 
 	end_start(&w.server, "server", 1);
 	ck_assert_msg(rpc_listen(w.server.rpc, address, &err) == 0, "%s", err.text);
-	strcpy(w.address, rpc_listen_address(w.server.rpc));
+	ck_assert(text_copy(w.address, sizeof w.address, rpc_listen_address(w.server.rpc)));
 }
 
 static void server_stop(void)

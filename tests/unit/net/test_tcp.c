@@ -6,6 +6,7 @@
 #include <string.h>
 #include <uv.h>
 
+#include "fs/base/text.h"
 #include "fs/hash/checksum.h"
 #include "fs/net/net.h"
 #include "tests/check_main.h"
@@ -213,7 +214,7 @@ START_TEST(connecting_to_a_closed_port_is_refused)
 	char address[64];
 
 	world_start(MiB(1));
-	strcpy(address, w.net->ops->listener_address(w.listener));
+	ck_assert(text_copy(address, sizeof address, w.net->ops->listener_address(w.listener)));
 	w.net->ops->listener_close(w.listener);
 	turn();
 	ck_assert_int_eq(w.net->ops->connect(w.net, address, 5000, on_connect, &w.client), 0);
@@ -347,7 +348,7 @@ static int close_rc_after(void *bytes, uint32_t len)
 
 	world_start(MiB(1));
 	address = w.net->ops->listener_address(w.listener);
-	uv_ip4_addr("127.0.0.1", atoi(strrchr(address, ':') + 1), &a);
+	uv_ip4_addr("127.0.0.1", (int)strtol(strrchr(address, ':') + 1, NULL, 10), &a);
 	uv_tcp_init(loop_uv_handle(w.loop), &raw);
 	raw_bytes = uv_buf_init(bytes, len);
 	raw_is_closed = false;
