@@ -360,6 +360,7 @@ static struct buf *record_of(uint32_t number, struct block_id *id)
 
 	for (uint32_t i = 0; i < sizeof(plain); i++)
 		plain[i] = (uint8_t)(number * 7 + i * i);
+	memcpy(plain, &number, sizeof(number)); /* another block for each */
 	record->len =
 		record_build(codec, HASH_SHA256, CODEC_LZ4, 0, plain, sizeof(plain), record->data);
 	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
