@@ -67,8 +67,8 @@ static void fill(struct repay *repay);
 static void own_read(struct cs_get *get);
 
 /*
- * Is the block ours again, at this moment? Not while a record of it is on its way to quarantine: that rests
- * on the debt. Nor if the record that was read is no longer the one that counts.
+ * Is the block ours again, at this moment? Not while a record of it is on its way to quarantine:
+ * that rests on the debt. Nor if the record that was read is no longer the one that counts.
  */
 static bool is_ours(struct repay_slot *slot)
 {

@@ -780,7 +780,10 @@ static uint32_t held(uint32_t node, uint32_t blocks)
 	return count;
 }
 
-/* A read that failed once reports what the next read finds good: that must not settle the debt too early. */
+/*
+ * A read that failed once reports what the next read finds good: that must not settle the debt too
+ * early.
+ */
 START_TEST(a_record_that_reads_well_again_is_not_lost)
 {
 	struct cs_server *s = nodes[0].server;
@@ -804,7 +807,10 @@ END_TEST
 
 START_TEST(a_scrub_finds_every_rotten_record_and_they_come_back)
 {
-	/* More than one slice of the index, and more than one batch of records in a segment that is filled. */
+	/*
+	 * More than one slice of the index, and more than one batch of records in a segment that is
+	 * filled.
+	 */
 	for (uint32_t i = 0; i < 600; i++)
 		ck_assert_int_eq(put(0, i, 5), 0);
 	scrub(0, false);
