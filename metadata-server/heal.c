@@ -62,8 +62,7 @@ void ms_heal_take(struct ms_state *state, const struct ms_request *req)
 
 /* --- what that comes to ---- */
 
-/* Can what was merged from this server be believed to be all it had? */
-static bool is_certain(const struct ms_state *state, server_no server)
+bool ms_heal_is_certain(const struct ms_state *state, server_no server)
 {
 	const struct ms_member *m = ms_membership_find(state, server);
 
@@ -77,12 +76,12 @@ bool ms_heal_is_merged(const struct ms_state *state, pg_no pg, uint32_t place)
 	uint32_t by = 0;
 
 	if (row->state != PG_DEGRADED || m->epoch != row->epoch ||
-	    !is_certain(state, ms_heal_server_at(row, place)))
+	    !ms_heal_is_certain(state, ms_heal_server_at(row, place)))
 		return false;
 	for (uint32_t i = 0; i < row->replica_count; i++) {
 		if (ms_membership_is_gone(state, row->replicas[i]))
 			continue;
-		if (!(m->sources[i] >> place & 1) || !is_certain(state, row->replicas[i]))
+		if (!(m->sources[i] >> place & 1) || !ms_heal_is_certain(state, row->replicas[i]))
 			return false;
 		by++;
 	}

@@ -25,12 +25,14 @@ static uint32_t count_alive(const struct ms_state *state, const server_no *serve
 	return alive;
 }
 
-static bool are_all_up(const struct ms_state *state, const struct pg_row *row)
+/* All are up, and have said since our start what they hold; none lost something that its rows do not tell yet. */
+static bool are_all_well(const struct ms_state *state, const struct pg_row *row)
 {
 	for (uint32_t i = 0; i < row->replica_count; i++) {
 		const struct server_row *server = map_server(state->map, row->replicas[i]);
 
-		if (!server || server->state != SERVER_UP)
+		if (!server || server->state != SERVER_UP ||
+		    !ms_heal_is_certain(state, row->replicas[i]))
 			return false;
 	}
 	return true;
@@ -47,7 +49,7 @@ static enum pg_state judge(const struct ms_state *state, uint32_t pg)
 	    0)
 		return PG_LOST;
 	if (row->state != PG_CLEAN || row->replica_count < state->config.copies ||
-	    is_owed(state, row, pg) || !are_all_up(state, row))
+	    is_owed(state, row, pg) || !are_all_well(state, row))
 		return PG_DEGRADED;
 	return PG_CLEAN;
 }

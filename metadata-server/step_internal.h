@@ -397,6 +397,8 @@ void ms_placement_store(struct ms_state *state, pg_no pg, const struct pg_row *r
 void ms_heal_take(struct ms_state *state, const struct ms_request *req);
 /* rows made clean */
 uint32_t ms_heal_tick(struct ms_state *state, uint32_t rows_max);
+/* Was it heard since our start, and do its rows tell of all that it may have lost? */
+bool ms_heal_is_certain(const struct ms_state *state, server_no server);
 /* Has every replica that is not gone merged all that the server at `place` of the row held? */
 bool ms_heal_is_merged(const struct ms_state *state, pg_no pg, uint32_t place);
 /* replicas, then formers */

@@ -155,6 +155,27 @@ START_TEST(after_a_restart_reports_come_again_and_silent_sources_are_waited_for)
 }
 END_TEST
 
+/* The rows say clean all the while; but what replicas owe, and whether they lost something, only they know. */
+START_TEST(nothing_counts_as_whole_before_its_servers_were_heard)
+{
+	heal_world_init(4, 1000);
+	world_restart(&w);
+	ck_assert_uint_eq(counts().pgs_healing, 0);
+	ck_assert_uint_eq(counts().pgs_clean, 0);
+	for (server_no s = 1; s <= 3; s++)
+		ck_assert_int_eq(beat(s), 0);
+	for (uint32_t pg = 0; pg < PG_COUNT; pg++)
+		ck_assert_int_eq(row_of(pg)->state, PG_CLEAN);
+	ck_assert_uint_eq(counts().pgs_clean, PG_COUNT - rows_named(4));
+	ck_assert_int_eq(beat(4), 0);
+	ck_assert_uint_eq(counts().pgs_clean, PG_COUNT);
+	servers[2].content = 77; /* its groups follow in the next ticks */
+	ck_assert_int_eq(beat(2), 0);
+	ck_assert_uint_eq(counts().pgs_clean, PG_COUNT - rows_named(2));
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(thousands_of_groups_become_clean_in_few_records)
 {
 	uint32_t records;
@@ -447,6 +468,7 @@ TEST_MAIN("heal", tcase_add_test(tc, a_group_is_clean_when_every_replica_merged_
 	  tcase_add_test(tc, another_content_degrades_the_groups_of_the_server_once);
 	  tcase_add_test(tc, a_restart_amid_the_sweep_begins_it_anew);
 	  tcase_add_test(tc, nothing_is_clean_while_the_content_of_a_source_is_in_doubt);
+	  tcase_add_test(tc, nothing_counts_as_whole_before_its_servers_were_heard);
 	  tcase_add_test(tc, after_a_restart_reports_come_again_and_silent_sources_are_waited_for);
 	  tcase_add_test(tc, thousands_of_groups_become_clean_in_few_records);
 	  tcase_add_test(tc, a_server_that_is_out_is_remembered_until_it_is_back_and_merged);

@@ -182,6 +182,8 @@ START_TEST(the_map_survives_a_restart)
 	world_restart(&w);
 	ck_assert_uint_eq(map_version(ms_state_map(w.state)), version);
 	ck_assert_uint_eq(map_server_count(ms_state_map(w.state)), 3);
+	for (server_no n = 1; n <= 3; n++)
+		ck_assert_int_eq(world_rc(&w, heartbeat(n, 0)), 0);
 	ck_assert_uint_eq(counts().pgs_clean, PG_COUNT);
 	for (uint32_t i = 0; i < 8; i++)
 		world_tick(&w, 1);
