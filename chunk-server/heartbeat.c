@@ -187,6 +187,10 @@ static void joined(struct rpc_call *call)
 		beat_failed(h);
 		return;
 	}
+	if (!cs_fence_admits(s, reply->stamp)) {
+		beat_failed(h);
+		return;
+	}
 	if (s->number == 0)
 		log_info("joined as server %u", reply->server);
 	h->joined_boot_id = h->sent_boot_id;
@@ -217,6 +221,7 @@ static void join(struct heartbeat *h)
 	msg.bytes_total = stats.bytes_total;
 	msg.boot_id = s->boot_id;
 	msg.content = h->sent_content = cs_serve_tell_content(s);
+	msg.term = s->term;
 	h->beat = (struct rpc_call){
 		.type = MSG_JOIN,
 		.request = &msg.base,
@@ -236,7 +241,7 @@ static void beaten(struct rpc_call *call)
 	const Wire__HeartbeatReply *reply = (const Wire__HeartbeatReply *)call->reply;
 
 	h->is_beating = false;
-	if (call->rc < 0 || reply == NULL) {
+	if (call->rc < 0 || reply == NULL || !cs_fence_admits(h->server, reply->stamp)) {
 		/* Whatever it forgot of us, joining tells it. */
 		h->joined_boot_id = 0;
 		beat_failed(h);

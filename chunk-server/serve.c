@@ -310,6 +310,7 @@ static int open_content(struct cs_server *s, struct error *err)
 	bool is_whole = cs_owed_was_whole(s->owed);
 	uint64_t fresh;
 
+	cs_fence_open(s);
 	s->content.count = s->options.disk_count;
 	for (uint32_t i = 0; i < s->content.count; i++)
 		is_whole = is_whole && cs_store_was_whole(s->stores[i]);

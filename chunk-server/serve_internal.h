@@ -58,6 +58,7 @@ struct cs_server {
 	struct map *map;
 	server_no number;
 	uint64_t boot_id; /* a new one when a disk failed (I4) */
+	uint64_t term; /* the newest of a metadata server that was heard (fence.c) */
 	struct cs_content content;
 	uint64_t content_told;	  /* to the metadata server, or it was when we started */
 	uint64_t content_tell_ms; /* not before */
@@ -151,6 +152,12 @@ void cs_serve_have(struct cs_server *s, struct rpc_request *req);
 must_check int cs_serve_check_init(struct cs_server *s);
 void cs_serve_check_finish(struct cs_server *s);
 void cs_serve_check(struct cs_server *s, struct rpc_request *req);
+
+/* --- fence.c: metadata servers that were replaced ---- */
+
+void cs_fence_open(struct cs_server *s);
+/* May the metadata server that answers so be ours? Its term is kept, if it is newer. */
+must_check bool cs_fence_admits(struct cs_server *s, const Wire__Stamp *stamp);
 
 /* --- damage.c: records that turned out wrong ---- */
 

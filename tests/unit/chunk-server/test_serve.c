@@ -42,7 +42,8 @@ static struct {
 	struct net *net;
 	struct rpc *rpc;
 	struct server_row rows[SERVERS + 1];
-	uint64_t epoch, version;
+	uint64_t epoch, version, term;
+	uint64_t joined_with; /* the term that the last Join told */
 	uint64_t boot_ids[SERVERS + 1];
 	uint32_t owed_pgs; /* of the last heartbeat of each, summed up */
 	uint32_t owed[SERVERS + 1];
@@ -73,6 +74,8 @@ static void answer_join(struct rpc_request *req, const Wire__Join *msg)
 	reply.heartbeat_ms = 200;
 	Wire__Stamp stamp = WIRE__STAMP__INIT;
 	stamp.collection = COLLECTION;
+	stamp.term = mds.term;
+	mds.joined_with = msg->term;
 	reply.stamp = &stamp;
 	rpc_answer(req, 0, &reply.base, NULL);
 }
@@ -973,6 +976,25 @@ static bool stop_flag(void *arg)
 	return is_stopped;
 }
 
+/* Who was given up, and replaced by mkfs.cairn --recover, knows nothing of what came after. */
+START_TEST(a_metadata_server_that_was_replaced_is_not_joined)
+{
+	node_kill(0);
+	mds.term = 5 + (UINT64_C(1) << 32);
+	node_start(0);
+	ck_assert(sim_world_run_until(world, all_joined, NULL, WAIT_NS));
+	node_kill(0);
+	mds.term = 7; /* it is back, and was restarted a few times */
+	node_start(0);
+	sim_world_run_for(world, 10 * SIM_S);
+	ck_assert_uint_eq(cs_server_number(nodes[0].server), 0);
+	ck_assert_uint_eq(mds.joined_with, 5 + (UINT64_C(1) << 32)); /* which tells it to stop */
+	mds.term = 6 + (UINT64_C(1) << 32);
+	sim_world_run_for(world, 10 * SIM_S);
+	ck_assert_uint_eq(cs_server_number(nodes[0].server), 1);
+}
+END_TEST
+
 START_TEST(a_server_that_ends_in_order_keeps_everything)
 {
 	is_stopped = false;
@@ -1011,4 +1033,5 @@ TEST_MAIN("serve", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, a_check_proves_a_block_and_brings_it_back);
 	  tcase_add_test(tc, a_failed_disk_takes_a_new_boot_id);
 	  tcase_add_test(tc, metadata_files_grow_in_pieces_and_old_ones_go);
+	  tcase_add_test(tc, a_metadata_server_that_was_replaced_is_not_joined);
 	  tcase_add_test(tc, a_server_that_ends_in_order_keeps_everything))

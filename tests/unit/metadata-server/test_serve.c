@@ -337,11 +337,12 @@ START_TEST(a_snapshot_is_written_and_the_journal_trimmed)
 }
 END_TEST
 
-static void join(uint8_t n)
+static int join_after(uint8_t n, uint64_t term)
 {
 	Wire__Join m = WIRE__JOIN__INIT;
 	uint8_t uuid[16] = { n };
 	struct answer a;
+	int rc;
 
 	m.uuid.data = uuid;
 	m.uuid.len = sizeof uuid;
@@ -349,10 +350,31 @@ static void join(uint8_t n)
 	m.disks = 1;
 	m.bytes_total = GiB(1);
 	m.boot_id = n;
-	ck_assert_int_eq(ask(&a, MSG_JOIN, &m.base, false), 0);
-	ck_assert_uint_ne(((const Wire__JoinReply *)(const void *)a.reply)->server, 0);
+	m.term = term;
+	rc = ask(&a, MSG_JOIN, &m.base, false);
+	if (rc == 0)
+		ck_assert_uint_ne(((const Wire__JoinReply *)(const void *)a.reply)->server, 0);
 	forget(&a);
+	return rc;
 }
+
+static void join(uint8_t n)
+{
+	ck_assert_int_eq(join_after(n, 0), 0);
+}
+
+/* It was given up, 'mkfs.cairn --recover' made another, and then it came back. */
+START_TEST(a_server_that_was_replaced_changes_nothing_any_more)
+{
+	uint64_t ino, found, number;
+
+	ck_assert_int_eq(make("a", &ino, &number), 0);
+	ck_assert_int_eq(join_after(1, 1), 0); /* our own term */
+	ck_assert_int_eq(join_after(2, 1 + (UINT64_C(1) << 32)), -E_FENCED);
+	ck_assert_int_eq(make("b", &ino, &number), -E_ROFS);
+	ck_assert_int_eq(lookup("a", &found), 0);
+}
+END_TEST
 
 static void count_map(uint32_t *servers, uint32_t *pgs)
 {
@@ -493,6 +515,7 @@ TEST_MAIN("serve",
 	tcase_add_test(tc, fsync_answers_when_the_number_is_durable);
 	tcase_add_test(tc, a_resent_change_has_its_first_answer);
 	tcase_add_test(tc, a_restart_keeps_names_with_and_without_the_rows);
+	tcase_add_test(tc, a_server_that_was_replaced_changes_nothing_any_more);
 	tcase_add_test(tc, a_snapshot_is_written_and_the_journal_trimmed);
 	tcase_add_test(tc, the_map_comes_complete_in_pages);
 	tcase_add_test(tc, status_warns_of_what_is_missing);
