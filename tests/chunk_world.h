@@ -376,15 +376,30 @@ static inline int ask(uint32_t number, uint16_t type, const ProtobufCMessage *ms
 	return world.rc;
 }
 
-/* All of one group (pg 0 of the ids is not arranged for: they are spread, as in life). */
-static inline struct buf *record_of(uint32_t number, struct block_id *id)
-{
-	uint8_t plain[200];
-	struct buf *record = buf_get(world.pool, RECORD_BYTES_MAX);
+/* Blocks have numbers, their groups are spread, as in life. */
+#define WORLD_PLAIN_BYTES 200u
 
-	for (uint32_t i = 0; i < sizeof(plain); i++)
+static inline void plain_of(uint32_t number, uint8_t plain[WORLD_PLAIN_BYTES])
+{
+	for (uint32_t i = 0; i < WORLD_PLAIN_BYTES; i++)
 		plain[i] = (uint8_t)(number * 7 + (number >> 8) * 31 + i * i + (number >> 16));
 	memcpy(plain, &number, sizeof(number));
+}
+
+static inline void id_of(uint32_t number, struct block_id *id)
+{
+	uint8_t plain[WORLD_PLAIN_BYTES];
+
+	plain_of(number, plain);
+	block_id_of(HASH_SHA256, plain, sizeof(plain), id);
+}
+
+static inline struct buf *record_of(uint32_t number, struct block_id *id)
+{
+	uint8_t plain[WORLD_PLAIN_BYTES];
+	struct buf *record = buf_get(world.pool, RECORD_BYTES_MAX);
+
+	plain_of(number, plain);
 	record->len = record_build(world.codec, HASH_SHA256, CODEC_LZ4, 0, plain, sizeof(plain),
 				   record->data);
 	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
@@ -411,7 +426,7 @@ static inline int have(uint32_t number, uint32_t block)
 	struct block_id id;
 	ProtobufCBinaryData ids = {BLOCK_ID_BYTES, id.bytes};
 
-	buf_put(record_of(block, &id));
+	id_of(block, &id);
 	msg.ids = &ids;
 	msg.n_ids = 1;
 	msg.forward = true;

@@ -25,9 +25,9 @@ bool block_id_is_zero(const struct block_id *id);
 int block_id_compare(const struct block_id *a, const struct block_id *b);	/* as memcmp */
 char *block_id_hex(const struct block_id *id, char out[BLOCK_ID_HEX_BYTES]);
 must_check int block_id_parse(const char *hex, struct block_id *out);	/* -E_INVAL */
-/* The placement group: the first 12 bits of the id, most significant bit first. */
-/* the next in order, as one number; false: that was the last */
+/* The next in order, as one number; false: that was the last. */
 bool block_id_next(struct block_id *id);
+/* The placement group: the first 12 bits of the id, most significant bit first. */
 pg_no block_id_pg(const struct block_id *id);
 
 #endif

@@ -89,7 +89,7 @@ static uint32_t next_in_group(uint32_t block, pg_no pg)
 	struct block_id id;
 
 	for (;; block++) {
-		buf_put(record_of(block, &id));
+		id_of(block, &id);
 		if (block_id_pg(&id) == pg)
 			return block;
 	}
@@ -437,7 +437,7 @@ START_TEST(digests_and_lists_tell_what_is_there)
 	Wire__HealList list = WIRE__HEAL_LIST__INIT;
 	struct block_id id;
 
-	buf_put(record_of(1, &id));
+	id_of(1, &id);
 	put_all(1, 0, 100, false);
 	ck_assert_int_eq(digest(1, block_id_pg(&id), 4, world.row.epoch), 0);
 	ck_assert_uint_eq(world.bulk_len, 16 * HEAL_RANGE_BYTES);
