@@ -5,6 +5,7 @@ time the proof is to take the others away, and to read everything from what is l
 """
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -172,6 +173,11 @@ def two_disks(cluster, tmp_path):
         process.wait(10)
 
 
+def failed_disks(cluster):
+    warnings = [w["text"] for w in cluster.status()["warnings"] if w["code"] == "disk_failed"]
+    return [re.search(r"\d+ of \d+ disks failed", text)[0] for text in warnings]
+
+
 def test_one_disk_of_several_is_made_up_for(cluster, two_disks):
     dirs, start = two_disks
     tree = Tree(cluster.mnt)
@@ -183,9 +189,11 @@ def test_one_disk_of_several_is_made_up_for(cluster, two_disks):
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     shutil.rmtree(dirs[0])          # with the log of what is owed
-    process = start_joined(cluster, "many", lambda: start(dirs[1:]))
+    process = start_joined(cluster, "many", lambda: start(dirs))
+    assert "starting without a disk: cannot open" in (cluster.dir / "many.log").read_text()
     await_blocks(cluster, 3, 0.68 * FILES * FILE_BLOCKS)
     await_healthy(cluster)
+    assert failed_disks(cluster) == ["1 of 2 disks failed"]
     readable_without(cluster, tree, ["cs1"])
     # A new one in its place belongs to the same server.
     process.send_signal(signal.SIGTERM)
@@ -195,5 +203,6 @@ def test_one_disk_of_several_is_made_up_for(cluster, two_disks):
     assert subprocess.run(make, check=False, stderr=subprocess.DEVNULL).returncode == 1
     start_joined(cluster, "many", lambda: start(dirs))
     await_healthy(cluster)
+    assert not failed_disks(cluster)
     assert len(cluster.status()["servers"]) == 4
     readable_without(cluster, tree, ["cs2", "cs3"])
