@@ -6,10 +6,15 @@
 #include "fs/io/view.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "fs/io/disk.h"
 
@@ -129,11 +134,95 @@ static int open_on(struct disk *disk, struct view_state *out)
 	return note_write(disk, out->is_trusted ? OPEN : BUILDING, (struct view_position){ 0 });
 }
 
+/* --- a page that the disk cannot give ----------------------------------------------------------------- */
+
+/*
+ * LMDB reads through a map of memory, so what a failing disk cannot read is SIGBUS in the midst of LMDB: the
+ * process cannot go on. Kept, the view would end the next one at the same page. So its note is removed first:
+ * the next start builds it again, or finds that the disk is no good. All here is async-signal-safe.
+ */
+
+/* Hexadecimal digits at *at, which moves behind them. */
+static uintptr_t hex_read(const char **at)
+{
+	uintptr_t value = 0;
+
+	for (; (**at >= '0' && **at <= '9') || (**at >= 'a' && **at <= 'f'); (*at)++)
+		value = value << 4 | (uintptr_t)(**at <= '9' ? **at - '0' : **at - 'a' + 10);
+	return value;
+}
+
+static bool line_holds(const char *line, uintptr_t address)
+{
+	uintptr_t from = hex_read(&line), to = *line++ == '-' ? hex_read(&line) : 0;
+
+	return address >= from && address < to;
+}
+
+/* The file that is mapped at `address`, by /proc/self/maps, into line[PATH_MAX + 128]; NULL. */
+static char *mapped_file(uintptr_t address, char *line)
+{
+	static char chunk[4096];
+	size_t len = 0;
+	ssize_t got;
+	int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+
+	while (fd >= 0 && (got = read(fd, chunk, sizeof chunk)) > 0) {
+		for (ssize_t i = 0; i < got; i++) {
+			if (chunk[i] != '\n' && len < PATH_MAX + 127) {
+				line[len++] = chunk[i];
+				continue;
+			}
+			line[len] = '\0';
+			len = 0;
+			if (line_holds(line, address)) {
+				close(fd);
+				return strchr(line, '/');
+			}
+		}
+	}
+	return NULL;
+}
+
+static void say(const char *text)
+{
+	(void)!write(STDERR_FILENO, text, strlen(text));
+}
+
+static void on_bus_error(int signo, siginfo_t *info, void *context)
+{
+	static char line[PATH_MAX + 128];
+	char *path = mapped_file((uintptr_t)info->si_addr, line);
+	char *name = path != NULL ? strrchr(path, '/') + 1 : NULL;
+
+	(void)signo;
+	(void)context;
+	if (name == NULL || strcmp(name, DATA_NAME) != 0)
+		return; /* not ours: it comes again, and ends the process as ever */
+	memcpy(name, VIEW_NAME, sizeof VIEW_NAME);
+	(void)!unlink(path);
+	name[-1] = '\0';
+	say("error view cannot read the index in '");
+	say(path);
+	say("', its disk fails: ending; the next start builds it again\n");
+	_exit(EXIT_FAILURE);
+}
+
+static void watch_maps(void)
+{
+	static bool is_watched;
+	struct sigaction sa = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | (int)SA_RESETHAND };
+
+	if (!is_watched)
+		is_watched = sigaction(SIGBUS, &sa, NULL) == 0;
+}
+
 int view_open(const char *directory, struct view_state *out)
 {
 	struct disk *disk;
 	int rc;
 
+	watch_maps();
 	if (mkdir(directory, 0750) < 0 && errno != EEXIST)
 		return error_from_errno(errno);
 	rc = disk_posix_create(directory, &disk);

@@ -9,6 +9,10 @@
  * system, or "clean"; or "building", of a view that was discarded and whose rebuilding may have
  * been interrupted.
  *
+ * A view lies in memory that the disk fills: a page that it cannot give ends the process (exit
+ * status 1), after the file was removed, so that the next start builds the view again, and does not
+ * meet that page once more.
+ *
  * Sequence: view_open(); rows_lmdb_create(); if it was not trusted: rebuild, rows_commit(),
  * view_built(); use; rows_destroy(); view_close_clean(). Whoever leaves it without
  * view_close_clean(), on purpose or by a crash, leaves it open (or building). One owner at a time,

@@ -5,7 +5,10 @@
  */
 #include "fs/io/view.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "fs/io/disk.h"
 #include "fs/io/rows.h"
@@ -176,6 +179,39 @@ START_TEST(a_clean_close_needs_a_view)
 }
 END_TEST
 
+/* A page that cannot be read is SIGBUS, also that of a file that became shorter. */
+START_TEST(a_page_that_cannot_be_read_ends_the_process_and_the_view)
+{
+	struct rows *rows;
+	const void *value;
+	uint32_t len;
+	int status;
+
+	begin();
+	ck_assert_int_eq(view_open(directory, &state), 0);
+	ck_assert_int_eq(rows_lmdb_create(directory, MiB(1), &rows), 0);
+	ck_assert_int_eq(rows_put(rows, "key", 3, "value", 5), 0);
+	ck_assert_int_eq(rows_commit(rows), 0);
+	rows_destroy(rows);
+	ck_assert_int_eq(view_built(directory), 0);
+	pid_t child = fork();
+	if (child == 0) {
+		char path[600];
+		snprintf(path, sizeof path, "%s/data.mdb", directory);
+		if (view_open(directory, &state) < 0 || !state.is_trusted ||
+		    rows_lmdb_create(directory, MiB(1), &rows) < 0 || truncate(path, 0) < 0)
+			_exit(77);
+		_exit(rows_get(rows, "key", 3, &value, &len) == 0 ? 78 : 79);
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), EXIT_FAILURE);
+	ck_assert_int_eq(view_open(directory, &state), 0);
+	ck_assert(!state.is_trusted);
+	end();
+}
+END_TEST
+
 TEST_MAIN("view",
 	tcase_add_test(tc, a_new_view_is_to_be_built);
 	tcase_add_test(tc, a_clean_close_is_trusted_and_remembers_its_position);
@@ -183,4 +219,5 @@ TEST_MAIN("view",
 	tcase_add_test(tc, a_crash_while_building_discards_the_view);
 	tcase_add_test(tc, a_crash_of_the_system_discards_the_view);
 	tcase_add_loop_test(tc, a_note_that_is_damaged_is_not_trusted, 0, 8);
-	tcase_add_test(tc, a_clean_close_needs_a_view))
+	tcase_add_test(tc, a_clean_close_needs_a_view);
+	tcase_add_test(tc, a_page_that_cannot_be_read_ends_the_process_and_the_view))
