@@ -114,11 +114,13 @@ static int rows_apply(struct cs_owed *owed, enum owed_op op, server_no server,
 		return 0;
 	rc = was_there ? rows_del(owed->rows, key, sizeof(key))
 		       : rows_put(owed->rows, key, sizeof(key), "", 1);
-	if (rc < 0)
-		return rc;
-	owed->count += was_there ? -1 : 1;
-	owed->pg_counts[block_id_pg(id)] += was_there ? -1 : 1;
-	return 1;
+	return rc < 0 ? rc : 1;
+}
+
+static void tally(struct cs_owed *owed, enum owed_op op, const struct block_id *id)
+{
+	owed->count += op == OWED_ADDED ? 1 : -1;
+	owed->pg_counts[block_id_pg(id)] += op == OWED_ADDED ? 1 : -1;
 }
 
 /* --- opening ---- */
@@ -136,6 +138,8 @@ static int replay_chunk(struct cs_owed *owed, const uint8_t *bytes, uint32_t cou
 		int rc = rows_apply(owed, op, server, &id);
 		if (rc < 0)
 			return rc;
+		if (rc == 1)
+			tally(owed, op, &id);
 	}
 	return rows_commit(owed->rows);
 }
@@ -402,6 +406,19 @@ static void timer_fired(struct loop_timer *timer)
 	flush_start(container_of(timer, struct cs_owed, timer));
 }
 
+/* Rows that neither take nor lose an entry, on a disk that failed, are no view of the log any more. */
+static int rows_failed(struct cs_owed *owed, int rc)
+{
+	rows_abort(owed->rows);
+	if (rc != -E_NOSPC && rc != -E_NOMEM) {
+		log_error("the index of the owed log is given up: %s", error_text(rc));
+		owed->is_failed = true;
+		owed->failures++;
+		settle(owed);
+	}
+	return rc;
+}
+
 static int change(struct cs_owed *owed, enum owed_op op, const struct block_id *id,
 		  server_no server)
 {
@@ -410,17 +427,19 @@ static int change(struct cs_owed *owed, enum owed_op op, const struct block_id *
 	if (owed->pending_count >= PENDING_MAX)
 		return -E_OVERLOADED;
 	int rc = rows_apply(owed, op, server, id);
-	if (rc == 1) {
+	bool is_news = rc == 1;
+	if (is_news)
 		rc = rows_commit(owed->rows);
-		if (rc == 0) {
-			entry_encode(owed->pending + owed->pending_count++ * ENTRY_BYTES, op,
-				     server, id);
-			owed->added++;
-			if (!owed->is_busy && owed->pending_count == 1)
-				loop_timer_start(owed->loop, &owed->timer, OWED_MS);
-		}
+	if (rc < 0)
+		return rows_failed(owed, rc);
+	if (is_news) {
+		tally(owed, op, id);
+		entry_encode(owed->pending + owed->pending_count++ * ENTRY_BYTES, op, server, id);
+		owed->added++;
+		if (!owed->is_busy && owed->pending_count == 1)
+			loop_timer_start(owed->loop, &owed->timer, OWED_MS);
 	}
-	return rc;
+	return 0;
 }
 
 int cs_owed_add(struct cs_owed *owed, const struct block_id *id, server_no server)
@@ -506,15 +525,15 @@ uint32_t cs_owed_failures(const struct cs_owed *owed)
 
 void cs_owed_restart(struct cs_owed *owed)
 {
-	if (!owed->is_failed || owed->is_busy)
+	if (!owed->is_failed)
 		return;
-	if (rows_clear(owed->rows) < 0 || rows_commit(owed->rows) < 0) {
+	owed->count = 0;
+	memset(owed->pg_counts, 0, sizeof(owed->pg_counts));
+	if (owed->is_busy || rows_clear(owed->rows) < 0 || rows_commit(owed->rows) < 0) {
 		rows_abort(owed->rows);
 		loop_timer_start(owed->loop, &owed->restart_timer, RESTART_MS);
 		return;
 	}
-	owed->count = 0;
-	memset(owed->pg_counts, 0, sizeof(owed->pg_counts));
 	owed->is_busy = true;
 	owed->work.run = restart_run;
 	owed->work.done = restart_done;
@@ -528,6 +547,8 @@ static int next_row(struct cs_owed *owed, server_no *server, struct block_id *id
 	uint8_t key[KEY_BYTES];
 	struct row row;
 
+	if (owed->is_failed)
+		return -E_NOENT; /* what was owed is compared instead */
 	key_of(key, *server, id);
 	int rc = rows_next(owed->rows, key, sizeof(key), &row);
 	if (rc < 0)

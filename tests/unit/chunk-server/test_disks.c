@@ -10,6 +10,7 @@
 #include "tests/check_main.h"
 #include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_loop.h"
+#include "tests/trip_rows.h"
 
 #define DISKS 3u
 
@@ -425,6 +426,44 @@ START_TEST(a_log_that_failed_is_begun_anew)
 }
 END_TEST
 
+/* On a full disk an entry is refused, no more; on a dead one no debt may seem to last for ever. */
+START_TEST(an_index_of_the_log_that_failed_is_begun_anew)
+{
+	struct block_id a = {{1}}, b = {{2}};
+	struct trip_rows trip;
+	struct cs_owed *other;
+	struct rows *inner;
+	struct error err = {0};
+	server_no server = 0;
+
+	ck_assert_int_eq(rows_mem_create(&inner), 0);
+	trip_rows_init(&trip, inner);
+	ck_assert_int_eq(cs_owed_open(loop, disk[1], &trip.base, &other, &err), 0);
+	ck_assert_int_eq(cs_owed_add(other, &a, 5), 0);
+	for (uint64_t at = 1; at <= 2; at++) { /* the row, the commit */
+		trip_rows_arm(&trip, at, -E_NOSPC);
+		ck_assert_int_eq(cs_owed_add(other, &b, 5), -E_NOSPC);
+		ck_assert_uint_eq(cs_owed_count(other), 1);
+		ck_assert(!cs_owed_has_pg(other, block_id_pg(&b)));
+	}
+	ck_assert_uint_eq(cs_owed_failures(other), 0);
+	trip_rows_arm(&trip, 2, -E_IO);
+	ck_assert_int_eq(cs_owed_remove(other, &a, 5), -E_IO);
+	ck_assert_uint_eq(cs_owed_failures(other), 1);
+	ck_assert_int_eq(cs_owed_next_server(other, &server), -E_NOENT);
+	ck_assert_int_eq(cs_owed_add(other, &b, 5), -E_IO);
+	trip_rows_arm(&trip, 1, -E_IO); /* it cannot be emptied at once */
+	cs_owed_restart(other);
+	ck_assert_uint_eq(cs_owed_count(other), 0);
+	sim_world_run_for(world, 3 * SIM_S);
+	ck_assert_int_eq(cs_owed_add(other, &b, 5), 0);
+	ck_assert_uint_eq(cs_owed_count(other), 1);
+	sim_world_run_for(world, SIM_S);
+	ck_assert_int_eq(cs_owed_close(other), 0);
+	rows_destroy(inner);
+}
+END_TEST
+
 START_TEST(a_log_that_is_all_history_does_not_grow)
 {
 	struct disk_file *file;
@@ -466,6 +505,7 @@ TEST_MAIN("disks", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, garbage_is_found_on_whichever_disk);
 	  tcase_add_test(tc, debts_are_kept_in_order_and_repaid_once);
 	  tcase_add_test(tc, debts_survive_a_restart_and_a_torn_tail);
+	  tcase_add_test(tc, an_index_of_the_log_that_failed_is_begun_anew);
 	  tcase_add_test(tc, a_log_that_is_all_history_does_not_grow);
 	  tcase_add_test(tc, a_long_history_of_repaid_debts_is_forgotten);
 	  tcase_add_test(tc, a_log_that_failed_is_begun_anew))
