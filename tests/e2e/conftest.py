@@ -4,6 +4,7 @@
 Every test gets scratch folders of its own; whatever happens, its cluster is taken down: first politely, then
 by aborting the FUSE connection (a caller of a dead mount cannot be killed) and ending processes by their ids.
 """
+import contextlib
 import json
 import multiprocessing
 import os
@@ -196,6 +197,22 @@ class Job:
         self.process.join(seconds)
         if not self.is_alive():
             self.seconds, self.errno = time.monotonic() - self.began, self.process.exitcode
+
+
+@contextlib.contextmanager
+def on_loop_disk(tmp_path, name, megabytes, *options):
+    """Folder small/NAME on a small ext4 of its own, whose image is the file `image`."""
+    folder, image = tmp_path / "small" / name, tmp_path / "image"
+    folder.mkdir(parents=True)
+    with image.open("wb") as f:
+        f.truncate(MiB(megabytes))
+    for command in (["mkfs.ext4", "-q", "-m", "0", *options, image], ["mount", "-o", "loop", image, folder]):
+        if not shutil.which(command[0]) or subprocess.run(command, check=False, stderr=subprocess.PIPE).returncode:
+            pytest.skip(f"{command[0]} does not work here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def end_process(pid_file):

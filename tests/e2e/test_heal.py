@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from conftest import BIN, LONG, MiB, eventually, seeded_bytes
+from conftest import BIN, LONG, MiB, eventually, on_loop_disk, seeded_bytes
 
 FILE_BYTES = MiB(4)
 FILES = 256 if LONG else 12         # 1 GiB, or 48 MiB
@@ -151,26 +151,29 @@ def test_a_new_server_gets_its_share_and_no_more(cluster):
 
 
 @pytest.fixture
-def two_disks(cluster, tmp_path):
-    """A fourth server with two disks; start(dirs) runs it on these."""
-    dirs = [str(tmp_path / "disk1"), str(tmp_path / "disk2")]
-    subprocess.run([BIN / "mkfs.cairn", "--join", cluster.dir / "mds", "--disk", ",".join(dirs)], check=True)
+def start_many(cluster, tmp_path):
+    """A fourth server on these directories, also if some of them cannot be used."""
     started = []
 
-    def start(use):
+    def start(dirs):
         port_file = tmp_path / f"port{len(started)}"
         with open(cluster.dir / "many.log", "ab") as log:
             started.append(subprocess.Popen(
                 [BIN / "cairn-cs", "--config", cluster.dir / "cairn.conf", "--set", "cs.listen=127.0.0.1:0",
-                 "--set", "cs.dirs=" + ",".join(use), "--port-file", port_file], stdout=log, stderr=log))
+                 "--set", "cs.dirs=" + ",".join(dirs), "--port-file", port_file], stdout=log, stderr=log))
         eventually(port_file.exists, 30, "it serves")
         return started[-1]
 
-    yield dirs, start
+    yield start
     for process in started:
         if process.poll() is None:
             process.kill()
         process.wait(10)
+
+
+def format_disks(cluster, dirs, check=True):
+    command = [BIN / "mkfs.cairn", "--join", cluster.dir / "mds", "--disk", ",".join(dirs)]
+    return subprocess.run(command, check=check, stderr=None if check else subprocess.DEVNULL).returncode
 
 
 def failed_disks(cluster):
@@ -178,18 +181,19 @@ def failed_disks(cluster):
     return [re.search(r"\d+ of \d+ disks failed", text)[0] for text in warnings]
 
 
-def test_one_disk_of_several_is_made_up_for(cluster, two_disks):
-    dirs, start = two_disks
+def test_one_disk_of_several_is_made_up_for(cluster, start_many, tmp_path):
+    dirs = [str(tmp_path / "disk1"), str(tmp_path / "disk2")]
+    format_disks(cluster, dirs)
     tree = Tree(cluster.mnt)
     tree.fill()
     await_healthy(cluster)
-    process = start_joined(cluster, "many", lambda: start(dirs))
+    process = start_joined(cluster, "many", lambda: start_many(dirs))
     await_blocks(cluster, 3, 0.68 * FILES * FILE_BLOCKS)
     await_healthy(cluster)
     process.send_signal(signal.SIGKILL)
     process.wait(10)
     shutil.rmtree(dirs[0])          # with the log of what is owed
-    process = start_joined(cluster, "many", lambda: start(dirs))
+    process = start_joined(cluster, "many", lambda: start_many(dirs))
     assert "starting without a disk: cannot open" in (cluster.dir / "many.log").read_text()
     await_blocks(cluster, 3, 0.68 * FILES * FILE_BLOCKS)
     await_healthy(cluster)
@@ -198,11 +202,39 @@ def test_one_disk_of_several_is_made_up_for(cluster, two_disks):
     # A new one in its place belongs to the same server.
     process.send_signal(signal.SIGTERM)
     process.wait(20)
-    make = [BIN / "mkfs.cairn", "--join", cluster.dir / "mds", "--disk", ",".join(dirs)]
-    subprocess.run(make, check=True)
-    assert subprocess.run(make, check=False, stderr=subprocess.DEVNULL).returncode == 1
-    start_joined(cluster, "many", lambda: start(dirs))
+    format_disks(cluster, dirs)
+    assert format_disks(cluster, dirs, check=False) == 1
+    start_joined(cluster, "many", lambda: start_many(dirs))
     await_healthy(cluster)
     assert not failed_disks(cluster)
     assert len(cluster.status()["servers"]) == 4
     readable_without(cluster, tree, ["cs2", "cs3"])
+
+
+@pytest.mark.skipif(not shutil.which("xfs_io"), reason="no xfsprogs here")
+def test_a_disk_that_gives_errors_is_left_out(cluster, start_many, tmp_path):
+    with on_loop_disk(tmp_path, "disk1", 256) as folder:
+        dirs = [str(folder / "cs"), str(tmp_path / "disk2")]
+        format_disks(cluster, dirs)
+        tree = Tree(cluster.mnt)
+        tree.fill()
+        process = start_joined(cluster, "many", lambda: start_many(dirs))
+        await_blocks(cluster, 3, 0.68 * FILES * FILE_BLOCKS)
+        await_healthy(cluster)
+        # From now on it gives what is in memory, else EIO.
+        if subprocess.run(["xfs_io", "-x", "-c", "shutdown", folder], check=False).returncode:
+            pytest.skip("this kernel does not shut an ext4 down on request")
+        tree.fill(2, seed=1)
+        await_healthy(cluster)
+        assert failed_disks(cluster) == ["1 of 2 disks failed"]
+        assert process.poll() is None
+        process.kill()
+        process.wait(10)
+        process = start_joined(cluster, "many", lambda: start_many(dirs))
+        assert "starting without a disk: cannot" in (cluster.dir / "many.log").read_text()
+        await_blocks(cluster, 3, 0.68 * FILES * FILE_BLOCKS)
+        await_healthy(cluster)
+        assert failed_disks(cluster) == ["1 of 2 disks failed"]
+        readable_without(cluster, tree, ["cs1"])
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from conftest import LONG, Cluster, MiB, eventually, seeded_bytes
+from conftest import LONG, Cluster, MiB, eventually, on_loop_disk, seeded_bytes
 
 SMALL_SEGMENTS = ["cs.segment_bytes=4M"]
 
@@ -150,20 +150,6 @@ def test_reads_that_fail_or_lie_are_answered_by_others(three, lie):
 
 
 # --- disks that fill ------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def on_loop_disk(tmp_path, name, megabytes, *options):
-    """A Cluster whose folder `name` is a small ext4 of its own."""
-    folder, image = tmp_path / "small" / name, tmp_path / "image"
-    folder.mkdir(parents=True)
-    with image.open("wb") as f:
-        f.truncate(MiB(megabytes))
-    for command in (["mkfs.ext4", "-q", "-m", "0", *options, image], ["mount", "-o", "loop", image, folder]):
-        if not shutil.which(command[0]) or subprocess.run(command, check=False, stderr=subprocess.PIPE).returncode:
-            pytest.skip(f"{command[0]} does not work here")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
 
 
 @contextlib.contextmanager
