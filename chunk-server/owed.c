@@ -406,7 +406,7 @@ static void timer_fired(struct loop_timer *timer)
 	flush_start(container_of(timer, struct cs_owed, timer));
 }
 
-/* Rows that neither take nor lose an entry, on a disk that failed, are no view of the log any more. */
+/* Rows on a disk that failed, which neither take nor lose an entry, view the log no more. */
 static int rows_failed(struct cs_owed *owed, int rc)
 {
 	rows_abort(owed->rows);

@@ -134,12 +134,13 @@ static int open_on(struct disk *disk, struct view_state *out)
 	return note_write(disk, out->is_trusted ? OPEN : BUILDING, (struct view_position){ 0 });
 }
 
-/* --- a page that the disk cannot give ----------------------------------------------------------------- */
+/* --- a page that the disk cannot give ---- */
 
 /*
- * LMDB reads through a map of memory, so what a failing disk cannot read is SIGBUS in the midst of LMDB: the
- * process cannot go on. Kept, the view would end the next one at the same page. So its note is removed first:
- * the next start builds it again, or finds that the disk is no good. All here is async-signal-safe.
+ * LMDB reads through a map of memory, so what a failing disk cannot read is SIGBUS in the midst of
+ * LMDB: the process cannot go on. Kept, the view would end the next one at the same page. So its
+ * note is removed first: the next start builds it again, or finds that the disk is no good. All
+ * here is async-signal-safe.
  */
 
 /* Hexadecimal digits at *at, which moves behind them. */
@@ -211,7 +212,8 @@ static void on_bus_error(int signo, siginfo_t *info, void *context)
 static void watch_maps(void)
 {
 	static bool is_watched;
-	struct sigaction sa = { .sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | (int)SA_RESETHAND };
+	struct sigaction sa = { .sa_sigaction = on_bus_error,
+				.sa_flags = SA_SIGINFO | (int)SA_RESETHAND };
 
 	if (!is_watched)
 		is_watched = sigaction(SIGBUS, &sa, NULL) == 0;
