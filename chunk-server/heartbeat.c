@@ -301,7 +301,7 @@ static void beat(struct heartbeat *h)
 	msg.owed = cs_owed_count(s->owed);
 	msg.merged.data = h->merged;
 	msg.merged.len = cs_heal_merged(s, h->merged);
-	msg.heal_pending_blocks = cs_heal_pending(s) + msg.owed;
+	msg.heal_pending_blocks = cs_heal_pending(s);
 	msg.heal_bytes = cs_heal_bytes(s) + cs_repay_bytes(s);
 	h->beat = (struct rpc_call){
 		.type = MSG_HEARTBEAT,

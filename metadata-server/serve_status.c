@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #define NAME_BYTES	16u
-#define REPLY_BYTES_MAX	(MESSAGE_BYTES_MAX - 16384u)	/* room for the warnings and the rest */
+#define REPLY_BYTES_MAX (MESSAGE_BYTES_MAX - 16384u) /* room for the warnings and the rest */
 _Static_assert(SERVE_WARNINGS_MAX *(SERVE_WARNING_BYTES + 64u) < 12288u,
 	       "warnings fit beside the servers");
 
@@ -75,7 +75,9 @@ static void add_sums(struct status *st, const struct server_row *row,
 {
 	Wire__StatusReply *m = &st->message;
 
-	m->owed += stats->owed;
+	/* Debts stay while their keeper is away. */
+	if (row->state != SERVER_REMOVED)
+		m->owed += stats->owed;
 	if (row->state > SERVER_SUSPECT && row->state != SERVER_DRAINED)
 		return;
 	m->heal_pending_blocks += stats->heal_pending_blocks;
@@ -85,15 +87,19 @@ static void add_sums(struct status *st, const struct server_row *row,
 /* Seconds until nothing is to be healed at the present speed; 0: nothing is, or nobody can say. */
 static uint64_t heal_eta_s(const Wire__StatusReply *m)
 {
-	uint64_t blocks = 0, bytes = 0;
+	uint64_t blocks = 0, bytes = 0, to_go = m->heal_pending_blocks + m->owed;
 
 	for (size_t i = 0; i < m->n_servers; i++) {
+		uint32_t state = m->servers[i]->state;
+
 		blocks += m->servers[i]->blocks;
 		bytes += m->servers[i]->bytes_stored;
+		if (m->owed > 0 && state != SERVER_UP && state < SERVER_DRAINED)
+			return 0; /* a silent server gets what is owed to it when it is back */
 	}
-	if (m->heal_pending_blocks == 0 || m->heal_bytes_per_s == 0 || blocks == 0)
+	if (to_go == 0 || m->heal_bytes_per_s == 0 || blocks == 0)
 		return 0;
-	return m->heal_pending_blocks * (bytes / blocks + 1) / m->heal_bytes_per_s + 1;
+	return to_go * (bytes / blocks + 1) / m->heal_bytes_per_s + 1;
 }
 
 static void add_server(struct ms_server *s, struct status *st, uint32_t index,

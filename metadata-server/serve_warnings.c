@@ -88,9 +88,22 @@ static void warn_of_pgs(struct warner *w)
 
 /* --- servers ---- */
 
+/* Are there servers enough without this one to take its share? */
+static bool is_replaceable(const struct warner *w, server_no server)
+{
+	const struct map *map = ms_state_map(w->s->state);
+	uint32_t others = 0;
+
+	for (uint32_t i = 0; i < map_server_count(map); i++)
+		others += map_server_at(map, i)->server != server &&
+			  map_server_at(map, i)->state <= SERVER_DOWN;
+	return others >= w->s->config.copies;
+}
+
 static void warn_of_silence(struct warner *w, const Wire__ServerStatus *server)
 {
 	const struct ms_config *config = &w->s->config;
+	bool is_taken = is_replaceable(w, server->server);
 	uint64_t age_ms = server->heartbeat_age_ms;
 	char age[TIME_BYTES], left[TIME_BYTES];
 
@@ -104,16 +117,20 @@ static void warn_of_silence(struct warner *w, const Wire__ServerStatus *server)
 	case SERVER_DOWN:
 		warn(w, "server_down",
 		     "server %" PRIu32 " (%s) has been silent for %s and counts as down: the other "
-		     "copies serve; after another %s its share goes to other servers",
+		     "copies serve; after another %s %s",
 		     server->server, server->address, age,
-		     time_text(left, config->out_ms - MIN_OF(age_ms, config->out_ms)));
+		     time_text(left, config->out_ms - MIN_OF(age_ms, config->out_ms)),
+		     is_taken ? "its share goes to other servers"
+			      : "it is out, and no other server is there to take its share");
 		break;
 	case SERVER_OUT:
 		warn(w, "server_out",
-		     "server %" PRIu32 " (%s) has been silent for %s and is out: its share went to "
-		     "other servers; start it, or 'cairn remove --force %" PRIu32
-		     "' if it is gone for good",
-		     server->server, server->address, age, server->server);
+		     "server %" PRIu32 " (%s) has been silent for %s and is out: %s; start it, or "
+		     "'cairn remove --force %" PRIu32 "' if it is gone for good",
+		     server->server, server->address, age,
+		     is_taken ? "its share went to other servers"
+			      : "no other server is there to take its share",
+		     server->server);
 		break;
 	case SERVER_DRAINED:
 		if (age_ms >= config->down_ms && server->pgs_former > 0)
@@ -176,9 +193,8 @@ static void warn_of_servers(struct warner *w)
 	for (uint32_t i = 0; i < count; i++)
 		up += map_server_at(map, i)->state == SERVER_UP;
 	if (up < w->s->config.copies)
-		warn(w, "few_servers",
-		     "%" PRIu32 " of the %u chunk servers that %u copies need are up", up,
-		     w->s->config.copies, w->s->config.copies);
+		warn(w, "few_servers", "%u copies want %u chunk servers, and %" PRIu32 " are up",
+		     w->s->config.copies, w->s->config.copies, up);
 	warn_of_each(w, warn_of_silence);
 	warn_of_each(w, warn_of_health);
 	if (w->status->n_servers < count)
@@ -211,7 +227,11 @@ static void warn_of_metadata(struct warner *w)
 		     "of service: see the log of the metadata server",
 		     configured - dirs, configured);
 	if (w->counts->recovering)
-		warn(w, "recovering", "the metadata server waits for its sessions to come back");
+		warn(w, "recovering",
+		     "the metadata server has just started: changes wait until its mounts are "
+		     "back, "
+		     "at most %" PRIu64 " s",
+		     (uint64_t)(w->s->config.lease_ms + 999) / 1000);
 }
 
 /* --- garbage ---- */

@@ -65,6 +65,8 @@ int admin_find(const char *given, char *out, size_t out_bytes, struct error *err
 	rc = path ? config_read_file(&config, path, err) : 0;
 	if (rc < 0)
 		return rc;
+	if (given && !strchr(given, ':'))
+		return error_say(err, -E_INVAL, "bad address '%s': wants HOST:PORT", given);
 	if (!text_copy(out, out_bytes, given ? given : config.cluster_mds))
 		return error_set(err, -E_NAMETOOLONG, "bad address '%s'",
 				 given ? given : config.cluster_mds);
@@ -74,7 +76,7 @@ int admin_find(const char *given, char *out, size_t out_bytes, struct error *err
 int admin_open(const char *address, struct admin **out, struct error *err)
 {
 	struct admin *a = calloc(1, sizeof *a);
-	struct rpc_options o = { .role = RPC_TOOL, .name = "cairn" };
+	struct rpc_options o = {.role = RPC_TOOL, .name = "cairn"};
 	int rc = a ? 0 : -E_NOMEM;
 
 	if (rc == 0 && !text_copy(a->address, sizeof a->address, address))
@@ -106,7 +108,7 @@ void admin_close(struct admin *a)
 
 	if (!a)
 		return;
-	HASH_ITER(hh, a->peers, p, next) {
+	HASH_ITER (hh, a->peers, p, next) {
 		HASH_DEL(a->peers, p);
 		rpc_peer_destroy(p->peer);
 		free(p);
@@ -179,7 +181,7 @@ int admin_call_at(struct admin *a, const char *address, unsigned type,
 		  const ProtobufCMessage *request, uint32_t deadline_ms, ProtobufCMessage **reply,
 		  struct buf **bulk, struct error *err)
 {
-	struct waiting w = { .admin = a };
+	struct waiting w = {.admin = a};
 	struct rpc_peer *peer;
 	int rc = peer_get(a, address, &peer);
 
@@ -192,6 +194,8 @@ int admin_call_at(struct admin *a, const char *address, unsigned type,
 	w.call.done = call_done;
 	rpc_call(peer, &w.call);
 	loop_uv_run(a->loop);
+	if (w.rc == -E_NOTCONN || w.rc == -E_TIMEDOUT || w.rc == -E_CONNREFUSED)
+		return error_set(err, w.rc, "'%s' does not answer", address);
 	if (w.rc < 0)
 		return error_set(err, w.rc, "cannot ask '%s' for %s", address, msg_type_name(type));
 	*reply = w.reply;
@@ -205,7 +209,14 @@ int admin_call_at(struct admin *a, const char *address, unsigned type,
 int admin_call(struct admin *a, unsigned type, const ProtobufCMessage *request,
 	       uint32_t deadline_ms, ProtobufCMessage **reply, struct error *err)
 {
-	return admin_call_at(a, a->address, type, request, deadline_ms, reply, NULL, err);
+	int rc = admin_call_at(a, a->address, type, request, deadline_ms, reply, NULL, err);
+
+	if (rc == -E_NOTCONN || rc == -E_TIMEDOUT || rc == -E_CONNREFUSED)
+		return error_set(
+			err, rc,
+			"the metadata server at '%s' does not answer (is cairn-mds running?)",
+			a->address);
+	return rc;
 }
 
 static int map_take_page(struct map *map, const Wire__MapReply *page)

@@ -36,7 +36,8 @@ static void print_people(const struct status *s)
 	print_line("unique", s->bytes_unique, note);
 	snprintf(note, sizeof note, "encoded, all %u copies: codec %.2f", copies, s->ratio_codec);
 	print_line("stored", s->bytes_stored, note);
-	snprintf(note, sizeof note, "on all servers; about %.1f GiB of new unique data",
+	snprintf(note, sizeof note,
+		 "on the servers that are there; about %.1f GiB of new unique data",
 		 (double)(s->bytes_free / copies) / (double)GiB(1));
 	print_line("free", s->bytes_free, note);
 }
@@ -45,7 +46,7 @@ int cmd_df(int argc, char **argv)
 {
 	struct status_arguments a;
 	struct status s;
-	struct error err = { 0 };
+	struct error err = {0};
 	int status = COMMAND_DONE;
 
 	if (!status_arguments_parse(argc, argv,

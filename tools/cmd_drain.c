@@ -50,6 +50,11 @@ static void tell(const struct server_set *set, const struct server_share *share)
 		printf("server %u is drained and holds nothing that is needed: 'cairn remove %u' "
 		       "forgets it\n",
 		       set->server, set->server);
+	else if (share->others < share->copies)
+		printf("server %u is drained: %u other servers are left for %u copies, so data has "
+		       "fewer from now on;\n"
+		       "add a server, or take this one back: 'cairn drain --undo %u'\n",
+		       set->server, share->others, share->copies, set->server);
 	else
 		printf("server %u is drained: %u other servers take its share; 'cairn heal' shows "
 		       "how far that is,\n"

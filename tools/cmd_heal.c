@@ -92,8 +92,9 @@ static void print_server(const Wire__ServerStatus *s)
 		       (unsigned long long)s->heal_pending_blocks,
 		       text_bytes_human(rate, s->heal_bytes_per_s));
 	if (s->owed)
-		printf("  server %u has noted %llu blocks that another lacks\n", s->server,
-		       (unsigned long long)s->owed);
+		printf("  server %u has noted %llu blocks that a server missed or lost, and "
+		       "brings them there\n",
+		       s->server, (unsigned long long)s->owed);
 	if (s->pgs_waiting)
 		printf("  server %u is waited for, for %u groups: it is %s, silent for %llu s\n",
 		       s->server, s->pgs_waiting, server_state_name((enum server_state)s->state),
@@ -116,8 +117,11 @@ static void print_people(const struct status *s)
 		       "lack a copy until a "
 		       "server is back, or another one joins\n",
 		       r->pgs_total - r->pgs_clean, r->pgs_total);
-	else
+	else if (r->pgs_healing)
 		printf("%u of %u placement groups are being healed: %s\n", r->pgs_healing,
+		       r->pgs_total, s->heal_text);
+	else
+		printf("%u of %u placement groups have all copies: %s\n", r->pgs_clean,
 		       r->pgs_total, s->heal_text);
 	for (size_t i = 0; i < r->n_servers; i++)
 		print_server(r->servers[i]);

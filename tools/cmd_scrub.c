@@ -16,11 +16,11 @@
 #include "tools/admin.h"
 #include "tools/status.h"
 
-#define SCRUB_MS      5000u
-#define POLL_US	      200000u
-#define NAMED_MAX     64u
-#define NS_PER_S      1000000000ull
-#define WHEN_BYTES    32u
+#define SCRUB_MS   5000u
+#define POLL_US	   200000u
+#define NAMED_MAX  64u
+#define NS_PER_S   1000000000ull
+#define WHEN_BYTES 32u
 
 enum scrub_action { SCRUB_TELL, SCRUB_START, SCRUB_STOP };
 
@@ -39,20 +39,20 @@ struct scrub_round {
 	enum scrub_action action;
 	json_t *all; /* NULL: for people */
 	bool is_quiet;
-	uint32_t asked, running;
+	uint32_t running;
 	uint64_t bytes_done, bytes_total, bytes_per_s;
 	struct error why; /* of a server that does not answer */
 };
 
 static const struct argp_option options[] = {
-	{ "status", 's', NULL, 0, "tell how far the servers are (the default)", 0 },
-	{ "now", 'n', NULL, 0, "begin a pass now, as fast as cs.scrub_bytes_per_s allows", 0 },
-	{ "deep", 'd', NULL, 0, "with --now: decode every block and prove its id, too", 0 },
-	{ "wait", 'w', NULL, 0, "stay until no pass is running, with progress on a terminal", 0 },
-	{ "stop", 'S', NULL, 0, "pause, until --now or a restart of the server", 0 },
-	{ "json", 'j', NULL, 0, "print JSON", 0 },
-	{ "mds", 'm', "HOST:PORT", 0, "the metadata server", 0 },
-	{ 0 },
+	{"status", 's', NULL, 0, "tell how far the servers are (the default)", 0},
+	{"now", 'n', NULL, 0, "begin a pass now, as fast as cs.scrub_bytes_per_s allows", 0},
+	{"deep", 'd', NULL, 0, "with --now: decode every block and prove its id, too", 0},
+	{"wait", 'w', NULL, 0, "stay until no pass is running, with progress on a terminal", 0},
+	{"stop", 'S', NULL, 0, "pause, until --now or a restart of the server", 0},
+	{"json", 'j', NULL, 0, "print JSON", 0},
+	{"mds", 'm', "HOST:PORT", 0, "the metadata server", 0},
+	{0},
 };
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -60,13 +60,27 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	struct scrub_arguments *a = state->input;
 
 	switch (key) {
-	case 's': a->action = SCRUB_TELL; break;
-	case 'n': a->action = SCRUB_START; break;
-	case 'S': a->action = SCRUB_STOP; break;
-	case 'd': a->deep = true; break;
-	case 'w': a->wait = true; break;
-	case 'j': a->json = true; break;
-	case 'm': a->mds = text; break;
+	case 's':
+		a->action = SCRUB_TELL;
+		break;
+	case 'n':
+		a->action = SCRUB_START;
+		break;
+	case 'S':
+		a->action = SCRUB_STOP;
+		break;
+	case 'd':
+		a->deep = true;
+		break;
+	case 'w':
+		a->wait = true;
+		break;
+	case 'j':
+		a->json = true;
+		break;
+	case 'm':
+		a->mds = text;
+		break;
 	case ARGP_KEY_ARG:
 		if (a->named_count == NAMED_MAX)
 			argp_error(state, "too many servers");
@@ -76,7 +90,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		if (a->deep && a->action != SCRUB_START)
 			argp_error(state, "--deep goes with --now");
 		break;
-	default: return ARGP_ERR_UNKNOWN;
+	default:
+		return ARGP_ERR_UNKNOWN;
 	}
 	return 0;
 }
@@ -92,15 +107,28 @@ static const struct argp argp = {options,
 				 NULL,
 				 NULL};
 
-static bool is_named(const struct scrub_arguments *a, const Wire__ServerStatus *server)
+static bool is_called(const Wire__ServerStatus *server, const char *name)
 {
 	char number[16];
 
 	snprintf(number, sizeof number, "%u", server->server);
+	return strcmp(name, number) == 0 || strcmp(name, server->address) == 0;
+}
+
+static bool is_named(const struct scrub_arguments *a, const Wire__ServerStatus *server)
+{
 	for (uint32_t i = 0; i < a->named_count; i++)
-		if (strcmp(a->named[i], number) == 0 || strcmp(a->named[i], server->address) == 0)
+		if (is_called(server, a->named[i]))
 			return true;
 	return a->named_count == 0;
+}
+
+static bool is_known(const struct status *s, const char *name)
+{
+	for (size_t i = 0; i < s->reply->n_servers; i++)
+		if (is_called(s->reply->servers[i], name))
+			return true;
+	return false;
 }
 
 /* --- showing --- */
@@ -172,7 +200,6 @@ static void ask_server(struct scrub_round *round, const Wire__ServerStatus *serv
 
 	ask.action = round->action;
 	ask.deep = round->a->deep;
-	round->asked++;
 	if (admin_call_at(round->admin, server->address, MSG_SCRUB, &ask.base, SCRUB_MS, &reply,
 			  NULL, &round->why) < 0) {
 		if (!round->is_quiet)
@@ -213,7 +240,7 @@ static void wait_for_end(struct admin *admin, const struct scrub_arguments *a,
 	do {
 		char done[TEXT_BYTES_HUMAN], all[TEXT_BYTES_HUMAN];
 
-		round = (struct scrub_round){ .admin = admin, .a = a, .is_quiet = true };
+		round = (struct scrub_round){.admin = admin, .a = a, .is_quiet = true};
 		usleep(POLL_US);
 		ask_all(&round, s);
 		if (is_terminal)
@@ -230,34 +257,38 @@ static void wait_for_end(struct admin *admin, const struct scrub_arguments *a,
 static int run(const struct scrub_arguments *a, struct admin *admin, const struct status *s,
 	       struct error *err)
 {
-	struct scrub_round round = { .admin = admin, .a = a, .action = a->action,
-				     .is_quiet = a->wait };
+	struct scrub_round round = {
+		.admin = admin, .a = a, .action = a->action, .is_quiet = a->wait};
 	int rc = 0;
 
+	for (uint32_t i = 0; i < a->named_count; i++)
+		if (!is_known(s, a->named[i]))
+			return error_say(err, -E_NOENT,
+					 "there is no server '%s': see 'cairn servers'",
+					 a->named[i]);
 	if (a->wait) {
 		ask_all(&round, s);
 		wait_for_end(admin, a, s);
 	}
-	round = (struct scrub_round){ .admin = admin, .a = a,
-				      .action = a->wait ? SCRUB_TELL : a->action,
-				      .all = a->json ? json_array() : NULL };
+	round = (struct scrub_round){.admin = admin,
+				     .a = a,
+				     .action = a->wait ? SCRUB_TELL : a->action,
+				     .all = a->json ? json_array() : NULL};
 	if (!a->json)
 		print_head();
 	ask_all(&round, s);
 	if (a->json && status_print_json(json_pack("{s:o}", "servers", round.all)) != COMMAND_DONE)
 		rc = -E_IO;
-	if (rc == 0 && round.asked == 0 && a->named_count > 0)
-		return error_say(err, -E_NOENT, "no such server");
 	*err = round.why;
 	return rc == 0 ? round.why.code : rc;
 }
 
 int cmd_scrub(int argc, char **argv)
 {
-	struct scrub_arguments a = { 0 };
-	struct error err = { 0 };
+	struct scrub_arguments a = {0};
+	struct error err = {0};
 	struct admin *admin = NULL;
-	struct status s = { 0 };
+	struct status s = {0};
 	char mds[256];
 	int rc;
 

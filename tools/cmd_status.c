@@ -8,18 +8,34 @@
 #include "fs/placement/map.h"
 #include "tools/status.h"
 
+#define SILENT_MS 2000u /* two beats */
+
+static void print_server(const Wire__ServerStatus *server)
+{
+	char stored[TEXT_BYTES_HUMAN], left[TEXT_BYTES_HUMAN];
+
+	printf("  server %-3u %-8s %-22s", server->server,
+	       server_state_name((enum server_state)server->state), server->address);
+	if (status_is_heard(server))
+		printf(" %10llu blocks %10s stored %10s free", (unsigned long long)server->blocks,
+		       text_bytes_human(stored, server->bytes_stored),
+		       text_bytes_human(left, server->bytes_free));
+	if (server->heartbeat_age_ms >= SILENT_MS)
+		printf("  silent for %llu s", (unsigned long long)server->heartbeat_age_ms / 1000);
+	putchar('\n');
+}
+
 static void print_servers(const struct status *s)
 {
 	const Wire__StatusReply *r = s->reply;
-	char stored[TEXT_BYTES_HUMAN], left[TEXT_BYTES_HUMAN];
 
 	for (size_t i = 0; i < r->n_servers; i++)
-		printf("  server %-3u %-8s %-22s %10llu blocks %10s stored %10s free\n",
-		       r->servers[i]->server,
-		       server_state_name((enum server_state)r->servers[i]->state),
-		       r->servers[i]->address, (unsigned long long)r->servers[i]->blocks,
-		       text_bytes_human(stored, r->servers[i]->bytes_stored),
-		       text_bytes_human(left, r->servers[i]->bytes_free));
+		if (r->servers[i]->state != SERVER_REMOVED)
+			print_server(r->servers[i]);
+	if (s->servers_unheard)
+		printf("  %u servers have told nothing yet since the metadata server started: "
+		       "sums leave them out\n",
+		       s->servers_unheard);
 }
 
 static void print_garbage(const Wire__StatusReply *r)
@@ -41,17 +57,19 @@ static void print_people(const struct status *s)
 	const Wire__StatusReply *r = s->reply;
 	char logical[TEXT_BYTES_HUMAN], unique[TEXT_BYTES_HUMAN], stored[TEXT_BYTES_HUMAN];
 
-	printf("%s: %u of %zu servers up, %u of %u placement groups have all copies\n",
-	       s->is_healthy ? "healthy" : "NOT HEALTHY", s->servers_up, r->n_servers, r->pgs_clean,
-	       r->pgs_total);
+	printf("%s: %u of %u servers up, %u of %u placement groups have all copies\n",
+	       s->is_healthy ? "healthy" : "NOT HEALTHY", s->servers_up, s->servers_known,
+	       r->pgs_clean, r->pgs_total);
 	printf("%llu files, %llu directories; %s of files, %s unique, %s stored in %u copies\n",
 	       (unsigned long long)r->files, (unsigned long long)r->directories,
 	       text_bytes_human(logical, r->bytes_logical),
 	       text_bytes_human(unique, s->bytes_unique), text_bytes_human(stored, s->bytes_stored),
 	       r->copies);
 	print_servers(s);
-	if (r->pgs_healing || r->heal_pending_blocks || r->owed)
+	if (r->pgs_healing)
 		printf("  healing: %u placement groups, %s\n", r->pgs_healing, s->heal_text);
+	else if (r->heal_pending_blocks || r->owed)
+		printf("  healing: %s\n", s->heal_text);
 	print_garbage(r);
 	for (size_t i = 0; i < r->n_warnings; i++)
 		printf("  warning: %s (%s)\n", r->warnings[i]->text, r->warnings[i]->code);
@@ -61,7 +79,7 @@ int cmd_status(int argc, char **argv)
 {
 	struct status_arguments a;
 	struct status s;
-	struct error err = { 0 };
+	struct error err = {0};
 	int status;
 
 	if (!status_arguments_parse(argc, argv, "Show the health of the file system.", &a))

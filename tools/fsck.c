@@ -211,6 +211,9 @@ static int run(struct arguments *a)
 
 	a->options.print = !a->json;
 	a->options.progress = !a->json || isatty(STDERR_FILENO);
+	/* The configuration of that folder names the metadata server. */
+	if (a->live && a->dir && setenv("CAIRN_DIR", a->dir, 1) != 0)
+		return FSCK_OPERATIONAL;
 	rc = a->live ? 0 : find_directories(a, &err);
 	if (rc < 0) {
 		fprintf(stderr, "fsck.cairn: %s\n", err.text);

@@ -3,7 +3,9 @@
 #include "tools/mkfs.h"
 
 #include <argp.h>
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,12 +40,52 @@ static int random_bytes(void *out, size_t len, struct error *err)
 		       : error_set(err, -E_IO, "cannot get random bytes");
 }
 
+/* What a format that was interrupted leaves, and what a new ext4 has. */
+static bool may_be_there(const char *name)
+{
+	static const char *const names[] = {".",	 "..",	     "lost+found",     "journal",
+					    "snapshots", "rows",     "segments",       "meta",
+					    "lock",	 SUPER_FILE, SUPER_FILE ".new"};
+
+	for (size_t i = 0; i < ARRAY_COUNT(names); i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* A folder with other people's files was named by mistake. One that is formatted is refused for
+ * that, later. */
+static int refuse_foreign(const char *path, struct error *err)
+{
+	char super[PATH_MAX];
+	struct dirent *entry;
+	DIR *dir;
+	int rc = 0;
+
+	if (snprintf(super, sizeof super, "%s/" SUPER_FILE, path) >= PATH_MAX ||
+	    access(super, F_OK) == 0)
+		return 0;
+	dir = opendir(path);
+	if (!dir)
+		return error_set(err, error_from_errno(errno), "cannot look into '%s'", path);
+	while (rc == 0 && (entry = readdir(dir)))
+		if (!may_be_there(entry->d_name))
+			rc = error_say(err, -E_NOT_EMPTY,
+				       "'%s' holds '%.64s': give an empty directory", path,
+				       entry->d_name);
+	closedir(dir);
+	return rc;
+}
+
 static int open_folder(const char *path, struct disk **out, struct error *err)
 {
 	int rc;
 
 	if (mkdir(path, 0750) != 0 && errno != EEXIST)
 		return error_set(err, error_from_errno(errno), "cannot create '%s'", path);
+	rc = refuse_foreign(path, err);
+	if (rc < 0)
+		return rc;
 	rc = disk_posix_create(path, out);
 	return rc < 0 ? error_set(err, rc, "cannot use '%s'", path) : 0;
 }
@@ -92,8 +134,8 @@ static void state_config(const struct super *s, struct ms_config *out)
 
 int mkfs_metadata(const struct mkfs_options *o, struct super *out, struct error *err)
 {
-	struct disk *disks[MKFS_METADATA_DIRS_MAX] = { NULL };
-	struct ms_format_options format = { .root_uid = geteuid(), .root_gid = getegid() };
+	struct disk *disks[MKFS_METADATA_DIRS_MAX] = {NULL};
+	struct ms_format_options format = {.root_uid = geteuid(), .root_gid = getegid()};
 	uint32_t opened = 0;
 	int rc = new_cluster(o, &format.super, err);
 
@@ -210,7 +252,7 @@ struct arguments {
 	const char *join;
 	bool recover;
 	struct mkfs_recover_options from;
-	char *servers[SERVERS_MAX];	/* "DIR,DIR": the disks of one chunk server each */
+	char *servers[SERVERS_MAX]; /* "DIR,DIR": the disks of one chunk server each */
 	uint32_t server_count;
 };
 
@@ -284,13 +326,27 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 
 	switch (key) {
 	case 'm':
-	case 'd': add_directory(state, a, key, text); break;
-	case 'j': a->join = text; break;
-	case 'r': a->recover = true; break;
-	case 'f': add_sources(state, a, text); break;
-	case 'c': a->options.copies = copies_argument(state, text); break;
-	case 'M': a->options.min_copies = copies_argument(state, text); break;
-	case 'a': a->options.with_acl = true; break;
+	case 'd':
+		add_directory(state, a, key, text);
+		break;
+	case 'j':
+		a->join = text;
+		break;
+	case 'r':
+		a->recover = true;
+		break;
+	case 'f':
+		add_sources(state, a, text);
+		break;
+	case 'c':
+		a->options.copies = copies_argument(state, text);
+		break;
+	case 'M':
+		a->options.min_copies = copies_argument(state, text);
+		break;
+	case 'a':
+		a->options.with_acl = true;
+		break;
 	case 'H':
 		if (strcmp(text, "sha256") == 0)
 			a->options.hash = HASH_SHA256;
@@ -299,9 +355,14 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		else
 			argp_error(state, "unknown hash '%s': wants sha256 or sha3-256", text);
 		break;
-	case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", text); break;
-	case ARGP_KEY_END: check_arguments(state, a); break;
-	default: return ARGP_ERR_UNKNOWN;
+	case ARGP_KEY_ARG:
+		argp_error(state, "unexpected argument '%s'", text);
+		break;
+	case ARGP_KEY_END:
+		check_arguments(state, a);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
 	}
 	return 0;
 }
@@ -328,7 +389,7 @@ static const struct argp argp = {
 static int read_disk(const struct super *cluster, const char *dir, struct super *out,
 		     struct error *err)
 {
-	struct error ignored = { 0 };
+	struct error ignored = {0};
 	struct disk *disk;
 	int rc;
 
@@ -337,16 +398,16 @@ static int read_disk(const struct super *cluster, const char *dir, struct super 
 	rc = cs_format_read(disk, out, &ignored);
 	disk_destroy(disk);
 	if (rc < 0)
-		return 0;	/* if there is something else, formatting refuses it */
+		return 0; /* if there is something else, formatting refuses it */
 	if (memcmp(out->cluster, cluster->cluster, sizeof out->cluster) != 0)
 		return error_say(err, -E_WRONG_CLUSTER, "'%s' is a disk of another cluster", dir);
 	return 1;
 }
 
 struct server_disks {
-	const char *fresh[DISKS_MAX];	/* to be made */
+	const char *fresh[DISKS_MAX]; /* to be made */
 	uint32_t fresh_count, count;
-	uint8_t server[UUID_BYTES];	/* of those that are there */
+	uint8_t server[UUID_BYTES]; /* of those that are there */
 	bool is_known;
 };
 
@@ -375,7 +436,7 @@ static int add_disk(const struct super *cluster, bool join, struct server_disks 
 
 static int make_server(const struct super *cluster, bool join, char *list, struct error *err)
 {
-	struct server_disks s = { .count = 0 };
+	struct server_disks s = {.count = 0};
 	char *dir;
 
 	while ((dir = strsep(&list, ","))) {
@@ -401,9 +462,9 @@ static int make_metadata(struct arguments *a, struct super *cluster, struct erro
 
 int mkfs_run(int argc, char **argv)
 {
-	struct arguments a = { .options.copies = 3 };
-	struct super cluster = { 0 };
-	struct error err = { 0 };
+	struct arguments a = {.options.copies = 3};
+	struct super cluster = {0};
+	struct error err = {0};
 	char id[2 * UUID_BYTES + 1];
 	int rc;
 

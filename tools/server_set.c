@@ -118,6 +118,7 @@ static int look_after(const struct server_set *set, struct admin *a, bool is_ref
 	rc = admin_map(a, map, err);
 	if (rc == 0) {
 		look(map, set->server, out);
+		out->copies = admin_hello(a) ? admin_hello(a)->copies : 0;
 		rc = is_refused ? refuse(set, map, out, err) : 0;
 	}
 	map_destroy(map);

@@ -20,6 +20,7 @@ struct server_share {
 	enum server_state was;
 	uint32_t pgs_replica, pgs_former; /* groups that name it */
 	uint32_t others;		  /* servers that take a share */
+	uint32_t copies;		  /* that each block shall have */
 };
 
 /* "3" or "cs3". -E_INVAL. */

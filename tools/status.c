@@ -19,21 +19,29 @@ static double ratio(uint64_t plain, uint64_t stored)
 static void say_heal(struct status *s)
 {
 	const Wire__StatusReply *r = s->reply;
-	unsigned long long blocks = r->heal_pending_blocks, eta = r->heal_eta_s;
-	char rate[TEXT_BYTES_HUMAN];
+	unsigned long long blocks = r->heal_pending_blocks, owed = r->owed;
+	char rate[TEXT_BYTES_HUMAN], left[64] = "", parts[2][96] = {"", ""};
 
-	if (blocks == 0 && r->owed)
-		snprintf(s->heal_text, sizeof s->heal_text,
-			 "%llu blocks are owed to servers that missed them",
-			 (unsigned long long)r->owed);
-	else if (blocks == 0)
+	if (blocks)
+		snprintf(parts[0], sizeof parts[0], "%llu blocks to go", blocks);
+	if (owed)
+		snprintf(parts[1], sizeof parts[1],
+			 "%llu blocks owed to servers that missed or lost them", owed);
+	if (r->heal_eta_s)
+		snprintf(left, sizeof left, " at %s/s, about %llu s",
+			 text_bytes_human(rate, r->heal_bytes_per_s),
+			 (unsigned long long)r->heal_eta_s);
+	else if (owed && s->servers_up < s->servers_known)
+		snprintf(left, sizeof left, "; who is silent gets them when it is back");
+	snprintf(s->heal_text, sizeof s->heal_text, "%s%s%s%s", parts[0],
+		 blocks && owed ? ", " : "", parts[1], left);
+	if (!blocks && !owed)
 		snprintf(s->heal_text, sizeof s->heal_text, "their servers compare what they hold");
-	else if (eta == 0)
-		snprintf(s->heal_text, sizeof s->heal_text, "%llu blocks to go", blocks);
-	else
-		snprintf(s->heal_text, sizeof s->heal_text,
-			 "%llu blocks to go at %s/s, about %llu s", blocks,
-			 text_bytes_human(rate, r->heal_bytes_per_s), eta);
+}
+
+bool status_is_heard(const Wire__ServerStatus *server)
+{
+	return server->disks + server->disks_failed > 0;
 }
 
 static void derive(struct status *s)
@@ -44,6 +52,10 @@ static void derive(struct status *s)
 	for (size_t i = 0; i < r->n_servers; i++) {
 		const Wire__ServerStatus *server = r->servers[i];
 
+		if (server->state == SERVER_REMOVED)
+			continue;
+		s->servers_known++;
+		s->servers_unheard += !status_is_heard(server);
 		s->blocks += server->blocks;
 		s->bytes_stored += server->bytes_stored;
 		plain += server->bytes_plain;
@@ -51,8 +63,10 @@ static void derive(struct status *s)
 			plain_of_replicas += server->bytes_plain;
 			groups += server->pgs;
 		}
-		s->bytes_free += server->bytes_free;
-		s->bytes_total += server->bytes_total;
+		if (server->state <= SERVER_SUSPECT) {
+			s->bytes_free += server->bytes_free;
+			s->bytes_total += server->bytes_total;
+		}
 		s->servers_up += server->state == SERVER_UP;
 	}
 	/*
@@ -63,7 +77,7 @@ static void derive(struct status *s)
 		s->bytes_unique = (uint64_t)((double)plain_of_replicas /
 					     ((double)groups / (double)r->pgs_total));
 	s->is_healthy = r->pgs_total > 0 && r->pgs_clean == r->pgs_total &&
-			r->heal_pending_blocks == 0 && !r->recovering;
+			r->heal_pending_blocks == 0 && r->owed == 0 && !r->recovering;
 	/*
 	 * Logical bytes hold inline files too, which no chunk server stores: then dedup may show
 	 * above 1.
@@ -205,9 +219,9 @@ json_t *status_json(const struct status *s)
 }
 
 static const struct argp_option shared_options[] = {
-	{ "json", 'j', NULL, 0, "print JSON with stable keys", 0 },
-	{ "mds", 'm', "HOST:PORT", 0, "the metadata server", 0 },
-	{ 0 },
+	{"json", 'j', NULL, 0, "print JSON with stable keys", 0},
+	{"mds", 'm', "HOST:PORT", 0, "the metadata server", 0},
+	{0},
 };
 
 static error_t parse_shared(int key, char *text, struct argp_state *state)
@@ -215,17 +229,24 @@ static error_t parse_shared(int key, char *text, struct argp_state *state)
 	struct status_arguments *a = state->input;
 
 	switch (key) {
-	case 'j': a->json = true; break;
-	case 'm': a->mds = text; break;
-	case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", text); break;
-	default: return ARGP_ERR_UNKNOWN;
+	case 'j':
+		a->json = true;
+		break;
+	case 'm':
+		a->mds = text;
+		break;
+	case ARGP_KEY_ARG:
+		argp_error(state, "unexpected argument '%s'", text);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
 	}
 	return 0;
 }
 
 bool status_arguments_parse(int argc, char **argv, const char *doc, struct status_arguments *out)
 {
-	struct argp argp = { shared_options, parse_shared, "", doc, NULL, NULL, NULL };
+	struct argp argp = {shared_options, parse_shared, "", doc, NULL, NULL, NULL};
 
 	memset(out, 0, sizeof *out);
 	return command_parse(&argp, argc, argv, out) == 0;

@@ -10,29 +10,36 @@
 
 #include "fs/wire/msg.h"
 
-#define STATUS_HEAL_BYTES 96u
+#define STATUS_HEAL_BYTES 256u
 
 struct status {
-	Wire__StatusReply *reply;	/* owned */
-	uint64_t blocks, bytes_stored;	/* sums over servers: all copies */
+	Wire__StatusReply *reply;      /* owned */
+	uint64_t blocks, bytes_stored; /* sums over servers: all copies */
 	/* plain bytes of distinct blocks: the copies' sum over the copies */
 	uint64_t bytes_unique;
-	uint64_t bytes_free, bytes_total;
-	uint32_t servers_up;
-	bool is_healthy;		/* every PG has all copies, nothing to heal */
-	char heal_text[STATUS_HEAL_BYTES];	/* "12 blocks to go at 3 MB/s, about 4 s" */
+	uint64_t bytes_free, bytes_total;   /* of servers that take data */
+	uint32_t servers_up, servers_known; /* without those that are removed */
+	uint32_t servers_unheard;	    /* that have told nothing yet to this metadata server */
+	bool is_healthy;		    /* every PG has all copies, nothing to heal */
+	char heal_text[STATUS_HEAL_BYTES];  /* "12 blocks to go at 3 MB/s, about 4 s" */
 	/* plain / stored; 1 while nothing is stored */
 	double ratio_dedup, ratio_codec, ratio_total;
 };
 
+/* Has it told how it is, since the metadata server started? */
+bool status_is_heard(const Wire__ServerStatus *server);
+
 /* `mds` NULL: found as admin_find() says. */
 must_check int status_get(const char *mds, struct status *out, struct error *err);
 void status_finish(struct status *s);
-json_t *status_json(const struct status *s);	/* NULL: out of memory */
+json_t *status_json(const struct status *s); /* NULL: out of memory */
 
 /* Parse the options that these commands share: --json, --mds. False: usage error was printed. */
-struct status_arguments { bool json; const char *mds; };
+struct status_arguments {
+	bool json;
+	const char *mds;
+};
 bool status_arguments_parse(int argc, char **argv, const char *doc, struct status_arguments *out);
-int status_print_json(json_t *json);		/* takes it; exit status */
+int status_print_json(json_t *json); /* takes it; exit status */
 
 #endif

@@ -140,6 +140,18 @@ def test_folders_of_the_wrong_kind(copy, tmp_path):
     refuses([BIN / "mkfs.cairn", "--metadata", "/proc/cairn"], "/proc/cairn")
 
 
+def test_a_folder_of_other_files_is_not_formatted(tmp_path):
+    folder = tmp_path / "home"
+    folder.mkdir()
+    (folder / "letter").write_text("dear")
+    refuses([BIN / "mkfs.cairn", "--metadata", folder], folder, "letter", "empty")
+    refuses([BIN / "mkfs.cairn", "--metadata", tmp_path / "meta", "--disk", folder], folder, "letter")
+    assert os.listdir(folder) == ["letter"]
+    (folder / "letter").unlink()
+    (folder / "lost+found").mkdir()                                     # as of a new file system
+    subprocess.run([BIN / "mkfs.cairn", "--metadata", folder], check=True, timeout=30)
+
+
 # ---- journal and snapshot ------------------------------------------------------------------------------
 
 def only_file(folder):

@@ -129,6 +129,36 @@ def test_status_tells_health_by_its_exit_status(make_cluster):
     cluster.start("mds")
 
 
+def test_a_server_that_is_away_is_what_status_and_heal_speak_of(make_cluster):
+    """Who noted what it missed lacks nothing; what is free there is not free; nobody takes its share."""
+    cluster = make_cluster(sets=["server.suspect_ms=500", "server.down_ms=1000", "server.heartbeat_ms=100",
+                                 "server.out_ms=2500"])
+    free = json.loads(cluster.cairn("df", "--json").stdout)["bytes_free"]
+    cluster.kill("cs2")
+    (cluster.mnt / "model").write_bytes(seeded_bytes(MiB(4), 3))
+    status = eventually(lambda: (s := cluster.status())["heal"]["owed"] > 0 and s, 20, "a debt")
+    assert status["heal"]["pending_blocks"] == 0 and status["heal"]["eta_s"] == 0, status["heal"]
+    eventually(lambda: "server_out" in {w["code"] for w in cluster.status()["warnings"]}, 20, "a server being out")
+    said = cluster.cairn("status", check=False).stdout
+    assert "2 of 3 servers up" in said and "no other server is there to take its share" in said
+    assert "lacks" not in cluster.cairn("heal", check=False).stdout
+    assert json.loads(cluster.cairn("df", "--json").stdout)["bytes_free"] < free * 0.8
+
+
+def test_messages_name_what_was_meant(make_cluster):
+    cluster = make_cluster(servers=1)
+    done = cluster.cairn("scrub", "7", check=False)
+    assert done.returncode == 1 and "no server '7'" in done.stderr and not done.stdout
+    done = cluster.cairn("status", "--mds", "host1", check=False)
+    assert "HOST:PORT" in done.stderr
+    done = subprocess.run([BIN / "fsck.cairn", "--live", cluster.dir], text=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, check=False, timeout=60)
+    assert done.returncode == 0 and "clean" in done.stdout                # the folder names the server
+    cluster.kill("mds")
+    done = cluster.cairn("servers", check=False)
+    assert done.returncode == 3 and "metadata server" in done.stderr and "cairn-mds" in done.stderr
+
+
 def words_of(value):
     """Every key of a JSON value."""
     if isinstance(value, dict):
