@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The newest term of a metadata server that this server has heard, kept over restarts. Terms only rise, and one
- * that mkfs.cairn --recover made is far ahead of the one it replaces. So who speaks with an older term is a
- * metadata server that was given up and came back, or an old backup: it knows nothing of the files made since,
- * and its garbage collection would delete them (I9). It is not joined; and it is told the newer term, so that it
- * stops by itself.
+ * The newest term of a metadata server that this server has heard, kept over restarts. Terms only
+ * rise, and one that mkfs.cairn --recover made is far ahead of the one it replaces. So who speaks
+ * with an older term is a metadata server that was given up and came back, or an old backup: it
+ * knows nothing of the files made since, and its garbage collection would delete them (I9). It is
+ * not joined; and it is told the newer term, so that it stops by itself.
  *
- * File "term" of every disk, so that any may fail; the highest counts. 24 bytes: 0 4 magic "CRNT" · 4 4 zero ·
- * 8 8 term · 16 8 XXH3-64 of 0..15. Written once for each term, in its place, so that a full disk takes it.
+ * File "term" of every disk, so that any may fail; the highest counts. 24 bytes: 0 4 magic "CRNT" ·
+ * 4 4 zero · 8 8 term · 16 8 XXH3-64 of 0..15. Written once for each term, in its place, so that a
+ * full disk takes it.
  */
 #include <inttypes.h>
 #include <string.h>

@@ -25,7 +25,7 @@ static uint32_t count_alive(const struct ms_state *state, const server_no *serve
 	return alive;
 }
 
-/* All are up, and have said since our start what they hold; none lost something that its rows do not tell yet. */
+/* All are up, were heard since our start, and lost nothing that their rows do not tell yet. */
 static bool are_all_well(const struct ms_state *state, const struct pg_row *row)
 {
 	for (uint32_t i = 0; i < row->replica_count; i++) {

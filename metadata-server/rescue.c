@@ -27,6 +27,11 @@
 #define PATH_BYTES	96u
 /* Nobody gives out so many in the seconds that are lost; and 2^31 rescues fit. */
 #define JUMP		(UINT64_C(1) << 32)
+/*
+ * Nor so many a second. By the clock, so that two rescues of one copy do not come to the same: the
+ * server that the first one made has lived, and chunk servers know its terms and epochs.
+ */
+#define JUMP_PER_S	(UINT64_C(1) << 20)
 #define JUMP_SERVERS	100u
 
 /* --- files ------------------------------------------------------------------------------------ */
@@ -308,10 +313,16 @@ int ms_rescue_load(struct disk *disk, const uint8_t cluster[16], struct rows *ro
 
 /* --- the jump --------------------------------------------------------------------------------- */
 
-typedef int (*change_fn)(struct ms_txn *txn, const struct row *row);
+static uint64_t far_from(uint64_t number, uint64_t now_ns)
+{
+	return MAX_OF(number + JUMP, now_ns / 1000000000u * JUMP_PER_S);
+}
+
+typedef int (*change_fn)(struct ms_txn *txn, const struct row *row, uint64_t now_ns);
 
 /* Every row of a range of types: read one, change it, go on behind it. */
-static int each_row(struct ms_txn *txn, enum ms_key_type first, enum ms_key_type last, change_fn fn)
+static int each_row(struct ms_txn *txn, enum ms_key_type first, enum ms_key_type last, change_fn fn,
+		    uint64_t now_ns)
 {
 	struct ms_key at = ms_key_one(first);
 	struct row row;
@@ -323,7 +334,7 @@ static int each_row(struct ms_txn *txn, enum ms_key_type first, enum ms_key_type
 			return -E_CORRUPT;
 		memcpy(at.bytes, row.key, row.key_len);
 		at.len = row.key_len;
-		rc = fn(txn, &row);
+		rc = fn(txn, &row, now_ns);
 		if (rc < 0)
 			return rc;
 		at.bytes[at.len++] = 0;
@@ -331,8 +342,9 @@ static int each_row(struct ms_txn *txn, enum ms_key_type first, enum ms_key_type
 	return rc == -E_NOENT ? 0 : rc;
 }
 
-static int drop_row(struct ms_txn *txn, const struct row *row)
+static int drop_row(struct ms_txn *txn, const struct row *row, uint64_t now_ns)
 {
+	(void)now_ns;
 	uint8_t key[ROW_KEY_BYTES_MAX];
 	uint32_t len = row->key_len;
 
@@ -341,7 +353,7 @@ static int drop_row(struct ms_txn *txn, const struct row *row)
 	return 0;
 }
 
-static int jump_counters(struct ms_txn *txn, const struct row *row)
+static int jump_counters(struct ms_txn *txn, const struct row *row, uint64_t now_ns)
 {
 	struct ms_key key = ms_key_one(MS_KEY_COUNTERS);
 	uint8_t value[MS_COUNTERS_BYTES];
@@ -350,7 +362,7 @@ static int jump_counters(struct ms_txn *txn, const struct row *row)
 
 	if (rc < 0)
 		return rc;
-	v.inode_limit += JUMP;
+	v.inode_limit = far_from(v.inode_limit, now_ns);
 	v.flags |= MS_COUNTERS_PUBLISHED;	/* the chunk servers hold data, whatever is named */
 	ms_key_counters_encode(&v, value);
 	ms_txn_put(txn, key.bytes, key.len, value, sizeof(value));
@@ -361,7 +373,7 @@ static int jump_counters(struct ms_txn *txn, const struct row *row)
  * Servers may have gone on under rows that are lost: whatever each of them has is to be brought
  * together.
  */
-static int jump_pg(struct ms_txn *txn, const struct row *row)
+static int jump_pg(struct ms_txn *txn, const struct row *row, uint64_t now_ns)
 {
 	uint8_t value[PG_ROW_BYTES_MAX];
 	struct pg_row pg;
@@ -372,13 +384,13 @@ static int jump_pg(struct ms_txn *txn, const struct row *row)
 	if (rc < 0 || !ms_key_is(row, MS_KEY_PG, &r))
 		return -E_CORRUPT;
 	key = ms_key_pg(rd_be16(&r));
-	pg.epoch += JUMP;
+	pg.epoch = far_from(pg.epoch, now_ns);
 	pg.state = PG_DEGRADED;
 	ms_txn_put(txn, key.bytes, key.len, value, (uint32_t)pg_row_encode(&pg, value));
 	return 0;
 }
 
-static int jump_map(struct ms_txn *txn, const struct row *row)
+static int jump_map(struct ms_txn *txn, const struct row *row, uint64_t now_ns)
 {
 	struct ms_key key = ms_key_one(MS_KEY_MAP);
 	uint8_t value[MS_MAP_VALUE_BYTES];
@@ -387,7 +399,7 @@ static int jump_map(struct ms_txn *txn, const struct row *row)
 
 	if (rc < 0)
 		return rc;
-	v.version += JUMP;
+	v.version = far_from(v.version, now_ns);
 	/* what is owed to one that joined lately is not owed to the next */
 	v.last_server += JUMP_SERVERS;
 	ms_key_map_encode(&v, value);
@@ -395,7 +407,7 @@ static int jump_map(struct ms_txn *txn, const struct row *row)
 	return 0;
 }
 
-static int jump_collection(struct ms_txn *txn, const struct row *row)
+static int jump_collection(struct ms_txn *txn, const struct row *row, uint64_t now_ns)
 {
 	struct ms_key key = ms_key_one(MS_KEY_COLLECTION);
 	uint8_t value[MS_COLLECTION_VALUE_BYTES];
@@ -404,36 +416,38 @@ static int jump_collection(struct ms_txn *txn, const struct row *row)
 
 	if (rc < 0)
 		return rc;
-	ms_key_collection_encode(epoch + JUMP, value);
+	ms_key_collection_encode(far_from(epoch, now_ns), value);
 	ms_txn_put(txn, key.bytes, key.len, value, sizeof(value));
 	return 0;
 }
 
 int ms_rescue_jump(struct rows *rows, struct ms_rescue *r, struct error *err)
 {
+	uint64_t now_ns = r->now_ns;
 	struct ms_txn *txn;
 	int rc = ms_txn_create(rows, &txn);
 
 	if (rc < 0)
 		return error_set(err, rc, "cannot change the rows");
 	ms_txn_event_begin(txn);
-	rc = each_row(txn, MS_KEY_COUNTERS, MS_KEY_COUNTERS, jump_counters);
+	rc = each_row(txn, MS_KEY_COUNTERS, MS_KEY_COUNTERS, jump_counters, now_ns);
 	if (rc >= 0)
-		rc = each_row(txn, MS_KEY_SESSION, MS_KEY_SLOT, drop_row);
+		rc = each_row(txn, MS_KEY_SESSION, MS_KEY_SLOT, drop_row, now_ns);
 	if (rc >= 0)
-		rc = each_row(txn, MS_KEY_PG, MS_KEY_PG, jump_pg);
+		rc = each_row(txn, MS_KEY_PG, MS_KEY_PG, jump_pg, now_ns);
 	if (rc >= 0)
-		rc = each_row(txn, MS_KEY_MAP, MS_KEY_MAP, jump_map);
+		rc = each_row(txn, MS_KEY_MAP, MS_KEY_MAP, jump_map, now_ns);
 	if (rc >= 0)
-		rc = each_row(txn, MS_KEY_CONTENT, MS_KEY_CONTENT, drop_row);
+		rc = each_row(txn, MS_KEY_CONTENT, MS_KEY_CONTENT, drop_row, now_ns);
 	if (rc >= 0)
-		rc = each_row(txn, MS_KEY_COLLECTION, MS_KEY_COLLECTION, jump_collection);
+		rc = each_row(txn, MS_KEY_COLLECTION, MS_KEY_COLLECTION, jump_collection,
+			      now_ns);
 	if (rc >= 0)
 		rc = ms_txn_flush(txn);
 	if (rc >= 0)
 		rc = rows_commit(rows);
 	ms_txn_destroy(txn);
-	r->term += JUMP;
+	r->term = far_from(r->term, now_ns);
 	return rc < 0 ? error_set(err, rc, "cannot change the rows") : 0;
 }
 

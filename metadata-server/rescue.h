@@ -41,6 +41,7 @@ struct ms_rescue {
 	/* when that record was decided; 0: no record behind the snapshot */
 	uint64_t wall_ns;
 	/* there was more, damaged or behind a gap; `why` says what */
+	uint64_t now_ns; /* for the jump: the wall clock; 0: not known */
 	bool is_cut;
 	char why[ERROR_TEXT_BYTES];
 };

@@ -551,15 +551,16 @@ static void answer_view(struct ms_server *s, struct ms_pending *p)
 	batch_add(s, &p->out, MS_OUT_REPLY);
 }
 
-/* A chunk server has heard a later term than ours: another one serves in our place, since mkfs.cairn --recover. */
+/* A chunk server has heard a later term: mkfs.cairn --recover made another in our place. */
 static bool is_replaced(struct ms_server *s, const struct rpc_request *req)
 {
 	const Wire__Join *join = (const Wire__Join *)(const void *)req->msg;
 
 	if (req->header.type != MSG_JOIN || join->term <= s->term)
 		return false;
-	server_fail(s, -E_FENCED, "a newer metadata server of this cluster was recovered elsewhere, or this is an "
-		    "old backup; stop this one");
+	server_fail(s, -E_FENCED,
+		    "a newer metadata server of this cluster was recovered elsewhere, or this is "
+		    "an old backup; stop this one");
 	return true;
 }
 

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "fs/base/bytes.h"
@@ -286,8 +287,12 @@ int fsck_truth_write(struct fsck *f, struct error *err)
 {
 	struct ms_rescue far = { .super = f->super, .term = f->term_max + 1 };
 	struct snapshot_header h;
-	int rc = f->has_holes ? ms_rescue_jump(f->state, &far, err) : 0;
+	struct timespec now;
+	int rc;
 
+	clock_gettime(CLOCK_REALTIME, &now);
+	far.now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	rc = f->has_holes ? ms_rescue_jump(f->state, &far, err) : 0;
 	h = ms_snapshot_header(&f->super, far.term, f->number_max + 1);
 	if (rc == 0)
 		rc = state_begin_term(f, h.term, f->number_max);

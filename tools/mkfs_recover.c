@@ -460,12 +460,14 @@ static void report(const struct recovery *r)
 static int write_directories(struct recovery *r, struct disk **disks, struct error *err)
 {
 	struct timespec now;
-	int rc = ms_rescue_jump(r->rows, &r->found, err);
+	int rc;
 
+	clock_gettime(CLOCK_REALTIME, &now);
+	r->found.now_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	r->found.super.made_ns = r->found.now_ns;
+	rc = ms_rescue_jump(r->rows, &r->found, err);
 	if (rc < 0)
 		return rc;
-	clock_gettime(CLOCK_REALTIME, &now);
-	r->found.super.made_ns = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 	if (getrandom(r->found.super.directory, sizeof r->found.super.directory, 0) < 0)
 		return error_set(err, -E_IO, "cannot get random bytes");
 	return ms_rescue_write(disks, r->options->metadata_dir_count, r->rows, &r->found, err);

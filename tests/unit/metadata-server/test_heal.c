@@ -155,7 +155,7 @@ START_TEST(after_a_restart_reports_come_again_and_silent_sources_are_waited_for)
 }
 END_TEST
 
-/* The rows say clean all the while; but what replicas owe, and whether they lost something, only they know. */
+/* The rows say clean all the while; but what replicas owe, or have lost, only they know. */
 START_TEST(nothing_counts_as_whole_before_its_servers_were_heard)
 {
 	heal_world_init(4, 1000);

@@ -318,6 +318,23 @@ START_TEST(the_new_directory_is_far_ahead_and_can_be_opened)
 }
 END_TEST
 
+/* The server that the first made has lived for a while, when its directory is lost as well. */
+START_TEST(two_rescues_of_one_copy_are_far_from_each_other)
+{
+	uint64_t terms[2];
+
+	put_snapshot(0, 0);
+	put_journal(1, 1, 3);
+	for (uint64_t i = 0; i < 2; i++) {
+		ck_assert_int_eq(load(), 0);
+		found.now_ns = UINT64_C(1800000000000000000) + i * 60000000000u;
+		ck_assert_int_eq(ms_rescue_jump(rows, &found, &err), 0);
+		terms[i] = found.term;
+	}
+	ck_assert_uint_gt(terms[1], terms[0] + 1000000);
+}
+END_TEST
+
 TEST_MAIN("rescue",
 	tcase_add_checked_fixture(tc, begin, end);
 	tcase_add_test(tc, snapshot_and_journals_make_the_newest_state);
@@ -328,4 +345,5 @@ TEST_MAIN("rescue",
 	tcase_add_test(tc, a_bad_snapshot_gives_way_to_the_older_one);
 	tcase_add_test(tc, without_a_snapshot_there_is_nothing);
 	tcase_add_test(tc, names_that_are_not_ours_are_no_files);
+	tcase_add_test(tc, two_rescues_of_one_copy_are_far_from_each_other);
 	tcase_add_test(tc, the_new_directory_is_far_ahead_and_can_be_opened))
