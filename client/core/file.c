@@ -106,6 +106,14 @@ void cl_file_fail(struct cl_file *file, int rc)
 	cl_file_reset(file);
 }
 
+void cl_file_told(struct cl_file *file, int rc)
+{
+	if (file->node->writers > 0 || !cl_file_is_dirty(file) || file->is_alone ||
+	    file->flush.state != CL_FLUSH_IDLE || file->edits)
+		return;		/* somebody else's data, who hears of it; or it is tried again now */
+	cl_file_fail(file, rc);
+}
+
 int cl_file_take_error(struct cl_handle *h)
 {
 	struct cl_file *file = h->file;

@@ -174,6 +174,11 @@ must_check int cl_file_load(struct cl_op *op, struct cl_file *file,
 void cl_file_reset(struct cl_file *file);		/* forget content and edits */
 /* remember for fsync and close; content is forgotten */
 void cl_file_fail(struct cl_file *file, int rc);
+/*
+ * It could not be published, and who changed it was told: give it up, unless others write here. No
+ * reader of this node shall see what no other node will.
+ */
+void cl_file_told(struct cl_file *file, int rc);
 int cl_file_take_error(struct cl_handle *h);		/* once per handle */
 void cl_file_opened(struct client *c, struct cl_node *node, struct cl_op *op);
 must_check int cl_file_handle(struct client *c, struct cl_node *node, uint32_t flags,

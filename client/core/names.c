@@ -127,10 +127,19 @@ void cl_names_getattr(struct cl_op *op)
 	cl_session_send(req);
 }
 
+/* A size that was set without a handle, and cannot be published, is not set. */
+static void size_published(struct cl_op *op, int rc)
+{
+	struct cl_node *node = cl_node_find(op->client, op->ino);
+	if (rc < 0 && node && node->file && (op->set_mask & CL_SET_SIZE) && !op->handle)
+		cl_file_told(node->file, rc);
+	cl_op_finish(op, rc);
+}
+
 static void setattr_send(struct cl_op *op, int rc)
 {
 	if (rc < 0) {
-		cl_op_finish(op, rc);
+		size_published(op, rc);
 		return;
 	}
 	struct cl_req *req = request(op, MSG_SETATTR, attr_done);
@@ -157,7 +166,7 @@ void cl_names_setattr_rest(struct cl_op *op)
 		left &= ~(uint32_t)CL_SET_KILL_PRIV;
 	if (left == 0 && !op->handle && node && node->file)
 		/* D3: truncate() is acknowledged when it returns */
-		cl_publish_file(op, node->file, cl_op_finish);
+		cl_publish_file(op, node->file, size_published);
 	else if (left == 0)
 		cl_op_finish(op, 0);
 	else if ((left & times) && node && node->file)

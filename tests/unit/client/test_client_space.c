@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A cluster that becomes full says so at the write that does not fit: what was taken before is
- * kept, close succeeds, and deleting works. The disks are folders that count what they hold against
- * a bound.
+ * kept, close succeeds, and deleting works; what was refused is seen nowhere. The disks are folders
+ * that count what they hold against a bound.
  */
 #include <dirent.h>
 
@@ -116,7 +116,77 @@ START_TEST(a_full_cluster_says_so_at_the_write)
 }
 END_TEST
 
+static bool is_mds_full;
+
+static int mds_space(struct disk *disk, struct disk_space *out)
+{
+	(void)disk;
+	*out = (struct disk_space){ .bytes_total = GiB(1),
+				    .bytes_free = is_mds_full ? 0 : GiB(1) };
+	return 0;
+}
+
+/* The metadata server notices it by and by. */
+static void set_mds_full(struct cluster *w, struct client *c, bool is_full)
+{
+	struct cl_op make = { .kind = CL_MAKE, .parent = INODE_ROOT, .name = "probe",
+			      .mode = S_IFDIR | 0755 };
+	struct cl_op rmdir = { .kind = CL_UNLINK, .parent = INODE_ROOT, .name = "probe",
+			       .is_directory = true };
+	is_mds_full = is_full;
+	for (;;) {
+		make.attr = rmdir.attr = (struct cl_attr){ 0 };
+		int rc = cluster_op(w, c, &make);
+		if (rc == (is_full ? -E_NOSPC : 0))
+			break;
+		if (rc == 0)
+			ck_assert_int_eq(cluster_op(w, c, &rmdir), 0);
+		cluster_run_for(w, 20);
+	}
+	if (!is_full)
+		ck_assert_int_eq(cluster_op(w, c, &rmdir), 0);
+}
+
+static int read_all(struct cluster *w, struct client *c, const char *name)
+{
+	uint8_t bytes[4096];
+	struct cl_handle *h = file_open(w, c, name, O_RDONLY);
+	int count = file_read(w, c, h, 0, bytes, sizeof bytes);
+	ck_assert_int_eq(file_close(w, c, h), 0);
+	return count;
+}
+
+/* No reader sees a size that was refused: neither its own node, nor, as before, any other. */
+START_TEST(a_truncate_that_is_refused_has_not_happened)
+{
+	struct cluster w;
+	struct disk_ops mds_ops;
+	cluster_disk_hook = NULL;
+	cluster_start(&w, 2000);
+	mds_ops = *w.mds_disk->ops;
+	mds_ops.space = mds_space;
+	w.mds_disk->ops = &mds_ops;
+	struct client *a = cluster_client(&w), *b = cluster_client(&w);
+	struct cl_handle *h = file_create(&w, a, "file");
+	ck_assert_int_eq(file_write(&w, a, h, 0, "ten bytes.", 10), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	inode_no ino = file_lookup(&w, a, "file");
+	set_mds_full(&w, a, true);
+	ck_assert_int_eq(file_truncate(&w, a, ino, 1000), -E_NOSPC);
+	ck_assert_uint_eq(file_size(&w, a, ino), 10);
+	ck_assert_int_eq(read_all(&w, a, "file"), 10);
+	ck_assert_int_eq(read_all(&w, b, "file"), 10);
+	set_mds_full(&w, a, false);
+	ck_assert_int_eq(file_truncate(&w, a, ino, 1000), 0);
+	ck_assert_int_eq(read_all(&w, b, "file"), 1000);
+	cluster_client_stop(&w, a);
+	cluster_client_stop(&w, b);
+	cluster_finish(&w);
+}
+END_TEST
+
 TEST_MAIN("client_space",
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, a_full_cluster_says_so_at_the_write);
+	tcase_add_test(tc, a_truncate_that_is_refused_has_not_happened);
 )
