@@ -190,6 +190,8 @@ static void begin_phase(struct ms_collector *c)
 	rc = ms_collector_servers_open(c);
 	if (rc < 0)
 		ms_collector_fail(c, rc, "cannot reach the chunk servers: %s", error_text(rc));
+	else if (c->server_count == 0)	/* nobody would ever answer */
+		ms_collector_fail(c, -E_NOTCONN, "all chunk servers are out");
 	else
 		ms_collector_servers_ask(c, BEGIN_MS);
 }

@@ -48,12 +48,15 @@ struct cluster {
 /* Called for each disk of a chunk server before it is used; NULL: as it is. */
 static void (*cluster_disk_hook)(struct cluster *w, uint32_t i, struct disk *disk);
 
+static uint32_t cluster_out_ms = 60000;	/* a server that is silent for so long is given up */
+
 static const uint8_t cluster_id[16] = { 4, 2 };
 
 static inline struct ms_config cluster_config(const struct cluster *w)
 {
 	return (struct ms_config){
-		.lease_ms = w->lease_ms, .down_ms = 1000, .out_ms = 60000, .suspect_ms = 500,
+		.lease_ms = w->lease_ms, .suspect_ms = 500, .down_ms = 1000,
+		.out_ms = cluster_out_ms,
 		.copies = 3, .min_copies = 2, .inline_bytes_max = INLINE_BYTES_MAX,
 		.leases_max_per_session = 10000, .parked_max = 100, .sessions_max = 10,
 		.name_key = 42,

@@ -174,6 +174,28 @@ START_TEST(one_server_silent_deletes_nothing)
 }
 END_TEST
 
+/* Nobody is left who could hold the cycle up, or answer: it ends, and says why. */
+START_TEST(with_all_servers_out_it_fails_and_says_so)
+{
+	teardown();
+	cluster_out_ms = 1500;
+	setup();
+	write_file("deleted", 2);
+	delete_file("deleted");
+	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
+		cluster_cs_stop(&w, i);
+	cluster_run_for(&w, 3000);
+	ck_assert_int_eq(collect(), -E_NOTCONN);
+	ck_assert_str_eq(gc.text, "all chunk servers are out");
+	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
+		cluster_cs_start(&w, i, 88 + i);
+	while (collect() < 0)
+		cluster_run_for(&w, 100);
+	ck_assert_int_eq(gc.blocks, 3 * 21);
+	cluster_out_ms = 60000;
+}
+END_TEST
+
 START_TEST(a_file_that_is_open_without_a_name_stays)
 {
 	struct cl_handle *h;
@@ -280,6 +302,7 @@ TEST_MAIN("collector", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, what_no_file_names_goes_and_the_rest_is_exact);
 	  tcase_add_test(tc, a_dry_run_deletes_nothing);
 	  tcase_add_test(tc, one_server_silent_deletes_nothing);
+	  tcase_add_test(tc, with_all_servers_out_it_fails_and_says_so);
 	  tcase_add_test(tc, a_file_that_is_open_without_a_name_stays);
 	  tcase_add_test(tc, blocks_put_again_while_they_are_garbage_stay);
 	  tcase_add_test(tc, it_goes_on_while_somebody_writes);
