@@ -110,6 +110,8 @@ int main(int argc, char **argv)
 
 	argp_err_exit_status = 2;
 	argp_parse(&argp, argc, argv, 0, NULL, &a);
+	if (a.is_verbose)
+		(void)setvbuf(stdout, NULL, _IOLBF, 0); /* in order with what is logged */
 	log_init("sim", a.is_verbose ? LOG_LEVEL_INFO : LOG_LEVEL_ERROR);
 	(void)signal(SIGABRT, on_abort);
 	for (uint64_t i = 0; i < a.count; i++)
