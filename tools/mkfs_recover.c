@@ -20,15 +20,16 @@
 #include "tools/admin.h"
 #include "tools/remove_tree.h"
 
-#define ASK_MS		5000u
-#define ROWS_BYTES_MAX	GiB(1024)	/* of address space */
-#define PIECE_BYTES	65536u
-#define SCRATCH		"recover.tmp"	/* in the new directory: fetched files, rows */
+#define ASK_MS	       5000u
+#define ALIVE_MS       1000u
+#define ROWS_BYTES_MAX GiB(1024) /* of address space */
+#define PIECE_BYTES    65536u
+#define SCRATCH	       "recover.tmp" /* in the new directory: fetched files, rows */
 
 struct source {
 	char where[SERVER_ADDRESS_BYTES_MAX > PATH_MAX ? SERVER_ADDRESS_BYTES_MAX : PATH_MAX];
-	struct disk *disk;		/* of a directory; NULL: an address */
-	struct ms_rescue_file claim;	/* the newest of its files */
+	struct disk *disk;	     /* of a directory; NULL: an address */
+	struct ms_rescue_file claim; /* the newest of its files */
 	bool has_claim, is_tried;
 };
 
@@ -36,13 +37,13 @@ struct recovery {
 	const struct mkfs_recover_options *options;
 	struct admin *admin;
 	uint8_t cluster[16];
-	struct source *sources;		/* MKFS_SOURCES_MAX */
+	struct source *sources; /* MKFS_SOURCES_MAX */
 	uint32_t count;
 	char scratch[PATH_MAX];
-	struct disk *fetched;		/* scratch: "meta/" of the source in work */
+	struct disk *fetched; /* scratch: "meta/" of the source in work */
 	struct rows *rows;
-	struct source *best, *loaded;	/* of what the rows hold */
-	struct ms_rescue found;		/* of best */
+	struct source *best, *loaded; /* of what the rows hold */
+	struct ms_rescue found;	      /* of best */
 };
 
 /* --- asking ----------------------------------------------------------------------------------- */
@@ -94,7 +95,7 @@ static void claim_file(void *arg, const char *name)
 
 static int ask_directory(struct recovery *r, struct source *s, struct error *err)
 {
-	struct dir_claims c = { s, s->disk };
+	struct dir_claims c = {s, s->disk};
 	uint8_t bytes[SUPER_BYTES];
 	struct super super;
 	int rc = disk_read_file(s->disk, SUPER_FILE, bytes, sizeof bytes);
@@ -158,7 +159,7 @@ static int ask_address(struct recovery *r, struct source *s, struct error *err)
 /* One that does not answer may be the one that knows most: say so, and go on with the others. */
 static void ask(struct recovery *r, struct source *s)
 {
-	struct error err = { 0 };
+	struct error err = {0};
 	int rc = s->disk ? ask_directory(r, s, &err) : ask_address(r, s, &err);
 
 	if (rc < 0) {
@@ -192,7 +193,7 @@ static int add_source(struct recovery *r, const char *where, struct error *err)
 		return 0;
 	if (r->count == MKFS_SOURCES_MAX)
 		return error_say(err, -E_TOOBIG, "more than %u sources", MKFS_SOURCES_MAX);
-	*s = (struct source){ .disk = NULL };
+	*s = (struct source){.disk = NULL};
 	(void)snprintf(s->where, sizeof s->where, "%s", where);
 	if (stat(where, &st) == 0 && S_ISDIR(st.st_mode)) {
 		rc = disk_posix_create(where, &s->disk);
@@ -254,7 +255,7 @@ static void unlink_fetched(void *arg, const char *name)
 	char path[NAME_BYTES_MAX + 8];
 
 	(void)snprintf(path, sizeof path, MS_RESCUE_DIR "/%s", name);
-	(void)!disk_unlink(arg, path);	/* if it stays, its checks fail */
+	(void)!disk_unlink(arg, path); /* if it stays, its checks fail */
 }
 
 static int fetch(struct recovery *r, const struct source *s, struct error *err)
@@ -319,7 +320,7 @@ static void try_sources(struct recovery *r)
 
 	while ((s = next_source(r))) {
 		struct ms_rescue found;
-		struct error err = { 0 };
+		struct error err = {0};
 
 		s->is_tried = true;
 		if (r->best && !r->found.is_cut &&
@@ -424,7 +425,7 @@ static int open_scratch(struct recovery *r, struct error *err)
 	    (int)sizeof r->scratch - 8)
 		return error_say(err, -E_NAMETOOLONG, "'%s' is too long",
 				 r->options->metadata_dirs[0]);
-	(void)!remove_tree(r->scratch, &ignored);	/* of an attempt that was interrupted */
+	(void)!remove_tree(r->scratch, &ignored); /* of an attempt that was interrupted */
 	rc = open_folder(r->scratch, &r->fetched, err);
 	if (rc < 0)
 		return rc;
@@ -473,12 +474,44 @@ static int write_directories(struct recovery *r, struct disk **disks, struct err
 	return ms_rescue_write(disks, r->options->metadata_dir_count, r->rows, &r->found, err);
 }
 
+/*
+ * The lost server answers where this host looks for it: it is not lost, and two of them would give
+ * out the same names. One that runs elsewhere cannot be seen from here.
+ */
+static int refuse_alive(struct recovery *r, struct error *err)
+{
+	Wire__Status ask = WIRE__STATUS__INIT;
+	ProtobufCMessage *reply = NULL;
+	const Wire__HelloReply *hello;
+	struct error ignored = {0};
+	char address[256];
+	int rc = admin_find(NULL, address, sizeof address, &ignored);
+
+	if (rc == 0)
+		rc = open_admin(r, address, &ignored);
+	if (rc == 0)
+		rc = admin_call_at(r->admin, address, MSG_STATUS, &ask.base, ALIVE_MS, &reply, NULL,
+				   &ignored);
+	if (rc < 0)
+		return 0;
+	msg_free(reply);
+	hello = admin_hello_at(r->admin, address);
+	if (!hello || hello->cluster.len != sizeof r->cluster ||
+	    memcmp(hello->cluster.data, r->cluster, sizeof r->cluster) != 0)
+		return 0;
+	return error_say(err, -E_BUSY,
+			 "the metadata server of this cluster is alive, at '%s': stop it first",
+			 address);
+}
+
 static int recover_into(struct recovery *r, struct disk **disks, struct error *err)
 {
 	int rc = open_scratch(r, err);
 
 	if (rc == 0)
 		rc = find_best(r, err);
+	if (rc == 0)
+		rc = refuse_alive(r, err);
 	return rc == 0 ? write_directories(r, disks, err) : rc;
 }
 
@@ -491,7 +524,7 @@ static void close_all(struct recovery *r)
 	if (r->fetched)
 		disk_destroy(r->fetched);
 	if (r->fetched)
-		(void)!remove_tree(r->scratch, &ignored);	/* harmless if it stays */
+		(void)!remove_tree(r->scratch, &ignored); /* harmless if it stays */
 	for (uint32_t i = 0; i < r->count; i++)
 		if (r->sources[i].disk)
 			disk_destroy(r->sources[i].disk);
@@ -501,8 +534,8 @@ static void close_all(struct recovery *r)
 
 int mkfs_recover(const struct mkfs_recover_options *options, struct super *out, struct error *err)
 {
-	struct recovery r = { .options = options };
-	struct disk *disks[MKFS_METADATA_DIRS_MAX] = { NULL };
+	struct recovery r = {.options = options};
+	struct disk *disks[MKFS_METADATA_DIRS_MAX] = {NULL};
 	int rc = 0;
 
 	r.sources = calloc(MKFS_SOURCES_MAX, sizeof *r.sources);

@@ -144,6 +144,20 @@ def test_a_second_loss_is_recovered_from_the_second_history(make_cluster):
     assert (cluster.mnt / "file1").read_text() == "1"
 
 
+def test_a_metadata_server_that_is_alive_is_not_recovered(make_cluster, tmp_path):
+    """Two of one cluster would give out the same names."""
+    cluster = make_cluster()
+    eventually(lambda: cluster.status()["metadata_copies"] == 4, 20, "three copies")
+    command = [BIN / "mkfs.cairn", "--recover", "--metadata", tmp_path / "new", "--from", address(cluster, "cs1")]
+    done = subprocess.run(command, env=cluster.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=60, check=False)
+    assert done.returncode == 1 and "is alive" in done.stdout, done.stdout
+    assert not (tmp_path / "new" / "super").exists()
+    cluster.kill("mds")
+    subprocess.run(command, env=cluster.env, check=True, timeout=60)
+    assert (tmp_path / "new" / "super").exists()
+
+
 def test_a_damaged_copy_gives_way_to_a_good_one(make_cluster):
     cluster = make_cluster()
     for i in range(30):
