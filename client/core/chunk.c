@@ -372,6 +372,8 @@ static void put_done(struct blocks_put *put)
 	c->puts.flying--;
 	if (file && put_rc == 0)	/* what nobody would sync is as good as not put (I2) */
 		put_rc = cl_chunk_record(file, put, &chunk->put_marks);
+	if (file && put_rc == 0)
+		cl_publish_is_late(file, chunk->put_marks.collection);
 	if (!file) {
 		chunk_free(chunk);
 	} else if (put_rc < 0) {

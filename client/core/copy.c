@@ -36,12 +36,13 @@ static int source_ready(struct cl_op *op, struct cl_file *source)
 
 /*
  * A publish names where its copies are from: their blocks live as long as the source has that root
- * (I9). False: it cannot name more.
+ * (I9). Those of the round under way are forgotten with it: the next one names its own. False: it
+ * cannot name more.
  */
 static bool source_note(struct cl_file *file, const struct cl_file *source)
 {
 	struct cl_source note = { source->node->ino, source->root };
-	for (uint32_t i = 0; i < file->source_count; i++)
+	for (uint32_t i = cl_publish_sources(file); i < file->source_count; i++)
 		if (file->sources[i].ino == note.ino &&
 		    root_equal(&file->sources[i].root, &note.root))
 			return true;

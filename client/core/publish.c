@@ -289,9 +289,9 @@ static void sent_well(struct cl_file *file, const struct cl_node *node)
 		if (first)
 			first->is_charged = false;
 	} else {
-		file->id_count -= flush->ids_taken;
+		file->id_count -= flush->ids_sealed;
 		if (file->id_count > 0)
-			memmove(file->ids, file->ids + flush->ids_taken,
+			memmove(file->ids, file->ids + flush->ids_sealed,
 				file->id_count * sizeof file->ids[0]);
 		file->source_count -= flush->sources_taken;
 		memmove(file->sources, file->sources + flush->sources_taken,
@@ -561,6 +561,22 @@ static void hole_node_came(struct cl_fetch *fetch)
 		flush_run(file);
 }
 
+/*
+ * The root names what is in the manifest now. What was put and is not, or is put while the nodes are stored, is
+ * synced with this round, but only the next one names it: until then its age is told (I9).
+ */
+static void sealed(struct cl_file *file)
+{
+	struct cl_flush *flush = &file->flush;
+	bool is_all_in = file->ready_count == 0;
+
+	flush->is_unfinished = false;
+	flush->state = CL_FLUSH_NODES;
+	flush->ids_sealed = is_all_in ? file->id_count : 0;
+	flush->sources_taken = file->source_count;
+	flush->late_collection = is_all_in ? UINT64_MAX : file->marks.collection;
+}
+
 /* All that was dirty is in the manifest: seal it. */
 static void run_seal(struct cl_file *file)
 {
@@ -591,8 +607,7 @@ static void run_seal(struct cl_file *file)
 			flush_end(file, rc);
 		return;
 	}
-	flush->is_unfinished = false;
-	flush->state = CL_FLUSH_NODES;
+	sealed(file);
 	if (flush->awaited == 0)
 		flush_run(file);
 }
@@ -847,14 +862,14 @@ static void touch_start(struct cl_file *file)
 		touch_walked(&t->walk);
 }
 
-/* Blocks and nodes are stored: take what must be synced; later puts count for the next round. */
+/* Blocks and nodes are stored: take what must be synced. */
 static void run_stored(struct cl_file *file)
 {
 	struct cl_flush *flush = &file->flush;
 	flush->marks = file->marks;
 	blocks_marks_init(&file->marks);
+	file->marks.collection = flush->late_collection;
 	flush->ids_taken = file->id_count;
-	flush->sources_taken = file->source_count;
 	flush->is_touched = false;
 	flush->new_bytes = file->new_bytes;
 	flush->charged = file->charged_put;
@@ -891,6 +906,19 @@ static void flush_run(struct cl_file *file)
 }
 
 /* --- collection epochs (I9) ------------------------------------------------------------------- */
+
+void cl_publish_is_late(struct cl_file *file, uint64_t collection)
+{
+	struct cl_flush *flush = &file->flush;
+	if (flush->state == CL_FLUSH_NODES)
+		flush->late_collection = MIN_OF(flush->late_collection, collection);
+}
+
+uint32_t cl_publish_sources(const struct cl_file *file)
+{
+	const struct cl_flush *flush = &file->flush;
+	return flush->state >= CL_FLUSH_NODES && !flush->is_inline ? flush->sources_taken : 0;
+}
 
 static uint64_t oldest_of(const struct cl_file *file)
 {

@@ -2,6 +2,7 @@
 /* The client's data path against a real metadata server and three chunk servers. */
 #include <linux/falloc.h>
 
+#include "client/core/file.h"
 #include "tests/client_cluster.h"
 
 static struct cluster w;
@@ -259,6 +260,85 @@ START_TEST(more_is_written_than_memory_holds)
 }
 END_TEST
 
+/* --- collection (I9) ---------------------------------------------------------------------------------------- */
+
+/* Begin an fsync, and hold its round where the manifest is sealed and its nodes are not stored yet. */
+static struct cl_file *hold_sealed(struct client *c, struct cl_op *sync)
+{
+	struct cl_file *file = sync->handle->file;
+	sync->done = cluster_op_done;
+	sync->user = &w;
+	client_submit(c, sync);
+	while (file->flush.state < CL_FLUSH_NODES)
+		cluster_run_for(&w, 0);
+	ck_assert_int_eq(file->flush.state, CL_FLUSH_NODES);
+	file->flush.awaited++;
+	return file;
+}
+
+static void let_go(struct cl_file *file, struct cl_op *sync)
+{
+	cl_publish_stored(file, 0);
+	while (!sync->is_finished)
+		loop_uv_run(w.loop);
+	ck_assert_int_eq(sync->rc, 0);
+}
+
+/* It is synced with a round that does not name it: its age is told until one does. */
+START_TEST(what_is_put_behind_a_seal_is_told_until_it_is_published)
+{
+	struct client *c = cluster_client(&w);
+	struct cl_handle *h = file_create(&w, c, "late");
+	struct cl_op sync = { .kind = CL_FSYNC, .handle = h };
+	file_pattern(expected, MiB(1), 8);
+	ck_assert_int_eq(file_write(&w, c, h, 0, expected, 4 * BLOCK_BYTES_MAX), 0);
+	struct cl_file *file = hold_sealed(c, &sync);
+	uint32_t before = file->id_count;
+	ck_assert_int_eq(file_write(&w, c, h, MiB(1) - 4 * BLOCK_BYTES_MAX, expected + MiB(1) - 4 * BLOCK_BYTES_MAX,
+				    4 * BLOCK_BYTES_MAX), 0);
+	cl_chunk_put_all(file);
+	while (file->chunk_count > 0)
+		cluster_run_for(&w, 1);
+	ck_assert_uint_ge(file->id_count, before + 4);
+	let_go(file, &sync);
+	ck_assert(cl_file_is_dirty(file));
+	ck_assert_uint_eq(cl_publish_oldest(c), 1);
+	ck_assert_uint_ge(file->id_count, 4);
+	sync = (struct cl_op){ .kind = CL_FSYNC, .handle = h };
+	ck_assert_int_eq(cluster_op(&w, c, &sync), 0);
+	ck_assert_uint_eq(cl_publish_oldest(c), 0);
+	ck_assert_int_eq(file_close(&w, c, h), 0);
+	memset(expected + 4 * BLOCK_BYTES_MAX, 0, MiB(1) - 8 * BLOCK_BYTES_MAX);
+	check_content(c, "late", expected, MiB(1));
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
+START_TEST(what_is_copied_behind_a_seal_names_its_source_again)
+{
+	struct client *c = cluster_client(&w);
+	file_pattern(expected, 4 * BLOCK_BYTES_MAX, 9);
+	write_file(c, "source", expected, 4 * BLOCK_BYTES_MAX);
+	struct cl_handle *from = file_open(&w, c, "source", O_RDONLY), *to = file_create(&w, c, "target");
+	struct cl_op sync = { .kind = CL_FSYNC, .handle = to };
+	for (uint64_t half = 0; half < 2; half++) {
+		struct cl_op copy = { .kind = CL_COPY_RANGE, .handle = from, .out_handle = to,
+				      .offset = 2 * half * BLOCK_BYTES_MAX, .out_offset = 2 * half * BLOCK_BYTES_MAX,
+				      .length = 2 * BLOCK_BYTES_MAX };
+		struct cl_file *file = half ? hold_sealed(c, &sync) : NULL;
+		ck_assert_int_eq(cluster_op(&w, c, &copy), 0);
+		if (file)
+			let_go(file, &sync);
+	}
+	ck_assert(cl_file_is_dirty(to->file));
+	ck_assert_uint_eq(to->file->source_count, 1);
+	ck_assert_int_eq(file_close(&w, c, to), 0);
+	ck_assert_int_eq(file_close(&w, c, from), 0);
+	check_content(c, "target", expected, 4 * BLOCK_BYTES_MAX);
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
 TEST_MAIN("client data", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, sizes_around_the_bounds_come_back);
 	  tcase_add_test(tc, content_survives_a_new_session);
@@ -268,4 +348,6 @@ TEST_MAIN("client data", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, holes_are_found);
 	  tcase_add_test(tc, a_copy_of_a_whole_file_needs_no_chunk_server);
 	  tcase_add_test(tc, a_copy_takes_blocks_by_reference);
-	  tcase_add_test(tc, more_is_written_than_memory_holds))
+	  tcase_add_test(tc, more_is_written_than_memory_holds);
+	  tcase_add_test(tc, what_is_put_behind_a_seal_is_told_until_it_is_published);
+	  tcase_add_test(tc, what_is_copied_behind_a_seal_names_its_source_again))
