@@ -351,6 +351,9 @@ void cs_store_index_undo(struct cs_store *store)
 	int rc;
 
 	rows_abort(store->options.index);
+	/* Touches that were answered for may be among what is taken back: then all counts as touched now (I9). */
+	if (store->uncommitted > 0)
+		store->touched_floor = store->collection;
 	store->uncommitted = 0;
 	store->dirty_count = 0;
 	if (!store->is_open)

@@ -6,6 +6,7 @@
 #include "fs/base/fault.h"
 #include "tests/check_main.h"
 #include "tests/store_fixture.h"
+#include "tests/trip_rows.h"
 
 #define LEN 500u
 
@@ -214,6 +215,27 @@ START_TEST(many_changes_in_one_turn_are_all_kept)
 }
 END_TEST
 
+/* A touch was answered and is not committed yet when another change is refused, and takes it along. */
+START_TEST(a_touch_that_was_answered_is_never_taken_back)
+{
+	static struct trip_rows trip;
+	struct rows *inner = f.index;
+
+	trip_rows_init(&trip, inner);
+	f.index = &trip.base;
+	store_reopen(&f, true);
+	put_many(2);
+	cs_store_set_collection(f.store, 1);
+	cs_store_set_collection(f.store, 5);
+	ck_assert_int_eq(touch(0), 0);
+	trip_rows_arm(&trip, 1, -E_NOSPC);
+	ck_assert_int_eq(trash(1, 1000), -E_NOSPC);
+	ck_assert_uint_eq(f.failures, 0);
+	ck_assert_uint_eq(store_place(&f, 0, LEN).touched, 5);
+	f.index = inner;
+}
+END_TEST
+
 #ifdef CAIRN_FAULTS
 START_TEST(a_commit_that_fails_gives_the_disk_up_and_changes_nothing)
 {
@@ -251,4 +273,5 @@ TEST_MAIN("garbage", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, only_trash_is_freed);
 	  tcase_add_test(tc, trash_and_counts_survive_a_restart_as_long_as_the_index_does);
 	  tcase_add_test(tc, a_scan_may_free_what_it_visits);
-	  tcase_add_test(tc, many_changes_in_one_turn_are_all_kept); GARBAGE_FAULT_TESTS(tc))
+	  tcase_add_test(tc, many_changes_in_one_turn_are_all_kept);
+	  tcase_add_test(tc, a_touch_that_was_answered_is_never_taken_back); GARBAGE_FAULT_TESTS(tc))
