@@ -258,6 +258,15 @@ static void ask_start(struct have_job *job, struct have_ask *ask)
 
 /* --- here ---- */
 
+/*
+ * Are we a replica, by the newest row that we know (I10)? Who was one may have the block as surplus, and nobody
+ * who matters has it.
+ */
+static bool is_ours(const struct cs_server *s, const struct block_id *id)
+{
+	return pg_row_has(map_pg(s->map, block_id_pg(id)), s->number);
+}
+
 static void look_here(struct have_job *job)
 {
 	struct cs_server *s = job->server;
@@ -266,7 +275,7 @@ static void look_here(struct have_job *job)
 		struct have_answer *answer = &job->answers[i];
 		struct block_id id = id_at(job, i);
 		wire__have_answer__init(&answer->wire);
-		answer->is_here = cs_disks_touch(s->disks, &id) == 0;
+		answer->is_here = cs_disks_touch(s->disks, &id) == 0 && is_ours(s, &id);
 		if (answer->is_here)
 			add_holder(answer, s->number, s->boot_id, cs_disks_generation(s->disks));
 		if (job->msg->forward)
