@@ -176,9 +176,6 @@ static void begin_phase(struct ms_collector *c)
 	c->phase = MS_GC_BEGIN;
 	c->rows_changed = false;
 	c->epoch = ms_collection_epoch(c->server->state);
-	do
-		loop_random(c->loop, &c->cycle, sizeof(c->cycle));
-	while (c->cycle == 0);
 	if (!copy_rows(c)) {
 		ms_collector_fail(c, -E_NOMEM, "out of memory");
 		return;
@@ -266,35 +263,40 @@ void ms_collector_named(struct ms_collector *c)
 			  c->unwalkable_total > 1 ? " ..." : "");
 }
 
-/*
- * What was deleted may come back in a power loss until the list is durable, and, unless the grace
- * outlasts the lag of the copies, also when the metadata is rebuilt from them.
- */
-static bool is_list_safe(struct ms_collector *c)
+/* Until then what was deleted may come back in a power loss. */
+static bool is_list_durable(struct ms_collector *c)
 {
 	struct ms_server *s = c->server;
 
-	if (ms_journal_durable(s->journal) < c->list_number) {
-		ms_journal_sync(s->journal);
-		return false;
-	}
-	return c->is_dry || (!c->is_now && c->grace_ms >= COPIES_LAG_MS) ||
-	       ms_copies_number(s->copies) >= c->list_number;
+	if (ms_journal_durable(s->journal) >= c->list_number)
+		return true;
+	ms_journal_sync(s->journal);
+	return false;
 }
 
+/* Until then it may come back when the metadata is rebuilt from its copies. */
+static bool is_list_copied(const struct ms_collector *c)
+{
+	return c->is_dry || ms_copies_number(c->server->copies) >= c->list_number;
+}
+
+/* Copies that lag behind are waited for; in the end a grace that outlasts the lag does as well. */
 static void check_tick(struct ms_collector *c)
 {
+	bool is_late = ms_collector_now_ms(c) >= c->phase_due_ms;
+	bool is_lag_outlasted = is_late && !c->is_now && c->grace_ms >= COPIES_LAG_MS;
+
 	for (uint32_t i = 0; i < c->server_count; i++)
 		if (!c->servers[i].is_done)
 			return;		/* each has its deadline */
-	if (is_list_safe(c)) {
+	if (is_list_durable(c) && (is_list_copied(c) || is_lag_outlasted)) {
 		c->phase = MS_GC_SWEEP;
 		ms_collector_servers_ask(c, COLLECTOR_SILENT_MS);
 		c->phase_due_ms = ms_collector_now_ms(c) + SWEEP_MS;
-	} else if (ms_collector_now_ms(c) >= c->phase_due_ms) {
+	} else if (is_late) {
 		ms_collector_fail(c, -E_TIMEDOUT,
-				  "the copies of the metadata on chunk servers lag behind, "
-				  "and there is no grace to make up for it");
+				  "the journal or the copies of the metadata on chunk servers "
+				  "lag behind, and there is no grace to make up for it");
 	}
 }
 
@@ -340,7 +342,7 @@ static void cycle_start(struct ms_collector *c)
 		c->wants_dry = false;
 	c->raises_left = c->is_dry ? 0 : c->is_now ? 2 : 1;
 	c->raise_number = 0;
-	c->cycle = c->epoch = 0;
+	c->epoch = 0;
 	c->roots_done = c->roots_total = c->nodes = c->marks = 0;
 	c->trash_blocks = c->trash_bytes = c->young = c->moving = 0;
 	c->unwalkable_count = c->unwalkable_total = c->named_count = 0;

@@ -37,6 +37,7 @@ struct collector_server {
 	struct loop_timer again;
 	bool is_calling, is_done;	/* in this phase */
 	uint64_t due_ms;		/* of what it is asked for now */
+	uint64_t cycle;			/* of the last begin: each has its own, so that a late one ends the mark */
 	uint64_t boot_id;		/* that it confirmed the begin under */
 	uint8_t *marks;
 	uint32_t mark_count, sending;
@@ -97,7 +98,7 @@ struct ms_collector {
 	uint64_t phase_due_ms;
 	uint32_t raises_left;
 	uint64_t raise_number;		/* of the record that has to be durable; 0: none */
-	uint64_t cycle, epoch;
+	uint64_t epoch;
 	uint64_t list_number;		/* sequence at which roots are listed */
 	struct pg_row *rows;		/* PG_COUNT: marks go by these */
 	uint64_t rows_digest, map_version;

@@ -95,7 +95,7 @@ void ms_collector_marks_send(struct collector_server *cs)
 	cs->sending = count;
 	bulk->len = count * COLLECTOR_MARK_BYTES;
 	memcpy(bulk->data, cs->marks, bulk->len);
-	msg.cycle = c->cycle;
+	msg.cycle = cs->cycle;
 	msg.batch = cs->batches + 1;
 	cs->is_calling = true;
 	cs->call = (struct rpc_call){ .type = MSG_COLLECT_MARK, .request = &msg.base, .bulk = bulk,

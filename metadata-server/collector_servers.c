@@ -189,9 +189,12 @@ static void ask_begin(struct collector_server *cs)
 {
 	Wire__CollectBegin msg = WIRE__COLLECT_BEGIN__INIT;
 
+	do
+		loop_random(cs->collector->loop, &cs->cycle, sizeof(cs->cycle));
+	while (cs->cycle == 0);
 	msg.epoch = cs->collector->epoch;
 	msg.map_version = cs->collector->map_version;
-	msg.cycle = cs->collector->cycle;
+	msg.cycle = cs->cycle;
 	call(cs, MSG_COLLECT_BEGIN, &msg.base);
 }
 
@@ -200,7 +203,7 @@ static void ask_sweep(struct collector_server *cs)
 	const struct ms_collector *c = cs->collector;
 	Wire__CollectSweep msg = WIRE__COLLECT_SWEEP__INIT;
 
-	msg.cycle = c->cycle;
+	msg.cycle = cs->cycle;
 	msg.marks = cs->marks_sent;
 	msg.grace_ms = c->is_now ? 0 : c->grace_ms;
 	msg.dry_run = c->is_dry;
@@ -234,11 +237,11 @@ void ms_collector_servers_end(struct ms_collector *c, bool compact)
 {
 	Wire__CollectEnd msg = WIRE__COLLECT_END__INIT;
 
-	msg.cycle = c->cycle;
 	msg.compact = compact;
 	for (uint32_t i = 0; i < c->server_count; i++) {
 		struct collector_server *cs = &c->servers[i];
 
+		msg.cycle = cs->cycle;
 		loop_timer_stop(c->loop, &cs->again);
 		if (cs->is_calling)
 			rpc_cancel(&cs->call);
