@@ -14,7 +14,13 @@
  * same, without marks.
  *
  * Trash is freed after the grace, if it was in trash, untouched and under the same row of its group
- * since the last whole sweep of this process. After a restart that takes two more epochs.
+ * since the last whole sweep of this process. After a restart that takes two more epochs. And only
+ * while the metadata server answers and knows no newer epoch: if its disk is lost, what comes back
+ * is an older state, as old as the copies were on that day, and what that names stays however long
+ * it takes. What a mark finds in trash was on its way out everywhere, and healing did not see it:
+ * the other replicas are owed it.
+ *
+ * The grace is measured by a clock that nobody sets while we run.
  *
  * Debts of what is garbage go with it: nobody will ever repay them. A block that is not here, and
  * was neither marked now nor when its debt was seen two epochs ago, is none that anybody can still
@@ -63,6 +69,7 @@ struct mark_filter {
 
 struct collect {
 	struct cs_server *server;
+	uint64_t wall_ms_begin, now_ms_begin; /* of this process: what lies between is counted by the loop */
 	/* the mark */
 	uint64_t cycle; /* 0: none */
 	uint64_t epoch, boot_id;
@@ -86,7 +93,7 @@ struct collect {
 	uint64_t swept_epoch;		 /* of the last whole sweep; 0: none in this process */
 	uint64_t swept_rows[PG_COUNT];	 /* rows then; 0: the group was not swept */
 	uint64_t grace_ms;
-	/* of the pass: when the next one is due, wall clock; UINT64_MAX: never */
+	/* of the pass: when the next one is due; UINT64_MAX: never */
 	uint64_t free_next_ms;
 	bool is_freeing;
 	struct block_id free_at;
@@ -96,7 +103,7 @@ struct collect {
 
 static uint64_t wall_ms(const struct collect *c)
 {
-	return loop_wall_ns(c->server->options.loop) / 1000000;
+	return c->wall_ms_begin + (loop_now_ms(c->server->options.loop) - c->now_ms_begin);
 }
 
 /* --- the filter (Bloom 1970; two hashes stand for all: Kirsch & Mitzenmacher 2006) ---- */
@@ -302,8 +309,9 @@ static bool may_free(const struct collect *c, const struct block_id *id,
 {
 	pg_no pg = block_id_pg(id);
 
-	return place->trashed_ms != 0 && place->touched + 1 < c->swept_epoch &&
-	       c->swept_rows[pg] != 0 && c->swept_rows[pg] == map_pg(c->server->map, pg)->epoch;
+	return place->trashed_ms != 0 && c->server->collection == c->swept_epoch &&
+	       place->touched + 1 < c->swept_epoch && c->swept_rows[pg] != 0 &&
+	       c->swept_rows[pg] == map_pg(c->server->map, pg)->epoch;
 }
 
 /* Nobody can send what is gone, and nobody needs it. */
@@ -326,6 +334,10 @@ static bool free_one(void *arg, const struct block_id *id, const struct cs_place
 		return false;
 	if (!may_free(c, id, place))
 		return true;
+	if (!cs_heartbeat_is_heard(c->server)) {
+		c->free_next_ms = wall_ms(c) + FREE_PAUSE_MS_MIN;
+		return false;
+	}
 	/* Without a grace at once, also what a clock put into trash that went back since. */
 	if (c->grace_ms > 0 && wall_ms(c) < place->trashed_ms + c->grace_ms) {
 		c->free_next_ms = MIN_OF(c->free_next_ms, place->trashed_ms + c->grace_ms);
@@ -382,6 +394,21 @@ static enum verdict judge(const struct collect *c, const struct block_id *id,
 	return place->touched + 1 < c->epoch ? GARBAGE : YOUNG;
 }
 
+/* It lives after all: so that every replica has it outside trash. */
+static int restore(struct collect *c, const struct block_id *id)
+{
+	struct cs_server *s = c->server;
+	const struct pg_row *row = map_pg(s->map, block_id_pg(id));
+	int rc = cs_disks_trash(s->disks, id, 0);
+
+	for (uint32_t i = 0; i < row->replica_count && rc == 0; i++) {
+		if (row->replicas[i] != s->number &&
+		    cs_owed_add(s->owed, id, row->replicas[i]) < 0)
+			rc = cs_serve_lost(s, "cannot note what is owed");
+	}
+	return rc;
+}
+
 static int trash_again(struct collect *c, const struct block_id *id)
 {
 	int rc = cs_disks_trash(c->server->disks, id, 0);
@@ -395,9 +422,7 @@ static int execute(struct collect *c, const struct block_id *id, const struct cs
 {
 	switch (verdict) {
 	case LIVE:
-		return place->trashed_ms == 0 || c->is_dry
-			       ? 0
-			       : cs_disks_trash(c->server->disks, id, 0);
+		return place->trashed_ms == 0 || c->is_dry ? 0 : restore(c, id);
 	case YOUNG:
 		c->kept_young++;
 		return 0;
@@ -618,6 +643,8 @@ int cs_collect_create(struct cs_server *s)
 	if (c == NULL)
 		return -E_NOMEM;
 	c->server = s;
+	c->wall_ms_begin = loop_wall_ns(s->options.loop) / 1000000;
+	c->now_ms_begin = loop_now_ms(s->options.loop);
 	c->forget.fn = forget_fired;
 	c->turn.fn = sweep_piece;
 	c->free_turn.fn = free_piece;

@@ -20,6 +20,8 @@
 #define BEAT_MS	       1000u /* until the metadata server tells another */
 #define BACKOFF_MS_MIN 100u
 #define BACKOFF_MS_MAX 2000u
+#define HEARD_BEATS    10u   /* a metadata server that is silent for so long may be gone, */
+#define HEARD_MS_MIN   2000u /* but not before */
 #define OWED_TOLD_MAX  PG_COUNT
 
 struct heartbeat {
@@ -31,6 +33,7 @@ struct heartbeat {
 	uint64_t joined_boot_id; /* 0: not joined */
 	uint64_t sent_content;	 /* by the join or heartbeat in flight */
 	uint32_t beat_ms, backoff_ms;
+	uint64_t heard_ms;	 /* when a join or heartbeat was answered last; 0: never */
 	struct loop_timer beat_timer;
 	/* the map */
 	struct rpc_call fetch;
@@ -193,6 +196,7 @@ static void joined(struct rpc_call *call)
 	}
 	if (s->number == 0)
 		log_info("joined as server %u", reply->server);
+	h->heard_ms = loop_now_ms(s->options.loop);
 	h->joined_boot_id = h->sent_boot_id;
 	s->content_heard = h->sent_content;
 	h->backoff_ms = 0;
@@ -247,6 +251,7 @@ static void beaten(struct rpc_call *call)
 		beat_failed(h);
 		return;
 	}
+	h->heard_ms = loop_now_ms(h->server->options.loop);
 	h->server->content_heard = h->sent_content;
 	h->backoff_ms = 0;
 	cs_collect_epoch(h->server, reply->collection);
@@ -316,6 +321,14 @@ static void beat(struct heartbeat *h)
 static void beat_fired(struct loop_timer *timer)
 {
 	beat(container_of(timer, struct heartbeat, beat_timer));
+}
+
+bool cs_heartbeat_is_heard(const struct cs_server *s)
+{
+	const struct heartbeat *h = s->heartbeat;
+
+	return h != NULL && h->heard_ms != 0 &&
+	       loop_now_ms(s->options.loop) - h->heard_ms < MAX_OF(HEARD_BEATS * h->beat_ms, HEARD_MS_MIN);
 }
 
 void cs_heartbeat_rejoin(struct cs_server *s)

@@ -128,6 +128,7 @@ struct map_wait {
 	struct map_wait *prev, *next;
 };
 void cs_heartbeat_map_wait(struct cs_server *s, struct map_wait *wait);
+bool cs_heartbeat_is_heard(const struct cs_server *s); /* the metadata server answered lately */
 /* Take a row that somebody sent us. -E_MALFORMED. */
 must_check int cs_heartbeat_take_row(struct cs_server *s, pg_no pg,
 				     const ProtobufCBinaryData *bytes);

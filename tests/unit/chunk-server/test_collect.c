@@ -347,6 +347,54 @@ START_TEST(a_group_whose_row_changed_keeps_all)
 }
 END_TEST
 
+/* Who was a replica has the block as surplus: that is no reason not to put it again. */
+START_TEST(a_have_counts_replicas_alone)
+{
+	Wire__ServerSet set = WIRE__SERVER_SET__INIT;
+	struct block_id id = put(1);
+
+	set.server = 3;
+	set.state = SERVER_DRAINED;
+	set.force = true;
+	ck_assert_int_eq(ask(mds, MSG_SERVER_SET, &set.base, NULL), 0);
+	cluster_run_for(&w, 500);
+	have(2, &id);
+	ck_assert_uint_eq(got.holders, 0);
+	have(0, &id);
+	ck_assert_uint_eq(got.holders, 2);
+	ck_assert(is_here(2, &id));
+}
+END_TEST
+
+/* If it lost its disk it comes back as it was at some earlier time, and may name what is in trash. */
+START_TEST(nothing_is_freed_while_the_metadata_server_is_silent)
+{
+	struct block_id dead = put(2);
+
+	ck_assert_uint_eq(collect(0, 5, NULL, 2500), 1);
+	cluster_mds_stop(&w);
+	cluster_run_for(&w, 3500);
+	ck_assert(is_here(0, &dead));
+	cluster_mds_start(&w);
+	while (is_here(0, &dead))
+		cluster_run_for(&w, 100);
+}
+END_TEST
+
+START_TEST(nothing_is_freed_once_a_newer_epoch_is_known)
+{
+	struct block_id dead = put(2);
+
+	ck_assert_uint_eq(collect(0, 5, NULL, 300), 1);
+	ck_assert_int_eq(begin_cycle(0, 6), 0);
+	cluster_run_for(&w, 1500);
+	ck_assert(is_here(0, &dead));
+	ck_assert_int_eq(sweep(0, 0, 300), 0);
+	while (is_here(0, &dead))
+		cluster_run_for(&w, 100);
+}
+END_TEST
+
 /* A replica that was away is owed the block; then nobody names it any more. */
 START_TEST(the_debt_of_what_is_garbage_goes_with_it)
 {
@@ -391,6 +439,22 @@ START_TEST(a_mark_takes_it_out_of_trash)
 }
 END_TEST
 
+/* Healing does not see trash: a replica that came meanwhile has it from whoever finds the mark. */
+START_TEST(a_mark_brings_it_back_to_every_replica)
+{
+	struct block_id id = put(1);
+
+	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
+		ck_assert_uint_eq(collect(i, 5, NULL, 3600000), 1);
+	cluster_cs_lose(&w, 2, 80);
+	cluster_run_for(&w, 2000);
+	ck_assert(!is_here(2, &id));
+	ck_assert_uint_eq(collect(0, 6, &id, 3600000), 0);
+	while (!is_here(2, &id))
+		cluster_run_for(&w, 100);
+}
+END_TEST
+
 START_TEST(a_have_takes_it_out_of_trash_on_every_replica)
 {
 	struct block_id id = trashed();
@@ -425,7 +489,11 @@ TEST_MAIN("collect", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, an_older_epoch_is_refused);
 	  tcase_add_test(tc, a_restarted_server_knows_no_mark_of_before);
 	  tcase_add_test(tc, a_group_whose_row_changed_keeps_all);
+	  tcase_add_test(tc, a_have_counts_replicas_alone);
+	  tcase_add_test(tc, nothing_is_freed_while_the_metadata_server_is_silent);
+	  tcase_add_test(tc, nothing_is_freed_once_a_newer_epoch_is_known);
 	  tcase_add_test(tc, the_debt_of_what_is_garbage_goes_with_it);
 	  tcase_add_test(tc, a_mark_takes_it_out_of_trash);
+	  tcase_add_test(tc, a_mark_brings_it_back_to_every_replica);
 	  tcase_add_test(tc, a_have_takes_it_out_of_trash_on_every_replica);
 	  tcase_add_test(tc, a_put_takes_it_out_of_trash))
