@@ -314,7 +314,8 @@ static bool visit_row(void *arg, const struct block_id *id, const struct cs_plac
 	if (block_id_compare(id, visit->to) > 0)
 		return false;
 	bool is_told = visit->rows++ < visit->visitor->rows_max &&
-		       (place->trashed_ms != 0 || visit->visitor->fn(visit->visitor->arg, id));
+		       ((place->trashed_ms != 0 && !visit->visitor->with_trash) ||
+			visit->visitor->fn(visit->visitor->arg, id));
 	if (!is_told) {
 		visit->is_cut = true;
 		*visit->from = *id;

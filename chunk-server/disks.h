@@ -70,13 +70,15 @@ must_check int cs_disks_scan(struct cs_disks *disks, const struct block_id *from
 					const struct cs_place *place),
 			     void *arg);
 /*
- * The ids from *from to *to, without those in trash, to visitor->fn until it returns false or
- * `rows_max` rows were looked at. 0: that were all; 1: go on at *from, which was not told yet.
+ * The ids from *from to *to, those in trash only `with_trash`, to visitor->fn until it returns
+ * false or `rows_max` rows were looked at. 0: that were all; 1: go on at *from, which was not told
+ * yet.
  */
 struct cs_disks_visitor {
 	bool (*fn)(void *arg, const struct block_id *id);
 	void *arg;
 	uint32_t rows_max;
+	bool with_trash;
 };
 must_check int cs_disks_visit(struct cs_disks *disks, struct block_id *from,
 			      const struct block_id *to, const struct cs_disks_visitor *visitor);

@@ -65,7 +65,8 @@ static void own_turn(struct loop_task *task)
 {
 	struct heal_merge *m = container_of(task, struct heal_merge, turn);
 	struct cs_server *s = m->heal->server;
-	struct cs_disks_visitor visitor = {own_row, m, ROWS_PER_TURN};
+	struct cs_disks_visitor visitor = {own_row, m, ROWS_PER_TURN,
+					   heal_lists_trash(m->row.epoch)};
 	struct block_id from, to;
 	int rc = -E_CANCELED;
 

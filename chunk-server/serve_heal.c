@@ -87,7 +87,8 @@ static void digest_end(struct heal_job *job)
 static void digest_turn(struct loop_task *task)
 {
 	struct heal_job *job = container_of(task, struct heal_job, turn);
-	struct cs_disks_visitor visitor = {digest_row, job, ROWS_PER_TURN};
+	struct cs_disks_visitor visitor = {digest_row, job, ROWS_PER_TURN,
+					   heal_lists_trash(job->req->header.epoch)};
 	struct block_id from, to;
 
 	heal_range_bounds(job->pg, 0, 0, &from, &to);
@@ -147,7 +148,8 @@ static void list(struct heal_job *job)
 	 * Without a bound of rows: trash that is passed over is few, and an answer without ids
 	 * leads nowhere.
 	 */
-	struct cs_disks_visitor visitor = {list_row, bulk, UINT32_MAX};
+	struct cs_disks_visitor visitor = {list_row, bulk, UINT32_MAX,
+					   heal_lists_trash(job->req->header.epoch)};
 	int rc = block_id_pg(&from) == job->pg && block_id_pg(&to) == job->pg ? 0 : -E_INVAL;
 	if (rc == 0)
 		rc = cs_disks_visit(job->server->disks, &from, &to, &visitor);

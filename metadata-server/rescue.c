@@ -17,6 +17,7 @@
 
 #include "fs/base/text.h"
 #include "fs/placement/map.h"
+#include "fs/wire/heal.h"
 #include "metadata-server/journal_internal.h"
 #include "metadata-server/key.h"
 #include "metadata-server/recover.h"
@@ -26,7 +27,7 @@
 #define COMMIT_ROWS	16384u
 #define PATH_BYTES	96u
 /* Nobody gives out so many in the seconds that are lost; and 2^31 rescues fit. */
-#define JUMP		(UINT64_C(1) << 32)
+#define JUMP		HEAL_RESCUE_JUMP
 /*
  * Nor so many a second. By the clock, so that two rescues of one copy do not come to the same: the
  * server that the first one made has lived, and chunk servers know its terms and epochs.

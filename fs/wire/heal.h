@@ -14,6 +14,9 @@
  * each id, modulo 2^64: it does not depend on order, and one block more or less changes it. Range i
  * of 2^bits holds the ids whose bits after the PG's own 12 are i.
  *
+ * Trash is neither counted nor listed, but in groups whose epoch a rescue has raised (metadata-server/rescue.h): there
+ * names that were deleted may have come back, and what is in trash may be all that is left of them.
+ *
  * Pure; threads: any.
  */
 #ifndef CAIRN_FS_WIRE_HEAL_H
@@ -22,9 +25,15 @@
 #include "fs/base/bytes.h"
 #include "fs/hash/block_id.h"
 
+#define HEAL_RESCUE_JUMP  (UINT64_C(1) << 32)	/* of epochs */
 #define HEAL_MERGED_BYTES 12u
 #define HEAL_RANGE_BYTES  16u
 #define HEAL_BITS_MAX	  12u	/* 4,096 ranges fill one frame's bulk */
+
+static inline bool heal_lists_trash(uint64_t epoch)
+{
+	return epoch > HEAL_RESCUE_JUMP;
+}
 
 struct heal_merged {
 	pg_no pg;

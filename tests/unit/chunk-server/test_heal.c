@@ -4,6 +4,7 @@
  * what any other replica or former holds, says so only when it is synced, and only under the epoch
  * that it is true of.
  */
+#include "chunk-server/serve_internal.h"
 #include "tests/chunk_world.h"
 
 #define BLOCKS 300u
@@ -118,6 +119,23 @@ START_TEST(a_few_missing_blocks_of_a_large_group_are_found)
 		ck_assert_int_eq(get(3, blocks[missing[k]]), 0);
 	}
 	ck_assert_uint_eq(world.nodes[2].blocks, COUNT);
+}
+END_TEST
+
+/* What was deleted may be named again once the metadata was brought back from older copies; else it is garbage. */
+START_TEST(trash_is_healed_only_after_a_rescue)
+{
+	struct block_id id;
+
+	put_all(1, 0, 50, false);
+	for (uint32_t i = 0; i < 50; i++) {
+		buf_put(record_of(i, &id));
+		ck_assert_int_eq(cs_disks_trash(world.nodes[1].server->disks, &id, 1000), 0);
+	}
+	world.row.epoch += _i ? HEAL_RESCUE_JUMP : 0;
+	world_set_row(PG_DEGRADED, "123", "");
+	await_merged(2, 7);
+	ck_assert_uint_eq(count_held(2, 0, 50), _i ? 50 : 0);
 }
 END_TEST
 
@@ -525,6 +543,7 @@ TEST_MAIN("heal", tcase_add_checked_fixture(tc, world_begin, world_end);
 	  tcase_set_timeout(tc, 120);
 	  tcase_add_test(tc, replicas_bring_each_other_what_only_one_holds);
 	  tcase_add_test(tc, a_few_missing_blocks_of_a_large_group_are_found);
+	  tcase_add_loop_test(tc, trash_is_healed_only_after_a_rescue, 0, 2);
 	  tcase_add_test(tc, nothing_is_compared_in_a_clean_group);
 	  tcase_add_test(tc, a_new_replica_is_filled_also_from_a_former);
 	  tcase_add_test(tc, an_emptied_server_is_filled_again);
