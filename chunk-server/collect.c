@@ -69,7 +69,7 @@ struct mark_filter {
 
 struct collect {
 	struct cs_server *server;
-	uint64_t wall_ms_begin, now_ms_begin; /* of this process: what lies between is counted by the loop */
+	uint64_t wall_ms_begin, now_ms_begin; /* of this process; from there the loop counts */
 	/* the mark */
 	uint64_t cycle; /* 0: none */
 	uint64_t epoch, boot_id;

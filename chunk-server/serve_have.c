@@ -259,8 +259,8 @@ static void ask_start(struct have_job *job, struct have_ask *ask)
 /* --- here ---- */
 
 /*
- * Are we a replica, by the newest row that we know (I10)? Who was one may have the block as surplus, and nobody
- * who matters has it.
+ * Are we a replica, by the newest row that we know (I10)? Who was one may have the block as
+ * surplus, and nobody who matters has it.
  */
 static bool is_ours(const struct cs_server *s, const struct block_id *id)
 {

@@ -351,7 +351,7 @@ void cs_store_index_undo(struct cs_store *store)
 	int rc;
 
 	rows_abort(store->options.index);
-	/* Touches that were answered for may be among what is taken back: then all counts as touched now (I9). */
+	/* Touches may be taken back that were answered for: all counts as touched now (I9). */
 	if (store->uncommitted > 0)
 		store->touched_floor = store->collection;
 	store->uncommitted = 0;

@@ -37,7 +37,7 @@ struct collector_server {
 	struct loop_timer again;
 	bool is_calling, is_done;	/* in this phase */
 	uint64_t due_ms;		/* of what it is asked for now */
-	uint64_t cycle;			/* of the last begin: each has its own, so that a late one ends the mark */
+	uint64_t cycle;			/* of the last begin: a late earlier one ends the mark */
 	uint64_t boot_id;		/* that it confirmed the begin under */
 	uint8_t *marks;
 	uint32_t mark_count, sending;

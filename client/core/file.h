@@ -82,7 +82,7 @@ struct cl_flush {			/* publish.c */
 	uint32_t stale_syncs;		/* as many as there is time for */
 	uint32_t ids_taken, sources_taken;
 	uint32_t ids_sealed;		/* of them, what the next round cannot need any more */
-	uint64_t late_collection;	/* lowest of what was put and is not in the sealed manifest; ~0: nothing is */
+	uint64_t late_collection;	/* lowest of what was put and is not sealed; ~0: nothing */
 	struct cl_touch *touch;		/* under way */
 	/* what was copied has been put or touched since: no source matters */
 	bool is_touched;
@@ -285,9 +285,10 @@ void cl_publish_sweep(struct client *c);		/* what was gathered long enough */
  */
 void cl_publish_stop(struct cl_file *file);
 void cl_publish_stopped(struct cl_file *file);
-/* A block was put in that epoch: the round under way may have sealed its manifest without it. */
+/* A block was put in that epoch: the round under way may be sealed without it. */
 void cl_publish_is_late(struct cl_file *file, uint64_t collection);
-uint32_t cl_publish_sources(const struct cl_file *file);	/* so many sources go with the round under way */
+/* So many sources go with the round under way. */
+uint32_t cl_publish_sources(const struct cl_file *file);
 /* Lowest collection epoch of what was put and is not published yet; 0: there is nothing (I9). */
 uint64_t cl_publish_oldest(const struct client *c);
 void cl_publish_forget(struct cl_file *file);		/* nodes of a manifest that is dropped */

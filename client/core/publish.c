@@ -562,8 +562,9 @@ static void hole_node_came(struct cl_fetch *fetch)
 }
 
 /*
- * The root names what is in the manifest now. What was put and is not, or is put while the nodes are stored, is
- * synced with this round, but only the next one names it: until then its age is told (I9).
+ * The root names what is in the manifest now. What was put and is not, or is put while the nodes
+ * are stored, is synced with this round, but only the next one names it: until then its age is told
+ * (I9).
  */
 static void sealed(struct cl_file *file)
 {

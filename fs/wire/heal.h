@@ -14,8 +14,9 @@
  * each id, modulo 2^64: it does not depend on order, and one block more or less changes it. Range i
  * of 2^bits holds the ids whose bits after the PG's own 12 are i.
  *
- * Trash is neither counted nor listed, but in groups whose epoch a rescue has raised (metadata-server/rescue.h): there
- * names that were deleted may have come back, and what is in trash may be all that is left of them.
+ * Trash is neither counted nor listed, but in groups whose epoch a rescue has raised
+ * (metadata-server/rescue.h): there names that were deleted may have come back, and what is in
+ * trash may be all that is left of them.
  *
  * Pure; threads: any.
  */

@@ -366,7 +366,7 @@ START_TEST(a_have_counts_replicas_alone)
 }
 END_TEST
 
-/* If it lost its disk it comes back as it was at some earlier time, and may name what is in trash. */
+/* If it lost its disk it comes back as it was earlier, and may name what is in trash. */
 START_TEST(nothing_is_freed_while_the_metadata_server_is_silent)
 {
 	struct block_id dead = put(2);

@@ -215,7 +215,7 @@ START_TEST(many_changes_in_one_turn_are_all_kept)
 }
 END_TEST
 
-/* A touch was answered and is not committed yet when another change is refused, and takes it along. */
+/* A touch is not committed yet when another change is refused, and takes it along. */
 START_TEST(a_touch_that_was_answered_is_never_taken_back)
 {
 	static struct trip_rows trip;
@@ -274,4 +274,5 @@ TEST_MAIN("garbage", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, trash_and_counts_survive_a_restart_as_long_as_the_index_does);
 	  tcase_add_test(tc, a_scan_may_free_what_it_visits);
 	  tcase_add_test(tc, many_changes_in_one_turn_are_all_kept);
-	  tcase_add_test(tc, a_touch_that_was_answered_is_never_taken_back); GARBAGE_FAULT_TESTS(tc))
+	  tcase_add_test(tc, a_touch_that_was_answered_is_never_taken_back);
+	  GARBAGE_FAULT_TESTS(tc))

@@ -122,7 +122,7 @@ START_TEST(a_few_missing_blocks_of_a_large_group_are_found)
 }
 END_TEST
 
-/* What was deleted may be named again once the metadata was brought back from older copies; else it is garbage. */
+/* What was deleted may be named again once older metadata was brought back; else it is garbage. */
 START_TEST(trash_is_healed_only_after_a_rescue)
 {
 	struct block_id id;

@@ -260,9 +260,9 @@ START_TEST(more_is_written_than_memory_holds)
 }
 END_TEST
 
-/* --- collection (I9) ---------------------------------------------------------------------------------------- */
+/* --- collection (I9) -------------------------------------------------------------------------- */
 
-/* Begin an fsync, and hold its round where the manifest is sealed and its nodes are not stored yet. */
+/* Begin an fsync, and hold its round where the manifest is sealed and nodes are not stored yet. */
 static struct cl_file *hold_sealed(struct client *c, struct cl_op *sync)
 {
 	struct cl_file *file = sync->handle->file;
@@ -290,12 +290,12 @@ START_TEST(what_is_put_behind_a_seal_is_told_until_it_is_published)
 	struct client *c = cluster_client(&w);
 	struct cl_handle *h = file_create(&w, c, "late");
 	struct cl_op sync = { .kind = CL_FSYNC, .handle = h };
+	const uint32_t late = MiB(1) - 4 * BLOCK_BYTES_MAX;
 	file_pattern(expected, MiB(1), 8);
 	ck_assert_int_eq(file_write(&w, c, h, 0, expected, 4 * BLOCK_BYTES_MAX), 0);
 	struct cl_file *file = hold_sealed(c, &sync);
 	uint32_t before = file->id_count;
-	ck_assert_int_eq(file_write(&w, c, h, MiB(1) - 4 * BLOCK_BYTES_MAX, expected + MiB(1) - 4 * BLOCK_BYTES_MAX,
-				    4 * BLOCK_BYTES_MAX), 0);
+	ck_assert_int_eq(file_write(&w, c, h, late, expected + late, MiB(1) - late), 0);
 	cl_chunk_put_all(file);
 	while (file->chunk_count > 0)
 		cluster_run_for(&w, 1);
@@ -319,11 +319,13 @@ START_TEST(what_is_copied_behind_a_seal_names_its_source_again)
 	struct client *c = cluster_client(&w);
 	file_pattern(expected, 4 * BLOCK_BYTES_MAX, 9);
 	write_file(c, "source", expected, 4 * BLOCK_BYTES_MAX);
-	struct cl_handle *from = file_open(&w, c, "source", O_RDONLY), *to = file_create(&w, c, "target");
+	struct cl_handle *from = file_open(&w, c, "source", O_RDONLY);
+	struct cl_handle *to = file_create(&w, c, "target");
 	struct cl_op sync = { .kind = CL_FSYNC, .handle = to };
 	for (uint64_t half = 0; half < 2; half++) {
 		struct cl_op copy = { .kind = CL_COPY_RANGE, .handle = from, .out_handle = to,
-				      .offset = 2 * half * BLOCK_BYTES_MAX, .out_offset = 2 * half * BLOCK_BYTES_MAX,
+				      .offset = 2 * half * BLOCK_BYTES_MAX,
+				      .out_offset = 2 * half * BLOCK_BYTES_MAX,
 				      .length = 2 * BLOCK_BYTES_MAX };
 		struct cl_file *file = half ? hold_sealed(c, &sync) : NULL;
 		ck_assert_int_eq(cluster_op(&w, c, &copy), 0);
