@@ -22,6 +22,7 @@
 #define COMPACT_PERCENT	 50u   /* of a segment dead: it is rewritten without being asked */
 #define CONSIDER_MS	 1000u /* what is freed together is compacted together */
 #define RETRY_MS	 10000u
+#define RETRIES_DOUBLED	 6u   /* up to about ten minutes */
 #define WAIT_MS		 10u /* for a buffer */
 #define ENTRIES_PER_TURN 512u
 #define BUSY_QUEUE	 32u /* puts that wait: one record in flight is enough */
@@ -116,7 +117,9 @@ static void give_up(struct cs_store *store, int rc)
 	if (rc == -E_NOSPC || rc == -E_NOMEM || rc == -E_OVERLOADED) {
 		log_warn("cannot compact a segment now: %s seg=%llu", error_text(rc),
 			 (unsigned long long)c->number);
-		come_back(store, RETRY_MS);
+		/* What was copied in vain takes room until it is compacted itself. */
+		uint32_t doubled = c->vain_count > 0 ? c->vain_count - 1 : 0;
+		come_back(store, (uint64_t)RETRY_MS << MIN_OF(doubled, RETRIES_DOUBLED));
 		return;
 	}
 	log_error("cannot compact a segment, leaving it alone: %s seg=%llu", error_text(rc),
@@ -256,6 +259,7 @@ static void synced(struct cs_sync *sync)
 
 	if (rc == 0)
 		rc = switch_all(store);
+	c->vain_count = rc < 0 ? c->vain_count + 1 : 0;
 	if (rc < 0)
 		c->rc = rc;
 	c->moved_count = 0;

@@ -135,6 +135,7 @@ struct store_compact {
 	uint32_t busy;
 	struct store_moved moved[STORE_ROUND_MAX];
 	uint32_t moved_count;
+	uint32_t vain_count;		   /* rounds in a row whose copies the index did not take */
 	uint64_t generation;		   /* of the last one appended */
 	uint64_t bytes_moved, bytes_freed; /* of this segment */
 	uint64_t bytes_back;		   /* of this pass */

@@ -6,6 +6,7 @@
 #include "fs/base/fault.h"
 #include "tests/check_main.h"
 #include "tests/store_fixture.h"
+#include "tests/trip_rows.h"
 
 #define LEN 60000u /* eight of them fill a segment */
 
@@ -154,6 +155,52 @@ START_TEST(trash_and_epochs_come_along)
 }
 END_TEST
 
+static bool is_index_full;
+static uint32_t refusals;
+
+static int put_if_there_is_room(struct rows *rows, const void *key, uint32_t key_len,
+				const void *value, uint32_t value_len)
+{
+	struct rows *inner = trip_rows_inner(rows);
+
+	if (!is_index_full || key_len < BLOCK_ID_BYTES)
+		return rows_put(inner, key, key_len, value, value_len);
+	refusals++;
+	rows_abort(inner);
+	return -E_NOSPC;
+}
+
+/* Copies that the index does not take are in vain: they must not fill the disk. */
+START_TEST(an_index_without_room_is_not_asked_all_the_time)
+{
+	struct rows_ops ops = TRIP_ROWS_OPS;
+	struct trip_rows full;
+	struct rows *inner = f.index;
+
+	trip_rows_init(&full, inner);
+	ops.put = put_if_there_is_room;
+	full.base.ops = &ops;
+	f.index = &full.base;
+	store_reopen(&f, true);
+	put_range(0, 16);
+	for (uint32_t i = 0; i < 5; i++)
+		free_block(i);
+	is_index_full = true;
+	sim_world_run_for(f.world, 300 * SIM_S);
+	ck_assert_uint_ge(refusals, 3);
+	ck_assert_uint_le(refusals, 6);
+	expect_there(5, 16, 1);
+	is_index_full = false;
+	compact(0);
+	ck_assert(!has_segment(1));
+	ck_assert_uint_eq(store_stats(&f).bytes_dead, 0);
+	expect_there(5, 16, 1);
+	f.index = inner;
+	store_reopen(&f, true);
+	expect_there(5, 16, 1);
+}
+END_TEST
+
 START_TEST(a_wrong_record_does_not_come_along)
 {
 	put_range(0, 20);
@@ -271,6 +318,7 @@ TEST_MAIN("compact", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, the_active_segment_goes_too_when_asked);
 	  tcase_add_test(tc, half_of_everything_comes_back);
 	  tcase_add_test(tc, trash_and_epochs_come_along);
+	  tcase_add_test(tc, an_index_without_room_is_not_asked_all_the_time);
 	  tcase_add_test(tc, a_wrong_record_does_not_come_along);
 	  tcase_add_loop_test(tc, a_bad_footer_is_no_hindrance, 0, 2);
 	  tcase_add_test(tc, readers_of_the_old_file_keep_reading);
