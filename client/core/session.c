@@ -31,6 +31,7 @@
 /* as much more a restarted server needs to hear of chunk servers */
 #define CREDIT_TERM_MS	   2500u
 #define SLOT_GRACE_MS	   30000u	/* a mutation's call outlives its operation by this */
+#define BEHIND_RETRY_MS	   2000u
 
 static void renew_done(struct rpc_call *call);
 static void open_done(struct rpc_call *call);
@@ -248,6 +249,16 @@ static void changes_lost(struct client *c, uint64_t from)
 	cl_node_drop_leases(c);
 }
 
+/* Terms only rise: one that is behind was replaced by mkfs.cairn --recover, or is an old backup. */
+static bool is_behind(const struct client *c, const Wire__Stamp *stamp)
+{
+	if (!stamp || stamp->term >= c->session.term)
+		return false;
+	log_error("the metadata server is of term %llu, but one of term %llu was here: not used",
+		  (unsigned long long)stamp->term, (unsigned long long)c->session.term);
+	return true;
+}
+
 static void open_done(struct rpc_call *call)
 {
 	struct client *c = call->user;
@@ -257,6 +268,10 @@ static void open_done(struct rpc_call *call)
 	if (call->rc < 0 || !reply || reply->session == 0 || reply->lease_ms == 0) {
 		loop_timer_start(c->options.loop, &s->timer,
 				 call->rc == -E_RECOVERING ? CL_RETRY_MS : 200);
+		return;
+	}
+	if (is_behind(c, reply->stamp)) {
+		loop_timer_start(c->options.loop, &s->timer, BEHIND_RETRY_MS);
 		return;
 	}
 	s->number = reply->session;

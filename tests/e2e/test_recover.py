@@ -178,3 +178,38 @@ def test_a_damaged_copy_gives_way_to_a_good_one(make_cluster):
     wait_for_mount(cluster)
     for i in range(30):
         assert (cluster.mnt / f"file{i}").read_text() == str(i)
+
+
+def test_the_old_server_that_comes_back_is_not_served(make_cluster, tmp_path):
+    cluster = make_cluster()
+    (cluster.mnt / "early").write_text("early")
+    subprocess.run(["sync", cluster.mnt / "early"], check=True)
+    eventually(lambda: cluster.status()["metadata_copies"] == 4, 20, "three copies")
+    time.sleep(1.5)
+    cluster.kill("mds")
+    shutil.move(cluster.dir / "mds", tmp_path / "old")	# its machine is given up, but not lost
+    recover(cluster, address(cluster, "cs1"))
+    cluster.start("mds")
+    wait_for_mount(cluster)
+    data = os.urandom(300_000)
+    (cluster.mnt / "later").write_bytes(data)
+    subprocess.run(["sync", cluster.mnt / "later"], check=True)
+    for name in ("mds", "cs1", "cs2", "cs3"):
+        cluster.kill(name)
+    shutil.move(cluster.dir / "mds", tmp_path / "new")
+    shutil.move(tmp_path / "old", cluster.dir / "mds")
+    # Nobody joins it, so some of these wait in vain for a server that serves: their business.
+    for name in ("mds", "cs1", "cs2", "cs3"):
+        cluster.cairn("dev", "start", name, check=False, timeout=60)
+    eventually(lambda: "recovered elsewhere" in (cluster.dir / "mds.log").read_text(), 20,
+               "the old server heard that it was replaced")
+    eventually(lambda: "not used" in (cluster.dir / "client1.log").read_text(), 20,
+               "the client does not use it")
+    cluster.kill("mds")
+    shutil.rmtree(cluster.dir / "mds")
+    shutil.move(tmp_path / "new", cluster.dir / "mds")
+    cluster.start("mds")
+    wait_for_mount(cluster)
+    assert (cluster.mnt / "later").read_bytes() == data
+    done = cluster.fsck("--live")
+    assert done.returncode == 0, done.stdout
