@@ -328,7 +328,8 @@ bool cs_heartbeat_is_heard(const struct cs_server *s)
 	const struct heartbeat *h = s->heartbeat;
 
 	return h != NULL && h->heard_ms != 0 &&
-	       loop_now_ms(s->options.loop) - h->heard_ms < MAX_OF(HEARD_BEATS * h->beat_ms, HEARD_MS_MIN);
+	       loop_now_ms(s->options.loop) - h->heard_ms <
+		       MAX_OF(HEARD_BEATS * h->beat_ms, HEARD_MS_MIN);
 }
 
 void cs_heartbeat_rejoin(struct cs_server *s)

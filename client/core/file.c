@@ -108,9 +108,10 @@ void cl_file_fail(struct cl_file *file, int rc)
 
 void cl_file_told(struct cl_file *file, int rc)
 {
+	/* Somebody else's data, who hears of it; or it is tried again now. */
 	if (file->node->writers > 0 || !cl_file_is_dirty(file) || file->is_alone ||
 	    file->flush.state != CL_FLUSH_IDLE || file->edits)
-		return;		/* somebody else's data, who hears of it; or it is tried again now */
+		return;
 	cl_file_fail(file, rc);
 }
 
