@@ -13,6 +13,7 @@
 #define SERVERS_NAMED_MAX 6u /* with a warning of their own, of each kind */
 #define INODES_NAMED_MAX  4u
 #define TIME_BYTES	  32u
+#define SILENCE_BYTES	  48u
 
 struct warner {
 	struct ms_server *s;
@@ -51,6 +52,18 @@ static const char *time_text(char out[TIME_BYTES], uint64_t ms)
 		(void)snprintf(out, TIME_BYTES, "%" PRIu64 " h", s / 3600);
 	else
 		(void)snprintf(out, TIME_BYTES, "%" PRIu64 " days", s / 86400);
+	return out;
+}
+
+/* How long it has said nothing, as far as this process can know: its state may be older. */
+static const char *silence_text(const struct warner *w, char out[SILENCE_BYTES], uint64_t age_ms)
+{
+	char age[TIME_BYTES];
+
+	if (age_ms < w->s->config.suspect_ms)
+		(void)snprintf(out, SILENCE_BYTES, "since before the metadata server started");
+	else
+		(void)snprintf(out, SILENCE_BYTES, "for %s", time_text(age, age_ms));
 	return out;
 }
 
@@ -105,18 +118,18 @@ static void warn_of_silence(struct warner *w, const Wire__ServerStatus *server)
 	const struct ms_config *config = &w->s->config;
 	bool is_taken = is_replaceable(w, server->server);
 	uint64_t age_ms = server->heartbeat_age_ms;
-	char age[TIME_BYTES], left[TIME_BYTES];
+	char age[SILENCE_BYTES], left[TIME_BYTES];
 
-	time_text(age, age_ms);
+	silence_text(w, age, age_ms);
 	switch (server->state) {
 	case SERVER_SUSPECT:
 		warn(w, "server_suspect",
-		     "server %" PRIu32 " (%s) has been silent for %s: the other copies serve",
+		     "server %" PRIu32 " (%s) has been silent %s: the other copies serve",
 		     server->server, server->address, age);
 		break;
 	case SERVER_DOWN:
 		warn(w, "server_down",
-		     "server %" PRIu32 " (%s) has been silent for %s and counts as down: the other "
+		     "server %" PRIu32 " (%s) has been silent %s and counts as down: the other "
 		     "copies serve; after another %s %s",
 		     server->server, server->address, age,
 		     time_text(left, config->out_ms - MIN_OF(age_ms, config->out_ms)),
@@ -125,7 +138,7 @@ static void warn_of_silence(struct warner *w, const Wire__ServerStatus *server)
 		break;
 	case SERVER_OUT:
 		warn(w, "server_out",
-		     "server %" PRIu32 " (%s) has been silent for %s and is out: %s; start it, or "
+		     "server %" PRIu32 " (%s) has been silent %s and is out: %s; start it, or "
 		     "'cairn remove --force %" PRIu32 "' if it is gone for good",
 		     server->server, server->address, age,
 		     is_taken ? "its share went to other servers"
@@ -135,7 +148,7 @@ static void warn_of_silence(struct warner *w, const Wire__ServerStatus *server)
 	case SERVER_DRAINED:
 		if (age_ms >= config->down_ms && server->pgs_former > 0)
 			warn(w, "server_down",
-			     "drained server %" PRIu32 " (%s) has been silent for %s: %" PRIu32
+			     "drained server %" PRIu32 " (%s) has been silent %s: %" PRIu32
 			     " placement groups have not merged what it holds",
 			     server->server, server->address, age, server->pgs_former);
 		break;
