@@ -200,7 +200,7 @@ static int start_cs(struct cluster_node *n, struct error *err)
 		.sync_ms = 100,
 		.sync_bytes = MiB(1),
 		.full_percent = 95,
-		.scrub_period_ms = 20000, /* a few passes in each run */
+		.scrub_period_ms = CLUSTER_SCRUB_MS,
 	};
 	for (uint32_t i = 0; i < n->disk_count; i++) {
 		/* An index is trusted if it was kept (I15); what it lacks is found by the store. */
