@@ -421,8 +421,45 @@ int ms_collector_ask(struct ms_collector *c, uint32_t action)
 
 /* --- for people ------------------------------------------------------------------------------- */
 
-void ms_collector_status(const struct ms_collector *c, Wire__GcStatus *out)
+static void raise_waits_for(const struct ms_collector *c, char out[COLLECTOR_TEXT_BYTES])
 {
+	struct ms_collection_wait why;
+
+	if (c->raise_number > ms_journal_durable(c->server->journal))
+		(void)snprintf(out, COLLECTOR_TEXT_BYTES, "the journal");
+	else if (ms_collection_may_rise(c->server->state, &why))
+		out[0] = '\0';
+	else if (why.server)
+		(void)snprintf(out, COLLECTOR_TEXT_BYTES, "server %u to apply epoch %" PRIu64,
+			       why.server, ms_collection_epoch(c->server->state));
+	else if (why.session)
+		(void)snprintf(out, COLLECTOR_TEXT_BYTES,
+			       "session %016" PRIx64 " to publish what it has put", why.session);
+	else
+		(void)snprintf(out, COLLECTOR_TEXT_BYTES, "sessions to come back");
+}
+
+/* One of what is waited for: when it is there, the next is named. */
+static void waits_for(const struct ms_collector *c, char out[COLLECTOR_TEXT_BYTES])
+{
+	bool is_marking = c->phase == MS_GC_MARK;
+
+	out[0] = '\0';
+	if (c->phase == MS_GC_RAISE)
+		raise_waits_for(c, out);
+	for (uint32_t i = 0; i < c->server_count && out[0] == '\0'; i++) {
+		const struct collector_server *cs = &c->servers[i];
+		if (is_marking ? cs->is_calling || cs->again.is_active : !cs->is_done)
+			(void)snprintf(out, COLLECTOR_TEXT_BYTES, "server %u", cs->server);
+	}
+	if (c->phase == MS_GC_CHECK && out[0] == '\0')
+		(void)snprintf(out, COLLECTOR_TEXT_BYTES,
+			       "the copies of the metadata on chunk servers");
+}
+
+void ms_collector_status(struct ms_collector *c, Wire__GcStatus *out)
+{
+	waits_for(c, c->waits_text);
 	wire__gc_status__init(out);
 	out->running = c->phase != MS_GC_IDLE;
 	out->phase = c->phase;
@@ -435,7 +472,8 @@ void ms_collector_status(const struct ms_collector *c, Wire__GcStatus *out)
 	out->started_wall_ns = c->started_wall_ns;
 	out->finished_wall_ns = c->finished_wall_ns;
 	out->last_rc = c->last_rc;
-	out->last_text = (char *)(uintptr_t)c->last_text;
+	out->last_text = c->last_text;
+	out->waits_for = c->waits_text;
 	out->last_blocks = c->last_blocks;
 	out->last_bytes = c->last_bytes;
 	out->last_young = c->last_young;

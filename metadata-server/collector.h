@@ -44,7 +44,7 @@ must_check int ms_collector_ask(struct ms_collector *c, uint32_t action);
 
 #define MS_GC_UNWALKABLE_MAX 16u	/* named; there may be more */
 /* Everything but pointers is copied; those lead into the collector. */
-void ms_collector_status(const struct ms_collector *c, Wire__GcStatus *out);
+void ms_collector_status(struct ms_collector *c, Wire__GcStatus *out);
 /* of one that is named there; or "" */
 const char *ms_collector_path(const struct ms_collector *c, inode_no ino);
 

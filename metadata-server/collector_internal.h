@@ -117,7 +117,7 @@ struct ms_collector {
 	uint64_t trash_blocks, trash_bytes, young, moving;	/* of this cycle */
 	uint64_t finished_wall_ns, last_blocks, last_bytes, last_young, last_moving, cycles, failed;
 	int last_rc;
-	char last_text[COLLECTOR_TEXT_BYTES];
+	char last_text[COLLECTOR_TEXT_BYTES], waits_text[COLLECTOR_TEXT_BYTES];
 	uint64_t unwalkable[MS_GC_UNWALKABLE_MAX];
 	struct collector_named named[MS_GC_UNWALKABLE_MAX];
 	uint32_t named_count;

@@ -114,12 +114,13 @@ static json_t *status_to_json(const Wire__GcStatus *s)
 
 	for (size_t i = 0; i < s->n_unwalkable; i++)
 		json_array_append_new(unwalkable, json_integer((json_int_t)s->unwalkable[i]));
-	return json_pack("{s:b, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:I, s:I, "
-			 "s:I, s:I, s:I, s:o}",
-			 "running", s->running, "phase", phase_name(s->phase), "dry_run",
-			 s->dry_run, "epoch", (json_int_t)s->epoch, "roots_done",
-			 (json_int_t)s->roots_done, "roots_total", (json_int_t)s->roots_total,
-			 "nodes", (json_int_t)s->nodes, "marks", (json_int_t)s->marks, "finished",
+	return json_pack("{s:b, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:I, "
+			 "s:I, s:I, s:I, s:I, s:o}",
+			 "running", s->running, "phase", phase_name(s->phase), "waits_for",
+			 s->waits_for, "dry_run", s->dry_run, "epoch", (json_int_t)s->epoch,
+			 "roots_done", (json_int_t)s->roots_done, "roots_total",
+			 (json_int_t)s->roots_total, "nodes", (json_int_t)s->nodes, "marks",
+			 (json_int_t)s->marks, "finished",
 			 (json_int_t)(s->finished_wall_ns / NS_PER_S), "result",
 			 s->cycles == 0	   ? ""
 			 : s->last_rc == 0 ? "OK"
@@ -153,9 +154,10 @@ static void print_status(const Wire__GcStatus *s)
 {
 	if (s->running)
 		printf("running: %s%s, %" PRIu64 " of about %" PRIu64 " files, %" PRIu64
-		       " nodes, %" PRIu64 " marks\n",
+		       " nodes, %" PRIu64 " marks%s%s\n",
 		       phase_name(s->phase), s->dry_run ? " (dry run)" : "", s->roots_done,
-		       s->roots_total, s->nodes, s->marks);
+		       s->roots_total, s->nodes, s->marks, s->waits_for[0] ? "; waits for " : "",
+		       s->waits_for);
 	else
 		puts("idle");
 	if (s->cycles > 0)
@@ -171,8 +173,10 @@ static void print_status(const Wire__GcStatus *s)
 
 static void print_progress(const Wire__GcStatus *s)
 {
-	fprintf(stderr, "\r%s: %" PRIu64 " of about %" PRIu64 " files, %" PRIu64 " marks \033[K",
-		phase_name(s->phase), s->roots_done, s->roots_total, s->marks);
+	fprintf(stderr,
+		"\r%s: %" PRIu64 " of about %" PRIu64 " files, %" PRIu64 " marks%s%s \033[K",
+		phase_name(s->phase), s->roots_done, s->roots_total, s->marks,
+		s->waits_for[0] ? "; waits for " : "", s->waits_for);
 }
 
 /* --- asking --- */

@@ -47,9 +47,10 @@ static void print_garbage(const Wire__StatusReply *r)
 		       text_bytes_human(trash, r->bytes_stored_trash),
 		       text_bytes_human(dead, r->bytes_dead));
 	if (r->gc && r->gc->running)
-		printf("  collecting garbage%s: %llu of about %llu files\n",
+		printf("  collecting garbage%s: %llu of about %llu files%s%s\n",
 		       r->gc->dry_run ? " (dry run)" : "", (unsigned long long)r->gc->roots_done,
-		       (unsigned long long)r->gc->roots_total);
+		       (unsigned long long)r->gc->roots_total,
+		       r->gc->waits_for[0] ? "; waits for " : "", r->gc->waits_for);
 }
 
 static void print_people(const struct status *s)

@@ -99,6 +99,7 @@ static const struct rule RULES[] = {
 	{"MapReply", "servers", RULE_COUNT, 0, SERVERS_MAX},
 	{"StatusReply", "servers", RULE_COUNT, 0, SERVERS_MAX},
 	{"GcStatus", "last_text", RULE_BYTES, 0, 256},
+	{"GcStatus", "waits_for", RULE_BYTES, 0, 256},
 	{"GcStatus", "unwalkable", RULE_COUNT, 0, 64},
 	{"Publish", "sources", RULE_COUNT, 0, 8},
 	{"Caller", "groups", RULE_COUNT, 0, 1024},

@@ -164,7 +164,8 @@ static void question_done(struct rpc_call *call)
 		out->gc_cycles = m->gc->cycles;
 		out->gc_failed = m->gc->failed;
 		out->gc_runs = m->gc->running;
-		(void)text_copy(out->gc_text, sizeof(out->gc_text), m->gc->last_text);
+		(void)text_copy(out->gc_text, sizeof(out->gc_text),
+				m->gc->waits_for[0] ? m->gc->waits_for : m->gc->last_text);
 	}
 	note_servers(m, out);
 }

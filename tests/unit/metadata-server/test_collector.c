@@ -50,7 +50,7 @@ static struct {
 	uint32_t phase, unwalkable_count;
 	uint64_t unwalkable;
 	int last_rc;
-	char text[256];
+	char text[256], waits_for[256];
 } gc;
 
 static void told(struct rpc_call *call)
@@ -70,6 +70,7 @@ static void told(struct rpc_call *call)
 	gc.unwalkable_count = (uint32_t)s->n_unwalkable;
 	gc.unwalkable = s->n_unwalkable ? s->unwalkable[0] : 0;
 	snprintf(gc.text, sizeof gc.text, "%s", s->last_text);
+	snprintf(gc.waits_for, sizeof gc.waits_for, "%s", s->waits_for);
 	loop_uv_stop(w.loop);
 }
 
@@ -165,6 +166,8 @@ START_TEST(one_server_silent_deletes_nothing)
 	cluster_cs_stop(&w, 2);
 	ask(MS_GC_NOW);
 	cluster_run_for(&w, 3000);
+	ask(MS_GC_TELL);
+	ck_assert_int_eq(strncmp(gc.waits_for, "server 3", 8), 0);
 	ask(MS_GC_STOP);
 	ask(MS_GC_TELL);
 	ck_assert_uint_ne(gc.phase, MS_GC_SWEEP);
