@@ -6,7 +6,6 @@
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fs/base/text.h"
@@ -15,7 +14,6 @@
 
 #define GC_MS	   5000u
 #define POLL_US	   200000u
-#define WHEN_BYTES 32u
 #define NS_PER_S   1000000000ull
 
 /* Gc.action of the wire. */
@@ -98,16 +96,6 @@ static const Wire__GcStatus *status_of(const ProtobufCMessage *reply)
 
 /* --- showing --- */
 
-static const char *when(char out[WHEN_BYTES], uint64_t wall_ns)
-{
-	time_t seconds = (time_t)(wall_ns / NS_PER_S);
-	struct tm tm;
-
-	if (wall_ns == 0 || !localtime_r(&seconds, &tm) || !strftime(out, WHEN_BYTES, "%F %T", &tm))
-		snprintf(out, WHEN_BYTES, "never");
-	return out;
-}
-
 static json_t *status_to_json(const Wire__GcStatus *s)
 {
 	json_t *unwalkable = json_array();
@@ -133,9 +121,9 @@ static json_t *status_to_json(const Wire__GcStatus *s)
 
 static void print_last(const Wire__GcStatus *s)
 {
-	char ended[WHEN_BYTES], bytes[TEXT_BYTES_HUMAN];
+	char ended[STATUS_WHEN_BYTES], bytes[TEXT_BYTES_HUMAN];
 
-	printf("last: %s, %s\n", when(ended, s->finished_wall_ns), s->last_text);
+	printf("last: %s, %s\n", status_when(ended, s->finished_wall_ns), s->last_text);
 	if (s->last_rc < 0)
 		return;
 	printf("  %" PRIu64 " blocks, %s, of no file and old enough %s\n", s->last_blocks,

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fs/base/text.h"
@@ -20,8 +19,6 @@
 #define POLL_US	   200000u
 #define NAMED_MAX  64u
 #define NS_PER_S   1000000000ull
-#define WHEN_BYTES 32u
-
 enum scrub_action { SCRUB_TELL, SCRUB_START, SCRUB_STOP };
 
 struct scrub_arguments {
@@ -133,16 +130,6 @@ static bool is_known(const struct status *s, const char *name)
 
 /* --- showing --- */
 
-static const char *when(char out[WHEN_BYTES], uint64_t wall_ns)
-{
-	time_t seconds = (time_t)(wall_ns / NS_PER_S);
-	struct tm tm;
-
-	if (wall_ns == 0 || !localtime_r(&seconds, &tm) || !strftime(out, WHEN_BYTES, "%F %T", &tm))
-		snprintf(out, WHEN_BYTES, "never");
-	return out;
-}
-
 static const char *state_text(const Wire__ScrubReply *r)
 {
 	if (r->paused)
@@ -165,7 +152,7 @@ static void print_head(void)
 
 static void print_server(const Wire__ServerStatus *server, const Wire__ScrubReply *r)
 {
-	char speed[TEXT_BYTES_HUMAN], done[16], ended[WHEN_BYTES];
+	char speed[TEXT_BYTES_HUMAN], done[16], ended[STATUS_WHEN_BYTES];
 
 	snprintf(done, sizeof done, "%.1f %%",
 		 r->bytes_total ? 100.0 * (double)r->bytes_done / (double)r->bytes_total : 100.0);
@@ -173,7 +160,7 @@ static void print_server(const Wire__ServerStatus *server, const Wire__ScrubRepl
 	printf("%-6u %-10s %6llu %8s %12llu %10s/s %10llu %8llu  %s\n", server->server,
 	       state_text(r), (unsigned long long)r->pass, done, (unsigned long long)r->records,
 	       speed, (unsigned long long)r->wrong, (unsigned long long)r->wrong_last,
-	       when(ended, r->finished_wall_ns));
+	       status_when(ended, r->finished_wall_ns));
 }
 
 static json_t *server_json(const Wire__ServerStatus *server, const Wire__ScrubReply *r)

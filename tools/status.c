@@ -3,11 +3,14 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "fs/base/text.h"
 #include "fs/placement/map.h"
 #include "tools/admin.h"
 #include "tools/command.h"
+
+#define NS_PER_S 1000000000ull
 
 #define STATUS_MS 5000u
 
@@ -260,4 +263,15 @@ int status_print_json(json_t *json)
 	putchar('\n');
 	json_decref(json);
 	return COMMAND_DONE;
+}
+
+const char *status_when(char out[STATUS_WHEN_BYTES], uint64_t wall_ns)
+{
+	time_t seconds = (time_t)(wall_ns / NS_PER_S);
+	struct tm tm;
+
+	if (wall_ns == 0 || !localtime_r(&seconds, &tm) ||
+	    !strftime(out, STATUS_WHEN_BYTES, "%F %T", &tm))
+		snprintf(out, STATUS_WHEN_BYTES, "never");
+	return out;
 }

@@ -42,4 +42,8 @@ struct status_arguments {
 bool status_arguments_parse(int argc, char **argv, const char *doc, struct status_arguments *out);
 int status_print_json(json_t *json); /* takes it; exit status */
 
+/* A moment of the servers' wall clock, in local time; 0: "never". */
+#define STATUS_WHEN_BYTES 32u
+const char *status_when(char out[STATUS_WHEN_BYTES], uint64_t wall_ns);
+
 #endif

@@ -25,6 +25,10 @@ def MiB(n):
     return n << 20
 
 
+def warnings(cluster):
+    return {w["code"] for w in cluster.status()["warnings"]}
+
+
 def eventually(condition, seconds=30, what="condition"):
     """Wait until condition() is true; its last value is returned."""
     end = time.monotonic() + seconds

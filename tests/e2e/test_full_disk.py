@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import BIN, MiB, Cluster, eventually, seeded_bytes
+from conftest import BIN, MiB, Cluster, eventually, seeded_bytes, warnings
 
 SMALL_SEGMENTS = ["cs.segment_bytes=4M"]
 
@@ -139,10 +139,6 @@ def take_all_blocks(path):
             except OSError as e:
                 assert e.errno == errno.ENOSPC
         os.fsync(f.fileno())
-
-
-def warnings(cluster):
-    return {w["code"] for w in cluster.status()["warnings"]}
 
 
 def test_others_fill_the_metadata_disk_to_its_last_block(mds_on_image):

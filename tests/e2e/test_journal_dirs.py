@@ -3,7 +3,7 @@
 import os
 import shutil
 
-from conftest import eventually
+from conftest import eventually, warnings
 
 
 def write_some(mnt, first, count):
@@ -16,10 +16,6 @@ def write_some(mnt, first, count):
 
 def all_there(mnt, count):
     return all((mnt / f"file{i}").read_text() == str(i) * 100 for i in range(count))
-
-
-def warnings(cluster):
-    return {w["code"] for w in cluster.status()["warnings"]}
 
 
 def test_either_directory_may_be_lost_in_turn(make_cluster, tmp_path):

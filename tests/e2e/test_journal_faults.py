@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import Cluster, eventually
+from conftest import Cluster, eventually, warnings
 
 
 @pytest.fixture
@@ -50,10 +50,6 @@ def write_synced(path, text):
         f.write(text)
         f.flush()
         os.fsync(f.fileno())
-
-
-def warnings(cluster):
-    return {w["code"] for w in cluster.status()["warnings"]}
 
 
 @pytest.mark.parametrize("fault", ["fdatasync:error=EIO", "pwrite64:error=EIO", "pwritev:error=EIO"])
