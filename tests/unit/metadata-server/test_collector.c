@@ -192,9 +192,12 @@ START_TEST(with_all_servers_out_it_fails_and_says_so)
 	ck_assert_str_eq(gc.text, "all chunk servers are out");
 	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
 		cluster_cs_start(&w, i, 88 + i);
-	while (collect() < 0)
+	/* They come back one by one, and a cycle takes those that are there. */
+	for (int64_t count = 0, found_now = -1; count < 3 * 21 || found_now != 0;) {
 		cluster_run_for(&w, 100);
-	ck_assert_int_eq(gc.blocks, 3 * 21);
+		found_now = collect();
+		count += MAX_OF(found_now, 0);
+	}
 	cluster_out_ms = 60000;
 }
 END_TEST
