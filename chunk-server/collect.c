@@ -368,15 +368,6 @@ static void free_piece(struct loop_timer *timer)
 
 enum verdict { LIVE, YOUNG, MOVING, GARBAGE };
 
-static bool row_names(const struct pg_row *row, server_no server)
-{
-	for (uint32_t i = 0; i < row->former_count; i++) {
-		if (row->formers[i] == server)
-			return true;
-	}
-	return pg_row_has(row, server);
-}
-
 static enum verdict judge(const struct collect *c, const struct block_id *id,
 			  const struct cs_place *place)
 {
@@ -385,7 +376,7 @@ static enum verdict judge(const struct collect *c, const struct block_id *id,
 
 	if (row->epoch == 0 || row->epoch != c->row_epochs[pg])
 		return MOVING;
-	if (row_names(row, c->server->number)) {
+	if (pg_row_names(row, c->server->number)) {
 		if (filter_has(&c->filter, id))
 			return LIVE;
 	} else if (row->state != PG_CLEAN) {
@@ -467,7 +458,7 @@ static bool is_garbage_debt(const struct collect *c, const struct block_id *id)
 	struct cs_place place;
 
 	return row->epoch != 0 && row->epoch == c->row_epochs[pg] &&
-	       row_names(row, c->server->number) && !filter_has(&c->filter, id) &&
+	       pg_row_names(row, c->server->number) && !filter_has(&c->filter, id) &&
 	       cs_disks_find(c->server->disks, id, &place, NULL) == -E_NO_BLOCK;
 }
 

@@ -52,8 +52,8 @@ static bool has_source(struct heal *heal, const struct heal_group *group, const 
 {
 	uint32_t others = 0;
 
-	for (uint32_t place = 0; place < cs_heal_place_count(row); place++) {
-		server_no server = cs_heal_place_server(row, place);
+	for (uint32_t place = 0; place < pg_row_place_count(row); place++) {
+		server_no server = pg_row_server_at(row, place);
 		if (server == heal->server->number || (group->merged >> place & 1) != 0)
 			continue;
 		others++;
@@ -92,7 +92,7 @@ static uint32_t next_due(struct heal *heal)
 static void group_synced(struct heal *heal, uint32_t pg, int rc)
 {
 	struct heal_group *group = &heal->groups[pg];
-	uint32_t all = (1u << cs_heal_place_count(map_pg(heal->server->map, (pg_no)pg))) - 1;
+	uint32_t all = (1u << pg_row_place_count(map_pg(heal->server->map, (pg_no)pg))) - 1;
 
 	if (rc == 0)
 		group->merged |= group->merging;

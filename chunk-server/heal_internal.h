@@ -117,8 +117,6 @@ void cs_heal_merge_over(struct heal_merge *merge);
 
 void cs_heal_merge_start(struct heal_merge *merge, pg_no pg);
 void cs_heal_merge_resume(struct heal_merge *merge); /* if it waits */
-server_no cs_heal_place_server(const struct pg_row *row, uint32_t place);
-uint32_t cs_heal_place_count(const struct pg_row *row);
 
 /* --- heal_pull.c ---- */
 

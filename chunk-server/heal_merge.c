@@ -21,17 +21,6 @@
 #define RANGE_IDS     64u	      /* wanted in a range: as much to list as to count */
 #define LIST_ALL      (2 * RANGE_IDS) /* groups up to this size are listed as a whole */
 
-uint32_t cs_heal_place_count(const struct pg_row *row)
-{
-	return (uint32_t)row->replica_count + row->former_count;
-}
-
-server_no cs_heal_place_server(const struct pg_row *row, uint32_t place)
-{
-	return place < row->replica_count ? row->replicas[place]
-					  : row->formers[place - row->replica_count];
-}
-
 static void source_next(struct heal_merge *m);
 static void list_next(struct heal_merge *m);
 static void ids_walk(struct heal_merge *m);
@@ -126,7 +115,7 @@ static void take_row(struct heal_merge *m, int rc, const ProtobufCBinaryData *ro
 	if (rc == -E_STALE_EPOCH && row != NULL && row->len > 0 &&
 	    cs_heartbeat_take_row(m->heal->server, m->pg, row) < 0)
 		log_warn("server %u told a malformed row",
-			 cs_heal_place_server(&m->row, m->place));
+			 pg_row_server_at(&m->row, m->place));
 }
 
 /* Foreign: ascending, within what was asked for, or nothing is taken. */
@@ -153,7 +142,7 @@ static void list_came(struct rpc_call *call)
 	struct heal_merge *m = container_of(call, struct heal_merge, call);
 	const Wire__HealListReply *reply = (const Wire__HealListReply *)call->reply;
 
-	cs_forward_note(m->heal->server, cs_heal_place_server(&m->row, m->place), call->rc);
+	cs_forward_note(m->heal->server, pg_row_server_at(&m->row, m->place), call->rc);
 	take_row(m, call->rc, reply != NULL ? &reply->pg_row : NULL);
 	m->id_count = 0;
 	if (call->rc < 0 || reply == NULL || !ids_take(m, call->reply_bulk) ||
@@ -168,7 +157,7 @@ static void list_came(struct rpc_call *call)
 static void list_ask(struct heal_merge *m)
 {
 	struct cs_server *s = m->heal->server;
-	struct rpc_peer *peer = cs_forward_source(s, cs_heal_place_server(&m->row, m->place));
+	struct rpc_peer *peer = cs_forward_source(s, pg_row_server_at(&m->row, m->place));
 	Wire__HealList msg = WIRE__HEAL_LIST__INIT;
 
 	if (peer == NULL || is_over(m)) {
@@ -343,7 +332,7 @@ static void digest_came(struct rpc_call *call)
 	const Wire__HealDigestReply *reply = (const Wire__HealDigestReply *)call->reply;
 	const struct buf *bulk = call->reply_bulk;
 
-	cs_forward_note(m->heal->server, cs_heal_place_server(&m->row, m->place), call->rc);
+	cs_forward_note(m->heal->server, pg_row_server_at(&m->row, m->place), call->rc);
 	take_row(m, call->rc, reply != NULL ? &reply->pg_row : NULL);
 	if (call->rc == 0 && bulk != NULL && bulk->len == HEAL_RANGE_BYTES << m->bits &&
 	    !is_over(m))
@@ -355,7 +344,7 @@ static void digest_came(struct rpc_call *call)
 static void digest_ask(struct heal_merge *m, uint32_t bits)
 {
 	struct cs_server *s = m->heal->server;
-	struct rpc_peer *peer = cs_forward_source(s, cs_heal_place_server(&m->row, m->place));
+	struct rpc_peer *peer = cs_forward_source(s, pg_row_server_at(&m->row, m->place));
 	Wire__HealDigest msg = WIRE__HEAL_DIGEST__INIT;
 
 	if (peer == NULL) {
@@ -392,7 +381,7 @@ static void merge_end(struct heal_merge *m)
 
 static void source_next(struct heal_merge *m)
 {
-	uint32_t count = cs_heal_place_count(&m->row);
+	uint32_t count = pg_row_place_count(&m->row);
 
 	if (m->own_bits > 0 && !is_over(m)) {
 		own_start(m, 0);
@@ -400,7 +389,7 @@ static void source_next(struct heal_merge *m)
 	}
 	for (uint32_t i = 0; i < count && !is_over(m); i++) {
 		uint32_t place = (m->start + i) % count;
-		server_no server = cs_heal_place_server(&m->row, place);
+		server_no server = pg_row_server_at(&m->row, place);
 		if ((m->tried >> place & 1) != 0)
 			continue;
 		m->tried |= (uint16_t)(1u << place);
@@ -424,7 +413,7 @@ void cs_heal_merge_start(struct heal_merge *m, pg_no pg)
 	m->is_put_off = false;
 	m->pg = pg;
 	m->row = *row;
-	m->start = pg % cs_heal_place_count(row);
+	m->start = pg % pg_row_place_count(row);
 	m->merged = m->heal->groups[pg].merged;
 	m->tried = m->merged;
 	m->has_failed = false;

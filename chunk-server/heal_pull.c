@@ -45,8 +45,8 @@ static void ask_next(struct heal_pull *pull)
 
 	buf_put(pull->record);
 	pull->record = NULL;
-	for (uint32_t place = 0; place < cs_heal_place_count(row); place++) {
-		server_no server = cs_heal_place_server(row, place);
+	for (uint32_t place = 0; place < pg_row_place_count(row); place++) {
+		server_no server = pg_row_server_at(row, place);
 		if ((pull->tried >> place & 1) != 0 || server == pull->heal->server->number ||
 		    cs_forward_source(pull->heal->server, server) == NULL)
 			continue;
@@ -81,7 +81,7 @@ static void verified(struct cs_verify *verify)
 
 	if (verify->rc < 0 || !block_id_equal(&verify->found.id, &pull->id)) {
 		log_warn("server %u sent what is not the block",
-			 cs_heal_place_server(&pull->merge->row, pull->place));
+			 pg_row_server_at(&pull->merge->row, pull->place));
 		ask_next(pull);
 		return;
 	}
@@ -100,7 +100,7 @@ static void asked(struct rpc_call *call)
 	struct heal_pull *pull = container_of(call, struct heal_pull, call);
 	struct cs_server *s = pull->heal->server;
 
-	cs_forward_note(s, cs_heal_place_server(&pull->merge->row, pull->place), call->rc);
+	cs_forward_note(s, pg_row_server_at(&pull->merge->row, pull->place), call->rc);
 	if (call->rc == -E_OVERLOADED && ++pull->refused < REFUSED_MAX && !pull->heal->is_stopped) {
 		pull->tried &= (uint16_t)~(1u << pull->place);
 		loop_timer_start(s->options.loop, &pull->timer, REFUSED_PAUSE_MS);
@@ -119,7 +119,7 @@ static void ask(struct heal_pull *pull)
 {
 	struct cs_server *s = pull->heal->server;
 	const struct pg_row *row = &pull->merge->row;
-	struct rpc_peer *peer = cs_forward_source(s, cs_heal_place_server(row, pull->place));
+	struct rpc_peer *peer = cs_forward_source(s, pg_row_server_at(row, pull->place));
 	Wire__Get msg = WIRE__GET__INIT;
 
 	pull->tried |= (uint16_t)(1u << pull->place);
@@ -173,7 +173,7 @@ bool cs_heal_pull_start(struct heal_merge *merge, const struct block_id *id)
 		.heal = heal, .merge = merge, .id = *id, .place = merge->place};
 	pull->timer.fn = timer_fired;
 	/* Never to its end in here, also without a peer: the merge is not done with this id yet. */
-	if (cs_forward_source(s, cs_heal_place_server(&merge->row, merge->place)) != NULL)
+	if (cs_forward_source(s, pg_row_server_at(&merge->row, merge->place)) != NULL)
 		ask(pull);
 	else
 		loop_timer_start(s->options.loop, &pull->timer, 0);

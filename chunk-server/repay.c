@@ -198,15 +198,11 @@ static void ask_next(struct repay_slot *slot)
 {
 	struct cs_server *s = slot->repay->server;
 	const struct pg_row *row = map_pg(s->map, block_id_pg(&slot->id));
-	uint32_t replicas = row->replica_count;
 	Wire__Get msg = WIRE__GET__INIT;
 	struct rpc_peer *peer = NULL;
 
-	for (; peer == NULL && slot->source < replicas + row->former_count; slot->source++) {
-		uint32_t i = slot->source;
-		peer = cs_forward_source(s, i < replicas ? row->replicas[i]
-							 : row->formers[i - replicas]);
-	}
+	for (; peer == NULL && slot->source < pg_row_place_count(row); slot->source++)
+		peer = cs_forward_source(s, pg_row_server_at(row, slot->source));
 	if (peer == NULL) {
 		slot_end(slot, false);
 		return;

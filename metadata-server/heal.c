@@ -22,18 +22,6 @@
 
 _Static_assert(COPIES_MAX + FORMERS_MAX <= 16, "sources of a group fit their mask");
 
-server_no ms_heal_server_at(const struct pg_row *row, uint32_t place)
-{
-	ASSERT(place < (uint32_t)row->replica_count + row->former_count);
-	return place < row->replica_count ? row->replicas[place]
-					  : row->formers[place - row->replica_count];
-}
-
-static uint32_t place_count(const struct pg_row *row)
-{
-	return (uint32_t)row->replica_count + row->former_count;
-}
-
 /* --- what replicas tell ---- */
 
 static void take_report(struct ms_state *state, server_no server, const struct heal_merged *told)
@@ -76,7 +64,7 @@ bool ms_heal_is_merged(const struct ms_state *state, pg_no pg, uint32_t place)
 	uint32_t by = 0;
 
 	if (row->state != PG_DEGRADED || m->epoch != row->epoch ||
-	    !ms_heal_is_certain(state, ms_heal_server_at(row, place)))
+	    !ms_heal_is_certain(state, pg_row_server_at(row, place)))
 		return false;
 	for (uint32_t i = 0; i < row->replica_count; i++) {
 		if (ms_membership_is_gone(state, row->replicas[i]))
@@ -93,8 +81,8 @@ static bool is_whole(const struct ms_state *state, pg_no pg)
 {
 	const struct pg_row *row = map_pg(state->map, pg);
 
-	for (uint32_t place = 0; place < place_count(row); place++) {
-		bool is_gone = ms_membership_is_gone(state, ms_heal_server_at(row, place));
+	for (uint32_t place = 0; place < pg_row_place_count(row); place++) {
+		bool is_gone = ms_membership_is_gone(state, pg_row_server_at(row, place));
 
 		if (is_gone ? place < row->replica_count : !ms_heal_is_merged(state, pg, place))
 			return false;

@@ -57,7 +57,7 @@ static enum pg_state judge(const struct ms_state *state, uint32_t pg)
 bool ms_health_pg_waits(const struct ms_state *state, pg_no pg, uint32_t place)
 {
 	const struct pg_row *row = map_pg(state->map, pg);
-	server_no server = ms_heal_server_at(row, place);
+	server_no server = pg_row_server_at(row, place);
 
 	if (row->state != PG_DEGRADED || ms_membership_is_alive(state, server))
 		return false;

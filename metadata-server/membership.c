@@ -450,19 +450,11 @@ int ms_membership_heartbeat(struct ms_op *op)
 
 /* --- what an administrator sets --------------------------------------------------------------- */
 
-static bool row_names(const struct pg_row *row, server_no server)
-{
-	for (uint32_t i = 0; i < row->former_count; i++)
-		if (row->formers[i] == server)
-			return true;
-	return pg_row_has(row, server);
-}
-
 /* Is it named in any row: a replica, or a former holder that not all have merged? */
 static bool is_needed(const struct ms_state *state, server_no server)
 {
 	for (uint32_t pg = 0; pg < PG_COUNT; pg++)
-		if (row_names(map_pg(state->map, (pg_no)pg), server))
+		if (pg_row_names(map_pg(state->map, (pg_no)pg), server))
 			return true;
 	return false;
 }

@@ -53,14 +53,6 @@ static bool may_hold_data(const struct ms_state *state)
 
 /* --- former holders ---- */
 
-static bool is_former(const struct pg_row *row, server_no server)
-{
-	for (uint32_t i = 0; i < row->former_count; i++)
-		if (row->formers[i] == server)
-			return true;
-	return false;
-}
-
 static bool is_removed(const struct ms_state *state, server_no server)
 {
 	const struct server_row *row = map_server(state->map, server);
@@ -70,7 +62,7 @@ static bool is_removed(const struct ms_state *state, server_no server)
 
 static bool add_former(const struct ms_state *state, struct pg_row *row, server_no server)
 {
-	if (pg_row_has(row, server) || is_former(row, server) || is_removed(state, server))
+	if (pg_row_names(row, server) || is_removed(state, server))
 		return true;
 	if (row->former_count == FORMERS_MAX)
 		return false;
@@ -113,7 +105,7 @@ static bool has_all(const struct pg_row *row, const struct pg_row *of)
 static bool lacks(const struct ms_state *state, const struct pg_row *row)
 {
 	for (uint32_t i = 0; i < (uint32_t)row->replica_count + row->former_count; i++) {
-		const struct ms_member *m = ms_membership_find(state, ms_heal_server_at(row, i));
+		const struct ms_member *m = ms_membership_find(state, pg_row_server_at(row, i));
 
 		if (m && ms_membership_lacks(m) && state->swept - m->content_from < PG_COUNT)
 			return true;

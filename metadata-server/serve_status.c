@@ -46,9 +46,7 @@ static void count_place(struct ms_server *s, struct status *st, uint32_t pg, uin
 	const struct map *map = ms_state_map(s->state);
 	const struct pg_row *row = map_pg(map, (pg_no)pg);
 	bool is_former = place >= row->replica_count;
-	server_no server =
-		is_former ? row->formers[place - row->replica_count] : row->replicas[place];
-	uint32_t at = server_index(map, server);
+	uint32_t at = server_index(map, pg_row_server_at(row, place));
 
 	if (at >= MIN_OF(map_server_count(map), SERVERS_MAX))
 		return;

@@ -401,8 +401,6 @@ uint32_t ms_heal_tick(struct ms_state *state, uint32_t rows_max);
 bool ms_heal_is_certain(const struct ms_state *state, server_no server);
 /* Has every replica that is not gone merged all that the server at `place` of the row held? */
 bool ms_heal_is_merged(const struct ms_state *state, pg_no pg, uint32_t place);
-/* replicas, then formers */
-server_no ms_heal_server_at(const struct pg_row *row, uint32_t place);
 
 /* health.c */
 void ms_health_counts(const struct ms_state *state, struct ms_counts *out);

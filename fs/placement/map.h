@@ -60,6 +60,12 @@ const char *pg_state_name(enum pg_state state);
 
 /* Is `server` among the row's replicas? */
 bool pg_row_has(const struct pg_row *row, server_no server);
+/* Among its former holders? Among either? */
+bool pg_row_has_former(const struct pg_row *row, server_no server);
+bool pg_row_names(const struct pg_row *row, server_no server);
+/* Places of a row: replicas in order, then formers. */
+uint32_t pg_row_place_count(const struct pg_row *row);
+server_no pg_row_server_at(const struct pg_row *row, uint32_t place); /* place < the count */
 
 /* A cached copy of the whole map. */
 struct map;

@@ -74,3 +74,28 @@ bool pg_row_has(const struct pg_row *row, server_no server)
 			return true;
 	return false;
 }
+
+bool pg_row_has_former(const struct pg_row *row, server_no server)
+{
+	for (uint32_t i = 0; i < row->former_count; i++)
+		if (row->formers[i] == server)
+			return true;
+	return false;
+}
+
+bool pg_row_names(const struct pg_row *row, server_no server)
+{
+	return pg_row_has(row, server) || pg_row_has_former(row, server);
+}
+
+uint32_t pg_row_place_count(const struct pg_row *row)
+{
+	return (uint32_t)row->replica_count + row->former_count;
+}
+
+server_no pg_row_server_at(const struct pg_row *row, uint32_t place)
+{
+	ASSERT(place < pg_row_place_count(row));
+	return place < row->replica_count ? row->replicas[place]
+					  : row->formers[place - row->replica_count];
+}

@@ -256,6 +256,20 @@ START_TEST(servers_are_listed_by_number_up_to_the_limit)
 }
 END_TEST
 
+START_TEST(a_row_names_replicas_then_formers)
+{
+	struct pg_row row = {
+		.replica_count = 2, .replicas = {4, 2}, .former_count = 1, .formers = {9}};
+
+	ck_assert(pg_row_has(&row, 2) && !pg_row_has_former(&row, 2) && pg_row_names(&row, 2));
+	ck_assert(!pg_row_has(&row, 9) && pg_row_has_former(&row, 9) && pg_row_names(&row, 9));
+	ck_assert(!pg_row_names(&row, 0) && !pg_row_names(&row, 3));
+	ck_assert_uint_eq(pg_row_place_count(&row), 3);
+	ck_assert_uint_eq(pg_row_server_at(&row, 1), 2);
+	ck_assert_uint_eq(pg_row_server_at(&row, 2), 9);
+}
+END_TEST
+
 TEST_MAIN("map", tcase_add_test(tc, equal_servers_get_equal_shares);
 	  tcase_add_test(tc, shares_follow_weights);
 	  tcase_add_test(tc, a_new_server_moves_only_its_share);
@@ -265,5 +279,6 @@ TEST_MAIN("map", tcase_add_test(tc, equal_servers_get_equal_shares);
 	  tcase_add_test(tc, placement_is_the_same_for_ever);
 	  tcase_add_test(tc, fewer_servers_than_copies_give_what_there_is);
 	  tcase_add_test(tc, rows_survive_their_codecs);
+	  tcase_add_test(tc, a_row_names_replicas_then_formers);
 	  tcase_add_test(tc, a_row_changes_only_with_a_higher_epoch);
 	  tcase_add_test(tc, servers_are_listed_by_number_up_to_the_limit))
