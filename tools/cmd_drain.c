@@ -18,27 +18,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 {
 	struct server_set *set = state->input;
 
-	switch (key) {
-	case 'u':
-		set->state = SERVER_UP;
-		break;
-	case 'f':
-		set->force = true;
-		break;
-	case 'm':
-		set->mds = text;
-		break;
-	case ARGP_KEY_ARG:
-		if (set->server || server_set_parse(text, &set->server) < 0)
-			argp_error(state, "bad server '%s': a number, as in 'cairn servers'", text);
-		break;
-	case ARGP_KEY_END:
-		if (!set->server)
-			argp_error(state, "which server? See 'cairn servers'");
-		break;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
+	if (key != 'u')
+		return server_set_option(key, text, state);
+	set->state = SERVER_UP;
 	return 0;
 }
 

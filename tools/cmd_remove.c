@@ -12,35 +12,10 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-static error_t parse_option(int key, char *text, struct argp_state *state)
-{
-	struct server_set *set = state->input;
-
-	switch (key) {
-	case 'f':
-		set->force = true;
-		break;
-	case 'm':
-		set->mds = text;
-		break;
-	case ARGP_KEY_ARG:
-		if (set->server || server_set_parse(text, &set->server) < 0)
-			argp_error(state, "bad server '%s': a number, as in 'cairn servers'", text);
-		break;
-	case ARGP_KEY_END:
-		if (!set->server)
-			argp_error(state, "which server? See 'cairn servers'");
-		break;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-	return 0;
-}
-
 int cmd_remove(int argc, char **argv)
 {
 	static const struct argp argp = {options,
-					 parse_option,
+					 server_set_option,
 					 "SERVER",
 					 "Forget a chunk server for ever. Refused while a "
 					 "placement group needs what it holds; a server that "

@@ -13,7 +13,8 @@
 #define GROUPS_NAMED 6u
 #define GROUPS_BYTES 64u
 
-int server_set_parse(const char *text, server_no *out)
+/* "3" or "cs3". -E_INVAL. */
+static int parse_server(const char *text, server_no *out)
 {
 	uint64_t number;
 
@@ -25,12 +26,29 @@ int server_set_parse(const char *text, server_no *out)
 	return 0;
 }
 
-static bool is_former(const struct pg_row *row, server_no server)
+error_t server_set_option(int key, char *text, struct argp_state *state)
 {
-	for (uint32_t i = 0; i < row->former_count; i++)
-		if (row->formers[i] == server)
-			return true;
-	return false;
+	struct server_set *set = state->input;
+
+	switch (key) {
+	case 'f':
+		set->force = true;
+		break;
+	case 'm':
+		set->mds = text;
+		break;
+	case ARGP_KEY_ARG:
+		if (set->server || parse_server(text, &set->server) < 0)
+			argp_error(state, "bad server '%s': a number, as in 'cairn servers'", text);
+		break;
+	case ARGP_KEY_END:
+		if (!set->server)
+			argp_error(state, "which server? See 'cairn servers'");
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
 }
 
 /* "3, 17, 20, ...": the first groups that name the server so. */
@@ -44,7 +62,7 @@ static void name_groups(const struct map *map, server_no server, bool as_former,
 	for (uint32_t pg = 0; pg < PG_COUNT && named <= GROUPS_NAMED; pg++) {
 		const struct pg_row *row = map_pg(map, (pg_no)pg);
 
-		if (!(as_former ? is_former(row, server) : pg_row_has(row, server)))
+		if (!(as_former ? pg_row_has_former(row, server) : pg_row_has(row, server)))
 			continue;
 		if (named == GROUPS_NAMED)
 			n += snprintf(out + n, GROUPS_BYTES - (size_t)n, ", ...");
@@ -62,7 +80,7 @@ static void look(const struct map *map, server_no server, struct server_share *o
 	*out = (struct server_share){.was = row ? row->state : 0};
 	for (uint32_t pg = 0; pg < PG_COUNT; pg++) {
 		out->pgs_replica += pg_row_has(map_pg(map, (pg_no)pg), server);
-		out->pgs_former += is_former(map_pg(map, (pg_no)pg), server);
+		out->pgs_former += pg_row_has_former(map_pg(map, (pg_no)pg), server);
 	}
 	for (uint32_t i = 0; i < map_server_count(map); i++)
 		out->others += map_server_at(map, i)->server != server &&

@@ -7,6 +7,8 @@
 #ifndef CAIRN_TOOLS_SERVER_SET_H
 #define CAIRN_TOOLS_SERVER_SET_H
 
+#include <argp.h>
+
 #include "fs/placement/map.h"
 
 struct server_set {
@@ -23,8 +25,8 @@ struct server_share {
 	uint32_t copies;		  /* that each block shall have */
 };
 
-/* "3" or "cs3". -E_INVAL. */
-must_check int server_set_parse(const char *text, server_no *out);
+/* What both commands understand: --force, --mds, the server. state->input: a struct server_set. */
+error_t server_set_option(int key, char *text, struct argp_state *state);
 /* -E_BUSY: refused, `err` says why; others as admin_call(). */
 must_check int server_set_state(const struct server_set *set, struct server_share *out,
 				struct error *err);
