@@ -8,10 +8,18 @@
  *   bench_files read FILE                1 MiB reads to the end
  *   bench_files mmap FILE                touch every page in order through a mapping
  *   bench_files random FILE COUNT        4 KiB reads at seeded random places
- *   bench_files create DIR COUNT         create, write 1 KiB, close
- *   bench_files stat DIR COUNT           stat those files
  *   bench_files list DIR                 readdir and stat of all entries, as ls -l
- *   bench_files unlink DIR COUNT         remove those files
+ *
+ * Of COUNT small files, in all, by PROCESSES side by side (1), each in a folder of its own if there
+ * are several:
+ *
+ *   bench_files create DIR COUNT [PROCESSES]     create, write 4 KiB, close
+ *   bench_files stat DIR COUNT [PROCESSES]       stat those files
+ *   bench_files get DIR COUNT [PROCESSES]        open, read, close
+ *   bench_files rename DIR COUNT [PROCESSES]     give each another name, and back
+ *   bench_files unlink DIR COUNT [PROCESSES]     remove them
+ *   bench_files mkdir DIR COUNT [PROCESSES]      make folders
+ *   bench_files rmdir DIR COUNT [PROCESSES]      remove them
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,10 +30,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MIB (1024 * 1024)
+#define NAME_BYTES 4224
 
 static void die(const char *what, const char *path)
 {
@@ -151,39 +161,6 @@ static uint64_t bench_random(const char *path, uint64_t count)
 	return count;
 }
 
-static const char *file_name(const char *dir, uint64_t i)
-{
-	static char name[4096];
-
-	snprintf(name, sizeof name, "%s/file-%012llu.bin", dir, (unsigned long long)i);
-	return name;
-}
-
-static uint64_t bench_create(const char *dir, uint64_t count)
-{
-	uint8_t *bytes = noise(4096);
-
-	for (uint64_t i = 0; i < count; i++) {
-		const char *name = file_name(dir, i);
-		int fd = open(name, O_WRONLY | O_CREAT | O_EXCL, 0644);
-
-		if (fd < 0 || write(fd, bytes, 1024) != 1024 || close(fd) != 0)
-			die("create", name);
-	}
-	free(bytes);
-	return count;
-}
-
-static uint64_t bench_stat(const char *dir, uint64_t count)
-{
-	struct stat st;
-
-	for (uint64_t i = 0; i < count; i++)
-		if (stat(file_name(dir, i), &st) != 0)
-			die("stat", file_name(dir, i));
-	return count;
-}
-
 static uint64_t bench_list(const char *dir)
 {
 	DIR *d = opendir(dir);
@@ -202,18 +179,142 @@ static uint64_t bench_list(const char *dir)
 	return count;
 }
 
-static uint64_t bench_unlink(const char *dir, uint64_t count)
+/* --- small files ------------------------------------------------------------------------------ */
+
+static void name_of(const char *dir, const char *kind, uint64_t i, char out[NAME_BYTES])
 {
-	for (uint64_t i = 0; i < count; i++)
-		if (unlink(file_name(dir, i)) != 0)
-			die("remove", file_name(dir, i));
-	return count;
+	snprintf(out, NAME_BYTES, "%.4096s/%s-%012llu.bin", dir, kind, (unsigned long long)i);
+}
+
+static void small_create(const char *name)
+{
+	static uint8_t *bytes;
+	int fd = open(name, O_WRONLY | O_CREAT | O_EXCL, 0644);
+
+	if (!bytes)
+		bytes = noise(4096);
+	if (fd < 0 || write(fd, bytes, 4096) != 4096 || close(fd) != 0)
+		die("create", name);
+}
+
+static void small_stat(const char *name)
+{
+	struct stat st;
+
+	if (stat(name, &st) != 0)
+		die("stat", name);
+}
+
+static void small_get(const char *name)
+{
+	uint8_t bytes[8192];
+	int fd = open(name, O_RDONLY);
+
+	if (fd < 0 || read(fd, bytes, sizeof bytes) != 4096 || close(fd) != 0)
+		die("read", name);
+}
+
+static void small_rename(const char *name)
+{
+	char other[NAME_BYTES + 8];
+
+	snprintf(other, sizeof other, "%s.moved", name);
+	if (rename(name, other) != 0 || rename(other, name) != 0)
+		die("rename", name);
+}
+
+static void small_unlink(const char *name)
+{
+	if (unlink(name) != 0)
+		die("remove", name);
+}
+
+static void small_mkdir(const char *name)
+{
+	if (mkdir(name, 0755) != 0)
+		die("make", name);
+}
+
+static void small_rmdir(const char *name)
+{
+	if (rmdir(name) != 0)
+		die("remove", name);
+}
+
+static const struct small {
+	const char *what, *kind;
+	void (*run)(const char *name);
+	unsigned calls;			/* that count, per name */
+} smalls[] = {
+	{ "create", "file", small_create, 1 }, { "stat", "file", small_stat, 1 },
+	{ "get", "file", small_get, 1 },       { "rename", "file", small_rename, 2 },
+	{ "unlink", "file", small_unlink, 1 }, { "mkdir", "folder", small_mkdir, 1 },
+	{ "rmdir", "folder", small_rmdir, 1 },
+};
+
+static void small_run(const struct small *s, const char *dir, uint64_t count)
+{
+	char name[NAME_BYTES];
+
+	for (uint64_t i = 0; i < count; i++) {
+		name_of(dir, s->kind, i, name);
+		s->run(name);
+	}
+}
+
+/* All begin together: each waits until the pipe that `start` writes to is closed. */
+static pid_t small_fork(const struct small *s, const char *dir, uint64_t count, const int start[2])
+{
+	pid_t pid = fork();
+	char byte;
+
+	if (pid < 0)
+		die("fork for", dir);
+	if (pid > 0)
+		return pid;
+	close(start[1]);
+	if (read(start[0], &byte, 1) != 0)
+		_exit(1);
+	small_run(s, dir, count);
+	_exit(0);
+}
+
+/* *began is when they were let go. */
+static uint64_t bench_small(const struct small *s, const char *dir, uint64_t count,
+			    unsigned processes, double *began)
+{
+	uint64_t each = count / processes;
+	int start[2], status, failed = 0;
+
+	if (processes == 1) {
+		small_run(s, dir, count);
+		return s->calls * count;
+	}
+	if (pipe(start) != 0)
+		die("make a pipe for", dir);
+	for (unsigned i = 0; i < processes; i++) {
+		char own[NAME_BYTES];
+
+		snprintf(own, sizeof own, "%s/process-%u", dir, i);
+		if (mkdir(own, 0755) != 0 && errno != EEXIST)
+			die("make", own);
+		small_fork(s, own, each, start);
+	}
+	*began = seconds();
+	close(start[1]);
+	close(start[0]);
+	while (wait(&status) > 0)
+		failed |= status;
+	if (failed)
+		exit(1);
+	return s->calls * each * processes;
 }
 
 int main(int argc, char **argv)
 {
 	const char *what = argc > 2 ? argv[1] : "", *path = argc > 2 ? argv[2] : "";
-	uint64_t n = argc > 3 ? strtoull(argv[3], NULL, 10) : 0, done;
+	uint64_t n = argc > 3 ? strtoull(argv[3], NULL, 10) : 0, done = 0;
+	unsigned processes = argc > 4 ? (unsigned)strtoul(argv[4], NULL, 10) : 1;
 	double start = seconds();
 
 	if (strcmp(what, "write") == 0 && n)
@@ -224,17 +325,14 @@ int main(int argc, char **argv)
 		done = bench_mmap(path);
 	else if (strcmp(what, "random") == 0 && n)
 		done = bench_random(path, n);
-	else if (strcmp(what, "create") == 0 && n)
-		done = bench_create(path, n);
-	else if (strcmp(what, "stat") == 0 && n)
-		done = bench_stat(path, n);
 	else if (strcmp(what, "list") == 0)
 		done = bench_list(path);
-	else if (strcmp(what, "unlink") == 0 && n)
-		done = bench_unlink(path, n);
-	else {
-		fprintf(stderr, "usage: bench_files write|read|mmap|random|create|stat|list|unlink "
-				"PATH [COUNT]\n");
+	for (size_t i = 0; i < sizeof smalls / sizeof smalls[0]; i++)
+		if (strcmp(what, smalls[i].what) == 0 && n && processes)
+			done = bench_small(&smalls[i], path, n, processes, &start);
+	if (done == 0) {
+		fprintf(stderr, "usage: bench_files write|read|mmap|random|list|create|stat|get|"
+				"rename|unlink|mkdir|rmdir PATH [COUNT [PROCESSES]]\n");
 		return 2;
 	}
 	printf("%llu %.6f\n", (unsigned long long)done, seconds() - start);
