@@ -22,6 +22,14 @@
 #include "fs/tree/root.h"
 
 struct client;
+struct tier_file;
+
+struct cl_edit {
+	inode_no ino;
+	uint64_t offset, length;	/* length 0: only the size changes */
+	const void *bytes;
+	uint64_t size;
+};
 
 struct cl_options {
 	struct loop *loop;
@@ -38,6 +46,8 @@ struct cl_options {
 	uint32_t flush_ms;		/* gathered writes are published after this: 1,000 */
 	uint32_t blocks_in_flight;	/* of one read or write stream */
 	int codec;			/* enum codec for what it writes */
+	struct tiers *tiers;		/* client/tier/tier.h; stays the caller's; NULL: none */
+	uint64_t tier_min_bytes;	/* smaller files stay out of them */
 	/* Front's duties at a recall; may be NULL. Called on the loop's thread; must not wait. */
 	void (*on_inval_attr)(void *arg, inode_no ino);
 	/* bump the epoch of the mount */
@@ -45,6 +55,12 @@ struct cl_options {
 	/* Pages: call done(done_arg) from any thread once they are dropped. */
 	void (*on_inval_pages)(void *arg, inode_no ino, void (*done)(void *done_arg),
 			       void *done_arg);
+	/*
+	 * This client changes content: bytes (NULL: zeros) come at offset, then the size is `size`.
+	 * For the front, whose passthrough opens of the inode must see it. On the loop's thread,
+	 * before the operation ends; may be NULL.
+	 */
+	void (*on_edit)(void *arg, const struct cl_edit *edit);
 	void *arg;
 };
 
@@ -187,6 +203,13 @@ void client_submit(struct client *c, struct cl_op *op);
  * returns.
  */
 void client_interrupt(struct client *c, struct cl_op *op);
+
+/*
+ * The tier file that holds the content of this inode now, sealed: nobody on this node writes it,
+ * its lease is held, it is at least 1 MiB. A reference (tier_put); NULL: there is none. On the
+ * loop's thread. Of an open it counts as a use (tier_use), which is the caller's to say.
+ */
+struct tier_file *client_tier_find(struct client *c, inode_no ino);
 
 struct cl_stats {
 	uint64_t dirty_bytes, memory_bytes, nodes, leases, ops_waiting;

@@ -25,6 +25,9 @@ static const struct row {
 	{ "read_ahead", "client.read_ahead_kb", "", "KIB", "kernel read-ahead (1024)" },
 	{ "flush", "client.flush_ms", "", "MS", "publish gathered writes after (1000)" },
 	{ "inflight", "client.blocks_in_flight", "", "BLOCKS", "of one stream (64)" },
+	{ "tier", "client.tier", "", "DIR:BYTES", "cache tier for whole models (auto)" },
+	{ "tier_policy", "client.tier_policy", "", "NAME", "adaptive, lru or lfu (adaptive)" },
+	{ "passthrough", "client.passthrough", "", "yes|no", "kernel reads tier files (yes)" },
 	{ "threads", "client.threads", "", "COUNT", "that read kernel requests (4)" },
 	{ "codec", "client.codec", "", "NAME", "of written blocks: raw, lz4, zstd (lz4)" },
 };
