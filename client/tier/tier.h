@@ -49,7 +49,7 @@ struct tiers_options {
 	const struct tier_place *places;	/* copied */
 	uint32_t place_count;
 	enum tier_policy policy;
-	/* of the operating system's boot: a tier that was not closed under another one is doubted */
+	/* of the operating system's boot: what another one left open is doubted */
 	uint64_t boot_id;
 	uint64_t scrub_bytes_per_s;		/* background check of sealed files; 0: none */
 	/* It can be served from its file now. NULL: not wanted. */
@@ -148,7 +148,7 @@ must_check int tier_open_fd(struct tier_file *f, int *out);
  */
 must_check int tier_detach_fd(struct tier_file *f, int *out);
 
-/* --- orders and reports ------------------------------------------------------------------------ */
+/* --- orders and reports ----------------------------------------------------------------------- */
 
 /* Keep it whatever happens, also what comes later under that root; not kept across restarts. */
 must_check int tiers_pin(struct tiers *t, const struct root *root, bool pinned);
