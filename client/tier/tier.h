@@ -10,8 +10,8 @@
  * detached); who still uses one that is gone goes on. Only sealed files survive a restart; those of
  * an unclean restart of the system are checked against their sums before their first use (I15).
  *
- * On disk, in the folder: "cairn-tier" (version, clean or open; locked by its mount), "filling/NAME",
- * "sealed/NAME" and "sums/NAME", NAME being the root in hex; "index" (uses, for the eviction).
+ * On disk, in the folder: "cairn-tier" (version, clean or open; locked by its mount),
+ * "filling/NAME", "sealed/NAME", "sums/NAME" (NAME is the root in hex), "index" (uses).
  *
  * Ownership: a reference (find, begin, ref) keeps a file from eviction until it is put. Memory and
  * descriptors are bounded; nothing here waits: I/O runs on the loop's workers.
