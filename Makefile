@@ -82,7 +82,8 @@ FUZZ_SRC   := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_BIN   := $(patsubst tests/fuzz/%.c,$(O)/fuzz/%,$(FUZZ_SRC))
 FUZZ_REPLAY := $(patsubst tests/fuzz/%.c,$(O)/tests/fuzz/%,$(FUZZ_SRC))
 BENCH_SRC  := $(wildcard tests/bench/*.c)
-BENCH_BIN  := $(patsubst tests/bench/%.c,$(O)/tests/bench/%,$(BENCH_SRC))
+BENCH_FILES_SRC := $(wildcard tests/bench/files/*.c)
+BENCH_BIN  := $(patsubst tests/bench/%.c,$(O)/tests/bench/%,$(BENCH_SRC)) $(O)/tests/bench/bench_files
 SIM_BIN    := $(if $(wildcard tests/sim/main.c),$(O)/tests/sim/sim)
 
 # ---- building ------------------------------------------------------------------------------------
@@ -142,6 +143,10 @@ $(O)/tests/model/%: $(O)/obj/tests/model/%.o $(LIB_SIM) $(LIB_TOOLS) $(LIB_FUSE)
 $(O)/tests/fault/%: $(O)/obj/tests/fault/%.o $(LIB_SIM) $(LIB_TOOLS) $(LIB_FUSE) $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK,$(CHECK_LIBS))
 $(O)/tests/sim/sim: $(O)/obj/tests/sim/main.o $(LIB_SIM) $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
+	$(call LINK)
+# The measuring process: nothing of ours is linked in, so that it is the same on any file system.
+$(O)/tests/bench/bench_files: LDLIBS_CORE := -lpthread
+$(O)/tests/bench/bench_files: $(call obj,$(BENCH_FILES_SRC))
 	$(call LINK)
 $(O)/tests/bench/%: $(O)/obj/tests/bench/%.o $(LIB_TOOLS) $(LIB_SIM) $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK)
