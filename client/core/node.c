@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #include "client/core/file.h"
+#include "fs/base/text.h"
 #include "fs/hash/checksum.h"
 
 #define TRIM_COUNT 8192u
@@ -44,6 +45,7 @@ static void node_free(struct client *c, struct cl_node *node)
 	DL_DELETE(c->node_lru, node);
 	c->node_count--;
 	free(node->target);
+	free(node->name_hint);
 	free(node);
 }
 
@@ -296,11 +298,25 @@ static void name_put(struct client *c, const struct name_key *key, inode_no ino)
 	c->name_count++;
 }
 
+static void node_named(struct client *c, inode_no ino, inode_no parent, const char *name)
+{
+	struct cl_node *node;
+	HASH_FIND(hh, c->nodes, &ino, sizeof ino, node);
+	if (!node)
+		return;
+	node->parent_hint = parent;
+	if (node->name_hint && strcmp(node->name_hint, name) == 0)
+		return;
+	free(node->name_hint);
+	node->name_hint = strdup(name);		/* without memory there is no hint */
+}
+
 void cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent,
 		      const char *name, inode_no ino)
 {
 	struct client *c = req->client;
 	struct name_key key = name_key_of(c, parent, name);
+	node_named(c, ino, parent, name);
 	if (req->return_count == c->session.return_count && req->call.session == c->session.number)
 		for (size_t i = 0; i < reply->n_leases; i++)
 			if (reply->leases[i]->ino == parent &&
@@ -322,6 +338,7 @@ void cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no
 void cl_node_name_grant(struct client *c, inode_no parent, const char *name, inode_no ino)
 {
 	struct name_key key = name_key_of(c, parent, name);
+	node_named(c, ino, parent, name);
 	name_put(c, &key, ino);
 }
 
@@ -353,6 +370,46 @@ void cl_node_name_drop(struct client *c, inode_no parent, const char *name)
 {
 	struct name_key key = name_key_of(c, parent, name);
 	cl_node_name_drop_hash(c, parent, key.hash);
+}
+
+/* --- paths, as far as hints tell -------------------------------------------------------------- */
+
+#define PATH_DEPTH_MAX 64u
+
+void cl_node_path(struct client *c, inode_no ino, char *out, size_t out_bytes)
+{
+	const char *names[PATH_DEPTH_MAX];
+	struct text path;
+	unsigned depth = 0;
+
+	while (ino != INODE_ROOT && depth < PATH_DEPTH_MAX) {
+		const struct cl_node *node;
+		HASH_FIND(hh, c->nodes, &ino, sizeof ino, node);
+		if (!node || !node->name_hint)
+			break;
+		names[depth++] = node->name_hint;
+		ino = node->parent_hint;
+	}
+	text_init(&path, out_bytes);
+	if (depth > 0 && ino != INODE_ROOT)
+		text_add(&path, "...");
+	for (unsigned i = depth; i > 0; i--)
+		text_addf(&path, "/%s", names[i - 1]);
+	(void)text_copy(out, out_bytes, text_chars(&path));
+	text_finish(&path);
+}
+
+void cl_node_path_of_root(struct client *c, const struct root *root, char *out,
+			  size_t out_bytes)
+{
+	const struct cl_node *node;
+
+	*out = '\0';
+	for (node = c->nodes; node; node = node->hh.next)
+		if (node->has_attr && node->name_hint && root_equal(&node->attr.root, root)) {
+			cl_node_path(c, node->ino, out, out_bytes);
+			return;
+		}
 }
 
 /* --- all of them ------------------------------------------------------------------------------ */

@@ -38,6 +38,9 @@ struct cl_node {
 	struct cl_op *open_waiters;
 	bool is_releasing;		/* the release of one of them is on its way */
 	uint64_t reclaim_round;		/* the last that it was told in */
+	/* where it was seen last: a hint for shards and reports, true when it was seen */
+	inode_no parent_hint;
+	char *name_hint;		/* NULL: never */
 	UT_hash_handle hh;
 	struct cl_node *prev, *next;	/* LRU */
 };
@@ -70,6 +73,15 @@ void cl_node_name_grant(struct client *c, inode_no parent, const char *name, ino
 bool cl_node_name_find(struct client *c, inode_no parent, const char *name, inode_no *ino);
 void cl_node_name_drop(struct client *c, inode_no parent, const char *name);
 void cl_node_name_drop_hash(struct client *c, inode_no parent, uint64_t hash);
+
+/*
+ * The path of an inode from the root of the file system, as far as hints tell: "" if nothing is
+ * known, ".../a/b" if not all of it is. Cut to out_bytes.
+ */
+void cl_node_path(struct client *c, inode_no ino, char *out, size_t out_bytes);
+/* The same of any inode known to have this content. Looks at all of them: for reports. */
+void cl_node_path_of_root(struct client *c, const struct root *root, char *out,
+			  size_t out_bytes);
 
 void cl_node_drop_names(struct client *c);
 void cl_node_drop_leases(struct client *c);	/* the session is gone: trust nothing */
