@@ -38,7 +38,11 @@ enum tier_policy { TIER_ADAPTIVE = 0, TIER_LRU, TIER_LFU };
 /* One tier, fastest first. */
 struct tier_place {
 	const char *directory;	/* absolute; "": none that the kernel could read (simulation) */
-	struct disk *disk;	/* on that folder; stays the caller's */
+	/*
+	 * On that folder; stays the caller's. NULL: opened (and made) here, and opened anew when
+	 * it was lost and has come back: what a mount wants.
+	 */
+	struct disk *disk;
 	uint64_t bytes_max;	/* hard limit of all files in it, filling ones at full length */
 	uint64_t keep_free;	/* bytes of the host's file system that stay free */
 	bool is_memory;		/* tmpfs: gone after a reboot, and its bytes are RAM */
@@ -61,25 +65,31 @@ struct tiers_options {
 
 /* 0, -E_NOMEM, -E_INVAL. A folder that cannot be used is a broken tier, not an error. */
 must_check int tiers_create(const struct tiers_options *options, struct tiers **out);
-/* Read what the folders hold, on workers; finds answer NULL until then. */
+/* Read what the folders hold, on workers; finds answer NULL and begins -E_AGAIN until then. */
 void tiers_start(struct tiers *t);
 bool tiers_is_ready(const struct tiers *t);
 /* Note uses and a clean end; filling files are dropped. done(arg) once. */
 void tiers_stop(struct tiers *t, void (*done)(void *arg), void *arg);
-void tiers_destroy(struct tiers *t);		/* also without a stop, as a crash would */
+/* Also without a stop, as a crash would: then its loop is dead, or nothing is in flight. */
+void tiers_destroy(struct tiers *t);
 
 /* --- files ------------------------------------------------------------------------------------ */
 
 enum tier_state { TIER_FILLING = 1, TIER_SEALING, TIER_SEALED, TIER_GONE };
 
-/* The content if it is here, in whatever state but gone: a reference; NULL: it is not. */
+/*
+ * The content if it is here, in whatever state but gone: a reference; NULL: it is not. What an
+ * unclean restart left in doubt is not here yet: a find begins to check it, on_sealed() tells.
+ */
 struct tier_file *tiers_find(struct tiers *t, const struct root *root);
 /* Sealed and fit for use, without a reference and without counting a use. */
 bool tiers_is_sealed(const struct tiers *t, const struct root *root);
 /*
  * Begin to fill; room for all of it is made by eviction. A reference. `want_pinned`: it may push
- * out what is not pinned whatever the policy says. -E_EXIST: it is here already (tiers_find);
- * -E_NOSPC: it does not fit; -E_NODEV: there is no tier that works.
+ * out what is not pinned whatever the policy says. The file itself is made, at its full length, by
+ * a worker: a disk that is full after all shows in the first tier_write(). -E_EXIST: it is here
+ * already (tiers_find); -E_BUSY: it is here in doubt, and being checked; -E_AGAIN: the folders are
+ * still being read; -E_NOSPC: it does not fit; -E_NODEV: there is no tier that works.
  */
 must_check int tiers_begin(struct tiers *t, const struct root *root, bool want_pinned,
 			   struct tier_file **out);
@@ -100,7 +110,7 @@ enum tier_state tier_state(const struct tier_file *f);
 const struct root *tier_root(const struct tier_file *f);
 uint64_t tier_bytes(const struct tier_file *f);		/* length of the content */
 uint64_t tier_present_bytes(const struct tier_file *f);
-/* Every byte of [offset, offset + len) is in the file and may be read from it. */
+/* Every byte of [offset, offset + len) may be read from it; of one that is gone, none. */
 bool tier_has(const struct tier_file *f, uint64_t offset, uint64_t len);
 /* An open, or the like: for eviction and promotion. */
 void tier_use(struct tier_file *f);
@@ -114,31 +124,38 @@ struct tier_io {
 	void (*done)(struct tier_io *io);
 	void *user;
 	int rc;				/* 0; of a read that failed: fetch it from the cluster */
-	struct loop_work work;		/* private */
-	uint64_t len;			/* private */
-	struct tier_io *prev, *next;	/* private */
+	struct loop_work work;		/* private from here */
+	struct disk_file *disk_file;
+	uint64_t len;
+	bool is_write;
+	struct tier_io *prev, *next;
 };
 /*
  * Write verified bytes: whole pieces (offset a multiple of TIER_PIECE_BYTES, to the end of a piece
- * or of the file), or of a draft any range. Present once done() said 0.
+ * or of the file), each written once at a time, or of a draft any range. Present once done() said
+ * 0. If it fails, the file is gone.
  */
 void tier_write(struct tier_io *io);
-/* Of a draft that was adopted: [offset, offset + len) was written with what the root says there. */
+/*
+ * Of a draft that was adopted: [offset, offset + len) was written with what the root says there.
+ * Ranges come in ascending order; a piece is present once all of it was marked (or written whole by
+ * tier_write()).
+ */
 void tier_mark(struct tier_file *f, uint64_t offset, uint64_t len);
 void tier_read(struct tier_io *io);		/* a range that tier_has() */
 /*
- * All pieces are present: sync, note the sums, rename. done(arg, rc) once; on_sealed() before it.
- * -E_INVAL: a piece is missing; else the file is gone.
+ * Sync, note the sums, rename. done(arg, rc) once; on_sealed() before it. Nothing is being written
+ * to it. -E_INVAL: a piece is missing; any other error: the file is gone.
  */
 void tier_seal(struct tier_file *f, void (*done)(void *arg, int rc), void *arg);
-/* Give up filling: the file is gone once the last reference is put. */
+/* Give up filling: the file is gone, and its room free once the last reference is put. */
 void tier_drop(struct tier_file *f);
 
 /* --- for the mount: passthrough --------------------------------------------------------------- */
 
 /*
  * A descriptor of a sealed file for reading, opened through a read-only clone of its mount, so that
- * no one can change the file through it. The caller closes it. -E_NOTSUP: not on this kernel or
+ * no one can change the file through it. The caller closes it. -E_OPNOTSUPP: not on this kernel or
  * place; or what open(2) says.
  */
 must_check int tier_open_fd(struct tier_file *f, int *out);
