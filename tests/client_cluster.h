@@ -48,6 +48,9 @@ struct cluster {
 /* Called for each disk of a chunk server before it is used; NULL: as it is. */
 static void (*cluster_disk_hook)(struct cluster *w, uint32_t i, struct disk *disk);
 
+/* Called with the options of each client before it is made; NULL: as they are. */
+static void (*cluster_client_hook)(struct cluster *w, struct cl_options *options);
+
 static uint32_t cluster_out_ms = 60000;	/* a server that is silent for so long is given up */
 
 static const uint8_t cluster_id[16] = { 4, 2 };
@@ -257,6 +260,8 @@ static inline struct client *cluster_client_of(struct cluster *w, const char *se
 		.flush_ms = 300, .blocks_in_flight = 16, .codec = CODEC_LZ4,
 		.session_file = session_file,
 	};
+	if (cluster_client_hook)
+		cluster_client_hook(w, &options);
 	ck_assert_int_eq(client_create(&options, &c), 0);
 	client_start(c, cluster_started, w);
 	loop_uv_run(w->loop);

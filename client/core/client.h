@@ -24,11 +24,21 @@
 struct client;
 struct tier_file;
 
+/* What an operation of this client changed in the content of an inode; see on_edit. */
+enum cl_edit_kind {
+	CL_EDIT_SIZE = 1,		/* only the size: cut, or longer by zeros */
+	CL_EDIT_BYTES,
+	CL_EDIT_ZEROS,
+	/* a copy from another range, whose bytes are not at hand: CL_READ has them now */
+	CL_EDIT_COPIED,
+};
+
 struct cl_edit {
+	enum cl_edit_kind kind;
 	inode_no ino;
-	uint64_t offset, length;	/* length 0: only the size changes */
-	const void *bytes;
-	uint64_t size;
+	uint64_t offset, length;
+	const void *bytes;		/* of CL_EDIT_BYTES; until on_edit() returns */
+	uint64_t size;			/* of the content, after it */
 };
 
 struct cl_options {
@@ -56,9 +66,10 @@ struct cl_options {
 	void (*on_inval_pages)(void *arg, inode_no ino, void (*done)(void *done_arg),
 			       void *done_arg);
 	/*
-	 * This client changes content: bytes (NULL: zeros) come at offset, then the size is `size`.
-	 * For the front, whose passthrough opens of the inode must see it. On the loop's thread,
-	 * before the operation ends; may be NULL.
+	 * This client has changed content: the range, then the size. For the front, whose
+	 * passthrough opens of the inode must see it before the operation's caller goes on. On the
+	 * loop's thread, in order of the edits, each before its operation's done(); also for the
+	 * part of one that an error, its deadline or an interrupt ended halfway. May be NULL.
 	 */
 	void (*on_edit)(void *arg, const struct cl_edit *edit);
 	void *arg;

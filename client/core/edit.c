@@ -14,6 +14,7 @@
 #include <utlist.h>
 
 #include "client/core/file.h"
+#include "client/core/tiered.h"
 
 #define GRID(pos) ((pos) / BLOCK_BYTES_MAX * BLOCK_BYTES_MAX)
 
@@ -41,6 +42,8 @@ static void edit_ended(struct cl_op *op, int rc)
 	struct client *c = file->client;
 	if (rc < 0 && file->is_alone)
 		cl_file_reset(file);	/* half an edit is not kept; a later one begins afresh */
+	else if (op->is_begun && file->is_loaded)
+		cl_tiered_edited(op);
 	file->is_editing = file->is_alone = false;
 	queue_leave(op);
 	op->out_len = (uint32_t)op->progress;
@@ -61,6 +64,8 @@ static void edit_cancel(struct cl_op *op)
 	struct cl_file *file = op->file;
 	struct client *c = file->client;
 	bool was_head = file->is_editing && file->edits == op;
+	if (was_head && op->is_begun && file->is_loaded && !file->is_alone)
+		cl_tiered_edited(op);
 	queue_leave(op);
 	op->out_len = (uint32_t)op->progress;
 	if (was_head) {
