@@ -66,6 +66,24 @@ static int set_row(const struct row *row, struct mount_options *o, const char *v
 	return 0;
 }
 
+/* Tiers of the command line add up, and stand for those of the file. */
+static int add_tier(struct mount_options *o, const char *value, struct error *err)
+{
+	struct config_paths *list = &o->config.client_tier;
+
+	if (!o->has_tier)
+		list->count = 0;
+	o->has_tier = true;
+	if (!value || !*value)
+		return error_say(err, -E_INVAL, "option 'tier' needs a value");
+	if (list->count == ARRAY_COUNT(list->path) ||
+	    !text_copy(list->path[list->count], sizeof list->path[0], value))
+		return error_say(err, -E_RANGE, "option 'tier=%.200s': too long, or one too many",
+				 value);
+	list->count++;
+	return 0;
+}
+
 /* Words without a value that are ours; false: not one of them. */
 static bool set_word(struct mount_options *o, const char *word)
 {
@@ -98,6 +116,8 @@ static int set_option(struct mount_options *o, char *option, struct error *err)
 
 	if (value)
 		*value++ = '\0';
+	if (strcmp(option, "tier") == 0)
+		return add_tier(o, value, err);
 	for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
 		if (strcmp(rows[i].name, option) == 0)
 			return set_row(&rows[i], o, value, err);

@@ -28,6 +28,7 @@ struct mount_options {
 	char log_file[PATH_MAX];		/* of a mount in the background */
 	char pid_file[PATH_MAX];		/* "": none */
 	bool is_foreground, is_fake, is_verbose, is_remount, is_hard, is_help;
+	bool has_tier;				/* by -o, however often */
 	/* its client_cache_dir is never empty: the session is kept there */
 	struct config config;
 };

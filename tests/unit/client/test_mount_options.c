@@ -53,6 +53,21 @@ START_TEST(options_of_all_parties_are_sorted_out)
 }
 END_TEST
 
+START_TEST(tiers_add_up)
+{
+	ck_assert_int_eq(parse("ro"), 0);
+	ck_assert_uint_eq(parsed.config.client_tier.count, 1);
+	ck_assert_str_eq(parsed.config.client_tier.path[0], "auto");
+	ck_assert_int_eq(parse("tier=/dev/shm/models:1G,ro,tier=/nvme:100G:5G"), 0);
+	ck_assert_uint_eq(parsed.config.client_tier.count, 2);
+	ck_assert_str_eq(parsed.config.client_tier.path[0], "/dev/shm/models:1G");
+	ck_assert_str_eq(parsed.config.client_tier.path[1], "/nvme:100G:5G");
+	ck_assert_int_eq(parse("tier=none"), 0);
+	ck_assert_uint_eq(parsed.config.client_tier.count, 1);
+	ck_assert_int_eq(parse("tier"), -E_INVAL);
+}
+END_TEST
+
 START_TEST(a_wrong_option_is_named)
 {
 	ck_assert_int_eq(parse("ro,colour=blue"), -E_INVAL);
@@ -80,5 +95,6 @@ END_TEST
 
 TEST_MAIN("mount_options", tcase_add_test(tc, a_source_names_a_host_and_maybe_a_port);
 	  tcase_add_test(tc, options_of_all_parties_are_sorted_out);
+	  tcase_add_test(tc, tiers_add_up);
 	  tcase_add_test(tc, a_wrong_option_is_named);
 	  tcase_add_test(tc, source_and_directory_are_needed))
