@@ -127,11 +127,11 @@ void cl_op_dispatch(struct cl_op *op)
 	op_table[op->kind].start(op);
 }
 
-static void op_submitted(struct loop_task *task)
+void client_run(struct client *c, struct cl_op *op)
 {
-	struct cl_op *op = container_of(task, struct cl_op, task);
-	struct client *c = op->client;
 	uint32_t ms = op->deadline_ms ? op->deadline_ms : c->options.timeout_ms;
+	op->client = c;
+	op->is_finished = false;
 	op->due_ns = loop_now_ns(c->options.loop) + ms * UINT64_C(1000000);
 	DL_APPEND(c->ops, op);
 	if (__atomic_load_n(&op->is_interrupted, __ATOMIC_ACQUIRE)) {
@@ -139,6 +139,12 @@ static void op_submitted(struct loop_task *task)
 		return;
 	}
 	cl_op_dispatch(op);
+}
+
+static void op_submitted(struct loop_task *task)
+{
+	struct cl_op *op = container_of(task, struct cl_op, task);
+	client_run(op->client, op);
 }
 
 void client_submit(struct client *c, struct cl_op *op)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The client library: one mount of a cluster, without FUSE. The mount (client/fuse), tools and the
- * simulation use it. A front fills a struct cl_op, submits it from any thread, and gets done() on
- * the loop's thread, exactly once, by the op's deadline.
+ * simulation use it. A front fills a struct cl_op, submits it from any thread or runs it on the
+ * loop's, and gets done() on the loop's thread, exactly once, by the op's deadline.
  *
  * Inside: session and leases (session.c, lease.c), names and attributes cached under lease
  * (node.c), the data path (read.c, write.c) over fs/net/blocks.h. Consistency: design section 4;
@@ -204,11 +204,16 @@ struct cl_op {
 };
 
 /*
- * Any thread. READDIR: op->length bounds the listing: sum over entries of (160 + name bytes)
- * rounded up to 8 is at most `length`; "." and ".." are the front's (op->parent returns the inode
- * of ".."). OPENDIR and MAKE with want_open give op->opened as OPEN does.
+ * Any thread; done() never runs inside. READDIR: op->length bounds the listing: sum over entries of
+ * (160 + name bytes) rounded up to 8 is at most `length`; "." and ".." are the front's (op->parent
+ * returns the inode of ".."). OPENDIR and MAKE with want_open give op->opened as OPEN does.
  */
 void client_submit(struct client *c, struct cl_op *op);
+/*
+ * The same without a hand-over: on the loop's thread, outside all callbacks of the client. The op
+ * begins at once; done() may run before the call returns.
+ */
+void client_run(struct client *c, struct cl_op *op);
 /*
  * Any thread: the op ends soon with -E_INTR, unless it ends otherwise first. Safe until done()
  * returns.

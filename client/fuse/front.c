@@ -66,7 +66,7 @@ const char *front_op_second(const struct front_op *fop)
 void front_op_destroy(struct front_op *fop)
 {
 	if (fop->data_is_spare)
-		front_spare_put(fop->front, fop->data);
+		front_device_give(fop->front, fop->data);
 	else
 		free(fop->data);
 	free(fop);
@@ -93,20 +93,12 @@ static void op_done(struct cl_op *op)
 	front_op_destroy(fop);
 }
 
-/* On the loop, where done() cannot run between the submit and the registration. */
-static void op_start(struct loop_task *task)
-{
-	struct front_op *fop = container_of(task, struct front_op, task);
-
-	client_submit(fop->front->client, &fop->op);
-	fuse_req_interrupt_func(fop->req, op_interrupted, fop);
-}
-
 void front_op_submit(struct front_op *fop)
 {
 	fop->op.done = op_done;
-	fop->task.run = op_start;
-	loop_post(fop->front->options.loop, &fop->task);
+	/* First, since the op may be gone when client_run() returns. */
+	fuse_req_interrupt_func(fop->req, op_interrupted, fop);
+	client_run(fop->front->client, &fop->op);
 }
 
 void front_op_refuse(struct front_op *fop, int sys)
@@ -134,39 +126,6 @@ bool front_op_failed(struct front_op *fop)
 		return false;
 	fuse_reply_err(fop->req, op_errno(&fop->op));
 	return true;
-}
-
-/* --- write buffers: a megabyte each, kept, since fresh pages cost more than the copy ---------- */
-
-void *front_spare_get(struct front *f)
-{
-	struct front_spare *spare;
-
-	pthread_mutex_lock(&f->lock);
-	spare = f->spares;
-	if (spare) {
-		f->spares = spare->next;
-		f->spare_count--;
-	}
-	pthread_mutex_unlock(&f->lock);
-	return spare ? (void *)spare : aligned_alloc(4096, FRONT_IO_BYTES);
-}
-
-void front_spare_put(struct front *f, void *memory)
-{
-	struct front_spare *spare = memory;
-
-	if (!spare)
-		return;
-	pthread_mutex_lock(&f->lock);
-	if (f->spare_count < FRONT_SPARE_MAX) {
-		spare->next = f->spares;
-		f->spares = spare;
-		f->spare_count++;
-		spare = NULL;
-	}
-	pthread_mutex_unlock(&f->lock);
-	free(spare);
 }
 
 /* --- the mount ------------------------------------------------------------------------------- */
@@ -207,6 +166,8 @@ int front_create(const struct front_options *options, struct front **out)
 	f->has_epoch = true;
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->wake, NULL);
+	sem_init(&f->ended, 0, 0);
+	sem_init(&f->stopped, 0, 0);
 	*out = f;
 	return 0;
 }
@@ -278,29 +239,21 @@ int front_mount(struct front *f, struct error *err)
 
 int front_serve(struct front *f)
 {
-	struct fuse_loop_config *config = fuse_loop_cfg_create();
-	int rc;
+	int rc = front_device_serve(f);
 
-	if (!config)
-		return -E_NOMEM;
-	fuse_loop_cfg_set_clone_fd(config, 0);
-	fuse_loop_cfg_set_max_threads(config, f->options.threads);
-	fuse_loop_cfg_set_idle_threads(config, f->options.threads);
-	rc = fuse_session_loop_mt(f->session, config);
-	fuse_loop_cfg_destroy(config);
-	return rc < 0 ? error_from_errno(-rc) : 0;
+	/*
+	 * Lazily, so that a user inside the mount cannot keep us. Not on the loop: what the kernel
+	 * still wants to write first is served meanwhile.
+	 */
+	if (!f->is_gone && umount2(f->options.mountpoint, MNT_DETACH) != 0 && errno != EINVAL)
+		log_warn("cannot unmount '%s': %s", f->options.mountpoint, strerror(errno));
+	front_device_stop(f);
+	return rc;
 }
 
 void front_stop(struct front *f)
 {
-	if (f->session)
-		fuse_session_exit(f->session);
-	/*
-	 * Lazily, so that a user inside the mount cannot keep us; it also wakes the readers of
-	 * /dev/fuse.
-	 */
-	if (f->is_mounted && umount2(f->options.mountpoint, MNT_DETACH) != 0 && errno != EINVAL)
-		log_warn("cannot unmount '%s': %s", f->options.mountpoint, strerror(errno));
+	sem_post(&f->ended);
 }
 
 void front_destroy(struct front *f)
@@ -313,12 +266,9 @@ void front_destroy(struct front *f)
 			fuse_session_unmount(f->session);
 		fuse_session_destroy(f->session);
 	}
-	while (f->spares) {
-		struct front_spare *spare = f->spares;
-
-		f->spares = spare->next;
-		free(spare);
-	}
+	front_device_finish(f);
+	sem_destroy(&f->stopped);
+	sem_destroy(&f->ended);
 	pthread_cond_destroy(&f->wake);
 	pthread_mutex_destroy(&f->lock);
 	free(f);

@@ -3,11 +3,11 @@
  * The FUSE front: one mount. It turns kernel requests into client operations (client/core/client.h)
  * and their results into replies; it decides nothing about content, leases or names.
  *
- * Threads: libfuse's threads decode a request, post it to the loop and return; none of them waits.
- * The loop submits it, registers its interrupt, and replies when the operation is done: exactly
- * once, for every operation ends by its deadline or its interrupt. Kernel notifications that may
- * wait (dropping pages) go out from one thread that serves nothing; those that never wait
- * (attributes, the epoch of all names) from the loop.
+ * Threads: the event loop itself reads requests from the kernel, a bounded number in each turn,
+ * and starts their operations; whatever must wait is parked, and replied to when the operation is
+ * done: exactly once, for every operation ends by its deadline or its interrupt. Kernel
+ * notifications that may wait (dropping pages) go out from one thread that serves nothing; those
+ * that never wait (attributes, the epoch of all names) from the loop.
  */
 #ifndef CAIRN_CLIENT_FUSE_FRONT_H
 #define CAIRN_CLIENT_FUSE_FRONT_H
@@ -24,7 +24,6 @@ struct front_options {
 	const char *mountpoint;		/* absolute */
 	/* "ro,dev,suid,...": for the kernel and libfuse; may be "" */
 	const char *kernel_options;
-	unsigned threads;		/* that read from /dev/fuse */
 	uint32_t read_ahead_kb;
 	struct loop *loop;
 };
@@ -36,10 +35,11 @@ void front_set_client(struct front *f, struct client *client);
 /* Mount. The client must have started. Error sentence on failure. */
 must_check int front_mount(struct front *f, struct error *err);
 /*
- * Serve until unmounted or front_stop(); the loop must run on another thread. 0 or a negated code.
+ * Serve until unmounted or front_stop(), then unmount lazily; the loop must run on another thread.
+ * 0 or a negated code.
  */
 must_check int front_serve(struct front *f);
-void front_stop(struct front *f);	/* any thread: unmount lazily and end front_serve() */
+void front_stop(struct front *f);	/* any thread: end front_serve(), also one yet to begin */
 void front_destroy(struct front *f);
 
 #endif

@@ -218,32 +218,33 @@ static void reply_write(struct front_op *fop)
 		fuse_reply_write(fop->req, fop->op.out_len);
 }
 
-/* libfuse reuses its buffer once we return, so the bytes are copied, here on the FUSE thread. */
+/* The bytes of a write, beyond the call: small ones are copied, large ones keep their buffer. */
+static bool write_keep(struct front_op *fop, const struct fuse_buf *in)
+{
+	fop->data_is_spare = in->size >= FRONT_KEEP_BYTES;
+	fop->data = fop->data_is_spare ? front_device_take(fop->front) :
+					 malloc(in->size ? in->size : 1);
+	if (!fop->data)
+		return false;
+	fop->op.bytes = fop->data_is_spare ? in->mem : memcpy(fop->data, in->mem, in->size);
+	fop->op.bytes_len = (uint32_t)in->size;
+	return true;
+}
+
 static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in, off_t offset,
 			 struct fuse_file_info *fi)
 {
 	struct front_op *fop = handle_op(req, CL_WRITE, reply_write, ino, fi);
-	size_t size = fuse_buf_size(in);
-	struct fuse_bufvec copy = FUSE_BUFVEC_INIT(size);
-	ssize_t copied;
 
 	if (!fop)
 		return;
-	fop->data_is_spare = size > 4096 && size <= FRONT_IO_BYTES;
-	fop->data = fop->data_is_spare ? front_spare_get(fop->front) : malloc(size ? size : 1);
-	if (!fop->data) {
+	/* Without splicing libfuse passes the one buffer that the request was read into. */
+	ASSERT(in->count == 1 && !(in->buf[0].flags & FUSE_BUF_IS_FD));
+	if (!write_keep(fop, &in->buf[0])) {
 		front_op_refuse(fop, ENOMEM);
 		return;
 	}
-	copy.buf[0].mem = fop->data;
-	copied = fuse_buf_copy(&copy, in, 0);
-	if (copied < 0) {
-		front_op_refuse(fop, (int)-copied);
-		return;
-	}
 	fop->op.offset = (uint64_t)offset;
-	fop->op.bytes = fop->data;
-	fop->op.bytes_len = (uint32_t)copied;
 	fop->op.flags = (uint32_t)fi->flags;
 	fop->op.kill_priv = fi->kill_suidgid;
 	front_op_submit(fop);

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shared by front.c, front_ops.c, front_data.c, front_dir.c and front_notify.c only.
+ * Shared by the files of the front (front*.c) only.
  */
 #ifndef CAIRN_CLIENT_FUSE_FRONT_INTERNAL_H
 #define CAIRN_CLIENT_FUSE_FRONT_INTERNAL_H
 
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "client/fuse/front.h"
 
 #define FRONT_MAGIC	0x46524e54u	/* "FRNT" */
-#define FRONT_IO_BYTES	MiB(1)		/* the largest request that the kernel sends */
-#define FRONT_SPARE_MAX	32u		/* write buffers kept for reuse */
+#define FRONT_IO_BYTES	MiB(1)		/* the largest write that the kernel sends */
+#define FRONT_SPARE_MAX	32u		/* buffers of requests kept for reuse */
+/* a smaller write is copied: its buffer is a megabyte */
+#define FRONT_KEEP_BYTES KiB(32)
 
 /* Pages to drop, on behalf of a recall. */
 struct front_drop {
@@ -33,25 +36,32 @@ struct front {
 	bool is_mounted;
 	bool has_epoch;			/* the kernel takes FUSE_NOTIFY_INC_EPOCH */
 
+	/* the device: the loop's thread only, but for the semaphores */
+	struct loop_uv_watch *watch;	/* NULL: no requests are read */
+	struct fuse_buf receive;	/* of the next request */
+	struct front_spare *spares;
+	unsigned spare_count;
+	struct loop_task task;		/* begin or stop to read */
+	sem_t ended, stopped;
+	bool is_gone;			/* unmounted by another, or broken */
+	int device_rc;			/* of that */
+
 	pthread_t notifier;		/* drops pages; serves nothing */
 	bool notifier_runs;
-	pthread_mutex_t lock;		/* guards drops, is_stopping, spares */
+	pthread_mutex_t lock;		/* guards drops, is_stopping */
 	pthread_cond_t wake;
 	struct front_drop *drops;
 	bool is_stopping;
-	struct front_spare *spares;
-	unsigned spare_count;
 };
 
-/* One kernel request on its way: from the FUSE thread to the loop, and back as a reply. */
+/* One kernel request on its way through the client, and back as a reply. */
 struct front_op {
 	struct cl_op op;		/* first */
 	struct front *front;
 	fuse_req_t req;
 	void (*reply)(struct front_op *fop);
-	struct loop_task task;
 	void *data;			/* what the op reads from or writes to; owned */
-	bool data_is_spare;
+	bool data_is_spare;		/* from front_device_take() */
 	size_t size;			/* of the kernel's buffer: readdir, getxattr */
 	struct fuse_file_info fi;	/* open, create: filled for the reply */
 	char names[];			/* copies of names */
@@ -66,14 +76,22 @@ struct front_op *front_op_named(fuse_req_t req, enum cl_op_kind kind,
 				void (*reply)(struct front_op *), const char *name,
 				const char *second);
 const char *front_op_second(const struct front_op *fop);
+/* From the handler of its request, not from a reply. It may be replied to, and gone, at once. */
 void front_op_submit(struct front_op *fop);
 /* reply errno and destroy: before the submit */
 void front_op_refuse(struct front_op *fop, int sys);
 void front_op_destroy(struct front_op *fop);
 bool front_op_failed(struct front_op *fop);	/* if so, the error was replied */
-void *front_spare_get(struct front *f);		/* FRONT_IO_BYTES; NULL: out of memory */
-void front_spare_put(struct front *f, void *spare);
 double front_seconds(uint64_t ms);
+
+/* front_device.c: requests from the kernel */
+/* Serve requests until unmounted, or told to end by a post of f->ended; 0 or a negated code. */
+must_check int front_device_serve(struct front *f);
+void front_device_stop(struct front *f);	/* no request is read any more */
+void front_device_finish(struct front *f);
+/* In a handler: keep the buffer of its request beyond it. */
+void *front_device_take(struct front *f);
+void front_device_give(struct front *f, void *memory);	/* what was taken; may be NULL */
 
 /* front_ops.c, front_data.c, front_dir.c fill their parts of the table */
 void front_ops_fill(struct fuse_lowlevel_ops *ops);
@@ -83,7 +101,7 @@ void front_reply_entry(struct front_op *fop);
 void front_reply_status(struct front_op *fop);
 void front_entry_param(const struct cl_attr *attr, uint64_t entry_valid_ms,
 		       struct fuse_entry_param *out);
-/* Tell the client that the kernel gave `count` lookups of an inode back. No reply. */
+/* In a reply: tell the client that the kernel does not know of `count` lookups of an inode. */
 void front_forget(struct front *f, inode_no ino, uint64_t count);
 
 /* front_notify.c: the callbacks of cl_options, and the thread behind them */

@@ -100,13 +100,6 @@ static void forget_done(struct cl_op *op)
 	free(op);
 }
 
-static void forget_start(struct loop_task *task)
-{
-	struct cl_op *op = container_of(task, struct cl_op, task);
-
-	client_submit(op->user, op);
-}
-
 void front_forget(struct front *f, inode_no ino, uint64_t count)
 {
 	struct cl_op *op = calloc(1, sizeof *op);
@@ -117,15 +110,32 @@ void front_forget(struct front *f, inode_no ino, uint64_t count)
 	op->ino = ino;
 	op->lookups = count;
 	op->done = forget_done;
-	op->user = f->client;
-	op->task.run = forget_start;
-	loop_post(f->options.loop, &op->task);
+	client_submit(f->client, op);
+}
+
+static void forgotten(struct cl_op *op unused_arg)
+{
+}
+
+/* Many come at a time, and none of them waits. */
+static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
+{
+	struct front *f = CHECKED_CAST(fuse_req_userdata(req), struct front, FRONT_MAGIC);
+
+	for (size_t i = 0; i < count; i++) {
+		struct cl_op op = { .kind = CL_FORGET, .ino = forgets[i].ino,
+				    .lookups = forgets[i].nlookup, .done = forgotten };
+
+		client_run(f->client, &op);
+	}
+	fuse_reply_none(req);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t count)
 {
-	front_forget(CHECKED_CAST(fuse_req_userdata(req), struct front, FRONT_MAGIC), ino, count);
-	fuse_reply_none(req);
+	struct fuse_forget_data one = { .ino = ino, .nlookup = count };
+
+	op_forget_multi(req, 1, &one);
 }
 
 static void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -389,7 +399,8 @@ static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 void front_ops_fill(struct fuse_lowlevel_ops *ops)
 {
 	ops->lookup = op_lookup;
-	ops->forget = op_forget;	/* libfuse hands batches to it one by one */
+	ops->forget = op_forget;
+	ops->forget_multi = op_forget_multi;
 	ops->getattr = op_getattr;
 	ops->setattr = op_setattr;
 	ops->readlink = op_readlink;

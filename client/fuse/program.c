@@ -4,7 +4,8 @@
  * then publish what is dirty and leave. The parent of a background mount returns only when the
  * mount is usable, or prints why it is not.
  *
- * Threads: main runs libfuse's loop, a second one runs the event loop with the client.
+ * Threads: one runs the event loop, which reads the kernel's requests and has the client on it;
+ * main waits for its end.
  */
 #include "client/fuse/program.h"
 #include "client/fuse/front.h"
@@ -27,7 +28,6 @@
 #include "fs/codec/codec.h"
 
 #define LOG_MODULE "mount"
-#define WORKER_COUNT 2u
 /* Pooled buffers beyond the client's own bound: frames on their way in and out. */
 #define POOL_SLACK_BYTES MiB(64)
 
@@ -150,7 +150,6 @@ static int create_front(struct mount *m)
 		.source = m->options.source,
 		.mountpoint = m->options.mountpoint,
 		.kernel_options = m->options.kernel_options,
-		.threads = (unsigned)m->options.config.client_threads,
 		.read_ahead_kb = (uint32_t)m->options.config.client_read_ahead_kb,
 		.loop = m->loop,
 	};
@@ -185,7 +184,7 @@ static int build(struct mount *m, struct error *err)
 	if (rc < 0)
 		return error_set(err, rc, "cannot create the cache folder '%s'",
 				 m->options.config.client_cache_dir);
-	rc = loop_uv_create(WORKER_COUNT, &m->loop);
+	rc = loop_uv_create((unsigned)m->options.config.client_workers, &m->loop);
 	if (rc < 0)
 		return error_set(err, rc, "cannot start the event loop");
 	m->pool = buf_pool_create(m->options.config.client_memory_bytes + POOL_SLACK_BYTES);

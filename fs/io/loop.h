@@ -83,4 +83,14 @@ void loop_uv_stop(struct loop *loop);		/* any thread, and signal handlers of on_
 must_check int loop_uv_on_signals(struct loop *loop, void (*fn)(void *arg, int signo), void *arg);
 void *loop_uv_handle(struct loop *loop);	/* the uv_loop_t, for fs/net/net_tcp.c only */
 
+/*
+ * Watch a descriptor that a library owns, and make it non-blocking: ready(arg) once in each turn in
+ * which it can be read; when it fails, once more and then never again. All on the loop's thread;
+ * stop before the descriptor is closed, also from within ready().
+ */
+struct loop_uv_watch;
+must_check int loop_uv_watch_start(struct loop *loop, int fd, void (*ready)(void *arg), void *arg,
+				   struct loop_uv_watch **out);
+void loop_uv_watch_stop(struct loop_uv_watch *watch);	/* may be NULL */
+
 #endif

@@ -28,6 +28,7 @@
 #include <uv.h>
 
 #define LOOP_UV_MAGIC	0x6c6f6f70u
+#define WATCH_MAGIC	0x77746368u
 #define NS_PER_S	1000000000u
 #define NS_PER_MS	1000000u
 #define CLOSE_TURNS_MAX 8	/* turns that libuv gets to finish closing what was closed */
@@ -409,4 +410,55 @@ int loop_uv_on_signals(struct loop *loop, void (*fn)(void *arg, int signo), void
 void *loop_uv_handle(struct loop *loop)
 {
 	return &loop_uv_of(loop)->uv;
+}
+
+/* --- descriptors of others -------------------------------------------------------------------- */
+
+struct loop_uv_watch {
+	uint32_t magic;
+	uv_poll_t poll;
+	void (*ready)(void *arg);
+	void *arg;
+};
+
+static void watch_ready(uv_poll_t *poll, int status unused_arg, int events unused_arg)
+{
+	struct loop_uv_watch *w = CHECKED_CAST(poll->data, struct loop_uv_watch, WATCH_MAGIC);
+
+	w->ready(w->arg);
+}
+
+static void watch_closed(uv_handle_t *handle)
+{
+	struct loop_uv_watch *w = CHECKED_CAST(handle->data, struct loop_uv_watch, WATCH_MAGIC);
+
+	w->magic = 0;
+	free(w);
+}
+
+int loop_uv_watch_start(struct loop *loop, int fd, void (*ready)(void *arg), void *arg,
+			struct loop_uv_watch **out)
+{
+	struct loop_uv_watch *w = calloc(1, sizeof *w);
+	int rc;
+
+	if (w == NULL)
+		return -E_NOMEM;
+	*w = (struct loop_uv_watch){ .magic = WATCH_MAGIC, .ready = ready, .arg = arg };
+	w->poll.data = w;
+	rc = uv_poll_init(&loop_uv_of(loop)->uv, &w->poll, fd);
+	if (rc < 0) {
+		free(w);
+		return error_from_errno(-rc);
+	}
+	/* cannot fail: the handle is open, the callback not NULL */
+	(void)uv_poll_start(&w->poll, UV_READABLE, watch_ready);
+	*out = w;
+	return 0;
+}
+
+void loop_uv_watch_stop(struct loop_uv_watch *watch)
+{
+	if (watch != NULL)
+		uv_close((uv_handle_t *)&watch->poll, watch_closed);
 }

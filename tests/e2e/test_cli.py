@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the commands print and return, and the contract of `cairn dev`."""
+import contextlib
 import json
 import os
 import pathlib
@@ -10,7 +11,7 @@ import time
 
 import pytest
 
-from conftest import BIN, MiB, ROOT, eventually, seeded_bytes
+from conftest import BIN, MiB, ROOT, abort_fuse, eventually, seeded_bytes
 
 PROGRAMS = ["cairn", "cairn-mds", "cairn-cs", "mkfs.cairn", "fsck.cairn", "mount.cairn"]
 
@@ -278,3 +279,33 @@ def test_mount_of_type_cairn(cluster, tmp_path):
                           stderr=subprocess.STDOUT, text=True, timeout=90, check=False)
     assert done.stdout == "through mount(8)\n" * 2 and done.returncode == 0, done.stdout
     eventually(lambda: not processes_of(mount), 20, "the end of the mount process")
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", "SIGINT", "umount", "abort"])
+def test_a_mount_that_ends_under_its_users(cluster, tmp_path, end):
+    """It publishes what they wrote, leaves, and they get an error instead of an endless wait."""
+    mount, log = tmp_path / "mnt", tmp_path / "log"
+    mount.mkdir()
+    done = run("mount.cairn", source_of(cluster), mount, "-o", f"cache={tmp_path}/cache,log={log}",
+               "--pid-file", tmp_path / "pid")
+    assert done.returncode == 0, done
+    process = int((tmp_path / "pid").read_text())
+    # A reader that keeps asking, and a writer that has not closed its file yet.
+    reader = subprocess.Popen(["sh", "-c", f"cd {mount}; while ls -l . >/dev/null 2>&1; do :; done"])
+    writer = os.open(mount / "file", os.O_WRONLY | os.O_CREAT)
+    os.write(writer, b"x" * MiB(3))
+    if end == "umount":
+        subprocess.run(["umount", "-l", mount], check=True, timeout=60)
+        reader.kill()
+        os.close(writer)
+    elif end == "abort":
+        abort_fuse(str(mount))
+    else:
+        os.kill(process, getattr(signal, end))
+    assert reader.wait(30) is not None
+    eventually(lambda: not processes_of(mount), 20, "the end of the mount process")
+    if end != "umount":
+        with contextlib.suppress(OSError):
+            os.close(writer)
+        subprocess.run(["umount", "-l", mount], stderr=subprocess.DEVNULL, check=False)
+    assert (cluster.mnt / "file").read_bytes() == b"x" * MiB(3)

@@ -341,7 +341,27 @@ START_TEST(what_is_copied_behind_a_seal_names_its_source_again)
 }
 END_TEST
 
+START_TEST(what_needs_nobody_is_done_when_run_returns)
+{
+	struct client *c = cluster_client(&w);
+	struct cl_op ask = { .kind = CL_GETATTR, .ino = INODE_ROOT };
+	ck_assert_int_eq(cluster_op(&w, c, &ask), 0);
+	struct cl_op again = { .kind = CL_GETATTR, .ino = INODE_ROOT, .done = cluster_op_done,
+			       .user = &w };
+	client_run(c, &again);
+	ck_assert(again.is_finished);
+	ck_assert_uint_eq(again.attr.st.st_ino, INODE_ROOT);
+	struct cl_op late = { .kind = CL_STATFS, .done = cluster_op_done, .user = &w };
+	client_interrupt(c, &late);
+	client_run(c, &late);
+	ck_assert(late.is_finished);
+	ck_assert_int_eq(late.rc, -E_INTR);
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
 TEST_MAIN("client data", tcase_add_checked_fixture(tc, setup, teardown);
+	  tcase_add_test(tc, what_needs_nobody_is_done_when_run_returns);
 	  tcase_add_test(tc, sizes_around_the_bounds_come_back);
 	  tcase_add_test(tc, content_survives_a_new_session);
 	  tcase_add_test(tc, stopping_publishes_what_was_gathered);

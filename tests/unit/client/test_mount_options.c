@@ -77,7 +77,7 @@ START_TEST(a_wrong_option_is_named)
 	ck_assert_int_eq(parse("timeo"), -E_INVAL);
 	ck_assert_int_eq(parse("hard=1"), -E_INVAL);
 	ck_assert_int_eq(parse("memory=1"), -E_RANGE);
-	ck_assert_int_eq(parse("threads=1e3"), -E_INVAL);
+	ck_assert_int_eq(parse("workers=1e3"), -E_INVAL);
 }
 END_TEST
 

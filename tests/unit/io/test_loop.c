@@ -299,7 +299,55 @@ START_TEST(time_goes_on_while_a_callback_runs)
 }
 END_TEST
 
+/* --- descriptors of others -------------------------------------------------------------------- */
+
+struct watched {
+	struct loop *loop;
+	struct loop_uv_watch *watch;
+	int fd;
+	char got[16];		/* bytes as they came, '.' where none was there any more */
+};
+
+static void byte_came(void *arg)
+{
+	struct watched *w = arg;
+	char byte = '.';
+	ssize_t n = read(w->fd, &byte, 1);
+
+	ck_assert(n >= 0);
+	strncat(w->got, &byte, 1);
+	if (byte != 'z' && n == 1)
+		return;
+	loop_uv_watch_stop(w->watch);
+	w->watch = NULL;
+	loop_uv_stop(w->loop);
+}
+
+START_TEST(a_watched_descriptor_is_told_in_each_turn_until_it_is_read_empty)
+{
+	struct watched w = { 0 };
+	int fds[2];
+
+	ck_assert_int_eq(loop_uv_create(1, &w.loop), 0);
+	ck_assert_int_eq(pipe(fds), 0);
+	w.fd = fds[0];
+	ck_assert_int_eq(loop_uv_watch_start(w.loop, w.fd, byte_came, &w, &w.watch), 0);
+	ck_assert_int_eq(write(fds[1], "abzc", 4), 4);
+	loop_uv_run(w.loop);
+	ck_assert_str_eq(w.got, "abz");		/* stopped from within; 'c' stays */
+	ck_assert_int_eq(loop_uv_watch_start(w.loop, w.fd, byte_came, &w, &w.watch), 0);
+	close(fds[1]);
+	loop_uv_run(w.loop);
+	ck_assert_str_eq(w.got, "abzc.");	/* its end is told as well */
+	close(fds[0]);
+	loop_uv_watch_stop(NULL);
+	ck_assert_int_lt(loop_uv_watch_start(w.loop, -1, byte_came, &w, &w.watch), 0);
+	loop_uv_destroy(w.loop);
+}
+END_TEST
+
 TEST_MAIN("loop",
+	tcase_add_test(tc, a_watched_descriptor_is_told_in_each_turn_until_it_is_read_empty);
 	tcase_add_test(tc, time_goes_on_while_a_callback_runs);
 	tcase_add_test(tc, timers_fire_by_due_time_then_by_start);
 	tcase_add_test(tc, a_start_replaces_and_a_stop_repeats);
