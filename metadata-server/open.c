@@ -6,19 +6,22 @@
  *
  * A writer gets a write lease if no other session has the inode open. Else all share: no write
  * lease, each write is published before it returns, and each publish recalls the readers.
+ *
+ * Clients release in batches, some time after the last close. A recall makes them do it at once; so
+ * a writer first has all leases recalled, and only then is it seen who has the inode open.
  */
 #include "metadata-server/step_internal.h"
 
 int ms_open_inode(struct ms_op *op, struct ms_inode *inode, bool write)
 {
 	inode_no ino = inode->attr.ino;
-	bool shared = ms_lease_is_open_elsewhere(op->state, op->session, ino);
-	bool alone = write && !shared;
+	bool alone;
 	int rc;
 
-	ms_lease_want(op, ino, 0, alone ? MS_LEASE_WRITE : MS_LEASE_READ);
+	ms_lease_want(op, ino, 0, write ? MS_LEASE_WRITE : MS_LEASE_READ);
 	if (ms_lease_is_blocked(op))
 		return MS_OP_PARKED;
+	alone = write && !ms_lease_is_open_elsewhere(op->state, op->session, ino);
 	rc = ms_attr_reply(op, inode);
 	if (rc < 0)
 		return rc;
@@ -44,7 +47,17 @@ int ms_open(struct ms_op *op)
 
 int ms_open_release(struct ms_op *op)
 {
-	if (ms_lease_close(op->state, op->session, op->req->ino))
-		ms_orphan_closed(op->state, op->session, op->req->ino);
+	struct ms_state *state = op->state;
+
+	for (uint32_t i = 0; i < op->req->open_count; i++) {
+		inode_no ino = op->req->opens[i];
+
+		if (!ms_lease_close(state, op->session, ino))
+			continue;
+		if (ms_txn_event_bytes(state->txn) <= MS_EVENT_BYTES_SOFT)
+			ms_orphan_closed(state, op->session, ino);
+		else
+			state->sweep = true;	/* ticks free what is left */
+	}
 	return 0;
 }

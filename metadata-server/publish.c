@@ -101,8 +101,6 @@ int ms_publish(struct ms_op *op)
 		return rc;
 	store(op, &inode);
 	reply->attr = inode.attr;
-	if (op->req->close && ms_lease_close(op->state, op->session, op->req->ino))
-		ms_orphan_closed(op->state, op->session, op->req->ino);
 	return 0;
 }
 

@@ -151,7 +151,6 @@ static int take_publish(struct ms_server *s, const Wire__Publish *m, struct ms_r
 	out->collection = m->collection;
 	out->new_bytes = m->new_bytes;
 	out->kill_priv = m->kill_priv;
-	out->close = m->close;
 	if (m->root.len != ROOT_BYTES || take_sources(s, m, out) < 0)
 		return -E_MALFORMED;
 	return root_decode(m->root.data, &out->root);
@@ -197,8 +196,8 @@ static int take_names(struct ms_server *s, const struct rpc_request *req, struct
 		out->write = MESSAGE(Wire__Open, req)->write;
 		return 0;
 	case MSG_RELEASE:
-		out->ino = MESSAGE(Wire__Release, req)->ino;
-		out->write = MESSAGE(Wire__Release, req)->write;
+		out->opens = MESSAGE(Wire__Release, req)->inodes;
+		out->open_count = (uint32_t)MESSAGE(Wire__Release, req)->n_inodes;
 		return 0;
 	case MSG_PUBLISH:
 		return take_publish(s, MESSAGE(Wire__Publish, req), out);

@@ -357,9 +357,6 @@ static void redo_opens(struct ms_op *op, const struct ms_slot_value *slot)
 		 * Without memory for it the open is not counted: as if it had not been reclaimed.
 		 */
 		(void)!ms_lease_open(op->state, op->session, slot->ino);
-	if (req->op == MS_OP_PUBLISH && req->close &&
-	    ms_lease_close(op->state, op->session, slot->ino))
-		ms_orphan_closed(op->state, op->session, slot->ino);
 }
 
 static void answer_from_slot(struct ms_op *op, const struct ms_slot_value *slot)

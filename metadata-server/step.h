@@ -108,12 +108,12 @@ struct ms_request {
 	uint64_t size, cookie, base_version, collection, new_bytes, number, term, credit_wanted,
 		credit_used;
 	int64_t atime_ns, mtime_ns;
-	bool exclusive, open, write, directory, attributes, lease, kill_priv, close;
+	bool exclusive, open, write, directory, attributes, lease, kill_priv;
 	struct root root;
 	const uint8_t *bulk; uint32_t bulk_len;		/* inline content, xattr value */
 	/* reclaim; return: mode is what is kept */
 	const struct ms_lease *leases; uint32_t lease_count;
-	/* reclaim: an inode as often as it is open */
+	/* reclaim: an inode as often as it is open; release: as often as it is closed */
 	const inode_no *opens; uint32_t open_count;
 	/* reclaim: not the last message of it */
 	bool more;

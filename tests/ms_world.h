@@ -345,9 +345,14 @@ static inline struct ms_request world_open(session_no s, inode_no ino, bool writ
 	return (struct ms_request){ .op = MSG_OPEN, .session = s, .ino = ino, .write = write };
 }
 
+/* Valid until the next one is made. */
 static inline struct ms_request world_release(session_no s, inode_no ino)
 {
-	return (struct ms_request){ .op = MSG_RELEASE, .session = s, .ino = ino };
+	static inode_no released;
+
+	released = ino;
+	return (struct ms_request){ .op = MSG_RELEASE, .session = s, .opens = &released,
+				    .open_count = 1 };
 }
 
 /* Publish `text` inline, built on `base`. */

@@ -291,6 +291,7 @@ static void sweep_fired(struct loop_timer *timer)
 	}
 	ops_past_deadline(c, now_ns);
 	cl_publish_sweep(c);
+	cl_opens_sweep(c);
 	cl_op_wake(&c->memory_waiters);
 	cl_chunk_pump(c);
 	if (c->life == CL_STOPPING)

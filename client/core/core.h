@@ -98,6 +98,9 @@ struct client {
 	struct cl_name *names;		/* uthash by directory and name */
 	struct cl_name *name_lru;
 	uint32_t node_count, name_count;
+	struct cl_node *idle_opens;	/* to be given back to the server; the first since: */
+	uint64_t idle_since_ns;
+	uint32_t idle_open_count;
 	struct cl_file *files;
 	struct cl_handle *handles;
 	struct cl_recall *recalls;

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Files in use: content loaded and refreshed, handles, opens as the server knows them, errors that
- * the next fsync or close reports. See file.h.
- *
- * An inode is registered as open at the server once per kind (reading, writing), however many
- * handles this client has, so that its content outlives its last name.
+ * Files in use: content loaded and refreshed, handles, errors that the next fsync or close reports.
+ * See file.h.
  */
 #include "client/core/file.h"
 
@@ -308,110 +305,10 @@ int cl_file_lookup(struct cl_file *file, uint64_t pos, struct cl_fetch *fetch, s
 	}
 }
 
-/* --- opens at the server ---------------------------------------------------------------------- */
-
-static void unregister_done(struct cl_req *req)
-{
-	struct cl_node *node = req->arg;
-	const Wire__StampReply *reply = (const void *)req->call.reply;
-	if (req->call.rc == 0 && reply)
-		cl_session_stamp(req->client, reply->stamp);
-	node->is_releasing = false;
-	node->is_opening = false;
-	cl_file_unregister(req->client, node);	/* what else was closed meanwhile */
-	cl_op_wake(&node->open_waiters);
-}
-
-/*
- * Tell the server of a kind that nobody here uses any more; the last kind goes with the last
- * handle.
- */
-void cl_file_unregister(struct client *c, struct cl_node *node)
-{
-	bool drop_write = node->has_open_write && node->writers == 0 &&
-			  (node->readers == 0 || node->has_open_read);
-	bool drop_read = node->has_open_read && node->readers == 0 &&
-			 (node->writers == 0 || node->has_open_write);
-	if (node->is_opening || !(node->extra_opens || drop_write || drop_read) ||
-	    c->session.number == 0)
-		return;
-	struct cl_req *req = cl_session_req(c, NULL, MSG_RELEASE, unregister_done);
-	if (!req)
-		return;		/* the end of the session will do it */
-	req->arg = node;
-	req->msg.release.ino = node->ino;
-	req->msg.release.write = node->extra_opens || drop_write;
-	if (node->extra_opens)
-		node->extra_opens--;
-	else if (drop_write)
-		node->has_open_write = false;
-	else
-		node->has_open_read = false;
-	node->is_opening = node->is_releasing = true;
-	cl_session_send(req);
-}
-
-static void open_registered(struct cl_node *node, bool write)
-{
-	if (write)
-		node->has_open_write = true;
-	else
-		node->has_open_read = true;
-}
-
-/* A make has opened it: the server counts one more, whatever was registered before. */
-void cl_file_made(struct cl_node *node)
-{
-	if (!node->has_open_write)
-		node->has_open_write = true;
-	else if (node->extra_opens < UINT8_MAX)		/* else the end of the session will do it */
-		node->extra_opens++;
-}
-
-static void reopen_done(struct cl_req *req)
-{
-	struct client *c = req->client;
-	struct cl_node *node = req->arg;
-	bool write = req->msg.open.write;
-	int rc = req->call.rc;
-	if (rc == 0)
-		rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
-	if (rc == 0)
-		open_registered(node, write);
-	else if (node->file)
-		cl_file_fail(node->file, -E_STALE);
-	node->is_opening = false;
-	if (rc == 0)
-		cl_file_reopen(c, node);
-	cl_file_unregister(c, node);		/* it may have been closed meanwhile */
-	cl_op_wake(&node->open_waiters);
-}
-
-/* Under a new session the opens of the old one are unknown. */
-void cl_file_reopen(struct client *c, struct cl_node *node)
-{
-	bool write = node->writers > 0 && !node->has_open_write;
-	bool read = node->readers > 0 && !node->has_open_read;
-	if (node->is_opening || !(write || read))
-		return;
-	struct cl_req *req = cl_session_req(c, NULL, MSG_OPEN, reopen_done);
-	if (!req)
-		return;
-	req->arg = node;
-	req->msg.open.ino = node->ino;
-	req->msg.open.write = write;
-	node->is_opening = true;
-	cl_session_send(req);
-}
-
 void cl_file_fence(struct client *c, int rc)
 {
-	struct cl_node *node, *next_node;
 	struct cl_file *file, *next;
-	HASH_ITER(hh, c->nodes, node, next_node) {
-		node->has_open_read = node->has_open_write = false;
-		node->extra_opens = 0;
-	}
+	cl_opens_fence(c);
 	DL_FOREACH_SAFE(c->files, file, next) {
 		if (cl_file_is_dirty(file) || rc == -E_OTHER_TERM)
 			cl_file_fail(file, rc);
@@ -491,7 +388,7 @@ static void open_finish(struct cl_op *op, struct cl_node *node)
 		rc = cl_file_handle(op->client, node, op->flags, &op->opened);
 	if (rc == 0)
 		cl_file_opened(op->client, node, op);
-	cl_file_unregister(op->client, node);
+	cl_opens_settle(op->client, node);
 	cl_op_finish(op, rc);
 }
 
@@ -502,7 +399,7 @@ static void open_done(struct cl_req *req)
 	struct cl_node *node = req->arg;
 	int rc = req->call.rc;
 	if (rc == 0) {
-		open_registered(node, req->msg.open.write);
+		cl_opens_registered(node, req->msg.open.write);
 		rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
 		if (rc == 0 && !node->has_attr)
 			rc = -E_MALFORMED;
@@ -512,7 +409,7 @@ static void open_done(struct cl_req *req)
 		cl_op_finish(op, rc);
 	else
 		open_finish(op, node);
-	cl_file_unregister(c, node);
+	cl_opens_settle(c, node);
 	cl_op_wake(&node->open_waiters);
 }
 
@@ -520,9 +417,9 @@ static void open_orphaned(struct cl_req *req)
 {
 	struct cl_node *node = req->arg;
 	if (req->call.rc == 0)
-		open_registered(node, req->msg.open.write);
+		cl_opens_registered(node, req->msg.open.write);
 	node->is_opening = false;
-	cl_file_unregister(req->client, node);
+	cl_opens_settle(req->client, node);
 	cl_op_wake(&node->open_waiters);
 }
 
@@ -553,7 +450,11 @@ void cl_file_open(struct cl_op *op)
 		cl_op_wait(op, &node->open_waiters, "another open of the file", cl_file_open);
 		return;
 	}
-	if (write ? node->has_open_write : node->has_open_read || node->has_open_write) {
+	/* The first writer asks for the write lease, even if an open is still registered. */
+	bool is_registered = write ? node->has_open_write &&
+				     (node->writers > 0 || cl_node_can_write(c, node)) :
+				     node->has_open_read || node->has_open_write;
+	if (is_registered) {
 		if (cl_node_is_fresh(c, node)) {
 			open_finish(op, node);
 			return;
@@ -600,7 +501,7 @@ void cl_file_handle_free(struct cl_handle *h)
 			cl_publish_start(file, NULL);
 	}
 	cl_file_put(file);
-	cl_file_unregister(c, node);
+	cl_opens_settle(c, node);
 	handle_drop(h);
 }
 

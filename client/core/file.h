@@ -185,10 +185,6 @@ int cl_file_take_error(struct cl_handle *h);		/* once per handle */
 void cl_file_opened(struct client *c, struct cl_node *node, struct cl_op *op);
 must_check int cl_file_handle(struct client *c, struct cl_node *node, uint32_t flags,
 			      struct cl_handle **out);
-void cl_file_reopen(struct client *c, struct cl_node *node);	/* tell the server what is open */
-void cl_file_made(struct cl_node *node);		/* a MAKE has opened it */
-/* give back opens that nobody uses */
-void cl_file_unregister(struct client *c, struct cl_node *node);
 void cl_file_fence(struct client *c, int rc);		/* the session is lost */
 void cl_file_open(struct cl_op *op);
 void cl_file_release(struct cl_op *op);
@@ -209,6 +205,17 @@ must_check int cl_file_lookup(struct cl_file *file, uint64_t pos, struct cl_fetc
  * an error.
  */
 must_check int cl_file_node(struct cl_file *file, struct cl_fetch *fetch);
+
+/* opens.c: opens as the server counts them */
+/* OPEN or MAKE: the server counts one more, whatever was registered before. */
+void cl_opens_registered(struct cl_node *node, bool write);
+/* Something was opened or closed: what nobody uses any more goes back to the server in time. */
+void cl_opens_settle(struct client *c, struct cl_node *node);
+void cl_opens_give_back(struct client *c);		/* now */
+void cl_opens_sweep(struct client *c);
+/* Under a new session the opens of the old one are unknown: forget them; tell what is open. */
+void cl_opens_fence(struct client *c);
+void cl_opens_again(struct client *c, struct cl_node *node);
 
 /* chunk.c */
 /* the last with start <= pos */

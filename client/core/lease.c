@@ -179,6 +179,20 @@ void cl_lease_continue(struct client *c, struct cl_node *node)
 		}
 }
 
+/* Whoever wants it shall not find it open here if it only was: this goes before any answer. */
+static void recall_opens(struct client *c, const Wire__Recall *msg)
+{
+	for (size_t i = 0; i < msg->n_leases; i++) {
+		const Wire__Lease *lease = msg->leases[i];
+		const struct cl_node *node =
+			lease->name_hash == 0 ? cl_node_find(c, lease->ino) : NULL;
+		if (node && node->is_idle_open) {
+			cl_opens_give_back(c);
+			return;
+		}
+	}
+}
+
 void cl_lease_recall(struct client *c, struct rpc_request *req)
 {
 	const Wire__Recall *msg = (const void *)req->msg;
@@ -189,6 +203,7 @@ void cl_lease_recall(struct client *c, struct rpc_request *req)
 		rpc_answer(req, -E_NOMEM, NULL, NULL);
 		return;
 	}
+	recall_opens(c, msg);
 	recall->client = c;
 	recall->req = req;
 	recall->left = 1;	/* ours, until all have begun */

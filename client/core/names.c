@@ -200,9 +200,9 @@ static void make_done(struct cl_req *req)
 	if (rc == 0) {
 		cl_node_name_set(req, reply, op->parent, op->name, node->ino);
 		if (op->want_open) {
-			cl_file_made(node);
+			cl_opens_registered(node, true);
 			rc = cl_file_handle(c, node, op->flags, &op->opened);
-			cl_file_unregister(c, node);
+			cl_opens_settle(c, node);
 		}
 	}
 	if (rc == 0) {
@@ -223,7 +223,7 @@ static void make_orphaned(struct cl_req *req)
 		return;
 	if (cl_node_take_reply(req, (const void *)req->call.reply, &node) < 0)
 		return;
-	cl_file_made(node);
+	cl_opens_registered(node, true);
 	if (cl_file_handle(c, node, O_WRONLY, &h) == 0)
 		cl_file_handle_free(h);
 }
@@ -284,8 +284,19 @@ static void unlink_done(struct cl_req *req)
 	cl_op_finish(op, rc);
 }
 
+/* What loses its name and is still registered as open, used by nobody, would live on for a while. */
+static void victim_settle(struct client *c, inode_no parent, const char *name)
+{
+	inode_no ino;
+	struct cl_node *node = cl_node_name_find(c, parent, name, &ino) && ino ?
+		cl_node_find(c, ino) : NULL;
+	if (node && node->is_idle_open)
+		cl_opens_give_back(c);
+}
+
 void cl_names_unlink(struct cl_op *op)
 {
+	victim_settle(op->client, op->parent, op->name);
 	struct cl_req *req = request(op, MSG_UNLINK, unlink_done);
 	if (!req)
 		return;
@@ -318,6 +329,7 @@ static void rename_done(struct cl_req *req)
 
 void cl_names_rename(struct cl_op *op)
 {
+	victim_settle(op->client, op->new_parent, op->new_name);
 	struct cl_req *req = request(op, MSG_RENAME, rename_done);
 	if (!req)
 		return;

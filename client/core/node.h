@@ -35,8 +35,10 @@ struct cl_node {
 	bool has_open_read, has_open_write, is_opening;
 	/* registered by makes that found it open already: given back one by one */
 	uint8_t extra_opens;
+	uint16_t releasing;		/* releases of them that are on their way */
+	bool is_idle_open;		/* registered, used by nobody: in c->idle_opens */
+	struct cl_node *idle_prev, *idle_next;
 	struct cl_op *open_waiters;
-	bool is_releasing;		/* the release of one of them is on its way */
 	uint64_t reclaim_round;		/* the last that it was told in */
 	/* where it was seen last: a hint for shards and reports, true when it was seen */
 	inode_no parent_hint;

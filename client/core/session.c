@@ -25,6 +25,7 @@
 #define LOG_MODULE "session"
 
 #define RECLAIM_MAX	   1200u	/* leases in one message */
+#define CLAIM_OPENS_MAX	   2400u
 #define CREDIT_IDLE_BYTES  MiB(4)
 #define CREDIT_PACE_MS	   50u		/* between renewals that ask for credit */
 #define CREDIT_PATIENCE_MS 1200u	/* longer than heartbeats take to tell what was settled */
@@ -289,7 +290,7 @@ static void open_done(struct rpc_call *call)
 	struct cl_node *node, *next;
 	HASH_ITER(hh, c->nodes, node, next)
 		if (node->readers + node->writers > 0)
-			cl_file_reopen(c, node);
+			cl_opens_again(c, node);
 	renewed(c);
 }
 
@@ -356,7 +357,7 @@ static void reclaim_done(struct cl_req *req)
 struct claims {
 	Wire__Lease leases[RECLAIM_MAX];
 	Wire__Lease *lease_at[RECLAIM_MAX];
-	uint64_t opens[2 * RECLAIM_MAX];
+	uint64_t opens[CLAIM_OPENS_MAX];
 };
 
 /*
@@ -369,9 +370,8 @@ static void claim(struct claims *claims, Wire__SessionReclaim *msg, const struct
 		claims->opens[msg->n_opens++] = node->ino;
 	if (node->has_open_write)
 		claims->opens[msg->n_opens++] = node->ino;
-	if (node->is_releasing)		/* it is sent again, and takes one back */
-		claims->opens[msg->n_opens++] = node->ino;
-	for (uint32_t i = 0; i < node->extra_opens; i++)
+	/* releases are sent again, and take as many back */
+	for (uint32_t i = 0; i < node->extra_opens + (uint32_t)node->releasing; i++)
 		claims->opens[msg->n_opens++] = node->ino;
 	if (node->lease == CL_LEASE_NONE)
 		return;
@@ -401,7 +401,7 @@ static void reclaim_next(struct client *c)
 		if (node->reclaim_round == c->session.reclaim_round)
 			continue;
 		if (msg.n_leases == RECLAIM_MAX ||
-		    msg.n_opens + node->extra_opens + 3 > 2 * RECLAIM_MAX) {
+		    msg.n_opens + node->extra_opens + node->releasing + 2 > CLAIM_OPENS_MAX) {
 			msg.more = true;
 			break;
 		}

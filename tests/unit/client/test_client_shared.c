@@ -2,6 +2,8 @@
 /* Several clients of one cluster: who sees what, and what becomes of writers that meet. */
 #include "tests/client_cluster.h"
 
+#include "client/core/node.h"
+
 static struct cluster w;
 static struct client *a, *b;
 
@@ -205,6 +207,37 @@ START_TEST(opens_are_given_back_as_often_as_they_were_taken)
 	change = (struct cl_op){ .kind = CL_SETATTR, .ino = ino, .set_mask = CL_SET_MODE,
 				 .mode = 0640 };
 	ck_assert_int_eq(cluster_op(&w, b, &change), -E_STALE);
+}
+END_TEST
+
+START_TEST(a_file_that_was_closed_is_somebody_elses_to_write_at_once)
+{
+	ck_assert_int_eq(file_close(&w, a, file_create(&w, a, "f")), 0);
+	struct cl_handle *h = file_open(&w, b, "f", O_RDWR);
+	ck_assert_int_eq(cl_node_find(b, file_lookup(&w, b, "f"))->lease, CL_LEASE_WRITE);
+	ck_assert_int_eq(file_close(&w, b, h), 0);
+	/* Opened and closed here, it is only readable. */
+	ck_assert_int_eq(file_close(&w, a, file_open(&w, a, "f", O_RDONLY)), 0);
+	h = file_open(&w, b, "f", O_RDWR);
+	ck_assert_int_eq(cl_node_find(b, file_lookup(&w, b, "f"))->lease, CL_LEASE_WRITE);
+	ck_assert_int_eq(file_close(&w, b, h), 0);
+}
+END_TEST
+
+START_TEST(what_was_closed_is_given_back_in_time)
+{
+	inode_no ino = 0;
+	for (uint32_t i = 0; i < 300; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "f%u", i);
+		ck_assert_int_eq(file_close(&w, a, file_create(&w, a, name)), 0);
+		ino = file_lookup(&w, a, name);
+	}
+	ck_assert(cl_node_find(a, ino)->has_open_write);
+	cluster_run_for(&w, 1000);
+	ck_assert(!cl_node_find(a, ino)->has_open_write);
+	ck_assert_uint_eq(cl_node_find(a, ino)->releasing, 0);
+	ck_assert_ptr_null(a->idle_opens);
 }
 END_TEST
 
@@ -510,6 +543,8 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, a_recall_that_is_asked_again_waits_for_the_first);
 	  tcase_add_test(tc, a_release_across_a_restart_leaves_the_other_open);
 	tcase_add_test(tc, opens_are_given_back_as_often_as_they_were_taken);
+	  tcase_add_test(tc, a_file_that_was_closed_is_somebody_elses_to_write_at_once);
+	  tcase_add_test(tc, what_was_closed_is_given_back_in_time);
 	  tcase_add_test(tc, truncation_elsewhere_is_seen_by_an_open_file);
 	  tcase_add_test(tc, times_set_by_the_user_survive_the_close);
 	  tcase_add_test(tc, a_restart_of_the_metadata_server_is_survived);

@@ -124,13 +124,39 @@ START_TEST(writers_share_without_a_lease_and_publishes_recall_readers)
 
 	begin();
 	ck_assert_int_eq(world_rc(&w, world_open(b, file, false)), 0);
-	reply = world_do(&w, world_open(a, file, true));
+	ck_assert_ptr_null(world_do(&w, world_open(a, file, true)));
+	world_answer_all(&w);
+	reply = world_reply(&w, w.token);
 	ck_assert_int_eq(reply->rc, 0);
 	ck_assert_int_ne(world_lease(reply, file, false), MS_LEASE_WRITE);
+	world_do(&w, world_getattr(b, file));
 	ck_assert_ptr_null(world_do(&w, world_publish(a, file, 1, "one")));
 	ck_assert_uint_eq(world_find(&w, MS_FX_RECALL)->session, b);
 	world_answer_all(&w);
 	ck_assert_int_eq(world_reply(&w, w.token)->rc, 0);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(who_gives_an_open_back_when_asked_leaves_a_writer_alone)
+{
+	struct ms_request release;
+	inode_no twice[2] = { 0, 0 };
+
+	begin();
+	twice[0] = twice[1] = file;
+	ck_assert_int_eq(world_rc(&w, world_open(b, file, false)), 0);
+	ck_assert_int_eq(world_rc(&w, world_open(b, file, false)), 0);
+	ck_assert_ptr_null(world_do(&w, world_open(a, file, true)));
+	ck_assert_int_eq(recalled().mode, MS_LEASE_NONE);
+	struct ms_effect recall = *world_find(&w, MS_FX_RECALL);
+	uint64_t open = w.token;
+	release = world_release(b, 0);
+	release.opens = twice;
+	release.open_count = 2;
+	ck_assert_int_eq(world_rc(&w, release), 0);
+	world_answer(&w, recall, MS_LEASE_NONE);
+	ck_assert_int_eq(world_lease(world_reply(&w, open), file, false), MS_LEASE_WRITE);
 	world_finish(&w);
 }
 END_TEST
@@ -247,7 +273,8 @@ TEST_MAIN("lease",
 	tcase_add_test(tc, while_a_recall_is_pending_nobody_gets_a_new_lease);
 	tcase_add_test(tc, a_change_in_a_directory_recalls_its_attributes_and_the_name);
 	tcase_add_test(tc, writers_share_without_a_lease_and_publishes_recall_readers);
-	tcase_add_test(tc, an_old_answer_does_not_take_a_newer_lease);
+	tcase_add_test(tc, who_gives_an_open_back_when_asked_leaves_a_writer_alone);
+	  tcase_add_test(tc, an_old_answer_does_not_take_a_newer_lease);
 	tcase_add_test(tc, a_vanished_holder_delays_others_by_one_lease);
 	tcase_add_test(tc, a_recall_is_repeated_and_in_the_end_costs_the_session);
 	tcase_add_test(tc, beyond_its_share_a_session_gets_no_lease);

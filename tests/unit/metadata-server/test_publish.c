@@ -155,21 +155,6 @@ START_TEST(a_move_of_what_was_changed_meanwhile_is_dropped)
 }
 END_TEST
 
-START_TEST(the_last_publish_may_close)
-{
-	struct ms_request req;
-
-	begin();
-	ck_assert_int_eq(world_rc(&w, world_open(s, file, true)), 0);
-	ck_assert_int_eq(world_rc(&w, world_unlink(s, INODE_ROOT, "file", false)), 0);
-	req = world_publish(s, file, 2, "x");
-	req.close = true;
-	ck_assert_int_eq(world_rc(&w, req), 0);
-	ck_assert_int_eq(world_rc(&w, world_getattr(s, file)), -E_STALE);
-	world_finish(&w);
-}
-END_TEST
-
 TEST_MAIN("publish", tcase_add_test(tc, inline_content_comes_back);
 	  tcase_add_test(tc, another_base_version_is_refused_with_the_present_root);
 	  tcase_add_test(tc,
@@ -177,5 +162,4 @@ TEST_MAIN("publish", tcase_add_test(tc, inline_content_comes_back);
 	  tcase_add_test(tc, a_write_by_a_stranger_takes_set_id_bits);
 	  tcase_add_test(tc, roots_that_cannot_be_are_refused);
 	  tcase_add_test(tc, larger_inline_content_is_moved_into_a_block);
-	  tcase_add_test(tc, a_move_of_what_was_changed_meanwhile_is_dropped);
-	  tcase_add_test(tc, the_last_publish_may_close))
+	  tcase_add_test(tc, a_move_of_what_was_changed_meanwhile_is_dropped))
