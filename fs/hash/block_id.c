@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Block ids by OpenSSL's one-shot digest; the method is fetched once per process, as fetching
- * locks.
+ * Block ids: SHA-256 in our own lanes where the CPU has instructions for it; else, and for
+ * SHA3-256, OpenSSL's one-shot digest, whose method is fetched once per process: fetching locks.
  */
 #include "fs/hash/block_id.h"
 
@@ -10,27 +10,46 @@
 #include <string.h>
 
 #include "fs/base/text.h"
+#include "fs/hash/sha256_ni.h"
 
 static EVP_MD *sha256;
 static EVP_MD *sha3_256;
-static pthread_once_t fetched = PTHREAD_ONCE_INIT;
+static bool has_sha256_ni;
+static pthread_once_t settled = PTHREAD_ONCE_INIT;
 
-static void fetch(void)
+static void settle(void)
 {
 	sha256 = EVP_MD_fetch(NULL, "SHA2-256", NULL);
 	sha3_256 = EVP_MD_fetch(NULL, "SHA3-256", NULL);
 	ASSERT(sha256 && sha3_256);
+	has_sha256_ni = sha256_ni_is_there();
+}
+
+static void openssl_run(const EVP_MD *method, const struct block_id_job *job)
+{
+	unsigned digest_bytes = 0;
+	int ok = EVP_Digest(job->bytes, job->len, job->out->bytes, &digest_bytes, method, NULL);
+
+	ASSERT(ok == 1 && digest_bytes == BLOCK_ID_BYTES);
+}
+
+void block_id_of_all(enum hash_kind kind, const struct block_id_job *jobs, size_t count)
+{
+	pthread_once(&settled, settle);
+	ASSERT(kind == HASH_SHA256 || kind == HASH_SHA3_256);
+	if (kind == HASH_SHA256 && has_sha256_ni) {
+		sha256_ni_run(jobs, count);
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		openssl_run(kind == HASH_SHA256 ? sha256 : sha3_256, &jobs[i]);
 }
 
 void block_id_of(enum hash_kind kind, const void *bytes, size_t len, struct block_id *out)
 {
-	pthread_once(&fetched, fetch);
-	ASSERT(kind == HASH_SHA256 || kind == HASH_SHA3_256);
-	const EVP_MD *method = kind == HASH_SHA256 ? sha256 : sha3_256;
-	unsigned digest_bytes = 0;
+	const struct block_id_job job = {bytes, len, out};
 
-	int ok = EVP_Digest(bytes, len, out->bytes, &digest_bytes, method, NULL);
-	ASSERT(ok == 1 && digest_bytes == BLOCK_ID_BYTES);
+	block_id_of_all(kind, &job, 1);
 }
 
 bool block_id_equal(const struct block_id *a, const struct block_id *b)
