@@ -172,7 +172,7 @@ void cs_disks_get(struct cs_disks *disks, struct cs_get *get)
 
 	/* Not found: the first store says so, in its own time. A failed disk may still be readable.
 	 */
-	if (find_on(disks, &get->id, &place, &disk, false) < 0 &&
+	if (disks->options.count > 1 && find_on(disks, &get->id, &place, &disk, false) < 0 &&
 	    find_on(disks, &get->id, &place, &disk, true) < 0)
 		disk = 0;
 	cs_store_get(disks->options.stores[disk], get);

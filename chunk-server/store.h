@@ -121,18 +121,26 @@ struct cs_place {
 must_check int cs_store_find(struct cs_store *store, const struct block_id *id,
 			     struct cs_place *out);
 
-/* Read a record, checked: record_check(), and its id. Pages in memory are answered inline. */
+/*
+ * Read a record, checked: record_check(), and its id. What is asked for in one turn of the loop and
+ * lies side by side is read at once, up to a mebibyte; pages in memory without a worker.
+ */
+#define STORE_RUN_MAX 16u
 struct cs_get {
 	struct block_id id;
 	void (*done)(struct cs_get *get);
 	int rc;		    /* 0, -E_NO_BLOCK, -E_CORRUPT, -E_IO, -E_OVERLOADED (no buffer) */
 	struct buf *record; /* a reference for the caller */
 	void *user;
-	struct disk_op op; /* private */
 	struct cs_place place;
-	struct store_file *file;
 	struct cs_store *store;
-	struct loop_task task;
+	struct cs_get *next; /* private: of the same turn, then of the same run */
+	/* private: of the first one of a run, for all of them */
+	struct disk_op op;
+	struct iovec iov[STORE_RUN_MAX];
+	uint32_t run_count, run_bytes;
+	uint32_t cached_bytes; /* of them, what needed no worker */
+	struct store_file *file;
 };
 void cs_store_get(struct cs_store *store, struct cs_get *get);
 

@@ -191,6 +191,11 @@ struct cs_store {
 	bool is_foul; /* behind the tail lies the rest of a write that failed */
 	struct store_roll roll;
 	bool is_rolling, is_roll_wanted;
+
+	/* read */
+	struct cs_get *asked; /* in this turn */
+	struct loop_task read_task;
+	bool is_read_posted;
 	uint32_t reads; /* in flight */
 	uint32_t tasks; /* posted answers */
 

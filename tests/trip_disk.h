@@ -96,11 +96,20 @@ static inline int trip_read(struct disk_file *file, void *out, uint32_t len, uin
 	return rc < 0 ? rc : disk_read(trip_inner(file), out, len, offset);
 }
 
-static inline int trip_read_cached(struct disk_file *file, void *out, uint32_t len, uint64_t offset)
+static inline int trip_readv(struct disk_file *file, const struct iovec *iov, int iov_count,
+			     uint64_t offset)
 {
 	int rc = trip(file->disk, TRIP_READ);
 
-	return rc < 0 ? rc : disk_read_cached(trip_inner(file), out, len, offset);
+	return rc < 0 ? rc : disk_readv(trip_inner(file), iov, iov_count, offset);
+}
+
+static inline int trip_readv_cached(struct disk_file *file, const struct iovec *iov, int iov_count,
+				    uint64_t offset)
+{
+	int rc = trip(file->disk, TRIP_READ);
+
+	return rc < 0 ? rc : disk_readv_cached(trip_inner(file), iov, iov_count, offset);
 }
 
 static inline int trip_writev(struct disk_file *file, const struct iovec *iov, int iov_count,
@@ -195,7 +204,8 @@ static const struct disk_ops TRIP_DISK_OPS = {
 	.open = trip_open,
 	.close = trip_close,
 	.read = trip_read,
-	.read_cached = trip_read_cached,
+	.readv = trip_readv,
+	.readv_cached = trip_readv_cached,
 	.writev = trip_writev,
 	.sync = trip_sync,
 	.size = trip_size,

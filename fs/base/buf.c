@@ -158,6 +158,24 @@ struct buf *buf_get(struct buf_pool *pool, uint32_t capacity)
 	return buf;
 }
 
+struct buf *buf_slice(struct buf *of, uint32_t from, uint32_t len)
+{
+	ASSERT(from <= of->capacity && len <= of->capacity - from);
+	struct buf *slice = FAULT(buf_get) ? NULL : malloc(sizeof(*slice));
+
+	if (!slice)
+		return NULL;
+	*slice = (struct buf){
+		.data = of->data + from,
+		.len = len,
+		.capacity = of->capacity - from,
+		.pool = of->pool,
+		.whole = buf_ref(of->whole ? of->whole : of),
+		.refs = 1,
+	};
+	return slice;
+}
+
 struct buf *buf_ref(struct buf *buf)
 {
 	int before = __atomic_fetch_add(&buf->refs, 1, __ATOMIC_RELAXED);
@@ -174,6 +192,13 @@ void buf_put(struct buf *buf)
 	ASSERT(before > 0);
 	if (before > 1)
 		return;
+	if (buf->whole) {
+		struct buf *whole = buf->whole;
+
+		free(buf);
+		buf_put(whole);
+		return;
+	}
 
 	struct buf_pool *pool = buf->pool;
 	void (*wake)(void *arg) = NULL;

@@ -16,11 +16,12 @@
 struct buf_pool;
 
 struct buf {
-	uint8_t *data;		/* `capacity` bytes, aligned to 64 */
+	uint8_t *data;		/* `capacity` bytes, aligned to 64 unless it is a slice */
 	uint32_t len;		/* bytes in use, kept by the owner */
 	uint32_t capacity;
 	struct buf_pool *pool;
 	struct buf *next;	/* free list of the pool, or any list of the one owner */
+	struct buf *whole;	/* private: of a slice */
 	int refs;		/* private */
 };
 
@@ -44,6 +45,11 @@ void buf_pool_on_free(struct buf_pool *pool, void (*fn)(void *arg), void *arg);
  * empty.
  */
 must_check struct buf *buf_get(struct buf_pool *pool, uint32_t capacity);
+/*
+ * A part of a buffer as one of its own, for who may only read it: len is `len`, and it holds a
+ * reference on the whole, whose memory it keeps from the pool. NULL: out of memory.
+ */
+must_check struct buf *buf_slice(struct buf *of, uint32_t from, uint32_t len);
 struct buf *buf_ref(struct buf *buf);
 void buf_put(struct buf *buf);			/* NULL is allowed */
 

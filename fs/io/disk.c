@@ -42,12 +42,20 @@ int disk_read(struct disk_file *f, void *out, uint32_t len, uint64_t offset)
 	return f->disk->ops->read(f, out, len, offset);
 }
 
-int disk_read_cached(struct disk_file *f, void *out, uint32_t len, uint64_t offset)
+int disk_readv(struct disk_file *f, const struct iovec *iov, int iov_count, uint64_t offset)
 {
-	ASSERT(len <= INT_MAX);
+	ASSERT(iov_count >= 1 && iov_count <= IOV_MAX);
 	if (FAULT(disk_read))
 		return -E_IO;
-	return f->disk->ops->read_cached(f, out, len, offset);
+	return f->disk->ops->readv(f, iov, iov_count, offset);
+}
+
+int disk_readv_cached(struct disk_file *f, const struct iovec *iov, int iov_count, uint64_t offset)
+{
+	ASSERT(iov_count >= 1 && iov_count <= IOV_MAX);
+	if (FAULT(disk_read))
+		return -E_IO;
+	return f->disk->ops->readv_cached(f, iov, iov_count, offset);
 }
 
 /* May the file be changed? */
@@ -212,6 +220,9 @@ static void op_run(struct loop_work *work)
 	switch (op->kind) {
 	case DISK_OP_READ:
 		op->rc = disk_read(op->file, op->data, op->len, op->offset);
+		break;
+	case DISK_OP_READV:
+		op->rc = disk_readv(op->file, op->iov, op->iov_count, op->offset);
 		break;
 	case DISK_OP_WRITEV:
 		op->rc = disk_writev(op->file, op->iov, op->iov_count, op->offset);

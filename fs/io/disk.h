@@ -32,6 +32,8 @@ enum disk_open_flags {
 	 * address of each disk_read() are then multiples of DISK_ALIGN. For reading only.
 	 */
 	DISK_DIRECT = 8,
+	/* Each read says all that it needs: the system reads nothing ahead. */
+	DISK_RANDOM = 16,
 };
 #define DISK_ALIGN 4096u
 
@@ -42,8 +44,11 @@ struct disk_ops {
 	void (*close)(struct disk_file *file);
 	/* Full reads and writes: a read is short only at the end of the file, a write never. */
 	int (*read)(struct disk_file *file, void *out, uint32_t len, uint64_t offset);
-	/* -E_AGAIN if it would wait */
-	int (*read_cached)(struct disk_file *file, void *out, uint32_t len, uint64_t offset);
+	int (*readv)(struct disk_file *file, const struct iovec *iov, int iov_count,
+		     uint64_t offset);
+	/* as far as it need not wait; -E_AGAIN if that is nothing */
+	int (*readv_cached)(struct disk_file *file, const struct iovec *iov, int iov_count,
+			    uint64_t offset);
 	int (*writev)(struct disk_file *file, const struct iovec *iov, int iov_count,
 		      uint64_t offset);
 	/* data, and what is needed to find it (fdatasync) */
@@ -79,7 +84,14 @@ must_check int disk_posix_create(const char *directory, struct disk **out);
 must_check int disk_open(struct disk *d, const char *name, int flags, struct disk_file **out);
 void disk_close(struct disk_file *f);			/* NULL is allowed */
 must_check int disk_read(struct disk_file *f, void *out, uint32_t len, uint64_t offset);
-must_check int disk_read_cached(struct disk_file *f, void *out, uint32_t len, uint64_t offset);
+must_check int disk_readv(struct disk_file *f, const struct iovec *iov, int iov_count,
+			  uint64_t offset);
+/*
+ * What memory holds of it, from its beginning on: fewer bytes than asked if it would wait for the
+ * rest, or the file ends there; -E_AGAIN if it would wait for the first.
+ */
+must_check int disk_readv_cached(struct disk_file *f, const struct iovec *iov, int iov_count,
+				 uint64_t offset);
 must_check int disk_write(struct disk_file *f, const void *bytes, uint32_t len, uint64_t offset);
 must_check int disk_writev(struct disk_file *f, const struct iovec *iov, int iov_count,
 			   uint64_t offset);
@@ -101,13 +113,13 @@ must_check int disk_read_file(struct disk *d, const char *name, void *out, uint3
 must_check int disk_replace_file(struct disk *d, const char *name, const void *bytes, uint32_t len);
 
 /* An asynchronous call. Fill kind .. done, zero the rest; the op and its memory live until done. */
-enum disk_op_kind { DISK_OP_READ = 1, DISK_OP_WRITEV, DISK_OP_SYNC };
+enum disk_op_kind { DISK_OP_READ = 1, DISK_OP_READV, DISK_OP_WRITEV, DISK_OP_SYNC };
 struct disk_op {
 	struct loop_work work;		/* private; first */
 	enum disk_op_kind kind;
 	struct disk_file *file;
 	void *data; uint32_t len;			/* READ */
-	const struct iovec *iov; int iov_count;		/* WRITEV */
+	const struct iovec *iov; int iov_count;		/* READV, WRITEV */
 	uint64_t offset;
 	int rc;					/* the result, in done() */
 	void (*done)(struct disk_op *op);

@@ -76,6 +76,8 @@ static int posix_open(struct disk *d, const char *name, int flags, struct disk_f
 		free(f);
 		return rc;
 	}
+	if (flags & DISK_RANDOM)
+		(void)posix_fadvise(f->fd, 0, 0, POSIX_FADV_RANDOM);
 	*out = &f->base;
 	return 0;
 }
@@ -113,26 +115,47 @@ static int posix_read(struct disk_file *file, void *out, uint32_t len, uint64_t 
 	return (int)done;
 }
 
-static int posix_read_cached(struct disk_file *file, void *out, uint32_t len, uint64_t offset)
+static int posix_readv(struct disk_file *file, const struct iovec *iov, int iov_count,
+		       uint64_t offset)
 {
-	uint8_t *at = out;
-	uint32_t done = 0;
+	uint64_t done = 0;
+	ssize_t n;
 
-	while (done < len) {
-		struct iovec iov = { .iov_base = at + done, .iov_len = len - done };
-		ssize_t n = preadv2(fd_of(file), &iov, 1, (off_t)(offset + done), RWF_NOWAIT);
+	do {
+		n = preadv(fd_of(file), iov, iov_count, (off_t)offset);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return error_from_errno(errno);
+	/* Nearly always all of it. The rest of a short one is read piece by piece. */
+	for (size_t left = (size_t)n; iov_count > 0; iov++, iov_count--) {
+		size_t skip = MIN_OF(left, iov->iov_len);
+		uint32_t rest = (uint32_t)(iov->iov_len - skip);
+		int rc = rest == 0 ? 0
+				   : posix_read(file, (uint8_t *)iov->iov_base + skip, rest,
+						offset + done + skip);
 
-		if (n == 0)
+		if (rc < 0)
+			return rc;
+		left -= skip;
+		done += skip + (uint32_t)rc;
+		if ((uint32_t)rc < rest)
 			break;
-		/* A file system that cannot tell whether it would wait: assume that it would. */
-		if (n < 0 && (errno == EOPNOTSUPP || errno == EAGAIN))
-			return -E_AGAIN;
-		if (n < 0 && errno != EINTR)
-			return error_from_errno(errno);
-		if (n > 0)
-			done += (uint32_t)n;
 	}
 	return (int)done;
+}
+
+static int posix_readv_cached(struct disk_file *file, const struct iovec *iov, int iov_count,
+			      uint64_t offset)
+{
+	ssize_t n;
+
+	do {
+		n = preadv2(fd_of(file), iov, iov_count, (off_t)offset, RWF_NOWAIT);
+	} while (n < 0 && errno == EINTR);
+	/* A file system that cannot tell whether it would wait: assume that it would. */
+	if (n < 0)
+		return errno == EOPNOTSUPP ? -E_AGAIN : error_from_errno(errno);
+	return (int)n;
 }
 
 static int write_all(int fd, const uint8_t *bytes, size_t len, uint64_t offset)
@@ -328,7 +351,8 @@ static const struct disk_ops DISK_POSIX_OPS = {
 	.open = posix_open,
 	.close = posix_close,
 	.read = posix_read,
-	.read_cached = posix_read_cached,
+	.readv = posix_readv,
+	.readv_cached = posix_readv_cached,
 	.writev = posix_writev,
 	.sync = posix_sync,
 	.size = posix_size,

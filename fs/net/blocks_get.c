@@ -50,6 +50,11 @@ struct get_state {
 
 static void get_step(struct get_state *g, bool is_hedge);
 
+static void get_pause(struct get_state *g, uint32_t ms)
+{
+	loop_timer_start(g->b->o.loop, &g->timer, ms);
+}
+
 /* --- the end ---- */
 
 static void get_release(struct get_state *g)
@@ -165,17 +170,44 @@ void blocks_check_end_all(struct blocks *b)
 
 /* --- proving what came ---- */
 
+/* Stored as it is: the plain bytes are a part of the record. */
+static bool get_is_raw(const struct get_state *g)
+{
+	struct record record;
+
+	return g->record->len >= RECORD_HEADER_BYTES &&
+	       record_decode_header(g->record->data, &record) == 0 && record.codec == CODEC_RAW;
+}
+
+static int get_open(const struct get_state *g, struct codec_scratch *scratch, struct record *out)
+{
+	const struct buf *bulk = g->record;
+	enum hash_kind hash = g->b->o.hash;
+
+	if (g->plain)
+		return record_open(scratch, hash, bulk->data, bulk->len, g->verify_id, out,
+				   g->plain->data);
+	return g->verify_id ? record_prove(scratch, hash, bulk->data, bulk->len, out, NULL)
+			    : record_check(bulk->data, bulk->len, out);
+}
+
 static void get_prove(struct get_state *g, struct codec_scratch *scratch)
 {
 	struct record record;
 
-	g->work_rc = record_open(scratch, g->b->o.hash, g->record->data, g->record->len,
-				 g->verify_id, &record, g->plain->data);
+	g->work_rc = get_open(g, scratch, &record);
 	if (g->work_rc == 0 && (!block_id_equal(&record.id, &g->id) ||
 				(g->plain_len && record.plain_len != g->plain_len)))
 		g->work_rc = -E_CORRUPT;
-	if (g->work_rc == 0)
+	if (g->work_rc < 0)
+		return;
+	if (g->plain) {
 		g->plain->len = record.plain_len;
+		return;
+	}
+	g->plain = buf_slice(g->record, RECORD_HEADER_BYTES, record.plain_len);
+	if (!g->plain)
+		g->work_rc = -E_NOMEM;
 }
 
 static void get_proved(struct get_state *g)
@@ -184,11 +216,14 @@ static void get_proved(struct get_state *g)
 		get_finish(g, 0);
 		return;
 	}
+	if (g->work_rc == -E_NOMEM) { /* of ours: prove it again */
+		get_pause(g, BLOCKS_PAUSE_MS_MIN);
+		return;
+	}
 	char hex[BLOCK_ID_HEX_BYTES];
 	log_warn("a replica is wrong, asking another server=%u block=%s: %s", g->record_server,
 		 block_id_hex(&g->id, hex), error_text(g->work_rc));
-	if (g->work_rc != -E_NOMEM)
-		check_ask(g->b, &g->id, g->record_server);
+	check_ask(g->b, &g->id, g->record_server);
 	buf_put(g->record);
 	buf_put(g->plain);
 	g->record = g->plain = NULL;
@@ -217,31 +252,22 @@ static void get_work_done(struct loop_work *work)
 	blocks_work_end(b, scratch);
 }
 
-/* A checksum and a copy cost less than a visit at a worker. */
-static bool get_is_cheap(const struct get_state *g)
-{
-	struct record record;
-
-	return !g->verify_id && g->record->len >= RECORD_HEADER_BYTES &&
-	       record_decode_header(g->record->data, &record) == 0 && record.codec == CODEC_RAW;
-}
-
-static void get_pause(struct get_state *g, uint32_t ms)
-{
-	loop_timer_start(g->b->o.loop, &g->timer, ms);
-}
-
-/* There is a record: prove it as soon as there is a buffer for its plain bytes. */
+/*
+ * There is a record: prove it as soon as there is a buffer for its plain bytes, if they need one.
+ * A checksum alone costs less than a visit at a worker.
+ */
 static void get_start_proof(struct get_state *g)
 {
-	if (!g->plain)
-		g->plain = buf_get(g->b->o.pool, BLOCK_BYTES_MAX);
-	if (g->plain && get_is_cheap(g)) {
-		get_prove(g, NULL); /* nothing to decode: no scratch */
+	bool is_raw = get_is_raw(g);
+
+	if (is_raw && !g->verify_id) {
+		get_prove(g, NULL);
 		get_proved(g);
 		return;
 	}
-	if (!g->plain || blocks_work_begin(g->b, &g->scratch) < 0) {
+	if (!is_raw && !g->plain)
+		g->plain = buf_get(g->b->o.pool, BLOCK_BYTES_MAX);
+	if ((!is_raw && !g->plain) || blocks_work_begin(g->b, &g->scratch) < 0) {
 		get_pause(g, BLOCKS_PAUSE_MS_MIN);
 		return;
 	}

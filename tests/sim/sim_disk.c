@@ -415,13 +415,34 @@ static int sim_read(struct disk_file *file, void *out, uint32_t len, uint64_t of
 	return (int)sim_bytes_read(&file_of(file)->node->seen, out, len, offset);
 }
 
-static int sim_read_cached(struct disk_file *file, void *out, uint32_t len, uint64_t offset)
+static int sim_readv(struct disk_file *file, const struct iovec *iov, int iov_count,
+		     uint64_t offset)
+{
+	int done = 0;
+
+	for (int i = 0; i < iov_count; i++) {
+		uint32_t len = (uint32_t)iov[i].iov_len;
+		int rc = sim_read(file, iov[i].iov_base, len, offset + (uint64_t)done);
+
+		if (rc < 0)
+			return rc;
+		done += rc;
+		if ((uint32_t)rc < len)
+			break;
+	}
+	return done;
+}
+
+/* Of several pieces, memory may hold some. */
+static int sim_readv_cached(struct disk_file *file, const struct iovec *iov, int iov_count,
+			    uint64_t offset)
 {
 	struct sim_media *media = sim_of(file->disk)->media;
+	int held = 0;
 
-	if (sim_world_chance(media->world, media->faults.uncached))
-		return -E_AGAIN;
-	return sim_read(file, out, len, offset);
+	while (held < iov_count && !sim_world_chance(media->world, media->faults.uncached))
+		held++;
+	return held == 0 ? -E_AGAIN : sim_readv(file, iov, held, offset);
 }
 
 static int check_write(struct disk_file *file)
@@ -642,7 +663,8 @@ static const struct disk_ops SIM_DISK_OPS = {
 	.open = sim_open,
 	.close = sim_close,
 	.read = sim_read,
-	.read_cached = sim_read_cached,
+	.readv = sim_readv,
+	.readv_cached = sim_readv_cached,
 	.writev = sim_writev,
 	.sync = sim_sync,
 	.size = sim_size,

@@ -18,7 +18,7 @@
  * part. sim_media_rot() damages bytes that are there, in silence.
  *
  * Calls take no time by themselves; disk_submit() takes the time of a work (sim_loop.h).
- * read_cached answers -E_AGAIN now and then. Threads: one.
+ * readv_cached answers -E_AGAIN, or less, now and then. Threads: one.
  */
 #ifndef CAIRN_TESTS_SIM_SIM_DISK_H
 #define CAIRN_TESTS_SIM_SIM_DISK_H
@@ -35,7 +35,7 @@ struct sim_media_faults {		/* chances per million calls */
 	/* as Linux does: -E_IO once, and no later sync writes what this one did not */
 	uint32_t sync_drops;
 	uint32_t write_nospc;
-	uint32_t uncached;		/* read_cached answers -E_AGAIN; default 125,000 */
+	uint32_t uncached;		/* of a piece, for readv_cached; default 125,000 */
 };
 
 must_check int sim_media_create(struct sim_world *world, uint64_t bytes_total,

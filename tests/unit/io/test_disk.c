@@ -72,10 +72,16 @@ START_TEST(a_cached_read_answers_or_says_not_now)
 	begin();
 	f = open_new("file");
 	ck_assert_int_eq(disk_write(f, "abcdef", 6, 0), 0);
-	rc = disk_read_cached(f, back, sizeof back, 0);
+	struct iovec iov[] = { { back, 4 }, { back + 4, sizeof back - 4 } };
+	rc = disk_readv_cached(f, iov, 2, 0);
 	ck_assert(rc == 6 || rc == -E_AGAIN);
 	if (rc == 6)
 		ck_assert_mem_eq(back, "abcdef", 6);
+	memset(back, 0, sizeof back);
+	ck_assert_int_eq(disk_readv(f, iov, 2, 0), 6);
+	ck_assert_mem_eq(back, "abcdef", 6);
+	ck_assert_int_eq(disk_readv(f, iov, 2, 5), 1);
+	ck_assert_int_eq(disk_readv(f, iov, 2, 6), 0);
 	disk_close(f);
 	end();
 }
