@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading: a record by id, checked on its way out (header, checksum, and that it is the block asked
- * for). What is asked for in one turn is sorted by place, and what lies side by side is one run: one
- * read, and at most one visit at a worker, for what memory does not hold. Each record of it is
+ * for). What is asked for in one turn is sorted by place, and what lies side by side is one run:
+ * one read, and at most one visit at a worker, for what memory does not hold. Each record of it is
  * still checked alone, and read alone should the run fail. Keeps I8: what the disk says is not
  * believed. Descriptors are bounded (I11): segments are opened as they are read, the least recently
  * used closed.

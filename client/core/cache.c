@@ -20,6 +20,7 @@ enum block_state { BLOCK_LOADED, BLOCK_WANTED, BLOCK_HINTED, BLOCK_FLYING };
 struct cl_block {
 	struct block_id id;
 	uint32_t len;			/* expected; 0: any */
+	uint64_t run;
 	enum block_state state;
 	struct buf *buf;
 	struct client *client;
@@ -97,7 +98,8 @@ static void block_loaded(struct blocks_get *get);
 static void block_ask(struct client *c, struct cl_block *block)
 {
 	block->get = (struct blocks_get){
-		.id = block->id, .plain_len = block->len, .done = block_loaded, .user = block,
+		.id = block->id, .plain_len = block->len, .run = block->run,
+		.done = block_loaded, .user = block,
 		.deadline_ns = loop_now_ns(c->options.loop) +
 			       MIN_OF(c->options.timeout_ms, FETCH_MS_MAX) * UINT64_C(1000000),
 	};
@@ -197,6 +199,7 @@ int cl_cache_fetch(struct client *c, const struct block_id *id, uint32_t len,
 		block = block_make(c, id, len);
 		if (!block)
 			return -E_NOMEM;
+		block->run = fetch->run;
 		block_move(&c->cache, block, BLOCK_WANTED);
 	} else if (block->state == BLOCK_HINTED) {
 		block_move(&c->cache, block, BLOCK_WANTED);
@@ -224,7 +227,7 @@ void cl_cache_cancel(struct client *c, struct cl_fetch *fetch)
 		block_free(&c->cache, block);
 }
 
-void cl_cache_hint(struct client *c, const struct block_id *id, uint32_t len)
+void cl_cache_hint(struct client *c, const struct block_id *id, uint32_t len, uint64_t run)
 {
 	struct cl_cache *cache = &c->cache;
 	if (cache->flying >= HINTS_MAX || block_find(cache, id))
@@ -232,6 +235,7 @@ void cl_cache_hint(struct client *c, const struct block_id *id, uint32_t len)
 	struct cl_block *block = block_make(c, id, len);
 	if (!block)
 		return;
+	block->run = run;
 	block_move(cache, block, BLOCK_HINTED);
 	cache_pump(c);
 }

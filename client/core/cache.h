@@ -14,6 +14,7 @@ struct cl_fetch {
 	void *arg;
 	int rc;
 	struct buf *buf;		/* a reference for the waiter */
+	uint64_t run;			/* as of a blocks_get; cl_cache_run() */
 	/* it waits for a mount's deadline at least; servers may come back */
 	uint64_t since_ns;
 	struct cl_block *block;		/* private */
@@ -30,7 +31,12 @@ must_check int cl_cache_fetch(struct client *c, const struct block_id *id, uint3
 			      struct cl_fetch *fetch);
 void cl_cache_cancel(struct client *c, struct cl_fetch *fetch);
 /* read-ahead, if there is room */
-void cl_cache_hint(struct client *c, const struct block_id *id, uint32_t len);
+void cl_cache_hint(struct client *c, const struct block_id *id, uint32_t len, uint64_t run);
+/* The run to which a place in a file belongs. */
+static inline uint64_t cl_cache_run(inode_no ino, uint64_t offset)
+{
+	return 1 + ino + offset / MiB(1);
+}
 /* just written */
 void cl_cache_add(struct client *c, const struct block_id *id, struct buf *buf);
 void cl_cache_shrink(struct client *c, uint64_t bytes);		/* give memory to a writer */

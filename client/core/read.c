@@ -172,6 +172,7 @@ static int add_block(struct cl_read *r, const struct extent *e, uint64_t len)
 	piece->from = from;
 	piece->fetch.done = piece_came;
 	piece->fetch.arg = piece;
+	piece->fetch.run = cl_cache_run(r->file->node->ino, e->offset);
 	int rc = cl_cache_fetch(r->op->client, &e->id, (uint32_t)e->length, &piece->fetch);
 	if (rc == 0)
 		r->pending++;
@@ -253,13 +254,14 @@ static void read_ahead(struct cl_read *r)
 		struct extent e;
 		int rc = manifest_lookup(file->manifest, pos, &e);
 		if (rc == -E_NEED_NODE) {
-			cl_cache_hint(c, manifest_needed(file->manifest), 0);
+			cl_cache_hint(c, manifest_needed(file->manifest), 0, 0);
 			break;
 		}
 		if (rc < 0)
 			break;
 		if (!block_id_is_zero(&e.id))
-			cl_cache_hint(c, &e.id, (uint32_t)e.length);
+			cl_cache_hint(c, &e.id, (uint32_t)e.length,
+				      cl_cache_run(file->node->ino, e.offset));
 		pos = e.offset + e.length;
 	}
 	h->ahead_until = pos;

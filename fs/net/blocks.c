@@ -22,6 +22,9 @@
 #define TELL_AFTER_NS	    UINT64_C(1000000000)
 #define TELL_BYTES_MAX	    512u
 #define TELL_EVERY_NS	    UINT64_C(30000000000)
+/* A run waits where its neighbours are, for what so many more blocks and so much longer cost. */
+#define RUN_OUTSTANDING_MORE 64u
+#define RUN_LATENCY_US_MORE  10000u
 #define PROBE_HITS_AT_START 512u /* of 1,024: probe until we know better */
 
 /* --- small things that the others share ---- */
@@ -199,6 +202,44 @@ static void route_consider(struct blocks_route *r, server_no server, bool is_for
 	}
 }
 
+/* May a run wait at this one, when the other is the least loaded? */
+static bool run_may_wait_at(const struct blocks_server *s, const struct blocks_server *least)
+{
+	return rpc_peer_outstanding(s->peer) <=
+		       rpc_peer_outstanding(least->peer) + RUN_OUTSTANDING_MORE &&
+	       rpc_peer_latency_us(s->peer) <=
+		       4 * rpc_peer_latency_us(least->peer) + RUN_LATENCY_US_MORE;
+}
+
+/*
+ * The replica that the run prefers: all servers in a circle by number, turned by one with each run,
+ * so that consecutive runs go to different servers and a run to few, whatever the rows. NULL: none
+ * of them is well.
+ */
+static struct blocks_server *route_of_run(const struct blocks_route *r, const struct pg_row *row)
+{
+	const struct map *map = r->b->map;
+	uint32_t count = map_server_count(map);
+	uint64_t circle = count ? map_server_at(map, count - 1)->server : 1;
+	struct blocks_server *best = NULL;
+	uint64_t best_rank = 0;
+
+	for (uint8_t i = 0; i < row->replica_count; i++) {
+		const struct server_row *server = map_server(map, row->replicas[i]);
+		struct blocks_server *s;
+
+		if (!server || server->state != SERVER_UP)
+			continue;
+		uint64_t rank = 1 + (server->server + r->run) % circle;
+		s = rank > best_rank ? server_get(r->b, server) : NULL;
+		if (!s || rpc_peer_is_away(s->peer))
+			continue;
+		best = s;
+		best_rank = rank;
+	}
+	return best;
+}
+
 struct blocks_server *blocks_route_next(struct blocks_route *r, bool with_formers)
 {
 	const struct pg_row *row = blocks_route_row(r);
@@ -209,6 +250,12 @@ struct blocks_server *blocks_route_next(struct blocks_route *r, bool with_former
 		route_consider(r, row->replicas[i], false, &best, &best_cost);
 	for (uint8_t i = 0; row && with_formers && i < row->former_count; i++)
 		route_consider(r, row->formers[i], true, &best, &best_cost);
+	if (best && r->run && r->tried_count == 0) {
+		struct blocks_server *preferred = route_of_run(r, row);
+
+		if (preferred && run_may_wait_at(preferred, best))
+			best = preferred;
+	}
 	if (best) {
 		ASSERT(r->tried_count < BLOCKS_CANDIDATES_MAX);
 		r->tried[r->tried_count++] = best->server;

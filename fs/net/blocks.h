@@ -3,11 +3,12 @@
  * Blocks of the cluster by id: get, put, have, sync against the chunk servers that the map names.
  * Used by the client, by the metadata server (moving inline content to blocks), by tools.
  *
- * Get (I12): least-loaded replica first, hedged to the next after about the p95 (at most 100 ms),
- * formers last; a wrong record is counted, logged and asked elsewhere. Put: to the first reachable
- * replica, which forwards; retried at the next; a stale epoch (I10) refreshes the row. Sync: the
- * servers that hold marks, up to their generation, until min_copies holders of each block have;
- * where too few can (a changed boot id), HAVE is asked again and what is missing put again.
+ * Get (I12): the replica that its run prefers, unless others are far less loaded, else the least
+ * loaded one first; hedged to the next after about the p95 (at most 100 ms), formers last; a wrong
+ * record is counted, logged and asked elsewhere. Put: to the first reachable replica, which
+ * forwards; retried at the next; a stale epoch (I10) refreshes the row. Sync: the servers that hold
+ * marks, up to their generation, until min_copies holders of each block have; where too few can (a
+ * changed boot id), HAVE is asked again and what is missing put again.
  *
  * CPU work (digest, codec) runs on the loop's workers. Everything else on the loop's thread.
  */
@@ -70,6 +71,11 @@ struct blocks_get {
 	uint32_t plain_len;		/* expected; 0: any */
 	/* SHA-256 as well (entering a cache tier, fsck); else XXH3 and header id */
 	bool verify_id;
+	/*
+	 * Blocks of one run, a mebibyte of a file say, are asked of one server where they can: what
+	 * was written together lies together. The next number prefers the next server. 0: none.
+	 */
+	uint64_t run;
 	uint64_t deadline_ns;		/* loop time */
 	void (*done)(struct blocks_get *get);
 	/* 0, -E_NO_BLOCK, -E_NO_REPLICA, -E_CORRUPT, -E_TIMEDOUT, -E_CANCELED */

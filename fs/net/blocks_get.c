@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading a block (I12): the least loaded replica first, hedged to the next when it takes longer
- * than most gets do, former holders last. An answer is proved on a worker before anyone sees it; a
- * wrong one counts as no answer, and is asked elsewhere; who gave it is asked to check itself.
+ * Reading a block (I12): the replica of its run, or the least loaded one, first; hedged to the next
+ * when it takes longer than most gets do, former holders last. An answer is proved, on a worker
+ * where that is dear, before anyone sees it; a wrong one counts as no answer, and is asked
+ * elsewhere; who gave it is asked to check itself.
  */
 #define LOG_MODULE "blocks"
 #include <stdlib.h>
@@ -445,6 +446,7 @@ void blocks_get_start(struct blocks *b, struct blocks_get *get)
 	get->state = g;
 	get->plain = NULL;
 	blocks_route_init(&g->route, b, &get->id);
+	g->route.run = get->run;
 	DL_APPEND(b->gets, g);
 	loop_timer_start(b->o.loop, &g->deadline, blocks_left_ms(b, get->deadline_ns));
 	loop_timer_start(b->o.loop, &g->timer, 0); /* so that nothing can end in here */

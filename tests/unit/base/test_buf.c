@@ -30,6 +30,28 @@ START_TEST(a_buffer_has_at_least_what_was_asked)
 }
 END_TEST
 
+START_TEST(a_slice_keeps_the_whole_from_the_pool)
+{
+	struct buf_pool *pool = buf_pool_create(BUF_LARGE_BYTES);
+	struct buf *whole = buf_get(pool, BUF_LARGE_BYTES);
+
+	memcpy(whole->data, "headtext", 8);
+	struct buf *slice = buf_slice(whole, 4, 4);
+	struct buf *part = buf_slice(slice, 2, 2);
+	ck_assert_uint_eq(slice->len, 4);
+	ck_assert_mem_eq(slice->data, "text", 4);
+	ck_assert_mem_eq(part->data, "xt", 2);
+	buf_put(whole);
+	buf_put(buf_ref(slice));
+	buf_put(slice);
+	ck_assert_uint_eq(buf_pool_used_bytes(pool), BUF_LARGE_BYTES);
+	ck_assert_mem_eq(part->data, "xt", 2);
+	buf_put(part);
+	ck_assert_uint_eq(buf_pool_used_bytes(pool), 0);
+	buf_pool_destroy(pool);
+}
+END_TEST
+
 START_TEST(a_pool_without_room_gives_nothing)
 {
 	struct buf_pool *pool = buf_pool_create(2 * BUF_LARGE_BYTES);
@@ -175,6 +197,7 @@ END_TEST
 
 TEST_MAIN("buf",
 	  tcase_add_test(tc, a_buffer_has_at_least_what_was_asked);
+	  tcase_add_test(tc, a_slice_keeps_the_whole_from_the_pool);
 	  tcase_add_test(tc, a_pool_without_room_gives_nothing);
 	  tcase_add_test(tc, free_buffers_of_one_size_give_way_to_the_other);
 	  tcase_add_test(tc, a_pool_smaller_than_a_buffer_gives_none);

@@ -36,6 +36,63 @@ START_TEST(a_block_comes_back)
 }
 END_TEST
 
+#define TOGETHER 40u
+
+static bool are_done(void *arg)
+{
+	const struct store_get *gets = arg;
+
+	for (uint32_t i = 0; i < TOGETHER; i++) {
+		if (!gets[i].is_done)
+			return false;
+	}
+	return true;
+}
+
+/* Length of block i: most records need padding. */
+static uint32_t length_of(uint32_t i)
+{
+	return 500 + 13 * i;
+}
+
+START_TEST(neighbours_are_read_at_once_and_judged_alone)
+{
+	static struct store_get gets[TOGETHER];
+	const uint32_t wrong = 7, absent = 23;
+
+	for (uint32_t i = 0; i < TOGETHER; i++) {
+		if (i != absent)
+			ck_assert_int_eq(store_put(&f, i, length_of(i)), 0);
+	}
+	struct cs_place place = store_place(&f, wrong, length_of(wrong));
+	store_flip(&f, place.segment, place.offset + RECORD_HEADER_BYTES);
+	memset(gets, 0, sizeof(gets));
+	for (uint32_t n = 0; n < TOGETHER; n++) {
+		uint32_t i = n * 11 % TOGETHER; /* in any order */
+
+		gets[i].get.id = store_id(&f, i, length_of(i));
+		gets[i].get.done = store_get_done;
+		cs_store_get(f.store, &gets[i].get);
+		ck_assert(!gets[i].is_done);
+	}
+	ck_assert(!cs_store_is_idle(f.store));
+	ck_assert(sim_world_run_until(f.world, are_done, gets, 10 * SIM_S));
+	for (uint32_t i = 0; i < TOGETHER; i++) {
+		struct block_id id;
+		struct buf *record = store_record(&f, i, length_of(i), &id);
+		int want = i == wrong ? -E_CORRUPT : i == absent ? -E_NO_BLOCK : 0;
+
+		ck_assert_int_eq(gets[i].get.rc, want);
+		if (want == 0)
+			ck_assert_mem_eq(gets[i].get.record->data, record->data, record->len);
+		buf_put(gets[i].get.record);
+		buf_put(record);
+	}
+	ck_assert_uint_eq(gets[0].get.run_count, STORE_RUN_MAX);
+	ck_assert_uint_eq(gets[STORE_RUN_MAX].get.run_count, STORE_RUN_MAX); /* over the gap */
+}
+END_TEST
+
 START_TEST(a_second_put_writes_nothing)
 {
 	struct store_put first, twin, later;
@@ -334,6 +391,7 @@ END_TEST
 
 TEST_MAIN("store", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, a_block_comes_back); tcase_add_test(tc, a_second_put_writes_nothing);
+	  tcase_add_test(tc, neighbours_are_read_at_once_and_judged_alone);
 	  tcase_add_test(tc, a_full_queue_says_so);
 	  tcase_add_test(tc, full_segments_roll_and_survive_every_kind_of_reopening);
 	  tcase_add_test(tc, a_damaged_footer_costs_a_scan_and_no_block);

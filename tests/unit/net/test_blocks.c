@@ -415,10 +415,13 @@ static void get_done(struct blocks_get *get unused_arg)
 	is_done = true;
 }
 
-static int get(const struct block_id *id, uint8_t seed)
+static int get_of_run(const struct block_id *id, uint8_t seed, uint64_t run)
 {
-	struct blocks_get g = {
-		.id = *id, .verify_id = true, .deadline_ns = in_ms(10000), .done = get_done};
+	struct blocks_get g = {.id = *id,
+			       .verify_id = run == 0, /* else in place, without a worker */
+			       .run = run,
+			       .deadline_ns = in_ms(10000),
+			       .done = get_done};
 
 	is_done = false;
 	blocks_get_start(w.blocks, &g);
@@ -432,6 +435,11 @@ static int get(const struct block_id *id, uint8_t seed)
 		buf_put(g.plain);
 	}
 	return g.rc;
+}
+
+static int get(const struct block_id *id, uint8_t seed)
+{
+	return get_of_run(id, seed, 0);
 }
 
 static void sync_done(struct blocks_sync *sync unused_arg)
@@ -512,6 +520,45 @@ START_TEST(an_absent_server_costs_a_retry)
 	blocks_marks_init(&marks);
 	(void)put(2, &marks);
 	ck_assert_uint_eq(marks.count, 2);
+	world_stop();
+}
+END_TEST
+
+/* The server that was asked for block `number`, which all have, in this run. */
+static unsigned asked_in_run(const struct block_id *id, uint64_t run)
+{
+	uint32_t before[SERVERS];
+	unsigned asked = SERVERS;
+
+	for (unsigned i = 0; i < SERVERS; i++)
+		before[i] = w.at[i].gets;
+	ck_assert_int_eq(get_of_run(id, 1, run), 0);
+	for (unsigned i = 0; i < SERVERS; i++) {
+		if (w.at[i].gets != before[i])
+			asked = i;
+	}
+	return asked;
+}
+
+START_TEST(a_run_stays_at_a_server_and_the_next_goes_on)
+{
+	world_start();
+	struct blocks_put p = put(1, NULL);
+	bool was_asked[SERVERS] = {false};
+
+	for (uint64_t run = 1; run <= SERVERS; run++) {
+		unsigned first = asked_in_run(&p.id, run);
+
+		ck_assert_uint_lt(first, SERVERS);
+		was_asked[first] = true;
+		for (unsigned i = 0; i < 5; i++)
+			ck_assert_uint_eq(asked_in_run(&p.id, run), first);
+	}
+	for (unsigned i = 0; i < SERVERS; i++)
+		ck_assert(was_asked[i]);
+	fake_stop(0);
+	for (uint64_t run = 1; run <= SERVERS; run++)
+		ck_assert_int_eq(get_of_run(&p.id, 1, run), 0);
 	world_stop();
 }
 END_TEST
@@ -718,6 +765,7 @@ END_TEST
 TEST_MAIN("blocks", tcase_add_test(tc, what_is_put_can_be_got_and_synced);
 	  tcase_add_test(tc, a_block_that_is_there_is_not_sent);
 	  tcase_add_test(tc, an_absent_server_costs_a_retry);
+	  tcase_add_test(tc, a_run_stays_at_a_server_and_the_next_goes_on);
 	  tcase_add_test(tc, a_silent_server_is_hedged);
 	  tcase_add_test(tc, a_wrong_replica_is_asked_elsewhere);
 	  tcase_add_test(tc, a_block_that_nobody_has_is_told);
