@@ -21,12 +21,25 @@ static struct cl_handle *handle_of(const struct fuse_file_info *fi)
 
 /* --- open, create, release -------------------------------------------------------------------- */
 
+/*
+ * Who only writes needs no pages: without them a write is copied once instead of twice, and the
+ * kernel does not ask for security.capability before the first. Of an inode with such an attribute
+ * it must ask, for a write takes it away.
+ */
+static bool writes_past_pages(const struct front_op *fop)
+{
+	return (fop->fi.flags & O_ACCMODE) == O_WRONLY && !fop->op.attr.has_xattrs;
+}
+
 static void fill_opened(struct front_op *fop)
 {
 	fop->fi.fh = (uintptr_t)fop->op.opened;
 	fop->fi.keep_cache = fop->op.keep_cache;
-	fop->fi.direct_io = fop->op.direct_io || (fop->fi.flags & O_DIRECT) != 0;
+	fop->fi.direct_io = fop->op.direct_io || (fop->fi.flags & O_DIRECT) != 0 ||
+			    writes_past_pages(fop);
 	fop->fi.parallel_direct_writes = 1;
+	/* The close of a handle that wrote nothing has nothing to wait for. */
+	fop->fi.noflush = (fop->fi.flags & O_ACCMODE) == O_RDONLY;
 }
 
 /* The asker went away before our reply: nobody else will close what was opened. */

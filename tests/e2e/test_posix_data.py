@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reads and writes of one mount: appending, holes, large offsets, listings, free space."""
 import errno
+import mmap
 import os
 import subprocess
 
@@ -210,3 +211,64 @@ def test_a_large_folder_lists_while_it_shrinks(shared, here):
     assert len(seen) == len(set(seen)) and kept <= set(seen)
     assert set(os.listdir(here)) == kept
     subprocess.run(["rm", "-r", here], check=True)
+
+
+# ---- handles that only write pass the kernel's pages by ---------------------------------------------------
+
+def test_who_only_writes_is_seen_by_readers_and_maps(shared, here):
+    writer = os.open(here / "f", os.O_WRONLY | os.O_CREAT)
+    os.write(writer, b"a" * 10000)
+    with opened(here / "f", os.O_RDWR) as other, mmap.mmap(other.fileno(), 8192) as mapped:
+        assert os.pread(other.fileno(), 20000, 0) == b"a" * 10000
+        mapped[100:110] = b"m" * 10                         # a dirty page, which the next write passes
+        os.pwrite(writer, b"w" * 5, 102)
+        os.pwrite(writer, b"w" * 100, 5000)
+        assert mapped[98:112] == b"aammwwwwwmmmaa" and mapped[4999:5101] == b"a" + b"w" * 100 + b"a"
+        assert os.pread(other.fileno(), 14, 98) == b"aammwwwwwmmmaa"
+    os.close(writer)
+    elsewhere = shared.mnt2 / here.name
+    assert (elsewhere / "f").read_bytes()[98:112] == b"aammwwwwwmmmaa"
+
+
+@pytest.mark.parametrize("how", ["sendfile", "splice", "odd"])
+def test_who_only_writes_takes_bytes_of_any_kind(here, tmp_path, how):
+    data = seeded_bytes(2 * MiB(1) + 4321, 7)
+    (tmp_path / "source").write_bytes(data)
+    out, left, step = os.open(here / "f", os.O_WRONLY | os.O_CREAT), len(data), 1
+    with open(tmp_path / "source", "rb", buffering=0) as source:
+        pipe = os.pipe()
+        while left > 0:
+            if how == "sendfile":
+                left -= os.sendfile(out, source.fileno(), None, left)
+            elif how == "splice":
+                moved = os.splice(source.fileno(), pipe[1], min(left, 65536))
+                left -= moved
+                while moved:
+                    moved -= os.splice(pipe[0], out, moved)
+            else:
+                at, step = len(data) - left, step * 3 % 50021
+                left -= os.writev(out, [data[at:at + step], data[at + step:at + 2 * step]])
+        os.close(pipe[0])
+        os.close(pipe[1])
+    os.close(out)
+    assert (here / "f").read_bytes() == data
+
+
+def test_a_write_takes_capabilities_and_set_id_bits(here):
+    """Also where the kernel does not ask before a write."""
+    program = here / "program"
+    program.write_bytes(b"1")
+    os.chmod(program, 0o6777)
+    capability = b"\x01\x00\x00\x02\x00\x20\x00\x00" + bytes(12)     # cap_net_raw+ep
+    os.setxattr(program, "security.capability", capability)
+    with opened(program, os.O_WRONLY) as f:
+        os.write(f.fileno(), b"2")
+    with pytest.raises(OSError) as caught:
+        os.getxattr(program, "security.capability")
+    assert caught.value.errno == errno.ENODATA
+    os.chmod(program, 0o6777)
+    with opened(program, os.O_WRONLY | os.O_APPEND) as f:
+        subprocess.run(["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "echo", "3"], check=True,
+                       stdout=f)
+    assert os.stat(program).st_mode & 0o7777 == 0o777
+    assert program.read_bytes() == b"23\n"
