@@ -81,7 +81,7 @@ void loop_uv_run(struct loop *loop);		/* until loop_uv_stop */
 void loop_uv_stop(struct loop *loop);		/* any thread, and signal handlers of on_signal */
 /* fn(arg, signo) on the loop's thread for SIGINT, SIGTERM, SIGHUP; ignores SIGPIPE. */
 must_check int loop_uv_on_signals(struct loop *loop, void (*fn)(void *arg, int signo), void *arg);
-void *loop_uv_handle(struct loop *loop);	/* the uv_loop_t, for fs/net/net_tcp.c only */
+void *loop_uv_handle(struct loop *loop);	/* the uv_loop_t, for fs/net/net_uv.c only */
 
 /*
  * Watch a descriptor that a library owns, and make it non-blocking: ready(arg) once in each turn in

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Transports: connections that carry whole frames. An interface: net_tcp.c over libuv now; TLS and
+ * Transports: connections that carry whole frames. An interface: net_uv.c over libuv now; TLS and
  * RDMA later behind the same table; tests/sim/sim_net.c delays, breaks and partitions.
  * Nothing above this line knows sockets.
  *
@@ -66,6 +66,6 @@ struct net { const struct net_ops *ops; struct loop *loop; struct buf_pool *pool
  * are "HOST:PORT", "[V6]:PORT"; port 0 asks for a free one. destroy() ends what is open; the rest
  * happens in loop_uv_destroy.
  */
-must_check int net_tcp_create(struct loop *loop, struct buf_pool *pool, struct net **out);
+must_check int net_uv_create(struct loop *loop, struct buf_pool *pool, struct net **out);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A simulated network: the twin of fs/net/net_tcp.c. A struct sim_switch joins the hosts of a
+ * A simulated network: the twin of fs/net/net_uv.c. A struct sim_switch joins the hosts of a
  * world; sim_net_create() attaches one process, at a host name, as a struct net. Addresses are
  * "HOST:PORT" with the names given here; what a process listens on counts by its port alone, port 0
  * asks for a free one.

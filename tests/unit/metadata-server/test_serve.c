@@ -221,7 +221,7 @@ static void begin(void)
 	memset(&err, 0, sizeof err);
 	ck_assert_int_eq(loop_uv_create(2, &loop), 0);
 	pool = buf_pool_create(MiB(16));
-	ck_assert_int_eq(net_tcp_create(loop, pool, &net), 0);
+	ck_assert_int_eq(net_uv_create(loop, pool, &net), 0);
 	ck_assert_int_eq(rows_mem_create(&rows), 0);
 	ck_assert_int_eq(disk_posix_create(scratch.path, &disk), 0);
 	format();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The TCP transport over libuv: the table of operations, listening, connecting. Connections
- * themselves are in net_tcp_conn.c.
+ * The transport over libuv's sockets: the table of operations, listening, connecting. Connections
+ * themselves are in net_uv_conn.c.
  */
 #define LOG_MODULE "net"
 #include <stdio.h>
@@ -12,7 +12,7 @@
 #include "fs/base/log.h"
 #include "fs/base/metrics.h"
 #include "fs/base/text.h"
-#include "fs/net/net_tcp_internal.h"
+#include "fs/net/net_uv_internal.h"
 
 #define LISTENER_MAGIC	 0x6c73746eu
 #define CONNECTING_MAGIC 0x636e6374u
@@ -23,7 +23,7 @@
 
 struct net_listener {
 	uint32_t magic;
-	struct net_tcp *net;
+	struct net_uv *net;
 	uv_tcp_t tcp;
 	void (*on_accept)(void *arg, struct net_conn *conn);
 	void *arg;
@@ -34,7 +34,7 @@ struct net_listener {
 /* A connect on its way. Freed when nothing of libuv refers to it any more. */
 struct net_connecting {
 	uint32_t magic;
-	struct net_tcp *net;
+	struct net_uv *net;
 	struct loop_timer timer; /* the deadline, or a failure to be told in the next turn */
 	void (*on_connect)(void *arg, struct net_conn *conn, int rc); /* NULL: told */
 	void *arg;
@@ -50,7 +50,7 @@ struct net_connecting {
 
 /* --- the net ---- */
 
-int net_tcp_error(int uv_rc)
+int net_uv_error(int uv_rc)
 {
 	switch (uv_rc) {
 	case UV_EOF:
@@ -72,17 +72,17 @@ int net_tcp_error(int uv_rc)
 	}
 }
 
-static struct net_tcp *tcp_of(struct net *net)
+static struct net_uv *uv_of(struct net *net)
 {
-	return CHECKED_CAST(container_of(net, struct net_tcp, base), struct net_tcp, NET_TCP_MAGIC);
+	return CHECKED_CAST(container_of(net, struct net_uv, base), struct net_uv, NET_UV_MAGIC);
 }
 
-void net_tcp_ref(struct net_tcp *net)
+void net_uv_ref(struct net_uv *net)
 {
 	net->refs++;
 }
 
-void net_tcp_unref(struct net_tcp *net)
+void net_uv_unref(struct net_uv *net)
 {
 	ASSERT(net->refs > 0);
 	if (--net->refs > 0)
@@ -109,18 +109,18 @@ static void on_again(uv_idle_t *idle)
  */
 static void on_turn(uv_prepare_t *turn)
 {
-	struct net_tcp *net = CHECKED_CAST(turn->data, struct net_tcp, NET_TCP_MAGIC);
+	struct net_uv *net = CHECKED_CAST(turn->data, struct net_uv, NET_UV_MAGIC);
 	struct net_conn *c, *tmp;
 
 	uv_prepare_stop(turn);
 	net->is_in_turn = true;
 	/* A connection ends in a close callback of a later turn, so the list only grows in here. */
 	DL_FOREACH_SAFE (net->conns, c, tmp)
-		net_tcp_conn_turn(c);
+		net_uv_conn_turn(c);
 	net->is_in_turn = false;
 }
 
-void net_tcp_want_turn(struct net_tcp *net)
+void net_uv_want_turn(struct net_uv *net)
 {
 	if (net->is_destroyed)
 		return;
@@ -132,14 +132,14 @@ void net_tcp_want_turn(struct net_tcp *net)
 
 static void on_pool_free(void *arg)
 {
-	struct net_tcp *net = arg;
+	struct net_uv *net = arg;
 
 	(void)uv_async_send(&net->freed); /* any thread; it fails only for a closed handle */
 }
 
 static void on_freed(uv_async_t *async)
 {
-	struct net_tcp *net = CHECKED_CAST(async->data, struct net_tcp, NET_TCP_MAGIC);
+	struct net_uv *net = CHECKED_CAST(async->data, struct net_uv, NET_UV_MAGIC);
 	struct net_conn *c;
 
 	DL_FOREACH (net->conns, c) {
@@ -148,7 +148,7 @@ static void on_freed(uv_async_t *async)
 		c->is_starved = false;
 		c->has_work = true;
 	}
-	net_tcp_want_turn(net);
+	net_uv_want_turn(net);
 }
 
 /* --- addresses ---- */
@@ -222,14 +222,14 @@ static void conn_set_name(struct net_conn *c)
 static void listener_closed(uv_handle_t *handle)
 {
 	struct net_listener *l = CHECKED_CAST(handle->data, struct net_listener, LISTENER_MAGIC);
-	struct net_tcp *net = l->net;
+	struct net_uv *net = l->net;
 
 	l->magic = 0;
 	free(l);
-	net_tcp_unref(net);
+	net_uv_unref(net);
 }
 
-static void tcp_listener_close(struct net_listener *l)
+static void net_uv_listener_close(struct net_listener *l)
 {
 	DL_DELETE(l->net->listeners, l);
 	uv_close((uv_handle_t *)&l->tcp, listener_closed);
@@ -239,7 +239,7 @@ static void on_connection(uv_stream_t *stream, int status)
 {
 	struct net_listener *l = CHECKED_CAST(stream->data, struct net_listener, LISTENER_MAGIC);
 	struct net_conn *c;
-	int rc = status < 0 ? net_tcp_error(status) : net_tcp_conn_create(l->net, &c);
+	int rc = status < 0 ? net_uv_error(status) : net_uv_conn_create(l->net, &c);
 
 	if (rc < 0) {
 		log_warn("cannot accept on %s: %s", l->address, error_text(rc));
@@ -247,13 +247,13 @@ static void on_connection(uv_stream_t *stream, int status)
 	}
 	rc = uv_accept(stream, (uv_stream_t *)&c->tcp);
 	if (rc < 0) {
-		net_tcp_conn_fail(c, net_tcp_error(rc));
+		net_uv_conn_fail(c, net_uv_error(rc));
 		return;
 	}
 	METRIC_INC(connections_in);
 	conn_set_name(c);
 	l->on_accept(l->arg, c);
-	net_tcp_conn_start(c);
+	net_uv_conn_start(c);
 }
 
 static int listener_bind(struct net_listener *l, const struct sockaddr_storage *a)
@@ -267,7 +267,7 @@ static int listener_bind(struct net_listener *l, const struct sockaddr_storage *
 	if (rc == 0)
 		rc = uv_tcp_getsockname(&l->tcp, (struct sockaddr *)&bound, &len);
 	if (rc < 0)
-		return net_tcp_error(rc);
+		return net_uv_error(rc);
 	address_print(&bound, l->address);
 	return 0;
 }
@@ -285,7 +285,7 @@ static void addresses_take(const struct addrinfo *list, struct sockaddr_storage 
 static const struct addrinfo RESOLVE_HINTS = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 
 /* Start-up may wait for the resolver. */
-static int address_resolve(struct net_tcp *net, const char *address, struct sockaddr_storage *out)
+static int address_resolve(struct net_uv *net, const char *address, struct sockaddr_storage *out)
 {
 	struct sockaddr_storage all[ADDRESSES_MAX] = {0};
 	uv_getaddrinfo_t resolve;
@@ -299,18 +299,18 @@ static int address_resolve(struct net_tcp *net, const char *address, struct sock
 		return 0;
 	rc = uv_getaddrinfo(net->uv, &resolve, NULL, hp.host, hp.port, &RESOLVE_HINTS);
 	if (rc < 0)
-		return net_tcp_error(rc);
+		return net_uv_error(rc);
 	addresses_take(resolve.addrinfo, all, &count);
 	uv_freeaddrinfo(resolve.addrinfo);
 	*out = all[0];
 	return count ? 0 : -E_NOENT;
 }
 
-static int tcp_listen(struct net *base, const char *address,
-		      void (*on_accept)(void *, struct net_conn *), void *arg,
-		      struct net_listener **out)
+static int net_uv_listen(struct net *base, const char *address,
+			 void (*on_accept)(void *, struct net_conn *), void *arg,
+			 struct net_listener **out)
 {
-	struct net_tcp *net = tcp_of(base);
+	struct net_uv *net = uv_of(base);
 	struct sockaddr_storage a = {0};
 	int rc = address_resolve(net, address, &a);
 
@@ -326,20 +326,20 @@ static int tcp_listen(struct net *base, const char *address,
 	rc = uv_tcp_init(net->uv, &l->tcp);
 	if (rc < 0) {
 		free(l);
-		return net_tcp_error(rc);
+		return net_uv_error(rc);
 	}
 	l->tcp.data = l;
-	net_tcp_ref(net);
+	net_uv_ref(net);
 	DL_APPEND(net->listeners, l);
 	rc = listener_bind(l, &a);
 	if (rc < 0)
-		tcp_listener_close(l);
+		net_uv_listener_close(l);
 	else
 		*out = l;
 	return rc;
 }
 
-static const char *tcp_listener_address(const struct net_listener *l)
+static const char *net_uv_listener_address(const struct net_listener *l)
 {
 	return l->address;
 }
@@ -352,7 +352,7 @@ static void connecting_free_if_over(struct net_connecting *k)
 		return;
 	DL_DELETE(k->net->connecting, k);
 	k->magic = 0;
-	net_tcp_unref(k->net);
+	net_uv_unref(k->net);
 	free(k);
 }
 
@@ -367,12 +367,12 @@ static void connecting_finish(struct net_connecting *k, int rc)
 	k->on_connect = NULL;
 	k->conn = NULL;
 	if (rc < 0 && c)
-		net_tcp_conn_fail(c, rc);
+		net_uv_conn_fail(c, rc);
 	if (rc == 0)
 		conn_set_name(c);
 	on_connect(k->arg, rc == 0 ? c : NULL, rc);
 	if (rc == 0)
-		net_tcp_conn_start(c);
+		net_uv_conn_start(c);
 }
 
 static void connecting_timer(struct loop_timer *timer)
@@ -385,7 +385,7 @@ static void connecting_timer(struct loop_timer *timer)
 	connecting_free_if_over(k);
 }
 
-/* Not inside tcp_connect(): in the next turn. */
+/* Not inside net_uv_connect(): in the next turn. */
 static void connecting_fail_later(struct net_connecting *k, int rc)
 {
 	k->rc = rc;
@@ -405,12 +405,12 @@ static void on_connected(uv_connect_t *connect, int status)
 		return;
 	}
 	if (status < 0 && k->address_index < k->address_count) {
-		net_tcp_conn_fail(k->conn, net_tcp_error(status));
+		net_uv_conn_fail(k->conn, net_uv_error(status));
 		k->conn = NULL;
 		connecting_next(k);
 		return;
 	}
-	connecting_finish(k, status < 0 ? net_tcp_error(status) : 0);
+	connecting_finish(k, status < 0 ? net_uv_error(status) : 0);
 	connecting_free_if_over(k);
 }
 
@@ -418,7 +418,7 @@ static void on_connected(uv_connect_t *connect, int status)
 static void connecting_next(struct net_connecting *k)
 {
 	const struct sockaddr *a = (const struct sockaddr *)&k->addresses[k->address_index++];
-	int rc = net_tcp_conn_create(k->net, &k->conn);
+	int rc = net_uv_conn_create(k->net, &k->conn);
 
 	if (rc < 0) {
 		connecting_fail_later(k, rc);
@@ -427,7 +427,7 @@ static void connecting_next(struct net_connecting *k)
 	k->connect.data = k;
 	rc = uv_tcp_connect(&k->connect, &k->conn->tcp, a, on_connected);
 	if (rc < 0)
-		connecting_fail_later(k, net_tcp_error(rc));
+		connecting_fail_later(k, net_uv_error(rc));
 	else
 		k->is_pending = true;
 }
@@ -444,7 +444,7 @@ static void on_resolved(uv_getaddrinfo_t *resolve, int status, struct addrinfo *
 	if (!k->on_connect)
 		connecting_free_if_over(k);
 	else if (k->address_count == 0)
-		connecting_fail_later(k, status < 0 ? net_tcp_error(status) : -E_NOENT);
+		connecting_fail_later(k, status < 0 ? net_uv_error(status) : -E_NOENT);
 	else
 		connecting_next(k);
 }
@@ -460,15 +460,15 @@ static void connecting_start(struct net_connecting *k, const struct host_port *h
 	int rc = uv_getaddrinfo(k->net->uv, &k->resolve, on_resolved, hp->host, hp->port,
 				&RESOLVE_HINTS);
 	if (rc < 0)
-		connecting_fail_later(k, net_tcp_error(rc));
+		connecting_fail_later(k, net_uv_error(rc));
 	else
 		k->is_pending = true;
 }
 
-static int tcp_connect(struct net *base, const char *address, uint32_t timeout_ms,
-		       void (*on_connect)(void *, struct net_conn *, int), void *arg)
+static int net_uv_connect(struct net *base, const char *address, uint32_t timeout_ms,
+			  void (*on_connect)(void *, struct net_conn *, int), void *arg)
 {
-	struct net_tcp *net = tcp_of(base);
+	struct net_uv *net = uv_of(base);
 	struct host_port hp;
 	int rc = address_split(address, &hp);
 
@@ -483,7 +483,7 @@ static int tcp_connect(struct net *base, const char *address, uint32_t timeout_m
 	k->arg = arg;
 	k->rc = -E_TIMEDOUT;
 	k->timer.fn = connecting_timer;
-	net_tcp_ref(net);
+	net_uv_ref(net);
 	DL_APPEND(net->connecting, k);
 	loop_timer_start(base->loop, &k->timer, timeout_ms);
 	connecting_start(k, &hp);
@@ -494,12 +494,12 @@ static int tcp_connect(struct net *base, const char *address, uint32_t timeout_m
 
 static void handle_closed(uv_handle_t *handle)
 {
-	net_tcp_unref(CHECKED_CAST(handle->data, struct net_tcp, NET_TCP_MAGIC));
+	net_uv_unref(CHECKED_CAST(handle->data, struct net_uv, NET_UV_MAGIC));
 }
 
-static void tcp_destroy(struct net *base)
+static void net_uv_destroy(struct net *base)
 {
-	struct net_tcp *net = tcp_of(base);
+	struct net_uv *net = uv_of(base);
 	struct net_connecting *k, *k_tmp;
 	struct net_listener *l, *l_tmp;
 	struct net_conn *c, *c_tmp;
@@ -516,42 +516,42 @@ static void tcp_destroy(struct net *base)
 		connecting_free_if_over(k);
 	}
 	DL_FOREACH_SAFE (net->listeners, l, l_tmp)
-		tcp_listener_close(l);
+		net_uv_listener_close(l);
 	DL_FOREACH_SAFE (net->conns, c, c_tmp)
-		net_tcp_conn_fail(c, -E_CANCELED);
+		net_uv_conn_fail(c, -E_CANCELED);
 	uv_close((uv_handle_t *)&net->freed, handle_closed);
 	uv_close((uv_handle_t *)&net->turn, handle_closed);
 	uv_close((uv_handle_t *)&net->again, handle_closed);
 }
 
-static const struct net_ops TCP_OPS = {
-	.listen = tcp_listen,
-	.listener_close = tcp_listener_close,
-	.listener_address = tcp_listener_address,
-	.connect = tcp_connect,
-	.conn_events = net_tcp_conn_events,
-	.send = net_tcp_conn_send,
-	.pause = net_tcp_conn_pause,
-	.close = net_tcp_conn_close,
-	.peer_name = net_tcp_conn_name,
-	.destroy = tcp_destroy,
+static const struct net_ops NET_UV_OPS = {
+	.listen = net_uv_listen,
+	.listener_close = net_uv_listener_close,
+	.listener_address = net_uv_listener_address,
+	.connect = net_uv_connect,
+	.conn_events = net_uv_conn_events,
+	.send = net_uv_conn_send,
+	.pause = net_uv_conn_pause,
+	.close = net_uv_conn_close,
+	.peer_name = net_uv_conn_name,
+	.destroy = net_uv_destroy,
 };
 
-int net_tcp_create(struct loop *loop, struct buf_pool *pool, struct net **out)
+int net_uv_create(struct loop *loop, struct buf_pool *pool, struct net **out)
 {
-	struct net_tcp *net = calloc(1, sizeof(*net));
+	struct net_uv *net = calloc(1, sizeof(*net));
 
 	if (!net)
 		return -E_NOMEM;
-	net->base = (struct net){.ops = &TCP_OPS, .loop = loop, .pool = pool};
-	net->magic = NET_TCP_MAGIC;
+	net->base = (struct net){.ops = &NET_UV_OPS, .loop = loop, .pool = pool};
+	net->magic = NET_UV_MAGIC;
 	net->uv = loop_uv_handle(loop);
 	net->messages = buf_pool_create(NET_MESSAGE_POOL_BYTES);
 	int rc = net->messages ? uv_async_init(net->uv, &net->freed, on_freed) : UV_ENOMEM;
 	if (rc < 0) {
 		buf_pool_destroy(net->messages);
 		free(net);
-		return net_tcp_error(rc);
+		return net_uv_error(rc);
 	}
 	(void)uv_prepare_init(net->uv, &net->turn); /* cannot fail, nor the next */
 	(void)uv_idle_init(net->uv, &net->again);

@@ -116,7 +116,7 @@ static void world_start(uint64_t pool_bytes)
 	ck_assert_int_eq(loop_uv_create(1, &w.loop), 0);
 	w.pool = buf_pool_create(pool_bytes);
 	w.send_pool = buf_pool_create(MiB(32));
-	ck_assert_int_eq(net_tcp_create(w.loop, w.pool, &w.net), 0);
+	ck_assert_int_eq(net_uv_create(w.loop, w.pool, &w.net), 0);
 	ck_assert_int_eq(
 		w.net->ops->listen(w.net, "127.0.0.1:0", on_accept, &w.server, &w.listener), 0);
 	w.guard.fn = guard_fired;

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the TCP transport share: net_tcp.c (the table, listening, connecting) and
- * net_tcp_conn.c (one connection: frames in, frames out).
+ * What the files of the transport over libuv share: net_uv.c (the table, listening, connecting) and
+ * net_uv_conn.c (one connection: frames in, frames out).
  *
  * Every uv handle holds one reference on the net; destroy() closes them all, and the last close
  * callback frees the net. Everything runs on the loop's thread but buf_pool's waiter, which sends
  * an async.
  */
-#ifndef CAIRN_FS_NET_NET_TCP_INTERNAL_H
-#define CAIRN_FS_NET_NET_TCP_INTERNAL_H
+#ifndef CAIRN_FS_NET_NET_UV_INTERNAL_H
+#define CAIRN_FS_NET_NET_UV_INTERNAL_H
 
 #include <uv.h>
 
 #include "fs/net/net.h"
 
-#define NET_TCP_MAGIC	   0x6e657474u
+#define NET_UV_MAGIC	   0x6e657474u
 #define NET_CONN_MAGIC	   0x636f6e6eu
 #define NET_SEND_BYTES_MAX MiB(8)  /* queued per connection: credits x a record */
 #define NET_STAGING_BYTES  KiB(64) /* one read of small frames */
@@ -34,7 +34,7 @@ struct net_out {
 
 struct net_connecting;
 
-struct net_tcp {
+struct net_uv {
 	struct net base; /* first */
 	uint32_t magic;
 	uv_loop_t *uv;
@@ -55,7 +55,7 @@ struct net_tcp {
 
 struct net_conn {
 	uint32_t magic;
-	struct net_tcp *net;
+	struct net_uv *net;
 	uv_tcp_t tcp;
 	const struct net_conn_events *events;
 	void *arg;
@@ -84,21 +84,21 @@ struct net_conn {
 	struct net_conn *prev, *next;
 };
 
-/* net_tcp.c */
-void net_tcp_ref(struct net_tcp *net);
-void net_tcp_unref(struct net_tcp *net);
-void net_tcp_want_turn(struct net_tcp *net);
-int net_tcp_error(int uv_rc); /* what libuv says, as one of our codes */
+/* net_uv.c */
+void net_uv_ref(struct net_uv *net);
+void net_uv_unref(struct net_uv *net);
+void net_uv_want_turn(struct net_uv *net);
+int net_uv_error(int uv_rc); /* what libuv says, as one of our codes */
 
-/* net_tcp_conn.c */
-must_check int net_tcp_conn_create(struct net_tcp *net, struct net_conn **out);
-void net_tcp_conn_start(struct net_conn *c); /* connected or accepted: read and send from now on */
-void net_tcp_conn_fail(struct net_conn *c, int rc); /* close; on_close(rc) follows */
-void net_tcp_conn_turn(struct net_conn *c);
-void net_tcp_conn_events(struct net_conn *c, const struct net_conn_events *events, void *arg);
-int net_tcp_conn_send(struct net_conn *c, struct net_frame *frame);
-void net_tcp_conn_pause(struct net_conn *c, bool paused);
-void net_tcp_conn_close(struct net_conn *c);
-const char *net_tcp_conn_name(struct net_conn *c);
+/* net_uv_conn.c */
+must_check int net_uv_conn_create(struct net_uv *net, struct net_conn **out);
+void net_uv_conn_start(struct net_conn *c); /* connected or accepted: read and send from now on */
+void net_uv_conn_fail(struct net_conn *c, int rc); /* close; on_close(rc) follows */
+void net_uv_conn_turn(struct net_conn *c);
+void net_uv_conn_events(struct net_conn *c, const struct net_conn_events *events, void *arg);
+int net_uv_conn_send(struct net_conn *c, struct net_frame *frame);
+void net_uv_conn_pause(struct net_conn *c, bool paused);
+void net_uv_conn_close(struct net_conn *c);
+const char *net_uv_conn_name(struct net_conn *c);
 
 #endif

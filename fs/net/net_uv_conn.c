@@ -19,7 +19,7 @@
 #include "fs/base/metrics.h"
 #include "fs/base/log.h"
 #include "fs/hash/checksum.h"
-#include "fs/net/net_tcp_internal.h"
+#include "fs/net/net_uv_internal.h"
 
 #define SPARE_MAX	 256u	/* send entries that a net keeps */
 #define DIRECT_BYTES_MIN KiB(4) /* smaller rests of a body are cheaper to copy than to read alone  \
@@ -30,7 +30,7 @@ static void conn_read(struct net_conn *c);
 
 /* --- the end ---- */
 
-static void out_free(struct net_tcp *net, struct net_out *out)
+static void out_free(struct net_uv *net, struct net_out *out)
 {
 	buf_put(out->message);
 	buf_put(out->bulk);
@@ -42,7 +42,7 @@ static void out_free(struct net_tcp *net, struct net_out *out)
 	net->spare_count++;
 }
 
-static void outs_free(struct net_tcp *net, struct net_out **list)
+static void outs_free(struct net_uv *net, struct net_out **list)
 {
 	while (*list) {
 		struct net_out *out = *list;
@@ -55,17 +55,17 @@ static void outs_free(struct net_tcp *net, struct net_out **list)
 static void conn_closed(uv_handle_t *handle)
 {
 	struct net_conn *c = CHECKED_CAST(handle->data, struct net_conn, NET_CONN_MAGIC);
-	struct net_tcp *net = c->net;
+	struct net_uv *net = c->net;
 
 	DL_DELETE(net->conns, c);
 	if (c->events)
 		c->events->on_close(c->arg, c->close_rc);
 	c->magic = 0;
 	free(c);
-	net_tcp_unref(net);
+	net_uv_unref(net);
 }
 
-void net_tcp_conn_fail(struct net_conn *c, int rc)
+void net_uv_conn_fail(struct net_conn *c, int rc)
 {
 	if (c->is_closing)
 		return;
@@ -88,12 +88,12 @@ static void conn_refuse(struct net_conn *c, int rc)
 {
 	log_warn("cannot understand a peer, closing peer=%s: %s", c->name, error_text(rc));
 	METRIC_INC(frames_rejected);
-	net_tcp_conn_fail(c, rc);
+	net_uv_conn_fail(c, rc);
 }
 
-void net_tcp_conn_close(struct net_conn *c)
+void net_uv_conn_close(struct net_conn *c)
 {
-	net_tcp_conn_fail(c, -E_NOTCONN);
+	net_uv_conn_fail(c, -E_NOTCONN);
 }
 
 /* --- in ---- */
@@ -234,7 +234,7 @@ static void conn_stash(struct net_conn *c, const uint8_t *bytes, uint32_t len)
 	ASSERT(!c->stash);
 	c->stash = malloc(len);
 	if (!c->stash) {
-		net_tcp_conn_fail(c, -E_NOMEM);
+		net_uv_conn_fail(c, -E_NOMEM);
 		return;
 	}
 	memcpy(c->stash, bytes, len);
@@ -273,7 +273,7 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf)
 	if (c->is_closing)
 		return;
 	if (nread < 0) {
-		net_tcp_conn_fail(c, net_tcp_error((int)nread));
+		net_uv_conn_fail(c, net_uv_error((int)nread));
 		return;
 	}
 	if (bytes == c->net->staging) {
@@ -293,7 +293,7 @@ static void conn_read(struct net_conn *c)
 		return;
 	int rc = uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
 	if (rc < 0)
-		net_tcp_conn_fail(c, net_tcp_error(rc));
+		net_uv_conn_fail(c, net_uv_error(rc));
 	else
 		c->is_reading = true;
 }
@@ -319,14 +319,14 @@ static void conn_resume(struct net_conn *c)
 	conn_read(c);
 }
 
-void net_tcp_conn_pause(struct net_conn *c, bool paused)
+void net_uv_conn_pause(struct net_conn *c, bool paused)
 {
 	c->is_paused = paused;
 	if (paused)
 		conn_stop_reading(c);
 	else if (c->is_started) {
 		c->has_work = true;
-		net_tcp_want_turn(c->net);
+		net_uv_want_turn(c->net);
 	}
 }
 
@@ -352,7 +352,7 @@ static void on_written(uv_write_t *write, int status)
 	if (c->is_closing)
 		return;
 	if (status < 0) {
-		net_tcp_conn_fail(c, net_tcp_error(status));
+		net_uv_conn_fail(c, net_uv_error(status));
 		return;
 	}
 	conn_sent(c);
@@ -423,7 +423,7 @@ static void conn_write(struct net_conn *c)
 	if (rc >= 0 || rc == UV_EAGAIN)
 		rc = uv_write(&c->write, (uv_stream_t *)&c->tcp, iov, n, on_written);
 	if (rc < 0)
-		net_tcp_conn_fail(c, net_tcp_error(rc));
+		net_uv_conn_fail(c, net_uv_error(rc));
 	else
 		c->is_writing = true;
 }
@@ -438,7 +438,7 @@ static void conn_flush(struct net_conn *c)
 	}
 }
 
-static struct net_out *out_get(struct net_tcp *net)
+static struct net_out *out_get(struct net_uv *net)
 {
 	struct net_out *out = net->spare;
 
@@ -449,7 +449,7 @@ static struct net_out *out_get(struct net_tcp *net)
 	return out;
 }
 
-int net_tcp_conn_send(struct net_conn *c, struct net_frame *frame)
+int net_uv_conn_send(struct net_conn *c, struct net_frame *frame)
 {
 	const struct frame_header *h = &frame->header;
 	uint32_t bytes = FRAME_HEADER_BYTES + h->message_len + h->bulk_len;
@@ -459,7 +459,7 @@ int net_tcp_conn_send(struct net_conn *c, struct net_frame *frame)
 	if (c->is_closing)
 		return -E_NOTCONN;
 	if (FAULT(rpc_send)) {
-		net_tcp_conn_fail(c, -E_IO);
+		net_uv_conn_fail(c, -E_IO);
 		return -E_NOTCONN;
 	}
 	if (c->queued_bytes + bytes > NET_SEND_BYTES_MAX) {
@@ -468,7 +468,7 @@ int net_tcp_conn_send(struct net_conn *c, struct net_frame *frame)
 	}
 	struct net_out *out = out_get(c->net);
 	if (!out) {
-		net_tcp_conn_fail(c, -E_NOMEM);
+		net_uv_conn_fail(c, -E_NOMEM);
 		return -E_NOTCONN;
 	}
 	frame_header_encode(h, out->header);
@@ -480,13 +480,13 @@ int net_tcp_conn_send(struct net_conn *c, struct net_frame *frame)
 	METRIC_INC(frames_out);
 	METRIC_ADD(bytes_out, bytes);
 	c->has_work = true;
-	net_tcp_want_turn(c->net);
+	net_uv_want_turn(c->net);
 	return 0;
 }
 
 /* --- life ---- */
 
-void net_tcp_conn_turn(struct net_conn *c)
+void net_uv_conn_turn(struct net_conn *c)
 {
 	if (!c->has_work || c->is_closing || !c->is_started)
 		return;
@@ -495,18 +495,18 @@ void net_tcp_conn_turn(struct net_conn *c)
 	conn_resume(c);
 }
 
-void net_tcp_conn_events(struct net_conn *c, const struct net_conn_events *events, void *arg)
+void net_uv_conn_events(struct net_conn *c, const struct net_conn_events *events, void *arg)
 {
 	c->events = events;
 	c->arg = arg;
 }
 
-const char *net_tcp_conn_name(struct net_conn *c)
+const char *net_uv_conn_name(struct net_conn *c)
 {
 	return c->name;
 }
 
-int net_tcp_conn_create(struct net_tcp *net, struct net_conn **out)
+int net_uv_conn_create(struct net_uv *net, struct net_conn **out)
 {
 	struct net_conn *c = calloc(1, sizeof(*c));
 
@@ -517,16 +517,16 @@ int net_tcp_conn_create(struct net_tcp *net, struct net_conn **out)
 	int rc = uv_tcp_init(net->uv, &c->tcp);
 	if (rc < 0) {
 		free(c);
-		return net_tcp_error(rc);
+		return net_uv_error(rc);
 	}
 	c->tcp.data = c;
 	DL_APPEND(net->conns, c);
-	net_tcp_ref(net);
+	net_uv_ref(net);
 	*out = c;
 	return 0;
 }
 
-void net_tcp_conn_start(struct net_conn *c)
+void net_uv_conn_start(struct net_conn *c)
 {
 	if (c->is_closing)
 		return;
@@ -535,9 +535,9 @@ void net_tcp_conn_start(struct net_conn *c)
 	(void)uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_S);
 	c->is_started = true;
 	if (!c->events) { /* whoever was offered it did not want it */
-		net_tcp_conn_fail(c, -E_NOTCONN);
+		net_uv_conn_fail(c, -E_NOTCONN);
 		return;
 	}
 	c->has_work = true; /* frames may be queued already; reading starts with the turn */
-	net_tcp_want_turn(c->net);
+	net_uv_want_turn(c->net);
 }
