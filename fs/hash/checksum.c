@@ -5,6 +5,8 @@
 #define XXH_STATIC_LINKING_ONLY /* the size of XXH3_state_t */
 #include <xxhash.h>
 
+#include <sys/uio.h>
+
 uint64_t checksum_of(const void *bytes, size_t len)
 {
 	return XXH3_64bits(bytes, len);
@@ -23,6 +25,24 @@ uint64_t checksum_joined(const void *first, size_t first_len, const void *second
 	XXH3_64bits_reset(&state);
 	XXH3_64bits_update(&state, first, first_len);
 	XXH3_64bits_update(&state, second, second_len);
+	return XXH3_64bits_digest(&state);
+}
+
+uint64_t checksum_iov(const struct iovec *iov, uint32_t iov_count, uint64_t skip, uint64_t len)
+{
+	XXH3_state_t state;
+
+	XXH3_INITSTATE(&state);
+	XXH3_64bits_reset(&state);
+	for (uint32_t i = 0; i < iov_count && len > 0; i++) {
+		uint64_t before = MIN_OF(skip, iov[i].iov_len);
+		uint64_t n = MIN_OF(len, iov[i].iov_len - before);
+
+		XXH3_64bits_update(&state, (const uint8_t *)iov[i].iov_base + before, n);
+		skip -= before;
+		len -= n;
+	}
+	ASSERT(len == 0);
 	return XXH3_64bits_digest(&state);
 }
 

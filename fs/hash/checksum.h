@@ -13,6 +13,9 @@ uint64_t checksum_seeded(const void *bytes, size_t len, uint64_t seed);
 /* Of two pieces as if they lay one behind the other. */
 uint64_t checksum_joined(const void *first, size_t first_len, const void *second,
 			 size_t second_len);
+/* Of `len` bytes that lie in parts, from `skip` bytes behind their begin on. */
+struct iovec;
+uint64_t checksum_iov(const struct iovec *iov, uint32_t iov_count, uint64_t skip, uint64_t len);
 
 /*
  * The place of a name in its directory: a keyed hash of 63 bits, never 0, 1 or 2 (cookies of the

@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The life of a file in a tier: references, what is present, the job that is due, the end.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+#include "client/tier/tier_internal.h"
+#include "fs/base/log.h"
+
+#define LOG_MODULE "tier"
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+void tier_file_path(const struct tier_file *f, char out[TIER_PATH_BYTES])
+{
+	snprintf(out, TIER_PATH_BYTES, TIER_FILLING_DIR "/%016" PRIx64, f->number);
+}
+
+void tier_file_sealed_path(const struct root *root, char out[TIER_PATH_BYTES])
+{
+	char name[TIER_FORMAT_NAME_BYTES];
+
+	snprintf(out, TIER_PATH_BYTES, TIER_SEALED_DIR "/%s", tier_format_name(root, name));
+}
+
+void tier_file_sums_path(const struct root *root, char out[TIER_PATH_BYTES])
+{
+	char name[TIER_FORMAT_NAME_BYTES];
+
+	snprintf(out, TIER_PATH_BYTES, TIER_SUMS_DIR "/%s", tier_format_name(root, name));
+}
+
+/* --- coming and going ------------------------------------------------------------------------- */
+
+void tier_file_charge(struct tier_file *f, uint64_t bytes)
+{
+	struct place *p = f->place;
+	uint64_t before = f->item.bytes;
+
+	ASSERT(p->bytes_used >= before);
+	p->bytes_used = p->bytes_used - before + bytes;
+	p->bytes_free = p->bytes_free + before > bytes ? p->bytes_free + before - bytes : 0;
+	if (f->state == TIER_FILLING && !f->is_made)
+		p->bytes_unmade = p->bytes_unmade - before + bytes;
+	if (f->is_leaving)
+		p->bytes_leaving = p->bytes_leaving - before + bytes;
+	f->item.bytes = bytes;
+}
+
+struct tier_file *tier_file_create(struct place *p, const struct root *root, uint64_t charge)
+{
+	struct tier_file *f = calloc(1, sizeof *f);
+
+	if (f == NULL)
+		return NULL;
+	f->tiers = p->tiers;
+	f->place = p;
+	f->job.file = f;
+	f->job.place = p;
+	f->state = TIER_FILLING;
+	if (root != NULL) {
+		f->item.root = *root;
+		f->bytes = root->length;
+	}
+	p->file_count++;
+	tier_file_charge(f, charge);
+	DL_APPEND2(p->tiers->all, f, all_prev, all_next);
+	return f;
+}
+
+void tier_file_publish(struct tier_file *f)
+{
+	struct tiers *t = f->tiers;
+
+	f->has_root = true;
+	root_encode(&f->item.root, f->item.key);
+	f->is_pinned = tiers_is_pinned(t, &f->item.root);
+	HASH_ADD(hh, t->files, item.key, sizeof f->item.key, f);
+}
+
+void tier_file_forget_filling(struct tier_file *f)
+{
+	free(f->present);
+	free(f->unsummed);
+	free(f->marked);
+	free(f->sums);
+	f->present = f->unsummed = NULL;
+	f->marked = NULL;
+	f->sums = NULL;
+}
+
+void tier_file_free(struct tier_file *f)
+{
+	struct tiers *t = f->tiers;
+
+	if (f->is_leaving)
+		f->place->removing--;
+	tier_file_charge(f, 0);
+	f->place->file_count--;
+	DL_DELETE2(t->all, f, all_prev, all_next);
+	tier_file_forget_filling(f);
+	free(f);
+}
+
+void tier_file_tell(struct tier_file *f)
+{
+	struct tiers *t = f->tiers;
+
+	if (!f->is_telling) {
+		f->is_telling = true;
+		DL_APPEND2(t->telling, f, told_prev, told_next);
+	}
+	tiers_wake(t);
+}
+
+void tier_file_sealed(struct tier_file *f)
+{
+	f->state = TIER_SEALED;
+	f->present_bytes = f->bytes;
+	tier_file_forget_filling(f);
+	f->in_policy = true;
+	policy_insert(f->place->policy, &f->item);
+	if (!f->is_doubted) {
+		f->tells_sealed = true;
+		tier_file_tell(f);
+	}
+}
+
+/* Its filling came to an end, one way or the other. */
+static void filling_ended(struct tier_file *f)
+{
+	if (f->state == TIER_FILLING && !f->is_made)
+		f->place->bytes_unmade -= f->item.bytes;
+	f->tiers->filling_count--;
+}
+
+void tier_file_gone(struct tier_file *f, bool keeps_name, bool was_evicted)
+{
+	if (f->state == TIER_GONE)
+		return;
+	if (f->state != TIER_SEALED)
+		filling_ended(f);
+	f->tells_gone = f->state == TIER_SEALED;
+	f->state = TIER_GONE;
+	if (f->has_root)
+		HASH_DELETE(hh, f->tiers->files, f);
+	if (f->in_policy)
+		policy_remove(f->place->policy, &f->item, was_evicted);
+	f->in_policy = false;
+	if (f->must_seal) {
+		f->must_seal = false;
+		f->seal_rc = -E_CANCELED;
+		f->tells_seal_done = true;
+	}
+	if (keeps_name)
+		f->has_filling_name = f->has_sealed_name = false;
+	if (f->has_filling_name || f->has_sealed_name)
+		f->place->removing++;
+	if (f->tells_gone || f->tells_seal_done)
+		tier_file_tell(f);
+	tier_io_resubmit(f);
+	tier_file_advance(f);
+}
+
+/* --- jobs ------------------------------------------------------------------------------------- */
+
+void tier_file_job_start(struct tier_file *f, void (*run)(struct tier_job *job),
+			 void (*done)(struct tier_job *job))
+{
+	ASSERT(!f->is_job_active);
+	f->is_job_active = true;
+	f->job.run = run;
+	f->job.done = done;
+	tiers_job_start(&f->job);
+}
+
+static void make_run(struct tier_job *job)
+{
+	job->rc = disk_open(job->disk, job->path, DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE,
+			    &job->disk_file);
+	if (job->rc == 0 && job->bytes > 0)
+		job->rc = disk_allocate(job->disk_file, job->bytes);
+}
+
+static void make_done(struct tier_job *job)
+{
+	struct tier_file *f = job->file;
+
+	f->is_job_active = false;
+	f->handle = job->disk_file;
+	if (f->handle != NULL)
+		f->place->handles++;
+	if (job->rc < 0) {
+		tiers_place_failed(f->place, "make a file", job->rc);
+		tier_file_gone(f, false, false);
+		return;
+	}
+	if (f->state == TIER_FILLING)
+		f->place->bytes_unmade -= f->item.bytes;
+	f->is_made = true;
+	tier_io_resubmit(f);
+	tier_file_advance(f);
+}
+
+static void make(struct tier_file *f)
+{
+	tier_file_path(f, f->job.path);
+	f->job.disk_file = NULL;
+	f->job.bytes = f->bytes;
+	f->has_filling_name = true;
+	tier_file_job_start(f, make_run, make_done);
+}
+
+static void open_run(struct tier_job *job)
+{
+	uint64_t size;
+
+	job->rc = disk_open(job->disk, job->path, DISK_READ, &job->disk_file);
+	if (job->rc < 0)
+		return;
+	job->rc = disk_size(job->disk_file, &size);
+	if (job->rc == 0 && size != job->bytes)
+		job->rc = -E_CORRUPT;
+}
+
+static void open_done(struct tier_job *job)
+{
+	struct tier_file *f = job->file;
+
+	f->is_job_active = false;
+	f->handle = job->disk_file;
+	if (f->handle != NULL)
+		f->place->handles++;
+	if (job->rc < 0 && f->state == TIER_SEALED) {
+		tier_doubt(f, error_text(job->rc));
+		return;
+	}
+	tier_io_resubmit(f);
+	tier_file_advance(f);
+}
+
+static void open_sealed(struct tier_file *f)
+{
+	tier_file_sealed_path(&f->item.root, f->job.path);
+	f->job.disk_file = NULL;
+	f->job.bytes = f->bytes;
+	tier_file_job_start(f, open_run, open_done);
+}
+
+/* 0 also if it is not there. */
+static int unlink_if_there(struct disk *disk, const char *path)
+{
+	int rc = disk_unlink(disk, path);
+
+	return rc == -E_NOENT ? 0 : rc;
+}
+
+/* Names first: the room is free once the handle is closed, too. */
+static void remove_run(struct tier_job *job)
+{
+	const struct tier_file *f = job->file;
+	char path[TIER_PATH_BYTES];
+	int rc;
+
+	job->rc = 0;
+	if (job->path[0] != '\0')
+		job->rc = unlink_if_there(job->disk, job->path);
+	if (job->to[0] != '\0') {
+		rc = unlink_if_there(job->disk, job->to);
+		job->rc = job->rc < 0 ? job->rc : rc;
+		tier_file_sums_path(&f->item.root, path);
+		rc = unlink_if_there(job->disk, path);
+		job->rc = job->rc < 0 ? job->rc : rc;
+	}
+	disk_close(job->disk_file);
+}
+
+/* Room is free: what waited for it goes on. */
+static void made_room(struct place *p)
+{
+	struct tier_file *f, *next;
+
+	if (p->removing > 0)
+		return;
+	DL_FOREACH_SAFE2(p->tiers->all, f, next, all_next) {
+		if (f->place != p || f->state != TIER_FILLING)
+			continue;
+		tier_io_resubmit(f);
+		tier_file_advance(f);
+	}
+}
+
+static void remove_done(struct tier_job *job)
+{
+	struct tier_file *f = job->file;
+	struct place *p = f->place;
+
+	f->is_job_active = false;
+	if (job->disk_file != NULL)
+		p->handles--;
+	if (f->has_filling_name || f->has_sealed_name)
+		p->removing--;
+	f->has_filling_name = f->has_sealed_name = false;
+	if (job->rc < 0)
+		tiers_place_failed(p, "remove a file", job->rc);
+	tier_file_advance(f);
+	made_room(p);
+}
+
+static void remove_names(struct tier_file *f, bool with_handle)
+{
+	f->job.path[0] = f->job.to[0] = '\0';
+	if (f->has_filling_name)
+		tier_file_path(f, f->job.path);
+	if (f->has_sealed_name)
+		tier_file_sealed_path(&f->item.root, f->job.to);
+	f->job.disk_file = NULL;
+	if (with_handle && f->handle != NULL) {
+		tier_io_busy(f);
+		f->job.disk_file = f->handle;
+		f->handle = NULL;
+	}
+	tier_file_job_start(f, remove_run, remove_done);
+}
+
+static void gone_advance(struct tier_file *f)
+{
+	bool is_unused = f->refs == 0 && f->io_count == 0 && f->waiting == NULL;
+	struct place *p = f->place;
+
+	if (is_unused && !f->is_leaving) {
+		f->is_leaving = true;
+		p->bytes_leaving += f->item.bytes;
+		p->removing++;
+	}
+	if (f->has_filling_name || f->has_sealed_name || (is_unused && f->handle != NULL)) {
+		remove_names(f, is_unused);
+	} else if (is_unused && !f->is_telling) {
+		tier_file_free(f);
+		made_room(p);
+	}
+}
+
+void tier_file_advance(struct tier_file *f)
+{
+	if (f->is_job_active)
+		return;
+	if (f->state == TIER_GONE) {
+		gone_advance(f);
+	} else if (f->state == TIER_FILLING && !f->is_made) {
+		if (f->place->removing == 0)
+			make(f);
+	} else if (f->must_seal) {
+		tier_seal_advance(f);
+	} else if (f->waiting != NULL && f->handle == NULL) {
+		open_sealed(f);
+	}
+}
+
+/* --- the contract ----------------------------------------------------------------------------- */
+
+struct tier_file *tier_ref(struct tier_file *f)
+{
+	f->refs++;
+	return f;
+}
+
+void tier_put(struct tier_file *f)
+{
+	if (f == NULL)
+		return;
+	ASSERT(f->refs > 0);
+	if (--f->refs > 0)
+		return;
+	if (f->state == TIER_FILLING)
+		tier_file_gone(f, false, false);
+	else
+		tier_file_advance(f);
+}
+
+enum tier_state tier_state(const struct tier_file *f)
+{
+	return f->state;
+}
+
+const struct root *tier_root(const struct tier_file *f)
+{
+	return &f->item.root;
+}
+
+uint64_t tier_bytes(const struct tier_file *f)
+{
+	return f->bytes;
+}
+
+uint64_t tier_present_bytes(const struct tier_file *f)
+{
+	return f->present_bytes;
+}
+
+bool tier_has(const struct tier_file *f, uint64_t offset, uint64_t len)
+{
+	if (f->state == TIER_GONE || f->is_doubted || offset > f->bytes || len > f->bytes - offset)
+		return false;
+	if (f->state != TIER_FILLING || len == 0)
+		return true;
+	if (!f->has_root)
+		return false;
+	for (uint64_t i = offset / TIER_PIECE_BYTES; i <= (offset + len - 1) / TIER_PIECE_BYTES;
+	     i++)
+		if (!tier_bit(f->present, i))
+			return false;
+	return true;
+}
+
+void tier_use(struct tier_file *f)
+{
+	f->uses++;
+	f->used_wall_ns = loop_wall_ns(f->tiers->loop);
+	f->place->hits++;
+	if (f->in_policy)
+		policy_use(f->place->policy, &f->item);
+}
+
+/* Memory for the pieces of its root. */
+static int prepare_pieces(struct tier_file *f)
+{
+	uint64_t count = tier_format_pieces(&f->item.root);
+
+	f->present = calloc(DIV_CEIL(count, 8u), 1);
+	f->sums = calloc(count, sizeof *f->sums);
+	if (f->was_draft) {
+		f->unsummed = calloc(DIV_CEIL(count, 8u), 1);
+		f->marked = calloc(count, sizeof *f->marked);
+	}
+	if (f->present != NULL && f->sums != NULL &&
+	    (!f->was_draft || (f->unsummed != NULL && f->marked != NULL)))
+		return 0;
+	tier_file_forget_filling(f);
+	return -E_NOMEM;
+}
+
+/* May this be begun? Where, with room for it? */
+static int may_begin(struct tiers *t, const struct root *root)
+{
+	struct tier_file *f = root != NULL ? tiers_lookup(t, root) : NULL;
+
+	if (f != NULL && f->is_doubted)
+		return -E_BUSY;
+	if (f != NULL)
+		return -E_EXIST;
+	if (!t->is_ready)
+		return -E_AGAIN;
+	if (t->is_stopping)
+		return -E_NODEV;
+	return t->filling_count < TIER_FILLING_MAX ? 0 : -E_NOSPC;
+}
+
+int tiers_begin(struct tiers *t, const struct root *root, bool want_pinned, struct tier_file **out)
+{
+	uint64_t charge = tiers_place_charge(root);
+	struct tier_file *f;
+	struct place *p;
+	int rc = may_begin(t, root);
+
+	ASSERT((root->kind == ROOT_BLOCK || root->kind == ROOT_NODE) && root->length > 0);
+	if (rc == 0)
+		rc = tiers_place_choose(t, charge, root, want_pinned, &p);
+	t->refused += rc == -E_NOSPC;
+	if (rc < 0)
+		return rc;
+	f = tier_file_create(p, root, charge);
+	if (f == NULL)
+		return -E_NOMEM;
+	t->filling_count++;
+	f->number = t->next_number++;
+	f->refs = 1;
+	if (prepare_pieces(f) < 0) {
+		tier_put(f);
+		return -E_NOMEM;
+	}
+	tier_file_publish(f);
+	tier_file_advance(f);
+	*out = f;
+	return 0;
+}
+
+int tiers_begin_draft(struct tiers *t, struct tier_file **out)
+{
+	struct tier_file *f;
+	struct place *p;
+	int rc = may_begin(t, NULL);
+
+	if (rc == 0)
+		rc = tiers_place_choose(t, TIER_PIECE_BYTES, NULL, false, &p);
+	t->refused += rc == -E_NOSPC;
+	if (rc < 0)
+		return rc;
+	f = tier_file_create(p, NULL, TIER_PIECE_BYTES);
+	if (f == NULL)
+		return -E_NOMEM;
+	t->filling_count++;
+	f->number = t->next_number++;
+	f->was_draft = true;
+	f->refs = 1;
+	tier_file_advance(f);
+	*out = f;
+	return 0;
+}
+
+int tier_adopt(struct tier_file *f, const struct root *root)
+{
+	uint64_t charge = tiers_place_charge(root);
+	int rc = 0;
+
+	ASSERT(f->was_draft && !f->has_root);
+	if (f->state == TIER_GONE)
+		return -E_NOSPC;
+	if (tiers_lookup(f->tiers, root) != NULL)
+		return -E_EXIST;
+	if (charge > f->item.bytes)
+		rc = tiers_place_make_room(f->place, charge - f->item.bytes, root, false);
+	if (rc < 0)
+		return rc;
+	f->item.root = *root;
+	f->bytes = root->length;
+	if (prepare_pieces(f) < 0)
+		return -E_NOMEM;
+	tier_file_charge(f, charge);
+	tier_file_publish(f);
+	return 0;
+}
+
+static void piece_present(struct tier_file *f, uint64_t piece)
+{
+	if (tier_bit(f->present, piece))
+		return;
+	tier_bit_set(f->present, piece);
+	f->present_bytes += tier_piece_bytes(f->bytes, piece);
+}
+
+void tier_file_wrote(struct tier_file *f, uint64_t offset, uint64_t len)
+{
+	uint64_t first = offset / TIER_PIECE_BYTES, end = DIV_CEIL(offset + len, TIER_PIECE_BYTES);
+
+	for (uint64_t i = first; i < end; i++) {
+		piece_present(f, i);
+		if (f->unsummed != NULL)
+			f->unsummed[i / 8] =
+				(uint8_t)(f->unsummed[i / 8] & ~(1u << (i % 8)));
+	}
+}
+
+/* [from, to) of a piece was marked. */
+static void mark_piece(struct tier_file *f, uint64_t piece, uint32_t from, uint32_t to)
+{
+	if (tier_bit(f->present, piece) || from > f->marked[piece] || to <= f->marked[piece])
+		return;
+	f->marked[piece] = to;
+	if (to < tier_piece_bytes(f->bytes, piece))
+		return;
+	tier_bit_set(f->unsummed, piece);
+	piece_present(f, piece);
+}
+
+void tier_mark(struct tier_file *f, uint64_t offset, uint64_t len)
+{
+	uint64_t end = offset + len;
+
+	ASSERT(f->was_draft && f->has_root && offset <= f->bytes && len <= f->bytes - offset);
+	while (f->state == TIER_FILLING && offset < end) {
+		uint64_t piece = offset / TIER_PIECE_BYTES;
+		uint64_t next = MIN_OF((piece + 1) * TIER_PIECE_BYTES, end);
+
+		mark_piece(f, piece, (uint32_t)(offset % TIER_PIECE_BYTES),
+			   (uint32_t)(next - piece * TIER_PIECE_BYTES));
+		offset = next;
+	}
+}
+
+void tier_drop(struct tier_file *f)
+{
+	if (f->state == TIER_FILLING)
+		tier_file_gone(f, false, false);
+}
+
+void tier_doubt(struct tier_file *f, const char *why)
+{
+	char name[TIER_FORMAT_NAME_BYTES];
+
+	if (f->state != TIER_SEALED)
+		return;
+	f->place->wrong++;
+	log_warn("a cached file is wrong, it is dropped place='%s' root=%s: %s",
+		 f->place->directory, tier_format_name(&f->item.root, name), why);
+	tier_file_gone(f, false, false);
+	tiers_place_look(f->place);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Transfers. What is submitted in a turn starts at its end: short reads are tried from memory at
+ * once, the others go to workers. Sealed files are opened when they are read and kept open, the
+ * least recently used closed when there are too many; a file that is being filled keeps its one
+ * handle until it is sealed, for only that one is told of lost writes (I4).
+ */
+#include <utlist.h>
+
+#include "client/tier/tier_internal.h"
+#include "fs/hash/checksum.h"
+
+/* --- handles ---------------------------------------------------------------------------------- */
+
+void tier_io_busy(struct tier_file *f)
+{
+	struct tiers *t = f->tiers;
+
+	if (!f->is_idle)
+		return;
+	f->is_idle = false;
+	t->idle_count--;
+	DL_DELETE2(t->idle, f, open_prev, open_next);
+}
+
+void tier_io_close(struct tier_file *f)
+{
+	tier_io_busy(f);
+	if (f->handle == NULL)
+		return;
+	disk_close(f->handle);
+	f->handle = NULL;
+	f->place->handles--;
+}
+
+void tier_io_idle(struct tier_file *f)
+{
+	struct tiers *t = f->tiers;
+
+	if (f->state != TIER_SEALED || f->handle == NULL || f->io_count > 0 || f->is_job_active)
+		return;
+	tier_io_busy(f);
+	f->is_idle = true;
+	t->idle_count++;
+	DL_APPEND2(t->idle, f, open_prev, open_next);
+	if (t->idle_count > TIER_HANDLES_MAX)
+		tier_io_close(t->idle);
+}
+
+/* --- one transfer ----------------------------------------------------------------------------- */
+
+static uint64_t iov_bytes(const struct tier_io *io)
+{
+	uint64_t len = 0;
+
+	for (uint32_t i = 0; i < io->iov_count; i++)
+		len += io->iov[i].iov_len;
+	return len;
+}
+
+static void submit(struct tier_io *io, bool is_write)
+{
+	struct tiers *t = io->file->tiers;
+
+	io->is_write = is_write;
+	io->rc = 0;
+	io->len = iov_bytes(io);
+	tier_ref(io->file);
+	DL_APPEND(t->submitted, io);
+	tiers_wake(t);
+}
+
+void tier_write(struct tier_io *io)
+{
+	const struct tier_file *f = io->file;
+
+	submit(io, true);
+	if (!f->has_root)
+		return;
+	ASSERT(io->len > 0 && io->offset % TIER_PIECE_BYTES == 0 && io->offset < f->bytes &&
+	       io->len <= f->bytes - io->offset);
+	ASSERT(io->len % TIER_PIECE_BYTES == 0 || io->offset + io->len == f->bytes);
+}
+
+void tier_read(struct tier_io *io)
+{
+	submit(io, false);
+}
+
+void tier_io_resubmit(struct tier_file *f)
+{
+	struct tiers *t = f->tiers;
+
+	if (f->waiting == NULL)
+		return;
+	DL_CONCAT(t->submitted, f->waiting);
+	f->waiting = NULL;
+	tiers_wake(t);
+}
+
+static void finish(struct tier_io *io, int rc)
+{
+	struct tier_file *f = io->file;
+
+	io->rc = rc;
+	io->done(io);
+	tier_put(f);
+}
+
+static void transfer_run(struct loop_work *work)
+{
+	struct tier_io *io = container_of(work, struct tier_io, work);
+	struct tier_file *f = io->file;
+
+	if (io->is_write && f->sums != NULL) {
+		uint64_t first = io->offset / TIER_PIECE_BYTES;
+
+		for (uint64_t at = 0; at < io->len; at += TIER_PIECE_BYTES)
+			f->sums[first++] = checksum_iov(io->iov, io->iov_count, at,
+							MIN_OF(TIER_PIECE_BYTES, io->len - at));
+	}
+	if (io->is_write) {
+		io->rc = disk_writev(io->disk_file, io->iov, (int)io->iov_count, io->offset);
+		return;
+	}
+	uint64_t at = io->offset;
+	for (uint32_t i = 0; i < io->iov_count && io->rc == 0; i++) {
+		int n = disk_read(io->disk_file, io->iov[i].iov_base,
+				  (uint32_t)io->iov[i].iov_len, at);
+
+		if (n >= 0 && (size_t)n != io->iov[i].iov_len)
+			n = -E_CORRUPT;
+		io->rc = n < 0 ? n : 0;
+		at += io->iov[i].iov_len;
+	}
+}
+
+static void write_ended(struct tier_io *io)
+{
+	struct tier_file *f = io->file;
+
+	if (io->rc < 0) {
+		tiers_place_failed(f->place, "write", io->rc);
+		tier_file_gone(f, false, false);
+	} else if (f->state == TIER_FILLING && f->has_root) {
+		tier_file_wrote(f, io->offset, io->len);
+	}
+}
+
+static void transfer_done(struct loop_work *work)
+{
+	struct tier_io *io = container_of(work, struct tier_io, work);
+	struct tier_file *f = io->file;
+	int rc = io->rc;
+
+	f->tiers->jobs--;
+	f->io_count--;
+	if (io->is_write)
+		write_ended(io);
+	else if (f->is_detached)
+		rc = -E_STALE;		/* it may have been changed under the read */
+	else if (rc < 0)
+		tier_doubt(f, error_text(rc));
+	tier_io_idle(f);
+	finish(io, rc);
+}
+
+/* Does the draft have room for the write? -E_NOSPC. */
+static int draft_grow(struct tier_file *f, uint64_t end)
+{
+	uint64_t want = MAX_OF(end, MIN_OF(2 * end, end + TIER_DRAFT_ROOM));
+	int rc;
+
+	if (end <= f->item.bytes)
+		return 0;
+	rc = tiers_place_make_room(f->place, want - f->item.bytes, NULL, false);
+	if (rc == -E_NOSPC) {
+		want = end;
+		rc = tiers_place_make_room(f->place, want - f->item.bytes, NULL, false);
+	}
+	if (rc == 0)
+		tier_file_charge(f, want);
+	return rc;
+}
+
+/* Read what is in memory anyway, here and now. */
+static bool read_inline(struct tier_io *io)
+{
+	uint64_t at = io->offset;
+
+	if (io->is_write || io->len > TIER_INLINE_BYTES)
+		return false;
+	for (uint32_t i = 0; i < io->iov_count; i++) {
+		int n = disk_read_cached(io->file->handle, io->iov[i].iov_base,
+					 (uint32_t)io->iov[i].iov_len, at);
+
+		if (n < 0 || (size_t)n != io->iov[i].iov_len)
+			return false;	/* a worker tells what is the matter */
+		at += io->iov[i].iov_len;
+	}
+	return true;
+}
+
+void tier_io_start(struct tier_io *io)
+{
+	struct tier_file *f = io->file;
+	struct tiers *t = f->tiers;
+
+	if (f->state != TIER_GONE && io->is_write && !f->has_root &&
+	    draft_grow(f, io->offset + io->len) < 0) {
+		t->refused++;
+		tier_file_gone(f, false, false);
+	}
+	if (f->state == TIER_GONE) {
+		finish(io, io->is_write ? -E_NOSPC : -E_STALE);
+		return;
+	}
+	if (f->handle == NULL || (io->is_write && f->place->removing > 0)) {
+		DL_APPEND(f->waiting, io);
+		tier_file_advance(f);
+		return;
+	}
+	if (read_inline(io)) {
+		tier_io_idle(f);
+		finish(io, 0);
+		return;
+	}
+	tier_io_busy(f);
+	f->io_count++;
+	t->jobs++;
+	io->disk_file = f->handle;
+	io->work.run = transfer_run;
+	io->work.done = transfer_done;
+	loop_work(t->loop, &io->work);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Sealing: what a draft's pieces lack of sums is read back, some at a time; then data, sums and
+ * names are synced in this order. A power cut leaves a name in sealed/ only with data and sums
+ * behind it. A sync that failed is not repeated: the file goes (I4).
+ */
+#include <stdlib.h>
+
+#include "client/tier/tier_internal.h"
+#include "fs/hash/checksum.h"
+
+#define PIECES_PER_JOB 16u
+
+static int sum_piece(const struct tier_job *job, uint64_t piece, void *buffer)
+{
+	struct tier_file *f = job->file;
+	uint32_t len = (uint32_t)tier_piece_bytes(f->bytes, piece);
+	int rc = disk_read(job->disk_file, buffer, len, piece * TIER_PIECE_BYTES);
+
+	if (rc < 0)
+		return rc;
+	f->sums[piece] = checksum_of(buffer, len);
+	return (uint32_t)rc == len ? 0 : -E_CORRUPT;
+}
+
+static void sum_run(struct tier_job *job)
+{
+	struct tier_file *f = job->file;
+	uint64_t end = MIN_OF(job->offset + PIECES_PER_JOB, tier_format_pieces(&f->item.root));
+	void *buffer = malloc(TIER_PIECE_BYTES);
+
+	job->rc = buffer == NULL ? -E_NOMEM : 0;
+	for (; job->rc == 0 && job->offset < end; job->offset++)
+		if (tier_bit(f->unsummed, job->offset))
+			job->rc = sum_piece(job, job->offset, buffer);
+	free(buffer);
+}
+
+static void seal_run(struct tier_job *job)
+{
+	const struct root *root = &job->file->item.root;
+	uint64_t sums_bytes = tier_format_sums_bytes(root), size;
+	char path[TIER_PATH_BYTES];
+	uint8_t *sums = malloc(sums_bytes);
+	int rc = sums != NULL ? disk_size(job->disk_file, &size) : -E_NOMEM;
+
+	/* A draft may be longer than what became of it. */
+	if (rc == 0 && size > root->length)
+		rc = disk_truncate(job->disk_file, root->length);
+	else if (rc == 0 && size < root->length)
+		rc = -E_CORRUPT;
+	if (rc == 0)
+		rc = disk_sync(job->disk_file);
+	if (rc == 0) {
+		tier_format_sums_encode(root, job->file->sums, sums);
+		tier_file_sums_path(root, path);
+		rc = disk_replace_file(job->disk, path, sums, (uint32_t)sums_bytes);
+	}
+	if (rc == 0)
+		rc = disk_rename(job->disk, job->path, job->to);
+	if (rc == 0)
+		rc = disk_sync_dir(job->disk, TIER_SEALED_DIR);
+	free(sums);
+	job->rc = rc;
+}
+
+static void seal_failed(struct tier_file *f, int rc)
+{
+	f->must_seal = false;
+	f->seal_rc = rc;
+	f->tells_seal_done = true;
+	tier_file_tell(f);
+	tiers_place_failed(f->place, "seal a file", rc);
+	tier_file_gone(f, false, false);
+}
+
+static void seal_done(struct tier_job *job)
+{
+	struct tier_file *f = job->file;
+
+	f->is_job_active = false;
+	if (f->state == TIER_GONE) {
+		tier_file_advance(f);
+	} else if (job->rc < 0) {
+		seal_failed(f, job->rc);
+	} else {
+		f->must_seal = false;
+		f->has_filling_name = false;
+		f->seal_rc = 0;
+		f->tells_seal_done = true;
+		f->tiers->filling_count--;
+		tier_file_sealed(f);
+		tier_file_tell(f);
+		tier_io_idle(f);
+		tier_io_resubmit(f);
+		tier_file_advance(f);
+	}
+}
+
+static void sum_done(struct tier_job *job)
+{
+	struct tier_file *f = job->file;
+
+	f->is_job_active = false;
+	if (f->state != TIER_GONE && job->rc < 0)
+		seal_failed(f, job->rc);
+	else
+		tier_file_advance(f);
+}
+
+void tier_seal_advance(struct tier_file *f)
+{
+	struct tier_job *job = &f->job;
+
+	job->disk_file = f->handle;
+	if (f->unsummed != NULL && job->offset < tier_format_pieces(&f->item.root)) {
+		tier_file_job_start(f, sum_run, sum_done);
+		return;
+	}
+	tier_file_path(f, job->path);
+	tier_file_sealed_path(&f->item.root, job->to);
+	f->has_sealed_name = true;
+	tier_file_job_start(f, seal_run, seal_done);
+}
+
+void tier_seal(struct tier_file *f, void (*done)(void *arg, int rc), void *arg)
+{
+	ASSERT(f->seal_done == NULL && f->state != TIER_SEALED);
+	f->seal_done = done;
+	f->seal_arg = arg;
+	if (f->state == TIER_FILLING && f->has_root && f->present_bytes == f->bytes) {
+		f->state = TIER_SEALING;
+		f->must_seal = true;
+		f->job.offset = 0;
+		tier_file_advance(f);
+		return;
+	}
+	f->seal_rc = f->state == TIER_GONE ? -E_CANCELED : -E_INVAL;
+	f->tells_seal_done = true;
+	tier_file_tell(f);
+}

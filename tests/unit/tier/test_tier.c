@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A cache tier: what fills, seals, stays, goes. One place, on a simulated disk. */
+#include "tests/check_main.h"
+#include "tests/tier_world.h"
+
+static struct tier_world w;
+
+START_TEST(what_was_filled_and_sealed_is_found)
+{
+	struct root root = tier_world_root(1, MiB(3) + 5);
+
+	tier_world_init(&w, 1, 1, MiB(16));
+	tier_world_start(&w);
+	ck_assert_ptr_null(tiers_find(w.tiers, &root));
+	ck_assert_int_eq(tier_world_fill(&w, &root), 0);
+	ck_assert(tiers_is_sealed(w.tiers, &root));
+	ck_assert_uint_eq(w.sealed_count, 1);
+	ck_assert(tier_world_holds(&w, &root));
+	tier_world_finish(&w);
+}
+END_TEST
+
+START_TEST(pieces_come_in_any_order_and_are_read_meanwhile)
+{
+	struct root root = tier_world_root(2, MiB(2) + 700);
+	struct tier_file *f, *again;
+
+	tier_world_init(&w, 2, 1, MiB(16));
+	tier_world_start(&w);
+	ck_assert_int_eq(tiers_begin(w.tiers, &root, false, &f), 0);
+	ck_assert_int_eq(tiers_begin(w.tiers, &root, false, &again), -E_EXIST);
+	ck_assert_int_eq(tier_world_write(&w, f, &root, MiB(2), 700), 0);
+	ck_assert(tier_has(f, MiB(2) + 10, 690) && !tier_has(f, MiB(2) - 1, 2));
+	ck_assert_int_eq(tier_world_read(&w, f, &root, MiB(2) + 10, 690), 1);
+	ck_assert_int_eq(tier_world_seal(&w, f), -E_INVAL);
+	ck_assert_int_eq(tier_world_write(&w, f, &root, 0, MiB(2)), 0);
+	ck_assert_uint_eq(tier_present_bytes(f), root.length);
+	ck_assert_int_eq(tier_world_seal(&w, f), 0);
+	ck_assert_int_eq(tier_world_read(&w, f, &root, MiB(1) - 9, 1000), 1);
+	tier_put(f);
+	tier_world_finish(&w);
+}
+END_TEST
+
+START_TEST(a_dropped_fill_gives_its_room_back)
+{
+	struct root root = tier_world_root(3, MiB(4));
+	struct tier_file *f;
+
+	tier_world_init(&w, 3, 1, MiB(16));
+	tier_world_start(&w);
+	ck_assert_int_eq(tiers_begin(w.tiers, &root, false, &f), 0);
+	ck_assert_int_eq(tier_world_write(&w, f, &root, 0, MiB(1)), 0);
+	tier_drop(f);
+	ck_assert_int_eq(tier_state(f), TIER_GONE);
+	ck_assert_ptr_null(tiers_find(w.tiers, &root));
+	tier_put(f);
+	sim_world_run_for(w.world, SIM_S);
+	ck_assert_uint_eq(tier_world_used(&w, 0), 0);
+	ck_assert_uint_eq(w.gone_count, 0);
+	tier_world_finish(&w);
+}
+END_TEST
+
+START_TEST(a_draft_becomes_the_content_of_its_root)
+{
+	struct root root = tier_world_root(4, MiB(3) + 100);
+	struct tier_file *f;
+
+	tier_world_init(&w, 4, 1, MiB(16));
+	tier_world_start(&w);
+	ck_assert_int_eq(tiers_begin_draft(w.tiers, &f), 0);
+	for (uint64_t at = 0; at < MiB(4); at += 100000)
+		ck_assert_int_eq(tier_world_write(&w, f, &root, at, 100000), 0);
+	ck_assert_int_eq(tier_adopt(f, &root), 0);
+	ck_assert_uint_eq(tier_present_bytes(f), 0);
+	tier_mark(f, 0, 1500000);
+	tier_mark(f, 1500000, MiB(2) - 1500000);
+	ck_assert_uint_eq(tier_present_bytes(f), MiB(2));
+	ck_assert_int_eq(tier_world_write(&w, f, &root, MiB(2), MiB(1)), 0);
+	tier_mark(f, MiB(3), 100);
+	ck_assert_int_eq(tier_world_seal(&w, f), 0);
+	tier_put(f);
+	ck_assert(tier_world_holds(&w, &root));
+	tier_world_finish(&w);
+}
+END_TEST
+
+START_TEST(the_least_recently_used_leaves_a_full_tier)
+{
+	struct root a = tier_world_root(1, MiB(4)), b = tier_world_root(2, MiB(4)),
+		    c = tier_world_root(3, MiB(4));
+	struct tier_file *f;
+
+	tier_world_init(&w, 5, 1, MiB(10));
+	w.policy = TIER_LRU;
+	tier_world_start(&w);
+	ck_assert_int_eq(tier_world_fill(&w, &a), 0);
+	ck_assert_int_eq(tier_world_fill(&w, &b), 0);
+	f = tiers_find(w.tiers, &a);
+	tier_use(f);
+	tier_put(f);
+	ck_assert_int_eq(tier_world_fill(&w, &c), 0);
+	ck_assert(tiers_is_sealed(w.tiers, &a) && !tiers_is_sealed(w.tiers, &b));
+	ck_assert(root_equal(&w.gone_last, &b));
+	ck_assert_uint_le(tier_world_used(&w, 0), MiB(10));
+	tier_world_finish(&w);
+}
+END_TEST
+
+START_TEST(what_is_used_or_pinned_stays)
+{
+	struct root a = tier_world_root(1, MiB(4)), b = tier_world_root(2, MiB(4)),
+		    c = tier_world_root(3, MiB(4));
+	struct tier_file *f, *none;
+
+	tier_world_init(&w, 6, 1, MiB(10));
+	tier_world_start(&w);
+	ck_assert_int_eq(tiers_pin(w.tiers, &a, true), 0);
+	ck_assert_int_eq(tier_world_fill(&w, &a), 0);
+	ck_assert_int_eq(tier_world_fill(&w, &b), 0);
+	f = tiers_find(w.tiers, &b);
+	ck_assert_int_eq(tiers_begin(w.tiers, &c, true, &none), -E_NOSPC);
+	ck_assert_int_eq(tiers_evict(w.tiers, &a), -E_BUSY);
+	ck_assert_int_eq(tiers_evict(w.tiers, &b), -E_BUSY);
+	tier_put(f);
+	ck_assert_int_eq(tier_world_fill(&w, &c), 0);
+	ck_assert(tiers_is_sealed(w.tiers, &a) && !tiers_is_sealed(w.tiers, &b));
+	ck_assert_int_eq(tiers_pin(w.tiers, &a, false), 0);
+	ck_assert_uint_eq(tiers_evict_all(w.tiers), MiB(8));
+	tier_world_finish(&w);
+}
+END_TEST
+
+START_TEST(sealed_files_outlive_a_stop_and_a_crash)
+{
+	struct root a = tier_world_root(1, MiB(2)), b = tier_world_root(2, MiB(3));
+	struct tier_file *f;
+
+	tier_world_init(&w, 7, 1, MiB(16));
+	tier_world_start(&w);
+	ck_assert_int_eq(tier_world_fill(&w, &a), 0);
+	ck_assert_int_eq(tiers_begin(w.tiers, &b, false, &f), 0);
+	ck_assert_int_eq(tier_world_write(&w, f, &b, 0, MiB(1)), 0);
+	if (_i == 0)
+		tier_put(f);
+	if (_i == 0)
+		tier_world_stop(&w);
+	else
+		tier_world_crash(&w, false);
+	tier_world_start(&w);
+	ck_assert(tier_world_holds(&w, &a));
+	ck_assert_ptr_null(tiers_find(w.tiers, &b));
+	ck_assert_uint_lt(tier_world_used(&w, 0), MiB(3));
+	ck_assert_int_eq(tier_world_fill(&w, &b), 0);
+	tier_world_finish(&w);
+}
+END_TEST
+
+START_TEST(a_detached_file_leaves_the_tier)
+{
+	struct root root = tier_world_root(1, MiB(1));
+	struct tier_file *f;
+	int fd;
+
+	tier_world_init(&w, 8, 1, MiB(16));
+	tier_world_start(&w);
+	ck_assert_int_eq(tier_world_fill(&w, &root), 0);
+	f = tiers_find(w.tiers, &root);
+	ck_assert_int_eq(tier_open_fd(f, &fd), -E_OPNOTSUPP);
+	ck_assert_int_eq(tier_detach_fd(f, &fd), -E_OPNOTSUPP);
+	ck_assert(!tier_has(f, 0, 1));
+	ck_assert_ptr_null(tiers_find(w.tiers, &root));
+	tier_put(f);
+	ck_assert_int_eq(tier_world_fill(&w, &root), 0);
+	tier_world_finish(&w);
+}
+END_TEST
+
+TEST_MAIN("tier", tcase_add_test(tc, what_was_filled_and_sealed_is_found);
+	  tcase_add_test(tc, pieces_come_in_any_order_and_are_read_meanwhile);
+	  tcase_add_test(tc, a_dropped_fill_gives_its_room_back);
+	  tcase_add_test(tc, a_draft_becomes_the_content_of_its_root);
+	  tcase_add_test(tc, the_least_recently_used_leaves_a_full_tier);
+	  tcase_add_test(tc, what_is_used_or_pinned_stays);
+	  tcase_add_loop_test(tc, sealed_files_outlive_a_stop_and_a_crash, 0, 2);
+	  tcase_add_test(tc, a_detached_file_leaves_the_tier))
