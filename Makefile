@@ -29,7 +29,7 @@ APT_BUILD := gcc make pkg-config protobuf-c-compiler libprotobuf-c-dev libuv1-de
 	meson ninja-build dpkg-dev ca-certificates fuse3 git
 APT_CHECK := check clang libclang-rt-14-dev python3 python3-pytest python3-hypothesis xfsprogs e2fsprogs \
 	strace rsync sqlite3 attr mandoc iproute2 nftables procps psmisc
-APT_BENCH := fio
+APT_BENCH := python3 python3-pytest util-linux gnuplot-nox valgrind
 
 # Optional: the system journal as the log of daemons under systemd (fs/base/log.c).
 SYSTEMD   := $(shell $(PKG_CONFIG) --exists libsystemd && echo libsystemd)
@@ -157,16 +157,17 @@ $(O)/tests/fuzz/%: $(O)/obj/tests/fuzz/%.o $(O)/obj/tests/fuzz/replay_main.o $(L
 $(O)/fuzz/%: $(O)/obj/tests/fuzz/%.o $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK,-fsanitize=fuzzer)
 
-tests: all $(TEST_BIN) $(SIM_BIN) $(FUZZ_REPLAY)   ## build the tests without running them
+tests: all $(TEST_BIN) $(SIM_BIN) $(FUZZ_REPLAY) $(BENCH_BIN)   ## build the tests without running them
 
 # ---- dependencies --------------------------------------------------------------------------------
-.PHONY: deps-build
+.PHONY: deps-build deps-bench
 deps-build:                   # packages to build with, and a libfuse new enough
 	@tools/deps build "$(DEPS)" $(APT_BUILD)
 deps-check: deps-build        # packages to test with
 	@tools/deps packages $(APT_CHECK)
-deps: deps-check              ## install all packages that building, testing and benchmarks need
+deps-bench: deps-build        # packages to benchmark with
 	@tools/deps packages $(APT_BENCH)
+deps: deps-check              ## install all packages that building and testing need
 
 # ---- running -------------------------------------------------------------------------------------
 up: all                       ## format (once), start and mount a one-host cluster on /models
@@ -182,9 +183,10 @@ sim: deps-check               ## one simulated cluster: make sim SEED=7 [TRACE=1
 	$(Q)$(MAKE) --no-print-directory $(O)/tests/sim/sim && $(O)/tests/sim/sim --seed $(or $(SEED),1) $(if $(TRACE),--trace)
 sim-long: deps-check          ## simulate seeds until one fails: make sim-long FROM=1 COUNT=1000
 	$(Q)$(MAKE) --no-print-directory $(O)/tests/sim/sim && $(O)/tests/sim/sim --from $(or $(FROM),1) --count $(or $(COUNT),1000)
-bench: deps all $(BENCH_BIN)  ## benchmarks beside ext4 on the same disk: make bench [ONLY=name]
-	$(Q)tests/bench/run $(ONLY)
-	$(if $(ONLY),,$(Q)CAIRN_BIN=$(CURDIR)/$(BIN) tests/bench/healing)
+bench: deps-bench all $(BENCH_BIN)  ## benchmarks beside ext4 on the same disk: make bench [ONLY=rows] [TIMES=n] [QUICK=1]
+	$(Q)tests/bench/run $(if $(TIMES),--times $(TIMES)) $(if $(QUICK),--quick) $(BENCH) $(ONLY)
+	$(if $(ONLY)$(QUICK),,$(Q)tests/bench/instructions)
+	$(if $(ONLY)$(QUICK),,$(Q)CAIRN_BIN=$(CURDIR)/$(BIN) tests/bench/healing)
 fuzz: deps-check              ## run each fuzzer for SECONDS_EACH (60)
 	$(Q)$(MAKE) --no-print-directory CC="$(CLANG)" SAN=fuzzer-no-link,address,undefined O=build/san-fuzz fuzz-run
 fuzz-run: $(FUZZ_BIN)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table: every figure, where it is taken, and what it must reach. Stories (stories.py) take the samples."""
+import dataclasses
+
+ON, OFF, ALONE = "on", "off", "alone"       # the mount with a tier, the one without, no mount at all
+LESS_IS_BETTER = {"s", "ms", "%", "B/file"}
+
+GROUPS = {
+    "models": "Models: opening them and swapping them",
+    "sequential": "Sequential reads and writes",
+    "random": "Random reads and writes of 4 KiB",
+    "small": "Small files and metadata",
+    "alone": "Parts alone: no FUSE, no network",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A bound on the figure itself, or on its ratio to the local file system's in the same run."""
+    bound: float
+    of_local: bool = False
+    stretch: float = None
+
+    def limit(self, local):
+        """In the figure's own unit; None where the local one is missing."""
+        if not self.of_local:
+            return self.bound
+        return self.bound * local if local is not None else None
+
+    def text(self, unit, local_name):
+        sign = "<=" if unit in LESS_IS_BETTER else ">="
+        stretch = f" ({self.stretch:,g})" if self.stretch else ""
+        return f"{sign} {self.bound:,g}{stretch}" + (f" x {local_name}" if self.of_local else "")
+
+    def is_met(self, value, local, unit):
+        limit = self.limit(local)
+        if value is None or limit is None:
+            return None
+        return value <= limit if unit in LESS_IS_BETTER else value >= limit
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    name: str               # what the stories call it; its group is before the dot
+    tiers: str              # ON, OFF or ALONE
+    title: str
+    unit: str
+    target: Target = None
+
+    @property
+    def group(self):
+        return self.name.split(".")[0]
+
+    @property
+    def key(self):
+        return f"{self.name}/{self.tiers}"
+
+    def is_wanted(self, words):
+        text = f"{self.group} {self.key} {self.title}"
+        return not words or any(word in text for word in words)
+
+
+def least(bound, stretch=None):
+    return Target(bound, stretch=stretch)
+
+
+def most(bound):
+    return Target(bound)
+
+
+def local(bound, stretch=None):
+    return Target(bound, of_local=True, stretch=stretch)
+
+
+ROWS = [
+    Row("models.cold", ON, "4 shards by mmap, nothing cached", "s", local(2.0, 1.5)),
+    Row("models.cold", OFF, "nothing cached, without tiers", "s"),
+    Row("models.tiered", ON, "page cache dropped, tier full", "s", local(1.1)),
+    Row("models.restarted", ON, "client restarted, tier full", "s", local(1.1)),
+    Row("models.warm", ON, "everything warm", "s", local(1.1)),
+    Row("models.swap_p50", ON, "swap: open to first byte, p50", "ms", most(1)),
+    Row("models.swap_p99", ON, "swap: open to first byte, p99", "ms", most(5)),
+    Row("models.swap_all_p99", ON, "swap: all shards, p99", "ms"),
+    Row("models.swap_dropped_p50", ON, "swap, caches dropped each time, p50", "ms", most(1)),
+    Row("models.swap_dropped_p99", ON, "swap, caches dropped each time, p99", "ms", most(5)),
+    Row("models.swap_dropped_all_p99", ON, "swap, caches dropped, all shards, p99", "ms"),
+
+    Row("sequential.write", OFF, "write + fsync, 3 copies", "MB/s", least(300)),
+    Row("sequential.write", ON, "write + fsync, into the tier as well", "MB/s"),
+    Row("sequential.cold", OFF, "cold read, 1 MiB calls", "MB/s", least(900)),
+    Row("sequential.cold", ON, "cold read, the tier fills", "MB/s", least(900)),
+    Row("sequential.warm", OFF, "warm read", "MB/s", local(0.95)),
+    Row("sequential.warm", ON, "warm read, tiered", "MB/s", local(0.95)),
+    Row("sequential.warm_mmap", OFF, "warm mmap", "MB/s", local(0.95)),
+    Row("sequential.warm_mmap", ON, "warm mmap, tiered", "MB/s", local(0.95)),
+    Row("sequential.copy", OFF, "second copy, speed of the first = 1", "x", least(1.5)),
+    Row("sequential.copy_bytes", OFF, "second copy, more bytes stored", "%", most(1)),
+
+    Row("random.read1", ON, "read, tiered, 1 thread", "/s", local(0.95)),
+    Row("random.read16", ON, "read, tiered, 16 threads", "/s", local(0.95)),
+    Row("random.read1", OFF, "read, not tiered, 1 thread", "/s", least(4000)),
+    Row("random.read16", OFF, "read, not tiered, 16 threads", "/s", least(15000)),
+    Row("random.overwrite", OFF, "overwrite, fsync at the end", "/s"),
+    Row("random.append", OFF, "append, fsync at the end", "/s"),
+
+    Row("small.create1", OFF, "create + write 4 KiB + close, 1 process", "/s", least(2500, 4000)),
+    Row("small.create8", OFF, "create + write 4 KiB + close, 8 processes", "/s", least(6000, 7000)),
+    Row("small.untar", OFF, "untar of small files", "/s", least(2000)),
+    Row("small.list_cold", OFF, "ls -l, cold", "/s", local(1.0)),
+    Row("small.list_warm", OFF, "ls -l, warm", "/s", local(1.0)),
+    Row("small.stat", OFF, "stat of cached names", "/s", local(0.8)),
+    Row("small.rename", OFF, "rename", "/s", least(3000)),
+    Row("small.mkdir", OFF, "mkdir", "/s", least(3000)),
+    Row("small.unlink", OFF, "unlink", "/s", least(4000)),
+
+    Row("alone.sha256", ALONE, "SHA-256 of blocks, one core", "GB/s", least(3.3)),
+    Row("alone.creates", ALONE, "metadata core: durable creates", "/s", least(40000)),
+    Row("alone.publishes", ALONE, "metadata core: durable publishes", "/s"),
+    Row("alone.lookups", ALONE, "metadata core: lookups", "/s"),
+    Row("alone.file_bytes", ALONE, "metadata core: LMDB file", "B/file", most(300)),
+    Row("alone.scrub", ALONE, "scrub by checksum, one core", "GB/s", least(1)),
+    Row("alone.scrub_digest", ALONE, "scrub by digest, one core", "GB/s"),
+]
