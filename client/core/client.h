@@ -169,7 +169,8 @@ struct cl_op {
 	/* LOOKUP, MAKE, LINK; with -E_NOENT of LOOKUP: a negative entry may be kept so long */
 	uint64_t entry_valid_ms;
 	struct cl_handle *opened;	/* OPEN, MAKE with want_open */
-	bool keep_cache;		/* OPEN: kernel pages of this inode are still right */
+	/* OPEN, OPENDIR: kernel pages of this inode are still right */
+	bool keep_cache;
 	bool direct_io;			/* OPEN: another node writes it */
 	/* READ: the data, up to iov_count pieces, valid until done returns */
 	struct iovec *iov;

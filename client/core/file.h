@@ -155,6 +155,10 @@ struct cl_handle {
 	uint64_t read_next, ahead_until;	/* read-ahead */
 	uint32_t ahead_blocks;
 	uint64_t session_fenced;	/* fenced_count at open */
+	/* of a directory: all entries up to this cookie were listed, none of them was lost since */
+	bool is_listing;
+	uint32_t names_lost;		/* of its node, when the listing began */
+	uint64_t listed_to, listed_until_ns;
 	struct cl_handle *prev, *next;	/* all of the client */
 };
 
@@ -319,9 +323,9 @@ void cl_names_link(struct cl_op *op);
 void cl_names_unlink(struct cl_op *op);
 void cl_names_rename(struct cl_op *op);
 void cl_names_readlink(struct cl_op *op);
-void cl_names_opendir(struct cl_op *op);
-void cl_names_readdir(struct cl_op *op);
-void cl_names_releasedir(struct cl_op *op);
+void cl_listing_open(struct cl_op *op);
+void cl_listing_read(struct cl_op *op);
+void cl_listing_close(struct cl_op *op);
 void cl_names_forget(struct cl_op *op);
 void cl_xattr_get(struct cl_op *op);
 void cl_xattr_set(struct cl_op *op);

@@ -75,6 +75,8 @@ static void item_end(struct item *item)
 	struct client *c = recall->client;
 	struct cl_node *node = item->node;
 	bool is_lowered = node->lease > item->keep;
+	if (is_lowered && item->keep == CL_LEASE_NONE)
+		cl_node_dir_lost(c, node);
 	item->is_ended = true;
 	node->lease = item->kept = MIN_OF(node->lease, item->keep);
 	node->is_recalling = false;

@@ -4,15 +4,11 @@
  * server.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <utlist.h>
 
 #include "client/core/file.h"
-
-/* of a listing in the kernel's form */
-#define ENTRY_BYTES(name_len) ((160 + (uint64_t)(name_len) + 7) / 8 * 8)
-#define READDIR_BYTES_MAX     49152u
 
 static ProtobufCBinaryData name_of(const char *name)
 {
@@ -71,6 +67,13 @@ static void lookup_done(struct cl_req *req)
 	cl_op_finish(op, rc);
 }
 
+/* A name that may be in a directory at all: the server answers for the others. */
+static bool is_plain(const char *name)
+{
+	return name && strlen(name) <= NAME_BYTES_MAX && strcmp(name, ".") != 0 &&
+	       strcmp(name, "..") != 0;
+}
+
 void cl_names_lookup(struct cl_op *op)
 {
 	struct client *c = op->client;
@@ -87,6 +90,10 @@ void cl_names_lookup(struct cl_op *op)
 			cl_op_finish(op, 0);
 			return;
 		}
+	} else if (is_plain(op->name) && cl_node_name_is_absent(c, op->parent)) {
+		op->entry_valid_ms = cl_session_valid_ms(c);
+		cl_op_finish(op, -E_NOENT);
+		return;
 	}
 	struct cl_req *req = request(op, MSG_LOOKUP, lookup_done);
 	if (!req)
@@ -188,6 +195,13 @@ void cl_names_setattr(struct cl_op *op)
 
 /* --- make, link, unlink, rename --------------------------------------------------------------- */
 
+/* It was done, but its reply says nothing that we can take: the name is there, and not known. */
+static void made_unseen(struct cl_req *req, inode_no parent, int rc)
+{
+	if (req->call.rc == 0 && rc < 0)
+		cl_node_dir_unknown(req->client, parent);
+}
+
 static void make_done(struct cl_req *req)
 {
 	struct client *c = req->client;
@@ -197,8 +211,11 @@ static void make_done(struct cl_req *req)
 	int rc = req->call.rc;
 	if (rc == 0)
 		rc = cl_node_take_reply(req, reply, &node);
+	made_unseen(req, op->parent, rc);
 	if (rc == 0) {
 		cl_node_name_set(req, reply, op->parent, op->name, node->ino);
+		if (S_ISDIR(node->attr.st.st_mode))
+			cl_node_dir_complete(node);	/* nobody can have put anything there */
 		if (op->want_open) {
 			cl_opens_registered(node, true);
 			rc = cl_file_handle(c, node, op->flags, &op->opened);
@@ -254,6 +271,7 @@ static void link_done(struct cl_req *req)
 	int rc = req->call.rc;
 	if (rc == 0)
 		rc = cl_node_take_reply(req, reply, &node);
+	made_unseen(req, op->parent, rc);
 	if (rc == 0) {
 		cl_node_name_set(req, reply, op->parent, op->name, node->ino);
 		entry_show(op, node);
@@ -284,12 +302,13 @@ static void unlink_done(struct cl_req *req)
 	cl_op_finish(op, rc);
 }
 
-/* What loses its name and is still registered as open, used by nobody, would live on for a while. */
+/* What loses its name and is still registered as open, used by nobody, would live on a while. */
 static void victim_settle(struct client *c, inode_no parent, const char *name)
 {
 	inode_no ino;
-	struct cl_node *node = cl_node_name_find(c, parent, name, &ino) && ino ?
-		cl_node_find(c, ino) : NULL;
+	if (!cl_node_name_find(c, parent, name, &ino) || ino == 0)
+		return;
+	const struct cl_node *node = cl_node_find(c, ino);
 	if (node && node->is_idle_open)
 		cl_opens_give_back(c);
 }
@@ -306,23 +325,42 @@ void cl_names_unlink(struct cl_op *op)
 	cl_session_send(req);
 }
 
+/*
+ * Two names changed: what the reply comes with a lease for is known, the rest is asked again. It
+ * has none if both were names of one inode, for then nothing was done.
+ */
+static void renamed(struct cl_req *req, const struct cl_op *op, const Wire__NodeReply *reply)
+{
+	struct client *c = req->client;
+	inode_no target = 0, moved = reply && reply->attr ? reply->attr->ino : 0;
+	if (cl_node_name_find(c, op->new_parent, op->new_name, &target))
+		cl_node_outdate(c, target);
+	if (op->parent != op->new_parent)
+		cl_node_outdate(c, op->parent);
+	if (!moved || !cl_node_name_is_granted(req, reply, op->parent, op->name) ||
+	    !cl_node_name_is_granted(req, reply, op->new_parent, op->new_name)) {
+		cl_node_name_drop(c, op->parent, op->name);
+		cl_node_name_drop(c, op->new_parent, op->new_name);
+		cl_node_dir_unknown(c, op->new_parent);
+		return;
+	}
+	if (!(op->flags & RENAME_EXCHANGE))
+		cl_node_name_set(req, reply, op->parent, op->name, 0);
+	else if (target)
+		cl_node_name_set(req, reply, op->parent, op->name, target);
+	else
+		cl_node_name_drop(c, op->parent, op->name);
+	cl_node_name_set(req, reply, op->new_parent, op->new_name, moved);
+}
+
 static void rename_done(struct cl_req *req)
 {
 	struct cl_op *op = req->op;
+	const Wire__NodeReply *reply = (const void *)req->call.reply;
 	int rc = req->call.rc;
 	if (rc == 0) {
-		/*
-		 * Two names changed: what we knew of them is asked again, and of what the reply
-		 * does not show.
-		 */
-		inode_no target;
-		if (cl_node_name_find(req->client, op->new_parent, op->new_name, &target))
-			cl_node_outdate(req->client, target);
-		if (op->parent != op->new_parent)
-			cl_node_outdate(req->client, op->parent);
-		cl_node_name_drop(req->client, op->parent, op->name);
-		cl_node_name_drop(req->client, op->new_parent, op->new_name);
-		rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
+		renamed(req, op, reply);
+		rc = cl_node_take_reply(req, reply, NULL);
 	}
 	cl_op_finish(op, rc);
 }
@@ -389,97 +427,6 @@ void cl_names_readlink(struct cl_op *op)
 		return;
 	req->msg.get_attr.ino = op->ino;
 	req->msg.get_attr.lease = true;
-	cl_session_send(req);
-}
-
-/* --- directories ------------------------------------------------------------------------------ */
-
-void cl_names_opendir(struct cl_op *op)
-{
-	op->opened = cl_file_handle_dir(op->client, op->ino);
-	cl_op_finish(op, op->opened ? 0 : -E_NOMEM);
-}
-
-void cl_names_releasedir(struct cl_op *op)
-{
-	cl_file_handle_free(op->handle);
-	cl_op_finish(op, 0);
-}
-
-static void entry_take(struct cl_req *req, const Wire__DirEntry *in, struct cl_entry *out)
-{
-	struct client *c = req->client;
-	struct cl_op *op = req->op;
-	struct cl_node *node = NULL;
-	memcpy(out->name, in->name.data, in->name.len);
-	out->name[in->name.len] = '\0';
-	out->name_len = (uint32_t)in->name.len;
-	out->cookie = in->cookie;
-	out->ino = in->ino;
-	out->type = in->type;
-	if (!in->attr || in->attr->ino != in->ino || cl_node_take_attr(c, in->attr, &node) < 0)
-		return;
-	if (in->lease)
-		cl_node_take_lease(req, in->lease);
-	bool is_named = in->name_lease && in->name_lease->mode != CL_LEASE_NONE &&
-			in->name_lease->ino == op->ino &&
-			req->return_count == c->session.return_count;
-	if (is_named)
-		cl_node_name_grant(c, op->ino, out->name, in->ino);
-	if (!op->want_attr)
-		return;
-	out->has_attr = true;
-	node->lookups++;
-	cl_node_show(c, node, &out->attr);
-	out->entry_valid_ms = is_named ? cl_session_valid_ms(c) : 0;
-}
-
-static void readdir_done(struct cl_req *req)
-{
-	struct cl_op *op = req->op;
-	const Wire__ReadDirReply *reply = (const void *)req->call.reply;
-	struct cl_entry *entries = NULL;
-	int rc = req->call.rc;
-	if (rc == 0 && !reply)
-		rc = -E_MALFORMED;
-	if (rc == 0 && reply->n_entries > 0) {
-		entries = calloc(reply->n_entries, sizeof *entries);
-		rc = entries ? 0 : -E_NOMEM;
-	}
-	op->entries = entries;
-	op->entry_count = 0;
-	if (rc == 0) {
-		uint64_t used = 0;
-		cl_session_stamp(req->client, reply->stamp);
-		op->end = reply->end;
-		op->parent = reply->parent;
-		for (size_t i = 0; i < reply->n_entries; i++) {
-			const Wire__DirEntry *in = reply->entries[i];
-			used += ENTRY_BYTES(in->name.len);
-			if (in->name.len > NAME_BYTES_MAX ||
-			    (op->length != 0 && used > op->length)) {
-				/* the next listing goes on behind the last that fits */
-				op->end = false;
-				break;
-			}
-			entry_take(req, in, &entries[op->entry_count++]);
-		}
-	}
-	cl_op_finish(op, rc);
-	free(entries);
-}
-
-void cl_names_readdir(struct cl_op *op)
-{
-	struct cl_req *req = request(op, MSG_READDIR, readdir_done);
-	if (!req)
-		return;
-	Wire__ReadDir *msg = &req->msg.read_dir;
-	msg->ino = op->ino;
-	msg->cookie = op->offset;
-	msg->bytes_max =
-		(uint32_t)MIN_OF(op->length ? op->length : READDIR_BYTES_MAX, READDIR_BYTES_MAX);
-	msg->attributes = op->want_attr;
 	cl_session_send(req);
 }
 

@@ -53,6 +53,7 @@ static void node_evict(struct client *c, struct cl_node *node, struct cl_returns
 {
 	if (node->lookups && node->lease != CL_LEASE_NONE && c->options.on_inval_attr)
 		c->options.on_inval_attr(c->options.arg, node->ino);
+	cl_node_dir_lost(c, node);
 	if (node->lease != CL_LEASE_NONE)
 		cl_lease_return(c, returns, node->ino, 0);
 	node_free(c, node);
@@ -258,6 +259,13 @@ static void name_free(struct client *c, struct cl_name *name)
 	free(name);
 }
 
+/* It is not in the table any more, whatever became of it. */
+static void name_lose(struct client *c, struct cl_name *name)
+{
+	cl_node_dir_unknown(c, name->key.parent);
+	name_free(c, name);
+}
+
 /* The kernel may trust them still: it must ask again for whatever we give up. */
 static void names_trim(struct client *c)
 {
@@ -267,12 +275,13 @@ static void names_trim(struct client *c)
 	for (unsigned i = 0; i < TRIM_COUNT && c->name_lru; i++) {
 		struct cl_name *oldest = c->name_lru;
 		cl_lease_return(c, &returns, oldest->key.parent, oldest->key.hash);
-		name_free(c, oldest);
+		name_lose(c, oldest);
 	}
 	cl_lease_return_end(c, &returns);
 }
 
-static void name_put(struct client *c, const struct name_key *key, inode_no ino)
+/* False: no memory. */
+static bool name_put(struct client *c, const struct name_key *key, inode_no ino)
 {
 	struct cl_name *name;
 	HASH_FIND(hh, c->names, key, sizeof *key, name);
@@ -280,66 +289,70 @@ static void name_put(struct client *c, const struct name_key *key, inode_no ino)
 		name->ino = ino;
 		DL_DELETE(c->name_lru, name);
 		DL_APPEND(c->name_lru, name);
-		return;
+		return true;
 	}
 	if (c->name_count >= CL_NAMES_MAX)
 		names_trim(c);
 	name = calloc(1, sizeof *name);
 	if (!name)
-		return;
+		return false;
 	name->key = *key;
 	name->ino = ino;
 	HASH_ADD(hh, c->names, key, sizeof name->key, name);
 	if (!name->hh.tbl) {
 		free(name);
-		return;
+		return false;
 	}
 	DL_APPEND(c->name_lru, name);
 	c->name_count++;
+	return true;
 }
 
-static void node_named(struct client *c, inode_no ino, inode_no parent, const char *name)
+static bool is_granted(struct cl_req *req, const Wire__NodeReply *reply, const struct name_key *key)
 {
-	struct cl_node *node;
-	HASH_FIND(hh, c->nodes, &ino, sizeof ino, node);
-	if (!node)
-		return;
-	node->parent_hint = parent;
-	if (node->name_hint && strcmp(node->name_hint, name) == 0)
-		return;
-	free(node->name_hint);
-	node->name_hint = strdup(name);		/* without memory there is no hint */
+	const struct cl_session *s = &req->client->session;
+	if (req->return_count != s->return_count || req->call.session != s->number)
+		return false;
+	for (size_t i = 0; i < reply->n_leases; i++)
+		if (reply->leases[i]->ino == key->parent &&
+		    reply->leases[i]->name_hash == key->hash &&
+		    reply->leases[i]->mode != CL_LEASE_NONE)
+			return true;
+	return false;
 }
 
-void cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent,
+bool cl_node_name_is_granted(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent,
+			     const char *name)
+{
+	struct name_key key = name_key_of(req->client, parent, name);
+	return is_granted(req, reply, &key);
+}
+
+bool cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent,
 		      const char *name, inode_no ino)
 {
 	struct client *c = req->client;
 	struct name_key key = name_key_of(c, parent, name);
-	node_named(c, ino, parent, name);
-	if (req->return_count == c->session.return_count && req->call.session == c->session.number)
-		for (size_t i = 0; i < reply->n_leases; i++)
-			if (reply->leases[i]->ino == parent &&
-			    reply->leases[i]->name_hash == key.hash &&
-			    reply->leases[i]->mode != CL_LEASE_NONE) {
-				name_put(c, &key, ino);
-				return;
-			}
+	struct cl_name *held;
+	if (is_granted(req, reply, &key) && name_put(c, &key, ino))
+		return true;
 	/*
 	 * No lease with this reply: a name that we held under one is still ours, and has just
 	 * changed.
 	 */
-	struct cl_name *held;
 	HASH_FIND(hh, c->names, &key, sizeof key, held);
 	if (held)
 		held->ino = ino;
+	else if (ino)
+		cl_node_dir_unknown(c, parent);
+	return held != NULL;
 }
 
 void cl_node_name_grant(struct client *c, inode_no parent, const char *name, inode_no ino)
 {
 	struct name_key key = name_key_of(c, parent, name);
-	node_named(c, ino, parent, name);
-	name_put(c, &key, ino);
+	if (!name_put(c, &key, ino))
+		cl_node_dir_unknown(c, parent);
 }
 
 bool cl_node_name_find(struct client *c, inode_no parent, const char *name, inode_no *ino)
@@ -363,7 +376,7 @@ void cl_node_name_drop_hash(struct client *c, inode_no parent, uint64_t hash)
 	struct cl_name *found;
 	HASH_FIND(hh, c->names, &key, sizeof key, found);
 	if (found)
-		name_free(c, found);
+		name_lose(c, found);
 }
 
 void cl_node_name_drop(struct client *c, inode_no parent, const char *name)
@@ -412,10 +425,57 @@ void cl_node_path_of_root(struct client *c, const struct root *root, char *out,
 		}
 }
 
+/* --- complete directories --------------------------------------------------------------------- */
+
+static struct cl_node *dir_find(struct client *c, inode_no ino)
+{
+	struct cl_node *dir;
+	HASH_FIND(hh, c->nodes, &ino, sizeof ino, dir);
+	return dir;
+}
+
+void cl_node_dir_complete(struct cl_node *dir)
+{
+	dir->is_complete = dir->lease != CL_LEASE_NONE && !dir->is_recalling;
+}
+
+static void dir_unknown(struct cl_node *dir)
+{
+	dir->is_complete = false;
+	dir->names_lost++;
+}
+
+void cl_node_dir_unknown(struct client *c, inode_no ino)
+{
+	struct cl_node *dir = dir_find(c, ino);
+	if (dir)
+		dir_unknown(dir);
+}
+
+void cl_node_dir_lost(struct client *c, struct cl_node *dir)
+{
+	dir_unknown(dir);
+	if (dir->has_told_absent && c->options.on_inval_names)
+		c->options.on_inval_names(c->options.arg);
+	dir->has_told_absent = false;
+}
+
+bool cl_node_name_is_absent(struct client *c, inode_no parent)
+{
+	struct cl_node *dir = dir_find(c, parent);
+	if (!dir || !dir->is_complete || dir->is_recalling || !cl_session_is_valid(c))
+		return false;
+	dir->has_told_absent = true;
+	return true;
+}
+
 /* --- all of them ------------------------------------------------------------------------------ */
 
 void cl_node_drop_names(struct client *c)
 {
+	struct cl_node *node, *next;
+	HASH_ITER(hh, c->nodes, node, next)
+		dir_unknown(node);
 	while (c->name_lru)
 		name_free(c, c->name_lru);
 	if (c->options.on_inval_names)

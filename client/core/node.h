@@ -30,6 +30,13 @@ struct cl_node {
 	struct root pages_root;		/* content that they were read from */
 	uint64_t pages_version;
 	bool is_recalling;		/* edits wait until the recall is answered */
+	/*
+	 * Of a directory, while its lease is held: every name in it is in the table of names. Once
+	 * it is not, names_lost rises. The kernel was told of absent names on this ground.
+	 */
+	bool is_complete, has_told_absent;
+	uint32_t names_lost;
+	uint64_t listed_until_ns;	/* the kernel holds what it was told of all its entries */
 	/* opens as registered at the server, one per kind */
 	uint32_t readers, writers;	/* handles of this client */
 	bool has_open_read, has_open_write, is_opening;
@@ -68,9 +75,17 @@ void cl_node_show(struct client *c, struct cl_node *node, struct cl_attr *out);
 bool cl_node_is_fresh(struct client *c, const struct cl_node *node);
 bool cl_node_can_write(struct client *c, const struct cl_node *node);	/* under a write lease */
 
-/* Names. ino 0: known to be absent. */
-void cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent,
+/*
+ * Names. ino 0: known to be absent. A directory that is complete has no others than the table says;
+ * one is that we made, or listed whole (names.c), under the lease of its inode: whoever else
+ * changes a name in it has that recalled first.
+ */
+/* What a change or a lookup has come to. True: the name is held under lease now. */
+bool cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent,
 		      const char *name, inode_no ino);
+/* Did the reply come with a lease on it, that still counts? */
+bool cl_node_name_is_granted(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent,
+			     const char *name);
 void cl_node_name_grant(struct client *c, inode_no parent, const char *name, inode_no ino);
 bool cl_node_name_find(struct client *c, inode_no parent, const char *name, inode_no *ino);
 void cl_node_name_drop(struct client *c, inode_no parent, const char *name);
@@ -84,6 +99,15 @@ void cl_node_path(struct client *c, inode_no ino, char *out, size_t out_bytes);
 /* The same of any inode known to have this content. Looks at all of them: for reports. */
 void cl_node_path_of_root(struct client *c, const struct root *root, char *out,
 			  size_t out_bytes);
+
+/* All names of this directory are known from now on. */
+void cl_node_dir_complete(struct cl_node *dir);
+/* Some name of this directory is not known any more; it may be none. */
+void cl_node_dir_unknown(struct client *c, inode_no ino);
+/* Its lease goes: the kernel must not trust what it was told of absent names. */
+void cl_node_dir_lost(struct client *c, struct cl_node *dir);
+/* Not in the table: is it absent for sure? */
+bool cl_node_name_is_absent(struct client *c, inode_no parent);
 
 void cl_node_drop_names(struct client *c);
 void cl_node_drop_leases(struct client *c);	/* the session is gone: trust nothing */

@@ -33,7 +33,8 @@ static bool read_is_idle(const struct cl_node *node)
 /* The last kind goes with the last handle. */
 static bool is_idle(const struct cl_node *node)
 {
-	return !node->is_opening && (node->extra_opens || write_is_idle(node) || read_is_idle(node));
+	return !node->is_opening &&
+	       (node->extra_opens || write_is_idle(node) || read_is_idle(node));
 }
 
 static void idle_leave(struct client *c, struct cl_node *node)

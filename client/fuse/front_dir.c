@@ -18,6 +18,9 @@ static void reply_opendir(struct front_op *fop)
 	if (front_op_failed(fop))
 		return;
 	fop->fi.fh = (uintptr_t)fop->op.opened;
+	/* the kernel looks itself whether the directory has changed: by its mtime */
+	fop->fi.cache_readdir = 1;
+	fop->fi.keep_cache = fop->op.keep_cache;
 	fuse_reply_open(fop->req, &fop->fi);
 }
 

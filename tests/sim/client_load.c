@@ -433,6 +433,7 @@ static void opendir_done(struct load_lane *lane)
 	lane->op.ino = directory_of(lane, lane->call.slot);
 	lane->op.handle = lane->handle;
 	lane->op.length = KiB(8);
+	lane->op.want_attr = true;
 	call_begin(lane, ORACLE_LIST);
 	submit(lane, CL_READDIR, list_done);
 }
