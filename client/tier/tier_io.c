@@ -186,19 +186,11 @@ static int draft_grow(struct tier_file *f, uint64_t end)
 /* Read what is in memory anyway, here and now. */
 static bool read_inline(struct tier_io *io)
 {
-	uint64_t at = io->offset;
-
 	if (io->is_write || io->len > TIER_INLINE_BYTES)
 		return false;
-	for (uint32_t i = 0; i < io->iov_count; i++) {
-		int n = disk_read_cached(io->file->handle, io->iov[i].iov_base,
-					 (uint32_t)io->iov[i].iov_len, at);
+	int n = disk_readv_cached(io->file->handle, io->iov, (int)io->iov_count, io->offset);
 
-		if (n < 0 || (size_t)n != io->iov[i].iov_len)
-			return false;	/* a worker tells what is the matter */
-		at += io->iov[i].iov_len;
-	}
-	return true;
+	return n >= 0 && (uint64_t)n == io->len;	/* else a worker tells what is the matter */
 }
 
 void tier_io_start(struct tier_io *io)
