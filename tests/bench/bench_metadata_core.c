@@ -12,19 +12,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "fs/wire/msg.h"
-#include "metadata-server/step.h"
-#include "metadata-server/txn.h"
+#include "tests/bench/metadata_requests.h"
 
 #define RECORDS_BYTES MiB(8)
 #define ROWS_BYTES    MiB(1) /* of records between two commits of the rows, as SERVE_ROWS_BYTES */
 #define MAP_BYTES     GiB(8)
-#define SESSION	      ((session_no)0x1234)
 
 struct bench {
 	struct ms_config config;
@@ -36,7 +31,7 @@ struct bench {
 	uint32_t records_len;
 	uint64_t unkept_bytes;
 	uint64_t wall_ns, number, done, failed;
-	uint64_t seqs[SESSION_SLOTS];
+	struct requests requests;
 	bool reserve;
 };
 
@@ -127,72 +122,12 @@ static void reserve_if_asked(struct bench *b)
 	step(b, &(struct ms_event){ .kind = MS_EV_RESERVE, .req.flags = 1 });
 }
 
-static struct ms_name name_of(char out[32], uint64_t i)
-{
-	int len = snprintf(out, 32, "model-%014llu", (unsigned long long)i);
-
-	return (struct ms_name){ (const uint8_t *)out, (uint32_t)len };
-}
-
-static void create(struct bench *b, uint64_t i)
-{
-	struct ms_event event = { .kind = MS_EV_REQUEST };
-	struct ms_request *req = &event.req;
-	uint32_t slot = (uint32_t)(i % SESSION_SLOTS);
-	char name[32];
-
-	req->op = MSG_MAKE;
-	req->session = SESSION;
-	req->slot = slot;
-	req->slot_seq = ++b->seqs[slot];
-	req->caller = (struct ms_caller){ .uid = 1000, .gid = 1000 };
-	req->parent = INODE_ROOT;
-	req->mode = S_IFREG | 0644;
-	req->exclusive = true;
-	req->name = name_of(name, i);
-	step(b, &event);
-}
-
-/* What most files are: one block. */
-static void publish(struct bench *b, uint64_t i, inode_no ino)
-{
-	struct ms_event event = { .kind = MS_EV_REQUEST };
-	struct ms_request *req = &event.req;
-	uint32_t slot = (uint32_t)(i % SESSION_SLOTS);
-
-	req->op = MSG_PUBLISH;
-	req->session = SESSION;
-	req->slot = slot;
-	req->slot_seq = ++b->seqs[slot];
-	req->ino = ino;
-	req->base_version = 1;
-	req->root = (struct root){ .kind = ROOT_BLOCK, .length = 1 + i % BLOCK_BYTES_MAX };
-	memset(req->root.id.bytes, (int)(1 + i % 255), sizeof req->root.id.bytes);
-	step(b, &event);
-}
-
-static void lookup(struct bench *b, uint64_t i)
-{
-	struct ms_event event = { .kind = MS_EV_REQUEST };
-	char name[32];
-
-	event.req.op = MSG_LOOKUP;
-	event.req.session = SESSION;
-	event.req.parent = INODE_ROOT;
-	event.req.name = name_of(name, i);
-	step(b, &event);
-}
-
 static void bench_open(struct bench *b, const char *folder)
 {
-	struct ms_event event = { .kind = MS_EV_REQUEST };
+	struct ms_event session = requests_session();
 	char path[512];
 
-	b->config = (struct ms_config){
-		.lease_ms = LEASE_MS, .suspect_ms = 3000, .down_ms = 6000, .out_ms = 20000,
-		.copies = 3, .min_copies = 2, .name_key = 42, .inline_bytes_max = INLINE_BYTES_MAX,
-		.leases_max_per_session = LEASES_MAX_PER_SESSION, .parked_max = 64,
-		.sessions_max = 8 };
+	b->config = requests_config();
 	b->wall_ns = UINT64_C(1700000000000000000);
 	snprintf(path, sizeof path, "%s/journal", folder);
 	b->journal = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -206,9 +141,7 @@ static void bench_open(struct bench *b, const char *folder)
 	rows_keep(b);
 	ASSERT(ms_state_create(&b->config, b->txn, &b->state) == 0);
 	step(b, &(struct ms_event){ .kind = MS_EV_TERM, .req.term = 1 });
-	event.req.op = MSG_SESSION_OPEN;
-	event.req.new_session = SESSION;
-	step(b, &event);
+	step(b, &session);
 	commit(b);
 }
 
@@ -236,10 +169,11 @@ static void remove_all(const char *folder)
 static void run(struct bench *b, uint64_t files, uint64_t batch, bool publishes)
 {
 	for (uint64_t i = 0; i < files; i++) {
-		if (publishes)
-			publish(b, i, INODE_ROOT + 1 + i);
-		else
-			create(b, i);
+		struct ms_event event =
+			publishes ? requests_publish(&b->requests, i, INODE_ROOT + 1 + i)
+				  : requests_make(&b->requests, i);
+
+		step(b, &event);
 		if ((i + 1) % batch == 0 || i + 1 == files)
 			commit(b);
 		reserve_if_asked(b);
@@ -285,8 +219,11 @@ int main(int argc, char **argv)
 	run(&b, files, batch, true);
 	span_end(&span, "durable publishes", files);
 	span = span_begin();
-	for (uint64_t i = 0; i < files; i++)
-		lookup(&b, i * 2654435761u % files);
+	for (uint64_t i = 0; i < files; i++) {
+		struct ms_event event = requests_lookup(&b.requests, i * 2654435761u % files);
+
+		step(&b, &event);
+	}
 	span_end(&span, "lookups", files);
 	printf("metadata core: %.1f bytes a file in LMDB, %.1f in the journal\n",
 	       (double)(rows_bytes(b.rows) - empty_bytes) / (double)files,
