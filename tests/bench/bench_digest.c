@@ -28,16 +28,18 @@ int main(int argc, char **argv)
 			  (BLOCKS * BLOCK_BYTES_MAX);
 	uint8_t *bytes = malloc(BLOCKS * BLOCK_BYTES_MAX);
 	static struct block_id ids[BLOCKS];
+	static struct block_id_job jobs[BLOCKS];
 	double began, seconds;
 
 	ASSERT(bytes);
 	memset(bytes, 0x5a, BLOCKS * BLOCK_BYTES_MAX);
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		jobs[i] = (struct block_id_job){ bytes + i * BLOCK_BYTES_MAX, BLOCK_BYTES_MAX,
+						 &ids[i] };
 	rounds = MAX_OF(rounds, 1);
 	began = processor_seconds();
 	for (uint64_t round = 0; round < rounds; round++)
-		for (uint32_t i = 0; i < BLOCKS; i++)
-			block_id_of(HASH_SHA256, bytes + i * BLOCK_BYTES_MAX, BLOCK_BYTES_MAX,
-				    &ids[i]);
+		block_id_of_all(HASH_SHA256, jobs, BLOCKS);
 	seconds = processor_seconds() - began;
 	printf("SHA-256 of blocks %.2f GB/s a core\n",
 	       (double)(rounds * BLOCKS * BLOCK_BYTES_MAX) / seconds / 1e9);
