@@ -14,6 +14,7 @@ struct get_job {
 	struct cs_server *server;
 	struct rpc_request *req;
 	struct cs_get get;
+	uint32_t part_from, part_len; /* of the plain bytes; 0: the record */
 };
 
 #define BACKGROUND_MAX 128u /* gets of the background that wait for their turn */
@@ -28,6 +29,20 @@ struct sync_job {
 
 /* --- GET ---- */
 
+/*
+ * The part that was asked for, of a record that was checked: NULL: it is encoded, or lacks that
+ * part, or memory does; then the whole one must do.
+ */
+static struct buf *get_part(const struct get_job *job)
+{
+	const struct cs_place *place = &job->get.place;
+
+	if (job->get.rc < 0 || job->part_len == 0 || place->codec != CODEC_RAW ||
+	    (uint64_t)job->part_from + job->part_len > place->plain_len)
+		return NULL;
+	return buf_slice(job->get.record, RECORD_HEADER_BYTES + job->part_from, job->part_len);
+}
+
 static void get_end(struct get_job *job)
 {
 	struct cs_server *s = job->server;
@@ -41,7 +56,11 @@ static void get_end(struct get_job *job)
 		reply.pg_row.len = pg_row_encode(known, row);
 		reply.pg_row.data = row;
 	}
-	rpc_answer_epoch(job->req, rc, &reply.base, job->get.record, map_version(s->map), rc == 0);
+	struct buf *part = get_part(job);
+	reply.is_part = part != NULL;
+	rpc_answer_epoch(job->req, rc, &reply.base, part != NULL ? part : job->get.record,
+			 map_version(s->map), rc == 0 && part == NULL);
+	buf_put(part);
 	buf_put(job->get.record);
 	job->get.record = NULL;
 	job->req = NULL;
@@ -120,6 +139,8 @@ void cs_serve_get(struct cs_server *s, struct rpc_request *req)
 	job->get = (struct cs_get){.done = got};
 	ASSERT(msg->id.len == BLOCK_ID_BYTES);
 	memcpy(job->get.id.bytes, msg->id.data, BLOCK_ID_BYTES);
+	job->part_from = msg->from;
+	job->part_len = msg->length;
 	if (msg->background)
 		park(job);
 	else

@@ -173,6 +173,11 @@ static void cache_pump(struct client *c)
 		block_start(c, cache->hinted);
 }
 
+bool cl_cache_knows(struct client *c, const struct block_id *id)
+{
+	return block_find(&c->cache, id) != NULL;
+}
+
 struct buf *cl_cache_find(struct client *c, const struct block_id *id)
 {
 	struct cl_block *block = block_find(&c->cache, id);

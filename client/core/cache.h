@@ -29,6 +29,8 @@ struct buf *cl_cache_find(struct client *c, const struct block_id *id);
  */
 must_check int cl_cache_fetch(struct client *c, const struct block_id *id, uint32_t len,
 			      struct cl_fetch *fetch);
+/* Is it here, or on its way? */
+bool cl_cache_knows(struct client *c, const struct block_id *id);
 void cl_cache_cancel(struct client *c, struct cl_fetch *fetch);
 /* read-ahead, if there is room */
 void cl_cache_hint(struct client *c, const struct block_id *id, uint32_t len, uint64_t run);

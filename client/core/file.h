@@ -19,6 +19,7 @@
 #ifndef CAIRN_CLIENT_CORE_FILE_H
 #define CAIRN_CLIENT_CORE_FILE_H
 
+#include "client/core/ahead.h"
 #include "client/core/cache.h"
 #include "client/core/node.h"
 #include "fs/tree/manifest.h"
@@ -112,6 +113,7 @@ struct cl_file {
 	struct manifest *manifest;	/* NULL: no blocks yet */
 	struct cl_chunk **chunks;	/* sorted by start */
 	uint32_t chunk_count, chunk_capacity;
+	struct cl_ahead ahead;
 	uint64_t edit_seq, clean_seq;	/* dirty while they differ */
 	uint64_t dirty_since_ns;
 	/* what was put since the last publish */
@@ -152,8 +154,6 @@ struct cl_handle {
 	uint32_t flags;			/* O_* */
 	bool is_dir, is_direct;
 	uint64_t error_seen;
-	uint64_t read_next, ahead_until;	/* read-ahead */
-	uint32_t ahead_blocks;
 	uint64_t session_fenced;	/* fenced_count at open */
 	/* of a directory: all entries up to this cookie were listed, none of them was lost since */
 	bool is_listing;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading: the pieces of a request are found first (chunks in memory, blocks of the manifest,
- * holes), all missing blocks are fetched side by side, and the reply points into the buffers. Also
- * what walks extents: lseek for data and holes, and the map of a file.
+ * holes), all missing blocks are fetched side by side, and the reply points into the buffers. Of an
+ * inode that is read at random a small piece is fetched alone, and not kept. Also what walks
+ * extents: lseek for data and holes, and the map of a file.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,14 +13,22 @@
 #include "client/core/file.h"
 
 #define PIECES_PER_PAGE	 18u		/* a read of 1 MiB that begins anywhere needs 17 */
-#define AHEAD_BLOCKS_MAX 64u
-#define SEQUENTIAL_BYTES MiB(2)		/* the kernel sends parallel requests out of order */
+#define PART_BYTES_MAX	 KiB(16)	/* of a block, that random readers fetch alone */
+#define PART_MS_MAX	 5000u		/* then the whole block is tried, as patiently as ever */
 #define EXTENTS_MAX	 (1u << 22)
 
 static const uint8_t zeros[BLOCK_BYTES_MAX];
 
+/* A part of a block on its way, which the cache knows nothing of. */
+struct part {
+	struct blocks_get get;
+	struct piece *piece;
+	uint32_t block_len;
+};
+
 struct piece {
 	struct cl_fetch fetch;
+	struct part *part;		/* while it is on its way */
 	struct cl_read *read;
 	struct buf *buf;		/* a reference, or NULL for zeros */
 	uint32_t from, len;
@@ -37,6 +46,7 @@ struct cl_read {
 	uint64_t pos, end;
 	struct page first, *last;
 	uint32_t piece_count, pending;
+	struct cl_stream *stream;	/* of the file; NULL: of nobody's handle */
 	bool is_walked;
 	struct cl_fetch node_fetch;
 };
@@ -44,6 +54,15 @@ struct cl_read {
 static void read_walk(struct cl_read *r);
 
 /* --- end -------------------------------------------------------------------------------------- */
+
+static void piece_free(struct client *c, struct piece *piece)
+{
+	cl_cache_cancel(c, &piece->fetch);
+	if (piece->part)
+		blocks_get_cancel(c->blocks, &piece->part->get);
+	free(piece->part);
+	buf_put(piece->buf);
+}
 
 static void read_free(struct cl_read *r)
 {
@@ -53,8 +72,7 @@ static void read_free(struct cl_read *r)
 	while (page) {
 		struct page *next = page->next;
 		for (uint32_t i = 0; i < page->count; i++) {
-			cl_cache_cancel(c, &page->at[i].fetch);
-			buf_put(page->at[i].buf);
+			piece_free(c, &page->at[i]);
 		}
 		if (page != &r->first)
 			free(page);
@@ -163,6 +181,67 @@ static void piece_came(struct cl_fetch *fetch)
 		read_end(r, 0);
 }
 
+/* The whole block, through the cache. As cl_cache_fetch(). */
+static int piece_fetch(struct piece *piece, const struct block_id *id, uint32_t block_len)
+{
+	struct cl_read *r = piece->read;
+	piece->fetch.done = piece_came;
+	piece->fetch.arg = piece;
+	int rc = cl_cache_fetch(r->op->client, id, block_len, &piece->fetch);
+	if (rc > 0) {
+		piece->buf = piece->fetch.buf;
+		piece->fetch.buf = NULL;
+	}
+	return rc;
+}
+
+/* Whatever is wrong, the whole block is tried, with all the patience of the cache. */
+static void part_came(struct blocks_get *get)
+{
+	struct part *part = container_of(get, struct part, get);
+	struct piece *piece = part->piece;
+	struct cl_read *r = piece->read;
+	int rc = 1;
+	piece->part = NULL;
+	if (get->rc == 0) {
+		piece->buf = get->plain;
+		piece->from = 0;
+	} else if (get->rc == -E_CANCELED) {
+		rc = get->rc;
+	} else {
+		rc = piece_fetch(piece, &get->id, part->block_len);
+	}
+	free(part);
+	if (rc < 0)
+		read_end(r, rc);
+	else if (rc > 0 && --r->pending == 0 && r->is_walked)
+		read_end(r, 0);
+}
+
+/* Fetch just this piece of a block. False: take the block. */
+static bool part_fetch(struct piece *piece, const struct extent *e)
+{
+	struct cl_read *r = piece->read;
+	struct client *c = r->op->client;
+	if (!r->stream || r->stream->blocks > 0 || !cl_ahead_is_random(&r->file->ahead) ||
+	    piece->len > PART_BYTES_MAX || !c->blocks || cl_cache_knows(c, &e->id))
+		return false;
+	struct part *part = calloc(1, sizeof *part);
+	if (!part)
+		return false;
+	part->piece = piece;
+	part->block_len = (uint32_t)e->length;
+	part->get = (struct blocks_get){
+		.id = e->id, .plain_len = (uint32_t)e->length, .done = part_came,
+		.part_from = piece->from, .part_len = piece->len,
+		.deadline_ns = loop_now_ns(c->options.loop) +
+			       MIN_OF(c->options.timeout_ms, PART_MS_MAX) * UINT64_C(1000000),
+	};
+	piece->part = part;
+	blocks_get_start(c->blocks, &part->get);
+	return true;
+}
+
 static int add_block(struct cl_read *r, const struct extent *e, uint64_t len)
 {
 	uint32_t from = (uint32_t)(r->pos - e->offset);
@@ -170,16 +249,10 @@ static int add_block(struct cl_read *r, const struct extent *e, uint64_t len)
 	if (!piece)
 		return -E_NOMEM;
 	piece->from = from;
-	piece->fetch.done = piece_came;
-	piece->fetch.arg = piece;
 	piece->fetch.run = cl_cache_run(r->file->node->ino, e->offset);
-	int rc = cl_cache_fetch(r->op->client, &e->id, (uint32_t)e->length, &piece->fetch);
+	int rc = part_fetch(piece, e) ? 0 : piece_fetch(piece, &e->id, (uint32_t)e->length);
 	if (rc == 0)
 		r->pending++;
-	if (rc > 0) {
-		piece->buf = piece->fetch.buf;
-		piece->fetch.buf = NULL;
-	}
 	return rc < 0 ? rc : 0;
 }
 
@@ -228,45 +301,6 @@ static void walk_clip(struct cl_read *r)
 	r->end = MIN_OF(r->end, MAX_OF(r->file->size, r->pos));
 }
 
-static void read_ahead(struct cl_read *r)
-{
-	struct cl_handle *h = r->op->handle;
-	struct cl_file *file = r->file;
-	struct client *c = file->client;
-	uint64_t start = r->op->offset;
-	bool is_sequential = start + SEQUENTIAL_BYTES >= h->read_next &&
-			     start <= h->read_next + SEQUENTIAL_BYTES;
-	if (!is_sequential || r->end == start) {
-		h->ahead_blocks = 0;
-		h->ahead_until = 0;
-	} else {
-		h->ahead_blocks = MIN_OF(MAX_OF(h->ahead_blocks * 2, 8u), AHEAD_BLOCKS_MAX);
-	}
-	h->read_next = MAX_OF(r->end, is_sequential ? h->read_next : 0);
-	uint64_t pos = MAX_OF(h->read_next, h->ahead_until);
-	uint64_t stop = MIN_OF(h->read_next + h->ahead_blocks * (uint64_t)BLOCK_BYTES_MAX,
-			       manifest_end(file));
-	/* Half a window at a time: hints in batches, fewer lookups. */
-	if (h->ahead_blocks == 0 ||
-	    pos + h->ahead_blocks * (uint64_t)BLOCK_BYTES_MAX / 2 > stop + BLOCK_BYTES_MAX)
-		return;
-	while (pos < stop) {
-		struct extent e;
-		int rc = manifest_lookup(file->manifest, pos, &e);
-		if (rc == -E_NEED_NODE) {
-			cl_cache_hint(c, manifest_needed(file->manifest), 0, 0);
-			break;
-		}
-		if (rc < 0)
-			break;
-		if (!block_id_is_zero(&e.id))
-			cl_cache_hint(c, &e.id, (uint32_t)e.length,
-				      cl_cache_run(file->node->ino, e.offset));
-		pos = e.offset + e.length;
-	}
-	h->ahead_until = pos;
-}
-
 static void read_walk(struct cl_read *r)
 {
 	int rc = 0;
@@ -280,8 +314,8 @@ static void read_walk(struct cl_read *r)
 		return;
 	}
 	r->is_walked = true;
-	if (r->op->handle && !r->file->is_alone)
-		read_ahead(r);
+	if (r->stream)
+		cl_ahead_hint(r->file, r->stream);
 	if (r->pending == 0)
 		read_end(r, 0);
 }
@@ -304,6 +338,8 @@ static void read_loaded(struct cl_op *op)
 	uint64_t size = r->file->size;
 	r->pos = MIN_OF(op->offset, size);
 	r->end = r->pos + MIN_OF(op->length, size - r->pos);
+	if (op->handle && !r->file->is_alone && r->end > r->pos)
+		r->stream = cl_ahead_read(r->file, r->pos, r->end);
 	op->cancel = read_cancel;
 	op->waiting_for = "blocks of the chunk servers";
 	read_walk(r);

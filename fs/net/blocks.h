@@ -76,11 +76,13 @@ struct blocks_get {
 	 * was written together lies together. The next number prefers the next server. 0: none.
 	 */
 	uint64_t run;
+	/* Only `part_len` plain bytes at `part_from` are needed; 0: all. Not with verify_id. */
+	uint32_t part_from, part_len;
 	uint64_t deadline_ns;		/* loop time */
 	void (*done)(struct blocks_get *get);
 	/* 0, -E_NO_BLOCK, -E_NO_REPLICA, -E_CORRUPT, -E_TIMEDOUT, -E_CANCELED */
 	int rc;
-	struct buf *plain;		/* a reference for the caller */
+	struct buf *plain;		/* a reference for the caller; the part if one was asked */
 	void *user;
 	void *state;			/* private */
 };

@@ -45,6 +45,8 @@ struct get_state {
 	struct block_id id; /* copies for the worker, which may outlive the get */
 	uint32_t plain_len;
 	bool verify_id;
+	uint32_t part_from, part_len;
+	bool is_part; /* what came is the part that was asked for, checked by its frame */
 	int work_rc;
 	struct get_state *prev, *next;
 };
@@ -171,6 +173,14 @@ void blocks_check_end_all(struct blocks *b)
 
 /* --- proving what came ---- */
 
+/* The server proved the record that it is a part of, the frame's checksum that it is whole. */
+static void get_prove_part(struct get_state *g)
+{
+	g->work_rc = g->record->len == g->part_len ? 0 : -E_CORRUPT;
+	if (g->work_rc == 0)
+		g->plain = buf_ref(g->record);
+}
+
 /* Stored as it is: the plain bytes are a part of the record. */
 static bool get_is_raw(const struct get_state *g)
 {
@@ -192,6 +202,17 @@ static int get_open(const struct get_state *g, struct codec_scratch *scratch, st
 			    : record_check(bulk->data, bulk->len, out);
 }
 
+/* The plain bytes are `len` bytes of a buffer that we hold. */
+static void get_slice(struct get_state *g, struct buf *of, uint32_t from, uint32_t len)
+{
+	struct buf *slice = buf_slice(of, from, len);
+
+	buf_put(g->plain);
+	g->plain = slice;
+	if (!slice)
+		g->work_rc = -E_NOMEM;
+}
+
 static void get_prove(struct get_state *g, struct codec_scratch *scratch)
 {
 	struct record record;
@@ -202,13 +223,17 @@ static void get_prove(struct get_state *g, struct codec_scratch *scratch)
 		g->work_rc = -E_CORRUPT;
 	if (g->work_rc < 0)
 		return;
-	if (g->plain) {
-		g->plain->len = record.plain_len;
+	if ((uint64_t)g->part_from + g->part_len > record.plain_len) {
+		g->work_rc = -E_CORRUPT;
 		return;
 	}
-	g->plain = buf_slice(g->record, RECORD_HEADER_BYTES, record.plain_len);
-	if (!g->plain)
-		g->work_rc = -E_NOMEM;
+	uint32_t len = g->part_len ? g->part_len : record.plain_len;
+	if (g->plain)
+		g->plain->len = record.plain_len;
+	else
+		get_slice(g, g->record, RECORD_HEADER_BYTES + g->part_from, len);
+	if (g->work_rc == 0 && g->plain->len != len)
+		get_slice(g, g->plain, g->part_from, len);
 }
 
 static void get_proved(struct get_state *g)
@@ -259,8 +284,13 @@ static void get_work_done(struct loop_work *work)
  */
 static void get_start_proof(struct get_state *g)
 {
-	bool is_raw = get_is_raw(g);
+	bool is_raw = !g->is_part && get_is_raw(g);
 
+	if (g->is_part) {
+		get_prove_part(g);
+		get_proved(g);
+		return;
+	}
 	if (is_raw && !g->verify_id) {
 		get_prove(g, NULL);
 		get_proved(g);
@@ -332,6 +362,7 @@ static void get_answered(struct rpc_call *call)
 
 	if (call->rc == 0 && call->reply_bulk) {
 		hedge_learn(g->b, (loop_now_ns(g->b->o.loop) - t->start_ns) / NS_PER_US);
+		g->is_part = g->part_len && reply && reply->is_part;
 		get_take_record(g, t, call->reply_bulk);
 		return;
 	}
@@ -354,6 +385,8 @@ static void get_ask(struct get_state *g, struct get_try *t, const struct blocks_
 	Wire__Get get = WIRE__GET__INIT;
 
 	get.id = (ProtobufCBinaryData){BLOCK_ID_BYTES, g->id.bytes};
+	get.from = g->part_from;
+	get.length = g->part_len;
 	t->state = g;
 	t->server = s->server;
 	t->start_ns = loop_now_ns(g->b->o.loop);
@@ -433,12 +466,14 @@ void blocks_get_start(struct blocks *b, struct blocks_get *get)
 {
 	struct get_state *g = blocks_state_new(sizeof(*g));
 
-	ASSERT(get->done);
+	ASSERT(get->done && !(get->part_len && get->verify_id));
 	g->b = b;
 	g->get = get;
 	g->id = get->id;
 	g->plain_len = get->plain_len;
 	g->verify_id = get->verify_id;
+	g->part_from = get->part_from;
+	g->part_len = get->part_len;
 	g->deadline_rc = -E_TIMEDOUT;
 	g->start_ns = loop_now_ns(b->o.loop);
 	g->timer.fn = get_timer;

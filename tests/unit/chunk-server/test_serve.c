@@ -284,6 +284,7 @@ static struct {
 	struct pg_row row;
 	uint8_t bulk[RECORD_BYTES_MAX];
 	uint32_t bulk_len;
+	bool is_part;
 	uint32_t files, complete;
 	Wire__WhereReply where;
 	Wire__CheckReply check;
@@ -318,6 +319,8 @@ static void done(struct rpc_call *call)
 		const Wire__HaveReply *reply = (const Wire__HaveReply *)call->reply;
 		ck_assert_uint_eq(reply->n_answers, 1);
 		take_holders(reply->answers[0]->holders, reply->answers[0]->n_holders);
+	} else if (call->type == MSG_GET) {
+		got.is_part = ((const Wire__GetReply *)call->reply)->is_part;
 	} else if (call->type == MSG_WHERE) {
 		got.where = *(const Wire__WhereReply *)call->reply;
 	} else if (call->type == MSG_CHECK) {
@@ -399,6 +402,29 @@ static int get(uint32_t node, uint32_t number)
 	return rc;
 }
 
+/* A block that is stored raw, or else lz4. */
+static struct buf *record_with(enum codec want, struct block_id *id, uint8_t plain[1000])
+{
+	struct buf *record = buf_get(mds.pool, RECORD_BYTES_MAX);
+
+	for (uint32_t i = 0; i < 1000; i++)
+		plain[i] = (uint8_t)(want == CODEC_RAW ? i * i * 2654435761u >> 13 : i / 100);
+	record->len = record_build(codec, HASH_SHA256, want, 0, plain, 1000, record->data);
+	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
+	return record;
+}
+
+static int get_part(const struct block_id *id, uint32_t from, uint32_t length)
+{
+	Wire__Get msg = WIRE__GET__INIT;
+
+	msg.id.data = (uint8_t *)(uintptr_t)id->bytes;
+	msg.id.len = BLOCK_ID_BYTES;
+	msg.from = from;
+	msg.length = length;
+	return ask(0, MSG_GET, &msg.base, NULL, mds.epoch);
+}
+
 static int sync_with(uint32_t node, uint64_t boot_id, uint64_t generation)
 {
 	Wire__Sync msg = WIRE__SYNC__INIT;
@@ -409,6 +435,37 @@ static int sync_with(uint32_t node, uint64_t boot_id, uint64_t generation)
 }
 
 /* --- the stories ---- */
+
+START_TEST(a_part_is_answered_where_it_is_stored_plain)
+{
+	for (int codec_asked = CODEC_RAW; codec_asked <= CODEC_LZ4; codec_asked++) {
+		uint8_t plain[1000];
+		struct block_id id;
+		struct buf *record = record_with((enum codec)codec_asked, &id, plain);
+		Wire__Put msg = WIRE__PUT__INIT;
+
+		ck_assert_int_eq(ask(0, MSG_PUT, &msg.base, record, mds.epoch), 0);
+		ck_assert_int_eq(get_part(&id, 300, 500), 0);
+		ck_assert(got.is_part == (codec_asked == CODEC_RAW));
+		if (got.is_part) {
+			ck_assert_uint_eq(got.bulk_len, 500);
+			ck_assert_mem_eq(got.bulk, plain + 300, 500);
+			ck_assert_int_eq(get_part(&id, 999, 1), 0);
+			ck_assert_mem_eq(got.bulk, plain + 999, 1);
+			/* Where there is no such part, the whole shows it. */
+			ck_assert_int_eq(get_part(&id, 999, 2), 0);
+			ck_assert(!got.is_part);
+			ck_assert_int_eq(get_part(&id, UINT32_MAX, UINT32_MAX), 0);
+			ck_assert(!got.is_part);
+		}
+		ck_assert_int_eq(get_part(&id, 0, 0), 0);
+		ck_assert(!got.is_part);
+		ck_assert_uint_eq(got.bulk_len, record->len);
+		ck_assert_mem_eq(got.bulk, record->data, record->len);
+		buf_put(record);
+	}
+}
+END_TEST
 
 START_TEST(a_put_reaches_every_replica_and_is_synced)
 {
@@ -1023,6 +1080,7 @@ TEST_MAIN("serve", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, too_few_replicas_that_are_not_full_are_no_space);
 	  tcase_add_test(tc, puts_of_clients_leave_room_for_those_of_servers);
 	  tcase_add_test(tc, a_crash_with_work_in_flight_leaves_nothing_behind);
+	  tcase_add_test(tc, a_part_is_answered_where_it_is_stored_plain);
 	  tcase_add_test(tc, have_asks_the_other_replicas);
 	  tcase_add_test(tc, a_yes_without_a_replica_is_a_debt);
 	  tcase_add_test(tc, a_rotten_record_is_not_served_and_comes_back_from_another);

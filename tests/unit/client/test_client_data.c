@@ -60,6 +60,58 @@ START_TEST(sizes_around_the_bounds_come_back)
 }
 END_TEST
 
+/* Half of it shrinks, so that servers answer with parts and with whole records. */
+static void write_mixed(struct client *c, const char *name)
+{
+	file_pattern(expected, sizeof expected, 7);
+	for (uint32_t i = 0; i < sizeof expected / 2; i++)
+		expected[i] = (uint8_t)(i / 1000);
+	write_file(c, name, expected, sizeof expected);
+}
+
+START_TEST(random_readers_fetch_only_what_they_need)
+{
+	struct client *a = cluster_client(&w), *b = cluster_client(&w);
+	write_mixed(a, "file");
+	struct cl_handle *h = file_open(&w, b, "file", O_RDONLY);
+	uint64_t x = 1;
+	for (unsigned i = 0; i < 300; i++) {
+		x = x * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+		uint32_t offset = (uint32_t)(x >> 33) % (sizeof expected - 5000);
+		ck_assert_int_eq(file_read(&w, b, h, offset, found, 5000), 5000);
+		ck_assert_mem_eq(found, expected + offset, 5000);
+	}
+	ck_assert(cl_ahead_is_random(&h->file->ahead));
+	ck_assert_uint_lt(b->cache.bytes, 24 * BUF_LARGE_BYTES);	/* of 64 blocks */
+	check_content(b, "file", expected, sizeof expected);		/* streams go on as ever */
+	ck_assert(!cl_ahead_is_random(&h->file->ahead));
+	ck_assert_int_eq(file_close(&w, b, h), 0);
+	cluster_client_stop(&w, a);
+	cluster_client_stop(&w, b);
+}
+END_TEST
+
+START_TEST(every_stream_of_an_inode_is_read_ahead)
+{
+	struct client *a = cluster_client(&w), *b = cluster_client(&w);
+	write_mixed(a, "file");
+	struct cl_handle *h[2] = { file_open(&w, b, "file", O_RDONLY),
+				   file_open(&w, b, "file", O_RDONLY) };
+	for (uint32_t i = 0; i < 4; i++)
+		for (uint32_t s = 0; s < 2; s++) {
+			uint32_t offset = s * (uint32_t)MiB(2) + i * 65536;
+			ck_assert_int_eq(file_read(&w, b, h[s], offset, found, 65536), 65536);
+			ck_assert_mem_eq(found, expected + offset, 65536);
+		}
+	cluster_run_for(&w, 300);
+	ck_assert_uint_ge(b->cache.bytes, 2 * 12 * (uint64_t)BLOCK_BYTES_MAX);
+	ck_assert_int_eq(file_close(&w, b, h[0]), 0);
+	ck_assert_int_eq(file_close(&w, b, h[1]), 0);
+	cluster_client_stop(&w, a);
+	cluster_client_stop(&w, b);
+}
+END_TEST
+
 START_TEST(content_survives_a_new_session)
 {
 	struct client *c = cluster_client(&w);
@@ -363,6 +415,8 @@ END_TEST
 TEST_MAIN("client data", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, what_needs_nobody_is_done_when_run_returns);
 	  tcase_add_test(tc, sizes_around_the_bounds_come_back);
+	  tcase_add_test(tc, random_readers_fetch_only_what_they_need);
+	  tcase_add_test(tc, every_stream_of_an_inode_is_read_ahead);
 	  tcase_add_test(tc, content_survives_a_new_session);
 	  tcase_add_test(tc, stopping_publishes_what_was_gathered);
 	  tcase_add_loop_test(tc, random_edits_agree_with_a_byte_array, 0, 20);
