@@ -1,14 +1,44 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Eviction: least recently used. */
+/*
+ * One name for each content that was used or is here, in order of the last use, with the count of
+ * its uses; and of each of the two players, whether it would hold it.
+ */
 #include "client/tier/policy.h"
 
 #include <stdlib.h>
+#include <uthash.h>
 #include <utlist.h>
+
+#define COUNT_MAX	15u	/* of uses: more tell nothing new, and fade too slowly */
+#define FADE_USES	8u	/* of each name that LFU holds, between two halvings */
+#define SCORE_WINDOW	4u	/* uses of each name held, that a score looks back */
+#define WINDOW_MIN	32u
+#define LEAD_PART	16u	/* the other leads once it is better by 1/16 */
+
+enum player { PLAYER_LRU = 0, PLAYER_LFU, PLAYER_COUNT };
+
+struct policy_name {
+	uint8_t key[ROOT_BYTES];
+	uint64_t bytes;
+	uint32_t count;
+	bool is_held[PLAYER_COUNT];
+	struct policy_item *item;		/* NULL: it is not here */
+	struct policy_name *prev, *next;	/* p->names */
+	UT_hash_handle hh;
+};
 
 struct policy {
 	enum tier_policy kind;
 	uint64_t bytes_max;
-	struct policy_item *items;	/* least recently used first */
+	struct policy_name *table;
+	struct policy_name *names;		/* least recently used first */
+	struct policy_item *nameless;		/* here, without a name for want of memory */
+	uint32_t ghost_count;
+	uint64_t held_bytes[PLAYER_COUNT];
+	uint32_t held_count[PLAYER_COUNT];
+	uint64_t score[PLAYER_COUNT];		/* bytes served of late */
+	enum player leader;
+	uint64_t uses_since_fade;
 };
 
 int policy_create(enum tier_policy kind, uint64_t bytes_max, struct policy **out)
@@ -19,38 +49,272 @@ int policy_create(enum tier_policy kind, uint64_t bytes_max, struct policy **out
 		return -E_NOMEM;
 	p->kind = kind;
 	p->bytes_max = bytes_max;
+	p->leader = kind == TIER_LFU ? PLAYER_LFU : PLAYER_LRU;
 	*out = p;
 	return 0;
 }
 
 void policy_destroy(struct policy *p)
 {
+	struct policy_name *name, *next;
+
+	if (p == NULL)
+		return;
+	HASH_CLEAR(hh, p->table);
+	DL_FOREACH_SAFE(p->names, name, next)
+		free(name);
 	free(p);
 }
 
+/* --- the players ------------------------------------------------------------------------------ */
+
+static void hold(struct policy *p, enum player player, struct policy_name *name, bool is_held)
+{
+	if (name->is_held[player] == is_held)
+		return;
+	name->is_held[player] = is_held;
+	if (is_held) {
+		p->held_bytes[player] += name->bytes;
+		p->held_count[player]++;
+	} else {
+		p->held_bytes[player] -= name->bytes;
+		p->held_count[player]--;
+	}
+}
+
+static bool has_room(const struct policy *p, enum player player, uint64_t bytes)
+{
+	return p->held_bytes[player] + bytes <= p->bytes_max;
+}
+
+static void lru_take(struct policy *p, struct policy_name *name)
+{
+	struct policy_name *old;
+
+	DL_FOREACH(p->names, old) {
+		if (has_room(p, PLAYER_LRU, name->bytes))
+			break;
+		hold(p, PLAYER_LRU, old, false);
+	}
+	hold(p, PLAYER_LRU, name, true);
+}
+
+/* Of what LFU holds, the one used least; of several, the one not used for longest. */
+static struct policy_name *lfu_least(const struct policy *p)
+{
+	struct policy_name *name, *least = NULL;
+
+	DL_FOREACH(p->names, name)
+		if (name->is_held[PLAYER_LFU] && (least == NULL || name->count < least->count))
+			least = name;
+	return least;
+}
+
+/* How many bytes does LFU hold that were used less than this? */
+static uint64_t lfu_bytes_below(const struct policy *p, uint32_t count)
+{
+	const struct policy_name *name;
+	uint64_t bytes = 0;
+
+	DL_FOREACH(p->names, name)
+		if (name->is_held[PLAYER_LFU] && name->count < count)
+			bytes += name->bytes;
+	return bytes;
+}
+
+static void lfu_take(struct policy *p, struct policy_name *name)
+{
+	if (!has_room(p, PLAYER_LFU, name->bytes) &&
+	    p->held_bytes[PLAYER_LFU] + name->bytes >
+		    p->bytes_max + lfu_bytes_below(p, name->count))
+		return;
+	while (!has_room(p, PLAYER_LFU, name->bytes))
+		hold(p, PLAYER_LFU, lfu_least(p), false);
+	hold(p, PLAYER_LFU, name, true);
+}
+
+static void fade(struct policy *p)
+{
+	struct policy_name *name;
+
+	if (++p->uses_since_fade < (uint64_t)FADE_USES * MAX_OF(p->held_count[PLAYER_LFU], 8u))
+		return;
+	p->uses_since_fade = 0;
+	DL_FOREACH(p->names, name)
+		name->count /= 2;
+}
+
+static void score(struct policy *p, const struct policy_name *name)
+{
+	uint64_t window = MAX_OF(SCORE_WINDOW * MAX_OF(p->held_count[0], p->held_count[1]),
+				 WINDOW_MIN);
+	enum player other = p->leader == PLAYER_LRU ? PLAYER_LFU : PLAYER_LRU;
+
+	for (int i = 0; i < PLAYER_COUNT; i++) {
+		p->score[i] -= DIV_CEIL(p->score[i], window);
+		p->score[i] += name->is_held[i] ? name->bytes : 0;
+	}
+	if (p->kind == TIER_ADAPTIVE &&
+	    p->score[other] > p->score[p->leader] + p->score[p->leader] / LEAD_PART)
+		p->leader = other;
+}
+
+/* --- names ------------------------------------------------------------------------------------ */
+
+static struct policy_name *name_find(const struct policy *p, const struct root *root)
+{
+	uint8_t key[ROOT_BYTES];
+	struct policy_name *name;
+
+	root_encode(root, key);
+	HASH_FIND(hh, p->table, key, sizeof key, name);
+	return name;
+}
+
+static void name_forget(struct policy *p, struct policy_name *name)
+{
+	hold(p, PLAYER_LRU, name, false);
+	hold(p, PLAYER_LFU, name, false);
+	DL_DELETE(p->names, name);
+	HASH_DELETE(hh, p->table, name);
+	p->ghost_count--;
+	free(name);
+}
+
+/* Too many names of what is not here: the oldest goes. */
+static void ghosts_bound(struct policy *p)
+{
+	struct policy_name *name, *next;
+
+	DL_FOREACH_SAFE(p->names, name, next) {
+		if (p->ghost_count <= POLICY_GHOSTS_MAX)
+			return;
+		if (name->item == NULL)
+			name_forget(p, name);
+	}
+}
+
+/* NULL: no memory. */
+static struct policy_name *name_get(struct policy *p, const struct root *root, uint64_t bytes)
+{
+	struct policy_name *name = name_find(p, root);
+
+	if (name != NULL)
+		return name;
+	name = calloc(1, sizeof *name);
+	if (name == NULL)
+		return NULL;
+	root_encode(root, name->key);
+	name->bytes = bytes;
+	HASH_ADD(hh, p->table, key, sizeof name->key, name);
+	DL_APPEND(p->names, name);
+	p->ghost_count++;
+	return name;
+}
+
+/* It is the last one used, and both players take it if they can. */
+static void take(struct policy *p, struct policy_name *name)
+{
+	DL_DELETE(p->names, name);
+	DL_APPEND(p->names, name);
+	if (name->bytes > p->bytes_max)
+		return;
+	if (!name->is_held[PLAYER_LRU])
+		lru_take(p, name);
+	if (!name->is_held[PLAYER_LFU])
+		lfu_take(p, name);
+}
+
+void policy_use(struct policy *p, const struct root *root, uint64_t bytes)
+{
+	struct policy_name *name = name_get(p, root, bytes);
+
+	if (name == NULL || (name->count > 0 && p->names->prev == name))
+		return;
+	score(p, name);
+	fade(p);
+	name->count += name->count < COUNT_MAX;
+	take(p, name);
+	ghosts_bound(p);
+}
+
+void policy_restore(struct policy *p, const struct root *root, uint64_t bytes, uint64_t uses)
+{
+	struct policy_name *name = name_get(p, root, bytes);
+
+	if (name == NULL)
+		return;
+	name->count = (uint32_t)MIN_OF(uses, COUNT_MAX);
+	take(p, name);
+	ghosts_bound(p);
+}
+
+/* --- what is here ----------------------------------------------------------------------------- */
+
 void policy_insert(struct policy *p, struct policy_item *item)
 {
-	DL_APPEND(p->items, item);
+	item->name = name_get(p, &item->root, item->bytes);
+	if (item->name == NULL) {
+		DL_APPEND(p->nameless, item);
+		return;
+	}
+	ASSERT(item->name->item == NULL);
+	item->name->item = item;
+	p->ghost_count--;
 }
 
-void policy_use(struct policy *p, struct policy_item *item)
+void policy_remove(struct policy *p, struct policy_item *item)
 {
-	DL_DELETE(p->items, item);
-	DL_APPEND(p->items, item);
+	if (item->name == NULL) {
+		DL_DELETE(p->nameless, item);
+		return;
+	}
+	item->name->item = NULL;
+	item->name = NULL;
+	p->ghost_count++;
+	ghosts_bound(p);
 }
 
-void policy_remove(struct policy *p, struct policy_item *item, bool was_evicted unused_arg)
+/* Would it leave before the other, by what the leader goes by? Names come in order of last use. */
+static bool leaves_before(const struct policy *p, const struct policy_name *name,
+			  const struct policy_name *other)
 {
-	DL_DELETE(p->items, item);
+	if (other == NULL || name->is_held[p->leader] != other->is_held[p->leader])
+		return other == NULL || !name->is_held[p->leader];
+	return p->leader == PLAYER_LFU && name->count < other->count;
 }
 
-struct policy_item *policy_victim(struct policy *p, const struct root *newcomer unused_arg,
+struct policy_item *policy_victim(struct policy *p, const struct policy_newcomer *newcomer,
 				  bool (*may_go)(const struct policy_item *item))
 {
+	struct policy_name *name, *victim = NULL;
 	struct policy_item *item;
 
-	DL_FOREACH(p->items, item)
+	DL_FOREACH(p->nameless, item)
 		if (may_go(item))
 			return item;
-	return NULL;
+	DL_FOREACH(p->names, name)
+		if (name->item != NULL && may_go(name->item) && leaves_before(p, name, victim))
+			victim = name;
+	if (victim == NULL)
+		return NULL;
+	/* What the leader would hold does not make way for what it would not. */
+	if (!newcomer->must_enter && victim->is_held[p->leader] &&
+	    (newcomer->root == NULL || !policy_wants(p, newcomer->root)))
+		return NULL;
+	return victim->item;
+}
+
+bool policy_wants(const struct policy *p, const struct root *root)
+{
+	const struct policy_name *name = name_find(p, root);
+
+	return p->kind == TIER_LRU || (name != NULL && name->is_held[p->leader]);
+}
+
+uint32_t policy_uses(const struct policy *p, const struct root *root)
+{
+	const struct policy_name *name = name_find(p, root);
+
+	return name != NULL ? name->count : 0;
 }

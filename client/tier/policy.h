@@ -1,37 +1,69 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What leaves a full cache tier.
+ * What leaves a full cache tier, and what does not enter it.
  *
- * Pure: no clock, no I/O; the owner of the items says when one comes, is used, goes. One thread.
+ *   TIER_LRU       the least recently used leaves.
+ *   TIER_LFU       the least often used leaves; what comes stays outside unless it was used more
+ *                  often than that. Uses of content that is not here are counted, too, and all
+ *                  counts are halved now and then, so that the past fades: TinyLFU (Einziger,
+ *                  Friedman, Manes: "TinyLFU: A Highly Efficient Cache Admission Policy", ACM
+ *                  Transactions on Storage 13(4), 2017), with exact counts, for here are few files.
+ *                  So neither a scan nor a loop through more than fits pushes out what is used.
+ *   TIER_ADAPTIVE  both are played with names alone, as if each had the tier for itself; the real
+ *                  tier follows the one that would have served more bytes of late (Gramacy,
+ *                  Warmuth, Brandt, Ari: "Adaptive Caching by Refetching", NIPS 2002; without
+ *                  the refetching). So it comes close to the better of the two, whatever the load.
+ *
+ * All by bytes: files differ a thousandfold. A use of what was used last is the same use: opens of
+ * one file by many processes of one start count once.
+ *
+ * Pure and deterministic: no clock, no chance, no I/O. Searches walk all names: evictions are rare
+ * beside the megabytes that each of them frees. One thread. Bounded: POLICY_GHOSTS_MAX names of
+ * what is not here.
  */
 #ifndef CAIRN_CLIENT_TIER_POLICY_H
 #define CAIRN_CLIENT_TIER_POLICY_H
 
 #include "client/tier/tier.h"
 
+#define POLICY_GHOSTS_MAX 16384u
+
 struct policy;
+struct policy_name;
 
 /* Content in the tier. The owner's memory; zero it, set root, key and bytes. */
 struct policy_item {
 	struct root root;
-	uint8_t key[ROOT_BYTES];		/* the root, encoded: it has no padding */
+	uint8_t key[ROOT_BYTES];	/* the root, encoded: it has no padding */
 	uint64_t bytes;
+	struct policy_name *name;	/* private; NULL also without memory: the first to leave */
 	struct policy_item *prev, *next;	/* private */
 };
 
 must_check int policy_create(enum tier_policy kind, uint64_t bytes_max, struct policy **out);
-void policy_destroy(struct policy *p);
+void policy_destroy(struct policy *p);		/* items may still be in it */
 
+/* Content was asked for, whether it is here or not. */
+void policy_use(struct policy *p, const struct root *root, uint64_t bytes);
+/* It was used so often before this process began; in order of the last uses. */
+void policy_restore(struct policy *p, const struct root *root, uint64_t bytes, uint64_t uses);
 void policy_insert(struct policy *p, struct policy_item *item);
-void policy_use(struct policy *p, struct policy_item *item);
-/* It goes; `was_evicted`: by this policy's choice, so its coming back teaches something. */
-void policy_remove(struct policy *p, struct policy_item *item, bool was_evicted);
+void policy_remove(struct policy *p, struct policy_item *item);
 
+/* Who wants room. */
+struct policy_newcomer {
+	const struct root *root;	/* NULL: not known */
+	bool must_enter;
+};
 /*
- * Who shall leave, so that there is room for `newcomer` (NULL: so that there is room at all)? Only
- * an item of which may_go() says so. NULL: none of them; it is the newcomer that stays outside.
+ * Who shall leave? Only an item of which may_go() says so. NULL: none of them; it is the newcomer
+ * that stays outside.
  */
-struct policy_item *policy_victim(struct policy *p, const struct root *newcomer,
+struct policy_item *policy_victim(struct policy *p, const struct policy_newcomer *newcomer,
 				  bool (*may_go)(const struct policy_item *item));
+/* Would it be kept, if it were here and room were short? */
+bool policy_wants(const struct policy *p, const struct root *root);
+/* How often it was used of late; 0: not known. */
+uint32_t policy_uses(const struct policy *p, const struct root *root);
 
 #endif

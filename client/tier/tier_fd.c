@@ -81,7 +81,7 @@ int tier_detach_fd(struct tier_file *f, int *out)
 		rc = fd < 0 ? error_from_errno(errno) : 0;
 	}
 	f->is_detached = true;
-	tier_file_gone(f, false, false);
+	tier_file_gone(f, false);
 	if (rc == 0)
 		*out = fd;
 	return rc;

@@ -123,6 +123,7 @@ void tier_file_sealed(struct tier_file *f)
 	f->present_bytes = f->bytes;
 	tier_file_forget_filling(f);
 	f->in_policy = true;
+	f->place->is_index_old = true;
 	policy_insert(f->place->policy, &f->item);
 	if (!f->is_doubted) {
 		f->tells_sealed = true;
@@ -138,7 +139,7 @@ static void filling_ended(struct tier_file *f)
 	f->tiers->filling_count--;
 }
 
-void tier_file_gone(struct tier_file *f, bool keeps_name, bool was_evicted)
+void tier_file_gone(struct tier_file *f, bool keeps_name)
 {
 	if (f->state == TIER_GONE)
 		return;
@@ -146,10 +147,12 @@ void tier_file_gone(struct tier_file *f, bool keeps_name, bool was_evicted)
 		filling_ended(f);
 	f->tells_gone = f->state == TIER_SEALED;
 	f->state = TIER_GONE;
+	tier_scrub_forget(f);
+	f->place->is_index_old = true;
 	if (f->has_root)
 		HASH_DELETE(hh, f->tiers->files, f);
 	if (f->in_policy)
-		policy_remove(f->place->policy, &f->item, was_evicted);
+		policy_remove(f->place->policy, &f->item);
 	f->in_policy = false;
 	if (f->must_seal) {
 		f->must_seal = false;
@@ -196,7 +199,7 @@ static void make_done(struct tier_job *job)
 		f->place->handles++;
 	if (job->rc < 0) {
 		tiers_place_failed(f->place, "make a file", job->rc);
-		tier_file_gone(f, false, false);
+		tier_file_gone(f, false);
 		return;
 	}
 	if (f->state == TIER_FILLING)
@@ -377,7 +380,7 @@ void tier_put(struct tier_file *f)
 	if (--f->refs > 0)
 		return;
 	if (f->state == TIER_FILLING)
-		tier_file_gone(f, false, false);
+		tier_file_gone(f, false);
 	else
 		tier_file_advance(f);
 }
@@ -420,100 +423,16 @@ bool tier_has(const struct tier_file *f, uint64_t offset, uint64_t len)
 void tier_use(struct tier_file *f)
 {
 	f->uses++;
+	f->place->is_index_old = true;
 	f->used_wall_ns = loop_wall_ns(f->tiers->loop);
 	f->place->hits++;
-	if (f->in_policy)
-		policy_use(f->place->policy, &f->item);
-}
-
-/* Memory for the pieces of its root. */
-static int prepare_pieces(struct tier_file *f)
-{
-	uint64_t count = tier_format_pieces(&f->item.root);
-
-	f->present = calloc(DIV_CEIL(count, 8u), 1);
-	f->sums = calloc(count, sizeof *f->sums);
-	if (f->was_draft) {
-		f->unsummed = calloc(DIV_CEIL(count, 8u), 1);
-		f->marked = calloc(count, sizeof *f->marked);
-	}
-	if (f->present != NULL && f->sums != NULL &&
-	    (!f->was_draft || (f->unsummed != NULL && f->marked != NULL)))
-		return 0;
-	tier_file_forget_filling(f);
-	return -E_NOMEM;
-}
-
-/* May this be begun? Where, with room for it? */
-static int may_begin(struct tiers *t, const struct root *root)
-{
-	struct tier_file *f = root != NULL ? tiers_lookup(t, root) : NULL;
-
-	if (f != NULL && f->is_doubted)
-		return -E_BUSY;
-	if (f != NULL)
-		return -E_EXIST;
-	if (!t->is_ready)
-		return -E_AGAIN;
-	if (t->is_stopping)
-		return -E_NODEV;
-	return t->filling_count < TIER_FILLING_MAX ? 0 : -E_NOSPC;
-}
-
-int tiers_begin(struct tiers *t, const struct root *root, bool want_pinned, struct tier_file **out)
-{
-	uint64_t charge = tiers_place_charge(root);
-	struct tier_file *f;
-	struct place *p;
-	int rc = may_begin(t, root);
-
-	ASSERT((root->kind == ROOT_BLOCK || root->kind == ROOT_NODE) && root->length > 0);
-	if (rc == 0)
-		rc = tiers_place_choose(t, charge, root, want_pinned, &p);
-	t->refused += rc == -E_NOSPC;
-	if (rc < 0)
-		return rc;
-	f = tier_file_create(p, root, charge);
-	if (f == NULL)
-		return -E_NOMEM;
-	t->filling_count++;
-	f->number = t->next_number++;
-	f->refs = 1;
-	if (prepare_pieces(f) < 0) {
-		tier_put(f);
-		return -E_NOMEM;
-	}
-	tier_file_publish(f);
-	tier_file_advance(f);
-	*out = f;
-	return 0;
-}
-
-int tiers_begin_draft(struct tiers *t, struct tier_file **out)
-{
-	struct tier_file *f;
-	struct place *p;
-	int rc = may_begin(t, NULL);
-
-	if (rc == 0)
-		rc = tiers_place_choose(t, TIER_PIECE_BYTES, NULL, false, &p);
-	t->refused += rc == -E_NOSPC;
-	if (rc < 0)
-		return rc;
-	f = tier_file_create(p, NULL, TIER_PIECE_BYTES);
-	if (f == NULL)
-		return -E_NOMEM;
-	t->filling_count++;
-	f->number = t->next_number++;
-	f->was_draft = true;
-	f->refs = 1;
-	tier_file_advance(f);
-	*out = f;
-	return 0;
+	if (f->has_root)
+		policy_use(f->place->policy, &f->item.root, f->item.bytes);
 }
 
 int tier_adopt(struct tier_file *f, const struct root *root)
 {
+	const struct policy_newcomer newcomer = { .root = root };
 	uint64_t charge = tiers_place_charge(root);
 	int rc = 0;
 
@@ -523,12 +442,12 @@ int tier_adopt(struct tier_file *f, const struct root *root)
 	if (tiers_lookup(f->tiers, root) != NULL)
 		return -E_EXIST;
 	if (charge > f->item.bytes)
-		rc = tiers_place_make_room(f->place, charge - f->item.bytes, root, false);
+		rc = tiers_place_make_room(f->place, charge - f->item.bytes, &newcomer);
 	if (rc < 0)
 		return rc;
 	f->item.root = *root;
 	f->bytes = root->length;
-	if (prepare_pieces(f) < 0)
+	if (tiers_begin_pieces(f) < 0)
 		return -E_NOMEM;
 	tier_file_charge(f, charge);
 	tier_file_publish(f);
@@ -585,7 +504,7 @@ void tier_mark(struct tier_file *f, uint64_t offset, uint64_t len)
 void tier_drop(struct tier_file *f)
 {
 	if (f->state == TIER_FILLING)
-		tier_file_gone(f, false, false);
+		tier_file_gone(f, false);
 }
 
 void tier_doubt(struct tier_file *f, const char *why)
@@ -597,6 +516,6 @@ void tier_doubt(struct tier_file *f, const char *why)
 	f->place->wrong++;
 	log_warn("a cached file is wrong, it is dropped place='%s' root=%s: %s",
 		 f->place->directory, tier_format_name(&f->item.root, name), why);
-	tier_file_gone(f, false, false);
+	tier_file_gone(f, false);
 	tiers_place_look(f->place);
 }

@@ -25,7 +25,7 @@
 #define TIER_SEALED_DIR	   "sealed"
 #define TIER_SUMS_DIR	   "sums"
 
-#define TIER_FILES_MAX	   TIER_FORMAT_FILES_MAX	/* of a place */
+#define TIER_FILES_MAX	   TIER_FORMAT_FILES_MAX /* of a place */
 #define TIER_FILLING_MAX   256u		/* files being filled, of all places; each has a handle */
 #define TIER_HANDLES_MAX   512u		/* sealed files kept open */
 #define TIER_PINS_MAX	   65536u
@@ -33,6 +33,7 @@
 #define TIER_INLINE_BYTES  KiB(128)	/* reads up to this are tried from memory at once */
 #define TIER_TICK_MS	   3000u	/* between looks at free space */
 #define TIER_RETRY_MS	   30000u	/* between tries of a place that broke */
+#define TIER_INDEX_MS	   10000u	/* between notes of uses */
 
 _Static_assert(TIER_PIECE_BYTES == TIER_FORMAT_PIECE_BYTES, "the unit of sums is on disk");
 
@@ -92,8 +93,9 @@ struct tier_file {
 	struct tier_file *told_prev, *told_next;	/* t->telling */
 	struct tier_file *open_prev, *open_next;	/* t->idle: open, sealed, no transfer */
 	bool is_idle;
-	UT_hash_handle hh;		/* t->files, by root */
+	UT_hash_handle hh;				/* t->files, by root */
 	struct tier_file *all_prev, *all_next;		/* t->all, also what is gone */
+	struct tier_check *check;			/* under way, or NULL */
 };
 
 enum place_state { PLACE_CLOSED = 0, PLACE_SCANNING, PLACE_READY, PLACE_BROKEN };
@@ -110,7 +112,7 @@ struct place {
 	uint64_t retry_ns;		/* when to try a broken one again */
 
 	uint64_t bytes_used;		/* charged, with what is gone and not yet removed */
-	uint64_t bytes_free;		/* of the host, by the last look, less what was begun since */
+	uint64_t bytes_free;		/* of the host, by the last look and what began since */
 	uint64_t bytes_unmade;		/* of files begun and not yet allocated */
 	uint64_t bytes_leaving;		/* of bytes_used, what is about to be free */
 	uint32_t removing;		/* names and room being freed: nothing is made meanwhile */
@@ -120,6 +122,10 @@ struct place {
 	struct tier_job job;		/* opening, looking */
 	bool is_job_active;
 	bool is_locked, was_broken, has_no_tree;
+	bool is_index_old;		/* uses changed since it was written */
+	uint64_t index_ns;		/* when it was written last */
+	void *uses;			/* being written, with uses_bytes */
+	size_t uses_bytes;
 	int dir_fd, tree_fd;		/* the folder; its read-only clone; -1 */
 
 	uint64_t hits, evictions, evicted_bytes, promotions, demotions, checked_bytes, wrong;
@@ -145,6 +151,11 @@ struct tiers {
 	struct loop_task turn;		/* starts what was submitted, tells what happened */
 	bool is_turn_posted;
 	struct loop_timer tick;
+	struct tier_check *checks;
+	uint32_t check_count;
+	struct loop_timer scrub;	/* begins the next check */
+	uint8_t scrub_key[ROOT_BYTES];	/* of the last file that the pass came to */
+	uint64_t pass_ns;		/* when the next pass may begin */
 	uint32_t jobs;			/* in flight, transfers with them */
 	bool is_started, is_ready, is_stopping;
 	void (*stop_done)(void *arg);
@@ -160,6 +171,11 @@ void tiers_job_start(struct tier_job *job);
 struct tier_file *tiers_lookup(const struct tiers *t, const struct root *root);
 bool tiers_is_pinned(const struct tiers *t, const struct root *root);
 
+/* --- tiers_begin.c ---------------------------------------------------------------------------- */
+
+/* Memory for the pieces of its root. */
+must_check int tiers_begin_pieces(struct tier_file *f);
+
 /* --- tiers_place.c ---------------------------------------------------------------------------- */
 
 /* What content of so many bytes takes, with its sums. */
@@ -170,11 +186,13 @@ void tiers_place_break(struct place *p, const char *what, int rc);
 /* A call failed on it: is it full, broken, or was it only this file? */
 void tiers_place_failed(struct place *p, const char *what, int rc);
 /* Make room for so many bytes more. 0, -E_NOSPC. */
-must_check int tiers_place_make_room(struct place *p, uint64_t bytes, const struct root *newcomer,
-				     bool want_pinned);
+must_check int tiers_place_make_room(struct place *p, uint64_t bytes,
+				     const struct policy_newcomer *newcomer);
 /* Where new content goes, with room made for it. */
-must_check int tiers_place_choose(struct tiers *t, uint64_t bytes, const struct root *newcomer,
-				  bool want_pinned, struct place **out);
+must_check int tiers_place_choose(struct tiers *t, uint64_t bytes,
+				  const struct policy_newcomer *newcomer, struct place **out);
+/* Evict until limits hold. */
+void tiers_place_shrink(struct place *p);
 void tiers_place_look(struct place *p);
 void tiers_place_close(struct place *p);	/* cleanly; its state tells when */
 void tiers_place_finish(struct place *p);
@@ -186,7 +204,7 @@ struct tier_file *tier_file_create(struct place *p, const struct root *root, uin
 /* Into the table. */
 void tier_file_publish(struct tier_file *f);
 /* No new use of it; its names go, unless `keeps_name`. */
-void tier_file_gone(struct tier_file *f, bool keeps_name, bool was_evicted);
+void tier_file_gone(struct tier_file *f, bool keeps_name);
 /* Start the job that is due, end what ended. May free it. */
 void tier_file_advance(struct tier_file *f);
 void tier_file_charge(struct tier_file *f, uint64_t bytes);
@@ -225,6 +243,28 @@ void tier_seal_advance(struct tier_file *f);
 void tier_scan_start(struct place *p);
 /* What a scan that never ended had found. */
 void tier_scan_free(struct tier_job *job);
+
+/* --- tier_index.c ----------------------------------------------------------------------------- */
+
+/* Write the uses of a place; a job of the place. False: there is nothing new, or no memory. */
+must_check bool tier_index_start(struct place *p, void (*done)(struct tier_job *job));
+/* The parts of it: make p->uses, on the loop; write it, on a worker. */
+void tier_index_encode(struct place *p);
+void tier_index_run(struct tier_job *job);
+/* On a worker: `out` is allocated, for tier_index_take(). An index that is wrong is none. */
+must_check int tier_index_read(struct disk *disk, void **out, size_t *out_bytes);
+/* Uses that were noted, before the files enter the policy in order of their last use. */
+void tier_index_take(struct place *p, const void *bytes, size_t len);
+
+/* --- tier_scrub.c ----------------------------------------------------------------------------- */
+
+/* Somebody wants this doubted file: check it now. */
+void tier_scrub_want(struct tier_file *f);
+/* It is gone: no check of it goes on. */
+void tier_scrub_forget(struct tier_file *f);
+void tier_scrub_start(struct tiers *t);
+void tier_scrub_stop(struct tiers *t);
+void tier_scrub_finish(struct tiers *t);
 
 /* --- bits ------------------------------------------------------------------------------------- */
 

@@ -123,16 +123,11 @@ static void transfer_run(struct loop_work *work)
 		io->rc = disk_writev(io->disk_file, io->iov, (int)io->iov_count, io->offset);
 		return;
 	}
-	uint64_t at = io->offset;
-	for (uint32_t i = 0; i < io->iov_count && io->rc == 0; i++) {
-		int n = disk_read(io->disk_file, io->iov[i].iov_base,
-				  (uint32_t)io->iov[i].iov_len, at);
+	int n = disk_readv(io->disk_file, io->iov, (int)io->iov_count, io->offset);
 
-		if (n >= 0 && (size_t)n != io->iov[i].iov_len)
-			n = -E_CORRUPT;
-		io->rc = n < 0 ? n : 0;
-		at += io->iov[i].iov_len;
-	}
+	if (n >= 0 && (uint64_t)n != io->len)
+		n = -E_CORRUPT;
+	io->rc = n < 0 ? n : 0;
 }
 
 static void write_ended(struct tier_io *io)
@@ -141,7 +136,7 @@ static void write_ended(struct tier_io *io)
 
 	if (io->rc < 0) {
 		tiers_place_failed(f->place, "write", io->rc);
-		tier_file_gone(f, false, false);
+		tier_file_gone(f, false);
 	} else if (f->state == TIER_FILLING && f->has_root) {
 		tier_file_wrote(f, io->offset, io->len);
 	}
@@ -169,14 +164,15 @@ static void transfer_done(struct loop_work *work)
 static int draft_grow(struct tier_file *f, uint64_t end)
 {
 	uint64_t want = MAX_OF(end, MIN_OF(2 * end, end + TIER_DRAFT_ROOM));
+	const struct policy_newcomer newcomer = { 0 };
 	int rc;
 
 	if (end <= f->item.bytes)
 		return 0;
-	rc = tiers_place_make_room(f->place, want - f->item.bytes, NULL, false);
+	rc = tiers_place_make_room(f->place, want - f->item.bytes, &newcomer);
 	if (rc == -E_NOSPC) {
 		want = end;
-		rc = tiers_place_make_room(f->place, want - f->item.bytes, NULL, false);
+		rc = tiers_place_make_room(f->place, want - f->item.bytes, &newcomer);
 	}
 	if (rc == 0)
 		tier_file_charge(f, want);
@@ -186,11 +182,13 @@ static int draft_grow(struct tier_file *f, uint64_t end)
 /* Read what is in memory anyway, here and now. */
 static bool read_inline(struct tier_io *io)
 {
+	int n;
+
 	if (io->is_write || io->len > TIER_INLINE_BYTES)
 		return false;
-	int n = disk_readv_cached(io->file->handle, io->iov, (int)io->iov_count, io->offset);
-
-	return n >= 0 && (uint64_t)n == io->len;	/* else a worker tells what is the matter */
+	n = disk_readv_cached(io->file->handle, io->iov, (int)io->iov_count, io->offset);
+	/* What else it says, a worker finds out. */
+	return n >= 0 && (uint64_t)n == io->len;
 }
 
 void tier_io_start(struct tier_io *io)
@@ -201,7 +199,7 @@ void tier_io_start(struct tier_io *io)
 	if (f->state != TIER_GONE && io->is_write && !f->has_root &&
 	    draft_grow(f, io->offset + io->len) < 0) {
 		t->refused++;
-		tier_file_gone(f, false, false);
+		tier_file_gone(f, false);
 	}
 	if (f->state == TIER_GONE) {
 		finish(io, io->is_write ? -E_NOSPC : -E_STALE);

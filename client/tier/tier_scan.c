@@ -37,6 +37,8 @@ struct scan {
 	bool is_clean;			/* or the system runs on since */
 	uint64_t boot_id, bytes_free;
 	struct names sealed, sums, filling;
+	void *index;
+	size_t index_bytes;
 	int dir_fd;
 };
 
@@ -220,6 +222,10 @@ static int take_stock(struct scan *s)
 		rc = remove_lonely(s->disk, TIER_SUMS_DIR, &s->sums, &s->sealed);
 	if (rc < 0)
 		return rc;
+	s->step = "read the uses";
+	rc = tier_index_read(s->disk, &s->index, &s->index_bytes);
+	if (rc < 0)
+		return rc;
 	s->step = "ask for free space";
 	rc = disk_space(s->disk, &space);
 	s->bytes_free = rc == 0 ? space.bytes_free : 0;
@@ -244,7 +250,7 @@ static void scan_run(struct tier_job *job)
 static void names_tell(const struct place *p, const char *dir, const struct names *names)
 {
 	if (names->foreign > 0)
-		log_info("files that are not ours are left alone place='%s' dir=%s count=%u one='%s'",
+		log_info("files of others are left alone place='%s' dir=%s count=%u one='%s'",
 			 p->directory, dir, names->foreign, names->foreign_name);
 }
 
@@ -265,7 +271,7 @@ static void take_file(struct place *p, const char *name, bool is_doubted)
 	t->filling_count++;
 	/* The same content in two places, by an interrupted move: one copy will do. */
 	if (tiers_lookup(t, &root) != NULL) {
-		tier_file_gone(f, false, false);
+		tier_file_gone(f, false);
 		return;
 	}
 	f->is_doubted = is_doubted;
@@ -290,9 +296,10 @@ static void take(struct place *p, const struct scan *s)
 	log_info("a cache tier is open place='%s' files=%u bytes=%llu%s", p->directory,
 		 s->sealed.count, (unsigned long long)p->bytes_used,
 		 is_doubted && s->sealed.count > 0 ? ", all to be checked" : "");
+	tier_index_take(p, s->index, s->index_bytes);
+	p->is_index_old = false;
 	/* The limit may have been lowered. */
-	if (tiers_place_make_room(p, 0, NULL, true) < 0)
-		log_debug("nothing can be evicted place='%s'", p->directory);
+	tiers_place_shrink(p);
 }
 
 static void names_finish(struct names *names)
@@ -309,6 +316,7 @@ void tier_scan_free(struct tier_job *job)
 	names_finish(&s->sealed);
 	names_finish(&s->sums);
 	names_finish(&s->filling);
+	free(s->index);
 	if (s->dir_fd >= 0)
 		close(s->dir_fd);
 	if (s->owns_disk)

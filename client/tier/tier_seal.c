@@ -71,7 +71,7 @@ static void seal_failed(struct tier_file *f, int rc)
 	f->tells_seal_done = true;
 	tier_file_tell(f);
 	tiers_place_failed(f->place, "seal a file", rc);
-	tier_file_gone(f, false, false);
+	tier_file_gone(f, false);
 }
 
 static void seal_done(struct tier_job *job)

@@ -255,6 +255,7 @@ void tiers_start(struct tiers *t)
 		tiers_place_open(&t->places[i]);
 	if (t->place_count > 0)
 		loop_timer_start(t->loop, &t->tick, TIER_TICK_MS);
+	tier_scrub_start(t);
 }
 
 bool tiers_is_ready(const struct tiers *t)
@@ -271,6 +272,7 @@ void tiers_stop(struct tiers *t, void (*done)(void *arg), void *arg)
 	t->stop_done = done;
 	t->stop_arg = arg;
 	loop_timer_stop(t->loop, &t->tick);
+	tier_scrub_stop(t);
 	DL_FOREACH_SAFE2(t->all, f, next, all_next)
 		tier_drop(f);
 	tiers_wake(t);
@@ -284,6 +286,7 @@ void tiers_destroy(struct tiers *t)
 	if (t == NULL)
 		return;
 	loop_timer_stop(t->loop, &t->tick);
+	tier_scrub_finish(t);
 	HASH_CLEAR(hh, t->files);
 	DL_FOREACH_SAFE2(t->all, f, next, all_next) {
 		disk_close(f->handle);
@@ -314,8 +317,7 @@ struct tier_file *tiers_find(struct tiers *t, const struct root *root)
 	if (f == NULL || t->is_stopping)
 		return NULL;
 	if (f->is_doubted) {
-		f->is_wanted = true;
-		tier_file_advance(f);
+		tier_scrub_want(f);
 		return NULL;
 	}
 	return tier_ref(f);
@@ -343,7 +345,7 @@ int tiers_evict(struct tiers *t, const struct root *root)
 		return -E_NOENT;
 	if (!may_evict(f))
 		return -E_BUSY;
-	tier_file_gone(f, false, false);
+	tier_file_gone(f, false);
 	return 0;
 }
 
@@ -356,7 +358,7 @@ uint64_t tiers_evict_all(struct tiers *t)
 		if (!may_evict(f))
 			continue;
 		bytes += f->bytes;
-		tier_file_gone(f, false, false);
+		tier_file_gone(f, false);
 	}
 	return bytes;
 }

@@ -49,7 +49,7 @@ void tiers_place_break(struct place *p, const char *what, int rc)
 	log_warn("a cache tier is bypassed place='%s': %s", p->directory, p->problem);
 	DL_FOREACH_SAFE2(t->all, f, next, all_next)
 		if (f->place == p && f->state != TIER_GONE)
-			tier_file_gone(f, true, false);
+			tier_file_gone(f, true);
 }
 
 void tiers_place_failed(struct place *p, const char *what, int rc)
@@ -90,12 +90,10 @@ static bool has_room(const struct place *p, uint64_t bytes)
 	       bytes <= p->bytes_free + p->bytes_leaving - p->keep_free;
 }
 
-int tiers_place_make_room(struct place *p, uint64_t bytes, const struct root *newcomer,
-			  bool want_pinned)
+int tiers_place_make_room(struct place *p, uint64_t bytes, const struct policy_newcomer *newcomer)
 {
 	while (!has_room(p, bytes)) {
-		struct policy_item *victim =
-			policy_victim(p->policy, want_pinned ? NULL : newcomer, may_go);
+		struct policy_item *victim = policy_victim(p->policy, newcomer, may_go);
 		struct tier_file *f;
 
 		if (victim == NULL)
@@ -103,7 +101,7 @@ int tiers_place_make_room(struct place *p, uint64_t bytes, const struct root *ne
 		f = container_of(victim, struct tier_file, item);
 		p->evictions++;
 		p->evicted_bytes += f->bytes;
-		tier_file_gone(f, false, true);
+		tier_file_gone(f, false);
 	}
 	return 0;
 }
@@ -122,8 +120,8 @@ static bool can_hold(const struct place *p, uint64_t bytes)
 	       bytes + p->keep_free <= p->bytes_free + p->bytes_leaving + going;
 }
 
-int tiers_place_choose(struct tiers *t, uint64_t bytes, const struct root *newcomer,
-		       bool want_pinned, struct place **out)
+int tiers_place_choose(struct tiers *t, uint64_t bytes, const struct policy_newcomer *newcomer,
+		       struct place **out)
 {
 	struct place *last = NULL;
 	bool works = false;
@@ -144,7 +142,17 @@ int tiers_place_choose(struct tiers *t, uint64_t bytes, const struct root *newco
 	if (last == NULL)
 		return works ? -E_NOSPC : -E_NODEV;
 	*out = last;
-	return tiers_place_make_room(last, bytes, newcomer, want_pinned);
+	if (newcomer->root != NULL)
+		policy_use(last->policy, newcomer->root, bytes);
+	return tiers_place_make_room(last, bytes, newcomer);
+}
+
+void tiers_place_shrink(struct place *p)
+{
+	const struct policy_newcomer host = { .must_enter = true };
+
+	if (tiers_place_make_room(p, 0, &host) < 0)
+		log_debug("nothing can be evicted place='%s'", p->directory);
 }
 
 /* --- looks ------------------------------------------------------------------------------------ */
@@ -176,9 +184,18 @@ static void look_done(struct tier_job *job)
 	}
 	p->problem[0] = '\0';
 	p->bytes_free = job->bytes > p->bytes_unmade ? job->bytes - p->bytes_unmade : 0;
-	/* The host needs its disk: give back what can go. */
-	if (tiers_place_make_room(p, 0, NULL, true) < 0)
-		log_debug("nothing can be evicted place='%s'", p->directory);
+	tiers_place_shrink(p);
+}
+
+static void index_done(struct tier_job *job)
+{
+	struct place *p = job->place;
+
+	p->is_job_active = false;
+	free(p->uses);
+	p->uses = NULL;
+	if (job->rc < 0 && p->state == PLACE_READY)
+		tiers_place_failed(p, "note the uses", job->rc);
 }
 
 void tiers_place_look(struct place *p)
@@ -188,6 +205,9 @@ void tiers_place_look(struct place *p)
 	if (p->state == PLACE_BROKEN && p->jobs == 0 && p->handles == 0 &&
 	    loop_now_ns(p->tiers->loop) >= p->retry_ns) {
 		tiers_place_open(p);
+	} else if (p->state == PLACE_READY && loop_now_ns(p->tiers->loop) >= p->index_ns &&
+		   tier_index_start(p, index_done)) {
+		p->index_ns += (uint64_t)TIER_INDEX_MS * NS_PER_MS;
 	} else if (p->state == PLACE_READY) {
 		p->is_job_active = true;
 		p->job.run = look_run;
@@ -204,8 +224,10 @@ static void close_run(struct tier_job *job)
 	struct tier_format_state state = { .is_clean = true, .boot_id = t->options.boot_id };
 	uint8_t bytes[TIER_FORMAT_STATE_BYTES];
 
+	tier_index_run(job);
 	/* What was removed stays so, before the folder is called clean. */
-	job->rc = disk_sync_dir(job->disk, TIER_SEALED_DIR);
+	if (job->rc == 0)
+		job->rc = disk_sync_dir(job->disk, TIER_SEALED_DIR);
 	if (job->rc == 0)
 		job->rc = disk_sync_dir(job->disk, TIER_SUMS_DIR);
 	tier_format_state_encode(&state, bytes);
@@ -219,6 +241,8 @@ static void close_done(struct tier_job *job)
 
 	p->is_job_active = false;
 	p->state = PLACE_CLOSED;
+	free(p->uses);
+	p->uses = NULL;
 	if (job->rc < 0)
 		log_warn("cannot close a cache tier cleanly place='%s': %s", p->directory,
 			 error_text(job->rc));
@@ -232,6 +256,7 @@ void tiers_place_close(struct place *p)
 		p->state = PLACE_CLOSED;
 		return;
 	}
+	tier_index_encode(p);
 	p->is_job_active = true;
 	p->job.run = close_run;
 	p->job.done = close_done;
@@ -241,6 +266,7 @@ void tiers_place_close(struct place *p)
 void tiers_place_finish(struct place *p)
 {
 	tier_scan_free(&p->job);
+	free(p->uses);
 	if (p->tree_fd >= 0)
 		close(p->tree_fd);
 	if (p->dir_fd >= 0)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A cache tier: what fills, seals, stays, goes. One place, on a simulated disk. */
+#include <stdio.h>
+
+#include "fs/disk/tier_format.h"
 #include "tests/check_main.h"
 #include "tests/tier_world.h"
 
@@ -177,6 +180,126 @@ START_TEST(a_detached_file_leaves_the_tier)
 }
 END_TEST
 
+static bool was_told(void *arg unused_arg)
+{
+	return w.sealed_count + w.gone_count > 0;
+}
+
+/* Files 1 .. count of 2 MiB and a bit, sealed, then a power cut and a new process. */
+static void fill_and_cut(uint32_t count)
+{
+	tier_world_start(&w);
+	for (uint32_t i = 1; i <= count; i++) {
+		struct root root = tier_world_root(i, MiB(2) + 77);
+
+		ck_assert_int_eq(tier_world_fill(&w, &root), 0);
+	}
+	tier_world_crash(&w, true);
+	w.sealed_count = 0;
+}
+
+START_TEST(after_a_power_cut_a_file_is_checked_before_its_use)
+{
+	struct root root = tier_world_root(1, MiB(2) + 77);
+	struct tier_file *f;
+
+	tier_world_init(&w, 9, 1, MiB(16));
+	fill_and_cut(1);
+	tier_world_start(&w);
+	ck_assert(!tiers_is_sealed(w.tiers, &root));
+	ck_assert_ptr_null(tiers_find(w.tiers, &root));
+	ck_assert_int_eq(tiers_begin(w.tiers, &root, false, &f), -E_BUSY);
+	ck_assert(sim_world_run_until(w.world, was_told, NULL, TIER_WORLD_WAIT));
+	ck_assert_uint_eq(w.sealed_count, 1);
+	ck_assert(tier_world_holds(&w, &root));
+	tier_world_finish(&w);
+}
+END_TEST
+
+/* Content in one case, sums in the other. */
+START_TEST(what_is_wrong_after_a_power_cut_goes)
+{
+	static const char *const folders[] = { "sealed", "sums" };
+	struct root root = tier_world_root(1, MiB(2) + 77);
+	char name[TIER_FORMAT_NAME_BYTES], path[128];
+
+	tier_world_init(&w, 10, 1, MiB(16));
+	fill_and_cut(1);
+	snprintf(path, sizeof path, "%s/%s", folders[_i], tier_format_name(&root, name));
+	ck_assert_int_eq(sim_media_rot(w.media[0], path, 70, 1), 0);
+	tier_world_start(&w);
+	ck_assert_ptr_null(tiers_find(w.tiers, &root));
+	ck_assert(sim_world_run_until(w.world, was_told, NULL, TIER_WORLD_WAIT));
+	ck_assert_uint_eq(w.gone_count, 1);
+	ck_assert_int_eq(tier_world_fill(&w, &root), 0);
+	ck_assert(tier_world_holds(&w, &root));
+	tier_world_finish(&w);
+}
+END_TEST
+
+START_TEST(the_scrub_proves_all_that_is_doubted_and_drops_what_rots)
+{
+	struct root root = tier_world_root(2, MiB(2) + 77);
+	char name[TIER_FORMAT_NAME_BYTES], path[128];
+	struct tiers_info info;
+
+	tier_world_init(&w, 11, 1, MiB(32));
+	w.scrub_bytes_per_s = MiB(1);
+	fill_and_cut(4);
+	tier_world_start(&w);
+	sim_world_run_for(w.world, 15 * SIM_S);
+	ck_assert_uint_eq(w.sealed_count, 4);
+	tiers_info(w.tiers, &info);
+	ck_assert_uint_gt(info.places[0].checked_bytes, MiB(8));
+	snprintf(path, sizeof path, "sealed/%s", tier_format_name(&root, name));
+	ck_assert_int_eq(sim_media_rot(w.media[0], path, MiB(2) + 76, 1), 0);
+	sim_world_run_for(w.world, 2 * 3600 * SIM_S);
+	ck_assert_uint_eq(w.gone_count, 1);
+	ck_assert(root_equal(&w.gone_last, &root));
+	tiers_info(w.tiers, &info);
+	ck_assert_uint_eq(info.places[0].wrong, 1);
+	ck_assert_uint_eq(info.places[0].files, 3);
+	tier_world_finish(&w);
+}
+END_TEST
+
+static bool note_uses(void *arg, const struct tier_file_info *info)
+{
+	uint64_t *uses = arg;
+
+	uses[info->root.id.bytes[0]] = info->uses;
+	return true;
+}
+
+START_TEST(uses_outlive_a_restart_and_a_crash)
+{
+	uint64_t uses[8] = { 0 };
+
+	tier_world_init(&w, 12, 1, MiB(16));
+	tier_world_start(&w);
+	for (uint32_t i = 1; i <= 3; i++) {
+		struct root root = tier_world_root(i, MiB(1));
+		struct tier_file *f;
+
+		ck_assert_int_eq(tier_world_fill(&w, &root), 0);
+		f = tiers_find(w.tiers, &root);
+		for (uint32_t n = 0; n < i; n++)
+			tier_use(f);
+		tier_put(f);
+	}
+	if (_i == 0) {
+		tier_world_stop(&w);
+	} else {
+		sim_world_run_for(w.world, 15 * SIM_S);
+		tier_world_crash(&w, false);
+	}
+	tier_world_start(&w);
+	tiers_list(w.tiers, NULL, note_uses, uses);
+	ck_assert(uses[1] == 1 && uses[2] == 2 && uses[3] == 3);
+	tier_world_finish(&w);
+}
+END_TEST
+
 TEST_MAIN("tier", tcase_add_test(tc, what_was_filled_and_sealed_is_found);
 	  tcase_add_test(tc, pieces_come_in_any_order_and_are_read_meanwhile);
 	  tcase_add_test(tc, a_dropped_fill_gives_its_room_back);
@@ -184,4 +307,8 @@ TEST_MAIN("tier", tcase_add_test(tc, what_was_filled_and_sealed_is_found);
 	  tcase_add_test(tc, the_least_recently_used_leaves_a_full_tier);
 	  tcase_add_test(tc, what_is_used_or_pinned_stays);
 	  tcase_add_loop_test(tc, sealed_files_outlive_a_stop_and_a_crash, 0, 2);
-	  tcase_add_test(tc, a_detached_file_leaves_the_tier))
+	  tcase_add_test(tc, a_detached_file_leaves_the_tier);
+	  tcase_add_test(tc, after_a_power_cut_a_file_is_checked_before_its_use);
+	  tcase_add_loop_test(tc, what_is_wrong_after_a_power_cut_goes, 0, 2);
+	  tcase_add_test(tc, the_scrub_proves_all_that_is_doubted_and_drops_what_rots);
+	  tcase_add_loop_test(tc, uses_outlive_a_restart_and_a_crash, 0, 2))
