@@ -229,12 +229,17 @@ int front_mount(struct front *f, struct error *err)
 				 "cannot mount on '%s': %s; is /dev/fuse there, and is this root?",
 				 f->options.mountpoint, strerror(errno));
 	f->is_mounted = true;
-	rc = read_ahead_raise(f->options.mountpoint, f->options.read_ahead_kb);
+	rc = front_notify_start(f);
+	return rc < 0 ? error_set(err, rc, "cannot start the notifier thread") : 0;
+}
+
+void front_began(struct front *f)
+{
+	int rc = read_ahead_raise(f->options.mountpoint, f->options.read_ahead_kb);
+
 	if (rc < 0)
 		log_warn("cannot raise read-ahead of '%s', reads will be slower: %s",
 			 f->options.mountpoint, error_text(rc));
-	rc = front_notify_start(f);
-	return rc < 0 ? error_set(err, rc, "cannot start the notifier thread") : 0;
 }
 
 int front_serve(struct front *f)

@@ -90,6 +90,9 @@ static void device_ready(void *arg)
 		struct fuse_buf request = f->receive;	/* which a write may keep */
 
 		fuse_session_process_buf(f->session, &request);
+		if (!f->has_begun)	/* that was INIT */
+			front_began(f);
+		f->has_begun = true;
 	}
 }
 

@@ -44,6 +44,7 @@ struct front {
 	struct loop_task task;		/* begin or stop to read */
 	sem_t ended, stopped;
 	bool is_gone;			/* unmounted by another, or broken */
+	bool has_begun;			/* INIT was answered */
 	int device_rc;			/* of that */
 
 	pthread_t notifier;		/* drops pages; serves nothing */
@@ -83,6 +84,8 @@ void front_op_refuse(struct front_op *fop, int sys);
 void front_op_destroy(struct front_op *fop);
 bool front_op_failed(struct front_op *fop);	/* if so, the error was replied */
 double front_seconds(uint64_t ms);
+/* INIT was answered. Only now, since its answer lowers the read-ahead of the mount. */
+void front_began(struct front *f);
 
 /* front_device.c: requests from the kernel */
 /* Serve requests until unmounted, or told to end by a post of f->ended; 0 or a negated code. */

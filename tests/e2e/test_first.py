@@ -61,3 +61,11 @@ def test_every_server_tells_its_counters(cluster):
     assert sum(server["block_puts"] for server in counters.values()) >= 16 * 3
     assert sum(server["journal_records"] for server in counters.values()) > 0
     assert all(server["block_read_corrupt"] == 0 for server in counters.values())
+
+
+def test_the_kernel_reads_ahead_by_a_mebibyte(cluster):
+    """The answer to INIT can only lower it, so it is raised behind that."""
+    device = os.stat(cluster.mnt).st_dev
+    bdi = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
+    with open(bdi, encoding="ascii") as f:
+        assert f.read().strip() == "1024"
