@@ -32,10 +32,11 @@ def panel(line, names):
     bars = [(name, figure) for name, figure in zip(names, [line.figure, *line.others.values()]) if figure]
     limit = line.row.target.limit(line.local_value) if line.row.target else None
     top = top_of(line, limit, [figure["median"] for _, figure in bars])
+    margin = 1.2 if len(bars) == 1 else 0.7
     better = "less" if line.row.unit in LESS_IS_BETTER else "more"
     out = [f"set title {quoted(line.row.title)} font ',9'",
            f"set ylabel {quoted(f'{line.row.unit} ({better} is better)')} font ',8' offset 1",
-           f"set yrange [0:{top}]", f"set xrange [-0.7:{max(len(bars), 2) - 0.3}]", "unset label", "unset arrow",
+           f"set yrange [0:{top}]", f"set xrange [{-margin}:{len(bars) - 1 + margin}]", "unset label", "unset arrow",
            "set xtics (" + ", ".join(f"{quoted(name)} {i}" for i, (name, _) in enumerate(bars)) + ") font ',8'"]
     for i, (_, figure) in enumerate(bars):
         is_cut = figure["median"] > top

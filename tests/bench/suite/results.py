@@ -19,6 +19,7 @@ class Results:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.out = path, path.open("w")
         self.samples, self.failures, self.peaks = {}, {}, {}
+        self.has_errors = False
         self._write(heading)
 
     def _write(self, line):
@@ -35,7 +36,9 @@ class Results:
                 peak[key] = max(peak[key], used[key])
         self._write(sample)
 
-    def fail(self, names, place, why):
+    def fail(self, names, place, why, is_error=True):
+        """There will be no figure; an error is one that nothing here explains."""
+        self.has_errors = self.has_errors or is_error
         for name in names:
             self.failures.setdefault((name, place), why)
         self._write({"rows": names, "place": place, "failure": why, "time": time.time()})

@@ -35,7 +35,7 @@ def peak(figure):
     if not figure or not figure.get("peak_kib"):
         return ""
     process, kib = max(figure["peak_kib"].items(), key=lambda item: item[1])
-    return f"{process} {kib // 1024} MiB"
+    return f"{process} {kib // 1024}"
 
 
 class Line:
@@ -56,6 +56,8 @@ class Line:
 
     @property
     def ratio(self):
+        if self.row.unit in ("x", "%"):     # they are ratios themselves
+            return None
         return self.value / self.local_value if self.value and self.local_value else None
 
     @property
@@ -84,8 +86,7 @@ class Line:
         return kept
 
 
-HEADS = ["", "tiers", "unit", "cairn", "+-", "ratio", "target", "met", "processor", "switches", "peak memory",
-         "recorded"]
+HEADS = ["", "tiers", "unit", "cairn", "+-", "ratio", "target", "met", "processor", "switches", "peak MiB", "recorded"]
 LEFT = {0, 1, 2}
 OTHERS_AT = 5           # columns of the other places stand before the ratio
 
@@ -123,6 +124,16 @@ def text(lines, other_names):
     return "\n".join(out)
 
 
+def memory(peaks):
+    """Of each process over all rows, one line for each cluster."""
+    out = []
+    for place in sorted({place for place, _ in peaks}):
+        used = ", ".join(f"{process} {kib['peak_kib'] >> 10} ({kib['private_kib'] >> 10})"
+                         for (where, process), kib in sorted(peaks.items()) if where == place)
+        out.append(f"{place}: peak memory in MiB, and private: {used}")
+    return "\n".join(["", *out])
+
+
 def pad(row, count):
     """Rows without a mount have nobody beside them."""
     return row[:OTHERS_AT] + [""] * (count - len(row)) + row[OTHERS_AT:]
@@ -139,7 +150,7 @@ def markdown(lines, heading, local_name):
            f"{heading['date']}; `{heading['command']}`: {sizes['mib']:,} MiB, {sizes['files']:,} files, medians of "
            f"{heading['times']}.", ""]
     for _, title, members in grouped(lines):
-        out += [f"| {title} | tiers | target | cairn | {local_name} | ratio | processor | peak |",
+        out += [f"| {title} | tiers | target | cairn | {local_name} | ratio | processor | peak MiB |",
                 "|---|---|---|---|---|---|---|---|"]
         for line in members:
             target = line.row.target.text(line.row.unit, local_name) if line.row.target else ""
