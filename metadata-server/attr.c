@@ -94,7 +94,7 @@ int ms_attr_get(struct ms_op *op)
 
 /* --- setting ---------------------------------------------------------------------------------- */
 
-static int may_set(const struct ms_request *req, const struct ms_inode *inode)
+int ms_attr_may_set(const struct ms_request *req, const struct ms_inode *inode)
 {
 	const struct ms_attr *a = &inode->attr;
 
@@ -181,6 +181,12 @@ static void set_owner(struct ms_op *op, struct ms_inode *inode)
 		inode->attr.mode = (inode->attr.mode & S_IFMT) | (req->mode & 07777);
 }
 
+void ms_attr_change(struct ms_op *op, struct ms_inode *inode)
+{
+	set_owner(op, inode);
+	set_times(op, inode);
+}
+
 int ms_attr_set(struct ms_op *op)
 {
 	const struct ms_request *req = op->req;
@@ -188,7 +194,7 @@ int ms_attr_set(struct ms_op *op)
 	int rc = ms_inode_get(op->state->txn, req->ino, &inode);
 
 	if (rc == 0)
-		rc = may_set(req, &inode);
+		rc = ms_attr_may_set(req, &inode);
 	if (rc == 0 && req->mask & MS_SET_SIZE)
 		rc = may_resize(&inode, req->size);
 	if (rc < 0)
@@ -202,8 +208,7 @@ int ms_attr_set(struct ms_op *op)
 			return rc;
 	}
 	ms_inode_touch(&inode, op->state->wall_ns, req->mask & MS_SET_SIZE);
-	set_owner(op, &inode);
-	set_times(op, &inode);
+	ms_attr_change(op, &inode);
 	ms_inode_put(op->state->txn, &inode);
 	ms_lease_grant_reply(op, req->ino, 0, MS_LEASE_READ);
 	return ms_attr_reply(op, &inode);

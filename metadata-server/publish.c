@@ -67,6 +67,8 @@ static void store(struct ms_op *op, struct ms_inode *inode)
 		ms_inode_kill_priv(inode);
 		ms_xattr_drop_capability(state, inode);
 	}
+	if (req->mask)
+		ms_attr_change(op, inode);
 	ms_inode_put(state->txn, inode);
 	state->counters.bytes_logical += inode->attr.size - old_size;
 	if (req->root.kind == ROOT_BLOCK || req->root.kind == ROOT_NODE)
@@ -90,6 +92,9 @@ int ms_publish(struct ms_op *op)
 		return rc;
 	if (!ms_inode_is_file(&inode))
 		return ms_inode_is_dir(&inode) ? -E_ISDIR : -E_INVAL;
+	rc = op->req->mask ? ms_attr_may_set(op->req, &inode) : 0;
+	if (rc < 0)
+		return rc;
 	ms_lease_want(op, op->req->ino, 0, MS_LEASE_WRITE);
 	if (ms_lease_is_blocked(op))
 		return MS_OP_PARKED;

@@ -145,9 +145,14 @@ static int take_sources(struct ms_server *s, const Wire__Publish *m, struct ms_r
 static int take_publish(struct ms_server *s, const Wire__Publish *m, struct ms_request *out)
 {
 	take_caller(m->caller, out);
+	if (m->set)
+		(void)take_setattr(m->set, out);	/* it only copies */
+	if (m->set && m->set->mask & MS_SET_SIZE)
+		return -E_MALFORMED;
 	out->ino = m->ino;
 	out->base_version = m->base_version;
-	out->mtime_ns = m->mtime_ns;
+	if (!(out->mask & MS_SET_MTIME))
+		out->mtime_ns = m->mtime_ns;
 	out->collection = m->collection;
 	out->new_bytes = m->new_bytes;
 	out->kill_priv = m->kill_priv;

@@ -311,6 +311,9 @@ void ms_session_slot_store(struct ms_op *op, int rc, bool durable);
 int ms_attr_lookup(struct ms_op *op);
 int ms_attr_get(struct ms_op *op);
 int ms_attr_set(struct ms_op *op);
+/* Of a SETATTR, or a PUBLISH that comes with one: may its caller, and do it; the size apart. */
+must_check int ms_attr_may_set(const struct ms_request *req, const struct ms_inode *inode);
+void ms_attr_change(struct ms_op *op, struct ms_inode *inode);
 /* with a link's target */
 must_check int ms_attr_reply(struct ms_op *op, const struct ms_inode *inode);
 

@@ -187,7 +187,7 @@ struct cl_op {
 	struct client *client;
 	struct loop_task task;
 	uint64_t due_ns;
-	bool is_interrupted, is_finished, is_queued, is_fresh, is_begun;
+	bool is_interrupted, is_finished, is_queued, is_fresh, is_begun, is_set;
 	int wait_rc;
 	const char *waiting_for;
 	void (*cancel)(struct cl_op *op);	/* undo what it waits for; NULL: it does not wait */

@@ -133,6 +133,8 @@ struct cl_file {
 	/* of the last put that failed, for a writer that waits for memory */
 	int put_rc;
 	struct cl_flush flush;
+	/* a SETATTR whose attributes go with the next publish, and which waits for that */
+	struct cl_op *setting;
 	/* edits */
 	struct cl_op *edits;
 	bool is_editing, is_alone;	/* the head runs; without a lease */
@@ -306,6 +308,8 @@ void cl_publish_forget(struct cl_file *file);		/* nodes of a manifest that is dr
 /* Publish what is dirty, then go on with `then`, perhaps at once. Uses op->state. */
 void cl_publish_file(struct cl_op *op, struct cl_file *file,
 		     void (*then)(struct cl_op *op, int rc));
+/* A SETATTR's attributes go with the content if they may, in one change; op->is_set says so. */
+bool cl_publish_takes(const struct cl_op *op, const struct cl_file *file);
 void cl_publish_flush(struct cl_op *op);
 void cl_publish_fsync(struct cl_op *op);
 void cl_publish_syncfs(struct cl_op *op);

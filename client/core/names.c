@@ -163,6 +163,17 @@ static void setattr_send(struct cl_op *op, int rc)
 	cl_session_send(req);
 }
 
+static void set_published(struct cl_op *op, int rc)
+{
+	const struct cl_node *node = cl_node_find(op->client, op->ino);
+	if (rc < 0 || !op->is_set || !node) {
+		setattr_send(op, rc);
+		return;
+	}
+	cl_node_show(op->client, node, &op->attr);
+	cl_op_finish(op, 0);
+}
+
 /* Times set by the user must not be overtaken by a later publish of earlier writes. */
 void cl_names_setattr_rest(struct cl_op *op)
 {
@@ -176,17 +187,38 @@ void cl_names_setattr_rest(struct cl_op *op)
 		cl_publish_file(op, node->file, size_published);
 	else if (left == 0)
 		cl_op_finish(op, 0);
-	else if ((left & times) && node && node->file)
-		cl_publish_file(op, node->file, setattr_send);
+	else if (node && node->file && (left & times || cl_publish_takes(op, node->file)))
+		cl_publish_file(op, node->file, set_published);
 	else
 		setattr_send(op, 0);
+}
+
+/*
+ * A mode or an owner that is there already, of a file that this client has written and holds open:
+ * writing has moved its ctime, or will. It is not moved once more (fs/README.md).
+ */
+static bool changes_nothing(const struct cl_op *op)
+{
+	const uint32_t known = CL_SET_MODE | CL_SET_UID | CL_SET_GID | CL_SET_KILL_PRIV;
+	struct cl_node *node = cl_node_find(op->client, op->ino);
+	if (op->set_mask & ~known || !node || !node->writers || !node->file ||
+	    node->file->edit_seq == 0 || node->is_outdated || node->is_recalling ||
+	    !cl_node_can_write(op->client, node))
+		return false;
+	const struct stat *st = &node->attr.st;
+	if (node->file->kill_priv || node->attr.has_xattrs || st->st_mode & (S_ISUID | S_ISGID))
+		return false;	/* it may change more than it says */
+	return (!(op->set_mask & CL_SET_MODE) || (op->mode & 07777) == (st->st_mode & 07777)) &&
+	       (!(op->set_mask & CL_SET_UID) || op->new_uid == st->st_uid) &&
+	       (!(op->set_mask & CL_SET_GID) || op->new_gid == st->st_gid) &&
+	       (op->uid == 0 || op->uid == st->st_uid);
 }
 
 void cl_names_setattr(struct cl_op *op)
 {
 	if (op->set_mask & CL_SET_SIZE)
 		cl_edit_start(op);
-	else if (op->set_mask == 0)
+	else if (op->set_mask == 0 || changes_nothing(op))
 		/* the kernel asks so before the write that clears suid; it wants attributes */
 		cl_names_getattr(op);
 	else

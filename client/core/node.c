@@ -216,7 +216,7 @@ static struct timespec time_of_ns(int64_t ns)
 	return (struct timespec){ ns / 1000000000, ns % 1000000000 };
 }
 
-void cl_node_show(struct client *c, struct cl_node *node, struct cl_attr *out)
+void cl_node_show(struct client *c, const struct cl_node *node, struct cl_attr *out)
 {
 	*out = node->attr;
 	const struct cl_file *file = node->file;

@@ -70,7 +70,7 @@ void cl_node_take_lease(struct cl_req *req, const Wire__Lease *lease);
 /* What we hold of this inode is old, though its lease is ours. ino 0: nothing. */
 void cl_node_outdate(struct client *c, inode_no ino);
 /* Attributes for the front: what the server said, and what a local writer changed since. */
-void cl_node_show(struct client *c, struct cl_node *node, struct cl_attr *out);
+void cl_node_show(struct client *c, const struct cl_node *node, struct cl_attr *out);
 /* may answer from the cache */
 bool cl_node_is_fresh(struct client *c, const struct cl_node *node);
 bool cl_node_can_write(struct client *c, const struct cl_node *node);	/* under a write lease */

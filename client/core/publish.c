@@ -341,6 +341,8 @@ static void publish_done(struct cl_req *req)
 	}
 	if (rc == 0)
 		sent_well(file, node);
+	if (rc == 0 && file->setting)
+		file->setting->is_set = true;
 	flush_end(file, rc);
 }
 
@@ -349,14 +351,37 @@ struct sources {
 	uint8_t roots[CL_SOURCES_MAX][ROOT_BYTES];
 };
 
-static bool sources_fill(struct cl_file *file, struct cl_req *req)
+/* What the message of a publish points to beside what each request has. */
+struct publish_more {
+	Wire__Caller caller;
+	Wire__SetAttr set;
+	struct sources sources;
+};
+
+/* The attributes that the user sets meanwhile. */
+static void set_fill(const struct cl_op *op, struct cl_req *req)
+{
+	struct publish_more *more = req->more;
+	Wire__SetAttr *set = &more->set;
+	wire__caller__init(&more->caller);
+	more->caller.uid = op->uid;
+	more->caller.gid = op->gid;
+	wire__set_attr__init(set);
+	set->caller = &more->caller;
+	set->mask = op->set_mask;
+	set->mode = op->mode;
+	set->uid = op->new_uid;
+	set->gid = op->new_gid;
+	set->atime_ns = op->atime_ns;
+	set->mtime_ns = op->mtime_ns;
+	req->msg.publish.set = set;
+}
+
+static void sources_fill(struct cl_file *file, struct cl_req *req)
 {
 	struct cl_flush *flush = &file->flush;
-	if (flush->is_inline || flush->is_touched || flush->sources_taken == 0)
-		return true;
-	struct sources *s = calloc(1, sizeof *s);
-	if (!s)
-		return false;
+	struct publish_more *more = req->more;
+	struct sources *s = &more->sources;
 	for (uint32_t i = 0; i < flush->sources_taken; i++) {
 		wire__source__init(&s->msg[i]);
 		s->msg[i].ino = file->sources[i].ino;
@@ -365,9 +390,23 @@ static bool sources_fill(struct cl_file *file, struct cl_req *req)
 		root_encode(&file->sources[i].root, s->roots[i]);
 		s->list[i] = &s->msg[i];
 	}
-	req->more = s;
 	req->msg.publish.sources = s->list;
 	req->msg.publish.n_sources = flush->sources_taken;
+}
+
+static bool more_fill(struct cl_file *file, struct cl_req *req)
+{
+	const struct cl_flush *flush = &file->flush;
+	bool has_sources = !flush->is_inline && !flush->is_touched && flush->sources_taken > 0;
+	if (!has_sources && !file->setting)
+		return true;
+	req->more = calloc(1, sizeof(struct publish_more));
+	if (!req->more)
+		return false;
+	if (has_sources)
+		sources_fill(file, req);
+	if (file->setting)
+		set_fill(file->setting, req);
 	return true;
 }
 
@@ -377,7 +416,7 @@ static void flush_send(struct cl_file *file)
 	struct client *c = file->client;
 	struct cl_req *req = cl_session_req(c, NULL, MSG_PUBLISH, publish_done);
 	ASSERT(file->is_loaded);	/* else its size is no size */
-	if (!req || !sources_fill(file, req)) {
+	if (!req || !more_fill(file, req)) {
 		if (req)
 			cl_session_forget(req);
 		flush_end(file, -E_NOMEM);
@@ -974,6 +1013,8 @@ static void flush_op_free(struct cl_op *op)
 	struct flush_op *f = op->state;
 	op->state = NULL;
 	op->cancel = NULL;
+	if (f->file->setting == op)
+		f->file->setting = NULL;
 	cl_file_put(f->file);
 	free(f);
 }
@@ -1002,6 +1043,22 @@ static bool is_pending(const struct cl_file *file)
 	return cl_file_is_dirty(file) && !file->is_alone;
 }
 
+/*
+ * Only with a publish that begins now and cannot be refused for it. Modes and owners do not make a
+ * large file be stored before its time.
+ */
+bool cl_publish_takes(const struct cl_op *op, const struct cl_file *file)
+{
+	const uint32_t times = CL_SET_ATIME | CL_SET_MTIME | CL_SET_ATIME_NOW | CL_SET_MTIME_NOW;
+	const struct cl_node *node = file->node;
+	if (op->set_mask & CL_SET_SIZE ||
+	    (op->set_mask & ~times && (file->size > INLINE_BYTES_MAX || file->manifest)))
+		return false;
+	return is_pending(file) && file->flush.state == CL_FLUSH_IDLE && !file->setting &&
+	       cl_node_can_write(file->client, node) &&
+	       (op->uid == 0 || op->uid == node->attr.st.st_uid);
+}
+
 /* Publish what the file has; then(op, rc), perhaps at once. */
 static void flush_file(struct cl_op *op, struct cl_file *file,
 		       void (*then)(struct cl_op *op, int rc))
@@ -1025,6 +1082,9 @@ static void flush_file(struct cl_op *op, struct cl_file *file,
 	op->resume_rc = then;
 	op->cancel = flush_op_cancel;
 	op->waiting_for = "its data to be published";
+	op->is_set = false;
+	if (op->kind == CL_SETATTR && cl_publish_takes(op, file))
+		file->setting = op;
 	cl_publish_start(file, &f->wait);
 }
 

@@ -382,6 +382,55 @@ START_TEST(times_set_by_the_user_survive_the_close)
 }
 END_TEST
 
+static void set(inode_no ino, uint32_t mask, mode_t mode)
+{
+	struct cl_op op = { .kind = CL_SETATTR, .ino = ino, .set_mask = mask, .mode = mode,
+			    .mtime_ns = 1000000007, .atime_ns = 2000000009 };
+	ck_assert_int_eq(cluster_op(&w, a, &op), 0);
+}
+
+/* As tar does it: what is set while content is to be published goes with it, in one change. */
+START_TEST(attributes_travel_with_the_content)
+{
+	struct cl_handle *h = file_create(&w, a, "f");
+	inode_no ino = file_lookup(&w, a, "f");
+	const struct cl_node *node = cl_node_find(a, ino);
+	ck_assert_int_eq(file_write(&w, a, h, 0, "x", 1), 0);
+	set(ino, CL_SET_MTIME | CL_SET_ATIME, 0);
+	ck_assert_uint_eq(node->attr.version, 2);
+	set(ino, CL_SET_UID | CL_SET_GID | CL_SET_MODE, 0644);	/* as it is */
+	ck_assert_uint_eq(node->attr.version, 2);
+	set(ino, CL_SET_MODE, 0600);
+	ck_assert_uint_eq(node->attr.version, 3);
+	ck_assert_int_eq(file_write(&w, a, h, 1, "y", 1), 0);
+	set(ino, CL_SET_MODE, 0640);
+	ck_assert_uint_eq(node->attr.version, 4);
+	set(ino, CL_SET_MTIME, 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	ck_assert_uint_eq(node->attr.version, 5);
+	struct cl_op attr = { .kind = CL_GETATTR, .ino = ino };
+	ck_assert_int_eq(cluster_op(&w, b, &attr), 0);
+	ck_assert_int_eq(attr.attr.st.st_size, 2);
+	ck_assert_uint_eq(attr.attr.st.st_mode, S_IFREG | 0640);
+	ck_assert_int_eq(attr.attr.st.st_mtim.tv_nsec, 7);
+	ck_assert_int_eq(attr.attr.st.st_atim.tv_nsec, 9);
+}
+END_TEST
+
+/* Of a file that was not written by whoever holds it open, its ctime tells that somebody set it. */
+START_TEST(a_mode_that_is_there_already_moves_the_ctime)
+{
+	struct cl_handle *h = file_create(&w, a, "f");
+	inode_no ino = file_lookup(&w, a, "f");
+	set(ino, CL_SET_MODE, 0644);
+	ck_assert_uint_eq(cl_node_find(a, ino)->attr.version, 2);
+	ck_assert_int_eq(file_write(&w, a, h, 0, "x", 1), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	set(ino, CL_SET_MODE, 0644);
+	ck_assert_uint_eq(cl_node_find(a, ino)->attr.version, 4);
+}
+END_TEST
+
 START_TEST(a_restart_of_the_metadata_server_is_survived)
 {
 	struct cl_handle *h = file_create(&w, a, "across");
@@ -664,6 +713,8 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, what_was_closed_is_given_back_in_time);
 	  tcase_add_test(tc, truncation_elsewhere_is_seen_by_an_open_file);
 	  tcase_add_test(tc, times_set_by_the_user_survive_the_close);
+	  tcase_add_test(tc, attributes_travel_with_the_content);
+	  tcase_add_test(tc, a_mode_that_is_there_already_moves_the_ctime);
 	  tcase_add_test(tc, a_restart_of_the_metadata_server_is_survived);
 	  tcase_add_test(tc, a_chunk_server_that_restarts_before_the_sync_costs_nothing);
 	  tcase_add_test(tc, what_all_servers_lost_is_put_again);

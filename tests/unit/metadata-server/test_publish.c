@@ -108,6 +108,33 @@ START_TEST(roots_that_cannot_be_are_refused)
 }
 END_TEST
 
+START_TEST(attributes_are_set_with_the_content_or_nothing_is)
+{
+	const struct ms_reply *reply;
+	struct ms_request req;
+
+	begin();
+	req = world_publish(s, file, 1, "x");
+	req.mask = MS_SET_MODE | MS_SET_UID | MS_SET_MTIME | MS_SET_ATIME;
+	req.mode = 04711;
+	req.uid = 7;
+	req.mtime_ns = 5;
+	req.atime_ns = 6;
+	reply = world_do(&w, req);
+	ck_assert_int_eq(reply->rc, 0);
+	ck_assert_uint_eq(reply->attr.version, 2);
+	ck_assert_uint_eq(reply->attr.mode, S_IFREG | 04711);
+	ck_assert_uint_eq(reply->attr.uid, 7);
+	ck_assert_int_eq(reply->attr.mtime_ns, 5);
+	ck_assert_int_eq(reply->attr.atime_ns, 6);
+	req.base_version = 2;
+	req.caller.uid = 8;
+	ck_assert_int_eq(world_rc(&w, req), -E_PERM);
+	ck_assert_uint_eq(world_do(&w, world_getattr(s, file))->attr.version, 2);
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(larger_inline_content_is_moved_into_a_block)
 {
 	struct ms_event moved = { .kind = MS_EV_MOVED };
@@ -161,5 +188,6 @@ TEST_MAIN("publish", tcase_add_test(tc, inline_content_comes_back);
 			 a_publish_sent_again_after_others_changed_the_file_tells_its_own_version);
 	  tcase_add_test(tc, a_write_by_a_stranger_takes_set_id_bits);
 	  tcase_add_test(tc, roots_that_cannot_be_are_refused);
+	  tcase_add_test(tc, attributes_are_set_with_the_content_or_nothing_is);
 	  tcase_add_test(tc, larger_inline_content_is_moved_into_a_block);
 	  tcase_add_test(tc, a_move_of_what_was_changed_meanwhile_is_dropped))
