@@ -105,6 +105,8 @@ static inline void tier_world_start(struct tier_world *w)
 
 	ck_assert_int_eq(sim_loop_create(w->world, "client", &w->loop), 0);
 	for (uint32_t i = 0; i < w->place_count; i++) {
+		if (w->media[i] == NULL)
+			continue;		/* a real folder */
 		ck_assert_int_eq(sim_disk_create(w->media[i], &w->disks[i]), 0);
 		w->places[i].disk = w->disks[i];
 		w->places[i].directory = "";

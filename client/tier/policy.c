@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One name for each content that was used or is here, in order of the last use, with the count of
- * its uses; and of each of the two players, whether it would hold it.
+ * its uses; and of each of the three players, whether it would hold it.
  */
 #include "client/tier/policy.h"
 
@@ -13,9 +13,9 @@
 #define FADE_USES	8u	/* of each name that LFU holds, between two halvings */
 #define SCORE_WINDOW	4u	/* uses of each name held, that a score looks back */
 #define WINDOW_MIN	32u
-#define LEAD_PART	16u	/* the other leads once it is better by 1/16 */
+#define LEAD_PART	16u	/* another than LFU leads while it is better by 1/16 */
 
-enum player { PLAYER_LRU = 0, PLAYER_LFU, PLAYER_COUNT };
+enum player { PLAYER_LRU = 0, PLAYER_LFU, PLAYER_KEEP, PLAYER_COUNT };
 
 struct policy_name {
 	uint8_t key[ROOT_BYTES];
@@ -49,7 +49,7 @@ int policy_create(enum tier_policy kind, uint64_t bytes_max, struct policy **out
 		return -E_NOMEM;
 	p->kind = kind;
 	p->bytes_max = bytes_max;
-	p->leader = kind == TIER_LFU ? PLAYER_LFU : PLAYER_LRU;
+	p->leader = kind == TIER_LRU ? PLAYER_LRU : PLAYER_LFU;
 	*out = p;
 	return 0;
 }
@@ -99,44 +99,49 @@ static void lru_take(struct policy *p, struct policy_name *name)
 	hold(p, PLAYER_LRU, name, true);
 }
 
-/* Of what LFU holds, the one used least; of several, the one not used for longest. */
-static struct policy_name *lfu_least(const struct policy *p)
+/* Of what it holds, the one used least; of several, the one not used for longest. */
+static struct policy_name *least_used(const struct policy *p, enum player player)
 {
 	struct policy_name *name, *least = NULL;
 
 	DL_FOREACH(p->names, name)
-		if (name->is_held[PLAYER_LFU] && (least == NULL || name->count < least->count))
+		if (name->is_held[player] && (least == NULL || name->count < least->count))
 			least = name;
 	return least;
 }
 
-/* How many bytes does LFU hold that were used less than this? */
-static uint64_t lfu_bytes_below(const struct policy *p, uint32_t count)
+/* How many bytes does it hold that were used less than this? */
+static uint64_t bytes_below(const struct policy *p, enum player player, uint32_t count)
 {
 	const struct policy_name *name;
 	uint64_t bytes = 0;
 
 	DL_FOREACH(p->names, name)
-		if (name->is_held[PLAYER_LFU] && name->count < count)
+		if (name->is_held[player] && name->count < count)
 			bytes += name->bytes;
 	return bytes;
 }
 
-static void lfu_take(struct policy *p, struct policy_name *name)
+/* If there is room, or enough that was used less, LFU: not more. */
+static void lfu_take(struct policy *p, enum player player, struct policy_name *name)
 {
-	if (!has_room(p, PLAYER_LFU, name->bytes) &&
-	    p->held_bytes[PLAYER_LFU] + name->bytes >
-		    p->bytes_max + lfu_bytes_below(p, name->count))
+	uint32_t below = name->count + (player == PLAYER_LFU);
+
+	if (!has_room(p, player, name->bytes) &&
+	    p->held_bytes[player] + name->bytes > p->bytes_max + bytes_below(p, player, below))
 		return;
-	while (!has_room(p, PLAYER_LFU, name->bytes))
-		hold(p, PLAYER_LFU, lfu_least(p), false);
-	hold(p, PLAYER_LFU, name, true);
+	while (!has_room(p, player, name->bytes))
+		hold(p, player, least_used(p, player), false);
+	hold(p, player, name, true);
 }
 
-static void fade(struct policy *p)
+/* Uses of what was never used before do not count: a scan makes nothing fade. */
+static void fade(struct policy *p, const struct policy_name *used)
 {
 	struct policy_name *name;
 
+	if (used->count == 0)
+		return;
 	if (++p->uses_since_fade < (uint64_t)FADE_USES * MAX_OF(p->held_count[PLAYER_LFU], 8u))
 		return;
 	p->uses_since_fade = 0;
@@ -146,17 +151,24 @@ static void fade(struct policy *p)
 
 static void score(struct policy *p, const struct policy_name *name)
 {
-	uint64_t window = MAX_OF(SCORE_WINDOW * MAX_OF(p->held_count[0], p->held_count[1]),
-				 WINDOW_MIN);
-	enum player other = p->leader == PLAYER_LRU ? PLAYER_LFU : PLAYER_LRU;
+	uint64_t window = MAX_OF(SCORE_WINDOW * p->held_count[PLAYER_LRU], WINDOW_MIN);
+	uint64_t best = 0;
 
-	for (int i = 0; i < PLAYER_COUNT; i++) {
+	for (enum player i = PLAYER_LRU; i < PLAYER_COUNT; i++) {
 		p->score[i] -= DIV_CEIL(p->score[i], window);
 		p->score[i] += name->is_held[i] ? name->bytes : 0;
 	}
-	if (p->kind == TIER_ADAPTIVE &&
-	    p->score[other] > p->score[p->leader] + p->score[p->leader] / LEAD_PART)
-		p->leader = other;
+	if (p->kind != TIER_ADAPTIVE)
+		return;
+	/* In doubt LFU: what is used now says nothing of the scan that may begin any time. */
+	best = p->score[PLAYER_LFU] + p->score[PLAYER_LFU] / LEAD_PART;
+	p->leader = PLAYER_LFU;
+	for (enum player i = PLAYER_LRU; i < PLAYER_COUNT; i++) {
+		if (i == PLAYER_LFU || p->score[i] <= best)
+			continue;
+		best = p->score[i];
+		p->leader = i;
+	}
 }
 
 /* --- names ------------------------------------------------------------------------------------ */
@@ -173,8 +185,8 @@ static struct policy_name *name_find(const struct policy *p, const struct root *
 
 static void name_forget(struct policy *p, struct policy_name *name)
 {
-	hold(p, PLAYER_LRU, name, false);
-	hold(p, PLAYER_LFU, name, false);
+	for (enum player i = PLAYER_LRU; i < PLAYER_COUNT; i++)
+		hold(p, i, name, false);
 	DL_DELETE(p->names, name);
 	HASH_DELETE(hh, p->table, name);
 	p->ghost_count--;
@@ -212,7 +224,7 @@ static struct policy_name *name_get(struct policy *p, const struct root *root, u
 	return name;
 }
 
-/* It is the last one used, and both players take it if they can. */
+/* It is the last one used, and the players take it if they will. */
 static void take(struct policy *p, struct policy_name *name)
 {
 	DL_DELETE(p->names, name);
@@ -222,7 +234,9 @@ static void take(struct policy *p, struct policy_name *name)
 	if (!name->is_held[PLAYER_LRU])
 		lru_take(p, name);
 	if (!name->is_held[PLAYER_LFU])
-		lfu_take(p, name);
+		lfu_take(p, PLAYER_LFU, name);
+	if (!name->is_held[PLAYER_KEEP])
+		lfu_take(p, PLAYER_KEEP, name);
 }
 
 void policy_use(struct policy *p, const struct root *root, uint64_t bytes)
@@ -232,7 +246,7 @@ void policy_use(struct policy *p, const struct root *root, uint64_t bytes)
 	if (name == NULL || (name->count > 0 && p->names->prev == name))
 		return;
 	score(p, name);
-	fade(p);
+	fade(p, name);
 	name->count += name->count < COUNT_MAX;
 	take(p, name);
 	ghosts_bound(p);
@@ -281,7 +295,7 @@ static bool leaves_before(const struct policy *p, const struct policy_name *name
 {
 	if (other == NULL || name->is_held[p->leader] != other->is_held[p->leader])
 		return other == NULL || !name->is_held[p->leader];
-	return p->leader == PLAYER_LFU && name->count < other->count;
+	return p->leader != PLAYER_LRU && name->count < other->count;
 }
 
 struct policy_item *policy_victim(struct policy *p, const struct policy_newcomer *newcomer,

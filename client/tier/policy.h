@@ -3,16 +3,17 @@
  * What leaves a full cache tier, and what does not enter it.
  *
  *   TIER_LRU       the least recently used leaves.
- *   TIER_LFU       the least often used leaves; what comes stays outside unless it was used more
- *                  often than that. Uses of content that is not here are counted, too, and all
- *                  counts are halved now and then, so that the past fades: TinyLFU (Einziger,
- *                  Friedman, Manes: "TinyLFU: A Highly Efficient Cache Admission Policy", ACM
- *                  Transactions on Storage 13(4), 2017), with exact counts, for here are few files.
- *                  So neither a scan nor a loop through more than fits pushes out what is used.
- *   TIER_ADAPTIVE  both are played with names alone, as if each had the tier for itself; the real
- *                  tier follows the one that would have served more bytes of late (Gramacy,
- *                  Warmuth, Brandt, Ari: "Adaptive Caching by Refetching", NIPS 2002; without
- *                  the refetching). So it comes close to the better of the two, whatever the load.
+ *   TIER_LFU       the least often used leaves, of several the one not used for longest; what comes
+ *                  stays outside if all that is here was used more often. Uses of what is not here
+ *                  are counted, too, and all counts are halved now and then, so that the past
+ *                  fades: TinyLFU (Einziger, Friedman, Manes: "TinyLFU: A Highly Efficient Cache
+ *                  Admission Policy", ACM Transactions on Storage 13(4), 2017), with exact counts,
+ *                  for here are few files. So a scan does not push out what is used.
+ *   TIER_ADAPTIVE  these two, and one that is as LFU but keeps what it has against equals (for
+ *                  loops through more than fits), are played with names alone, as if each had the
+ *                  tier for itself; the real tier follows the one that would have served most bytes
+ *                  of late, in doubt LFU (Gramacy, Warmuth, Brandt, Ari: "Adaptive Caching by
+ *                  Refetching", NIPS 2002; without the refetching).
  *
  * All by bytes: files differ a thousandfold. A use of what was used last is the same use: opens of
  * one file by many processes of one start count once.
@@ -26,7 +27,7 @@
 
 #include "client/tier/tier.h"
 
-#define POLICY_GHOSTS_MAX 16384u
+#define POLICY_GHOSTS_MAX 4096u
 
 struct policy;
 struct policy_name;

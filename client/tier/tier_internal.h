@@ -13,6 +13,7 @@
 #ifndef CAIRN_CLIENT_TIER_TIER_INTERNAL_H
 #define CAIRN_CLIENT_TIER_TIER_INTERNAL_H
 
+#include <sys/types.h>
 #include <uthash.h>
 
 #include "client/tier/policy.h"
@@ -127,6 +128,7 @@ struct place {
 	void *uses;			/* being written, with uses_bytes */
 	size_t uses_bytes;
 	int dir_fd, tree_fd;		/* the folder; its read-only clone; -1 */
+	dev_t device;			/* where the folder was; 0: it was never open */
 
 	uint64_t hits, evictions, evicted_bytes, promotions, demotions, checked_bytes, wrong;
 };

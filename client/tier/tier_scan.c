@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,7 @@ struct scan {
 	void *index;
 	size_t index_bytes;
 	int dir_fd;
+	dev_t device;			/* where the folder was before; 0: not known */
 };
 
 /* --- on a worker ------------------------------------------------------------------------------ */
@@ -152,14 +154,35 @@ static int remove_lonely(struct disk *disk, const char *dir, struct names *names
 	return rc;
 }
 
+/*
+ * Make it if it is not there. One that was lost is made again only on its old file system: else it
+ * was unmounted, and what lies below the mount point is not for us to fill.
+ */
+static int make_folder(const struct scan *s)
+{
+	char parent[PATH_MAX];
+	struct stat st;
+
+	if (stat(s->directory, &st) == 0)
+		return 0;
+	snprintf(parent, sizeof parent, "%s", s->directory);
+	*strrchr(parent, '/') = '\0';
+	if (s->device != 0 && (stat(parent[0] != '\0' ? parent : "/", &st) < 0 ||
+			       st.st_dev != s->device))
+		return -E_NOENT;
+	return mkdir(s->directory, 0700) < 0 && errno != EEXIST ? error_from_errno(errno) : 0;
+}
+
 static int open_folder(struct scan *s)
 {
+	struct stat st;
 	int rc;
 
 	if (s->disk == NULL) {
 		s->step = "open the folder";
-		if (mkdir(s->directory, 0700) < 0 && errno != EEXIST)
-			return error_from_errno(errno);
+		rc = make_folder(s);
+		if (rc < 0)
+			return rc;
 		rc = disk_posix_create(s->directory, &s->disk);
 		if (rc < 0)
 			return rc;
@@ -167,6 +190,8 @@ static int open_folder(struct scan *s)
 	}
 	if (s->directory[0] != '\0')
 		s->dir_fd = open(s->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (s->dir_fd >= 0 && fstat(s->dir_fd, &st) == 0)
+		s->device = st.st_dev;
 	s->step = "lock the folder";
 	return s->must_lock ? disk_lock(s->disk) : 0;
 }
@@ -345,6 +370,7 @@ static void scan_done(struct tier_job *job)
 	} else {
 		p->disk = s->disk;
 		p->dir_fd = s->dir_fd;
+		p->device = s->device;
 		p->is_locked = true;
 		s->owns_disk = false;
 		s->dir_fd = -1;
@@ -380,6 +406,7 @@ void tier_scan_start(struct place *p)
 	s->must_lock = !p->is_locked;
 	s->boot_id = p->tiers->options.boot_id;
 	s->dir_fd = -1;
+	s->device = p->device;
 	p->is_job_active = true;
 	p->job.found = s;
 	p->job.run = scan_run;

@@ -5,9 +5,10 @@
  * New content goes to the fastest place on a disk that has room as it is; if none has, something
  * leaves the last such place. Memory comes last: it is for what was promoted.
  */
-#include <fcntl.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -157,12 +158,27 @@ void tiers_place_shrink(struct place *p)
 
 /* --- looks ------------------------------------------------------------------------------------ */
 
+/* Does the path still lead to the folder that is open? */
+static int find_folder(const struct place *p)
+{
+	struct stat open, found;
+
+	if (p->dir_fd < 0)
+		return 0;
+	if (fstat(p->dir_fd, &open) < 0 || stat(p->directory, &found) < 0)
+		return error_from_errno(errno);
+	return open.st_dev == found.st_dev && open.st_ino == found.st_ino ? 0 : -E_STALE;
+}
+
 static void look_run(struct tier_job *job)
 {
 	struct disk_space space;
 	struct disk_file *state;
 
-	/* A folder that was removed has no files, whatever its descriptor says. */
+	job->rc = find_folder(job->place);
+	if (job->rc < 0)
+		return;
+	/* One that was removed has no files, whatever its descriptor says. */
 	job->rc = disk_open(job->disk, TIER_FORMAT_STATE_FILE, DISK_READ, &state);
 	if (job->rc < 0)
 		return;
