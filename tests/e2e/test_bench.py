@@ -77,3 +77,10 @@ def test_an_interrupted_run_leaves_nothing_behind(tmp_path):
     assert run.returncode == 130, complaint
     assert not mounts_below(tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.name != "out"] == []
+
+
+def test_the_counted_paths_are_those_that_were_recorded():
+    counted = subprocess.run([BIN.parent / "tests" / "bench" / "bench_instructions"], check=True, text=True,
+                             stdout=subprocess.PIPE).stdout
+    recorded = json.loads((ROOT / "tests" / "bench" / "instructions.json").read_text())
+    assert [line.split()[0] for line in counted.splitlines()] == list(recorded)
