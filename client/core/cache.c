@@ -134,6 +134,7 @@ static void block_loaded(struct blocks_get *get)
 	}
 	block->waiters = NULL;
 	cache->flying--;
+	c->stats.blocks_got += get->rc == 0;
 	block->buf = get->rc == 0 ? get->plain : NULL;
 	DL_FOREACH(waiters, fetch) {
 		fetch->rc = get->rc;

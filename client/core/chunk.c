@@ -9,6 +9,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "client/core/draft.h"
 #include "client/core/file.h"
 #include "fs/base/log.h"
 
@@ -390,6 +391,9 @@ static void put_done(struct blocks_put *put)
 		file->new_bytes += chunk->put_len;
 		c->stats.blocks_put++;
 		c->stats.blocks_present += put->sent_bytes == 0;
+		/* else it was written meanwhile, into a copy */
+		if (chunk->buf == put->plain)
+			cl_draft_put(file, chunk->start, &put->id, chunk->buf, chunk->put_len);
 		cl_chunk_apply(file);
 	}
 	cl_chunk_pump(c);

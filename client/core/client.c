@@ -3,7 +3,10 @@
  * The client: its life (create, start, stop), the table of operations, and how operations wait and
  * end. Each operation ends exactly once: by its work, its deadline, or its interrupt.
  */
+#include "client/core/draft.h"
 #include "client/core/file.h"
+#include "client/core/fill.h"
+#include "client/core/siblings.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -387,8 +390,14 @@ int client_create(const struct cl_options *options, struct client **out)
 		(uint32_t)MIN_OF(c->options.blocks_in_flight, memory / 4 / CL_BUF_BYTES);
 	c->sweep.fn = sweep_fired;
 	c->interrupt_task.run = ops_interrupted;
-	int rc = client_connect(c);
+	int rc = cl_fill_init(c);
+	if (rc == 0)
+		rc = cl_draft_init(c);
+	if (rc == 0)
+		rc = client_connect(c);
 	if (rc < 0) {
+		cl_draft_finish(c);
+		cl_fill_finish(c);
 		free(c);
 		return rc;
 	}
@@ -414,6 +423,8 @@ void client_stop(struct client *c, void (*done)(void *arg, int rc), void *arg)
 	c->stopped = done;
 	c->life_arg = arg;
 	c->life = CL_STOPPING;
+	cl_draft_finish(c);
+	cl_fill_stop(c);
 	c->life_due_ns = loop_now_ns(c->options.loop) + c->options.timeout_ms * UINT64_C(1000000);
 	loop_timer_start(c->options.loop, &c->sweep, 0);
 }
@@ -429,6 +440,9 @@ void client_destroy(struct client *c)
 		ASSERT(op->cancel);
 		op_abort(op, -E_SHUTDOWN);
 	}
+	cl_siblings_finish(c);
+	cl_draft_finish(c);
+	cl_fill_finish(c);
 	cl_lease_finish(c);
 	cl_file_stop(c);
 	cl_session_finish(c);

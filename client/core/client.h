@@ -231,6 +231,11 @@ struct tier_file *client_tier_find(struct client *c, inode_no ino);
 struct cl_stats {
 	uint64_t dirty_bytes, memory_bytes, nodes, leases, ops_waiting;
 	uint64_t reads, read_bytes, writes, write_bytes, blocks_put, blocks_present;
+	uint64_t blocks_got;			/* read from chunk servers, nodes included */
+	/* tiers: reads that they served; fills; what was written here and kept */
+	uint64_t tier_reads, tier_read_bytes, tier_reads_failed;
+	uint64_t fills_begun, fills_sealed, fills_failed, fill_bytes;
+	uint64_t drafts_begun, drafts_adopted, draft_bytes;
 	char waiting_for[128];		/* "", or what the oldest waiting operation waits for */
 };
 void client_stats(const struct client *c, struct cl_stats *out);

@@ -21,6 +21,9 @@ struct cl_file;
 struct cl_block;
 struct cl_chunk;
 struct cl_recall;
+struct cl_fills;
+struct cl_drafts;
+struct cl_siblings;
 
 #define CL_SWEEP_MS	   100u		/* deadlines and gathered writes are looked at this often */
 #define CL_NODES_MAX	   131072u	/* cached inodes; leases of a session are bounded too */
@@ -87,6 +90,9 @@ struct client {
 	struct cl_slots slots;
 	struct cl_cache cache;
 	struct cl_puts puts;
+	struct cl_fills *fills;		/* NULL: there are no tiers */
+	struct cl_drafts *drafts;
+	struct cl_siblings *siblings;	/* looked up now */
 	struct cl_op *ops;		/* submitted, not finished */
 	struct cl_op *session_waiters;	/* until the session is valid again */
 	struct cl_op *memory_waiters;	/* writers: until dirty data was sent */

@@ -4,6 +4,8 @@
  * See file.h.
  */
 #include "client/core/file.h"
+#include "client/core/draft.h"
+#include "client/core/tiered.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -38,6 +40,9 @@ struct cl_file *cl_file_get(struct client *c, struct cl_node *node)
 static void content_drop(struct cl_file *file)
 {
 	cl_cache_cancel(file->client, &file->apply_fetch);
+	cl_tiered_forget(file);
+	cl_draft_forget(file);
+	file->is_draft_refused = false;
 	cl_chunk_drop_all(file);
 	manifest_destroy(file->manifest);
 	file->manifest = NULL;
@@ -492,6 +497,9 @@ void cl_file_handle_free(struct cl_handle *h)
 	else
 		node->readers--;
 	bool is_last = node->readers + node->writers == 0;
+	if (is_last)
+		cl_tiered_closed(file);
+	cl_draft_settle(file);
 	if (is_last && cl_file_is_dirty(file)) {
 		if (node->attr.st.st_nlink == 0)
 			cl_file_reset(file);	/* nobody can see it any more */

@@ -100,6 +100,18 @@ struct cl_flush {			/* publish.c */
 	struct loop_timer again;
 };
 
+struct cl_draft;
+
+/* What this file has to do with the tiers; tiered.c. */
+struct cl_tier_use {
+	bool is_asked;			/* of this root: */
+	struct root root;
+	struct tier_file *file;		/* a reference; NULL: it is not there */
+	uint64_t read_bytes;		/* that readers asked for, and were not sealed */
+	bool is_touched;		/* enough to begin a fill, */
+	bool is_followed;		/* and one of its siblings */
+};
+
 struct cl_file {
 	struct cl_node *node;
 	struct client *client;
@@ -110,6 +122,10 @@ struct cl_file {
 	uint64_t size;
 	int64_t mtime_ns;
 	bool kill_priv;			/* a write cleared suid and sgid: say so in the publish */
+	struct cl_tier_use tier;
+	struct cl_draft *draft;		/* draft.c; NULL: there is none */
+	bool is_draft_new;		/* it was cut to nothing, and is written anew */
+	bool is_draft_refused;
 	struct manifest *manifest;	/* NULL: no blocks yet */
 	struct cl_chunk **chunks;	/* sorted by start */
 	uint32_t chunk_count, chunk_capacity;

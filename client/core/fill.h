@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Filling the tiers: whole files come in pieces of TIER_PIECE_BYTES through the block cache, one
- * fetch each however many want it. What readers wait for goes first, then fills in order of why;
- * bytes and pieces in flight are bounded (I11). A fill goes by root and length: it needs no open
- * file, and content that a later version replaced is still filled to the end if somebody has it
- * open, else dropped.
+ * fetch each however many want it. What readers wait for goes first, then fills in order of why,
+ * then of age; bytes and pieces in flight are bounded (I11), and few fills have begun at a time,
+ * since each has its room in a tier from its begin. A fill goes by root and length: it needs no
+ * open file.
  *
- * Blocks are proved by SHA-256 before they enter a tier.
+ * Blocks are proved by SHA-256 before they enter a tier. A file is sealed when readers who miss
+ * have been quiet for a moment, for its sync competes with them; at once if somebody waits for it.
+ *
+ * Loop's thread. No done() runs inside the call that caused it.
  */
 #ifndef CAIRN_CLIENT_CORE_FILL_H
 #define CAIRN_CLIENT_CORE_FILL_H
@@ -22,6 +25,7 @@ enum cl_fill_why {
 	CL_FILL_GUESS,		/* the predictor, when the node is idle */
 };
 #define CL_FILL_TOUCH_BYTES MiB(2)
+#define CL_FILLS_MAX	    4096u	/* on their way, begun or not */
 
 struct cl_fill;
 
@@ -30,14 +34,15 @@ struct cl_fill_wait {
 	/* 0: sealed; -E_NOSPC, -E_NODEV: no tier takes it; -E_CANCELED; or why it cannot be read */
 	void (*done)(struct cl_fill_wait *wait, int rc);
 	void *arg;
-	struct cl_fill *fill;			/* private */
+	struct cl_fill_wait **list;		/* where it waits; NULL: it does not */
 	struct cl_fill_wait *prev, *next;
 };
 
 /*
- * Fill `root` (of a regular file, kind block or node, of at least tier_min_bytes), unless it is
- * here or on its way; `wait` may be NULL. A more urgent `why` raises one that is under way. 0;
- * 1: it is sealed already (wait is not told); or an error.
+ * Fill `root` (of a regular file, kind block or node), unless it is here or on its way; `wait` may
+ * be NULL. A more urgent `why` raises one that is under way. 0; 1: it is sealed already (wait is
+ * not told); -E_NODEV: no tiers; -E_OVERLOADED: too many; -E_INVAL: such a root has no blocks;
+ * -E_NOMEM.
  */
 must_check int cl_fill_start(struct client *c, const struct root *root, enum cl_fill_why why,
 			     struct cl_fill_wait *wait);
@@ -53,6 +58,20 @@ struct cl_fill_info {
 /* All fills, most urgent first; fn returns false to stop. */
 void cl_fill_list(const struct client *c, bool (*fn)(void *arg, const struct cl_fill_info *info),
 		  void *arg);
+
+/* --- for client/core -------------------------------------------------------------------------- */
+
+must_check int cl_fill_init(struct client *c);
+/* Nothing begins any more; who waits is told -E_CANCELED. */
+void cl_fill_stop(struct client *c);
 void cl_fill_finish(struct client *c);
+/* A reader found [offset, offset + len) of it missing in the tiers. */
+void cl_fill_missed(struct client *c, const struct root *root, uint64_t offset, uint64_t len);
+/* Of this why, and nobody waits: it may end early. */
+bool cl_fill_is_of(const struct client *c, const struct root *root, enum cl_fill_why why);
+/* The file in which it fills, without a reference; NULL: it does not, or has not begun. */
+struct tier_file *cl_fill_file(const struct client *c, const struct root *root);
+/* Go on with an adopted draft, whose reference is taken; what it lacks is fetched. */
+void cl_fill_adopt(struct client *c, struct tier_file *file);
 
 #endif

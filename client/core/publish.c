@@ -16,6 +16,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "client/core/draft.h"
 #include "client/core/file.h"
 #include "fs/base/log.h"
 #include "fs/base/metrics.h"
@@ -197,6 +198,7 @@ static void flush_end(struct cl_file *file, int rc)
 		file->dirty_since_ns = loop_now_ns(c->options.loop);
 		if (!cl_file_is_dirty(file))
 			file->kill_priv = false;
+		cl_draft_settle(file);
 	} else if (!file->is_alone) {
 		/*
 		 * The data stays, to be tried again; fsync and close hear of it (once per handle).

@@ -11,6 +11,7 @@
 #include <utlist.h>
 
 #include "client/core/file.h"
+#include "client/core/tiered.h"
 
 #define PIECES_PER_PAGE	 18u		/* a read of 1 MiB that begins anywhere needs 17 */
 #define PART_BYTES_MAX	 KiB(16)	/* of a block, that random readers fetch alone */
@@ -49,6 +50,7 @@ struct cl_read {
 	struct cl_stream *stream;	/* of the file; NULL: of nobody's handle */
 	bool is_walked;
 	struct cl_fetch node_fetch;
+	struct cl_tiered_read *tiered;	/* under way */
 };
 
 static void read_walk(struct cl_read *r);
@@ -69,6 +71,8 @@ static void read_free(struct cl_read *r)
 	struct client *c = r->op->client;
 	struct page *page = &r->first;
 	cl_cache_cancel(c, &r->node_fetch);
+	if (r->tiered)
+		cl_tiered_read_end(r->tiered);
 	while (page) {
 		struct page *next = page->next;
 		for (uint32_t i = 0; i < page->count; i++) {
@@ -320,6 +324,24 @@ static void read_walk(struct cl_read *r)
 		read_end(r, 0);
 }
 
+/* A tier has answered; what it could not, the cluster does. */
+static void read_tiered(struct cl_tiered_read *tr, int rc)
+{
+	struct cl_read *r = tr->arg;
+	for (uint32_t i = 0; rc == 0 && i < tr->buf_count; i++) {
+		struct piece *piece = piece_add(r, (uint32_t)tr->iov[i].iov_len);
+		rc = piece ? 0 : -E_NOMEM;
+		if (piece)
+			piece->buf = buf_ref(tr->bufs[i]);
+	}
+	r->tiered = NULL;
+	cl_tiered_read_end(tr);
+	if (r->piece_count > 0)
+		read_end(r, rc);
+	else
+		read_walk(r);
+}
+
 static void read_loaded(struct cl_op *op)
 {
 	struct cl_read *r = op->state;
@@ -342,7 +364,13 @@ static void read_loaded(struct cl_op *op)
 		r->stream = cl_ahead_read(r->file, r->pos, r->end);
 	op->cancel = read_cancel;
 	op->waiting_for = "blocks of the chunk servers";
-	read_walk(r);
+	r->tiered = cl_tiered_read_start(r->file, r->pos, r->end - r->pos);
+	if (r->tiered) {
+		r->tiered->done = read_tiered;
+		r->tiered->arg = r;
+	} else {
+		read_walk(r);
+	}
 }
 
 void cl_read_start(struct cl_op *op)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Telling the front of edits, for its passthrough opens. See tiered.h and cl_options.on_edit. */
 #include "client/core/tiered.h"
+#include "client/core/draft.h"
 
 #include <linux/falloc.h>
 
@@ -19,9 +20,11 @@ static enum cl_edit_kind kind_of(const struct cl_op *op)
 
 void cl_tiered_edited(const struct cl_op *op)
 {
-	const struct cl_file *file = op->file;
+	struct cl_file *file = op->file;
 	const struct client *c = file->client;
 	struct cl_edit edit = { .kind = kind_of(op), .ino = file->node->ino, .size = file->size };
+	if (op->kind == CL_SETATTR && file->size == 0)
+		cl_draft_restart(file);
 	bool is_change = op->progress > 0 || (op->kind != CL_WRITE && op->kind != CL_COPY_RANGE);
 	if (!c->options.on_edit || !is_change)
 		return;

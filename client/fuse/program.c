@@ -10,6 +10,7 @@
 #include "client/fuse/program.h"
 #include "client/fuse/front.h"
 #include "client/fuse/mount_options.h"
+#include "client/fuse/tier_setup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,6 +40,7 @@ struct mount {
 	struct buf_pool *pool;
 	struct net *net;
 	struct front *front;
+	struct tier_setup *tiers;
 	struct client *client;
 	pthread_t loop_thread;
 	bool loop_runs;
@@ -64,7 +66,15 @@ static void start_on_loop(struct loop_task *task)
 {
 	struct mount *m = container_of(task, struct mount, task);
 
+	tier_setup_start(m->tiers);
 	client_start(m->client, start_done, m);
+}
+
+static void tiers_stopped(void *arg)
+{
+	struct mount *m = arg;
+
+	sem_post(&m->task_done);
 }
 
 static void stop_done(void *arg, int rc)
@@ -72,7 +82,7 @@ static void stop_done(void *arg, int rc)
 	struct mount *m = arg;
 
 	m->task_error.code = rc;
-	sem_post(&m->task_done);
+	tier_setup_stop(m->tiers, tiers_stopped, m);
 }
 
 static void stop_on_loop(struct loop_task *task)
@@ -137,11 +147,20 @@ static int create_client(struct mount *m, struct error *err)
 	o.blocks_in_flight = (uint32_t)m->options.config.client_blocks_in_flight;
 	o.codec = (int)codec;
 	front_client_options(m->front, &o);
+	o.tiers = tier_setup_tiers(m->tiers);
+	o.tier_min_bytes = m->options.config.client_tier_min_bytes;
 	rc = client_create(&o, &m->client);
 	if (rc < 0)
 		return error_set(err, rc, "cannot start the client");
 	front_set_client(m->front, m->client);
 	return 0;
+}
+
+static int create_tiers(struct mount *m, struct error *err)
+{
+	struct tiers_options base = { .loop = m->loop };
+
+	return tier_setup_create(&m->options.config, &base, &m->tiers, err);
 }
 
 static int create_front(struct mount *m)
@@ -193,7 +212,9 @@ static int build(struct mount *m, struct error *err)
 		rc = create_front(m);
 	if (rc < 0)
 		return error_set(err, rc, "cannot start");
-	rc = create_client(m, err);
+	rc = create_tiers(m, err);
+	if (rc == 0)
+		rc = create_client(m, err);
 	if (rc < 0)
 		return rc;
 	rc = loop_uv_on_signals(m->loop, on_signal, m);
@@ -212,6 +233,7 @@ static void take_down(struct mount *m)
 		pthread_join(m->loop_thread, NULL);
 	}
 	client_destroy(m->client);
+	tier_setup_destroy(m->tiers);
 	front_destroy(m->front);
 	if (m->net)
 		m->net->ops->destroy(m->net);

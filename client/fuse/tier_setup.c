@@ -141,6 +141,12 @@ struct tiers *tier_setup_tiers(const struct tier_setup *s)
 	return s->tiers;
 }
 
+void tier_setup_start(struct tier_setup *s)
+{
+	if (s->tiers)
+		tiers_start(s->tiers);
+}
+
 static void stop_told(struct tier_setup *s)
 {
 	void (*stopped)(void *arg) = s->stopped;

@@ -20,6 +20,7 @@ struct tier_setup;
 must_check int tier_setup_create(const struct config *config, const struct tiers_options *base,
 				 struct tier_setup **out, struct error *err);
 struct tiers *tier_setup_tiers(const struct tier_setup *s);	/* NULL: there are none */
+void tier_setup_start(struct tier_setup *s);
 /* done(arg) once, within a few seconds whatever the disks do. */
 void tier_setup_stop(struct tier_setup *s, void (*done)(void *arg), void *arg);
 void tier_setup_destroy(struct tier_setup *s);			/* NULL is allowed */
