@@ -175,11 +175,21 @@ static size_t value_bytes(const ProtobufCFieldDescriptor *field)
 	return 0; /* numbers are not walked */
 }
 
+static bool has_rule(const ProtobufCFieldDescriptor *field)
+{
+	return field->type == PROTOBUF_C_TYPE_BYTES || field->type == PROTOBUF_C_TYPE_STRING;
+}
+
 static bool field_is_valid(const ProtobufCMessage *msg, const ProtobufCFieldDescriptor *field)
 {
 	const uint8_t *base = (const uint8_t *)msg;
-	const struct rule *rule = rule_find(msg->descriptor, field->name, false);
+	const struct rule *rule = NULL;
 
+	/* Most fields are single numbers: no name of them need be looked for. */
+	if (field->label != PROTOBUF_C_LABEL_REPEATED && value_bytes(field) == 0)
+		return true;
+	if (has_rule(field))
+		rule = rule_find(msg->descriptor, field->name, false);
 	if (field->label != PROTOBUF_C_LABEL_REPEATED)
 		return value_is_valid(field, rule, base + field->offset);
 
