@@ -382,6 +382,21 @@ START_TEST(times_set_by_the_user_survive_the_close)
 }
 END_TEST
 
+START_TEST(small_content_comes_with_the_open)
+{
+	struct cl_handle *h = file_create(&w, a, "small");
+	file_pattern(bytes, 4096, 3);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, 4096), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	h = file_open(&w, b, "small", O_RDONLY);
+	cluster_mds_stop(&w);
+	ck_assert_int_eq(file_read(&w, b, h, 0, found, sizeof found), 4096);
+	ck_assert_mem_eq(found, bytes, 4096);
+	cluster_mds_start(&w);
+	ck_assert_int_eq(file_close(&w, b, h), 0);
+}
+END_TEST
+
 static void set(inode_no ino, uint32_t mask, mode_t mode)
 {
 	struct cl_op op = { .kind = CL_SETATTR, .ino = ino, .set_mask = mask, .mode = mode,
@@ -713,6 +728,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, what_was_closed_is_given_back_in_time);
 	  tcase_add_test(tc, truncation_elsewhere_is_seen_by_an_open_file);
 	  tcase_add_test(tc, times_set_by_the_user_survive_the_close);
+	  tcase_add_test(tc, small_content_comes_with_the_open);
 	  tcase_add_test(tc, attributes_travel_with_the_content);
 	  tcase_add_test(tc, a_mode_that_is_there_already_moves_the_ctime);
 	  tcase_add_test(tc, a_restart_of_the_metadata_server_is_survived);
