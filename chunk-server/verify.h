@@ -3,8 +3,9 @@
  * Verification of foreign records: header, checksum, decoding, and that the digest of the plain
  * bytes is the id (I1). Servers verify what anybody sends, other servers included (I8).
  *
- * The work runs on workers, at most CS_VERIFY_SLOTS at a time, each slot with its own codec scratch
- * and plain buffer; more wait in line. Everything else on the loop's thread.
+ * The work runs on workers, what came in one turn in batches, at most CS_VERIFY_SLOTS of them at a
+ * time, each with its own codec scratch and plain buffers; more wait in line. Everything else on the
+ * loop's thread.
  */
 #ifndef CAIRN_CHUNK_SERVER_VERIFY_H
 #define CAIRN_CHUNK_SERVER_VERIFY_H
@@ -14,6 +15,7 @@
 #include "fs/io/loop.h"
 
 #define CS_VERIFY_SLOTS 8u
+#define CS_VERIFY_BATCH 6u /* records that one slot takes */
 
 struct cs_verifier;
 
@@ -27,10 +29,7 @@ struct cs_verify {
 	int rc;		     /* 0, -E_CORRUPT, -E_MALFORMED, -E_BAD_MAGIC */
 	struct record found; /* with rc 0 */
 	void *user;
-	struct loop_work work; /* private */
-	struct cs_verifier *verifier;
-	struct cs_verify_slot *slot;
-	struct cs_verify *prev, *next;
+	struct cs_verify *prev, *next; /* private */
 };
 void cs_verify_start(struct cs_verifier *verifier, struct cs_verify *verify);
 

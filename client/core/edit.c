@@ -350,17 +350,10 @@ static void place_behind_chunk(struct cl_file *file, uint64_t pos, struct place 
 	place->block_len = 0;
 }
 
-/* Memory is used up: send what is gathered, give up what can be read again. */
-int cl_edit_wait_memory(struct cl_op *op)
+/* Send what is gathered, give up what can be read again. */
+static void free_memory(struct client *c, const struct cl_file *edited)
 {
-	struct cl_file *edited = op->file;
-	struct client *c = edited->client;
 	struct cl_file *file, *next;
-	if (edited->put_rc < 0) {
-		int rc = edited->put_rc;
-		edited->put_rc = 0;
-		return rc;
-	}
 	DL_FOREACH_SAFE(c->files, file, next) {
 		if (file->size > INLINE_BYTES_MAX)
 			cl_chunk_put_all(file);
@@ -370,6 +363,20 @@ int cl_edit_wait_memory(struct cl_op *op)
 			 !file->is_loading)
 			cl_file_reset(file);
 	}
+}
+
+int cl_edit_wait_memory(struct cl_op *op)
+{
+	struct cl_file *edited = op->file;
+	struct client *c = edited->client;
+	if (edited->put_rc < 0) {
+		int rc = edited->put_rc;
+		edited->put_rc = 0;
+		return rc;
+	}
+	/* While puts fly they give memory back: what else could is looked for when none does. */
+	if (c->puts.flying == 0)
+		free_memory(c, edited);
 	cl_op_wait(op, &c->memory_waiters, "memory for written data", edit_step);
 	return 1;
 }

@@ -135,15 +135,22 @@ bool codec_is_known(unsigned number)
 	return number < CODEC_COUNT;
 }
 
+uint32_t codec_shrink(struct codec_scratch *s, enum codec want, uint8_t *param,
+		      const struct codec_bytes *plain, void *out)
+{
+	ASSERT(codec_is_known(want));
+	ASSERT(plain->len >= 1 && plain->len <= BLOCK_BYTES_MAX);
+
+	/* Decoding costs every reader: it must be worth a sixteenth of the block. */
+	uint32_t room = plain->len - DIV_CEIL(plain->len, 16u);
+	return room ? rows[want].encode(s, plain->bytes, plain->len, out, room, param) : 0;
+}
+
 void codec_encode(struct codec_scratch *s, enum codec want, uint8_t param, const void *plain,
 		  uint32_t plain_len, void *out, struct codec_result *result)
 {
-	ASSERT(codec_is_known(want));
-	ASSERT(plain_len >= 1 && plain_len <= BLOCK_BYTES_MAX);
-
-	/* Decoding costs every reader: it must be worth a sixteenth of the block. */
-	uint32_t room = plain_len - DIV_CEIL(plain_len, 16u);
-	uint32_t len = room ? rows[want].encode(s, plain, plain_len, out, room, &param) : 0;
+	const struct codec_bytes bytes = {plain, plain_len};
+	uint32_t len = codec_shrink(s, want, &param, &bytes, out);
 
 	if (len > 0) {
 		*result = (struct codec_result){.codec = want, .param = param, .len = len};

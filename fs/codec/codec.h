@@ -21,6 +21,11 @@ const char *codec_name(enum codec codec);		/* "raw", "lz4", "zstd" */
 must_check int codec_parse(const char *name, enum codec *out);
 bool codec_is_known(unsigned number);
 
+struct codec_bytes {
+	const void *bytes;
+	uint32_t len;
+};
+
 /* What encoding came to. */
 struct codec_result {
 	enum codec codec;	/* CODEC_RAW when the asked one did not shrink the block */
@@ -28,6 +33,12 @@ struct codec_result {
 	uint32_t len;		/* stored bytes, 1 .. plain_len */
 };
 
+/*
+ * Encode as codec_encode() does, but 0 and nothing useful in out if the block is to be stored raw:
+ * the plain bytes are then the stored ones, wherever they are. *param is settled.
+ */
+must_check uint32_t codec_shrink(struct codec_scratch *s, enum codec want, uint8_t *param,
+				 const struct codec_bytes *plain, void *out);
 /*
  * Encode plain_len (1 .. BLOCK_BYTES_MAX) bytes into out (capacity >= plain_len) with `want`,
  * or raw if that would not save at least 1/16. Never fails, never grows.

@@ -5,6 +5,8 @@
  */
 #include "fs/disk/record.h"
 
+#include <string.h>
+
 #include "fs/base/bytes.h"
 #include "fs/disk/sealed.h"
 #include "fs/hash/checksum.h"
@@ -60,24 +62,45 @@ int record_decode_header(const uint8_t in[RECORD_HEADER_BYTES], struct record *o
 	return rd_done(&r) && is_well_formed(out) ? 0 : -E_MALFORMED;
 }
 
+uint32_t record_split(struct codec_scratch *s, const struct record_plan *plan,
+		      uint8_t head[RECORD_HEADER_BYTES], void *stored)
+{
+	const struct codec_bytes plain = {plan->plain, plan->plain_len};
+	uint8_t param = plan->param;
+	uint32_t len = plan->codec == CODEC_RAW
+			       ? 0
+			       : codec_shrink(s, plan->codec, &param, &plain, stored);
+	struct record r = {
+		.id = plan->id,
+		.plain_len = plain.len,
+		.stored_len = len ? len : plain.len,
+		.codec = (uint8_t)(len ? plan->codec : CODEC_RAW),
+		.param = len ? param : 0,
+		.checksum = len ? checksum_of(stored, len) : checksum_of(plain.bytes, plain.len),
+	};
+
+	record_encode_header(&r, head);
+	return len;
+}
+
 uint32_t record_build_named(struct codec_scratch *s, const struct block_id *id, enum codec codec,
 			    uint8_t param, const void *plain, uint32_t plain_len,
 			    uint8_t out[RECORD_BYTES_MAX])
 {
-	uint8_t *stored = out + RECORD_HEADER_BYTES;
-	struct codec_result result;
-
-	codec_encode(s, codec, param, plain, plain_len, stored, &result);
-	struct record r = {
+	const struct record_plan plan = {
 		.id = *id,
+		.codec = codec,
+		.param = param,
+		.plain = plain,
 		.plain_len = plain_len,
-		.stored_len = result.len,
-		.codec = (uint8_t)result.codec,
-		.param = result.param,
-		.checksum = checksum_of(stored, result.len),
 	};
-	record_encode_header(&r, out);
-	return RECORD_HEADER_BYTES + result.len;
+	uint8_t *stored = out + RECORD_HEADER_BYTES;
+	uint32_t len = record_split(s, &plan, out, stored);
+
+	if (len > 0)
+		return RECORD_HEADER_BYTES + len;
+	memcpy(stored, plain, plain_len);
+	return RECORD_HEADER_BYTES + plain_len;
 }
 
 uint32_t record_build(struct codec_scratch *s, enum hash_kind hash, enum codec codec, uint8_t param,
@@ -119,17 +142,28 @@ static int decode(struct codec_scratch *s, const struct record *r, const void *b
 			    r->stored_len, plain, r->plain_len);
 }
 
-int record_prove(struct codec_scratch *s, enum hash_kind hash, const void *bytes, size_t len,
-		 struct record *out, void *scratch)
+int record_plain(struct codec_scratch *s, const void *bytes, size_t len, struct record *out,
+		 void *scratch, const void **plain)
 {
 	int rc = record_check(bytes, len, out);
 
 	if (rc < 0)
 		return rc;
-	if (out->codec == CODEC_RAW) /* they are the plain bytes */
-		return prove_id(hash, out, (const uint8_t *)bytes + RECORD_HEADER_BYTES);
-	rc = decode(s, out, bytes, scratch);
-	return rc < 0 ? rc : prove_id(hash, out, scratch);
+	if (out->codec == CODEC_RAW) {
+		*plain = (const uint8_t *)bytes + RECORD_HEADER_BYTES;
+		return 0;
+	}
+	*plain = scratch;
+	return decode(s, out, bytes, scratch);
+}
+
+int record_prove(struct codec_scratch *s, enum hash_kind hash, const void *bytes, size_t len,
+		 struct record *out, void *scratch)
+{
+	const void *plain;
+	int rc = record_plain(s, bytes, len, out, scratch, &plain);
+
+	return rc < 0 ? rc : prove_id(hash, out, plain);
 }
 
 int record_open(struct codec_scratch *s, enum hash_kind hash, const void *bytes, size_t len,

@@ -41,8 +41,29 @@ uint32_t record_build_named(struct codec_scratch *s, const struct block_id *id, 
 			    uint8_t param, const void *plain, uint32_t plain_len,
 			    uint8_t out[RECORD_BYTES_MAX]);
 
+/*
+ * The same in two pieces, so that a block that does not shrink is not copied: the header into
+ * `head`, the stored bytes into `stored` (BLOCK_BYTES_MAX). Returns how many; 0: the plain bytes
+ * are the stored ones, and nothing is in `stored`, which may be NULL with CODEC_RAW.
+ */
+struct record_plan {
+	struct block_id id;
+	enum codec codec;
+	uint8_t param;
+	const void *plain;
+	uint32_t plain_len;
+};
+uint32_t record_split(struct codec_scratch *s, const struct record_plan *plan,
+		      uint8_t head[RECORD_HEADER_BYTES], void *stored);
+
 /* Check header and stored checksum of a record of exactly `len` bytes: fast, no decode. */
 must_check int record_check(const void *bytes, size_t len, struct record *out);
+/*
+ * record_check, and where the plain bytes are: in the record itself if it is raw, else decoded into
+ * `scratch` (BLOCK_BYTES_MAX). What they are named is the caller's to prove.
+ */
+must_check int record_plain(struct codec_scratch *s, const void *bytes, size_t len,
+			    struct record *out, void *scratch, const void **plain);
 /*
  * record_check, decode, digest: is it what it says? `scratch` holds BLOCK_BYTES_MAX, for our use.
  */

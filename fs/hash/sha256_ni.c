@@ -33,7 +33,7 @@ static const uint32_t K[64] __attribute__((aligned(16))) = {
 	0xc67178f2,
 };
 
-/* One digest under way. The state is kept as the instructions want it: halves of words abef, cdgh. */
+/* One digest under way. The state is as the instructions want it: words a b e f, and c d g h. */
 struct lane {
 	__m128i abef, cdgh;
 	const uint8_t *at;
@@ -66,7 +66,7 @@ NI_INLINE void four_rounds(__m128i *abef, __m128i *cdgh, __m128i m[4], unsigned 
 		m[(i + 3) % 4] = _mm_sha256msg1_epu32(m[(i + 3) % 4], m[i % 4]);
 }
 
-/* `blocks` of each of the first `count` lanes; called with a constant count, so that all unrolls. */
+/* `blocks` of each of the first `count` lanes: a constant, so that all unrolls. */
 NI_INLINE void compress(struct lane *lanes, const unsigned count, size_t blocks)
 {
 	const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);

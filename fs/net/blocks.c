@@ -465,6 +465,8 @@ int blocks_create(const struct blocks_options *options, struct blocks **out)
 		return -E_NOMEM;
 	b->o = *options;
 	b->map_timer.fn = map_timer_fired;
+	b->encode_timer.fn = blocks_encode_turn;
+	b->probe_timer.fn = blocks_probe_turn;
 	b->hedge_us = HEDGE_US_AT_START;
 	b->probe_hits = PROBE_HITS_AT_START;
 	int rc = map_create(&b->map);
@@ -487,6 +489,9 @@ void blocks_destroy(struct blocks *b)
 	blocks_check_end_all(b);
 	rpc_cancel(&b->map_call);
 	loop_timer_stop(b->o.loop, &b->map_timer);
+	loop_timer_stop(b->o.loop, &b->encode_timer);
+	loop_timer_stop(b->o.loop, &b->probe_timer);
+	ASSERT(!b->encodes && !b->probes);
 	servers_destroy(b);
 	b->is_destroyed = true;
 	if (b->work_count == 0)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of blocks share: blocks.c (map, servers, routes, work), blocks_get.c, blocks_put.c
- * (also what a reput does for each id) and blocks_sync.c (sync and reput).
+ * (also what a reput does for each id), blocks_encode.c (names and records, on workers),
+ * blocks_probe.c (HAVE, in batches) and blocks_sync.c (sync and reput).
  *
  * An operation has a state of its own, which outlives a cancelled operation while a worker still
  * uses it. Its deadline is a timer; every other step is the answer of a call, a finished work, or a
@@ -70,6 +71,10 @@ struct blocks {
 	uint32_t probe_hits; /* of 1,024, smoothed: how often a probe found its block */
 	uint32_t probe_skipped;
 	uint32_t dense_row, dense_skipped; /* blocks in a row that no encoder shrank */
+	struct blocks_encode *encodes;	   /* wait for the end of this turn */
+	struct loop_timer encode_timer;
+	struct blocks_probe *probes; /* the same */
+	struct loop_timer probe_timer;
 
 	struct blocks_check checks[BLOCKS_CHECKS_MAX];
 
@@ -118,6 +123,50 @@ void *blocks_state_new(size_t bytes);
 /* A state goes to a worker with a scratch, and comes back. -E_NOMEM. */
 must_check int blocks_work_begin(struct blocks *b, struct blocks_scratch **out);
 void blocks_work_end(struct blocks *b, struct blocks_scratch *scratch); /* may free b */
+
+/*
+ * Name a block, or make its record, or both, on a worker. Zero it, fill plain .. done.
+ * -E_OVERLOADED: no buffer now. done() runs also after what it was for has ended: once it is busy,
+ * it stays where it is until then.
+ */
+struct blocks_encode {
+	struct buf *plain; /* borrowed */
+	struct block_id id;
+	bool has_id; /* else it is made */
+	bool wants_record;
+	void (*done)(struct blocks_encode *e);
+	uint8_t head[RECORD_HEADER_BYTES]; /* the record: this, and behind it */
+	struct buf *stored;		   /* ours; NULL: the plain bytes themselves */
+	bool is_waiting, is_busy;	   /* private */
+	enum codec codec;
+	uint32_t stored_len;
+	struct blocks_encode *prev, *next;
+};
+must_check int blocks_encode_start(struct blocks *b, struct blocks_encode *e);
+void blocks_encode_cancel(struct blocks *b, struct blocks_encode *e); /* if a worker has it not */
+void blocks_encode_finish(struct blocks_encode *e);
+void blocks_encode_turn(struct loop_timer *timer);
+/* Would a record cost next to nothing, since blocks do not shrink at present? */
+bool blocks_encode_is_cheap(const struct blocks *b);
+
+/*
+ * Ask one server who holds a block: what is asked of it in one turn goes in one call. done() with
+ * what the call ended with, and the answer of this block if that was 0.
+ */
+#define BLOCKS_PROBE_IDS_MAX 64u
+struct blocks_probe {
+	server_no server;
+	struct block_id id;
+	uint32_t deadline_ms;
+	void (*done)(struct blocks_probe *probe, int rc, const Wire__HaveAnswer *answer,
+		     uint64_t collection);
+	struct probe_call *call; /* private; NULL: waits, or nothing is asked */
+	bool is_waiting;
+	struct blocks_probe *prev, *next;
+};
+void blocks_probe_start(struct blocks *b, struct blocks_probe *probe);
+void blocks_probe_cancel(struct blocks *b, struct blocks_probe *probe); /* may be repeated */
+void blocks_probe_turn(struct loop_timer *timer);
 
 /* -E_OVERLOADED: no room for another mark. */
 must_check int blocks_marks_add(struct blocks_marks *marks, const struct blocks_mark *mark);

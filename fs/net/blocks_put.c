@@ -8,9 +8,6 @@
  * decides whether it is done, beforehand, so that without it one visit at a worker names the block
  * and encodes it. A server that has a block already answers a PUT of it as it answers a HAVE.
  *
- * Encoding is not tried on every block either: behind a row of blocks that did not shrink, few of
- * the next will.
- *
  * A reput is the same without the plain bytes: what HAVE does not find often enough is read from
  * whoever has it, and put again.
  */
@@ -22,11 +19,8 @@
 #include "fs/net/blocks_internal.h"
 
 #define HITS_ONE    1024u
-#define HITS_WORTH  32u /* of 1,024: below, only one put of PROBE_EVERY probes */
+#define HITS_WORTH  128u /* of 1,024: below, only one put of PROBE_EVERY probes */
 #define PROBE_EVERY 16u
-
-#define DENSE_ROW   8u	/* so many blocks in a row did not shrink: */
-#define DENSE_EVERY 16u /* then the encoder is tried once in so many */
 
 enum put_step { PUT_NAME, PUT_PROBE, PUT_FETCH, PUT_ENCODE, PUT_SEND };
 
@@ -51,13 +45,12 @@ struct put_state {
 	int last_rc; /* what the deadline says */
 	uint64_t start_ns;
 
-	struct loop_work work;
-	struct blocks_scratch *scratch;
-	bool is_working, has_id;
+	bool has_id, has_record;
 	bool wants_probe; /* ask before it is sent */
-	enum codec codec; /* that the worker tries */
 	struct block_id id;
-	struct buf *plain, *record;
+	struct buf *plain;
+	struct blocks_encode encode;
+	struct blocks_probe probe;
 	struct put_state *prev, *next;
 };
 
@@ -67,8 +60,8 @@ static void put_step(struct put_state *p);
 
 static void put_release(struct put_state *p)
 {
+	blocks_encode_finish(&p->encode);
 	buf_put(p->plain);
-	buf_put(p->record);
 	free(p);
 }
 
@@ -79,12 +72,14 @@ static void put_detach(struct put_state *p)
 	if (p->is_calling)
 		rpc_cancel(&p->call);
 	blocks_get_cancel(b, &p->get);
+	blocks_probe_cancel(b, &p->probe);
+	blocks_encode_cancel(b, &p->encode);
 	loop_timer_stop(b->o.loop, &p->timer);
 	loop_timer_stop(b->o.loop, &p->deadline);
 	DL_DELETE(b->puts, p);
 	p->put->state = NULL;
 	p->put = NULL;
-	if (!p->is_working)
+	if (!p->encode.is_busy)
 		put_release(p);
 }
 
@@ -119,40 +114,7 @@ static void put_timer(struct loop_timer *timer)
 	put_step(container_of(timer, struct put_state, timer));
 }
 
-/* --- workers: names and encodings ---- */
-
-static void put_work_run(struct loop_work *work)
-{
-	struct put_state *p = container_of(work, struct put_state, work);
-	const struct blocks_options *o = &p->b->o;
-
-	if (p->step == PUT_NAME)
-		block_id_of(o->hash, p->plain->data, p->plain->len, &p->id);
-	if (p->record)
-		p->record->len =
-			record_build_named(p->scratch->codec, &p->id, p->codec, o->codec_param,
-					   p->plain->data, p->plain->len, p->record->data);
-}
-
-static enum codec put_codec(struct blocks *b)
-{
-	bool is_tried = b->dense_row < DENSE_ROW || ++b->dense_skipped >= DENSE_EVERY;
-
-	if (is_tried)
-		b->dense_skipped = 0;
-	return is_tried ? b->o.codec : CODEC_RAW;
-}
-
-/* The worker has encoded it: what does that tell of the next? */
-static void put_encoded(struct put_state *p)
-{
-	bool shrank = p->record->len < RECORD_HEADER_BYTES + p->plain->len;
-
-	if (shrank)
-		p->b->dense_row = 0;
-	else if (p->codec != CODEC_RAW)
-		p->b->dense_row = MIN_OF(p->b->dense_row + 1, DENSE_ROW);
-}
+/* --- names and encodings ---- */
 
 /* Is asking first worth a round trip? */
 static bool put_should_probe(struct blocks *b)
@@ -169,46 +131,40 @@ static void put_named(struct put_state *p)
 	p->put->id = p->id;
 	p->put->has_id = true;
 	blocks_route_init(&p->route, p->b, &p->id);
-	p->step = p->wants_probe ? PUT_PROBE : p->record ? PUT_SEND : PUT_ENCODE;
+	p->step = p->wants_probe ? PUT_PROBE : p->has_record ? PUT_SEND : PUT_ENCODE;
 	put_step(p);
 }
 
-static void put_work_done(struct loop_work *work)
+static void put_encoded(struct blocks_encode *encode)
 {
-	struct put_state *p = container_of(work, struct put_state, work);
-	struct blocks *b = p->b;
-	struct blocks_scratch *scratch = p->scratch;
+	struct put_state *p = container_of(encode, struct put_state, encode);
 
-	p->is_working = false;
-	if (p->record)
-		put_encoded(p);
 	if (!p->put) {
 		put_release(p);
-	} else if (p->step == PUT_NAME) {
+		return;
+	}
+	p->id = encode->id;
+	p->has_record = encode->wants_record;
+	if (p->step == PUT_NAME) {
 		put_named(p);
 	} else {
 		p->step = PUT_SEND;
 		put_step(p);
 	}
-	blocks_work_end(b, scratch);
 }
 
-static void put_work(struct put_state *p)
+static void put_encode(struct put_state *p)
 {
-	bool needs_record = p->step == PUT_ENCODE || !p->wants_probe;
-
-	if (needs_record && !p->record)
-		p->record = buf_get(p->b->o.pool, RECORD_BYTES_MAX);
-	if ((needs_record && !p->record) || blocks_work_begin(p->b, &p->scratch) < 0) {
+	p->encode = (struct blocks_encode){
+		.plain = p->plain,
+		.id = p->id,
+		.has_id = p->step == PUT_ENCODE,
+		.wants_record = p->step == PUT_ENCODE || !p->wants_probe ||
+				blocks_encode_is_cheap(p->b),
+		.done = put_encoded,
+	};
+	if (blocks_encode_start(p->b, &p->encode) < 0)
 		put_pause(p, BLOCKS_PAUSE_MS_MIN);
-		return;
-	}
-	p->codec = put_codec(p->b);
-	p->is_working = true;
-	p->work.is_owned = true;
-	p->work.run = put_work_run;
-	p->work.done = put_work_done;
-	loop_work(p->b->o.loop, &p->work);
 }
 
 /* --- holders ---- */
@@ -284,33 +240,47 @@ static void put_failed_at(struct put_state *p, int rc, const ProtobufCBinaryData
 	put_step(p);
 }
 
-static void put_probed(struct rpc_call *call)
+static void probe_count(struct blocks *b, bool is_hit)
 {
-	struct put_state *p = container_of(call, struct put_state, call);
-	struct blocks *b = p->b;
-	const Wire__HaveReply *reply = (const Wire__HaveReply *)call->reply;
-	int rc = call->rc;
+	/* One hit says more than one miss: content that is there already comes in files. */
+	if (is_hit)
+		b->probe_hits += (HITS_ONE - b->probe_hits) / 4;
+	else
+		b->probe_hits -= b->probe_hits / 16;
+}
 
-	p->is_calling = false;
-	if (rc == 0 && reply->n_answers != 1)
-		rc = -E_MALFORMED;
+static void put_probed(struct blocks_probe *probe, int rc, const Wire__HaveAnswer *answer,
+		       uint64_t collection)
+{
+	struct put_state *p = container_of(probe, struct put_state, probe);
+
 	if (rc == 0)
-		rc = put_add_holders(p, reply->answers[0]->holders, reply->answers[0]->n_holders,
-				     reply->collection);
+		rc = put_add_holders(p, answer->holders, answer->n_holders, collection);
 	if (rc < 0) {
-		put_failed_at(p, rc, reply ? &reply->pg_row : NULL);
+		put_failed_at(p, rc, NULL);
 		return;
 	}
 	bool is_hit = put_has_enough(p);
-	b->probe_hits -= b->probe_hits / 16;
-	b->probe_hits += is_hit ? HITS_ONE / 16 : 0;
+	probe_count(p->b, is_hit);
 	if (is_hit) {
 		put_finish(p, 0);
 		return;
 	}
-	p->step = p->plain ? PUT_ENCODE : PUT_FETCH;
+	p->step = p->has_record ? PUT_SEND : p->plain ? PUT_ENCODE : PUT_FETCH;
 	p->route.tried_count = 0; /* the same one may be sent it */
 	put_step(p);
+}
+
+static void put_probe(struct put_state *p, server_no server)
+{
+	p->asked = server;
+	p->probe = (struct blocks_probe){
+		.server = server,
+		.id = p->id,
+		.deadline_ms = blocks_call_ms(p->b, p->put->deadline_ns),
+		.done = put_probed,
+	};
+	blocks_probe_start(p->b, &p->probe);
 }
 
 static void put_sent(struct rpc_call *call)
@@ -327,7 +297,7 @@ static void put_sent(struct rpc_call *call)
 			rc = add_rc;
 	}
 	if (put_has_enough(p) && rc != -E_OVERLOADED) {
-		p->put->sent_bytes = p->record->len - RECORD_HEADER_BYTES;
+		p->put->sent_bytes = p->call.bulk->len;
 		put_finish(p, 0);
 		return;
 	}
@@ -347,20 +317,24 @@ static uint32_t put_excluded_mask(struct put_state *p)
 	return mask;
 }
 
-static void put_call(struct put_state *p, struct blocks_server *s, uint16_t type,
-		     const ProtobufCMessage *msg)
+static void put_send(struct put_state *p, struct blocks_server *s)
 {
+	Wire__Put put = WIRE__PUT__INIT;
+
+	put.forward = true;
+	put.excluded_mask = put_excluded_mask(p);
 	p->is_calling = true;
 	p->asked = s->server;
 	p->call = (struct rpc_call){
-		.type = type,
-		.request = msg,
-		.bulk = type == MSG_PUT ? p->record : NULL,
+		.type = MSG_PUT,
+		.request = &put.base,
+		.bulk = p->encode.stored ? p->encode.stored : p->plain,
 		.bulk_is_record = true,
+		.record_head = p->encode.head,
 		.is_replaceable = true,
 		.deadline_ms = blocks_call_ms(p->b, p->put->deadline_ns),
 		.epoch = p->route.epoch,
-		.done = type == MSG_PUT ? put_sent : put_probed,
+		.done = put_sent,
 	};
 	rpc_call(s->peer, &p->call);
 }
@@ -375,21 +349,10 @@ static void put_ask(struct put_state *p)
 		put_pause(p, blocks_route_pause(&p->route));
 		return;
 	}
-	if (p->step == PUT_PROBE) {
-		ProtobufCBinaryData id = {BLOCK_ID_BYTES, p->id.bytes};
-		Wire__Have have = WIRE__HAVE__INIT;
-
-		have.n_ids = 1;
-		have.ids = &id;
-		have.forward = true;
-		put_call(p, s, MSG_HAVE, &have.base);
-	} else {
-		Wire__Put put = WIRE__PUT__INIT;
-
-		put.forward = true;
-		put.excluded_mask = put_excluded_mask(p);
-		put_call(p, s, MSG_PUT, &put.base);
-	}
+	if (p->step == PUT_PROBE)
+		put_probe(p, s->server);
+	else
+		put_send(p, s);
 }
 
 static void put_fetched(struct blocks_get *get)
@@ -424,7 +387,7 @@ static void put_step(struct put_state *p)
 		if (p->has_id)
 			put_named(p);
 		else
-			put_work(p);
+			put_encode(p);
 		break;
 	case PUT_PROBE:
 	case PUT_SEND:
@@ -434,7 +397,7 @@ static void put_step(struct put_state *p)
 		put_fetch(p);
 		break;
 	case PUT_ENCODE:
-		put_work(p);
+		put_encode(p);
 		break;
 	}
 }

@@ -17,7 +17,10 @@ struct net;
 struct net_conn;
 struct net_listener;
 
-/* A frame on its way. Message and bulk are references, NULL when empty. */
+/*
+ * A frame on its way. Message and bulk are references, NULL when empty. Of one that is sent, bulk
+ * may begin behind the message: header.message_len says where it does.
+ */
 struct net_frame {
 	struct frame_header header;
 	struct buf *message;

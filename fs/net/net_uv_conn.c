@@ -454,8 +454,9 @@ int net_uv_conn_send(struct net_conn *c, struct net_frame *frame)
 	const struct frame_header *h = &frame->header;
 	uint32_t bytes = FRAME_HEADER_BYTES + h->message_len + h->bulk_len;
 
-	ASSERT(h->message_len == (frame->message ? frame->message->len : 0));
-	ASSERT(h->bulk_len == (frame->bulk ? frame->bulk->len : 0));
+	ASSERT(h->message_len <= (frame->message ? frame->message->len : 0));
+	ASSERT(h->message_len + h->bulk_len == (frame->message ? frame->message->len : 0) +
+						       (frame->bulk ? frame->bulk->len : 0));
 	if (c->is_closing)
 		return -E_NOTCONN;
 	if (FAULT(rpc_send)) {

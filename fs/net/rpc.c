@@ -30,35 +30,40 @@ static void message_pool_create(void)
 
 /* --- frames ---- */
 
-struct buf *rpc_message_buf(const ProtobufCMessage *msg, int *rc)
+struct buf *rpc_message_buf(const ProtobufCMessage *msg, const uint8_t *head, int *rc)
 {
 	size_t len = msg ? msg_packed_bytes(msg) : 0;
+	uint32_t head_len = head ? RECORD_HEADER_BYTES : 0;
 
 	*rc = len > MESSAGE_BYTES_MAX ? -E_TOOBIG : 0;
-	if (len == 0 || *rc < 0)
+	if (len + head_len == 0 || *rc < 0)
 		return NULL;
-	struct buf *buf = buf_get(message_pool, (uint32_t)len);
+	struct buf *buf = buf_get(message_pool, (uint32_t)len + head_len);
 	if (!buf) {
 		*rc = -E_OVERLOADED;
 		return NULL;
 	}
-	msg_pack(msg, buf->data);
-	buf->len = (uint32_t)len;
+	if (len)
+		msg_pack(msg, buf->data);
+	if (head)
+		memcpy(buf->data + len, head, head_len);
+	buf->len = (uint32_t)len + head_len;
 	return buf;
 }
 
-void rpc_frame_fill(struct net_frame *frame, struct buf *message, struct buf *bulk,
-		    bool bulk_is_record)
+void rpc_frame_fill(struct net_frame *frame, struct buf *message, uint32_t head_len,
+		    struct buf *bulk, bool bulk_is_record)
 {
 	struct frame_header *h = &frame->header;
 
+	ASSERT(head_len == 0 || (bulk_is_record && message && message->len >= head_len));
 	if (bulk && bulk->len == 0)
 		bulk = NULL; /* empty is absent */
 	frame->message = message;
 	frame->bulk = bulk ? buf_ref(bulk) : NULL;
-	h->message_len = message ? message->len : 0;
-	h->bulk_len = bulk ? bulk->len : 0;
-	h->message_checksum = message ? checksum_of(message->data, message->len) : 0;
+	h->message_len = message ? message->len - head_len : 0;
+	h->bulk_len = head_len + (bulk ? bulk->len : 0);
+	h->message_checksum = h->message_len ? checksum_of(message->data, h->message_len) : 0;
 	h->bulk_checksum = bulk && !bulk_is_record ? checksum_of(bulk->data, bulk->len) : 0;
 }
 
@@ -109,7 +114,7 @@ void rpc_answer_epoch(struct rpc_request *req, int rc, const ProtobufCMessage *r
 	int pack_rc = 0;
 
 	ASSERT(rc <= 0);
-	struct buf *message = peer ? rpc_message_buf(reply, &pack_rc) : NULL;
+	struct buf *message = peer ? rpc_message_buf(reply, NULL, &pack_rc) : NULL;
 	ASSERT(pack_rc != -E_TOOBIG); /* who builds a reply bounds it */
 	if (peer) {
 		in->answer.header = (struct frame_header){
@@ -119,7 +124,7 @@ void rpc_answer_epoch(struct rpc_request *req, int rc, const ProtobufCMessage *r
 			.deadline_ms = (uint32_t)(pack_rc < 0 ? -pack_rc : -rc),
 			.epoch = epoch,
 		};
-		rpc_frame_fill(&in->answer, message, pack_rc < 0 ? NULL : bulk, bulk_is_record);
+		rpc_frame_fill(&in->answer, message, 0, pack_rc < 0 ? NULL : bulk, bulk_is_record);
 	}
 	/* Only now: message and bulk of the request may be what the answer was made of. */
 	msg_free((ProtobufCMessage *)req->msg);

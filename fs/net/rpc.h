@@ -112,6 +112,11 @@ struct rpc_call {
 	const ProtobufCMessage *request;
 	struct buf *bulk;		/* a reference is taken */
 	bool bulk_is_record;
+	/*
+	 * RECORD_HEADER_BYTES that go before the bulk, copied at once; NULL: they are in it. So the
+	 * bytes of a block are sent from where they are. With bulk_is_record.
+	 */
+	const uint8_t *record_head;
 	bool resend;			/* again on a new connection, until the deadline */
 	/* others can answer: -E_NOTCONN, -E_TIMEDOUT once the peer is away */
 	bool is_replaceable;
@@ -133,7 +138,8 @@ struct rpc_call {
 
 	struct rpc_peer *peer;		/* private from here */
 	uint64_t due_ns, sent_ns;
-	struct buf *packed;
+	struct buf *packed;		/* the request, and behind it head_len bytes of the bulk */
+	uint32_t head_len;
 	struct rpc *rpc;
 	int state;
 	struct rpc_call *prev, *next;

@@ -191,8 +191,8 @@ static int call_send(struct rpc_peer *peer, struct rpc_call *call)
 
 	/* References of its own: the call may end, or be sent again, while this frame still leaves.
 	 */
-	rpc_frame_fill(&frame, call->packed ? buf_ref(call->packed) : NULL, call->bulk,
-		       call->bulk_is_record);
+	rpc_frame_fill(&frame, call->packed ? buf_ref(call->packed) : NULL, call->head_len,
+		       call->bulk, call->bulk_is_record);
 	int rc = peer->rpc->options.net->ops->send(peer->conn, &frame);
 	if (rc < 0) {
 		buf_put(frame.message);
@@ -254,7 +254,8 @@ static int call_pack(struct rpc_call *call)
 {
 	int rc;
 
-	call->packed = rpc_message_buf(call->request, &rc);
+	call->head_len = call->record_head ? RECORD_HEADER_BYTES : 0;
+	call->packed = rpc_message_buf(call->request, call->record_head, &rc);
 	return rc;
 }
 

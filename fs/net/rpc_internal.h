@@ -118,10 +118,11 @@ struct rpc {
 };
 
 /* rpc.c */
-struct buf *rpc_message_buf(const ProtobufCMessage *msg,
-			    int *rc); /* packed; NULL and 0: an empty one */
-void rpc_frame_fill(struct net_frame *frame, struct buf *message, struct buf *bulk,
-		    bool bulk_is_record);
+/* Packed; NULL and 0: an empty one. What bulk begins with, if `head` is not NULL, follows it. */
+struct buf *rpc_message_buf(const ProtobufCMessage *msg, const uint8_t *head, int *rc);
+/* head_len: bytes of the bulk that stand behind the message, as rpc_message_buf() put them there */
+void rpc_frame_fill(struct net_frame *frame, struct buf *message, uint32_t head_len,
+		    struct buf *bulk, bool bulk_is_record);
 void rpc_on_accept(void *arg, struct net_conn *conn);
 void rpc_request_take(struct rpc_peer *peer, struct net_frame *frame);
 void rpc_answers_send(struct rpc_peer *peer);

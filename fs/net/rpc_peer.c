@@ -172,9 +172,9 @@ static void hello_send(struct rpc_peer *peer)
 	frame.header.type = MSG_HELLO;
 	frame.header.request = peer->hello_id;
 	frame.header.deadline_ms = RPC_HELLO_MS;
-	struct buf *message = rpc_message_buf(&hello.base, &rc);
+	struct buf *message = rpc_message_buf(&hello.base, NULL, &rc);
 	if (message) {
-		rpc_frame_fill(&frame, message, NULL, false);
+		rpc_frame_fill(&frame, message, 0, NULL, false);
 		rc = peer_ops(peer)->send(peer->conn, &frame);
 	}
 	if (rc < 0) {

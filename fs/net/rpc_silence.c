@@ -61,7 +61,7 @@ static void ping_send(struct rpc_peer *peer)
 	frame.header.type = MSG_PING;
 	frame.header.request = peer->rpc->next_request++;
 	frame.header.deadline_ms = RPC_DEAD_MS;
-	rpc_frame_fill(&frame, NULL, NULL, false);
+	rpc_frame_fill(&frame, NULL, 0, NULL, false);
 	/* Else its queue is full, and what fills it is asked as well; or it is lost already. */
 	if (peer->rpc->options.net->ops->send(peer->conn, &frame) == 0) {
 		peer->ping_id = frame.header.request;

@@ -382,13 +382,15 @@ static struct flight *flight_pack(const struct net_frame *frame)
 {
 	uint32_t message_len = frame->message ? frame->message->len : 0;
 	uint32_t bulk_len = frame->bulk ? frame->bulk->len : 0;
+	const struct frame_header *h = &frame->header;
 	struct flight *flight = calloc(1, sizeof *flight + message_len + bulk_len);
 
 	ASSERT(flight != NULL);	/* a simulation without memory is over */
-	ASSERT(frame->header.message_len == message_len && frame->header.bulk_len == bulk_len);
-	frame_header_encode(&frame->header, flight->header);
-	flight->message_len = message_len;
-	flight->bulk_len = bulk_len;
+	ASSERT(h->message_len <= message_len);
+	ASSERT(h->message_len + h->bulk_len == message_len + bulk_len);
+	frame_header_encode(h, flight->header);
+	flight->message_len = h->message_len;
+	flight->bulk_len = h->bulk_len;
 	flight->bytes_queued = FRAME_HEADER_BYTES + message_len + bulk_len;
 	if (message_len > 0)
 		memcpy(flight->bytes, frame->message->data, message_len);
