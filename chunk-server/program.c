@@ -260,7 +260,7 @@ static int bring_up(struct program *p, struct error *err)
 	p->pool = buf_pool_create(p->config->cs_memory_bytes);
 	rc = p->pool != NULL ? loop_uv_create((unsigned)p->config->cs_workers, &p->loop) : -E_NOMEM;
 	if (rc >= 0)
-		rc = net_uv_create(p->loop, p->pool, &p->net);
+		rc = net_uv_create(p->loop, p->pool, p->config->cluster_transport, &p->net);
 	if (rc < 0)
 		return error_set(err, rc, "cannot begin");
 	return begin_serving(p, err);

@@ -203,7 +203,7 @@ static int bring_up(struct program *p, struct error *err)
 	p->pool = buf_pool_create(p->config->mds_memory_bytes);
 	rc = p->pool ? loop_uv_create(WORKERS, &p->loop) : -E_NOMEM;
 	if (rc >= 0)
-		rc = net_uv_create(p->loop, p->pool, &p->net);
+		rc = net_uv_create(p->loop, p->pool, p->config->cluster_transport, &p->net);
 	if (rc < 0)
 		return error_set(err, rc, "cannot begin");
 	rc = open_rows(p, err);

@@ -143,7 +143,7 @@ static inline void cluster_start(struct cluster *w, uint32_t lease_ms)
 	scratch_init(&w->scratch);
 	ck_assert_int_eq(loop_uv_create(2, &w->loop), 0);
 	w->pool = buf_pool_create(MiB(256));
-	ck_assert_int_eq(net_uv_create(w->loop, w->pool, &w->net), 0);
+	ck_assert_int_eq(net_uv_create(w->loop, w->pool, "auto", &w->net), 0);
 	ck_assert_int_eq(disk_posix_create(cluster_folder(w, "mds"), &w->mds_disk), 0);
 	ck_assert_int_eq(rows_mem_create(&w->mds_rows), 0);
 	struct ms_format_options format = { .config = cluster_config(w), .wall_ns = 1 };

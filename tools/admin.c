@@ -85,7 +85,7 @@ int admin_open(const char *address, struct admin **out, struct error *err)
 		rc = loop_uv_create(1, &a->loop);
 	if (rc == 0) {
 		a->pool = buf_pool_create(POOL_BYTES);
-		rc = a->pool ? net_uv_create(a->loop, a->pool, &a->net) : -E_NOMEM;
+		rc = a->pool ? net_uv_create(a->loop, a->pool, "auto", &a->net) : -E_NOMEM;
 	}
 	if (rc == 0) {
 		o.loop = a->loop;

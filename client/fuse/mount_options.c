@@ -28,6 +28,7 @@ static const struct row {
 	{ "tier", "client.tier", "", "DIR:BYTES", "cache tier for whole models (auto)" },
 	{ "tier_policy", "client.tier_policy", "", "NAME", "adaptive, lru or lfu (adaptive)" },
 	{ "passthrough", "client.passthrough", "", "yes|no", "kernel reads tier files (yes)" },
+	{ "transport", "cluster.transport", "", "NAME", "auto, or tcp also on one host" },
 	{ "workers", "client.workers", "", "COUNT", "threads for digests and disk (4)" },
 	{ "codec", "client.codec", "", "NAME", "of written blocks: raw, lz4, zstd (lz4)" },
 };

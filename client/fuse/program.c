@@ -207,7 +207,9 @@ static int build(struct mount *m, struct error *err)
 	if (rc < 0)
 		return error_set(err, rc, "cannot start the event loop");
 	m->pool = buf_pool_create(m->options.config.client_memory_bytes + POOL_SLACK_BYTES);
-	rc = m->pool ? net_uv_create(m->loop, m->pool, &m->net) : -E_NOMEM;
+	rc = m->pool ? net_uv_create(m->loop, m->pool, m->options.config.cluster_transport,
+				     &m->net) :
+		       -E_NOMEM;
 	if (rc == 0)
 		rc = create_front(m);
 	if (rc < 0)

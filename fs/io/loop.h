@@ -76,7 +76,8 @@ void loop_timers_run(struct loop *l);
 
 /* A loop with `worker_count` worker threads (>= 1). -E_NOMEM or what libuv says. */
 must_check int loop_uv_create(unsigned worker_count, struct loop **out);
-void loop_uv_destroy(struct loop *loop);	/* not running; work must be done */
+/* Not running. All work must be done but what is_owned, which is waited for. */
+void loop_uv_destroy(struct loop *loop);
 void loop_uv_run(struct loop *loop);		/* until loop_uv_stop */
 void loop_uv_stop(struct loop *loop);		/* any thread, and signal handlers of on_signal */
 /* fn(arg, signo) on the loop's thread for SIGINT, SIGTERM, SIGHUP; ignores SIGPIPE. */

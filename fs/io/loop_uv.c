@@ -334,6 +334,20 @@ undo_locks:
 	return error_from_errno(-rc);
 }
 
+/* What may outlive its submitter may also be the last: a sync of a server that was fenced off. */
+static void finish_owned(struct loop_uv *l)
+{
+	struct loop_work *work;
+
+	while ((work = l->finished) != NULL) {
+		DL_DELETE(l->finished, work);
+		l->work_count--;
+		ASSERT(work->is_owned);
+		work->done(work);
+	}
+	ASSERT(l->work_count == 0);
+}
+
 void loop_uv_destroy(struct loop *loop)
 {
 	struct loop_uv *l;
@@ -341,8 +355,9 @@ void loop_uv_destroy(struct loop *loop)
 	if (loop == NULL)
 		return;
 	l = loop_uv_of(loop);
-	ASSERT(!l->is_running && l->work_count == 0);
+	ASSERT(!l->is_running);
 	workers_stop(l);
+	finish_owned(l);
 	uv_close((uv_handle_t *)&l->timer, NULL);
 	uv_close((uv_handle_t *)&l->next_turn, NULL);
 	uv_close((uv_handle_t *)&l->mailbox, NULL);

@@ -64,11 +64,13 @@ struct net_ops {
 struct net { const struct net_ops *ops; struct loop *loop; struct buf_pool *pool; };
 
 /*
- * TCP over the libuv loop; owns the waiter slot of the pool (buf_pool_on_free), which holds bulk;
- * messages have a pool inside, so that answers and renewals pass where bulk has to wait. Addresses
- * are "HOST:PORT", "[V6]:PORT"; port 0 asks for a free one. destroy() ends what is open; the rest
- * happens in loop_uv_destroy.
+ * Sockets over the libuv loop. `transport` is the setting cluster.transport: "auto" is unix sockets
+ * between peers on one host (net_local.h) and TCP else, "tcp" is TCP only. Owns the waiter slot of
+ * the pool (buf_pool_on_free), which holds bulk; messages have a pool inside, so that answers and
+ * renewals pass where bulk has to wait. Addresses are "HOST:PORT", "[V6]:PORT"; port 0 asks for a
+ * free one. destroy() ends what is open; the rest happens in loop_uv_destroy.
  */
-must_check int net_uv_create(struct loop *loop, struct buf_pool *pool, struct net **out);
+must_check int net_uv_create(struct loop *loop, struct buf_pool *pool, const char *transport,
+			     struct net **out);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One TCP connection: bytes to frames, frames to bytes.
+ * One connection: bytes to frames, frames to bytes.
  *
  * In: small frames are read many at a time into the net's staging area and copied out; the body of
  * a large one is read straight into its pool buffers. No buffer is taken before a header with a
@@ -11,6 +11,7 @@
  * time.
  */
 #define LOG_MODULE "net"
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
@@ -19,6 +20,7 @@
 #include "fs/base/metrics.h"
 #include "fs/base/log.h"
 #include "fs/hash/checksum.h"
+#include "fs/net/net_local.h"
 #include "fs/net/net_uv_internal.h"
 
 #define SPARE_MAX	 256u	/* send entries that a net keeps */
@@ -72,7 +74,7 @@ void net_uv_conn_fail(struct net_conn *c, int rc)
 	c->is_closing = true;
 	c->close_rc = rc;
 	c->is_reading = false;
-	uv_close((uv_handle_t *)&c->tcp, conn_closed);
+	uv_close(&c->uv.handle, conn_closed);
 	/* The socket is closed: nobody reads the buffers of an unfinished write any more. */
 	outs_free(c->net, &c->queue);
 	outs_free(c->net, &c->writing);
@@ -260,7 +262,7 @@ static void conn_stop_reading(struct net_conn *c)
 {
 	if (!c->is_reading)
 		return;
-	uv_read_stop((uv_stream_t *)&c->tcp);
+	uv_read_stop(&c->uv.stream);
 	c->is_reading = false;
 }
 
@@ -291,7 +293,7 @@ static void conn_read(struct net_conn *c)
 {
 	if (c->is_reading || !conn_may_deliver(c))
 		return;
-	int rc = uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
+	int rc = uv_read_start(&c->uv.stream, on_alloc, on_read);
 	if (rc < 0)
 		net_uv_conn_fail(c, net_uv_error(rc));
 	else
@@ -411,7 +413,7 @@ static void conn_write(struct net_conn *c)
 	uv_buf_t iov[3 * NET_BATCH_FRAMES];
 	unsigned n = conn_gather(c, iov);
 	ASSERT(n > 0);
-	int rc = uv_try_write((uv_stream_t *)&c->tcp, iov, n);
+	int rc = uv_try_write(&c->uv.stream, iov, n);
 
 	if (rc >= 0)
 		n = iov_advance(iov, n, (size_t)rc);
@@ -421,7 +423,7 @@ static void conn_write(struct net_conn *c)
 	}
 	c->write.data = c;
 	if (rc >= 0 || rc == UV_EAGAIN)
-		rc = uv_write(&c->write, (uv_stream_t *)&c->tcp, iov, n, on_written);
+		rc = uv_write(&c->write, &c->uv.stream, iov, n, on_written);
 	if (rc < 0)
 		net_uv_conn_fail(c, net_uv_error(rc));
 	else
@@ -507,7 +509,7 @@ const char *net_uv_conn_name(struct net_conn *c)
 	return c->name;
 }
 
-int net_uv_conn_create(struct net_uv *net, struct net_conn **out)
+int net_uv_conn_create(struct net_uv *net, bool is_local, struct net_conn **out)
 {
 	struct net_conn *c = calloc(1, sizeof(*c));
 
@@ -515,16 +517,38 @@ int net_uv_conn_create(struct net_uv *net, struct net_conn **out)
 		return -E_NOMEM;
 	c->magic = NET_CONN_MAGIC;
 	c->net = net;
-	int rc = uv_tcp_init(net->uv, &c->tcp);
+	c->is_local = is_local;
+	int rc = is_local ? uv_pipe_init(net->uv, &c->uv.local, 0) :
+			    uv_tcp_init(net->uv, &c->uv.tcp);
 	if (rc < 0) {
 		free(c);
 		return net_uv_error(rc);
 	}
-	c->tcp.data = c;
+	c->uv.handle.data = c;
 	DL_APPEND(net->conns, c);
 	net_uv_ref(net);
 	*out = c;
 	return 0;
+}
+
+static int conn_fd(const struct net_conn *c)
+{
+	uv_os_fd_t fd;
+
+	return uv_fileno(&c->uv.handle, &fd) == 0 ? fd : -1;
+}
+
+void net_uv_conn_set_name(struct net_conn *c)
+{
+	struct sockaddr_storage a = {0};
+	int len = sizeof(a);
+
+	if (c->is_local) {
+		(void)snprintf(c->name, sizeof(c->name), "unix:%d", net_local_peer(conn_fd(c)));
+		return;
+	}
+	(void)uv_tcp_getpeername(&c->uv.tcp, (struct sockaddr *)&a, &len); /* gone already: "?" */
+	net_address_print(&a, c->name);
 }
 
 void net_uv_conn_start(struct net_conn *c)
@@ -532,8 +556,12 @@ void net_uv_conn_start(struct net_conn *c)
 	if (c->is_closing)
 		return;
 	/* Hints: a connection without them is slower, not wrong. */
-	(void)uv_tcp_nodelay(&c->tcp, 1);
-	(void)uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_S);
+	if (c->is_local) {
+		net_local_tune(conn_fd(c));
+	} else {
+		(void)uv_tcp_nodelay(&c->uv.tcp, 1);
+		(void)uv_tcp_keepalive(&c->uv.tcp, 1, KEEPALIVE_S);
+	}
 	c->is_started = true;
 	if (!c->events) { /* whoever was offered it did not want it */
 		net_uv_conn_fail(c, -E_NOTCONN);

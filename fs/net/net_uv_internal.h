@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the transport over libuv share: net_uv.c (the table, listening, connecting) and
- * net_uv_conn.c (one connection: frames in, frames out).
+ * What the files of the transport over libuv share: net_uv.c (the table, life, listening),
+ * net_uv_connect.c (connecting) and net_uv_conn.c (one connection: frames in, frames out).
  *
  * Every uv handle holds one reference on the net; destroy() closes them all, and the last close
  * callback frees the net. Everything runs on the loop's thread but buf_pool's waiter, which sends
@@ -13,6 +13,7 @@
 #include <uv.h>
 
 #include "fs/net/net.h"
+#include "fs/net/net_address.h"
 
 #define NET_UV_MAGIC	   0x6e657474u
 #define NET_CONN_MAGIC	   0x636f6e6eu
@@ -22,7 +23,6 @@
 	KiB(4) /* the same while large ones come: the rest goes into their buffer */
 #define NET_MESSAGE_POOL_BYTES MiB(64)
 #define NET_BATCH_FRAMES       32u /* of one write */
-#define NET_NAME_BYTES	       80u /* "[V6]:PORT", and its NUL */
 
 /* A frame in the send queue. */
 struct net_out {
@@ -43,6 +43,7 @@ struct net_uv {
 	uv_async_t freed; /* a pool has buffers again */
 	struct buf_pool *messages; /* for messages: they pass where bulk has to wait */
 	uint32_t refs;
+	bool is_tcp_only; /* no unix sockets for peers on this host */
 	bool is_destroyed;
 	bool is_in_turn;
 	struct net_conn *conns;
@@ -56,7 +57,13 @@ struct net_uv {
 struct net_conn {
 	uint32_t magic;
 	struct net_uv *net;
-	uv_tcp_t tcp;
+	union {
+		uv_handle_t handle;
+		uv_stream_t stream;
+		uv_tcp_t tcp;
+		uv_pipe_t local;
+	} uv;
+	bool is_local; /* a unix socket */
 	const struct net_conn_events *events;
 	void *arg;
 	bool is_started; /* reading and sending: false while connecting */
@@ -85,13 +92,20 @@ struct net_conn {
 };
 
 /* net_uv.c */
+struct net_uv *net_uv_of(struct net *net);
 void net_uv_ref(struct net_uv *net);
 void net_uv_unref(struct net_uv *net);
 void net_uv_want_turn(struct net_uv *net);
 int net_uv_error(int uv_rc); /* what libuv says, as one of our codes */
 
+/* net_uv_connect.c */
+must_check int net_uv_connect(struct net *base, const char *address, uint32_t timeout_ms,
+			      void (*on_connect)(void *, struct net_conn *, int), void *arg);
+void net_uv_connecting_cancel(struct net_uv *net); /* all of them, at the end */
+
 /* net_uv_conn.c */
-must_check int net_uv_conn_create(struct net_uv *net, struct net_conn **out);
+must_check int net_uv_conn_create(struct net_uv *net, bool is_local, struct net_conn **out);
+void net_uv_conn_set_name(struct net_conn *c); /* once connected: ADDRESS or unix:PROCESS */
 void net_uv_conn_start(struct net_conn *c); /* connected or accepted: read and send from now on */
 void net_uv_conn_fail(struct net_conn *c, int rc); /* close; on_close(rc) follows */
 void net_uv_conn_turn(struct net_conn *c);

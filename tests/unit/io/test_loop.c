@@ -193,6 +193,31 @@ START_TEST(work_runs_elsewhere_and_is_done_here)
 }
 END_TEST
 
+static void on_slow_run(struct loop_work *work)
+{
+	usleep(2000);
+	on_run(work);
+}
+
+static void on_owned_done(struct loop_work *work unused_arg)
+{
+	story->done_count++;
+}
+
+START_TEST(work_that_is_owned_is_waited_for_at_the_end)
+{
+	struct story s;
+
+	story_begin(&s);
+	s.works[0] = (struct loop_work){ .run = on_slow_run, .done = on_owned_done,
+					 .is_owned = true };
+	loop_work(s.loop, &s.works[0]);
+	loop_uv_destroy(s.loop);
+	ck_assert_int_eq(s.run_count, 1);
+	ck_assert_int_eq(s.done_count, 1);
+}
+END_TEST
+
 static void on_task(struct loop_task *task)
 {
 	ck_assert(pthread_equal(pthread_self(), story->loop_thread));
@@ -354,6 +379,7 @@ TEST_MAIN("loop",
 	tcase_add_test(tc, a_timer_that_restarts_itself_waits_for_the_next_turn);
 	tcase_add_test(tc, a_timer_is_never_early);
 	tcase_add_test(tc, work_runs_elsewhere_and_is_done_here);
+	tcase_add_test(tc, work_that_is_owned_is_waited_for_at_the_end);
 	tcase_add_test(tc, posts_from_two_threads_run_here_in_each_ones_order);
 	tcase_add_test(tc, signals_arrive_on_the_loop);
 	tcase_add_test(tc, a_stop_before_the_run_ends_it))

@@ -84,7 +84,6 @@ static void stop(void)
 	loop_uv_run(loop);
 	ms_server_destroy(server);
 	server = NULL;
-	disk_destroy(disk);
 }
 
 /* --- the client ------------------------------------------------------------------------------- */
@@ -221,7 +220,7 @@ static void begin(void)
 	memset(&err, 0, sizeof err);
 	ck_assert_int_eq(loop_uv_create(2, &loop), 0);
 	pool = buf_pool_create(MiB(16));
-	ck_assert_int_eq(net_uv_create(loop, pool, &net), 0);
+	ck_assert_int_eq(net_uv_create(loop, pool, "auto", &net), 0);
 	ck_assert_int_eq(rows_mem_create(&rows), 0);
 	ck_assert_int_eq(disk_posix_create(scratch.path, &disk), 0);
 	format();
@@ -238,6 +237,7 @@ static void end(void)
 		stop();
 	net->ops->destroy(net);
 	loop_uv_destroy(loop);
+	disk_destroy(disk);	/* behind the loop: a sync of one that was fenced may still run */
 	rows_destroy(rows);
 	buf_pool_destroy(pool);
 	scratch_finish(&scratch);
@@ -252,6 +252,7 @@ static void restart(bool keep_rows)
 
 	disconnect_client();
 	stop();
+	disk_destroy(disk);
 	if (!keep_rows) {
 		rows_destroy(rows);
 		ck_assert_int_eq(rows_mem_create(&rows), 0);

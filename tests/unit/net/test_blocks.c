@@ -359,7 +359,7 @@ static void world_start(void)
 	w.map_version = 5;
 	ck_assert_int_eq(loop_uv_create(1, &w.loop), 0);
 	w.pool = buf_pool_create(MiB(64));
-	ck_assert_int_eq(net_uv_create(w.loop, w.pool, &w.net), 0);
+	ck_assert_int_eq(net_uv_create(w.loop, w.pool, "auto", &w.net), 0);
 	for (unsigned i = 0; i < SERVERS; i++)
 		fake_start(i);
 	w.mds = endpoint(RPC_METADATA_SERVER, mds_request, NULL);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The TCP transport on loopback: frames arrive whole and in order, bad bytes end a connection and
- * cost nothing, an empty pool and a paused receiver are back-pressure.
+ * The transport over libuv on one host, by unix socket and by TCP: frames arrive whole and in
+ * order, bad bytes end a connection and cost nothing, an empty pool and a paused receiver are
+ * back-pressure.
  */
 #include <string.h>
 #include <uv.h>
@@ -110,18 +111,23 @@ static void turn(void)
 			turn();                                                                    \
 	} while (0)
 
-static void world_start(uint64_t pool_bytes)
+static const char *const TRANSPORTS[] = {"auto", "tcp"};
+
+static void world_start_by(const char *transport, uint64_t pool_bytes)
 {
 	memset(&w, 0, sizeof(w));
 	ck_assert_int_eq(loop_uv_create(1, &w.loop), 0);
 	w.pool = buf_pool_create(pool_bytes);
 	w.send_pool = buf_pool_create(MiB(32));
-	ck_assert_int_eq(net_uv_create(w.loop, w.pool, &w.net), 0);
+	ck_assert_int_eq(net_uv_create(w.loop, w.pool, transport, &w.net), 0);
 	ck_assert_int_eq(
 		w.net->ops->listen(w.net, "127.0.0.1:0", on_accept, &w.server, &w.listener), 0);
 	w.guard.fn = guard_fired;
 	loop_timer_start(w.loop, &w.guard, 20000);
 }
+
+/* By the transport of this run of the test. */
+#define world_start(pool_bytes) world_start_by(TRANSPORTS[_i], pool_bytes)
 
 static void world_stop(void)
 {
@@ -322,6 +328,40 @@ START_TEST(an_empty_pool_waits_for_a_buffer)
 }
 END_TEST
 
+START_TEST(peers_of_one_host_meet_by_unix_socket_unless_tcp_is_asked_for)
+{
+	const char *prefix = _i == 0 ? "unix:" : "127.0.0.1:";
+
+	world_start(MiB(1));
+	world_connect();
+	ck_assert_str_eq(w.net->ops->listener_address(w.listener),
+			 strstr(w.net->ops->listener_address(w.listener), "127.0.0.1:"));
+	ck_assert(strncmp(w.net->ops->peer_name(w.client.conn), prefix, strlen(prefix)) == 0);
+	ck_assert(strncmp(w.net->ops->peer_name(w.server.conn), prefix, strlen(prefix)) == 0);
+	world_stop();
+}
+END_TEST
+
+START_TEST(a_listener_without_unix_socket_is_reached_by_tcp)
+{
+	struct buf_pool *pool = buf_pool_create(MiB(1));
+	struct net *other;
+
+	world_start_by("tcp", MiB(1));
+	ck_assert_int_eq(net_uv_create(w.loop, pool, "auto", &other), 0);
+	ck_assert_int_eq(other->ops->connect(other, w.net->ops->listener_address(w.listener), 5000,
+					     on_connect, &w.client), 0);
+	RUN_UNTIL(w.client.is_told && w.server.conn);
+	ck_assert_int_eq(w.client.connect_rc, 0);
+	ck_assert_int_eq(send_frame(w.server.conn, 1, 3, 9), 0);
+	RUN_UNTIL(w.client.frame_count == 1);
+	other->ops->destroy(other);
+	RUN_UNTIL(w.client.is_closed);
+	world_stop();
+	buf_pool_destroy(pool);
+}
+END_TEST
+
 /* --- bytes that are no frames, from a plain socket ---- */
 
 static uv_tcp_t raw;
@@ -346,7 +386,7 @@ static int close_rc_after(void *bytes, uint32_t len)
 	struct sockaddr_in a;
 	const char *address;
 
-	world_start(MiB(1));
+	world_start_by("auto", MiB(1));
 	address = w.net->ops->listener_address(w.listener);
 	uv_ip4_addr("127.0.0.1", (int)strtol(strrchr(address, ':') + 1, NULL, 10), &a);
 	uv_tcp_init(loop_uv_handle(w.loop), &raw);
@@ -407,14 +447,19 @@ START_TEST(lengths_beyond_the_bound_end_the_connection)
 }
 END_TEST
 
-TEST_MAIN("tcp", tcase_add_test(tc, frames_of_all_sizes_arrive_in_order);
-	  tcase_add_test(tc, closing_is_told_to_both_sides_once);
-	  tcase_add_test(tc, connecting_to_a_closed_port_is_refused);
+TEST_MAIN("net_uv",
+	  tcase_add_loop_test(tc, peers_of_one_host_meet_by_unix_socket_unless_tcp_is_asked_for, 0,
+			      2);
+	  tcase_add_test(tc, a_listener_without_unix_socket_is_reached_by_tcp);
+	  tcase_add_loop_test(tc, frames_of_all_sizes_arrive_in_order, 0, 2);
+	  tcase_add_loop_test(tc, closing_is_told_to_both_sides_once, 0, 2);
+	  tcase_add_loop_test(tc, connecting_to_a_closed_port_is_refused, 0, 2);
 	  tcase_add_test(tc, addresses_that_are_none_are_refused_at_once);
-	  tcase_add_test(tc, a_name_is_resolved); tcase_add_test(tc, destroying_cancels_a_connect);
-	  tcase_add_test(tc, a_full_queue_refuses_and_drains);
-	  tcase_add_test(tc, a_pause_stops_between_frames_of_one_read);
-	  tcase_add_test(tc, an_empty_pool_waits_for_a_buffer);
+	  tcase_add_loop_test(tc, a_name_is_resolved, 0, 2);
+	  tcase_add_loop_test(tc, destroying_cancels_a_connect, 0, 2);
+	  tcase_add_loop_test(tc, a_full_queue_refuses_and_drains, 0, 2);
+	  tcase_add_loop_test(tc, a_pause_stops_between_frames_of_one_read, 0, 2);
+	  tcase_add_loop_test(tc, an_empty_pool_waits_for_a_buffer, 0, 2);
 	  tcase_add_test(tc, garbage_ends_the_connection);
 	  tcase_add_test(tc, a_flipped_bit_in_a_header_ends_the_connection);
 	  tcase_add_test(tc, a_wrong_message_checksum_ends_the_connection);

@@ -164,7 +164,7 @@ static void world_start_cluster(uint8_t client_cluster)
 	memset(&w, 0, sizeof(w));
 	ck_assert_int_eq(loop_uv_create(1, &w.loop), 0);
 	w.pool = buf_pool_create(MiB(32));
-	ck_assert_int_eq(net_uv_create(w.loop, w.pool, &w.net), 0);
+	ck_assert_int_eq(net_uv_create(w.loop, w.pool, "auto", &w.net), 0);
 	server_start("127.0.0.1:0");
 	end_start(&w.client, "client", client_cluster);
 	ck_assert_int_eq(rpc_peer_create(w.client.rpc, w.address, &w.peer), 0);
