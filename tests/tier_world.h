@@ -32,6 +32,10 @@ struct tier_world {
 	struct root gone_last;
 	bool is_done;				/* of a transfer, seal or stop */
 	int rc;
+	void (*each_step)(struct tier_world *w);	/* or NULL: what holds at any time */
+	/* or NULL: who else is told */
+	void (*on_sealed)(void *arg, const struct root *root);
+	void (*on_gone)(void *arg, const struct root *root);
 };
 
 /* Byte `at` of the content with that id. */
@@ -60,9 +64,13 @@ static inline struct root tier_world_root(uint32_t number, uint64_t length)
 	return root;
 }
 
-static inline void tier_world_on_sealed(void *arg, const struct root *root unused_arg)
+static inline void tier_world_on_sealed(void *arg, const struct root *root)
 {
-	((struct tier_world *)arg)->sealed_count++;
+	struct tier_world *w = arg;
+
+	w->sealed_count++;
+	if (w->on_sealed != NULL)
+		w->on_sealed(w, root);
 }
 
 static inline void tier_world_on_gone(void *arg, const struct root *root)
@@ -71,6 +79,8 @@ static inline void tier_world_on_gone(void *arg, const struct root *root)
 
 	w->gone_count++;
 	w->gone_last = *root;
+	if (w->on_gone != NULL)
+		w->on_gone(w, root);
 }
 
 static inline bool tier_world_is_ready(void *arg)
@@ -80,7 +90,11 @@ static inline bool tier_world_is_ready(void *arg)
 
 static inline bool tier_world_is_done(void *arg)
 {
-	return ((struct tier_world *)arg)->is_done;
+	struct tier_world *w = arg;
+
+	if (w->each_step != NULL)
+		w->each_step(w);
+	return w->is_done;
 }
 
 static inline void tier_world_await(struct tier_world *w)
