@@ -278,6 +278,17 @@ static inline bool tier_world_holds(struct tier_world *w, const struct root *roo
 	return is_right;
 }
 
+/* As an open and a close. False: it is not here. */
+static inline bool tier_world_use(struct tier_world *w, const struct root *root)
+{
+	struct tier_file *f = tiers_find(w->tiers, root);
+
+	if (f != NULL)
+		tier_use(f);
+	tier_put(f);
+	return f != NULL;
+}
+
 static inline uint64_t tier_world_used(const struct tier_world *w, uint32_t place)
 {
 	struct tiers_info info;

@@ -298,6 +298,13 @@ static bool leaves_before(const struct policy *p, const struct policy_name *name
 	return p->leader != PLAYER_LRU && name->count < other->count;
 }
 
+/* Content that is not known yet: as if it had just been used for the first time. */
+static bool is_wanted(const struct policy *p, const struct policy_newcomer *newcomer)
+{
+	return newcomer->root != NULL ? policy_wants(p, newcomer->root)
+				      : p->leader == PLAYER_LRU;
+}
+
 struct policy_item *policy_victim(struct policy *p, const struct policy_newcomer *newcomer,
 				  bool (*may_go)(const struct policy_item *item))
 {
@@ -313,17 +320,16 @@ struct policy_item *policy_victim(struct policy *p, const struct policy_newcomer
 	if (victim == NULL)
 		return NULL;
 	/* What the leader would hold does not make way for what it would not. */
-	if (!newcomer->must_enter && victim->is_held[p->leader] &&
-	    (newcomer->root == NULL || !policy_wants(p, newcomer->root)))
-		return NULL;
-	return victim->item;
+	return newcomer->must_enter || !victim->is_held[p->leader] || is_wanted(p, newcomer)
+		       ? victim->item
+		       : NULL;
 }
 
 bool policy_wants(const struct policy *p, const struct root *root)
 {
 	const struct policy_name *name = name_find(p, root);
 
-	return p->kind == TIER_LRU || (name != NULL && name->is_held[p->leader]);
+	return name != NULL && name->is_held[p->leader];
 }
 
 uint32_t policy_uses(const struct policy *p, const struct root *root)

@@ -62,7 +62,7 @@ struct policy_newcomer {
  */
 struct policy_item *policy_victim(struct policy *p, const struct policy_newcomer *newcomer,
 				  bool (*may_go)(const struct policy_item *item));
-/* Would it be kept, if it were here and room were short? */
+/* Would the policy hold it, if all were as it wants? */
 bool policy_wants(const struct policy *p, const struct root *root);
 /* How often it was used of late; 0: not known. */
 uint32_t policy_uses(const struct policy *p, const struct root *root);

@@ -76,7 +76,7 @@ void tier_file_publish(struct tier_file *f)
 {
 	struct tiers *t = f->tiers;
 
-	f->has_root = true;
+	f->has_root = f->in_table = true;
 	root_encode(&f->item.root, f->item.key);
 	f->is_pinned = tiers_is_pinned(t, &f->item.root);
 	HASH_ADD(hh, t->files, item.key, sizeof f->item.key, f);
@@ -125,7 +125,7 @@ void tier_file_sealed(struct tier_file *f)
 	f->in_policy = true;
 	f->place->is_index_old = true;
 	policy_insert(f->place->policy, &f->item);
-	if (!f->is_doubted) {
+	if (!f->is_doubted && !f->is_copy) {
 		f->tells_sealed = true;
 		tier_file_tell(f);
 	}
@@ -145,12 +145,13 @@ void tier_file_gone(struct tier_file *f, bool keeps_name)
 		return;
 	if (f->state != TIER_SEALED)
 		filling_ended(f);
-	f->tells_gone = f->state == TIER_SEALED;
+	f->tells_gone = f->state == TIER_SEALED && !f->is_copy;
 	f->state = TIER_GONE;
 	tier_scrub_forget(f);
 	f->place->is_index_old = true;
-	if (f->has_root)
+	if (f->in_table)
 		HASH_DELETE(hh, f->tiers->files, f);
+	f->in_table = false;
 	if (f->in_policy)
 		policy_remove(f->place->policy, &f->item);
 	f->in_policy = false;
@@ -280,6 +281,7 @@ static void remove_run(struct tier_job *job)
 		job->rc = job->rc < 0 ? job->rc : rc;
 	}
 	disk_close(job->disk_file);
+	job->disk_file = NULL;
 }
 
 /* Room is free: what waited for it goes on. */
@@ -303,8 +305,7 @@ static void remove_done(struct tier_job *job)
 	struct place *p = f->place;
 
 	f->is_job_active = false;
-	if (job->disk_file != NULL)
-		p->handles--;
+	p->handles -= job->had_handle;
 	if (f->has_filling_name || f->has_sealed_name)
 		p->removing--;
 	f->has_filling_name = f->has_sealed_name = false;
@@ -322,7 +323,8 @@ static void remove_names(struct tier_file *f, bool with_handle)
 	if (f->has_sealed_name)
 		tier_file_sealed_path(&f->item.root, f->job.to);
 	f->job.disk_file = NULL;
-	if (with_handle && f->handle != NULL) {
+	f->job.had_handle = with_handle && f->handle != NULL;
+	if (f->job.had_handle) {
 		tier_io_busy(f);
 		f->job.disk_file = f->handle;
 		f->handle = NULL;
@@ -427,7 +429,7 @@ void tier_use(struct tier_file *f)
 	f->used_wall_ns = loop_wall_ns(f->tiers->loop);
 	f->place->hits++;
 	if (f->has_root)
-		policy_use(f->place->policy, &f->item.root, f->item.bytes);
+		tiers_place_note_use(f->place, &f->item.root, f->item.bytes);
 }
 
 int tier_adopt(struct tier_file *f, const struct root *root)

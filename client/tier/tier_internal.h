@@ -50,6 +50,7 @@ struct tier_job {
 	struct disk *disk;
 	char path[TIER_PATH_BYTES], to[TIER_PATH_BYTES];
 	struct disk_file *disk_file;
+	bool had_handle;		/* of a removal: it closes the file's handle */
 	uint64_t offset, bytes;
 	void *found;			/* of a scan */
 	int rc;
@@ -60,7 +61,9 @@ struct tier_file {
 	struct tiers *tiers;
 	struct place *place;
 	enum tier_state state;
-	bool has_root;			/* else a draft that was not adopted: not in the table */
+	bool has_root;			/* else a draft that was not adopted */
+	bool in_table;
+	bool is_copy;			/* of one that is in the table elsewhere: not told of */
 	bool was_draft;
 	bool in_policy, is_pinned;
 	bool is_doubted;		/* not believed before it was checked */
@@ -153,6 +156,7 @@ struct tiers {
 	struct loop_task turn;		/* starts what was submitted, tells what happened */
 	bool is_turn_posted;
 	struct loop_timer tick;
+	struct tier_move *move;		/* under way, or NULL */
 	struct tier_check *checks;
 	uint32_t check_count;
 	struct loop_timer scrub;	/* begins the next check */
@@ -193,11 +197,23 @@ must_check int tiers_place_make_room(struct place *p, uint64_t bytes,
 /* Where new content goes, with room made for it. */
 must_check int tiers_place_choose(struct tiers *t, uint64_t bytes,
 				  const struct policy_newcomer *newcomer, struct place **out);
+bool tiers_place_has_room(const struct place *p, uint64_t bytes);
+/* This place and all above it hear of a use of what is here or comes here. */
+void tiers_place_note_use(struct place *p, const struct root *root, uint64_t bytes);
+/* What could go, and the policy would not hold; or NULL. */
+struct tier_file *tiers_place_victim(struct place *p);
+void tiers_place_evict(struct tier_file *f);
 /* Evict until limits hold. */
 void tiers_place_shrink(struct place *p);
 void tiers_place_look(struct place *p);
 void tiers_place_close(struct place *p);	/* cleanly; its state tells when */
 void tiers_place_finish(struct place *p);
+
+/* --- tiers_move.c ----------------------------------------------------------------------------- */
+
+/* Begin to move something, if that makes sense and nothing is being moved. */
+void tiers_move_look(struct tiers *t);
+void tiers_move_finish(struct tiers *t);
 
 /* --- tier_file.c ------------------------------------------------------------------------------ */
 
@@ -238,6 +254,12 @@ void tier_io_close(struct tier_file *f);
 /* --- tier_seal.c ------------------------------------------------------------------------------ */
 
 void tier_seal_advance(struct tier_file *f);
+
+/* --- tier_sums.c ------------------------------------------------------------------------------ */
+
+must_check int tier_sums_write(struct disk *disk, const struct root *root, const uint64_t *sums);
+/* *out is allocated. */
+must_check int tier_sums_read(struct disk *disk, const struct root *root, uint64_t **out);
 
 /* --- tier_scan.c ------------------------------------------------------------------------------ */
 

@@ -41,31 +41,10 @@ static struct tier_check *check_of(struct tier_job *job)
 
 /* --- on a worker ------------------------------------------------------------------------------ */
 
-static int read_sums(struct tier_check *c, uint8_t *bytes, uint64_t len)
-{
-	char path[TIER_PATH_BYTES];
-	struct disk_file *file;
-	uint64_t size = 0;
-	int rc;
-
-	tier_file_sums_path(&c->root, path);
-	rc = disk_open(c->job.disk, path, DISK_READ, &file);
-	if (rc < 0)
-		return rc;
-	rc = disk_size(file, &size);
-	if (rc == 0)
-		rc = size == len ? disk_read(file, bytes, (uint32_t)len, 0) : -E_CORRUPT;
-	disk_close(file);
-	if (rc >= 0)
-		rc = tier_format_sums_decode(bytes, (size_t)rc, &c->root, c->sums);
-	return rc;
-}
-
 static int open_all(struct tier_check *c)
 {
-	uint64_t len = tier_format_sums_bytes(&c->root), size = 0;
 	char path[TIER_PATH_BYTES];
-	uint8_t *bytes;
+	uint64_t size = 0;
 	int rc;
 
 	tier_file_sealed_path(&c->root, path);
@@ -78,11 +57,7 @@ static int open_all(struct tier_check *c)
 		return -E_CORRUPT;
 	if (posix_memalign((void **)&c->buffer, DISK_ALIGN, TIER_PIECE_BYTES) != 0)
 		return -E_NOMEM;
-	c->sums = calloc(tier_format_pieces(&c->root), sizeof *c->sums);
-	bytes = malloc(len);
-	rc = c->sums != NULL && bytes != NULL ? read_sums(c, bytes, len) : -E_NOMEM;
-	free(bytes);
-	return rc;
+	return tier_sums_read(c->job.disk, &c->root, &c->sums);
 }
 
 static int check_piece(struct tier_check *c)

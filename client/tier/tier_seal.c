@@ -39,10 +39,8 @@ static void sum_run(struct tier_job *job)
 static void seal_run(struct tier_job *job)
 {
 	const struct root *root = &job->file->item.root;
-	uint64_t sums_bytes = tier_format_sums_bytes(root), size;
-	char path[TIER_PATH_BYTES];
-	uint8_t *sums = malloc(sums_bytes);
-	int rc = sums != NULL ? disk_size(job->disk_file, &size) : -E_NOMEM;
+	uint64_t size = 0;
+	int rc = disk_size(job->disk_file, &size);
 
 	/* A draft may be longer than what became of it. */
 	if (rc == 0 && size > root->length)
@@ -51,16 +49,12 @@ static void seal_run(struct tier_job *job)
 		rc = -E_CORRUPT;
 	if (rc == 0)
 		rc = disk_sync(job->disk_file);
-	if (rc == 0) {
-		tier_format_sums_encode(root, job->file->sums, sums);
-		tier_file_sums_path(root, path);
-		rc = disk_replace_file(job->disk, path, sums, (uint32_t)sums_bytes);
-	}
+	if (rc == 0)
+		rc = tier_sums_write(job->disk, root, job->file->sums);
 	if (rc == 0)
 		rc = disk_rename(job->disk, job->path, job->to);
 	if (rc == 0)
 		rc = disk_sync_dir(job->disk, TIER_SEALED_DIR);
-	free(sums);
 	job->rc = rc;
 }
 

@@ -192,6 +192,7 @@ static void tick(struct loop_timer *timer)
 
 	for (uint32_t i = 0; i < t->place_count; i++)
 		tiers_place_look(&t->places[i]);
+	tiers_move_look(t);
 	loop_timer_start(t->loop, timer, TIER_TICK_MS);
 }
 
@@ -287,6 +288,7 @@ void tiers_destroy(struct tiers *t)
 		return;
 	loop_timer_stop(t->loop, &t->tick);
 	tier_scrub_finish(t);
+	tiers_move_finish(t);
 	HASH_CLEAR(hh, t->files);
 	DL_FOREACH_SAFE2(t->all, f, next, all_next) {
 		disk_close(f->handle);

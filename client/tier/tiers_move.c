@@ -229,36 +229,38 @@ static struct place *place_above(const struct tier_file *f)
 	return NULL;
 }
 
-/* One leaves the place for the newcomer: down, or away. False: nobody may, or it goes on by itself. */
-static bool make_way(struct place *p, const struct root *newcomer)
+/* It leaves: down, or away. */
+static void make_way(struct tier_file *f)
 {
-	struct tiers *t = p->tiers;
-	struct tier_file *f = tiers_place_victim(p, newcomer);
+	struct tiers *t = f->tiers;
 
-	if (f == NULL)
-		return false;
-	for (uint32_t i = p->index + 1; i < t->place_count && may_move(f); i++) {
+	for (uint32_t i = f->place->index + 1; i < t->place_count && may_move(f); i++) {
 		if (!can_take(&t->places[i], f->item.bytes))
 			continue;
 		move_start(f, &t->places[i]);
-		return false;
+		return;
 	}
 	tiers_place_evict(f);
-	return true;
 }
 
-/* True: a move was begun, or something is on its way. */
+/* True: something was done for it; it is looked at again when that is over. */
 static bool promote(struct tier_file *f)
 {
 	struct place *p = place_above(f);
+	struct tier_file *victim;
 
 	if (p == NULL)
 		return false;
-	while (!can_take(p, f->item.bytes))
-		if (!make_way(p, &f->item.root))
-			return f->tiers->move != NULL;
-	move_start(f, p);
-	return f->tiers->move != NULL;
+	if (can_take(p, f->item.bytes)) {
+		move_start(f, p);
+		return true;
+	}
+	/* Only what the policy would not hold: else two would take each other's place for ever. */
+	victim = tiers_place_victim(p);
+	if (victim == NULL)
+		return false;
+	make_way(victim);
+	return true;
 }
 
 void tiers_move_look(struct tiers *t)

@@ -3,7 +3,8 @@
  * One place: its limits, where new content goes, what breaks and comes back.
  *
  * New content goes to the fastest place on a disk that has room as it is; if none has, something
- * leaves the last such place. Memory comes last: it is for what was promoted.
+ * leaves the last such place. Memory comes last: it is for what is used repeatedly, and so for what
+ * was promoted (tiers_move.c).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -82,7 +83,7 @@ static bool may_go(const struct policy_item *item)
 	return f->state == TIER_SEALED && f->refs == 0 && !f->is_pinned;
 }
 
-static bool has_room(const struct place *p, uint64_t bytes)
+bool tiers_place_has_room(const struct place *p, uint64_t bytes)
 {
 	uint64_t staying = p->bytes_used - p->bytes_leaving;
 
@@ -91,20 +92,39 @@ static bool has_room(const struct place *p, uint64_t bytes)
 	       bytes <= p->bytes_free + p->bytes_leaving - p->keep_free;
 }
 
+void tiers_place_evict(struct tier_file *f)
+{
+	f->place->evictions++;
+	f->place->evicted_bytes += f->bytes;
+	tier_file_gone(f, false);
+}
+
 int tiers_place_make_room(struct place *p, uint64_t bytes, const struct policy_newcomer *newcomer)
 {
-	while (!has_room(p, bytes)) {
+	while (!tiers_place_has_room(p, bytes)) {
 		struct policy_item *victim = policy_victim(p->policy, newcomer, may_go);
-		struct tier_file *f;
 
 		if (victim == NULL)
 			return -E_NOSPC;
-		f = container_of(victim, struct tier_file, item);
-		p->evictions++;
-		p->evicted_bytes += f->bytes;
-		tier_file_gone(f, false);
+		tiers_place_evict(container_of(victim, struct tier_file, item));
 	}
 	return 0;
+}
+
+struct tier_file *tiers_place_victim(struct place *p)
+{
+	const struct policy_newcomer none = { .must_enter = true };
+	struct policy_item *victim = policy_victim(p->policy, &none, may_go);
+
+	if (victim == NULL || policy_wants(p->policy, &victim->root))
+		return NULL;
+	return container_of(victim, struct tier_file, item);
+}
+
+void tiers_place_note_use(struct place *p, const struct root *root, uint64_t bytes)
+{
+	for (uint32_t i = 0; i <= p->index; i++)
+		policy_use(p->tiers->places[i].policy, root, bytes);
 }
 
 /* Could it ever hold so much beside what cannot leave? */
@@ -137,14 +157,14 @@ int tiers_place_choose(struct tiers *t, uint64_t bytes, const struct policy_newc
 			continue;
 		if (last == NULL || last->is_memory || !p->is_memory)
 			last = p;
-		if (!p->is_memory && has_room(p, bytes))
+		if (!p->is_memory && tiers_place_has_room(p, bytes))
 			break;
 	}
 	if (last == NULL)
 		return works ? -E_NOSPC : -E_NODEV;
 	*out = last;
 	if (newcomer->root != NULL)
-		policy_use(last->policy, newcomer->root, bytes);
+		tiers_place_note_use(last, newcomer->root, bytes);
 	return tiers_place_make_room(last, bytes, newcomer);
 }
 

@@ -263,6 +263,59 @@ START_TEST(the_scrub_proves_all_that_is_doubted_and_drops_what_rots)
 }
 END_TEST
 
+static bool note_place(void *arg, const struct tier_file_info *info)
+{
+	uint32_t *places = arg;
+
+	places[info->root.id.bytes[0]] = info->place;
+	return true;
+}
+
+static uint32_t place_of(const struct root *root)
+{
+	uint32_t places[16] = { 0 };
+
+	tiers_list(w.tiers, NULL, note_place, places);
+	return places[root->id.bytes[0]];
+}
+
+START_TEST(what_is_used_again_goes_up_and_what_is_not_goes_down)
+{
+	struct root a = tier_world_root(1, MiB(5)), b = tier_world_root(2, MiB(5)),
+		    c = tier_world_root(3, MiB(5));
+	struct tiers_info info;
+
+	tier_world_init(&w, 13, 2, MiB(12));
+	w.places[0].is_memory = true;
+	w.places[1].bytes_max = MiB(24);
+	tier_world_start(&w);
+	ck_assert_int_eq(tier_world_fill(&w, &a), 0);
+	ck_assert_int_eq(tier_world_fill(&w, &b), 0);
+	ck_assert_int_eq(tier_world_fill(&w, &c), 0);
+	ck_assert(place_of(&a) == 1 && place_of(&b) == 1 && place_of(&c) == 1);
+	w.sealed_count = 0;
+	for (uint32_t i = 0; i < 2; i++) {
+		ck_assert(tier_world_use(&w, &a));
+		ck_assert(tier_world_use(&w, &b));
+	}
+	sim_world_run_for(w.world, 10 * SIM_S);
+	ck_assert(place_of(&a) == 0 && place_of(&b) == 0 && place_of(&c) == 1);
+	ck_assert(tier_world_holds(&w, &a));
+	for (uint32_t i = 0; i < 12; i++) {
+		ck_assert(tier_world_use(&w, &c));
+		ck_assert(tier_world_use(&w, &b));
+	}
+	sim_world_run_for(w.world, 10 * SIM_S);
+	ck_assert(place_of(&a) == 1 && place_of(&b) == 0 && place_of(&c) == 0);
+	ck_assert(tier_world_holds(&w, &a) && tier_world_holds(&w, &c));
+	ck_assert_uint_eq(w.sealed_count + w.gone_count, 0);
+	tiers_info(w.tiers, &info);
+	ck_assert_uint_eq(info.places[0].promotions, 3);
+	ck_assert_uint_eq(info.places[0].demotions, 1);
+	tier_world_finish(&w);
+}
+END_TEST
+
 static bool note_uses(void *arg, const struct tier_file_info *info)
 {
 	uint64_t *uses = arg;
@@ -311,4 +364,5 @@ TEST_MAIN("tier", tcase_add_test(tc, what_was_filled_and_sealed_is_found);
 	  tcase_add_test(tc, after_a_power_cut_a_file_is_checked_before_its_use);
 	  tcase_add_loop_test(tc, what_is_wrong_after_a_power_cut_goes, 0, 2);
 	  tcase_add_test(tc, the_scrub_proves_all_that_is_doubted_and_drops_what_rots);
+	  tcase_add_test(tc, what_is_used_again_goes_up_and_what_is_not_goes_down);
 	  tcase_add_loop_test(tc, uses_outlive_a_restart_and_a_crash, 0, 2))
