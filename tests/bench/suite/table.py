@@ -11,7 +11,7 @@ def number(value):
     for bound, digits in ((100, 0), (10, 1), (1, 2)):
         if abs(value) >= bound:
             return f"{value:,.{digits}f}"
-    return f"{value:.3f}"
+    return f"{value:.3g}"
 
 
 def processor(row, figure):
