@@ -6,6 +6,9 @@
 
 #include "fs/base/text.h"
 #include "fs/placement/map.h"
+#include "tools/admin.h"
+#include "tools/local_mounts.h"
+#include "tools/mount_client.h"
 #include "tools/status.h"
 
 #define SILENT_MS 2000u /* two beats */
@@ -76,6 +79,56 @@ static void print_people(const struct status *s)
 		printf("  warning: %s (%s)\n", r->warnings[i]->text, r->warnings[i]->code);
 }
 
+static void print_mount(const json_t *mount)
+{
+	const char *directory = json_text(mount, "directory");
+	const char *passthrough = json_text(mount, "passthrough");
+	const json_t *tier;
+	size_t i;
+
+	if (!json_is_true(json_object_get(mount, "answers"))) {
+		printf("  mount %s does not answer (%s)\n", directory, json_text(mount, "source"));
+		return;
+	}
+	printf("  mount %s: the kernel reads cached files %s%s\n", directory,
+	       *passthrough ? "through the mount: " : "itself", passthrough);
+	json_array_foreach(json_object_get(mount, "tiers"), i, tier)
+		if (json_is_true(json_object_get(tier, "broken")))
+			printf("  mount %s: cache tier %s is not used: %s\n", directory,
+			       json_text(tier, "directory"), json_text(tier, "problem"));
+}
+
+/* Mounts on this host: what they say does not change the health of the cluster. */
+static json_t *mounts_of(const struct status *s, const char *given_mds)
+{
+	const ProtobufCBinaryData *cluster = &s->reply->cluster;
+	struct error err = {0};
+	char mds[256];
+
+	if (cluster->len != 16 || admin_find(given_mds, mds, sizeof mds, &err) < 0)
+		return json_array();
+	return local_mounts(cluster->data, mds);
+}
+
+static int report(const struct status *s, const struct status_arguments *a)
+{
+	json_t *mounts = mounts_of(s, a->mds), *all, *mount;
+	int status = COMMAND_DONE;
+	size_t i;
+
+	if (a->json) {
+		all = status_json(s);
+		json_object_set(all, "mounts", mounts);
+		status = status_print_json(all);
+	} else {
+		print_people(s);
+		json_array_foreach(mounts, i, mount)
+			print_mount(mount);
+	}
+	json_decref(mounts);
+	return status;
+}
+
 int cmd_status(int argc, char **argv)
 {
 	struct status_arguments a;
@@ -89,11 +142,9 @@ int cmd_status(int argc, char **argv)
 		(void)command_fail("status", &err);
 		return COMMAND_UNREACHABLE;
 	}
-	if (a.json && status_print_json(status_json(&s)) != COMMAND_DONE)
-		return COMMAND_FAILED;
-	if (!a.json)
-		print_people(&s);
-	status = s.is_healthy ? COMMAND_DONE : COMMAND_FAILED;
+	status = report(&s, &a);
+	if (status == COMMAND_DONE && !s.is_healthy)
+		status = COMMAND_FAILED;
 	status_finish(&s);
 	return status;
 }

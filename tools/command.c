@@ -18,6 +18,12 @@ static const struct command commands[] = {
 	{ "gc", cmd_gc, "garbage collection: what it does, run it now, count only" },
 	{ "metrics", cmd_metrics, "the counters of every server" },
 	{ "stat", cmd_stat, "what a file is made of, and which servers hold it" },
+	{ "warm", cmd_warm, "bring models into this node's cache tiers" },
+	{ "pin", cmd_pin, "keep them there; in every later version, over restarts" },
+	{ "unpin", cmd_unpin, "let them leave again" },
+	{ "evict", cmd_evict, "take them out now" },
+	{ "swap", cmd_swap, "warm the next model, then let the last one go" },
+	{ "cache", cmd_cache, "what this node has cached, where, and how often it was used" },
 	{ "dump", cmd_dump, "the structures on a disk, as text" },
 	{ "dev", cmd_dev, "an ephemeral cluster around one command" },
 };

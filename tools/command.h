@@ -45,6 +45,12 @@ int cmd_scrub(int argc, char **argv);
 int cmd_gc(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
+int cmd_warm(int argc, char **argv);
+int cmd_pin(int argc, char **argv);
+int cmd_unpin(int argc, char **argv);
+int cmd_evict(int argc, char **argv);
+int cmd_cache(int argc, char **argv);
+int cmd_swap(int argc, char **argv);
 int cmd_dump(int argc, char **argv);
 
 #endif

@@ -6,6 +6,8 @@
 #include "client/core/draft.h"
 #include "client/core/file.h"
 #include "client/core/fill.h"
+#include "client/core/guess.h"
+#include "client/core/pins.h"
 #include "client/core/siblings.h"
 
 #include <stdlib.h>
@@ -54,6 +56,7 @@ static const struct {
 	[CL_SYNCFS] = { cl_publish_syncfs, true },
 	[CL_FORGET] = { cl_names_forget, false },
 	[CL_MAP] = { cl_read_map, true },
+	[CL_CONTROL] = { cl_control_start, false },
 };
 
 void cl_op_finish(struct cl_op *op, int rc)
@@ -257,6 +260,10 @@ static void start_ended(struct client *c, int rc, const char *why)
 static void start_told(struct client *c)
 {
 	c->life = c->start_rc < 0 ? CL_STOPPED : CL_RUNNING;
+	if (c->life == CL_RUNNING && c->pins)
+		cl_pins_start(c->pins);
+	if (c->life == CL_RUNNING && c->guess)
+		cl_guess_start(c->guess);
 	if (c->start_rc < 0) {
 		loop_timer_stop(c->options.loop, &c->sweep);
 		cl_session_finish(c);
@@ -368,6 +375,33 @@ static int client_connect(struct client *c)
 	return 0;
 }
 
+/* What fills and keeps the tiers; without tiers they have nothing to do. */
+static int tiers_helpers(struct client *c)
+{
+	const struct cl_options *o = &c->options;
+	const struct cl_guess_options guess = {
+		.path = o->predictor_file, .bytes_per_hour = o->predict_bytes_per_hour,
+		.bytes_per_s = o->predict_bytes_per_s,
+	};
+	int rc = cl_fill_init(c);
+	if (rc == 0)
+		rc = cl_draft_init(c);
+	if (rc == 0 && o->tiers)
+		rc = cl_pins_create(c, o->pins_file, &c->pins);
+	if (rc == 0 && o->tiers && o->predicts)
+		rc = cl_guess_create(c, &guess, &c->guess);
+	return rc;
+}
+
+static void tiers_helpers_finish(struct client *c)
+{
+	cl_guess_destroy(c->guess);
+	cl_pins_destroy(c->pins);
+	cl_siblings_finish(c);
+	cl_draft_finish(c);
+	cl_fill_finish(c);
+}
+
 int client_create(const struct cl_options *options, struct client **out)
 {
 	struct client *c = calloc(1, sizeof *c);
@@ -390,14 +424,11 @@ int client_create(const struct cl_options *options, struct client **out)
 		(uint32_t)MIN_OF(c->options.blocks_in_flight, memory / 4 / CL_BUF_BYTES);
 	c->sweep.fn = sweep_fired;
 	c->interrupt_task.run = ops_interrupted;
-	int rc = cl_fill_init(c);
-	if (rc == 0)
-		rc = cl_draft_init(c);
+	int rc = tiers_helpers(c);
 	if (rc == 0)
 		rc = client_connect(c);
 	if (rc < 0) {
-		cl_draft_finish(c);
-		cl_fill_finish(c);
+		tiers_helpers_finish(c);
 		free(c);
 		return rc;
 	}
@@ -440,9 +471,7 @@ void client_destroy(struct client *c)
 		ASSERT(op->cancel);
 		op_abort(op, -E_SHUTDOWN);
 	}
-	cl_siblings_finish(c);
-	cl_draft_finish(c);
-	cl_fill_finish(c);
+	tiers_helpers_finish(c);
 	cl_lease_finish(c);
 	cl_file_stop(c);
 	cl_session_finish(c);

@@ -58,6 +58,11 @@ struct cl_options {
 	int codec;			/* enum codec for what it writes */
 	struct tiers *tiers;		/* client/tier/tier.h; stays the caller's; NULL: none */
 	uint64_t tier_min_bytes;	/* smaller files stay out of them */
+	const char *pins_file;		/* where pins are kept; NULL: not kept */
+	/* the usage predictor (client/core/guess.h) */
+	bool predicts;
+	const char *predictor_file;	/* NULL: not kept */
+	uint64_t predict_bytes_per_hour, predict_bytes_per_s;
 	/* Front's duties at a recall; may be NULL. Called on the loop's thread; must not wait. */
 	void (*on_inval_attr)(void *arg, inode_no ino);
 	/* bump the epoch of the mount */
@@ -72,6 +77,8 @@ struct cl_options {
 	 * part of one that an error, its deadline or an interrupt ended halfway. May be NULL.
 	 */
 	void (*on_edit)(void *arg, const struct cl_edit *edit);
+	/* For reports: "" if the kernel reads tier files itself, else why not; may be NULL. */
+	const char *(*passthrough)(void *arg);
 	void *arg;
 };
 
@@ -90,7 +97,7 @@ enum cl_op_kind {
 	CL_RELEASE,
 	CL_FALLOCATE, CL_LSEEK, CL_COPY_RANGE, CL_GETXATTR, CL_SETXATTR, CL_LISTXATTR,
 	CL_REMOVEXATTR,
-	CL_STATFS, CL_SYNCFS, CL_FORGET, CL_MAP,
+	CL_STATFS, CL_SYNCFS, CL_FORGET, CL_MAP, CL_CONTROL,
 };
 
 /* Bits of cl_op.set_mask; the numbers of the protocol (cairn-protocol(5), SetAttr.mask). */
@@ -150,9 +157,11 @@ struct cl_op {
 	bool data_only;			/* FSYNC */
 	bool kill_priv;			/* WRITE, SETATTR(size) */
 	uint64_t lookups;		/* FORGET */
-	const void *bytes;		/* WRITE, SETXATTR: live until done */
+	/* WRITE, SETXATTR, CONTROL (client/core/control.h): live until done */
+	const void *bytes;
 	uint32_t bytes_len;
-	void *out; uint32_t out_capacity;	/* GETXATTR, LISTXATTR, READLINK; 0: ask the size */
+	/* GETXATTR, LISTXATTR, READLINK, CONTROL; 0: ask the size */
+	void *out; uint32_t out_capacity;
 	uint32_t deadline_ms;		/* 0: the mount's */
 
 	void (*done)(struct cl_op *op);

@@ -110,6 +110,8 @@ struct client {
 	struct cl_file *files;
 	struct cl_handle *handles;
 	struct cl_recall *recalls;
+	struct cl_pins *pins;		/* NULL: there is no tier */
+	struct cl_guess *guess;		/* NULL: nothing is predicted */
 	uint64_t dirty_bytes, dirty_bytes_max;
 	struct loop_timer sweep;
 	struct loop_task interrupt_task;

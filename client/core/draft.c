@@ -335,8 +335,10 @@ void cl_draft_put(struct cl_file *file, uint64_t offset, const struct block_id *
 	struct client *c = file->client;
 	if (!c->drafts)
 		return;
-	if (!file->draft && wants_draft(file))
+	if (!file->draft && wants_draft(file)) {
 		draft_begin(file);
+		cl_policy_want(file);	/* "never" ends it */
+	}
 	if (file->draft && tier_state(file->draft->file) == TIER_GONE)
 		cl_draft_forget(file);
 	if (file->draft)

@@ -5,6 +5,7 @@
  */
 #include "client/core/file.h"
 #include "client/core/draft.h"
+#include "client/core/guess.h"
 #include "client/core/tiered.h"
 
 #include <errno.h>
@@ -393,6 +394,11 @@ static void open_finish(struct cl_op *op, struct cl_node *node)
 		rc = cl_file_handle(op->client, node, op->flags, &op->opened);
 	if (rc == 0)
 		cl_file_opened(op->client, node, op);
+	if (rc == 0 && !is_writer(op->flags) && cl_tiered_root(op->client, node)) {
+		cl_policy_want(node->file);
+		if (op->client->guess)
+			cl_guess_used(op->client->guess, node);
+	}
 	cl_opens_settle(op->client, node);
 	cl_op_finish(op, rc);
 }

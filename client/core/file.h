@@ -21,6 +21,7 @@
 
 #include "client/core/ahead.h"
 #include "client/core/cache.h"
+#include "client/core/cache_policy.h"
 #include "client/core/node.h"
 #include "fs/tree/manifest.h"
 
@@ -126,6 +127,9 @@ struct cl_file {
 	struct cl_draft *draft;		/* draft.c; NULL: there is none */
 	bool is_draft_new;		/* it was cut to nothing, and is written anew */
 	bool is_draft_refused;
+	/* what its folders say (cache_policy.h) */
+	bool is_policy_asked, has_cache_policy;
+	enum cl_cache_policy cache_policy;
 	struct manifest *manifest;	/* NULL: no blocks yet */
 	struct cl_chunk **chunks;	/* sorted by start */
 	uint32_t chunk_count, chunk_capacity;
@@ -352,6 +356,7 @@ void cl_xattr_set(struct cl_op *op);
 void cl_xattr_list(struct cl_op *op);
 void cl_xattr_remove(struct cl_op *op);
 void cl_xattr_statfs(struct cl_op *op);
+void cl_control_start(struct cl_op *op);
 
 /* lease.c */
 struct cl_returns;

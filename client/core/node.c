@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #include "client/core/file.h"
+#include "client/core/pins.h"
 #include "fs/base/text.h"
 #include "fs/hash/checksum.h"
 
@@ -163,6 +164,8 @@ int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struct cl_node *
 	if (node->has_attr && node->attr.version > attr->version)
 		return 0;	/* a later answer overtook this one */
 	attr_of_wire(attr, &fresh);
+	if (c->pins && !root_equal(&node->attr.root, &fresh.root))
+		cl_pins_changed(c->pins, node->ino);
 	node->attr = fresh;
 	node->has_attr = true;
 	node->is_outdated = false;

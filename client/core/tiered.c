@@ -13,8 +13,13 @@
 
 #include <stdlib.h>
 
+#include "client/core/draft.h"
 #include "client/core/fill.h"
+#include "client/core/pins.h"
 #include "client/core/siblings.h"
+#include "fs/base/log.h"
+
+#define LOG_MODULE "tiered"
 
 #define LITTLE_OF(length) ((length) / 16)
 
@@ -107,16 +112,46 @@ static struct tier_file *file_of(struct cl_file *file, const struct root *root)
 static void touch(struct cl_file *file, const struct root *root, uint64_t len)
 {
 	struct cl_tier_use *use = &file->tier;
-	struct client *c = file->client;
 	use->read_bytes += len;
-	if (!use->is_touched && use->read_bytes > MIN_OF(CL_FILL_TOUCH_BYTES, root->length / 2)) {
-		int rc = cl_fill_start(c, root, CL_FILL_TOUCH, NULL);
+	if (use->read_bytes <= MIN_OF(CL_FILL_TOUCH_BYTES, root->length / 2))
+		return;
+	if (!file->has_cache_policy) {
+		cl_policy_want(file);
+		return;
+	}
+	if (file->cache_policy == CL_CACHE_NEVER)
+		return;
+	if (!use->is_touched) {
+		int rc = cl_fill_start(file->client, root, CL_FILL_TOUCH, NULL);
 		use->is_touched = rc >= 0 || rc != -E_OVERLOADED;
 	}
 	if (!use->is_followed && use->is_touched && use->read_bytes > LITTLE_OF(root->length)) {
 		use->is_followed = true;
-		cl_siblings_follow(c, file->node);
+		cl_siblings_follow(file->client, file->node);
 	}
+}
+
+static void pin(struct cl_file *file)
+{
+	struct cl_pins *pins = file->client->pins;
+	if (pins && !cl_pins_has(pins, file->node->ino) && cl_pins_set(pins, file->node, true) < 0)
+		log_warn("cannot pin inode %llu, as its folder asks",
+			 (unsigned long long)file->node->ino);
+}
+
+void cl_tiered_policy(struct cl_file *file)
+{
+	const struct root *root = plain_root(file);
+	if (file->cache_policy == CL_CACHE_NEVER) {
+		cl_draft_forget(file);
+		file->is_draft_refused = true;
+		return;
+	}
+	if (file->cache_policy == CL_CACHE_PIN)
+		pin(file);
+	if (root && file->tier.is_asked && root_equal(root, &file->tier.root) &&
+	    !tiers_is_sealed(file->client->options.tiers, root))
+		touch(file, root, 0);
 }
 
 void cl_tiered_closed(struct cl_file *file)

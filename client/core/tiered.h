@@ -45,6 +45,8 @@ void cl_tiered_read_end(struct cl_tiered_read *tr);
 
 /* Its content is another now, or nobody uses it any more. */
 void cl_tiered_forget(struct cl_file *file);
+/* What its folders say about caching is known. */
+void cl_tiered_policy(struct cl_file *file);
 /* The last handle was closed. */
 void cl_tiered_closed(struct cl_file *file);
 /* An edit ended, or was given up halfway: op->progress of it is in the content. */

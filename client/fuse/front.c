@@ -136,6 +136,7 @@ static void front_init(void *userdata, struct fuse_conn_info *conn)
 		FUSE_CAP_ASYNC_READ,	 FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_HANDLE_KILLPRIV_V2,
 		FUSE_CAP_READDIRPLUS,	 FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_ASYNC_DIO,
 		FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_EXPORT_SUPPORT,  FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
+		FUSE_CAP_IOCTL_DIR,
 	};
 	/* Splicing is slower than copying; locks stay the kernel's own on each node for now. */
 	static const uint64_t unwanted[] = {
@@ -209,6 +210,7 @@ static int session_create(struct front *f, struct error *err)
 	front_ops_fill(&ops);
 	front_data_fill(&ops);
 	front_dir_fill(&ops);
+	front_control_fill(&ops);
 	f->session = fuse_session_new(&args, &ops, sizeof ops, f);
 	fuse_opt_free_args(&args);
 	if (!f->session)

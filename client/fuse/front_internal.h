@@ -100,6 +100,7 @@ void front_device_give(struct front *f, void *memory);	/* what was taken; may be
 void front_ops_fill(struct fuse_lowlevel_ops *ops);
 void front_data_fill(struct fuse_lowlevel_ops *ops);
 void front_dir_fill(struct fuse_lowlevel_ops *ops);
+void front_control_fill(struct fuse_lowlevel_ops *ops);
 void front_reply_entry(struct front_op *fop);
 void front_reply_status(struct front_op *fop);
 void front_entry_param(const struct cl_attr *attr, uint64_t entry_valid_ms,

@@ -34,7 +34,8 @@
 
 struct mount {
 	struct mount_options options;
-	char session_file[PATH_MAX + 16];
+	/* in the cache folder */
+	char session_file[PATH_MAX + 16], pins_file[PATH_MAX + 16], predictor_file[PATH_MAX + 16];
 	char node[256];
 	struct loop *loop;
 	struct buf_pool *pool;
@@ -125,13 +126,16 @@ static int create_client(struct mount *m, struct error *err)
 {
 	struct cl_options o = { 0 };
 	enum codec codec;
-	int rc = codec_parse(m->options.config.client_codec, &codec);
+	const struct config *config = &m->options.config;
+	int rc = codec_parse(config->client_codec, &codec);
 
 	if (rc < 0)
 		return error_say(err, rc, "unknown codec '%s': wants raw, lz4 or zstd",
-				 m->options.config.client_codec);
-	snprintf(m->session_file, sizeof m->session_file, "%s/session",
-		 m->options.config.client_cache_dir);
+				 config->client_codec);
+	snprintf(m->session_file, sizeof m->session_file, "%s/session", config->client_cache_dir);
+	snprintf(m->pins_file, sizeof m->pins_file, "%s/pins", config->client_cache_dir);
+	snprintf(m->predictor_file, sizeof m->predictor_file, "%s/predictor",
+		 config->client_cache_dir);
 	if (gethostname(m->node, sizeof m->node - 1) != 0)
 		(void)text_copy(m->node, sizeof m->node, "node");
 	o.loop = m->loop;
@@ -140,15 +144,20 @@ static int create_client(struct mount *m, struct error *err)
 	o.mds_address = m->options.mds_address;
 	o.node_name = m->node;
 	o.session_file = m->session_file;
-	o.timeout_ms = (uint32_t)m->options.config.client_timeout_ms;
+	o.timeout_ms = (uint32_t)config->client_timeout_ms;
 	o.is_hard = m->options.is_hard;
-	o.memory_bytes = m->options.config.client_memory_bytes;
-	o.flush_ms = (uint32_t)m->options.config.client_flush_ms;
-	o.blocks_in_flight = (uint32_t)m->options.config.client_blocks_in_flight;
+	o.memory_bytes = config->client_memory_bytes;
+	o.flush_ms = (uint32_t)config->client_flush_ms;
+	o.blocks_in_flight = (uint32_t)config->client_blocks_in_flight;
 	o.codec = (int)codec;
 	front_client_options(m->front, &o);
 	o.tiers = tier_setup_tiers(m->tiers);
-	o.tier_min_bytes = m->options.config.client_tier_min_bytes;
+	o.tier_min_bytes = config->client_tier_min_bytes;
+	o.pins_file = m->pins_file;
+	o.predicts = config->client_predict;
+	o.predictor_file = m->predictor_file;
+	o.predict_bytes_per_hour = config->client_predict_bytes_per_hour;
+	o.predict_bytes_per_s = config->client_predict_bytes_per_s;
 	rc = client_create(&o, &m->client);
 	if (rc < 0)
 		return error_set(err, rc, "cannot start the client");

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The control plane of a mount: what `cairn warm`, `pin`, `unpin`, `evict`, `cache` and `swap` ask
+ * of it. One ioctl(2) on any open directory of the mount, so it works wherever the mount is seen,
+ * in containers too; a JSON object in, a JSON object out. cairn-protocol(5) lists them.
+ *
+ * Requests name inodes, as stat(2) told them. Nothing waits: who wants to see a fill through asks
+ * again. Anyone may ask and warm what he can name; to pin, unpin and evict is for root and the
+ * owner of the file.
+ */
+#ifndef CAIRN_CLIENT_CORE_CONTROL_H
+#define CAIRN_CLIENT_CORE_CONTROL_H
+
+#include <stdint.h>
+#include <sys/ioctl.h>
+
+#define CONTROL_VERSION	   1u
+#define CONTROL_TEXT_BYTES 16000u	/* what an ioctl number can say stays below 16,384 */
+
+/* The text is NUL-terminated both ways. */
+struct control_message {
+	uint32_t version;
+	uint32_t len;
+	char text[CONTROL_TEXT_BYTES];
+};
+#define CONTROL_IOCTL _IOWR('c', 0xca, struct control_message)
+
+#endif

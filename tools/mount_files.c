@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files that a command names, and one order for all of them, with progress. */
+#include <errno.h>
+#include <fts.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/base/text.h"
+#include "tools/mount_client.h"
+
+#define POLL_US	    100000u
+#define PROGRESS_MS 2000u	/* what is shorter needs no bar */
+#define STALL_MS    60000u	/* without a byte more: whoever should bring it is not there */
+#define BAR_CELLS   30u
+
+/* --- which files ------------------------------------------------------------------------------ */
+
+static int file_add(struct mount_files *files, const char *path, const struct stat *st)
+{
+	if (files->count == files->capacity) {
+		size_t capacity = files->capacity ? 2 * files->capacity : 16;
+		struct mount_file *at = realloc(files->at, capacity * sizeof *at);
+
+		if (!at)
+			return -E_NOMEM;
+		files->at = at;
+		files->capacity = capacity;
+	}
+	struct mount_file *file = &files->at[files->count];
+
+	*file = (struct mount_file){ .path = strdup(path), .ino = st->st_ino,
+				     .bytes = (uint64_t)st->st_size };
+	if (!file->path)
+		return -E_NOMEM;
+	files->count++;
+	files->bytes += file->bytes;
+	return 0;
+}
+
+/* 0, or an error with its sentence. */
+static int entry_add(struct mount_files *files, const struct mount_client *m, const FTSENT *entry,
+		     struct error *err)
+{
+	switch (entry->fts_info) {
+	case FTS_F:
+		break;
+	case FTS_DNR:
+	case FTS_ERR:
+	case FTS_NS:
+		return error_set(err, error_from_errno(entry->fts_errno), "cannot read '%s'",
+				 entry->fts_path);
+	default:
+		return 0;
+	}
+	if (!S_ISREG(entry->fts_statp->st_mode))
+		return 0;
+	if (!mount_client_holds(m, entry->fts_statp))
+		return error_say(err, -E_XDEV, "'%s' is not on the same cairn file system",
+				 entry->fts_path);
+	if (file_add(files, entry->fts_path, entry->fts_statp) < 0)
+		return error_set(err, -E_NOMEM, "cannot remember '%s'", entry->fts_path);
+	return 0;
+}
+
+int mount_files_add(struct mount_files *files, struct mount_client **m, const char *path,
+		    struct error *err)
+{
+	char *paths[] = { (char *)(uintptr_t)path, NULL };
+	FTSENT *entry;
+	FTS *walk;
+	int rc = *m ? 0 : mount_client_open(path, m, err);
+
+	if (rc < 0)
+		return rc;
+	walk = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_COMFOLLOW, NULL);
+	if (!walk)
+		return error_set(err, error_from_errno(errno), "cannot read '%s'", path);
+	while (rc == 0 && (entry = fts_read(walk)))
+		rc = entry_add(files, *m, entry, err);
+	fts_close(walk);
+	return rc;
+}
+
+int mount_files_add_list(struct mount_files *files, struct mount_client **m, const char *list,
+			 struct error *err)
+{
+	FILE *f = strcmp(list, "-") == 0 ? stdin : fopen(list, "re");
+	char *line = NULL;
+	size_t capacity = 0;
+	int rc = 0;
+
+	if (!f)
+		return error_set(err, error_from_errno(errno), "cannot read '%s'", list);
+	while (rc == 0 && getline(&line, &capacity, f) > 0) {
+		line[strcspn(line, "\n")] = '\0';
+		if (*line)
+			rc = mount_files_add(files, m, line, err);
+	}
+	free(line);
+	if (f != stdin)
+		fclose(f);
+	return rc;
+}
+
+void mount_files_finish(struct mount_files *files)
+{
+	for (size_t i = 0; i < files->count; i++)
+		free(files->at[i].path);
+	free(files->at);
+	*files = (struct mount_files){ 0 };
+}
+
+/* --- one order for all ------------------------------------------------------------------------ */
+
+struct run {
+	struct mount_client *client;
+	const char *what;
+	bool wait, is_bar_shown;
+	uint64_t begun_ms, moved_ms;
+	struct mount_files_result *result;
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void bar_wipe(struct run *run)
+{
+	if (run->is_bar_shown)
+		fprintf(stderr, "\r%79s\r", "");
+	run->is_bar_shown = false;
+}
+
+static void bar_show(struct run *run, const struct mount_files *files, uint64_t done)
+{
+	char have[TEXT_BYTES_HUMAN], all[TEXT_BYTES_HUMAN], rate[TEXT_BYTES_HUMAN];
+	char cells[BAR_CELLS + 1];
+	uint64_t ms = now_ms() - run->begun_ms;
+	uint64_t total = MAX_OF(files->bytes, 1u), filled;
+
+	if (ms < PROGRESS_MS || !isatty(STDERR_FILENO))
+		return;
+	filled = MIN_OF(done, total) * BAR_CELLS / total;
+	for (unsigned i = 0; i < BAR_CELLS; i++)
+		cells[i] = i < filled ? '#' : '.';
+	cells[BAR_CELLS] = '\0';
+	fprintf(stderr, "\r[%s] %3u%%  %s of %s, %s/s  ", cells,
+		(unsigned)(MIN_OF(done, total) * 100 / total), text_bytes_human(have, done),
+		text_bytes_human(all, files->bytes), text_bytes_human(rate, done * 1000 / ms));
+	run->is_bar_shown = true;
+}
+
+static void file_failed(struct run *run, struct mount_file *file, const struct error *err)
+{
+	bar_wipe(run);
+	fprintf(stderr, "cairn %s: cannot %s '%s': %s\n", run->what, run->what, file->path,
+		err->text);
+	file->is_done = file->has_failed = true;
+	run->result->failed++;
+}
+
+/* Ask once for a file. */
+static void file_ask(struct run *run, struct mount_file *file)
+{
+	struct error err = { 0 };
+	json_t *reply = NULL;
+	/* What was ordered once is only looked at after that: a second warm could begin anew. */
+	const char *what = file->is_told ? "state" : run->what;
+	int rc = mount_client_ask_inode(run->client, what, file->ino, &reply, &err);
+
+	if (rc == -E_AGAIN && run->wait)
+		return;			/* many are on their way: later */
+	if (rc < 0) {
+		file_failed(run, file, &err);
+		return;
+	}
+	const char *state = json_text(reply, "state");
+	file->done_bytes = json_u64(reply, "done_bytes");
+	if (strcmp(state, "small") == 0) {
+		run->result->small++;
+		file->done_bytes = file->bytes;
+		file->is_done = true;
+	} else if (!run->wait || strcmp(state, "cached") == 0) {
+		file->is_done = true;
+	} else if (file->is_told && strcmp(state, "filling") != 0) {
+		(void)error_say(&err, -E_IO, "it left the tiers again, or could not be read; the "
+					     "log of the mount says why");
+		file_failed(run, file, &err);
+	}
+	file->is_told = true;
+	if (file->is_done && !file->has_failed)
+		run->result->done++;
+	json_decref(reply);
+}
+
+/* Nothing has come for so long: give up what is not done. */
+static bool is_stalled(struct run *run, struct mount_files *files, uint64_t done)
+{
+	struct error err = { 0 };
+
+	if (done != run->result->done_bytes)
+		run->moved_ms = now_ms();
+	if (now_ms() - run->moved_ms < STALL_MS)
+		return false;
+	(void)error_say(&err, -E_TIMEDOUT, "nothing has come for %u s; see cairn status",
+			STALL_MS / 1000);
+	for (size_t i = 0; i < files->count; i++)
+		if (!files->at[i].is_done)
+			file_failed(run, &files->at[i], &err);
+	return true;
+}
+
+void mount_files_do(struct mount_files *files, struct mount_client *m, const char *what, bool wait,
+		    struct mount_files_result *out)
+{
+	struct run run = { .client = m, .what = what, .wait = wait, .begun_ms = now_ms(),
+			   .moved_ms = now_ms(), .result = out };
+	bool is_done;
+
+	*out = (struct mount_files_result){ .bytes = files->bytes };
+	do {
+		uint64_t done = 0;
+
+		is_done = true;
+		for (size_t i = 0; i < files->count; i++) {
+			struct mount_file *file = &files->at[i];
+
+			if (!file->is_done)
+				file_ask(&run, file);
+			is_done &= file->is_done;
+			done += file->done_bytes;
+		}
+		is_done = is_done || is_stalled(&run, files, done);
+		out->done_bytes = done;
+		bar_show(&run, files, done);
+		if (!is_done)
+			(void)usleep(POLL_US);
+	} while (!is_done);
+	bar_wipe(&run);
+}
