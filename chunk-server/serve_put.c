@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * PUT: epoch, verification, then at once the local append and the other replicas, then the answer:
- * who holds the block, under which boot id and generation (I2 rests on these: SYNC asks for them).
+ * PUT: epoch, then at once the other replicas, and verification and the append here, then the
+ * answer: who holds the block, under which boot id and generation (I2 rests on these: SYNC asks for
+ * them). The others need not wait until we have verified it, since they do so as well.
  *
- * The steps of a job: check (parked while a newer map is fetched, I10) -> verify -> store + forward
- * -> answer. A replica that did not get the block is owed it, durably, before the put is answered
- * for sync.
+ * The steps of a job: check (parked while a newer map is fetched, I10) -> forward, and beside it
+ * verify -> store -> answer. A replica that did not get the block is owed it, durably, before the
+ * put is answered for sync.
  */
 #include "chunk-server/serve_internal.h"
 
@@ -38,7 +39,8 @@ struct put_job {
 	struct cs_verify verify;
 	struct cs_put put;
 	struct put_forward forwards[COPIES_MAX];
-	uint32_t pending; /* of store and forwards */
+	uint32_t pending; /* of our own copy and forwards */
+	int verify_rc;
 	int local_rc;
 	uint32_t full_count; /* replicas that said -E_NOSPC */
 	bool is_stale; /* a replica knows a newer row */
@@ -150,6 +152,10 @@ static void answer_put(struct put_job *job)
 {
 	int rc = 0;
 
+	if (job->verify_rc < 0) {
+		job_end(job, job->verify_rc, NULL);
+		return;
+	}
 	if (job->is_stale) {
 		answer_stale(job);
 		return;
@@ -273,10 +279,10 @@ static void verified(struct cs_verify *verify)
 	if (verify->rc < 0) {
 		log_warn("refusing a record: %s req=%llu", error_text(verify->rc),
 			 (unsigned long long)job->req->header.request);
-		job_end(job, verify->rc, NULL);
+		job->verify_rc = verify->rc;
+		part_done(job);
 		return;
 	}
-	job->pending = 1;
 	job->put = (struct cs_put){
 		.record = job->req->bulk,
 		.id = job->id,
@@ -284,8 +290,6 @@ static void verified(struct cs_verify *verify)
 		.done = stored,
 	};
 	cs_disks_put(job->server->disks, &job->put);
-	if (job->msg->forward)
-		forward_all(job);
 }
 
 /* --- epochs ---- */
@@ -324,6 +328,9 @@ static void check(struct put_job *job)
 		return;
 	}
 	job->row = *row;
+	job->pending = 1;
+	if (job->msg->forward)
+		forward_all(job);
 	job->verify = (struct cs_verify){.record = job->req->bulk, .done = verified};
 	cs_verify_start(s->verifier, &job->verify);
 }

@@ -454,6 +454,11 @@ void cs_store_append(struct cs_store *store, struct cs_put *put)
 		cs_store_pump(store);
 }
 
+void cs_store_turn_ended(struct loop_timer *timer)
+{
+	cs_store_pump(container_of(timer, struct cs_store, pump_timer));
+}
+
 void cs_store_put(struct cs_store *store, struct cs_put *put)
 {
 	struct cs_place place;
@@ -473,8 +478,9 @@ void cs_store_put(struct cs_store *store, struct cs_put *put)
 		return;
 	}
 	int rc = enqueue(store, put);
+	/* Puts come in batches: those of this turn are one write, and one commit of the index. */
 	if (rc < 0)
 		put_answer_later(put, rc, false, 0);
-	else
-		cs_store_pump(store);
+	else if (!store->pump_timer.is_active)
+		loop_timer_start(store->options.loop, &store->pump_timer, 0);
 }

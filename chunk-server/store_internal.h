@@ -181,6 +181,7 @@ struct cs_store {
 	/* append */
 	struct cs_put *queue;
 	uint32_t queue_count;
+	struct loop_timer pump_timer; /* the end of a turn that brought puts */
 	struct cs_put *answering; /* their answers are posted */
 	struct cs_put *batch[STORE_BATCH_MAX];
 	uint32_t batch_count;
@@ -289,6 +290,7 @@ must_check int cs_store_changes_commit(struct cs_store *store);
 /* --- store_append.c ---- */
 
 void cs_store_pump(struct cs_store *store);
+void cs_store_turn_ended(struct loop_timer *timer);
 /* Append a record that is there already, without indexing it. */
 void cs_store_append(struct cs_store *store, struct cs_put *put);
 /* Space came back, perhaps: may puts be taken again? */

@@ -454,6 +454,7 @@ int cs_store_open(const struct cs_store_options *options, struct cs_store **out,
 		return rc;
 	}
 	store->is_open = true;
+	store->pump_timer.fn = cs_store_turn_ended;
 	cs_store_compact_init(store);
 	*out = store;
 	return 0;
@@ -473,6 +474,7 @@ void cs_store_drop(struct cs_store *store)
 	if (store == NULL)
 		return;
 	loop_timer_stop(store->options.loop, &store->sync_timer);
+	loop_timer_stop(store->options.loop, &store->pump_timer);
 	cs_store_compact_finish(store);
 	cs_store_queue_drop(store);
 	if (store->is_rolling)

@@ -3,9 +3,9 @@
  * Verification of foreign records: header, checksum, decoding, and that the digest of the plain
  * bytes is the id (I1). Servers verify what anybody sends, other servers included (I8).
  *
- * The work runs on workers, what came in one turn in batches, at most CS_VERIFY_SLOTS of them at a
- * time, each with its own codec scratch and plain buffers; more wait in line. Everything else on the
- * loop's thread.
+ * The work runs on workers, in batches of what came in one turn, at most CS_VERIFY_SLOTS of them at
+ * a time, each with its own codec scratch and plain buffers; more wait in line. Everything else on
+ * the loop's thread.
  */
 #ifndef CAIRN_CHUNK_SERVER_VERIFY_H
 #define CAIRN_CHUNK_SERVER_VERIFY_H
