@@ -32,6 +32,8 @@ struct tier_world {
 	struct root gone_last;
 	bool is_done;				/* of a transfer, seal or stop */
 	int rc;
+	/* or NULL: what stands between a tier and its disk; the wrapper is the caller's */
+	struct disk *(*wrap)(struct disk *inner);
 	void (*each_step)(struct tier_world *w);	/* or NULL: what holds at any time */
 	/* or NULL: who else is told */
 	void (*on_sealed)(void *arg, const struct root *root);
@@ -122,7 +124,7 @@ static inline void tier_world_start(struct tier_world *w)
 		if (w->media[i] == NULL)
 			continue;		/* a real folder */
 		ck_assert_int_eq(sim_disk_create(w->media[i], &w->disks[i]), 0);
-		w->places[i].disk = w->disks[i];
+		w->places[i].disk = w->wrap != NULL ? w->wrap(w->disks[i]) : w->disks[i];
 		w->places[i].directory = "";
 	}
 	options.loop = w->loop;

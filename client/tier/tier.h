@@ -89,7 +89,8 @@ bool tiers_is_sealed(const struct tiers *t, const struct root *root);
  * out what is not pinned whatever the policy says. The file itself is made, at its full length, by
  * a worker: a disk that is full after all shows in the first tier_write(). -E_EXIST: it is here
  * already (tiers_find); -E_BUSY: it is here in doubt, and being checked; -E_AGAIN: the folders are
- * still being read; -E_NOSPC: it does not fit; -E_NODEV: there is no tier that works.
+ * still being read; -E_NOSPC: it does not fit, or the policy keeps what is there (policy.h): each
+ * call counts as a use of the content; -E_NODEV: there is no tier that works.
  */
 must_check int tiers_begin(struct tiers *t, const struct root *root, bool want_pinned,
 			   struct tier_file **out);
@@ -104,7 +105,8 @@ must_check int tiers_begin_draft(struct tiers *t, struct tier_file **out);
  */
 must_check int tier_adopt(struct tier_file *f, const struct root *root);
 struct tier_file *tier_ref(struct tier_file *f);
-void tier_put(struct tier_file *f);		/* NULL is allowed */
+/* NULL is allowed. What is being filled, and does not seal, goes with its last reference. */
+void tier_put(struct tier_file *f);
 
 enum tier_state tier_state(const struct tier_file *f);
 const struct root *tier_root(const struct tier_file *f);

@@ -34,7 +34,7 @@ struct scan {
 	const char *step;		/* what failed */
 	const char *directory;
 	struct disk *disk;		/* opened here; or the place's */
-	bool owns_disk, must_lock;
+	bool owns_disk, is_locked;
 	bool is_clean;			/* or the system runs on since */
 	uint64_t boot_id, bytes_free;
 	struct names sealed, sums, filling;
@@ -193,7 +193,9 @@ static int open_folder(struct scan *s)
 	if (s->dir_fd >= 0 && fstat(s->dir_fd, &st) == 0)
 		s->device = st.st_dev;
 	s->step = "lock the folder";
-	return s->must_lock ? disk_lock(s->disk) : 0;
+	rc = s->is_locked ? 0 : disk_lock(s->disk);
+	s->is_locked = rc == 0;
+	return rc;
 }
 
 /* Judge what the last one left, then say that it is open: durable before anything changes. */
@@ -364,6 +366,8 @@ static void scan_done(struct tier_job *job)
 	struct scan *s = job->found;
 
 	p->is_job_active = false;
+	/* One that we opened is closed again if it failed. */
+	p->is_locked = s->is_locked && (job->rc == 0 || !s->owns_disk);
 	if (job->rc < 0) {
 		p->state = PLACE_SCANNING;
 		tiers_place_break(p, s->step, job->rc);
@@ -371,7 +375,6 @@ static void scan_done(struct tier_job *job)
 		p->disk = s->disk;
 		p->dir_fd = s->dir_fd;
 		p->device = s->device;
-		p->is_locked = true;
 		s->owns_disk = false;
 		s->dir_fd = -1;
 		take(p, s);
@@ -403,7 +406,7 @@ void tier_scan_start(struct place *p)
 	}
 	s->directory = p->directory;
 	s->disk = p->disk;
-	s->must_lock = !p->is_locked;
+	s->is_locked = p->is_locked;
 	s->boot_id = p->tiers->options.boot_id;
 	s->dir_fd = -1;
 	s->device = p->device;
