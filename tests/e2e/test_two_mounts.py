@@ -44,6 +44,29 @@ def test_names_made_on_one_appear_on_the_other(ab):
     assert os.listdir(a) == os.listdir(b) == []
 
 
+def test_listings_and_absent_names_kept_here_are_asked_again(ab):
+    """A folder that one mount knows whole: made there, or listed, with pages of the listing in the kernel."""
+    a, b = ab
+    (a / "dir").mkdir()
+    for i in range(30):
+        (a / f"dir/n{i}").touch()
+    for i in range(20):
+        assert not (a / f"dir/m{i}").exists()
+        assert len(os.listdir(a / "dir")) == len([e for e in os.scandir(a / "dir") if e.stat()]) == 30 + i % 2
+        assert not (b / f"dir/m{i}").exists()
+        assert len(os.listdir(b / "dir")) == 30 + i % 2
+        if i % 2:
+            os.unlink(b / f"dir/m{i - 1}")
+            assert not (a / f"dir/m{i - 1}").exists()
+        else:
+            (b / f"dir/m{i}").touch()
+            assert (a / f"dir/m{i}").exists() and f"m{i}" in os.listdir(a / "dir")
+    os.rename(b / "dir/n0", b / "n0")
+    os.rename(b / "dir/n1", b / "dir/n2")
+    assert sorted(os.listdir(a / "dir")) == sorted(f"n{i}" for i in range(2, 30))
+    assert not (a / "dir/n0").exists() and not (a / "dir/n1").exists()
+
+
 def test_folders_and_links(ab):
     a, b = ab
     assert not (b / "dir").exists()
