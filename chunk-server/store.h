@@ -123,7 +123,7 @@ must_check int cs_store_find(struct cs_store *store, const struct block_id *id,
 
 /*
  * Read a record, checked: record_check(), and its id. What is asked for in one turn of the loop and
- * lies side by side is read at once, up to a mebibyte; pages in memory without a worker.
+ * lies together is read at once, up to a mebibyte; pages in memory without a worker.
  */
 #define STORE_RUN_MAX 16u
 struct cs_get {
@@ -141,6 +141,8 @@ struct cs_get {
 	uint32_t run_count, run_bytes;
 	uint32_t cached_bytes; /* of them, what needed no worker */
 	struct store_file *file;
+	struct buf *run; /* read directly: all of it, from `run_offset` on */
+	uint64_t run_offset;
 };
 void cs_store_get(struct cs_store *store, struct cs_get *get);
 

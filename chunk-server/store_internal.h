@@ -28,6 +28,7 @@
 #define STORE_BATCH_MAX		64u  /* records of one gather-write */
 #define STORE_QUEUE_MAX		512u /* puts that wait: the buffer pool bounds them as well */
 #define STORE_FILES_MAX		256u /* open segments */
+#define STORE_STREAMED_MAX	16384u /* runs of which we know that they were read just now */
 #define STORE_MOVES_MAX		8u   /* records that compaction has in flight */
 #define STORE_ROUND_MAX		256u /* records that it moves between two syncs */
 #define STORE_DIRTY_MAX		64u  /* segments of which we remember that they changed */
@@ -38,9 +39,16 @@
 struct store_file {
 	uint64_t number;
 	struct disk_file *file;
+	struct disk_file *direct; /* the same past caches, once it was needed; may be NULL */
 	uint32_t users;
 	bool is_gone;			/* removed: closed with its last user */
 	struct store_file *prev, *next; /* most recently used first */
+};
+
+/* A run that was read past the cache. */
+struct store_streamed {
+	uint32_t mark; /* of its place; 0: unused */
+	uint32_t at_s;
 };
 
 /* The records of the active segment, for its footer. */
@@ -197,6 +205,7 @@ struct cs_store {
 	struct cs_get *asked; /* in this turn */
 	struct loop_task read_task;
 	bool is_read_posted;
+	struct store_streamed streamed[STORE_STREAMED_MAX]; /* store_run.c */
 	uint32_t reads; /* in flight */
 	uint32_t tasks; /* posted answers */
 
@@ -317,6 +326,13 @@ void cs_store_files_close(struct cs_store *store);
 /* 0: `bytes` bytes that were read are the record of this block; -E_CORRUPT. */
 must_check int cs_store_record_judge(const struct buf *record, int bytes, const struct block_id *id,
 				     const struct cs_place *place);
+
+/* --- store_run.c ---- */
+
+/* How many gets of a list in order of place, from this one on, are one run: noted in it. */
+uint32_t cs_store_run_count(struct cs_get *first);
+/* Read and answer them. */
+void cs_store_run(struct cs_get *first);
 
 /* --- store_compact.c ---- */
 

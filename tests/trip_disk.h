@@ -112,6 +112,11 @@ static inline int trip_readv_cached(struct disk_file *file, const struct iovec *
 	return rc < 0 ? rc : disk_readv_cached(trip_inner(file), iov, iov_count, offset);
 }
 
+static inline int trip_cached(struct disk_file *file, uint32_t len, uint64_t offset)
+{
+	return disk_cached(trip_inner(file), len, offset);
+}
+
 static inline int trip_writev(struct disk_file *file, const struct iovec *iov, int iov_count,
 			      uint64_t offset)
 {
@@ -206,6 +211,7 @@ static const struct disk_ops TRIP_DISK_OPS = {
 	.read = trip_read,
 	.readv = trip_readv,
 	.readv_cached = trip_readv_cached,
+	.cached = trip_cached,
 	.writev = trip_writev,
 	.sync = trip_sync,
 	.size = trip_size,

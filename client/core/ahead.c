@@ -9,7 +9,7 @@
 #include "client/core/file.h"
 
 #define BLOCKS_MIN	8u
-#define BLOCKS_MAX	128u		/* 8 MiB: a run at each of several servers, and one to come */
+#define BLOCKS_MAX	192u		/* three runs: one at each of several servers */
 #define CACHE_PART	8u		/* no window takes more of the cache than that */
 /* The kernel sends large requests in parallel and out of order, small ones one by one. */
 #define LARGE_BYTES	KiB(128)
@@ -18,7 +18,7 @@
 #define START_BYTES_MIN KiB(64)		/* so much of a file's begin: it will be read on */
 #define STRAYS_RANDOM	4u
 #define STRAYS_MAX	16u
-#define RUN_BYTES	MiB(1)
+
 
 static uint64_t distance(uint64_t a, uint64_t b)
 {
@@ -95,7 +95,8 @@ static uint64_t window_end(const struct cl_stream *s, uint64_t file_end)
 
 	if (stop >= file_end)
 		return file_end;
-	return stop / RUN_BYTES > s->next / RUN_BYTES ? stop / RUN_BYTES * RUN_BYTES : stop;
+	uint64_t runs = stop / CL_RUN_BYTES;
+	return runs > s->next / CL_RUN_BYTES ? runs * CL_RUN_BYTES : stop;
 }
 
 void cl_ahead_hint(struct cl_file *file, struct cl_stream *s)

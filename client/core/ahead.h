@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Streams of readers through one inode, whoever reads: several at once, found by where reads end
- * and begin. A stream is read ahead, by whole mebibytes and ever further, as far as memory allows;
+ * and begin. A stream is read ahead, by whole runs and ever further, as far as memory allows;
  * reads that belong to none are counted, and when most are like that the inode is read at random:
  * then small reads fetch only what they need.
  */

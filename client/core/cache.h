@@ -34,10 +34,14 @@ bool cl_cache_knows(struct client *c, const struct block_id *id);
 void cl_cache_cancel(struct client *c, struct cl_fetch *fetch);
 /* read-ahead, if there is room */
 void cl_cache_hint(struct client *c, const struct block_id *id, uint32_t len, uint64_t run);
-/* The run to which a place in a file belongs. */
+/*
+ * The run to which a place in a file belongs. Writers keep several mebibytes in flight, in any
+ * order: what lies together on a server is found together if runs are longer than that.
+ */
+#define CL_RUN_BYTES MiB(4)
 static inline uint64_t cl_cache_run(inode_no ino, uint64_t offset)
 {
-	return 1 + ino + offset / MiB(1);
+	return 1 + ino + offset / CL_RUN_BYTES;
 }
 /* just written */
 void cl_cache_add(struct client *c, const struct block_id *id, struct buf *buf);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The buffer pool: two sizes, one free list each, one mutex. What is lent and what lies on the free
- * lists together never exceed bytes_max (I11); a get of one size may release free buffers of the
- * other, so that a burst of messages cannot starve records for ever.
+ * The buffer pool: three sizes, one free list each, one mutex. What is lent and what lies on the
+ * free lists together never exceed bytes_max (I11); a get of one size may release free buffers of
+ * the others, so that a burst of messages cannot starve records for ever.
  *
  * Under AddressSanitizer nothing is kept: a put really frees, so a use after it is found.
  */
@@ -26,14 +26,19 @@
 #define KEEP_FREED true
 #endif
 
-#define BUF_ALIGN 64u
+enum size_class { SMALL, LARGE, HUGE, CLASS_COUNT };
 
-enum size_class { SMALL, LARGE, CLASS_COUNT };
+static const struct {
+	uint32_t bytes;
+	uint32_t align; /* and where the bytes begin, behind the header */
+} classes[CLASS_COUNT] = {
+	{BUF_SMALL_BYTES, 64},
+	{BUF_LARGE_BYTES, 64},
+	{BUF_HUGE_BYTES, 4096},
+};
 
-static const uint32_t class_bytes[CLASS_COUNT] = {BUF_SMALL_BYTES, BUF_LARGE_BYTES};
-
-_Static_assert(sizeof(struct buf) <= BUF_ALIGN, "the header lies in front of the aligned bytes");
-_Static_assert(BUF_SMALL_BYTES % BUF_ALIGN == 0 && BUF_LARGE_BYTES % BUF_ALIGN == 0,
+_Static_assert(sizeof(struct buf) <= 64, "the header lies in front of the aligned bytes");
+_Static_assert(BUF_SMALL_BYTES % 64 == 0 && BUF_LARGE_BYTES % 64 == 0 && BUF_HUGE_BYTES % 4096 == 0,
 	       "sizes that aligned_alloc takes");
 
 struct buf_pool {
@@ -101,20 +106,27 @@ void buf_pool_on_free(struct buf_pool *pool, void (*fn)(void *arg), void *arg)
 	pthread_mutex_unlock(&pool->mutex);
 }
 
+static enum size_class class_of(uint32_t capacity)
+{
+	return capacity <= BUF_SMALL_BYTES ? SMALL : capacity <= BUF_LARGE_BYTES ? LARGE : HUGE;
+}
+
 static struct buf *get_new(struct buf_pool *pool, enum size_class class)
 {
-	uint32_t bytes = class_bytes[class];
-	enum size_class other = class == SMALL ? LARGE : SMALL;
+	uint32_t bytes = classes[class].bytes, align = classes[class].align;
 
 	if (bytes > pool->bytes_max || pool->used_bytes > pool->bytes_max - bytes)
 		return NULL;
-	while (pool->free[other] && pool->used_bytes + pool->free_bytes + bytes > pool->bytes_max)
-		release_free(pool, other);
+	for (enum size_class other = SMALL; other < CLASS_COUNT; other++) {
+		while (pool->free[other] &&
+		       pool->used_bytes + pool->free_bytes + bytes > pool->bytes_max)
+			release_free(pool, other);
+	}
 
-	struct buf *buf = aligned_alloc(BUF_ALIGN, BUF_ALIGN + bytes);
+	struct buf *buf = aligned_alloc(align, align + bytes);
 	if (!buf)
 		return NULL;
-	*buf = (struct buf){.data = (uint8_t *)buf + BUF_ALIGN, .capacity = bytes, .pool = pool};
+	*buf = (struct buf){.data = (uint8_t *)buf + align, .capacity = bytes, .pool = pool};
 	return buf;
 }
 
@@ -140,10 +152,10 @@ struct buf *buf_get(struct buf_pool *pool, uint32_t capacity)
 	struct buf *buf = NULL;
 	bool refused = FAULT(buf_get);
 
-	ASSERT(capacity <= BUF_LARGE_BYTES);
+	ASSERT(capacity <= BUF_HUGE_BYTES);
 	pthread_mutex_lock(&pool->mutex);
 	if (!refused)
-		buf = get_locked(pool, capacity <= BUF_SMALL_BYTES ? SMALL : LARGE);
+		buf = get_locked(pool, class_of(capacity));
 	if (!buf)
 		pool->starved = true;
 	pthread_mutex_unlock(&pool->mutex);
@@ -207,7 +219,7 @@ void buf_put(struct buf *buf)
 	pthread_mutex_lock(&pool->mutex);
 	__atomic_sub_fetch(&pool->used_bytes, buf->capacity, __ATOMIC_RELAXED);
 	if (KEEP_FREED) {
-		LL_PREPEND(pool->free[buf->capacity == BUF_SMALL_BYTES ? SMALL : LARGE], buf);
+		LL_PREPEND(pool->free[class_of(buf->capacity)], buf);
 		pool->free_bytes += buf->capacity;
 	} else {
 		free(buf);

@@ -16,7 +16,8 @@
 struct buf_pool;
 
 struct buf {
-	uint8_t *data;		/* `capacity` bytes, aligned to 64 unless it is a slice */
+	/* `capacity` bytes, aligned to 64, of a huge one to 4,096; a slice lies anywhere */
+	uint8_t *data;
 	uint32_t len;		/* bytes in use, kept by the owner */
 	uint32_t capacity;
 	struct buf_pool *pool;
@@ -27,6 +28,8 @@ struct buf {
 
 #define BUF_SMALL_BYTES	4096u			/* messages */
 #define BUF_LARGE_BYTES	(RECORD_BYTES_MAX + 4096u)	/* one record, or the largest message */
+/* sixteen records that lie side by side, from page to page; only who reads such asks for it */
+#define BUF_HUGE_BYTES	(259u * 4096u)
 
 /* A pool that holds at most `bytes_max` of buffers; NULL when out of memory. */
 struct buf_pool *buf_pool_create(uint64_t bytes_max);
@@ -41,7 +44,7 @@ uint64_t buf_pool_bytes_max(const struct buf_pool *pool);
 void buf_pool_on_free(struct buf_pool *pool, void (*fn)(void *arg), void *arg);
 
 /*
- * A buffer of at least `capacity` bytes (<= BUF_LARGE_BYTES), one reference, len 0; NULL: pool
+ * A buffer of at least `capacity` bytes (<= BUF_HUGE_BYTES), one reference, len 0; NULL: pool
  * empty.
  */
 must_check struct buf *buf_get(struct buf_pool *pool, uint32_t capacity);

@@ -58,6 +58,12 @@ int disk_readv_cached(struct disk_file *f, const struct iovec *iov, int iov_coun
 	return f->disk->ops->readv_cached(f, iov, iov_count, offset);
 }
 
+int disk_cached(struct disk_file *f, uint32_t len, uint64_t offset)
+{
+	ASSERT(len <= INT_MAX);
+	return f->disk->ops->cached(f, len, offset);
+}
+
 /* May the file be changed? */
 static int may_write(struct disk_file *f)
 {

@@ -49,6 +49,8 @@ struct disk_ops {
 	/* as far as it need not wait; -E_AGAIN if that is nothing */
 	int (*readv_cached)(struct disk_file *file, const struct iovec *iov, int iov_count,
 			    uint64_t offset);
+	/* bytes of it that memory holds; -E_NOSYS: nobody can tell */
+	int (*cached)(struct disk_file *file, uint32_t len, uint64_t offset);
 	int (*writev)(struct disk_file *file, const struct iovec *iov, int iov_count,
 		      uint64_t offset);
 	/* data, and what is needed to find it (fdatasync) */
@@ -92,6 +94,7 @@ must_check int disk_readv(struct disk_file *f, const struct iovec *iov, int iov_
  */
 must_check int disk_readv_cached(struct disk_file *f, const struct iovec *iov, int iov_count,
 				 uint64_t offset);
+must_check int disk_cached(struct disk_file *f, uint32_t len, uint64_t offset);
 must_check int disk_write(struct disk_file *f, const void *bytes, uint32_t len, uint64_t offset);
 must_check int disk_writev(struct disk_file *f, const struct iovec *iov, int iov_count,
 			   uint64_t offset);

@@ -18,6 +18,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define LOCK_NAME "lock"
@@ -121,6 +122,8 @@ static int posix_readv(struct disk_file *file, const struct iovec *iov, int iov_
 	uint64_t done = 0;
 	ssize_t n;
 
+	if (iov_count == 1)
+		return posix_read(file, iov->iov_base, (uint32_t)iov->iov_len, offset);
 	do {
 		n = preadv(fd_of(file), iov, iov_count, (off_t)offset);
 	} while (n < 0 && errno == EINTR);
@@ -156,6 +159,21 @@ static int posix_readv_cached(struct disk_file *file, const struct iovec *iov, i
 	if (n < 0)
 		return errno == EOPNOTSUPP ? -E_AGAIN : error_from_errno(errno);
 	return (int)n;
+}
+
+/* cachestat(2), of Linux 6.5; the C library and its headers are older. */
+#ifndef SYS_cachestat
+#define SYS_cachestat 451
+#endif
+
+static int posix_cached(struct disk_file *file, uint32_t len, uint64_t offset)
+{
+	struct { uint64_t offset, length; } range = { offset, len };
+	struct { uint64_t cache, dirty, writeback, evicted, recently_evicted; } pages = { 0 };
+
+	if (syscall(SYS_cachestat, fd_of(file), &range, &pages, 0) < 0)
+		return -E_NOSYS;
+	return (int)MIN_OF(pages.cache * (uint64_t)sysconf(_SC_PAGESIZE), len);
 }
 
 static int write_all(int fd, const uint8_t *bytes, size_t len, uint64_t offset)
@@ -353,6 +371,7 @@ static const struct disk_ops DISK_POSIX_OPS = {
 	.read = posix_read,
 	.readv = posix_readv,
 	.readv_cached = posix_readv_cached,
+	.cached = posix_cached,
 	.writev = posix_writev,
 	.sync = posix_sync,
 	.size = posix_size,

@@ -23,7 +23,7 @@
 #define TELL_BYTES_MAX	    512u
 #define TELL_EVERY_NS	    UINT64_C(30000000000)
 /* A run waits where its neighbours are, for what so many more blocks and so much longer cost. */
-#define RUN_OUTSTANDING_MORE 64u
+#define RUN_OUTSTANDING_MORE 160u
 #define RUN_LATENCY_US_MORE  10000u
 #define PROBE_HITS_AT_START 512u /* of 1,024: probe until we know better */
 

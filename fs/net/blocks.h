@@ -72,7 +72,7 @@ struct blocks_get {
 	/* SHA-256 as well (entering a cache tier, fsck); else XXH3 and header id */
 	bool verify_id;
 	/*
-	 * Blocks of one run, a mebibyte of a file say, are asked of one server where they can: what
+	 * Blocks of one run, some mebibytes of a file, are asked of one server where they can: what
 	 * was written together lies together. The next number prefers the next server. 0: none.
 	 */
 	uint64_t run;

@@ -140,8 +140,11 @@ def test_reads_that_fail_or_lie_are_answered_by_others(three, lie):
     files = {f"f{i}": seeded_bytes(MiB(1), i) for i in range(4)}
     for name, data in files.items():
         write(three.mnt / name, data)
-    inject = ["pread64:poke_exit=@arg2=58585858"] if lie else ["pread64:error=EIO"]
-    # Pages in memory are read by another call: as if there were none.
+    # What memory holds is read by other calls: as if it held nothing. A lie: so much was read, but nothing was.
+    inject = ["pread64:retval=4096"] if lie else ["pread64:error=EIO", "preadv:error=EIO"]
+    for segment in (three.dir / "cs1" / "segments").iterdir():
+        with segment.open("rb") as f:
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     with Strace(three.pid("cs1"), three.dir / "cs1", "preadv2:error=EAGAIN", *inject) as s:
         expect(three, files)
         eventually(lambda: "pread64" in s.out.read_text() and s.fired(), 10, "a read met the fault")

@@ -445,6 +445,12 @@ static int sim_readv_cached(struct disk_file *file, const struct iovec *iov, int
 	return held == 0 ? -E_AGAIN : sim_readv(file, iov, held, offset);
 }
 
+/* All or nothing, whatever readv_cached() says next. */
+static int sim_cached(struct disk_file *file, uint32_t len, uint64_t offset unused_arg)
+{
+	return sim_world_chance(sim_of(file->disk)->media->world, 500000) ? (int)len : 0;
+}
+
 static int check_write(struct disk_file *file)
 {
 	int rc = check_life(file->disk);
@@ -665,6 +671,7 @@ static const struct disk_ops SIM_DISK_OPS = {
 	.read = sim_read,
 	.readv = sim_readv,
 	.readv_cached = sim_readv_cached,
+	.cached = sim_cached,
 	.writev = sim_writev,
 	.sync = sim_sync,
 	.size = sim_size,

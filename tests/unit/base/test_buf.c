@@ -13,15 +13,16 @@
 
 START_TEST(a_buffer_has_at_least_what_was_asked)
 {
-	struct buf_pool *pool = buf_pool_create(MiB(1));
+	struct buf_pool *pool = buf_pool_create(MiB(2));
 	static const uint32_t asks[] = {0, 1, BUF_SMALL_BYTES, BUF_SMALL_BYTES + 1,
-					BUF_LARGE_BYTES};
+					BUF_LARGE_BYTES, BUF_LARGE_BYTES + 1, BUF_HUGE_BYTES};
 
 	for (size_t i = 0; i < ARRAY_COUNT(asks); i++) {
 		struct buf *buf = buf_get(pool, asks[i]);
 		ck_assert_uint_ge(buf->capacity, asks[i]);
 		ck_assert_uint_eq(buf->len, 0);
-		ck_assert_uint_eq((uintptr_t)buf->data % 64, 0);
+		unsigned align = asks[i] > BUF_LARGE_BYTES ? 4096 : 64;
+		ck_assert_uint_eq((uintptr_t)buf->data % align, 0);
 		memset(buf->data, 0xab, buf->capacity);
 		buf_put(buf);
 	}
