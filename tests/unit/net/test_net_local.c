@@ -105,7 +105,8 @@ START_TEST(a_stranger_is_not_believed)
 	pid_t child = fork();
 	if (child == 0) {
 		/* it waits for `over` to be closed */
-		if (setuid(NOBODY) != 0 || listen_at("127.0.0.1") < 0 || write(ready[1], "x", 1) != 1)
+		if (setuid(NOBODY) != 0 || listen_at("127.0.0.1") < 0 ||
+		    write(ready[1], "x", 1) != 1)
 			_exit(1);
 		close(over[1]);
 		_exit(read(over[0], &byte, 1) == 0 ? 0 : 1);
