@@ -237,6 +237,12 @@ void client_interrupt(struct client *c, struct cl_op *op);
  */
 struct tier_file *client_tier_find(struct client *c, inode_no ino);
 
+/*
+ * The front did not use the keep_cache of an open as meant: the next open of the inode has none. On
+ * the loop's thread.
+ */
+void client_pages_unknown(struct client *c, inode_no ino);
+
 struct cl_stats {
 	uint64_t dirty_bytes, memory_bytes, nodes, leases, ops_waiting;
 	uint64_t reads, read_bytes, writes, write_bytes, blocks_put, blocks_present;

@@ -379,7 +379,9 @@ static bool pages_are_right(const struct cl_node *node)
 
 void cl_file_opened(struct client *c, struct cl_node *node, struct cl_op *op)
 {
-	op->keep_cache = pages_are_right(node) || (node->file && cl_file_is_dirty(node->file));
+	bool is_unknown = node->pages_version == UINT64_MAX;
+	op->keep_cache = pages_are_right(node) ||
+			 (node->file && cl_file_is_dirty(node->file) && !is_unknown);
 	op->direct_io = node->lease == CL_LEASE_NONE;
 	node->has_pages = true;
 	node->pages_root = node->attr.root;

@@ -487,6 +487,20 @@ bool cl_node_name_is_absent(struct client *c, inode_no parent)
 	return true;
 }
 
+void cl_node_pages_unknown(struct cl_node *node)
+{
+	node->pages_root = (struct root){ .length = UINT64_MAX };
+	node->pages_version = UINT64_MAX;
+}
+
+void client_pages_unknown(struct client *c, inode_no ino)
+{
+	struct cl_node *node = cl_node_find(c, ino);
+
+	if (node)
+		cl_node_pages_unknown(node);
+}
+
 /* --- all of them ------------------------------------------------------------------------------ */
 
 void cl_node_drop_names(struct client *c)
@@ -508,8 +522,7 @@ void cl_node_drop_leases(struct client *c)
 		node->lease = CL_LEASE_NONE;
 		/* a server that lost changes tells of an older version now */
 		node->has_attr = false;
-		node->pages_root = (struct root){ .length = UINT64_MAX };
-		node->pages_version = UINT64_MAX;
+		cl_node_pages_unknown(node);
 		if (held && node->lookups && c->options.on_inval_attr)
 			c->options.on_inval_attr(c->options.arg, node->ino);
 	}

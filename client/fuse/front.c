@@ -90,12 +90,14 @@ static void op_done(struct cl_op *op)
 	 */
 	fuse_req_interrupt_func(fop->req, NULL, NULL);
 	fop->reply(fop);
-	front_op_destroy(fop);
+	if (!fop->is_parked)
+		front_op_destroy(fop);
 }
 
 void front_op_submit(struct front_op *fop)
 {
 	fop->op.done = op_done;
+	fop->op.ino = knode_ino(fop->op.ino);
 	/* First, since the op may be gone when client_run() returns. */
 	fuse_req_interrupt_func(fop->req, op_interrupted, fop);
 	client_run(fop->front->client, &fop->op);
@@ -124,11 +126,33 @@ bool front_op_failed(struct front_op *fop)
 {
 	if (fop->op.rc >= 0)
 		return false;
-	fuse_reply_err(fop->req, op_errno(&fop->op));
+	int sys = op_errno(&fop->op);
+
+	if (sys == ESTALE)
+		passthrough_stale(fop->front->pass, fuse_req_ctx(fop->req)->pid);
+	fuse_reply_err(fop->req, sys);
 	return true;
 }
 
 /* --- the mount ------------------------------------------------------------------------------- */
+
+/* In a turn of its own: the answer to INIT has left. */
+static void pass_begin(struct loop_task *task)
+{
+	struct front *f = container_of(task, struct front, pass_task);
+
+	passthrough_begin(f->pass, fuse_session_fd(f->session));
+}
+
+/* Stacking depth 0: tiers lie on plain file systems, and overlayfs may lie on the mount. */
+static void pass_ask(struct front *f, struct fuse_conn_info *conn)
+{
+	if (passthrough_ask(f->pass, (conn->capable_ext & FUSE_CAP_PASSTHROUGH) != 0))
+		(void)fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH);
+	conn->max_backing_stack_depth = FUSE_BACKING_STACKED_UNDER;
+	f->pass_task.run = pass_begin;
+	loop_post(f->options.loop, &f->pass_task);
+}
 
 static void front_init(void *userdata, struct fuse_conn_info *conn)
 {
@@ -145,12 +169,12 @@ static void front_init(void *userdata, struct fuse_conn_info *conn)
 		FUSE_CAP_POSIX_LOCKS,	  FUSE_CAP_FLOCK_LOCKS,
 	};
 
-	(void)userdata;
 	for (size_t i = 0; i < ARRAY_COUNT(wanted); i++)
 		/* what the kernel lacks we do without */
 		(void)fuse_set_feature_flag(conn, wanted[i]);
 	for (size_t i = 0; i < ARRAY_COUNT(unwanted); i++)
 		fuse_unset_feature_flag(conn, unwanted[i]);
+	pass_ask(CHECKED_CAST(userdata, struct front, FRONT_MAGIC), conn);
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
 	conn->time_gran = 1;
@@ -159,9 +183,16 @@ static void front_init(void *userdata, struct fuse_conn_info *conn)
 int front_create(const struct front_options *options, struct front **out)
 {
 	struct front *f = calloc(1, sizeof *f);
+	struct passthrough_options pass = { .loop = options->loop,
+					    .is_wanted = options->wants_passthrough,
+					    .on_lapse = front_data_lapse,
+					    .arg = f };
+	int rc = f ? passthrough_create(&pass, &f->pass) : -E_NOMEM;
 
-	if (!f)
-		return -E_NOMEM;
+	if (rc < 0) {
+		free(f);
+		return rc;
+	}
 	f->magic = FRONT_MAGIC;
 	f->options = *options;
 	f->has_epoch = true;
@@ -178,12 +209,19 @@ void front_client_options(struct front *f, struct cl_options *options)
 	options->on_inval_attr = front_notify_attr;
 	options->on_inval_names = front_notify_names;
 	options->on_inval_pages = front_notify_pages;
+	options->on_edit = front_notify_edit;
 	options->arg = f;
 }
 
 void front_set_client(struct front *f, struct client *client)
 {
 	f->client = client;
+	passthrough_set_client(f->pass, client);
+}
+
+const char *front_passthrough_problem(const struct front *f)
+{
+	return passthrough_problem(f->pass);
 }
 
 /* The arguments of libfuse: its own options first, then what the user gave for the kernel. */
@@ -274,6 +312,7 @@ void front_destroy(struct front *f)
 		fuse_session_destroy(f->session);
 	}
 	front_device_finish(f);
+	passthrough_destroy(f->pass);
 	sem_destroy(&f->stopped);
 	sem_destroy(&f->ended);
 	pthread_cond_destroy(&f->wake);

@@ -26,6 +26,7 @@ struct front_options {
 	const char *kernel_options;
 	uint32_t read_ahead_kb;
 	struct loop *loop;
+	bool wants_passthrough;
 };
 
 /* The callbacks of cl_options are the front's: set them before client_create(). */
@@ -40,6 +41,8 @@ must_check int front_mount(struct front *f, struct error *err);
  */
 must_check int front_serve(struct front *f);
 void front_stop(struct front *f);	/* any thread: end front_serve(), also one yet to begin */
+/* Why cached models are read through this process: one sentence; "": they are not. */
+const char *front_passthrough_problem(const struct front *f);
 void front_destroy(struct front *f);
 
 #endif

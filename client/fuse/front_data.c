@@ -44,14 +44,73 @@ static void fill_opened(struct front_op *fop)
 
 /* The asker went away before our reply: nobody else will close what was opened. */
 static void release_unclaimed(struct front_op *fop);
+static void reply_open(struct front_op *fop);
+
+/*
+ * How the kernel is to use it; false: an error was replied. The client takes the kernel's pages for
+ * those of this open: not so, if it is not opened, or opened aside.
+ */
+static bool pass_opened(struct front_op *fop)
+{
+	struct passthrough *pt = fop->front->pass;
+	struct passthrough_open open = { fop->node, fuse_req_ctx(fop->req)->pid, &fop->fi };
+	int rc;
+
+	passthrough_is(pt, &fop->op.attr);
+	rc = passthrough_open(pt, &open);
+	if (rc < 0 || knode_is_aside(fop->node))
+		client_pages_unknown(fop->front->client, fop->op.attr.st.st_ino);
+	if (rc == 0)
+		return true;
+	fop->is_parked = rc == -ESTALE && fop->op.kind == CL_OPEN &&
+			 passthrough_keep(pt, open.tid, fop);
+	if (!fop->is_parked)
+		release_unclaimed(fop);
+	fuse_reply_err(fop->req, -rc);
+	return false;
+}
+
+void front_data_lapse(void *arg, void *kept)
+{
+	struct front *f = arg;
+	struct front_op *fop = kept;
+
+	if (f->watch)		/* else the client is gone, with all its handles */
+		release_unclaimed(fop);
+	front_op_destroy(fop);
+}
+
+/* What is open already for this thread's second try; false: it is not. */
+static bool reopened(fuse_req_t req, fuse_ino_t node, const struct fuse_file_info *fi)
+{
+	struct front *f = CHECKED_CAST(fuse_req_userdata(req), struct front, FRONT_MAGIC);
+	struct front_op *fop = passthrough_kept(f->pass, fuse_req_ctx(req)->pid);
+
+	if (!fop)
+		return false;
+	if (fop->op.ino != knode_ino(node) || fop->fi.flags != fi->flags) {
+		front_data_lapse(f, fop);
+		return false;
+	}
+	fop->req = req;
+	fop->node = node;
+	fop->fi = *fi;
+	fop->is_parked = false;
+	reply_open(fop);
+	front_op_destroy(fop);
+	return true;
+}
 
 static void reply_open(struct front_op *fop)
 {
 	if (front_op_failed(fop))
 		return;
 	fill_opened(fop);
-	if (fuse_reply_open(fop->req, &fop->fi) == -ENOENT)
+	if (pass_opened(fop) && fuse_reply_open(fop->req, &fop->fi) == -ENOENT) {
+		client_pages_unknown(fop->front->client, fop->op.ino);
+		passthrough_release(fop->front->pass, fop->node);
 		release_unclaimed(fop);
+	}
 }
 
 static void reply_create(struct front_op *fop)
@@ -61,8 +120,14 @@ static void reply_create(struct front_op *fop)
 	if (front_op_failed(fop))
 		return;
 	fill_opened(fop);
-	front_entry_param(&fop->op.attr, fop->op.entry_valid_ms, &e);
+	front_entry_param(fop->front, &fop->op.attr, fop->op.entry_valid_ms, &e);
+	fop->node = e.ino;
+	if (!pass_opened(fop)) {
+		front_forget(fop->front, e.ino, 1);
+		return;
+	}
 	if (fuse_reply_create(fop->req, &e, &fop->fi) == -ENOENT) {
+		passthrough_release(fop->front->pass, fop->node);
 		release_unclaimed(fop);
 		front_forget(fop->front, e.ino, 1);
 	}
@@ -87,11 +152,13 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 
 static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct front_op *fop = front_op_create(req, CL_OPEN, reply_open, 0);
+	struct front_op *fop = reopened(req, ino, fi) ? NULL :
+						front_op_create(req, CL_OPEN, reply_open, 0);
 
 	if (!fop)
 		return;
 	fop->fi = *fi;
+	fop->node = ino;
 	fop->op.ino = ino;
 	fop->op.flags = (uint32_t)fi->flags;
 	fop->op.kill_priv = fi->kill_suidgid;
@@ -149,8 +216,10 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 {
 	struct front_op *fop = handle_op(req, CL_RELEASE, front_reply_status, ino, fi);
 
-	if (fop)
-		front_op_submit(fop);
+	if (!fop)
+		return;
+	passthrough_release(fop->front->pass, ino);
+	front_op_submit(fop);
 }
 
 static void unclaimed_done(struct cl_op *op)
@@ -298,15 +367,33 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
 	front_op_submit(fop);
 }
 
+static void copy_shows(struct passthrough_wait *wait)
+{
+	struct front_op *fop = container_of(wait, struct front_op, wait);
+
+	reply_write(fop);
+	front_op_destroy(fop);
+}
+
+/* Not before readers by passthrough see it. */
+static void reply_copy(struct front_op *fop)
+{
+	fop->wait.done = copy_shows;
+	fop->is_parked = fop->op.rc >= 0 &&
+			 passthrough_is_behind(fop->front->pass, knode_ino(fop->node), &fop->wait);
+	if (!fop->is_parked)
+		reply_write(fop);
+}
+
 static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset,
 			       struct fuse_file_info *fi, fuse_ino_t out_ino, off_t out_offset,
 			       struct fuse_file_info *out_fi, size_t length, int flags)
 {
-	struct front_op *fop = handle_op(req, CL_COPY_RANGE, reply_write, ino, fi);
+	struct front_op *fop = handle_op(req, CL_COPY_RANGE, reply_copy, ino, fi);
 
-	(void)out_ino;
 	if (!fop)
 		return;
+	fop->node = out_ino;
 	fop->op.offset = (uint64_t)offset;
 	fop->op.out_handle = handle_of(out_fi);
 	fop->op.out_offset = (uint64_t)out_offset;

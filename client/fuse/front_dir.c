@@ -71,7 +71,7 @@ static bool listing_add_entry(struct listing *l, const struct cl_entry *entry)
 	struct fuse_entry_param e;
 
 	if (l->is_plus && entry->has_attr) {
-		front_entry_param(&entry->attr, entry->entry_valid_ms, &e);
+		front_entry_param(l->fop->front, &entry->attr, entry->entry_valid_ms, &e);
 	} else {
 		memset(&e, 0, sizeof e);
 		e.attr.st_ino = entry->ino;

@@ -9,6 +9,8 @@
 #include <semaphore.h>
 
 #include "client/fuse/front.h"
+#include "client/fuse/knode.h"
+#include "client/fuse/passthrough.h"
 
 #define FRONT_MAGIC	0x46524e54u	/* "FRNT" */
 #define FRONT_IO_BYTES	MiB(1)		/* the largest write that the kernel sends */
@@ -18,7 +20,8 @@
 
 /* Pages to drop, on behalf of a recall. */
 struct front_drop {
-	inode_no ino;
+	uint64_t nodes[KNODE_NODES];	/* all of one inode */
+	unsigned node_count;
 	void (*done)(void *arg);
 	void *arg;
 	struct front_drop *prev, *next;
@@ -35,6 +38,8 @@ struct front {
 	struct fuse_session *session;
 	bool is_mounted;
 	bool has_epoch;			/* the kernel takes FUSE_NOTIFY_INC_EPOCH */
+	struct passthrough *pass;
+	struct loop_task pass_task;	/* begins it, after INIT */
 
 	/* the device: the loop's thread only, but for the semaphores */
 	struct loop_uv_watch *watch;	/* NULL: no requests are read */
@@ -60,7 +65,10 @@ struct front_op {
 	struct cl_op op;		/* first */
 	struct front *front;
 	fuse_req_t req;
+	uint64_t node;			/* the kernel's: LOOKUP, OPEN */
 	void (*reply)(struct front_op *fop);
+	struct passthrough_wait wait;	/* copy */
+	bool is_parked;			/* reply() runs again, and ends it */
 	void *data;			/* what the op reads from or writes to; owned */
 	bool data_is_spare;		/* from front_device_take() */
 	size_t size;			/* of the kernel's buffer: readdir, getxattr */
@@ -103,16 +111,20 @@ void front_dir_fill(struct fuse_lowlevel_ops *ops);
 void front_control_fill(struct fuse_lowlevel_ops *ops);
 void front_reply_entry(struct front_op *fop);
 void front_reply_status(struct front_op *fop);
-void front_entry_param(const struct cl_attr *attr, uint64_t entry_valid_ms,
+void front_entry_param(const struct front *f, const struct cl_attr *attr, uint64_t entry_valid_ms,
 		       struct fuse_entry_param *out);
-/* In a reply: tell the client that the kernel does not know of `count` lookups of an inode. */
-void front_forget(struct front *f, inode_no ino, uint64_t count);
+/* In a reply: the kernel does not know of `count` lookups of a node. */
+void front_forget(struct front *f, uint64_t node, uint64_t count);
+
+void front_data_lapse(void *arg, void *kept);	/* a front_op that is kept by passthrough.h */
 
 /* front_notify.c: the callbacks of cl_options, and the thread behind them */
 must_check int front_notify_start(struct front *f);
 void front_notify_stop(struct front *f);
 void front_notify_attr(void *arg, inode_no ino);
+void front_notify_node(struct front *f, uint64_t node);		/* attributes of one node */
 void front_notify_names(void *arg);
+void front_notify_edit(void *arg, const struct cl_edit *edit);
 void front_notify_pages(void *arg, inode_no ino, void (*done)(void *), void *done_arg);
 
 #endif

@@ -32,13 +32,29 @@ void front_notify_names(void *arg)
 	}
 }
 
+void front_notify_node(struct front *f, uint64_t node)
+{
+	/* A negative offset means attributes only. */
+	if (f->is_mounted && fuse_lowlevel_notify_inval_inode(f->session, node, -1, 0) == -ENOENT)
+		front_notify_names(f);
+}
+
 void front_notify_attr(void *arg, inode_no ino)
 {
 	struct front *f = arg;
+	uint64_t nodes[KNODE_NODES];
+	unsigned count = passthrough_nodes(f->pass, ino, nodes);
 
-	/* A negative offset means attributes only. */
-	if (f->is_mounted && fuse_lowlevel_notify_inval_inode(f->session, ino, -1, 0) == -ENOENT)
-		front_notify_names(f);
+	passthrough_doubt(f->pass, ino);
+	for (unsigned i = 0; i < count; i++)
+		front_notify_node(f, nodes[i]);
+}
+
+void front_notify_edit(void *arg, const struct cl_edit *edit)
+{
+	struct front *f = arg;
+
+	passthrough_edited(f->pass, edit);
 }
 
 void front_notify_pages(void *arg, inode_no ino, void (*done)(void *), void *done_arg)
@@ -52,7 +68,8 @@ void front_notify_pages(void *arg, inode_no ino, void (*done)(void *), void *don
 		done(done_arg);
 		return;
 	}
-	drop->ino = ino;
+	passthrough_doubt(f->pass, ino);
+	drop->node_count = passthrough_nodes(f->pass, ino, drop->nodes);
 	drop->done = done;
 	drop->arg = done_arg;
 	pthread_mutex_lock(&f->lock);
@@ -82,8 +99,10 @@ static void *notifier_main(void *arg)
 	struct front_drop *drop;
 
 	while ((drop = drop_next(f))) {
-		if (fuse_lowlevel_notify_inval_inode(f->session, drop->ino, 0, 0) == -ENOENT)
-			front_notify_names(f);
+		for (unsigned i = 0; i < drop->node_count; i++)
+			if (fuse_lowlevel_notify_inval_inode(f->session, drop->nodes[i], 0, 0) ==
+			    -ENOENT)
+				front_notify_names(f);
 		drop->done(drop->arg);
 		free(drop);
 	}

@@ -10,14 +10,40 @@
 
 /* --- replies ---------------------------------------------------------------------------------- */
 
-void front_entry_param(const struct cl_attr *attr, uint64_t entry_valid_ms,
+/* Of several nodes of an inode the kernel would change one and believe the others. */
+static double attr_seconds(const struct front *f, const struct cl_attr *attr)
+{
+	return passthrough_is_shown_twice(f->pass, attr->st.st_ino) ? 0 :
+								      front_seconds(attr->valid_ms);
+}
+
+void front_entry_param(const struct front *f, const struct cl_attr *attr, uint64_t entry_valid_ms,
 		       struct fuse_entry_param *out)
 {
 	memset(out, 0, sizeof *out);
 	out->ino = attr->st.st_ino;
 	out->attr = attr->st;
-	out->attr_timeout = front_seconds(attr->valid_ms);
+	out->attr_timeout = attr_seconds(f, attr);
 	out->entry_timeout = front_seconds(entry_valid_ms);
+}
+
+/* The node that is told: 0, or a code. */
+static int entry_node(struct front_op *fop, struct fuse_entry_param *e)
+{
+	struct passthrough *pt = fop->front->pass;
+	int rc = 0;
+
+	if (fop->node) {		/* by a file handle */
+		rc = passthrough_lookup_node(pt, fop->node);
+		e->ino = fop->node;
+	} else if (fop->op.kind == CL_LOOKUP) {
+		e->ino = passthrough_lookup(pt, e->ino, fuse_req_ctx(fop->req)->pid);
+	}
+	if (knode_is_aside(e->ino)) {
+		e->attr_timeout = 0;
+		front_notify_node(fop->front, fop->op.attr.st.st_ino);
+	}
+	return rc;
 }
 
 void front_reply_entry(struct front_op *fop)
@@ -32,7 +58,14 @@ void front_reply_entry(struct front_op *fop)
 	}
 	if (front_op_failed(fop))
 		return;
-	front_entry_param(&fop->op.attr, fop->op.entry_valid_ms, &e);
+	passthrough_is(fop->front->pass, &fop->op.attr);
+	front_entry_param(fop->front, &fop->op.attr, fop->op.entry_valid_ms, &e);
+	fop->op.rc = entry_node(fop, &e);
+	if (fop->op.rc < 0) {
+		front_forget(fop->front, e.attr.st_ino, 1);
+		(void)front_op_failed(fop);
+		return;
+	}
 	/* A reply that found no asker (interrupted) gives its lookup back. */
 	if (fuse_reply_entry(fop->req, &e) == -ENOENT)
 		front_forget(fop->front, e.ino, 1);
@@ -46,8 +79,10 @@ void front_reply_status(struct front_op *fop)
 
 static void reply_attr(struct front_op *fop)
 {
-	if (!front_op_failed(fop))
-		fuse_reply_attr(fop->req, &fop->op.attr.st, front_seconds(fop->op.attr.valid_ms));
+	if (front_op_failed(fop))
+		return;
+	passthrough_is(fop->front->pass, &fop->op.attr);
+	fuse_reply_attr(fop->req, &fop->op.attr.st, attr_seconds(fop->front, &fop->op.attr));
 }
 
 static void reply_target(struct front_op *fop)
@@ -91,7 +126,9 @@ static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 
 	if (!fop)
 		return;
-	fop->op.parent = parent;
+	fop->op.parent = knode_ino(parent);
+	if (strcmp(name, ".") == 0)
+		fop->node = parent;
 	front_op_submit(fop);
 }
 
@@ -100,14 +137,15 @@ static void forget_done(struct cl_op *op)
 	free(op);
 }
 
-void front_forget(struct front *f, inode_no ino, uint64_t count)
+void front_forget(struct front *f, uint64_t node, uint64_t count)
 {
 	struct cl_op *op = calloc(1, sizeof *op);
 
+	passthrough_forget(f->pass, node, count);
 	if (!op)
 		return;		/* the client only keeps the inode cached for longer */
 	op->kind = CL_FORGET;
-	op->ino = ino;
+	op->ino = knode_ino(node);
 	op->lookups = count;
 	op->done = forget_done;
 	client_submit(f->client, op);
@@ -123,9 +161,10 @@ static void op_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
 	struct front *f = CHECKED_CAST(fuse_req_userdata(req), struct front, FRONT_MAGIC);
 
 	for (size_t i = 0; i < count; i++) {
-		struct cl_op op = { .kind = CL_FORGET, .ino = forgets[i].ino,
+		struct cl_op op = { .kind = CL_FORGET, .ino = knode_ino(forgets[i].ino),
 				    .lookups = forgets[i].nlookup, .done = forgotten };
 
+		passthrough_forget(f->pass, forgets[i].ino, forgets[i].nlookup);
 		client_run(f->client, &op);
 	}
 	fuse_reply_none(req);

@@ -180,6 +180,7 @@ static int create_front(struct mount *m)
 		.kernel_options = m->options.kernel_options,
 		.read_ahead_kb = (uint32_t)m->options.config.client_read_ahead_kb,
 		.loop = m->loop,
+		.wants_passthrough = m->options.config.client_passthrough,
 	};
 
 	return front_create(&o, &m->front);
@@ -244,8 +245,8 @@ static void take_down(struct mount *m)
 		pthread_join(m->loop_thread, NULL);
 	}
 	client_destroy(m->client);
+	front_destroy(m->front);	/* what is open by passthrough refers to the tiers */
 	tier_setup_destroy(m->tiers);
-	front_destroy(m->front);
 	if (m->net)
 		m->net->ops->destroy(m->net);
 	if (m->loop)

@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Passthrough: the kernel reads a cached model by itself. Whoever opens anything in whatever order sees what he would
+see without it, and nobody meets ESTALE or EIO for it. Whether the kernel does is proved by stopping the client.
+"""
+import contextlib
+import errno
+import mmap
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import threading
+
+import pytest
+
+from conftest import MiB, eventually, seeded_bytes
+
+SIZE = MiB(4) + 123
+
+
+# --- what the stories are told with ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def here(shared, request):
+    folder = shared.mnt / request.node.name[:60]
+    folder.mkdir()
+    return folder
+
+
+class opened:
+    """A descriptor that closes itself."""
+
+    def __init__(self, path, flags=os.O_RDONLY):
+        self.fd = os.open(path, flags)
+
+    def __enter__(self):
+        return self.fd
+
+    def __exit__(self, *_):
+        os.close(self.fd)
+
+
+@contextlib.contextmanager
+def stopped(cluster, name="client1"):
+    """The client does nothing, not for long: who asks it for anything would wait for ever."""
+    cluster.kill(name, signal.SIGSTOP)
+    timer = threading.Timer(20, cluster.kill, (name, signal.SIGCONT))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        cluster.kill(name, signal.SIGCONT)
+
+
+def read_and_tell(fd, done):
+    os.pread(fd, 4096, 0)
+    done.send(True)
+
+
+def is_passed(cluster, fd, name="client1"):
+    """Does a read succeed while the client is stopped?"""
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    told, tell = multiprocessing.Pipe(False)
+    reader = multiprocessing.get_context("fork").Process(target=read_and_tell, args=(fd, tell))
+    with stopped(cluster, name):
+        reader.start()
+        is_done = told.poll(1)  # not its end: that closes all it has open
+    reader.join()
+    return is_done
+
+
+def opens_passed(cluster, path, name="client1"):
+    with opened(path) as fd:
+        return is_passed(cluster, fd, name)
+
+
+def write(path, data):
+    with open(path, "wb") as f:
+        f.write(data)
+
+
+def warm(cluster, path, name="client1"):
+    """Until the file lies in the tier, sealed."""
+    path.read_bytes()
+    eventually(lambda: opens_passed(cluster, path, name), what=f"{path} is in the tier")
+
+
+@pytest.fixture
+def model(shared, here):
+    """A file in the tier, and what is in it."""
+    data = seeded_bytes(SIZE, seed=1)
+    data = bytes(here.name, "ascii") + data
+    write(here / "model", data)
+    warm(shared, here / "model")
+    return here / "model", data
+
+
+# --- reading ---------------------------------------------------------------------------------------------------
+
+
+def test_a_cached_model_is_read_past_the_client(shared, model):
+    path, data = model
+    with opened(path) as fd, mmap.mmap(fd, 0, prot=mmap.PROT_READ) as view, opened("/dev/null", os.O_WRONLY) as null:
+        assert os.fstat(fd).st_ino == path.stat().st_ino
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        with stopped(shared):
+            assert os.pread(fd, len(data), 0) == view[:] == data
+            assert os.sendfile(null, fd, 0, len(data)) == len(data)
+
+
+def test_what_was_opened_before_goes_on_and_new_opens_are_passed(shared, here):
+    path, data = here / "model", b"before" + seeded_bytes(SIZE, seed=2)
+    write(path, data)
+    with opened(path) as early, open(path, "rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as early_map:
+        if is_passed(shared, early):
+            pytest.skip("what was just written is in the tier already")
+        warm(shared, path)
+        with opened(path) as late:
+            assert is_passed(shared, late) and not is_passed(shared, early)
+            assert os.pread(late, SIZE * 2, 0) == os.pread(early, SIZE * 2, 0) == early_map[:] == data
+            assert os.fstat(late).st_ino == os.fstat(early).st_ino
+            os.fchmod(early, 0o600)
+            assert os.fstat(late).st_mode & 0o777 == 0o600 == path.stat().st_mode & 0o777
+
+
+def test_all_that_is_done_with_a_descriptor_works(shared, model, here):
+    path, data = model
+    with opened(path) as fd:
+        os.fsync(fd)
+        os.setxattr(path, "user.note", b"yes")
+        assert os.getxattr(fd, "user.note") == b"yes"
+        assert os.lseek(fd, 0, os.SEEK_DATA) == 0
+        assert os.lseek(fd, 0, os.SEEK_HOLE) == os.lseek(fd, 0, os.SEEK_END) == len(data)
+        with open(here / "copy", "wb") as copy:
+            assert os.copy_file_range(fd, copy.fileno(), len(data), 0, 0) == len(data)
+        assert (here / "copy").read_bytes() == data
+        with pytest.raises(OSError, match="Bad file"):
+            os.truncate(fd, 0) if False else os.pwrite(fd, b"x", 0)
+
+
+def test_unaligned_direct_reads_work(model):
+    path, data = model
+    with opened(path), opened(path, os.O_RDONLY | os.O_DIRECT) as fd:
+        buffer = bytearray(1001)
+        assert os.preadv(fd, [buffer], 77) == 1001
+        assert buffer == data[77:1078]
+
+
+def test_a_program_runs_from_the_tier(shared, here):
+    program = here / "program"
+    shutil.copy("/usr/bin/openssl", program)
+    if program.stat().st_size < MiB(1):
+        with open(program, "ab") as f:
+            f.write(bytes(MiB(1)))
+    warm(shared, program)
+    for _ in range(3):
+        assert b"OpenSSL" in subprocess.run([program, "version"], check=True, stdout=subprocess.PIPE).stdout
+
+
+def test_unlinked_or_replaced_it_stays_readable(shared, model, here):
+    path, data = model
+    other = b"other" + data[5:]
+    write(here / "new", other)
+    with opened(path) as fd:
+        os.rename(here / "new", path)
+        assert os.pread(fd, len(data), 0) == data
+        assert path.read_bytes() == other
+        os.unlink(path)
+        assert os.pread(fd, len(data), 0) == data
+        assert os.fstat(fd).st_nlink == 0
+
+
+# --- changes ---------------------------------------------------------------------------------------------------
+
+
+def test_readers_see_what_this_mount_writes(shared, model):
+    path, data = model
+    want = bytearray(data)
+
+    def check():
+        assert os.pread(reader, len(want) + 1, 0) == want
+        n = min(len(want), len(view))
+        assert view[:n] == want[:n]
+        assert path.read_bytes() == want
+        assert os.fstat(reader).st_size == len(want) == path.stat().st_size
+
+    with opened(path) as reader, mmap.mmap(reader, 0, prot=mmap.PROT_READ) as view:
+        with opened(path, os.O_RDWR) as writer:
+            assert is_passed(shared, reader)
+            os.pwrite(writer, b"changed", MiB(1))
+            want[MiB(1) : MiB(1) + 7] = b"changed"
+            check()
+            os.pwrite(writer, b"longer", len(data))
+            want += b"longer"
+            check()
+            subprocess.run(["fallocate", "-p", "-o", "1000", "-l", "70000", path], check=True)
+            want[1000:71000] = bytes(70000)
+            check()
+            assert os.copy_file_range(writer, writer, MiB(1), MiB(2), 5) == MiB(1)
+            want[5 : 5 + MiB(1)] = want[MiB(2) : MiB(3)]
+            check()
+            os.ftruncate(writer, MiB(3))
+            del want[MiB(3) :]
+            assert os.pread(reader, MiB(8), 0) == want
+            os.truncate(path, len(data))
+            want += bytes(len(data) - MiB(3))
+            check()
+            assert is_passed(shared, reader)
+        check()
+    warm(shared, path)
+    assert path.read_bytes() == want
+
+
+def test_a_change_of_one_does_not_show_in_an_equal_one(shared, model, here):
+    path, data = model
+    shutil.copyfile(path, here / "equal")
+    (here / "equal").read_bytes()
+    with opened(path) as one, opened(here / "equal") as two, opened(path, os.O_WRONLY) as writer:
+        os.pwrite(writer, b"changed", 10)
+        assert os.pread(one, 7, 10) == b"changed"
+        assert os.pread(two, len(data), 0) == data
+        assert (here / "equal").read_bytes() == data
+
+
+def test_changes_by_another_node_show_at_the_next_open(shared, model):
+    path, data = model
+    with opened(path) as fd, mmap.mmap(fd, 0, prot=mmap.PROT_READ) as view:
+        with opened(shared.mnt2 / path.parent.name / path.name, os.O_WRONLY) as remote:
+            os.pwrite(remote, b"remote", 100)
+        assert path.read_bytes() == data[:100] + b"remote" + data[106:]
+        assert os.pread(fd, len(data), 0) == view[:] == data
+        with open(path, "rb") as late, mmap.mmap(late.fileno(), 0, prot=mmap.PROT_READ) as late_view:
+            assert late_view[100:106] == b"remote"
+        with opened(path, os.O_RDWR) as writer:
+            os.pwrite(writer, b"local", 200)
+            assert os.pread(writer, 106, 100)[:6] == b"remote"
+        assert os.pread(fd, len(data), 0) == data
+
+
+def test_a_descriptor_is_opened_again_without_its_name(model):
+    path, data = model
+    with opened(path) as fd:
+        with opened(f"/proc/self/fd/{fd}") as again:
+            assert os.pread(again, len(data), 0) == data
+        # its file in the tier cannot be opened for writing: said as of a program that runs
+        with pytest.raises(OSError) as refused:
+            os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+        assert refused.value.errno == errno.ETXTBSY
+        with opened(path, os.O_WRONLY) as writer, opened(f"/proc/self/fd/{fd}") as again:
+            os.pwrite(writer, b"changed", 0)
+            assert os.pread(again, 7, 0) == os.pread(fd, 7, 0) == b"changed"
+    with opened(path, os.O_PATH) as fd, opened(f"/proc/self/fd/{fd}", os.O_RDWR) as writer:
+        os.pwrite(writer, b"twice", 0)
+    assert path.read_bytes()[:7] == b"twiceed"
