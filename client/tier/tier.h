@@ -101,7 +101,8 @@ must_check int tiers_begin(struct tiers *t, const struct root *root, bool want_p
 must_check int tiers_begin_draft(struct tiers *t, struct tier_file **out);
 /*
  * The draft is to become the content of `root`: from now on it is a filling file of that name, of
- * which nothing counts as present until tier_mark() says so. -E_EXIST, -E_NOSPC: drop it.
+ * which nothing counts as present until tier_mark() says so. Writes begun before end as writes of a
+ * draft. -E_EXIST, -E_NOSPC: drop it.
  */
 must_check int tier_adopt(struct tier_file *f, const struct root *root);
 struct tier_file *tier_ref(struct tier_file *f);
@@ -128,6 +129,7 @@ struct tier_io {
 	int rc;				/* 0; of a read that failed: fetch it from the cluster */
 	struct loop_work work;		/* private from here */
 	struct disk_file *disk_file;
+	uint64_t *sums;
 	uint64_t len;
 	bool is_write;
 	struct tier_io *prev, *next;

@@ -239,7 +239,9 @@ static void open_done(struct tier_job *job)
 	f->handle = job->disk_file;
 	if (f->handle != NULL)
 		f->place->handles++;
-	if (job->rc < 0 && f->state == TIER_SEALED) {
+	if (job->rc == -E_NOMEM || job->rc == -E_NFILE) {
+		tier_io_fail_waiting(f, job->rc);	/* that says nothing of the file */
+	} else if (job->rc < 0 && f->state == TIER_SEALED) {
 		tier_doubt(f, error_text(job->rc));
 		return;
 	}
@@ -352,7 +354,7 @@ static void gone_advance(struct tier_file *f)
 
 void tier_file_advance(struct tier_file *f)
 {
-	if (f->is_job_active)
+	if (f->is_job_active || f->tiers->is_stopped)
 		return;
 	if (f->state == TIER_GONE) {
 		gone_advance(f);

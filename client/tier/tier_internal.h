@@ -164,6 +164,7 @@ struct tiers {
 	uint64_t pass_ns;		/* when the next pass may begin */
 	uint32_t jobs;			/* in flight, transfers with them */
 	bool is_started, is_ready, is_stopping;
+	bool is_stopped;		/* nothing is begun any more, the loop may be gone soon */
 	void (*stop_done)(void *arg);
 	void *stop_arg;
 	uint64_t hits, misses, refused;
@@ -244,7 +245,8 @@ void tier_file_free(struct tier_file *f);
 /* --- tier_io.c -------------------------------------------------------------------------------- */
 
 void tier_io_start(struct tier_io *io);
-/* All that waits goes through tier_io_start() again, in the next turn. */
+/* All that waits goes through tier_io_start() again, in the next turn; or ends with rc then. */
+void tier_io_fail_waiting(struct tier_file *f, int rc);
 void tier_io_resubmit(struct tier_file *f);
 /* The handle was opened, or its last transfer ended: keep it, within bounds. */
 void tier_io_idle(struct tier_file *f);

@@ -75,9 +75,9 @@ void tier_write(struct tier_io *io)
 	const struct tier_file *f = io->file;
 
 	submit(io, true);
-	if (!f->has_root)
+	if (!f->has_root || f->state == TIER_GONE)
 		return;
-	ASSERT(io->len > 0 && io->offset % TIER_PIECE_BYTES == 0 && io->offset < f->bytes &&
+	ASSERT(f->state == TIER_FILLING && io->len > 0 && io->offset % TIER_PIECE_BYTES == 0 && io->offset < f->bytes &&
 	       io->len <= f->bytes - io->offset);
 	ASSERT(io->len % TIER_PIECE_BYTES == 0 || io->offset + io->len == f->bytes);
 }
@@ -85,6 +85,15 @@ void tier_write(struct tier_io *io)
 void tier_read(struct tier_io *io)
 {
 	submit(io, false);
+}
+
+void tier_io_fail_waiting(struct tier_file *f, int rc)
+{
+	struct tier_io *io;
+
+	DL_FOREACH(f->waiting, io)
+		io->rc = rc;
+	tier_io_resubmit(f);
 }
 
 void tier_io_resubmit(struct tier_file *f)
@@ -110,15 +119,11 @@ static void finish(struct tier_io *io, int rc)
 static void transfer_run(struct loop_work *work)
 {
 	struct tier_io *io = container_of(work, struct tier_io, work);
-	struct tier_file *f = io->file;
 
-	if (io->is_write && f->sums != NULL) {
-		uint64_t first = io->offset / TIER_PIECE_BYTES;
-
-		for (uint64_t at = 0; at < io->len; at += TIER_PIECE_BYTES)
-			f->sums[first++] = checksum_iov(io->iov, io->iov_count, at,
-							MIN_OF(TIER_PIECE_BYTES, io->len - at));
-	}
+	for (uint64_t at = 0; io->sums != NULL && at < io->len; at += TIER_PIECE_BYTES)
+		io->sums[at / TIER_PIECE_BYTES] =
+			checksum_iov(io->iov, io->iov_count, at,
+				     MIN_OF(TIER_PIECE_BYTES, io->len - at));
 	if (io->is_write) {
 		io->rc = disk_writev(io->disk_file, io->iov, (int)io->iov_count, io->offset);
 		return;
@@ -137,7 +142,7 @@ static void write_ended(struct tier_io *io)
 	if (io->rc < 0) {
 		tiers_place_failed(f->place, "write", io->rc);
 		tier_file_gone(f, false);
-	} else if (f->state == TIER_FILLING && f->has_root) {
+	} else if (f->state == TIER_FILLING && io->sums != NULL) {
 		tier_file_wrote(f, io->offset, io->len);
 	}
 }
@@ -154,7 +159,7 @@ static void transfer_done(struct loop_work *work)
 		write_ended(io);
 	else if (f->is_detached)
 		rc = -E_STALE;		/* it may have been changed under the read */
-	else if (rc < 0)
+	else if (rc < 0 && rc != -E_NOMEM)
 		tier_doubt(f, error_text(rc));
 	tier_io_idle(f);
 	finish(io, rc);
@@ -201,11 +206,11 @@ void tier_io_start(struct tier_io *io)
 		t->refused++;
 		tier_file_gone(f, false);
 	}
-	if (f->state == TIER_GONE) {
-		finish(io, io->is_write ? -E_NOSPC : -E_STALE);
+	if (f->state == TIER_GONE || io->rc < 0) {
+		finish(io, io->rc < 0 ? io->rc : io->is_write ? -E_NOSPC : -E_STALE);
 		return;
 	}
-	if (f->handle == NULL || (io->is_write && f->place->removing > 0)) {
+	if (f->handle == NULL || (io->is_write && f->was_draft && f->place->removing > 0)) {
 		DL_APPEND(f->waiting, io);
 		tier_file_advance(f);
 		return;
@@ -219,6 +224,8 @@ void tier_io_start(struct tier_io *io)
 	f->io_count++;
 	t->jobs++;
 	io->disk_file = f->handle;
+	/* Of pieces: those of a draft are summed by its seal. */
+	io->sums = io->is_write && f->has_root ? f->sums + io->offset / TIER_PIECE_BYTES : NULL;
 	io->work.run = transfer_run;
 	io->work.done = transfer_done;
 	loop_work(t->loop, &io->work);

@@ -24,6 +24,7 @@ struct tier_check {
 	struct tier_job job;		/* first */
 	struct tier_file *file;		/* NULL: it is gone */
 	bool is_urgent, is_active, is_over;
+	bool is_cached;			/* read through caches: somebody waits for it */
 	struct loop_timer timer;	/* to the next step */
 	struct root root;
 	struct disk_file *disk_file;
@@ -48,7 +49,7 @@ static int open_all(struct tier_check *c)
 	int rc;
 
 	tier_file_sealed_path(&c->root, path);
-	rc = disk_open(c->job.disk, path, c->is_urgent ? DISK_READ : DISK_DIRECT, &c->disk_file);
+	rc = disk_open(c->job.disk, path, c->is_cached ? DISK_READ : DISK_DIRECT, &c->disk_file);
 	if (rc == 0)
 		rc = disk_size(c->disk_file, &size);
 	if (rc < 0)
@@ -119,6 +120,7 @@ static void step_start(struct tier_check *c)
 	uint64_t rate = c->job.place->tiers->options.scrub_bytes_per_s;
 
 	c->is_active = true;
+	c->is_cached = c->is_urgent;
 	c->done_bytes = 0;
 	c->step_bytes = c->is_urgent ? URGENT_STEP : MIN_OF(MAX_OF(rate / 4, 1u), STEP_MAX);
 	c->job.run = step_run;

@@ -132,6 +132,7 @@ static void stop_advance(struct tiers *t)
 		return;
 	void (*done)(void *arg) = t->stop_done;
 	t->stop_done = NULL;
+	t->is_stopped = true;
 	done(t->stop_arg);
 }
 
@@ -148,7 +149,7 @@ static void turn_run(struct loop_task *task)
 
 void tiers_wake(struct tiers *t)
 {
-	if (t->is_turn_posted)
+	if (t->is_turn_posted || t->is_stopped)
 		return;
 	t->is_turn_posted = true;
 	loop_post(t->loop, &t->turn);
