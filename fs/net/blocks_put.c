@@ -116,10 +116,15 @@ static void put_timer(struct loop_timer *timer)
 
 /* --- names and encodings ---- */
 
+static bool probes_are_worth(const struct blocks *b)
+{
+	return b->probe_hits >= HITS_WORTH;
+}
+
 /* Is asking first worth a round trip? */
 static bool put_should_probe(struct blocks *b)
 {
-	if (b->probe_hits >= HITS_WORTH || ++b->probe_skipped >= PROBE_EVERY) {
+	if (probes_are_worth(b) || ++b->probe_skipped >= PROBE_EVERY) {
 		b->probe_skipped = 0;
 		return true;
 	}
@@ -131,7 +136,9 @@ static void put_named(struct put_state *p)
 	p->put->id = p->id;
 	p->put->has_id = true;
 	blocks_route_init(&p->route, p->b, &p->id);
-	p->step = p->wants_probe ? PUT_PROBE : p->has_record ? PUT_SEND : PUT_ENCODE;
+	/* Since it began, the first of its file may have turned out to be there. */
+	bool probes = p->wants_probe || probes_are_worth(p->b);
+	p->step = probes ? PUT_PROBE : p->has_record ? PUT_SEND : PUT_ENCODE;
 	put_step(p);
 }
 

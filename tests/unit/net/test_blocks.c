@@ -15,7 +15,7 @@
 #include "tests/check_main.h"
 
 #define SERVERS	    3
-#define RECORDS_MAX 64
+#define RECORDS_MAX 128
 #define MANY	    13u
 #define HAVES_MAX   64u
 
@@ -632,6 +632,35 @@ static void last_done(struct loop_work *work unused_arg)
 	is_done = true;
 }
 
+static uint32_t all_puts(void)
+{
+	return w.at[0].puts + w.at[1].puts + w.at[2].puts;
+}
+
+static uint32_t all_have_ids(void)
+{
+	return w.at[0].have_ids + w.at[1].have_ids + w.at[2].have_ids;
+}
+
+START_TEST(asking_first_is_learned_and_forgotten)
+{
+	world_start();
+	for (uint8_t i = 0; i < 64; i++) /* all new: asking is found to be in vain */
+		(void)put(i, NULL);
+	ck_assert_uint_eq(all_puts(), 64);
+	ck_assert_uint_lt(all_have_ids(), 40);
+	uint32_t asked = all_have_ids();
+	for (uint8_t i = 64; i < 96; i++)
+		(void)put(i, NULL);
+	ck_assert_uint_le(all_have_ids(), asked + 3);
+	uint32_t sent = all_puts();
+	for (uint8_t i = 0; i < 64; i++) /* all there: one of sixteen finds that out */
+		(void)put(i, NULL);
+	ck_assert_uint_le(all_puts(), sent + 16);
+	world_stop();
+}
+END_TEST
+
 /* Whatever stage they are in when it is taken away: each ends once, and nothing is left behind. */
 START_TEST(a_destroy_ends_puts_at_every_stage)
 {
@@ -958,6 +987,7 @@ END_TEST
 TEST_MAIN("blocks", tcase_add_test(tc, what_is_put_can_be_got_and_synced);
 	  tcase_add_test(tc, a_block_that_is_there_is_not_sent);
 	  tcase_add_test(tc, puts_of_one_turn_are_asked_for_and_named_together);
+	  tcase_add_test(tc, asking_first_is_learned_and_forgotten);
 	  tcase_add_test(tc, a_destroy_ends_puts_at_every_stage);
 	  tcase_add_test(tc, an_absent_server_costs_a_retry);
 	  tcase_add_test(tc, a_run_stays_at_a_server_and_the_next_goes_on);
