@@ -193,7 +193,7 @@ static void put_forget(struct cl_chunk *chunk)
 	if (chunk->put_state == CL_PUT_QUEUED)
 		DL_DELETE(c->puts.queue, chunk);
 	if (chunk->put_state == CL_PUT_READY)
-		chunk->file->ready_count--;
+		DL_DELETE(chunk->file->ready, chunk);
 	if (chunk->put_state != CL_PUT_FLYING)
 		chunk->put_state = CL_PUT_NONE;
 }
@@ -304,7 +304,7 @@ static void chunk_applied(struct cl_chunk *chunk)
 	struct cl_file *file = chunk->file;
 	bool is_awaited = chunk->is_awaited;
 	chunk->put_state = CL_PUT_NONE;
-	file->ready_count--;
+	DL_DELETE(file->ready, chunk);
 	if (chunk->is_owed) {		/* what the flush wants was written after this put began */
 		cl_chunk_put(chunk);
 		return;
@@ -326,21 +326,13 @@ void cl_chunk_apply(struct cl_file *file)
 	file->apply_fetch.done = apply_resume;
 	file->apply_fetch.arg = file;
 	file->refs++;
-	for (uint32_t i = 0; file->ready_count > 0 && i < file->chunk_count;) {
-		struct cl_chunk *chunk = file->chunks[i];
-		uint32_t count = file->chunk_count;
-		if (chunk->put_state == CL_PUT_READY) {
-			int rc = apply_one(chunk);
-			if (rc > 0)
-				break;
-			if (rc < 0) {
-				cl_file_fail(file, rc);
-				break;
-			}
-			chunk_applied(chunk);
-		}
-		if (file->chunk_count == count)
-			i++;
+	while (file->ready) {
+		int rc = apply_one(file->ready);
+		if (rc < 0)
+			cl_file_fail(file, rc);
+		if (rc != 0)
+			break;
+		chunk_applied(file->ready);
 	}
 	cl_file_put(file);
 }
@@ -386,7 +378,7 @@ static void put_done(struct blocks_put *put)
 		put_settle(chunk, put_rc);
 	} else {
 		chunk->put_state = CL_PUT_READY;
-		file->ready_count++;
+		DL_APPEND(file->ready, chunk);
 		chunk_uncharge(chunk);
 		file->new_bytes += chunk->put_len;
 		c->stats.blocks_put++;

@@ -50,7 +50,7 @@ struct cl_chunk {
 	struct blocks_marks put_marks;	/* its own, since the file may be gone when it ends */
 	uint32_t put_len;
 	uint64_t put_collection;	/* epoch that was known when its put began */
-	struct cl_chunk *prev, *next;	/* queue of puts */
+	struct cl_chunk *prev, *next;	/* queue of puts, later the file's ready ones */
 };
 
 struct cl_flush_wait {			/* who wants what is dirty now to be published */
@@ -149,7 +149,7 @@ struct cl_file {
 	/* of them, what is stored or given up: the next publish settles it */
 	uint64_t charged_put;
 	struct cl_fetch apply_fetch;	/* a node that putting chunks into the manifest waits for */
-	uint32_t ready_count;		/* chunks stored, not yet in the manifest */
+	struct cl_chunk *ready;		/* stored, not yet in the manifest */
 	/* of the last put that failed, for a writer that waits for memory */
 	int put_rc;
 	struct cl_flush flush;

@@ -610,7 +610,7 @@ static void hole_node_came(struct cl_fetch *fetch)
 static void sealed(struct cl_file *file)
 {
 	struct cl_flush *flush = &file->flush;
-	bool is_all_in = file->ready_count == 0;
+	bool is_all_in = file->ready == NULL;
 
 	flush->is_unfinished = false;
 	flush->state = CL_FLUSH_NODES;
