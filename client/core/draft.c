@@ -12,6 +12,7 @@
 
 #include "client/core/fill.h"
 #include "client/tier/tier.h"
+#include "fs/base/metrics.h"
 
 #define PIECE_BLOCKS   17u	/* 16 on the grid; what does not fit in is left out */
 #define PIECES_MAX     65536u	/* of all drafts: 64 GiB of content, some 60 MB of memory */
@@ -370,6 +371,7 @@ static void settle_end(struct cl_draft *d)
 	draft_drop(d, is_worth);
 	if (!is_worth)
 		return;
+	METRIC_INC(drafts_adopted);
 	c->stats.drafts_adopted++;
 	cl_fill_adopt(c, f);
 }

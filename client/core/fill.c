@@ -10,6 +10,7 @@
 #include <utlist.h>
 
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 #include "fs/base/text.h"
 
 #define LOG_MODULE    "fill"
@@ -108,11 +109,15 @@ static void fill_tell(const struct cl_fill *fill, int rc)
 {
 	char human[TEXT_BYTES_HUMAN];
 	struct cl_stats *stats = &fill->client->stats;
-	stats->fills_sealed += rc == 0;
-	stats->fills_failed += rc < 0 && rc != -E_CANCELED;
-	if (rc < 0 && rc != -E_CANCELED && rc != -E_EXIST)
+	if (rc == 0) {
+		METRIC_INC(fills_sealed);
+		stats->fills_sealed++;
+	} else if (rc != -E_CANCELED) {
+		METRIC_INC(fills_failed);
+		stats->fills_failed++;
 		log_info("a file of %s does not fill a tier: %s",
 			 text_bytes_human(human, fill->root.length), error_text(rc));
+	}
 }
 
 static void fill_end(struct cl_fill *fill, int rc)

@@ -98,7 +98,8 @@ struct fill_piece {
 };
 
 /* fill.c */
-void fill_piece_ended(struct cl_fill *fill, int rc);	/* the fill goes on, or ends, in a later turn */
+/* The fill goes on, or ends, in a later turn. */
+void fill_piece_ended(struct cl_fill *fill, int rc);
 
 /* fill_piece.c */
 /* Begin piece `index`; ends by fill_piece_ended(). -E_NOMEM. */

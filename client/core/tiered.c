@@ -18,6 +18,7 @@
 #include "client/core/pins.h"
 #include "client/core/siblings.h"
 #include "fs/base/log.h"
+#include "fs/base/metrics.h"
 
 #define LOG_MODULE "tiered"
 
@@ -192,9 +193,11 @@ static void read_came(struct tier_io *io)
 	if (rc == 0 && tier_state(io->file) == TIER_GONE)
 		rc = -E_NODEV;
 	if (rc == 0) {
+		METRIC_INC(tier_reads);
 		tr->client->stats.tier_reads++;
 		tr->client->stats.tier_read_bytes += io->len;
 	} else {
+		METRIC_INC(tier_reads_failed);
 		tr->client->stats.tier_reads_failed++;
 	}
 	tr->done(tr, rc);

@@ -70,7 +70,10 @@ void tiers_start(struct tiers *t);
 bool tiers_is_ready(const struct tiers *t);
 /* Note uses and a clean end; filling files are dropped. done(arg) once. */
 void tiers_stop(struct tiers *t, void (*done)(void *arg), void *arg);
-/* Also without a stop, as a crash would: then its loop is dead, or nothing is in flight. */
+/*
+ * Also without a stop, as a crash would: then its loop is dead, or nothing is in flight. Transfers
+ * and seals under way end in here with -E_CANCELED; what they call may only free what it holds.
+ */
 void tiers_destroy(struct tiers *t);
 
 /* --- files ------------------------------------------------------------------------------------ */

@@ -152,6 +152,7 @@ struct tiers {
 	uint32_t filling_count, idle_count;
 	uint64_t next_number;
 	struct tier_io *submitted;
+	struct tier_io *flying;		/* a worker has them */
 	struct tier_file *telling, *idle;
 	struct loop_task turn;		/* starts what was submitted, tells what happened */
 	bool is_turn_posted;
@@ -248,6 +249,8 @@ void tier_io_start(struct tier_io *io);
 /* All that waits goes through tier_io_start() again, in the next turn; or ends with rc then. */
 void tier_io_fail_waiting(struct tier_file *f, int rc);
 void tier_io_resubmit(struct tier_file *f);
+/* Tell all of the list that they end, without touching files: these go, too. */
+void tier_io_abandon(struct tier_io *list);
 /* The handle was opened, or its last transfer ended: keep it, within bounds. */
 void tier_io_idle(struct tier_file *f);
 void tier_io_busy(struct tier_file *f);

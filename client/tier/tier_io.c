@@ -155,6 +155,7 @@ static void transfer_done(struct loop_work *work)
 
 	f->tiers->jobs--;
 	f->io_count--;
+	DL_DELETE(f->tiers->flying, io);
 	if (io->is_write)
 		write_ended(io);
 	else if (f->is_detached)
@@ -223,10 +224,21 @@ void tier_io_start(struct tier_io *io)
 	tier_io_busy(f);
 	f->io_count++;
 	t->jobs++;
+	DL_APPEND(t->flying, io);
 	io->disk_file = f->handle;
 	/* Of pieces: those of a draft are summed by its seal. */
 	io->sums = io->is_write && f->has_root ? f->sums + io->offset / TIER_PIECE_BYTES : NULL;
 	io->work.run = transfer_run;
 	io->work.done = transfer_done;
 	loop_work(t->loop, &io->work);
+}
+
+void tier_io_abandon(struct tier_io *list)
+{
+	struct tier_io *io, *next;
+
+	DL_FOREACH_SAFE(list, io, next) {
+		io->rc = -E_CANCELED;
+		io->done(io);
+	}
 }

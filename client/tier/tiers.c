@@ -280,6 +280,20 @@ void tiers_stop(struct tiers *t, void (*done)(void *arg), void *arg)
 	tiers_wake(t);
 }
 
+/* A crash: who waits for something hears that it does not come, and can free what it holds. */
+static void abandon(struct tiers *t)
+{
+	struct tier_file *f;
+
+	tier_io_abandon(t->submitted);
+	tier_io_abandon(t->flying);
+	DL_FOREACH2(t->all, f, all_next) {
+		tier_io_abandon(f->waiting);
+		if (f->seal_done)
+			f->seal_done(f->seal_arg, -E_CANCELED);
+	}
+}
+
 void tiers_destroy(struct tiers *t)
 {
 	struct tier_file *f, *next;
@@ -288,6 +302,7 @@ void tiers_destroy(struct tiers *t)
 	if (t == NULL)
 		return;
 	loop_timer_stop(t->loop, &t->tick);
+	abandon(t);
 	tier_scrub_finish(t);
 	tiers_move_finish(t);
 	HASH_CLEAR(hh, t->files);

@@ -11,6 +11,7 @@
 #include "chunk-server/format.h"
 #include "chunk-server/serve.h"
 #include "client/core/node.h"
+#include "client/tier/tier.h"
 #include "metadata-server/format.h"
 #include "metadata-server/recover.h"
 #include "metadata-server/rescue.h"
@@ -18,6 +19,7 @@
 #include "tests/sim/steward.h"
 
 #define MEDIA_BYTES	   GiB(4)
+#define TIER_BYTES	   MiB(2)
 #define JOURNAL_FILE_BYTES MiB(1) /* small, so that a run sees several */
 #define SNAPSHOT_BYTES	   KiB(256)
 #define NAME_KEY	   42u
@@ -224,8 +226,32 @@ static void client_started(void *arg, int rc, const char *why)
 		       rc < 0 ? error_text(rc) : "done", why);
 }
 
+/* Small, so that eviction is daily; of a disk that fails at times, for some. */
+static int start_tiers(struct cluster_node *n)
+{
+	const struct sim_media_faults faults = {
+		.read_eio = 20000, .write_eio = 10000, .sync_eio = 20000, .write_nospc = 10000 };
+	struct tier_place place = { .directory = "", .disk = n->disks[0],
+				    .bytes_max = TIER_BYTES };
+	struct tiers_options options = { .loop = n->loop, .places = &place, .place_count = 1,
+					 .boot_id = n->boots + 1, .scrub_bytes_per_s = KiB(64) };
+
+	if (n->disk_count == 0)
+		return 0;
+	if (sim_world_chance(n->cluster->world, SIM_MILLION / 3))
+		sim_media_set_faults(n->media[0], &faults);
+	int rc = tiers_create(&options, &n->tiers);
+	if (rc == 0)
+		tiers_start(n->tiers);
+	return rc;
+}
+
 static int start_client(struct cluster_node *n)
 {
+	int rc = start_tiers(n);
+
+	if (rc < 0)
+		return rc;
 	struct cl_options options = {
 		.loop = n->loop,
 		.net = n->net,
@@ -237,8 +263,10 @@ static int start_client(struct cluster_node *n)
 		.flush_ms = 500,
 		.blocks_in_flight = 8,
 		.codec = CODEC_LZ4,
+		.tiers = n->tiers,
+		.tier_min_bytes = KiB(48),
 	};
-	int rc = client_create(&options, &n->client);
+	rc = client_create(&options, &n->client);
 
 	if (rc < 0)
 		return rc;
@@ -318,6 +346,9 @@ static void end_process(struct cluster_node *n, bool is_power_cut)
 	client_destroy(n->client); /* it reaches nobody any more */
 	n->client = NULL;
 	sim_loop_kill(n->loop);
+	tiers_destroy(n->tiers);
+	n->tiers = NULL;
+	n->boots += is_power_cut;
 	for (uint32_t i = 0; i < n->disk_count; i++) {
 		if (is_power_cut)
 			sim_media_power_cut(n->media[i]);
@@ -375,6 +406,11 @@ bool cluster_stop(struct cluster_node *n, uint64_t ns_max)
 	else
 		client_stop(n->client, stopped, &rc);
 	bool is_ended = sim_world_run_until(n->cluster->world, is_stopped, &rc, ns_max);
+	if (is_ended && n->tiers) {
+		int tiers_rc = 1;
+		tiers_stop(n->tiers, ms_stopped, &tiers_rc);
+		is_ended = sim_world_run_until(n->cluster->world, is_stopped, &tiers_rc, ns_max);
+	}
 	/* Of a disk that was left out nothing is known to be durable. */
 	bool is_whole = true;
 	for (uint32_t i = 0; n->role == CLUSTER_CS && i < n->disk_count; i++)
@@ -406,6 +442,8 @@ static void name_node(struct cluster *c, uint32_t i)
 	} else {
 		n->role = CLUSTER_CLIENT;
 		n->index = i - 1 - c->server_count;
+		/* two of three have a tier */
+		n->disk_count = sim_world_chance(c->world, SIM_MILLION / 3) ? 0 : 1;
 		(void)snprintf(n->host, sizeof(n->host), "client%u", (n->index + 1) % 100);
 	}
 }

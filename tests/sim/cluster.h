@@ -38,7 +38,7 @@ struct cluster_node {
 	enum cluster_role role;
 	uint32_t index; /* among those of its role */
 	char host[16];
-	struct sim_media *media[CLUSTER_DISKS]; /* servers only */
+	struct sim_media *media[CLUSTER_DISKS]; /* of a client: of its tier, if it has one */
 	uint32_t disk_count;
 	bool is_absent;	 /* not bought yet, or removed for good: never started */
 	bool was_closed; /* the last process ended in order: a chunk server may believe its tails */
@@ -55,6 +55,8 @@ struct cluster_node {
 	server_no number; /* of a chunk server, once it has joined */
 	struct ms_server *ms;
 	struct cs_server *cs;
+	struct tiers *tiers; /* of a client */
+	uint64_t boots;	     /* of its host */
 	struct client *client;
 	int client_rc; /* of its start: 1 while under way */
 };

@@ -117,6 +117,13 @@ int main(int argc, char **argv)
 	for (uint64_t i = 0; i < a.count; i++)
 		run(&a, a.from + i);
 	if (a.count > 1)
+		printf("%llu files in tiers, %llu of them by writing, %llu reads of them and %llu "
+		       "that failed\n",
+		       (unsigned long long)METRIC_GET(fills_sealed),
+		       (unsigned long long)METRIC_GET(drafts_adopted),
+		       (unsigned long long)METRIC_GET(tier_reads),
+		       (unsigned long long)METRIC_GET(tier_reads_failed));
+	if (a.count > 1)
 		printf("%llu collections, %llu more that were in doubt and deleted nothing; %llu "
 		       "blocks trashed, "
 		       "%llu freed\n",

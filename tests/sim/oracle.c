@@ -246,6 +246,20 @@ static void torn(struct oracle *o, uint16_t node, uint32_t cell, uint32_t at, co
 		    bytes[(size_t)cell * cell_bytes] | bytes[(size_t)cell * cell_bytes + 1] << 8);
 }
 
+/*
+ * A writer that waits for room publishes what it has, to get back what it reserved too much; if the
+ * publish of the rest then fails, others see a write in part before the writer hears of it.
+ */
+static bool may_be_partial(const struct oracle *o, const struct oracle_node *n)
+{
+	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++) {
+		if (n->writers[i].is_dirty &&
+		    sim_world_now_ns(o->world) <= o->clients[i].disturbed_ns)
+			return true;
+	}
+	return false;
+}
+
 void oracle_content_decode(struct oracle *o, uint16_t node, const uint8_t *bytes, uint64_t len,
 			   uint16_t values[POSSIBLE_VALUES])
 {
@@ -255,6 +269,9 @@ void oracle_content_decode(struct oracle *o, uint16_t node, const uint8_t *bytes
 
 	ASSERT(expected != NULL);
 	memset(values, 0, POSSIBLE_VALUES * sizeof(*values));
+	if (len > INLINE_BYTES_MAX - cell_bytes && len % cell_bytes != 0 &&
+	    may_be_partial(o, o->nodes[node]))
+		o->nodes[node]->content.is_blurred = true;
 	if (o->nodes[node]->content.is_blurred)
 		count = MIN_OF(count, ORACLE_CELLS_MAX);
 	else if (len % cell_bytes != 0 || count > ORACLE_CELLS_MAX)
