@@ -77,8 +77,8 @@ void tier_write(struct tier_io *io)
 	submit(io, true);
 	if (!f->has_root || f->state == TIER_GONE)
 		return;
-	ASSERT(f->state == TIER_FILLING && io->len > 0 && io->offset % TIER_PIECE_BYTES == 0 && io->offset < f->bytes &&
-	       io->len <= f->bytes - io->offset);
+	ASSERT(f->state == TIER_FILLING && io->len > 0 && io->offset % TIER_PIECE_BYTES == 0);
+	ASSERT(io->offset < f->bytes && io->len <= f->bytes - io->offset);
 	ASSERT(io->len % TIER_PIECE_BYTES == 0 || io->offset + io->len == f->bytes);
 }
 

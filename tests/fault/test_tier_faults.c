@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Each call of a tier's disk fails once, in turn: no wrong byte is read, nothing waits for ever, and
- * a while after the fault the tier works again.
+ * Each call of a tier's disk fails once, in turn: no wrong byte is read, nothing waits for ever,
+ * and a while after the fault the tier works again.
  */
 #include "tests/check_main.h"
 #include "tests/tier_world.h"
