@@ -513,6 +513,7 @@ void cl_file_handle_free(struct cl_handle *h)
 	struct client *c = h->client;
 	struct cl_file *file = h->file;
 	if (!file) {
+		cl_listing_drop(h);
 		handle_drop(h);
 		return;
 	}

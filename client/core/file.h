@@ -181,6 +181,7 @@ struct cl_handle {
 	bool is_listing;
 	uint32_t names_lost;		/* of its node, when the listing began */
 	uint64_t listed_to, listed_until_ns;
+	struct cl_listing *ahead;	/* the next page, asked for already; or NULL */
 	struct cl_handle *prev, *next;	/* all of the client */
 };
 
@@ -350,6 +351,8 @@ void cl_names_readlink(struct cl_op *op);
 void cl_listing_open(struct cl_op *op);
 void cl_listing_read(struct cl_op *op);
 void cl_listing_close(struct cl_op *op);
+void cl_listing_drop(struct cl_handle *h);		/* what was asked for ahead */
+void cl_listing_stop(struct client *c);			/* of all handles */
 void cl_names_forget(struct cl_op *op);
 void cl_xattr_get(struct cl_op *op);
 void cl_xattr_set(struct cl_op *op);

@@ -6,9 +6,14 @@
  *
  * The kernel may answer the next listing from its own pages while what it was told of the entries
  * holds; beyond that, to list anew is cheaper than to be asked for each of them.
+ *
+ * One page is asked for ahead while the lease of the directory is ours, and not used once that, or
+ * a name, was lost: so it shows what other nodes did before the kernel asked for it. What this node
+ * does meanwhile may show or not, as readdir(3) says of any listing under way.
  */
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "client/core/file.h"
 
@@ -32,11 +37,13 @@ void cl_listing_close(struct cl_op *op)
 	cl_op_finish(op, 0);
 }
 
+/* --- entries ---------------------------------------------------------------------------------- */
+
 /* False: its name is not known from now on, so the directory is not complete. */
-static bool entry_take(struct cl_req *req, const Wire__DirEntry *in, struct cl_entry *out)
+static bool entry_take(struct cl_req *req, inode_no dir, const Wire__DirEntry *in,
+		       struct cl_entry *out)
 {
 	struct client *c = req->client;
-	struct cl_op *op = req->op;
 	struct cl_node *node = NULL;
 	memcpy(out->name, in->name.data, in->name.len);
 	out->name[in->name.len] = '\0';
@@ -44,46 +51,147 @@ static bool entry_take(struct cl_req *req, const Wire__DirEntry *in, struct cl_e
 	out->cookie = in->cookie;
 	out->ino = in->ino;
 	out->type = in->type;
-	out->has_attr = false;
-	out->entry_valid_ms = 0;
 	bool is_named = in->name_lease && in->name_lease->mode != CL_LEASE_NONE &&
-			in->name_lease->ino == op->ino &&
+			in->name_lease->ino == dir &&
 			req->return_count == c->session.return_count &&
 			req->call.session == c->session.number;
 	if (is_named)
-		cl_node_name_grant(c, op->ino, out->name, in->ino);
-	if (!in->attr || in->attr->ino != in->ino || cl_node_take_attr(c, in->attr, &node) < 0)
-		return is_named;
-	if (in->lease)
+		cl_node_name_grant(c, dir, out->name, in->ino);
+	out->has_attr = in->attr && in->attr->ino == in->ino &&
+			cl_node_take_attr(c, in->attr, &node) == 0;
+	if (out->has_attr && in->lease)
 		cl_node_take_lease(req, in->lease);
-	if (!op->want_attr)
-		return is_named;
-	out->has_attr = true;
-	node->lookups++;
-	cl_node_show(c, node, &out->attr);
-	out->entry_valid_ms = is_named ? cl_session_valid_ms(c) : 0;
 	return is_named;
 }
 
-/* As many entries as the asker has room for; the next listing goes on behind the last of them. */
-static bool entries_take(struct cl_req *req, const Wire__ReadDirReply *reply)
+/* It is told now, which may be a while after it was taken. An entry shown counts a lookup. */
+static void entry_show(struct cl_op *op, struct cl_entry *entry)
 {
-	struct cl_op *op = req->op;
-	uint64_t used = 0;
-	bool is_known = true;
-	op->end = reply->end;
-	op->parent = reply->parent;
-	for (size_t i = 0; i < reply->n_entries; i++) {
-		const Wire__DirEntry *in = reply->entries[i];
-		used += ENTRY_BYTES(in->name.len);
-		if (in->name.len > NAME_BYTES_MAX || (op->length != 0 && used > op->length)) {
-			op->end = false;
-			break;
-		}
-		is_known &= entry_take(req, in, &op->entries[op->entry_count++]);
-	}
-	return is_known;
+	struct client *c = op->client;
+	struct cl_node *node = entry->has_attr && op->want_attr ? cl_node_find(c, entry->ino) : NULL;
+	inode_no named;
+	entry->has_attr = node && node->has_attr;
+	entry->entry_valid_ms = 0;
+	if (!entry->has_attr)
+		return;		/* the kernel asks for it, if it cares */
+	node->lookups++;
+	cl_node_show(c, node, &entry->attr);
+	if (cl_node_name_find(c, op->ino, entry->name, &named) && named == entry->ino)
+		entry->entry_valid_ms = cl_session_valid_ms(c);
 }
+
+/* --- pages ------------------------------------------------------------------------------------ */
+
+/* What one message brought of a directory: asked for by an operation, or ahead of the next one. */
+struct cl_listing {
+	struct cl_handle *handle;	/* that it is ahead for; NULL: an operation's, or nobody's */
+	struct cl_req *req;		/* on its way */
+	struct cl_op *waiters;
+	int rc;
+	uint64_t cookie;		/* it begins behind this one */
+	uint32_t names_lost;		/* of the directory, when it was asked for */
+	bool is_known, end;
+	inode_no parent;
+	uint32_t count;
+	struct cl_entry *entries;
+};
+
+static int page_take(struct cl_req *req, inode_no dir, struct cl_listing *page)
+{
+	const Wire__ReadDirReply *reply = (const void *)req->call.reply;
+	if (req->call.rc < 0 || !reply)
+		return req->call.rc < 0 ? req->call.rc : -E_MALFORMED;
+	cl_session_stamp(req->client, reply->stamp);
+	page->entries = malloc(MAX_OF(reply->n_entries, (size_t)1) * sizeof *page->entries);
+	if (!page->entries)
+		return -E_NOMEM;
+	page->is_known = true;
+	page->end = reply->end;
+	page->parent = reply->parent;
+	for (size_t i = 0; i < reply->n_entries; i++) {
+		if (reply->entries[i]->name.len > NAME_BYTES_MAX)
+			return -E_MALFORMED;
+		page->is_known &= entry_take(req, dir, reply->entries[i],
+					     &page->entries[page->count++]);
+	}
+	return 0;
+}
+
+/* The page behind `cookie`, as op wants it. */
+static void page_ask(struct cl_req *req, const struct cl_op *op, uint64_t cookie)
+{
+	Wire__ReadDir *msg = &req->msg.read_dir;
+	msg->ino = op->ino;
+	msg->cookie = cookie;
+	msg->bytes_max =
+		(uint32_t)MIN_OF(op->length ? op->length : READDIR_BYTES_MAX, READDIR_BYTES_MAX);
+	msg->attributes = op->want_attr;
+}
+
+/* --- ahead ------------------------------------------------------------------------------------ */
+
+static void ahead_came(struct cl_req *req)
+{
+	struct cl_listing *ahead = req->arg;
+	if (!ahead)
+		return;		/* its handle was closed */
+	ahead->req = NULL;
+	ahead->rc = page_take(req, ahead->handle->ino, ahead);
+	cl_op_wake(&ahead->waiters);
+}
+
+void cl_listing_drop(struct cl_handle *h)
+{
+	struct cl_listing *ahead = h->ahead;
+	if (!ahead)
+		return;
+	ASSERT(!ahead->waiters);
+	h->ahead = NULL;
+	if (ahead->req)
+		cl_session_forget(ahead->req);
+	free(ahead->entries);
+	free(ahead);
+}
+
+void cl_listing_stop(struct client *c)
+{
+	struct cl_handle *h;
+	DL_FOREACH(c->handles, h)
+		cl_listing_drop(h);
+}
+
+/* The server collects the next page while the kernel and its caller look at this one. */
+static void ahead_start(struct cl_op *op, uint64_t cookie)
+{
+	struct client *c = op->client;
+	struct cl_handle *h = op->handle;
+	const struct cl_node *dir = cl_node_find(c, op->ino);
+	if (!h || h->ahead || !op->want_attr || !cl_node_is_fresh(c, dir))
+		return;
+	struct cl_listing *ahead = calloc(1, sizeof *ahead);
+	struct cl_req *req = ahead ? cl_session_req(c, NULL, MSG_READDIR, ahead_came) : NULL;
+	if (!req) {
+		free(ahead);
+		return;
+	}
+	page_ask(req, op, cookie);
+	*ahead = (struct cl_listing){ .handle = h, .req = req, .cookie = cookie,
+				      .names_lost = dir->names_lost };
+	req->arg = ahead;
+	h->ahead = ahead;
+	cl_session_send(req);
+}
+
+/* Is it what the operation asks for, and as nobody else has changed it since? */
+static bool ahead_serves(const struct cl_op *op)
+{
+	const struct cl_listing *ahead = op->handle ? op->handle->ahead : NULL;
+	const struct cl_node *dir = cl_node_find(op->client, op->ino);
+	return ahead && ahead->rc == 0 && ahead->cookie == op->offset && op->want_attr &&
+	       cl_node_is_fresh(op->client, dir) && dir->names_lost == ahead->names_lost;
+}
+
+/* --- the operation ---------------------------------------------------------------------------- */
 
 /* The listing of this handle has come further; has it seen all, and is that still so? */
 static void listing_goes_on(struct cl_op *op, bool is_known)
@@ -104,26 +212,40 @@ static void listing_goes_on(struct cl_op *op, bool is_known)
 	cl_node_dir_complete(dir);
 }
 
+/* As many entries as the asker has room for; the next listing goes on behind the last of them. */
+static void page_show(struct cl_op *op, struct cl_listing *page)
+{
+	uint64_t used = 0;
+	op->entries = page->entries;
+	op->entry_count = 0;
+	op->end = page->end;
+	op->parent = page->parent;
+	for (uint32_t i = 0; i < page->count; i++) {
+		used += ENTRY_BYTES(page->entries[i].name_len);
+		if (op->length != 0 && used > op->length) {
+			op->end = false;
+			break;
+		}
+		entry_show(op, &page->entries[op->entry_count++]);
+	}
+	listing_goes_on(op, page->is_known);
+	if (!op->end && op->entry_count > 0)
+		ahead_start(op, op->entries[op->entry_count - 1].cookie);
+	cl_op_finish(op, 0);
+	free(page->entries);
+}
+
 static void listed(struct cl_req *req)
 {
 	struct cl_op *op = req->op;
-	const Wire__ReadDirReply *reply = (const void *)req->call.reply;
-	struct cl_entry *entries = NULL;
-	int rc = req->call.rc;
-	if (rc == 0 && !reply)
-		rc = -E_MALFORMED;
-	if (rc == 0 && reply->n_entries > 0) {
-		entries = malloc(reply->n_entries * sizeof *entries);
-		rc = entries ? 0 : -E_NOMEM;
-	}
-	op->entries = entries;
-	op->entry_count = 0;
+	struct cl_listing page = { .entries = NULL };
+	int rc = page_take(req, op->ino, &page);
 	if (rc == 0) {
-		cl_session_stamp(req->client, reply->stamp);
-		listing_goes_on(op, entries_take(req, reply));
+		page_show(op, &page);
+		return;
 	}
+	free(page.entries);
 	cl_op_finish(op, rc);
-	free(entries);
 }
 
 /* From the start: all that this handle lists from now on may be the whole directory. */
@@ -142,17 +264,26 @@ static void listing_begins(struct cl_op *op)
 
 void cl_listing_read(struct cl_op *op)
 {
+	struct cl_handle *h = op->handle;
+	if (ahead_serves(op) && h->ahead->req) {
+		cl_op_wait(op, &h->ahead->waiters, "the metadata server", cl_listing_read);
+		return;
+	}
+	if (ahead_serves(op)) {
+		struct cl_listing page = *h->ahead;
+		h->ahead->entries = NULL;
+		cl_listing_drop(h);
+		page_show(op, &page);
+		return;
+	}
+	if (h && h->ahead && !h->ahead->waiters)
+		cl_listing_drop(h);
 	struct cl_req *req = cl_session_req(op->client, op, MSG_READDIR, listed);
 	if (!req) {
 		cl_op_finish(op, -E_NOMEM);
 		return;
 	}
+	page_ask(req, op, op->offset);
 	listing_begins(op);
-	Wire__ReadDir *msg = &req->msg.read_dir;
-	msg->ino = op->ino;
-	msg->cookie = op->offset;
-	msg->bytes_max =
-		(uint32_t)MIN_OF(op->length ? op->length : READDIR_BYTES_MAX, READDIR_BYTES_MAX);
-	msg->attributes = op->want_attr;
 	cl_session_send(req);
 }

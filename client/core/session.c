@@ -506,6 +506,7 @@ void cl_session_close(struct client *c, void (*done)(struct client *c))
 void cl_session_finish(struct client *c)
 {
 	struct cl_session *s = &c->session;
+	cl_listing_stop(c);
 	loop_timer_stop(c->options.loop, &s->timer);
 	if (s->is_opening || s->is_renewing)
 		rpc_cancel(&s->call);

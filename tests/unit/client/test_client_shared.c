@@ -154,6 +154,37 @@ START_TEST(a_listing_that_others_change_meanwhile_is_not_the_whole)
 }
 END_TEST
 
+/* But for a change of somebody else, who takes the lease first. */
+START_TEST(the_next_page_of_a_listing_is_there_before_it_is_asked_for)
+{
+	inode_no dir = made(a, INODE_ROOT, "d", S_IFDIR | 0755);
+	struct cl_op open = { .kind = CL_OPENDIR, .ino = dir };
+	for (uint32_t i = 0; i < 12; i++) {
+		char name[8];
+		snprintf(name, sizeof name, "n%u", i);
+		made(a, dir, name, S_IFREG | 0644);
+	}
+	ck_assert_int_eq(cluster_op(&w, a, &open), 0);
+	struct cl_op page = { .kind = CL_READDIR, .ino = dir, .handle = open.opened, .length = 700,
+			      .want_attr = true };
+	ck_assert_int_eq(cluster_op(&w, a, &page), 0);
+	ck_assert_uint_gt(page.entry_count, 0);
+	cluster_run_for(&w, 20);
+	cluster_mds_stop(&w);
+	page.offset = open.opened->listed_to;
+	ck_assert_int_eq(cluster_op(&w, a, &page), 0);
+	ck_assert_uint_gt(page.entry_count, 0);
+	cluster_mds_start(&w);
+	cluster_run_for(&w, 200);
+	made(b, dir, "late", S_IFREG | 0644);
+	page.offset = open.opened->listed_to;
+	ck_assert_int_eq(cluster_op(&w, a, &page), 0);
+	ck_assert(!is_complete(a, dir));
+	struct cl_op close = { .kind = CL_RELEASEDIR, .ino = dir, .handle = open.opened };
+	ck_assert_int_eq(cluster_op(&w, a, &close), 0);
+}
+END_TEST
+
 START_TEST(the_size_of_a_file_being_written_is_seen)
 {
 	struct cl_handle *h = file_create(&w, a, "growing");
@@ -717,6 +748,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, absent_names_of_a_directory_made_here_need_no_server);
 	  tcase_add_test(tc, a_directory_that_was_listed_is_known_whole);
 	  tcase_add_test(tc, a_listing_that_others_change_meanwhile_is_not_the_whole);
+	  tcase_add_test(tc, the_next_page_of_a_listing_is_there_before_it_is_asked_for);
 	  tcase_add_test(tc, the_size_of_a_file_being_written_is_seen);
 	  tcase_add_test(tc, writers_that_share_see_each_write);
 	  tcase_add_test(tc, appends_of_two_clients_lose_nothing);
