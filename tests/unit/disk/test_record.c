@@ -62,6 +62,47 @@ START_TEST(records_of_every_codec_and_length_open_again)
 }
 END_TEST
 
+START_TEST(a_record_in_two_pieces_is_the_same_record)
+{
+	static uint8_t stored[BLOCK_BYTES_MAX];
+	uint8_t head[RECORD_HEADER_BYTES];
+
+	for (enum codec codec = CODEC_RAW; codec < CODEC_COUNT; codec++) {
+		for (uint32_t len = 1; len <= BLOCK_BYTES_MAX; len *= 4) {
+			struct record_plan plan = {
+				.codec = codec, .plain = plain, .plain_len = len};
+			uint32_t whole = build(codec, len);
+
+			block_id_of(HASH_SHA256, plain, len, &plan.id);
+			uint32_t stored_len = record_split(scratch, &plan, head, stored);
+			ck_assert_mem_eq(head, bytes, RECORD_HEADER_BYTES);
+			ck_assert_uint_eq(RECORD_HEADER_BYTES + (stored_len ? stored_len : len),
+					  whole);
+			ck_assert_mem_eq(stored_len ? stored : plain, bytes + RECORD_HEADER_BYTES,
+					 whole - RECORD_HEADER_BYTES);
+		}
+	}
+}
+END_TEST
+
+START_TEST(raw_bytes_are_found_where_they_are)
+{
+	static uint8_t room[BLOCK_BYTES_MAX];
+	const void *found;
+	struct record r;
+
+	uint32_t len = build(CODEC_RAW, 5000);
+	ck_assert_int_eq(record_plain(scratch, bytes, len, &r, room, &found), 0);
+	ck_assert_ptr_eq(found, bytes + RECORD_HEADER_BYTES);
+	len = build(CODEC_LZ4, 5000);
+	ck_assert_int_eq(record_plain(scratch, bytes, len, &r, room, &found), 0);
+	ck_assert_ptr_eq(found, room);
+	ck_assert_mem_eq(room, plain, 5000);
+	bytes[len - 1] ^= 1;
+	ck_assert_int_eq(record_plain(scratch, bytes, len, &r, room, &found), -E_CORRUPT);
+}
+END_TEST
+
 START_TEST(the_header_is_the_table_of_the_manual)
 {
 	uint32_t len = build(CODEC_RAW, 258);
@@ -145,6 +186,8 @@ END_TEST
 TEST_MAIN("record",
 	  tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, records_of_every_codec_and_length_open_again);
+	  tcase_add_test(tc, a_record_in_two_pieces_is_the_same_record);
+	  tcase_add_test(tc, raw_bytes_are_found_where_they_are);
 	  tcase_add_test(tc, the_header_is_the_table_of_the_manual);
 	  tcase_add_test(tc, every_damaged_byte_is_noticed);
 	  tcase_add_test(tc, another_length_than_the_header_says_is_malformed);
