@@ -103,6 +103,13 @@ void front_op_submit(struct front_op *fop)
 	client_run(fop->front->client, &fop->op);
 }
 
+void front_op_resubmit(struct front_op *fop)
+{
+	fop->op.done = op_done;
+	fuse_req_interrupt_func(fop->req, op_interrupted, fop);
+	client_submit(fop->front->client, &fop->op);
+}
+
 void front_op_refuse(struct front_op *fop, int sys)
 {
 	fuse_reply_err(fop->req, sys);
@@ -185,7 +192,7 @@ int front_create(const struct front_options *options, struct front **out)
 	struct front *f = calloc(1, sizeof *f);
 	struct passthrough_options pass = { .loop = options->loop,
 					    .is_wanted = options->wants_passthrough,
-					    .on_lapse = front_data_lapse,
+					    .on_lapse = front_open_lapse,
 					    .arg = f };
 	int rc = f ? passthrough_create(&pass, &f->pass) : -E_NOMEM;
 
@@ -246,6 +253,7 @@ static int session_create(struct front *f, struct error *err)
 		return error_set(err, -E_NAMETOOLONG, "cannot mount '%s'", f->options.source);
 	ops.init = front_init;
 	front_ops_fill(&ops);
+	front_open_fill(&ops);
 	front_data_fill(&ops);
 	front_dir_fill(&ops);
 	front_control_fill(&ops);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Open files: create, open, read, write, flush, fsync, release, fallocate, lseek, copy_file_range.
+ * Open files: read, write, flush, fsync, release, fallocate, lseek, copy_file_range.
  */
 #include "client/fuse/front_internal.h"
 
@@ -19,151 +19,7 @@ static struct cl_handle *handle_of(const struct fuse_file_info *fi)
 	return (struct cl_handle *)(uintptr_t)fi->fh;
 }
 
-/* --- open, create, release -------------------------------------------------------------------- */
-
-/*
- * Who only writes needs no pages: without them a write is copied once instead of twice, and the
- * kernel does not ask for security.capability before the first. Of an inode with such an attribute
- * it must ask, for a write takes it away.
- */
-static bool writes_past_pages(const struct front_op *fop)
-{
-	return (fop->fi.flags & O_ACCMODE) == O_WRONLY && !fop->op.attr.has_xattrs;
-}
-
-static void fill_opened(struct front_op *fop)
-{
-	fop->fi.fh = (uintptr_t)fop->op.opened;
-	fop->fi.keep_cache = fop->op.keep_cache;
-	fop->fi.direct_io = fop->op.direct_io || (fop->fi.flags & O_DIRECT) != 0 ||
-			    writes_past_pages(fop);
-	fop->fi.parallel_direct_writes = 1;
-	/* The close of a handle that wrote nothing has nothing to wait for. */
-	fop->fi.noflush = (fop->fi.flags & O_ACCMODE) == O_RDONLY;
-}
-
-/* The asker went away before our reply: nobody else will close what was opened. */
-static void release_unclaimed(struct front_op *fop);
-static void reply_open(struct front_op *fop);
-
-/*
- * How the kernel is to use it; false: an error was replied. The client takes the kernel's pages for
- * those of this open: not so, if it is not opened, or opened aside.
- */
-static bool pass_opened(struct front_op *fop)
-{
-	struct passthrough *pt = fop->front->pass;
-	struct passthrough_open open = { fop->node, fuse_req_ctx(fop->req)->pid, &fop->fi };
-	int rc;
-
-	passthrough_is(pt, &fop->op.attr);
-	rc = passthrough_open(pt, &open);
-	if (rc < 0 || knode_is_aside(fop->node))
-		client_pages_unknown(fop->front->client, fop->op.attr.st.st_ino);
-	if (rc == 0)
-		return true;
-	fop->is_parked = rc == -ESTALE && fop->op.kind == CL_OPEN &&
-			 passthrough_keep(pt, open.tid, fop);
-	if (!fop->is_parked)
-		release_unclaimed(fop);
-	fuse_reply_err(fop->req, -rc);
-	return false;
-}
-
-void front_data_lapse(void *arg, void *kept)
-{
-	struct front *f = arg;
-	struct front_op *fop = kept;
-
-	if (f->watch)		/* else the client is gone, with all its handles */
-		release_unclaimed(fop);
-	front_op_destroy(fop);
-}
-
-/* What is open already for this thread's second try; false: it is not. */
-static bool reopened(fuse_req_t req, fuse_ino_t node, const struct fuse_file_info *fi)
-{
-	struct front *f = CHECKED_CAST(fuse_req_userdata(req), struct front, FRONT_MAGIC);
-	struct front_op *fop = passthrough_kept(f->pass, fuse_req_ctx(req)->pid);
-
-	if (!fop)
-		return false;
-	if (fop->op.ino != knode_ino(node) || fop->fi.flags != fi->flags) {
-		front_data_lapse(f, fop);
-		return false;
-	}
-	fop->req = req;
-	fop->node = node;
-	fop->fi = *fi;
-	fop->is_parked = false;
-	reply_open(fop);
-	front_op_destroy(fop);
-	return true;
-}
-
-static void reply_open(struct front_op *fop)
-{
-	if (front_op_failed(fop))
-		return;
-	fill_opened(fop);
-	if (pass_opened(fop) && fuse_reply_open(fop->req, &fop->fi) == -ENOENT) {
-		client_pages_unknown(fop->front->client, fop->op.ino);
-		passthrough_release(fop->front->pass, fop->node);
-		release_unclaimed(fop);
-	}
-}
-
-static void reply_create(struct front_op *fop)
-{
-	struct fuse_entry_param e;
-
-	if (front_op_failed(fop))
-		return;
-	fill_opened(fop);
-	front_entry_param(fop->front, &fop->op.attr, fop->op.entry_valid_ms, &e);
-	fop->node = e.ino;
-	if (!pass_opened(fop)) {
-		front_forget(fop->front, e.ino, 1);
-		return;
-	}
-	if (fuse_reply_create(fop->req, &e, &fop->fi) == -ENOENT) {
-		passthrough_release(fop->front->pass, fop->node);
-		release_unclaimed(fop);
-		front_forget(fop->front, e.ino, 1);
-	}
-}
-
-static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode,
-		      struct fuse_file_info *fi)
-{
-	struct front_op *fop = front_op_named(req, CL_MAKE, reply_create, name, NULL);
-
-	if (!fop)
-		return;
-	fop->fi = *fi;
-	fop->op.parent = parent;
-	fop->op.mode = (mode & ~(mode_t)S_IFMT) | S_IFREG;
-	fop->op.flags = (uint32_t)fi->flags;
-	fop->op.exclusive = (fi->flags & O_EXCL) != 0;
-	fop->op.want_open = true;
-	fop->op.kill_priv = fi->kill_suidgid;
-	front_op_submit(fop);
-}
-
-static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
-{
-	struct front_op *fop = reopened(req, ino, fi) ? NULL :
-						front_op_create(req, CL_OPEN, reply_open, 0);
-
-	if (!fop)
-		return;
-	fop->fi = *fi;
-	fop->node = ino;
-	fop->op.ino = ino;
-	fop->op.flags = (uint32_t)fi->flags;
-	fop->op.kill_priv = fi->kill_suidgid;
-	front_op_submit(fop);
-}
+/* --- release --------------------------------------------------------------------------------- */
 
 /* An op on an open handle; offset and length where the kind has them. */
 static struct front_op *handle_op(fuse_req_t req, enum cl_op_kind kind,
@@ -220,24 +76,6 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 		return;
 	passthrough_release(fop->front->pass, ino);
 	front_op_submit(fop);
-}
-
-static void unclaimed_done(struct cl_op *op)
-{
-	free(op);
-}
-
-static void release_unclaimed(struct front_op *fop)
-{
-	struct cl_op *op = calloc(1, sizeof *op);
-
-	if (!op)
-		return;		/* the handle stays until the unmount */
-	op->kind = CL_RELEASE;
-	op->ino = fop->op.ino;
-	op->handle = fop->op.opened;
-	op->done = unclaimed_done;
-	client_submit(fop->front->client, op);
 }
 
 static void op_fsync(fuse_req_t req, fuse_ino_t ino, int data_only, struct fuse_file_info *fi)
@@ -405,8 +243,6 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t ino, off_t offset,
 
 void front_data_fill(struct fuse_lowlevel_ops *ops)
 {
-	ops->create = op_create;
-	ops->open = op_open;
 	ops->read = op_read;
 	ops->write_buf = op_write_buf;
 	ops->flush = op_flush;

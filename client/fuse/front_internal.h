@@ -68,7 +68,10 @@ struct front_op {
 	uint64_t node;			/* the kernel's: LOOKUP, OPEN */
 	void (*reply)(struct front_op *fop);
 	struct passthrough_wait wait;	/* copy */
-	bool is_parked;			/* reply() runs again, and ends it */
+	bool is_parked;			/* it outlives reply(): another ends it */
+	struct front_op *held_for;	/* the lookup that waits for this open */
+	bool is_given_up;		/* while it is held */
+	unsigned tries;			/* of a lookup: opens that came too late */
 	void *data;			/* what the op reads from or writes to; owned */
 	bool data_is_spare;		/* from front_device_take() */
 	size_t size;			/* of the kernel's buffer: readdir, getxattr */
@@ -87,6 +90,7 @@ struct front_op *front_op_named(fuse_req_t req, enum cl_op_kind kind,
 const char *front_op_second(const struct front_op *fop);
 /* From the handler of its request, not from a reply. It may be replied to, and gone, at once. */
 void front_op_submit(struct front_op *fop);
+void front_op_resubmit(struct front_op *fop);	/* from a reply: another op, filled anew */
 /* reply errno and destroy: before the submit */
 void front_op_refuse(struct front_op *fop, int sys);
 void front_op_destroy(struct front_op *fop);
@@ -116,7 +120,12 @@ void front_entry_param(const struct front *f, const struct cl_attr *attr, uint64
 /* In a reply: the kernel does not know of `count` lookups of a node. */
 void front_forget(struct front *f, uint64_t node, uint64_t count);
 
-void front_data_lapse(void *arg, void *kept);	/* a front_op that is kept by passthrough.h */
+
+/* front_open.c */
+void front_open_fill(struct fuse_lowlevel_ops *ops);
+void front_open_lapse(void *arg, void *kept);	/* a front_op that passthrough.h kept */
+/* Open what was found, for a thread that is to open it again. True: its reply follows later. */
+bool front_open_hold(struct front_op *lookup);
 
 /* front_notify.c: the callbacks of cl_options, and the thread behind them */
 must_check int front_notify_start(struct front *f);

@@ -59,6 +59,8 @@ void front_reply_entry(struct front_op *fop)
 	if (front_op_failed(fop))
 		return;
 	passthrough_is(fop->front->pass, &fop->op.attr);
+	if (fop->op.kind == CL_LOOKUP && !fop->node && front_open_hold(fop))
+		return;
 	front_entry_param(fop->front, &fop->op.attr, fop->op.entry_valid_ms, &e);
 	fop->op.rc = entry_node(fop, &e);
 	if (fop->op.rc < 0) {

@@ -309,9 +309,8 @@ bool knode_retry_keep(struct knode_table *t, int tid, void *kept)
 {
 	struct retry *retry = retry_find(t, tid);
 
-	if (!retry)
+	if (!retry || retry->kept)
 		return false;
-	ASSERT(!retry->kept);
 	retry->kept = kept;
 	return true;
 }
@@ -322,6 +321,13 @@ static void *kept_take(struct retry *retry)
 
 	retry->kept = NULL;
 	return kept;
+}
+
+void *knode_retry_peek(const struct knode_table *t, int tid)
+{
+	const struct retry *retry = retry_find(t, tid);
+
+	return retry ? retry->kept : NULL;
 }
 
 void *knode_retry_take(struct knode_table *t, int tid)

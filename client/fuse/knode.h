@@ -87,8 +87,9 @@ bool knode_retry_begin(struct knode_table *t, int tid, bool is_plain, uint64_t n
 bool knode_retry_find(const struct knode_table *t, int tid, bool *is_plain);
 /* It was told of this node: nobody takes it for passthrough before it is opened. */
 void knode_retry_reserve(struct knode_table *t, int tid, uint64_t id);
-/* Something for its open, which has begun; one thing. False: there is no retry. */
+/* Something for its open, which has begun; one thing. False: not so. */
 must_check bool knode_retry_keep(struct knode_table *t, int tid, void *kept);
+void *knode_retry_peek(const struct knode_table *t, int tid);
 void *knode_retry_take(struct knode_table *t, int tid);		/* NULL: nothing is kept */
 /* This thread opens, and nothing is kept. Was it a retry? */
 bool knode_retry_end(struct knode_table *t, int tid);

@@ -325,6 +325,11 @@ bool passthrough_keep(struct passthrough *pt, int tid, void *kept)
 	return knode_retry_keep(pt->nodes, tid, kept);
 }
 
+void *passthrough_peek(const struct passthrough *pt, int tid)
+{
+	return knode_retry_peek(pt->nodes, tid);
+}
+
 void *passthrough_kept(struct passthrough *pt, int tid)
 {
 	return knode_retry_take(pt->nodes, tid);

@@ -58,6 +58,7 @@ must_check int passthrough_open(struct passthrough *pt, const struct passthrough
  * that was asked for is not opened: its pages, if any, are unknown (client_pages_unknown).
  */
 must_check bool passthrough_keep(struct passthrough *pt, int tid, void *kept);
+void *passthrough_peek(const struct passthrough *pt, int tid);	/* the thread looks up; NULL */
 void *passthrough_kept(struct passthrough *pt, int tid);	/* the thread opens; NULL */
 /* The thread was told ESTALE for another reason: once for a system call is enough. */
 void passthrough_stale(struct passthrough *pt, int tid);

@@ -8,6 +8,7 @@ import errno
 import mmap
 import multiprocessing
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import threading
 
 import pytest
 
-from conftest import MiB, eventually, seeded_bytes
+from conftest import LONG, MiB, eventually, seeded_bytes
 
 SIZE = MiB(4) + 123
 
@@ -256,3 +257,48 @@ def test_a_descriptor_is_opened_again_without_its_name(model):
     with opened(path, os.O_PATH) as fd, opened(f"/proc/self/fd/{fd}", os.O_RDWR) as writer:
         os.pwrite(writer, b"twice", 0)
     assert path.read_bytes()[:7] == b"twiceed"
+
+
+# --- stress ----------------------------------------------------------------------------------------------------
+
+
+def stress(path, other, seed, opens, failed):
+    rng = random.Random(seed)
+    try:
+        for i in range(opens):
+            kind = rng.randrange(20)
+            if kind < 10:
+                with opened(path) as fd:
+                    assert len(set(os.pread(fd, 64, rng.randrange(SIZE // 64) * 64))) == 1
+            elif kind < 14:
+                with open(path, "rb") as f, mmap.mmap(f.fileno(), MiB(1), prot=mmap.PROT_READ) as m:
+                    f.close()
+                    assert len(set(m[4096 : 4096 + 64])) == 1
+            elif kind < 16:
+                with opened(path) as fd, opened(f"/proc/self/fd/{fd}") as again:
+                    os.pread(again, 64, 0)
+            elif kind < 18:
+                with opened(path, os.O_RDWR) as fd:
+                    os.pwrite(fd, bytes([rng.randrange(256)]) * 64, rng.randrange(SIZE // 64) * 64)
+            elif kind == 18:
+                os.stat(path)
+                with opened(path, os.O_RDONLY | os.O_DIRECT) as fd:
+                    os.pread(fd, 4096, 0)
+            else:
+                mine = f"{other}.{seed}"
+                write(mine, bytes([i % 256]) * SIZE)
+                os.rename(mine, path)
+    except BaseException as e:
+        failed.put(f"{type(e).__name__}: {e} at {i} kind {kind}")
+
+
+def test_no_open_ever_fails_for_it(shared, here):
+    path, fork, opens = here / "model", multiprocessing.get_context("fork"), 20000 if LONG else 500
+    failed = fork.SimpleQueue()
+    write(path, bytes(SIZE))
+    workers = [fork.Process(target=stress, args=(path, here / "new", seed, opens, failed)) for seed in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert failed.empty(), failed.get()
