@@ -39,17 +39,20 @@ static int reply_inode(struct ms_op *op, inode_no ino, bool lease)
 	return ms_attr_reply(op, &inode);
 }
 
-/* "." and "..", asked for by who exports the file system by handle. */
+/*
+ * "." and "..", asked for by who exports the file system by handle: "." of a file too, since a
+ * handle names no directory.
+ */
 static int lookup_dots(struct ms_op *op)
 {
-	struct ms_inode dir;
-	int rc = ms_inode_get(op->state->txn, op->req->parent, &dir);
+	struct ms_inode inode;
+	int rc = ms_inode_get(op->state->txn, op->req->parent, &inode);
 
 	if (rc < 0)
 		return rc;
-	if (!ms_inode_is_dir(&dir))
-		return -E_NOTDIR;
-	return reply_inode(op, op->req->name.len == 1 ? dir.attr.ino : dir.parent, true);
+	if (op->req->name.len == 1)
+		return reply_inode(op, inode.attr.ino, true);
+	return ms_inode_is_dir(&inode) ? reply_inode(op, inode.parent, true) : -E_NOTDIR;
 }
 
 static bool is_dots(struct ms_name n)

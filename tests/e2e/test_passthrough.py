@@ -4,6 +4,7 @@ Passthrough: the kernel reads a cached model by itself. Whoever opens anything i
 see without it, and nobody meets ESTALE or EIO for it. Whether the kernel does is proved by stopping the client.
 """
 import contextlib
+import ctypes
 import errno
 import mmap
 import multiprocessing
@@ -259,6 +260,81 @@ def test_a_descriptor_is_opened_again_without_its_name(model):
     assert path.read_bytes()[:7] == b"twiceed"
 
 
+# --- without names ---------------------------------------------------------------------------------------------
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Handle(ctypes.Structure):
+    _fields_ = [("bytes", ctypes.c_uint), ("type", ctypes.c_int), ("data", ctypes.c_ubyte * 128)]
+
+
+def handle_of(fd):
+    handle, mount_id = Handle(bytes=128), ctypes.c_int()
+    if libc.name_to_handle_at(fd, b"", ctypes.byref(handle), ctypes.byref(mount_id), 0x1000) != 0:
+        raise OSError(ctypes.get_errno(), "name_to_handle_at")
+    return handle
+
+
+def open_handle(mount, handle, flags=os.O_RDONLY):
+    with opened(mount) as where:
+        fd = libc.open_by_handle_at(where, ctypes.byref(handle), flags)
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "open_by_handle_at")
+    return fd
+
+
+def test_handles_of_all_nodes_name_the_file_also_after_a_remount(make_cluster):
+    cluster = make_cluster()
+    path, data = cluster.mnt / "model", seeded_bytes(SIZE, seed=7)
+    write(path, data)
+    warm(cluster, path)
+    with opened(path) as home, opened(path, os.O_RDWR) as aside:
+        handles = [handle_of(home), handle_of(aside)]
+        assert bytes(handles[0].data) != bytes(handles[1].data)
+    for _ in range(2):
+        for handle in handles:
+            for flags in (os.O_RDONLY, os.O_RDWR):
+                fd = open_handle(cluster.mnt, handle, flags)
+                assert os.pread(fd, len(data), 0) == data and os.fstat(fd).st_ino == path.stat().st_ino
+                os.close(fd)
+        cluster.remount()
+
+
+def test_overlayfs_lies_on_the_mount(shared, model, tmp_path):
+    path, data = model
+    for name in ("upper", "work", "merged"):
+        (tmp_path / name).mkdir()
+    layers = f"lowerdir={path.parent},upperdir={tmp_path}/upper,workdir={tmp_path}/work"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, tmp_path / "merged"], check=True)
+    try:
+        inside = tmp_path / "merged" / "model"
+        with opened(inside) as fd:
+            assert os.pread(fd, len(data), 0) == data
+            with opened(path, os.O_RDWR) as writer, opened(path):
+                assert os.pread(writer, 10, 0) == data[:10]
+                assert inside.read_bytes() == data
+            assert inside.read_bytes() == data == path.read_bytes()
+        with opened(inside, os.O_RDWR) as fd:
+            os.pwrite(fd, b"upper", 0)
+        assert inside.read_bytes()[:5] == b"upper" and path.read_bytes() == data
+    finally:
+        subprocess.run(["umount", "-l", tmp_path / "merged"], check=True)
+
+
+def test_without_it_all_is_the_same_and_it_is_said(make_cluster):
+    cluster = make_cluster(sets=["client.passthrough=no"])
+    path, data = cluster.mnt / "model", seeded_bytes(SIZE, seed=8)
+    write(path, data)
+    assert path.read_bytes() == path.read_bytes() == data
+    with opened(path) as fd, mmap.mmap(fd, 0, prot=mmap.PROT_READ) as view:
+        assert not is_passed(cluster, fd)
+        with opened(path, os.O_WRONLY) as writer:
+            os.pwrite(writer, b"changed", 5)
+        assert view[5:12] == os.pread(fd, 7, 5) == b"changed"
+    assert "passthrough=no" in (cluster.dir / "client1.log").read_text()
+
+
 # --- stress ----------------------------------------------------------------------------------------------------
 
 
@@ -278,8 +354,13 @@ def stress(path, other, seed, opens, failed):
                 with opened(path) as fd, opened(f"/proc/self/fd/{fd}") as again:
                     os.pread(again, 64, 0)
             elif kind < 18:
-                with opened(path, os.O_RDWR) as fd:
+                fd = os.open(path, os.O_RDWR)
+                try:
                     os.pwrite(fd, bytes([rng.randrange(256)]) * 64, rng.randrange(SIZE // 64) * 64)
+                    os.close(fd)
+                except OSError as e:
+                    if e.errno != errno.ESTALE:  # of a file that was replaced meanwhile
+                        raise
             elif kind == 18:
                 os.stat(path)
                 with opened(path, os.O_RDONLY | os.O_DIRECT) as fd:
