@@ -211,12 +211,20 @@ int front_create(const struct front_options *options, struct front **out)
 	return 0;
 }
 
+static const char *pass_problem(void *arg)
+{
+	const struct front *f = arg;
+
+	return passthrough_problem(f->pass);
+}
+
 void front_client_options(struct front *f, struct cl_options *options)
 {
 	options->on_inval_attr = front_notify_attr;
 	options->on_inval_names = front_notify_names;
 	options->on_inval_pages = front_notify_pages;
 	options->on_edit = front_notify_edit;
+	options->passthrough = pass_problem;
 	options->arg = f;
 }
 
@@ -224,11 +232,6 @@ void front_set_client(struct front *f, struct client *client)
 {
 	f->client = client;
 	passthrough_set_client(f->pass, client);
-}
-
-const char *front_passthrough_problem(const struct front *f)
-{
-	return passthrough_problem(f->pass);
 }
 
 /* The arguments of libfuse: its own options first, then what the user gave for the kernel. */

@@ -41,8 +41,6 @@ must_check int front_mount(struct front *f, struct error *err);
  */
 must_check int front_serve(struct front *f);
 void front_stop(struct front *f);	/* any thread: end front_serve(), also one yet to begin */
-/* Why cached models are read through this process: one sentence; "": they are not. */
-const char *front_passthrough_problem(const struct front *f);
 void front_destroy(struct front *f);
 
 #endif

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -51,11 +50,10 @@ static void id_close(const struct passthrough *pt, int id)
 		log_debug("cannot close backing id %d: %s", id, strerror(errno));
 }
 
-static void problem_set(struct passthrough *pt, const char *why)
+static void problem_log(const struct passthrough *pt)
 {
-	snprintf(pt->problem, sizeof pt->problem,
-		 "cached models are read through mount.cairn, slower than by the kernel itself: %s",
-		 why);
+	log_warn("cached files are read through this process, slower than by the kernel itself: %s",
+		 pt->problem);
 }
 
 static const char *registering_text(int sys)
@@ -63,7 +61,7 @@ static const char *registering_text(int sys)
 	switch (sys) {
 	case EPERM: return "registering their files needs CAP_SYS_ADMIN";
 	case ELOOP: return "a tier lies on a stacked file system such as overlayfs";
-	default: return strerror(sys);
+	default: return error_text(error_from_errno(sys));
 	}
 }
 
@@ -71,9 +69,9 @@ bool passthrough_ask(struct passthrough *pt, bool is_offered)
 {
 	pt->is_counting = pt->is_on = is_offered && pt->options.is_wanted;
 	if (!pt->options.is_wanted)
-		problem_set(pt, "passthrough=no");
+		pt->problem = "passthrough=no";
 	else if (!is_offered)
-		problem_set(pt, "this kernel has no FUSE passthrough (Linux 6.9)");
+		pt->problem = "this kernel has no FUSE passthrough, which came with Linux 6.9";
 	return pt->is_on;
 }
 
@@ -90,13 +88,11 @@ void passthrough_begin(struct passthrough *pt, int device)
 			id_close(pt, id);
 		} else {
 			pt->is_on = false;
-			problem_set(pt, registering_text(-id));
+			pt->problem = registering_text(-id);
 		}
 	}
-	if (pt->problem[0] && pt->options.is_wanted)
-		log_warn("%s", pt->problem);
-	else if (pt->problem[0])
-		log_info("%s", pt->problem);
+	if (pt->problem[0])
+		problem_log(pt);
 }
 
 const char *passthrough_problem(const struct passthrough *pt)
@@ -129,11 +125,10 @@ void passthrough_backing_put(struct passthrough *pt, struct backing *b)
 /* What one file cannot do another may: told once. */
 static void backing_refused(struct passthrough *pt, const char *why)
 {
-	if (pt->has_told)
+	if (pt->problem[0])
 		return;
-	pt->has_told = true;
-	problem_set(pt, why);
-	log_warn("%s", pt->problem);
+	pt->problem = why;
+	problem_log(pt);
 }
 
 static int backing_register(struct passthrough *pt, struct tier_file *file)
@@ -412,6 +407,7 @@ int passthrough_create(const struct passthrough_options *options, struct passthr
 	pt->options = *options;
 	pt->lapse.fn = retries_lapse;
 	pt->device = -1;
+	pt->problem = "";
 	pt->nodes = knode_create();
 	if (!pt->nodes) {
 		free(pt);

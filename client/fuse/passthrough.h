@@ -39,7 +39,7 @@ void passthrough_set_client(struct passthrough *pt, struct client *client);
 bool passthrough_ask(struct passthrough *pt, bool is_offered);
 /* After INIT: try once whether this process may register files, and log what is missing. */
 void passthrough_begin(struct passthrough *pt, int device);
-/* Why reads go through this process: one sentence; "": they do not, or there are no tiers. */
+/* Why the kernel does not read cached files itself; "": it does. */
 const char *passthrough_problem(const struct passthrough *pt);
 
 /* One open that the client has served; the rest of the answer is chosen here. */

@@ -35,11 +35,10 @@ struct passthrough {
 	int device;			/* of the session */
 	bool is_counting;		/* the kernel knows passthrough */
 	bool is_on;
-	bool has_told;
 	struct knode_table *nodes;
 	struct backing *backings;	/* by file */
 	struct loop_timer lapse;	/* of retries that did not come back */
-	char problem[256];
+	const char *problem;		/* constant text; "" */
 };
 
 struct backing *passthrough_backing(const struct passthrough *pt, const void *file);
