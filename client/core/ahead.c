@@ -11,6 +11,7 @@
 #define BLOCKS_MIN	8u
 #define BLOCKS_MAX	192u		/* three runs: one at each of several servers */
 #define CACHE_PART	8u		/* no window takes more of the cache than that */
+#define LONG_PART	4u		/* so much of it, and a stream is a long one */
 /* The kernel sends large requests in parallel and out of order, small ones one by one. */
 #define LARGE_BYTES	KiB(128)
 #define NEAR_BYTES_MAX	MiB(2)
@@ -67,6 +68,7 @@ struct cl_stream *cl_ahead_read(struct cl_file *file, uint64_t start, uint64_t e
 
 	if (s) {
 		s->reads++;
+		s->bytes += len;
 		ahead->strays -= MIN_OF(ahead->strays, 2u);
 	} else {
 		s = stream_begin(ahead);
@@ -81,6 +83,11 @@ struct cl_stream *cl_ahead_read(struct cl_file *file, uint64_t start, uint64_t e
 	s->next = MAX_OF(s->next, end);
 	s->used = ++ahead->clock;
 	return s;
+}
+
+bool cl_ahead_is_long(const struct cl_file *file, const struct cl_stream *s)
+{
+	return s->bytes > file->client->cache.bytes_max / LONG_PART;
 }
 
 bool cl_ahead_is_random(const struct cl_ahead *ahead)

@@ -128,6 +128,7 @@ static void block_loaded(struct blocks_get *get)
 	struct cl_cache *cache = &c->cache;
 	struct cl_fetch *waiters = block->waiters;
 	struct cl_fetch *fetch;
+	bool is_kept = !waiters;		/* read-ahead */
 	if (block_goes_on(block, get->rc)) {
 		block_ask(c, block);
 		return;
@@ -140,14 +141,15 @@ static void block_loaded(struct blocks_get *get)
 		fetch->rc = get->rc;
 		fetch->buf = block->buf ? buf_ref(block->buf) : NULL;
 		fetch->list = &waiters;		/* so that one done() may cancel another */
+		is_kept = is_kept || !fetch->is_last;
 	}
 	block_move(cache, block, BLOCK_LOADED);
-	if (block->buf) {
+	if (block->buf)
 		cache->bytes += block->buf->capacity;
+	if (block->buf && is_kept)
 		cache_trim(cache, cache->bytes_max);
-	} else {
+	else
 		block_free(cache, block);
-	}
 	cache_pump(c);
 	while ((fetch = waiters) != NULL) {
 		DL_DELETE(waiters, fetch);
@@ -196,9 +198,12 @@ int cl_cache_fetch(struct client *c, const struct block_id *id, uint32_t len,
 	if (block && block->state == BLOCK_LOADED) {
 		if (len != 0 && block->buf->len != len)
 			return -E_CORRUPT;	/* the manifest and the block disagree */
-		block_move(&c->cache, block, BLOCK_LOADED);
 		fetch->rc = 0;
 		fetch->buf = buf_ref(block->buf);
+		if (fetch->is_last)
+			block_free(&c->cache, block);
+		else
+			block_move(&c->cache, block, BLOCK_LOADED);
 		return 1;
 	}
 	if (!block) {

@@ -15,6 +15,8 @@ struct cl_fetch {
 	int rc;
 	struct buf *buf;		/* a reference for the waiter */
 	uint64_t run;			/* as of a blocks_get; cl_cache_run() */
+	/* nobody needs the block after this one: give it up, unless others wait for it as well */
+	bool is_last;
 	/* it waits for a mount's deadline at least; servers may come back */
 	uint64_t since_ns;
 	struct cl_block *block;		/* private */

@@ -112,6 +112,22 @@ START_TEST(every_stream_of_an_inode_is_read_ahead)
 }
 END_TEST
 
+START_TEST(a_long_stream_keeps_nothing_behind_it)
+{
+	struct client *a = cluster_client(&w), *b = cluster_client(&w);
+	write_mixed(a, "file");
+	b->cache.bytes_max = MiB(1);
+	check_content(b, "file", expected, sizeof expected);
+	ck_assert_uint_lt(b->cache.bytes, MiB(1) / 2);
+	struct cl_handle *h = file_open(&w, b, "file", O_RDONLY);
+	ck_assert_int_eq(file_read(&w, b, h, MiB(3), found, 5000), 5000);	/* comes again */
+	ck_assert_mem_eq(found, expected + MiB(3), 5000);
+	ck_assert_int_eq(file_close(&w, b, h), 0);
+	cluster_client_stop(&w, a);
+	cluster_client_stop(&w, b);
+}
+END_TEST
+
 START_TEST(content_survives_a_new_session)
 {
 	struct client *c = cluster_client(&w);
@@ -417,6 +433,7 @@ TEST_MAIN("client data", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, sizes_around_the_bounds_come_back);
 	  tcase_add_test(tc, random_readers_fetch_only_what_they_need);
 	  tcase_add_test(tc, every_stream_of_an_inode_is_read_ahead);
+	  tcase_add_test(tc, a_long_stream_keeps_nothing_behind_it);
 	  tcase_add_test(tc, content_survives_a_new_session);
 	  tcase_add_test(tc, stopping_publishes_what_was_gathered);
 	  tcase_add_loop_test(tc, random_edits_agree_with_a_byte_array, 0, 20);
