@@ -28,6 +28,7 @@ struct cl_siblings;
 #define CL_SWEEP_MS	   100u		/* deadlines and gathered writes are looked at this often */
 #define CL_NODES_MAX	   131072u	/* cached inodes; leases of a session are bounded too */
 #define CL_NAMES_MAX	   131072u
+#define CL_TRIM_COUNT	   8192u	/* of them that go at once, to make room */
 /* a server that is recovering or overloaded is asked again */
 #define CL_RETRY_MS	   50u
 #define CL_BUF_BYTES	   BUF_LARGE_BYTES

@@ -112,6 +112,7 @@ bool cl_node_name_is_absent(struct client *c, inode_no parent);
 /* The kernel's pages, if any, may be of any content. */
 void cl_node_pages_unknown(struct cl_node *node);
 void cl_node_drop_names(struct client *c);
+void cl_node_names_finish(struct client *c);
 void cl_node_drop_leases(struct client *c);	/* the session is gone: trust nothing */
 void cl_node_finish(struct client *c);
 
