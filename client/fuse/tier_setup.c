@@ -167,8 +167,8 @@ static void stop_late(struct loop_timer *timer)
 	(void)timer;
 	log_warn("a tier does not end; its next start will check what it holds");
 	/*
-	 * A worker hangs in its disk: it can neither be waited for nor may what it uses be freed. All
-	 * else was stopped before the tiers.
+	 * A worker hangs in its disk: it can neither be waited for nor may what it uses be freed.
+	 * All else was stopped before the tiers.
 	 */
 	_exit(EXIT_FAILURE);
 }

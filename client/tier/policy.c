@@ -298,11 +298,16 @@ static bool leaves_before(const struct policy *p, const struct policy_name *name
 	return p->leader != PLAYER_LRU && name->count < other->count;
 }
 
-/* Content that is not known yet: as if it had just been used for the first time. */
-static bool is_wanted(const struct policy *p, const struct policy_newcomer *newcomer)
+/*
+ * Would the leader hold the newcomer rather than the victim? Content that is not known yet is taken
+ * as if it had just been used for the first time.
+ */
+static bool is_wanted(const struct policy *p, const struct policy_newcomer *newcomer,
+		      const struct policy_name *victim)
 {
-	return newcomer->root != NULL ? policy_wants(p, newcomer->root)
-				      : p->leader == PLAYER_LRU;
+	if (newcomer->root != NULL)
+		return policy_wants(p, newcomer->root);
+	return p->leader == PLAYER_LRU || (p->leader == PLAYER_LFU && victim->count <= 1);
 }
 
 struct policy_item *policy_victim(struct policy *p, const struct policy_newcomer *newcomer,
@@ -320,7 +325,7 @@ struct policy_item *policy_victim(struct policy *p, const struct policy_newcomer
 	if (victim == NULL)
 		return NULL;
 	/* What the leader would hold does not make way for what it would not. */
-	return newcomer->must_enter || !victim->is_held[p->leader] || is_wanted(p, newcomer)
+	return newcomer->must_enter || !victim->is_held[p->leader] || is_wanted(p, newcomer, victim)
 		       ? victim->item
 		       : NULL;
 }

@@ -445,6 +445,7 @@ int tier_adopt(struct tier_file *f, const struct root *root)
 		return -E_NOSPC;
 	if (tiers_lookup(f->tiers, root) != NULL)
 		return -E_EXIST;
+	tiers_place_note_use(f->place, root, charge);
 	if (charge > f->item.bytes)
 		rc = tiers_place_make_room(f->place, charge - f->item.bytes, &newcomer);
 	if (rc < 0)

@@ -111,6 +111,28 @@ START_TEST(the_least_recently_used_leaves_a_full_tier)
 }
 END_TEST
 
+/* What a writer leaves is as what is read for the first time. */
+START_TEST(a_draft_takes_the_place_of_what_was_used_once)
+{
+	struct root often = tier_world_root(1, MiB(4)), once = tier_world_root(2, MiB(4)),
+		    written = tier_world_root(3, MiB(4));
+	struct tier_file *f;
+
+	tier_world_init(&w, 14, 1, MiB(10));
+	tier_world_start(&w);
+	ck_assert_int_eq(tier_world_fill(&w, &often), 0);
+	ck_assert_int_eq(tier_world_fill(&w, &once), 0);
+	ck_assert(tier_world_use(&w, &often));
+	ck_assert(_i == 0 || tier_world_use(&w, &once));
+	ck_assert_int_eq(tiers_begin_draft(w.tiers, &f), 0);
+	ck_assert_int_eq(tier_world_write(&w, f, &written, 0, MiB(4)), _i == 0 ? 0 : -E_NOSPC);
+	tier_put(f);
+	ck_assert(tiers_is_sealed(w.tiers, &often));
+	ck_assert(tiers_is_sealed(w.tiers, &once) == (_i == 1));
+	tier_world_finish(&w);
+}
+END_TEST
+
 START_TEST(what_is_used_or_pinned_stays)
 {
 	struct root a = tier_world_root(1, MiB(4)), b = tier_world_root(2, MiB(4)),
@@ -358,6 +380,7 @@ TEST_MAIN("tier", tcase_add_test(tc, what_was_filled_and_sealed_is_found);
 	  tcase_add_test(tc, a_dropped_fill_gives_its_room_back);
 	  tcase_add_test(tc, a_draft_becomes_the_content_of_its_root);
 	  tcase_add_test(tc, the_least_recently_used_leaves_a_full_tier);
+	  tcase_add_loop_test(tc, a_draft_takes_the_place_of_what_was_used_once, 0, 2);
 	  tcase_add_test(tc, what_is_used_or_pinned_stays);
 	  tcase_add_loop_test(tc, sealed_files_outlive_a_stop_and_a_crash, 0, 2);
 	  tcase_add_test(tc, a_detached_file_leaves_the_tier);
