@@ -67,7 +67,7 @@ static const char *registering_text(int sys)
 
 bool passthrough_ask(struct passthrough *pt, bool is_offered)
 {
-	pt->is_counting = pt->is_on = is_offered && pt->options.is_wanted;
+	pt->is_on = is_offered && pt->options.is_wanted;
 	if (!pt->options.is_wanted)
 		pt->problem = "passthrough=no";
 	else if (!is_offered)
@@ -295,13 +295,9 @@ static int open_plain(struct passthrough *pt, const struct passthrough_open *o)
 
 int passthrough_open(struct passthrough *pt, const struct passthrough_open *o)
 {
-	struct tier_file *file;
-	bool is_retry;
+	bool is_retry = knode_retry_end(pt->nodes, o->tid);
+	struct tier_file *file = file_for_open(pt, knode_ino(o->node), o->fi);
 
-	if (!pt->is_counting)
-		return 0;
-	is_retry = knode_retry_end(pt->nodes, o->tid);
-	file = file_for_open(pt, knode_ino(o->node), o->fi);
 	if (!knode_fits(pt->nodes, o->node, file)) {
 		bool is_plain = !file;
 
@@ -332,17 +328,13 @@ void *passthrough_kept(struct passthrough *pt, int tid)
 
 void passthrough_stale(struct passthrough *pt, int tid)
 {
-	if (pt->is_counting)
-		(void)retry_start(pt, tid, true);
+	(void)retry_start(pt, tid, true);
 }
 
 void passthrough_release(struct passthrough *pt, uint64_t node)
 {
-	const void *file;
+	const void *file = knode_backing(pt->nodes, node);
 
-	if (!pt->is_counting)
-		return;
-	file = knode_backing(pt->nodes, node);
 	knode_release(pt->nodes, node);
 	if (file) {
 		struct backing *b = passthrough_backing(pt, file);
@@ -360,7 +352,7 @@ uint64_t passthrough_lookup(struct passthrough *pt, inode_no ino, int tid)
 	bool is_plain;
 	uint64_t node;
 
-	if (!pt->is_counting || !knode_retry_find(pt->nodes, tid, &is_plain))
+	if (!knode_retry_find(pt->nodes, tid, &is_plain))
 		return ino;
 	file = is_plain ? NULL : file_for(pt, ino);
 	node = knode_choose(pt->nodes, ino, file);
@@ -374,9 +366,7 @@ uint64_t passthrough_lookup(struct passthrough *pt, inode_no ino, int tid)
 
 int passthrough_lookup_node(struct passthrough *pt, uint64_t node)
 {
-	if (!knode_is_aside(node))
-		return 0;
-	if (!pt->is_counting || !knode_is_valid(node))
+	if (!knode_is_valid(node))
 		return -E_NOENT;
 	return knode_looked_up(pt->nodes, node);
 }

@@ -33,8 +33,7 @@ struct passthrough {
 	struct passthrough_options options;
 	struct client *client;
 	int device;			/* of the session */
-	bool is_counting;		/* the kernel knows passthrough */
-	bool is_on;
+	bool is_on;			/* the kernel takes files */
 	struct knode_table *nodes;
 	struct backing *backings;	/* by file */
 	struct loop_timer lapse;	/* of retries that did not come back */
