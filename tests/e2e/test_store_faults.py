@@ -60,7 +60,8 @@ def needs_strace():
 
 @pytest.fixture
 def three(make_cluster):
-    return make_cluster(sets=SMALL_SEGMENTS)
+    # What a tier holds no chunk server is asked for.
+    return make_cluster(sets=[*SMALL_SEGMENTS, "client.tier=none"])
 
 
 def write(path, data):
