@@ -30,15 +30,17 @@ int tier_option_parse(const char *text, struct tier_option *out, struct error *e
 	if (!text_copy(out->directory, sizeof out->directory, text))
 		return complain(err, -E_RANGE, text, "is too long");
 	if (cut_bytes(out->directory, &last) < 0)
-		return complain(err, -E_INVAL, text, "is not DIR:BYTES, DIR:BYTES:KEEP_FREE, auto "
-						     "or none");
+		return complain(err, -E_INVAL, text, "is neither DIR:BYTES[:KEEP_FREE] "
+						     "nor auto nor none");
 	out->bytes_max = last;
 	if (cut_bytes(out->directory, &before) == 0) {
 		out->bytes_max = before;
 		out->keep_free = last;
 		out->has_keep_free = true;
 	}
-	if (out->directory[0] != '/')
+	if (strcmp(out->directory, "auto") == 0)
+		out->directory[0] = '\0';
+	else if (out->directory[0] != '/')
 		return complain(err, -E_INVAL, text, "the folder is not absolute");
 	if (out->bytes_max < TIER_BYTES_MIN)
 		return complain(err, -E_RANGE, text, "is smaller than 1M");

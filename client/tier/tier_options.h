@@ -5,7 +5,7 @@
  *   DIR:BYTES            at most BYTES of files in DIR, 5 % of its file system stays free
  *   DIR:BYTES:KEEP_FREE  so many bytes of its file system stay free
  *   auto                 a folder "tier" in the mount's cache folder: a tenth of its file system,
- *                        half of what is free there at most
+ *                        half of what is free there at most; auto:BYTES[:KEEP_FREE]: so large
  *   none                 no tier; stands alone
  */
 #ifndef CAIRN_CLIENT_TIER_TIER_OPTIONS_H

@@ -19,6 +19,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("CAIRN_BIN", ROOT / "build" / "bin")).resolve()
 LONG = os.environ.get("CAIRN_LONG") == "1"
+# Correctness is the same with every cache: CAIRN_TIER=none, tiny or large runs all of it with such tiers.
+TIER = {"none": "none", "tiny": "auto:2M:0", "large": "auto"}[os.environ.get("CAIRN_TIER", "large")]
 
 
 def MiB(n):
@@ -56,7 +58,7 @@ class Cluster:
         self.args = ["--dir", str(self.dir), "--servers", str(servers), "--mounts", str(mounts)]
         if copies:
             self.args += ["--copies", str(copies)]
-        for item in sets:
+        for item in [f"client.tier={TIER}", *sets]:
             self.args += ["--set", item]
         self.process = None
 

@@ -42,6 +42,17 @@ START_TEST(a_folder_may_hold_colons)
 }
 END_TEST
 
+START_TEST(the_folder_of_the_mount_may_have_a_size)
+{
+	ck_assert_int_eq(parse("auto:4M"), 0);
+	ck_assert_str_eq(option.directory, "");
+	ck_assert_uint_eq(option.bytes_max, MiB(4));
+	ck_assert_int_eq(parse("auto:4M:1G"), 0);
+	ck_assert_str_eq(option.directory, "");
+	ck_assert_uint_eq(option.keep_free, GiB(1));
+}
+END_TEST
+
 START_TEST(what_is_no_tier_is_refused_with_a_sentence)
 {
 	static const struct { const char *text; int rc; const char *says; } bad[] = {
@@ -107,6 +118,7 @@ END_TEST
 
 TEST_MAIN("tier_options", tcase_add_test(tc, a_tier_is_a_folder_and_its_limit);
 	  tcase_add_test(tc, a_folder_may_hold_colons);
+	  tcase_add_test(tc, the_folder_of_the_mount_may_have_a_size);
 	  tcase_add_test(tc, what_is_no_tier_is_refused_with_a_sentence);
 	  tcase_add_test(tc, tiers_stand_in_order_and_once);
 	  tcase_add_test(tc, what_is_left_open_follows_the_file_system))
