@@ -211,8 +211,8 @@ int cl_cache_fetch(struct client *c, const struct block_id *id, uint32_t len,
 		if (!block)
 			return -E_NOMEM;
 		block->run = fetch->run;
-		block_move(&c->cache, block, BLOCK_WANTED);
-	} else if (block->state == BLOCK_HINTED) {
+		block_move(&c->cache, block, fetch->is_patient ? BLOCK_HINTED : BLOCK_WANTED);
+	} else if (block->state == BLOCK_HINTED && !fetch->is_patient) {
 		block_move(&c->cache, block, BLOCK_WANTED);
 	}
 	fetch->block = block;
@@ -234,7 +234,8 @@ void cl_cache_cancel(struct client *c, struct cl_fetch *fetch)
 	fetch->list = NULL;
 	buf_put(fetch->buf);
 	fetch->buf = NULL;
-	if (!is_loaded && !block->waiters && block->state == BLOCK_WANTED)
+	if (!is_loaded && !block->waiters &&
+	    (block->state == BLOCK_WANTED || block->state == BLOCK_HINTED))
 		block_free(&c->cache, block);
 }
 

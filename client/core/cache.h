@@ -17,6 +17,7 @@ struct cl_fetch {
 	uint64_t run;			/* as of a blocks_get; cl_cache_run() */
 	/* nobody needs the block after this one: give it up, unless others wait for it as well */
 	bool is_last;
+	bool is_patient;		/* behind everyone who is not */
 	/* it waits for a mount's deadline at least; servers may come back */
 	uint64_t since_ns;
 	struct cl_block *block;		/* private */

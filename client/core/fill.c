@@ -277,11 +277,19 @@ static bool piece_start(struct cl_fill *fill, bool (*next)(struct cl_fill *, uin
 	return rc == 0;
 }
 
+/* Readers who miss share the servers with the fills: they get the larger part. */
+static uint32_t flying_max(const struct cl_fills *fills)
+{
+	bool is_read = now_of(fills) - fills->missed_ns < QUIET_NS;
+	return is_read ? DIV_CEIL(fills->flying_max, 2u) : fills->flying_max;
+}
+
 static void start_some(struct cl_fills *fills, bool (*next)(struct cl_fill *, uint64_t *))
 {
+	uint32_t max = flying_max(fills);
 	struct cl_fill *fill;
 	DL_FOREACH(fills->list, fill)
-		while (fills->flying < fills->flying_max && piece_start(fill, next))
+		while (fills->flying < max && piece_start(fill, next))
 			;
 }
 

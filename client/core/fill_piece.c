@@ -238,6 +238,7 @@ static int part_add(struct fill_piece *piece, const struct extent *e)
 		part->from = (uint32_t)(pos - e->offset);
 		part->fetch.done = part_came;
 		part->fetch.arg = part;
+		part->fetch.is_patient = true;
 		part->fetch.run = cl_cache_run(piece->run, pos);
 		int rc = cl_cache_fetch(piece->fills->client, &e->id, part->block_len,
 					&part->fetch);

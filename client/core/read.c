@@ -253,7 +253,9 @@ static int add_block(struct cl_read *r, const struct extent *e, uint64_t len)
 	if (!piece)
 		return -E_NOMEM;
 	piece->from = from;
-	piece->fetch.is_last = r->stream && cl_ahead_is_long(r->file, r->stream) &&
+	/* a fill comes by for what was just read */
+	piece->fetch.is_last = r->stream && !r->file->tier.is_touched &&
+			       cl_ahead_is_long(r->file, r->stream) &&
 			       r->pos >= e->offset + e->length;
 	piece->fetch.run = cl_cache_run(r->file->node->ino, e->offset);
 	int rc = part_fetch(piece, e) ? 0 : piece_fetch(piece, &e->id, (uint32_t)e->length);
