@@ -14,16 +14,22 @@
 enum cl_cache_policy { CL_CACHE_NORMAL = 0, CL_CACHE_PIN, CL_CACHE_NEVER };
 
 struct cl_policy_ask {			/* zero it, fill done and arg */
-	/* perhaps from within the call */
-	void (*done)(struct cl_policy_ask *ask, enum cl_cache_policy policy);
+	/*
+	 * Perhaps from within the call. rc 0: `policy` is what the folders say; or why they could
+	 * not be asked.
+	 */
+	void (*done)(struct cl_policy_ask *ask, int rc, enum cl_cache_policy policy);
 	void *arg;
 	struct client *client;		/* private */
 	struct cl_op op;
+	struct loop_timer turn;		/* questions go out in turns of their own */
 	inode_no folder;
 	uint32_t depth;
 	char value[16];
 };
 void cl_policy_ask(struct client *c, inode_no ino, struct cl_policy_ask *ask);
+/* At the end of the client, whose operations have ended: no done() any more. */
+void cl_policy_cancel(struct cl_policy_ask *ask);
 
 struct cl_file;
 /*
@@ -31,6 +37,7 @@ struct cl_file;
  * told of, perhaps from within the call.
  */
 void cl_policy_want(struct cl_file *file);
+void cl_policy_finish(struct client *c);
 
 /* "pin", "normal", "never"; false: none of them. */
 bool cl_policy_parse(const char *text, size_t len, enum cl_cache_policy *out);

@@ -3,6 +3,7 @@
  * The client: its life (create, start, stop), the table of operations, and how operations wait and
  * end. Each operation ends exactly once: by its work, its deadline, or its interrupt.
  */
+#include "client/core/cache_policy.h"
 #include "client/core/draft.h"
 #include "client/core/file.h"
 #include "client/core/fill.h"
@@ -239,6 +240,7 @@ static void stop_when_clean(struct client *c, uint64_t now_ns)
 	struct cl_file *file;
 	DL_FOREACH(c->files, file)
 		dirty |= cl_file_is_dirty(file);
+	dirty |= cl_pins_is_busy(c->pins) || cl_guess_is_busy(c->guess);
 	if ((dirty || c->ops) && now_ns < c->life_due_ns)
 		return;
 	while (c->ops && c->ops->cancel)
@@ -382,6 +384,7 @@ static int tiers_helpers(struct client *c)
 	const struct cl_guess_options guess = {
 		.path = o->predictor_file, .bytes_per_hour = o->predict_bytes_per_hour,
 		.bytes_per_s = o->predict_bytes_per_s,
+		.idle_ms = o->predict_idle_ms ? o->predict_idle_ms : GUESS_IDLE_MS,
 	};
 	int rc = cl_fill_init(c);
 	if (rc == 0)
@@ -397,6 +400,7 @@ static void tiers_helpers_finish(struct client *c)
 {
 	cl_guess_destroy(c->guess);
 	cl_pins_destroy(c->pins);
+	cl_policy_finish(c);
 	cl_siblings_finish(c);
 	cl_draft_finish(c);
 	cl_fill_finish(c);
@@ -455,6 +459,7 @@ void client_stop(struct client *c, void (*done)(void *arg, int rc), void *arg)
 	c->life_arg = arg;
 	c->life = CL_STOPPING;
 	cl_draft_finish(c);
+	cl_guess_stop(c->guess);
 	cl_fill_stop(c);
 	c->life_due_ns = loop_now_ns(c->options.loop) + c->options.timeout_ms * UINT64_C(1000000);
 	loop_timer_start(c->options.loop, &c->sweep, 0);

@@ -63,6 +63,7 @@ struct cl_options {
 	bool predicts;
 	const char *predictor_file;	/* NULL: not kept */
 	uint64_t predict_bytes_per_hour, predict_bytes_per_s;
+	uint32_t predict_idle_ms;	/* 0: GUESS_IDLE_MS */
 	/* Front's duties at a recall; may be NULL. Called on the loop's thread; must not wait. */
 	void (*on_inval_attr)(void *arg, inode_no ino);
 	/* bump the epoch of the mount */

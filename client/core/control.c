@@ -17,6 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
 #include "client/core/file.h"
 #include "client/core/fill.h"
 #include "client/core/guess.h"
@@ -25,6 +28,8 @@
 
 #define PAGE_TEXT_BYTES (CONTROL_TEXT_BYTES - 1000u)	/* of the entries of a page */
 #define PINS_PAGE	256u
+#define FILES_PAGE	64u
+#define PATH_TEXT_BYTES 1024u		/* escaped, still less than a page */
 #define ROOT_HEX_BYTES	(2 * ROOT_BYTES + 1)
 
 struct control {
@@ -50,17 +55,10 @@ static const char *why_word(enum cl_fill_why why)
 {
 	static const char *const words[] = {
 		[CL_FILL_TOUCH] = "read", [CL_FILL_WARM] = "asked for",
+		[CL_FILL_WISH] = "asked for",
 		[CL_FILL_SIBLING] = "shard of a model in use", [CL_FILL_GUESS] = "predicted",
 	};
 	return words[why];
-}
-
-static void root_hex(const struct root *root, char out[ROOT_HEX_BYTES])
-{
-	uint8_t bytes[ROOT_BYTES];
-
-	root_encode(root, bytes);
-	text_hex(out, bytes, sizeof bytes);
 }
 
 static int root_of_hex(const char *hex, struct root *out)
@@ -78,27 +76,42 @@ static bool has_blocks(const struct root *root)
 	return root->kind == ROOT_BLOCK || root->kind == ROOT_NODE;
 }
 
-struct fill_search {
-	const struct root *root;
-	struct cl_fill_info info;
-	bool is_found;
-};
-
-static bool fill_match(void *arg, const struct cl_fill_info *info)
+/* Text of foreign names: what is no UTF-8 could not be said in JSON. */
+static json_t *text_json(const char *text)
 {
-	struct fill_search *s = arg;
+	json_t *json = json_string(text);
+	char copy[PATH_TEXT_BYTES];
 
-	s->is_found = root_equal(&info->root, s->root);
-	if (s->is_found)
-		s->info = *info;
-	return !s->is_found;
+	if (json)
+		return json;
+	(void)text_copy(copy, sizeof copy, text);
+	for (char *s = copy; *s; s++)
+		if ((unsigned char)*s >= 0x80)
+			*s = '?';
+	return json_string(copy);
+}
+
+static bool is_root_or_owner(const struct control *ctl, const struct cl_node *node)
+{
+	return ctl->op->uid == 0 || (node && node->has_attr &&
+				     node->attr.st.st_uid == ctl->op->uid);
+}
+
+/* Where this mount saw it last; "" for who may not know. */
+static json_t *path_json(const struct control *ctl, inode_no ino)
+{
+	char path[PATH_TEXT_BYTES] = "";
+
+	if (ino && is_root_or_owner(ctl, cl_node_find(ctl->client, ino)))
+		cl_node_path(ctl->client, ino, path, sizeof path);
+	return text_json(path);
 }
 
 static int reply_state(struct control *ctl)
 {
 	struct client *c = ctl->client;
 	const struct root *root = &ctl->node->attr.root;
-	struct fill_search search = { .root = root };
+	struct cl_fill_info fill;
 	const char *state = "not cached";
 	uint64_t done = 0;
 
@@ -109,12 +122,9 @@ static int reply_state(struct control *ctl)
 	} else if (tiers_is_sealed(c->options.tiers, root)) {
 		state = "cached";
 		done = root->length;
-	} else {
-		cl_fill_list(c, fill_match, &search);
-		if (search.is_found) {
-			state = "filling";
-			done = search.info.done_bytes;
-		}
+	} else if (cl_fill_find(c, root, &fill)) {
+		state = "filling";
+		done = fill.done_bytes;
 	}
 	ctl->reply = json_pack("{s:I, s:s, s:I, s:I, s:b}", "ino", (json_int_t)ctl->node->ino,
 			       "state", state, "bytes",
@@ -128,11 +138,12 @@ static int do_warm(struct control *ctl)
 {
 	struct client *c = ctl->client;
 	const struct root *root = &ctl->node->attr.root;
+	enum cl_fill_why why = is_root_or_owner(ctl, ctl->node) ? CL_FILL_WARM : CL_FILL_WISH;
 	int rc = 0;
 
 	if (S_ISREG(ctl->node->attr.st.st_mode) && has_blocks(root) &&
 	    root->length >= c->options.tier_min_bytes)
-		rc = cl_fill_start(c, root, CL_FILL_WARM, NULL);
+		rc = cl_fill_start(c, root, why, NULL);
 	return rc < 0 ? rc : reply_state(ctl);
 }
 
@@ -157,6 +168,8 @@ static int do_evict(struct control *ctl)
 	const struct root *root = &ctl->node->attr.root;
 	int rc = 0;
 
+	if (!S_ISREG(ctl->node->attr.st.st_mode))
+		return -E_INVAL;
 	cl_fill_cancel(c, root);
 	if (has_blocks(root))
 		rc = tiers_evict(c->options.tiers, root);
@@ -175,9 +188,9 @@ static int do_evict_all(struct control *ctl)
 
 static json_t *place_json(const struct tier_place_info *p)
 {
-	return json_pack("{s:s, s:b, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
+	return json_pack("{s:o, s:b, s:b, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
 			 " s:I, s:I}",
-			 "directory", p->directory, "memory", p->is_memory, "broken",
+			 "directory", text_json(p->directory), "memory", p->is_memory, "broken",
 			 p->is_broken, "problem", p->problem, "bytes_max",
 			 (json_int_t)p->bytes_max, "bytes_used", (json_int_t)p->bytes_used,
 			 "bytes_pinned", (json_int_t)p->bytes_pinned, "keep_free",
@@ -229,7 +242,8 @@ static int do_info(struct control *ctl)
 	cl_fill_list(c, fill_count, fills);
 	for (uint32_t i = 0; i < info.place_count; i++)
 		json_array_append_new(places, place_json(&info.places[i]));
-	ctl->reply = json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s}",
+	ctl->reply = json_pack("{s:s, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s,"
+			       " s:s}",
 			       "cluster", cluster, "tiers", places, "predictor", predictor_json(c),
 			       "hits", (json_int_t)info.hits, "misses", (json_int_t)info.misses,
 			       "refused", (json_int_t)info.refused, "fills",
@@ -237,55 +251,30 @@ static int do_info(struct control *ctl)
 			       "fill_done_bytes", (json_int_t)fills[2], "pins",
 			       (json_int_t)(c->pins ? cl_pins_count(c->pins) : 0), "passthrough",
 			       c->options.passthrough ? c->options.passthrough(c->options.arg)
-						      : "there is no front");
+						      : "there is no front",
+			       "pins_problem", c->pins ? cl_pins_problem(c->pins) : "");
 	return 0;
 }
 
 /* A page of entries: as many as fit. */
 struct page {
-	struct client *client;
 	json_t *entries;
 	size_t bytes;
 	bool is_full, has_failed;
 };
 
-static bool page_add(struct page *page, json_t *entry)
+static void page_add(struct page *page, json_t *entry)
 {
 	size_t len = entry ? json_dumpb(entry, NULL, 0, JSON_COMPACT) : 0;
 
 	page->has_failed |= len == 0;
-	page->is_full = page->bytes + len + 1 > PAGE_TEXT_BYTES;
+	page->is_full |= page->bytes + len + 1 > PAGE_TEXT_BYTES;
 	if (page->is_full || page->has_failed) {
 		json_decref(entry);
-		return false;
+		return;
 	}
 	page->bytes += len + 1;
 	json_array_append_new(page->entries, entry);
-	return true;
-}
-
-static bool file_entry(void *arg, const struct tier_file_info *info)
-{
-	struct page *page = arg;
-	struct fill_search search = { .root = &info->root };
-	char hex[ROOT_HEX_BYTES], path[NAME_BYTES_MAX * 4];
-	const char *why = "";
-
-	root_hex(&info->root, hex);
-	if (info->state == TIER_FILLING) {
-		cl_fill_list(page->client, fill_match, &search);
-		why = search.is_found ? why_word(search.info.why) : "being written";
-	}
-	cl_node_path_of_root(page->client, &info->root, path, sizeof path);
-	return page_add(page,
-			json_pack("{s:s, s:s, s:s, s:s, s:i, s:b, s:b, s:I, s:I, s:I, s:I}",
-				  "root", hex, "path", path, "state", state_word(info->state),
-				  "why", why, "tier", (int)info->place, "pinned",
-				  info->is_pinned, "in_use", info->is_used, "bytes",
-				  (json_int_t)info->bytes, "done_bytes",
-				  (json_int_t)info->present_bytes, "uses",
-				  (json_int_t)info->uses, "used_wall_ns",
-				  (json_int_t)info->used_wall_ns));
 }
 
 static int page_end(struct control *ctl, struct page *page)
@@ -298,36 +287,106 @@ static int page_end(struct control *ctl, struct page *page)
 	return 0;
 }
 
+/* Files of a page, and which inode has that content, as far as this mount knows. */
+struct files {
+	struct seen_file {
+		struct tier_file_info info;
+		uint8_t key[ROOT_BYTES];
+		inode_no ino;
+		UT_hash_handle hh;
+	} at[FILES_PAGE];
+	struct seen_file *by_root;
+	uint32_t count;
+	bool is_more;
+};
+
+static bool files_add(void *arg, const struct tier_file_info *info)
+{
+	struct files *files = arg;
+	struct seen_file *f = &files->at[files->count];
+
+	files->is_more = files->count == FILES_PAGE;
+	if (files->is_more)
+		return false;
+	f->info = *info;
+	root_encode(&info->root, f->key);
+	files->count++;
+	HASH_ADD(hh, files->by_root, key, sizeof f->key, f);
+	return true;
+}
+
+/* One walk through all inodes for all files of the page. */
+static void files_name(struct files *files, const struct client *c)
+{
+	const struct cl_node *node;
+	uint8_t key[ROOT_BYTES];
+	struct seen_file *f;
+
+	for (node = c->nodes; node; node = node->hh.next) {
+		if (!node->has_attr || !node->name_hint || !has_blocks(&node->attr.root))
+			continue;
+		root_encode(&node->attr.root, key);
+		HASH_FIND(hh, files->by_root, key, sizeof key, f);
+		if (f && !f->ino)
+			f->ino = node->ino;
+	}
+}
+
+static json_t *file_json(const struct control *ctl, const struct seen_file *f)
+{
+	const struct tier_file_info *info = &f->info;
+	char hex[ROOT_HEX_BYTES];
+	struct cl_fill_info fill;
+	const char *why = "";
+
+	text_hex(hex, f->key, sizeof f->key);
+	if (info->state == TIER_FILLING)
+		why = cl_fill_find(ctl->client, &info->root, &fill) ? why_word(fill.why)
+								    : "being written";
+	return json_pack("{s:s, s:o, s:s, s:s, s:i, s:b, s:b, s:I, s:I, s:I, s:I}", "root", hex,
+			 "path", path_json(ctl, f->ino), "state", state_word(info->state), "why",
+			 why, "tier", (int)info->place, "pinned", info->is_pinned, "in_use",
+			 info->is_used, "bytes", (json_int_t)info->bytes, "done_bytes",
+			 (json_int_t)info->present_bytes, "uses", (json_int_t)info->uses,
+			 "used_wall_ns", (json_int_t)info->used_wall_ns);
+}
+
 static int do_files(struct control *ctl)
 {
-	struct page page = { .client = ctl->client, .entries = json_array() };
 	const char *after = json_string_value(json_object_get(ctl->request, "after"));
+	struct page page = { .bytes = 0 };
+	struct files *files;
 	struct root root;
 
-	if (after && root_of_hex(after, &root) < 0) {
-		json_decref(page.entries);
+	if (after && root_of_hex(after, &root) < 0)
 		return -E_INVAL;
+	files = calloc(1, sizeof *files);
+	page.entries = json_array();
+	if (!files || !page.entries) {
+		free(files);
+		json_decref(page.entries);
+		return -E_NOMEM;
 	}
-	tiers_list(ctl->client->options.tiers, after ? &root : NULL, file_entry, &page);
+	tiers_list(ctl->client->options.tiers, after ? &root : NULL, files_add, files);
+	files_name(files, ctl->client);
+	for (uint32_t i = 0; i < files->count && !page.is_full && !page.has_failed; i++)
+		page_add(&page, file_json(ctl, &files->at[i]));
+	page.is_full |= files->is_more;
+	HASH_CLEAR(hh, files->by_root);
+	free(files);
 	return page_end(ctl, &page);
 }
 
 static int do_pins(struct control *ctl)
 {
-	struct page page = { .client = ctl->client, .entries = json_array() };
+	struct page page = { .entries = json_array() };
 	inode_no after = (inode_no)json_integer_value(json_object_get(ctl->request, "after"));
 	inode_no inodes[PINS_PAGE];
-	uint32_t count = ctl->client->pins ? cl_pins_list(ctl->client->pins, after, inodes,
-							  PINS_PAGE)
-					   : 0;
-	char path[NAME_BYTES_MAX * 4];
+	uint32_t count = cl_pins_list(ctl->client->pins, after, inodes, PINS_PAGE);
 
-	for (uint32_t i = 0; i < count; i++) {
-		cl_node_path(ctl->client, inodes[i], path, sizeof path);
-		if (!page_add(&page, json_pack("{s:I, s:s}", "ino", (json_int_t)inodes[i], "path",
-					       path)))
-			break;
-	}
+	for (uint32_t i = 0; i < count && !page.is_full && !page.has_failed; i++)
+		page_add(&page, json_pack("{s:I, s:o}", "ino", (json_int_t)inodes[i], "path",
+					  path_json(ctl, inodes[i])));
 	page.is_full |= count == PINS_PAGE;
 	return page_end(ctl, &page);
 }
@@ -364,7 +423,7 @@ static int control_run(struct cl_op *op, const struct request *r, const json_t *
 	int rc;
 
 	ctl.node = r->wants_inode ? cl_node_find(op->client, op->ino) : NULL;
-	if (r->is_guarded && op->uid != 0 && !(ctl.node && ctl.node->attr.st.st_uid == op->uid))
+	if (r->is_guarded && !is_root_or_owner(&ctl, ctl.node))
 		return -E_PERM;
 	rc = r->run(&ctl);
 	if (rc < 0)

@@ -4,9 +4,12 @@
  * of it. One ioctl(2) on any open directory of the mount, so it works wherever the mount is seen,
  * in containers too; a JSON object in, a JSON object out. cairn-protocol(5) lists them.
  *
- * Requests name inodes, as stat(2) told them. Nothing waits: who wants to see a fill through asks
- * again. Anyone may ask and warm what he can name; to pin, unpin and evict is for root and the
- * owner of the file.
+ * Requests name inodes, as stat(2) told them. Nothing waits but for the attributes of an inode: who
+ * wants to see a fill through asks again.
+ *
+ * Who may what: pin, unpin and evict are for root and the owner of the file, who can make room for
+ * it as well: what they warm pushes out others. What anyone else warms enters as if it was read.
+ * Where a file lies is told to root and its owner; anyone may ask for numbers.
  */
 #ifndef CAIRN_CLIENT_CORE_CONTROL_H
 #define CAIRN_CLIENT_CORE_CONTROL_H

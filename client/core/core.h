@@ -24,6 +24,7 @@ struct cl_recall;
 struct cl_fills;
 struct cl_drafts;
 struct cl_siblings;
+struct cl_policy_want;
 
 #define CL_SWEEP_MS	   100u		/* deadlines and gathered writes are looked at this often */
 #define CL_NODES_MAX	   131072u	/* cached inodes; leases of a session are bounded too */
@@ -94,6 +95,7 @@ struct client {
 	struct cl_fills *fills;		/* NULL: there are no tiers */
 	struct cl_drafts *drafts;
 	struct cl_siblings *siblings;	/* looked up now */
+	struct cl_policy_want *policy_wants;	/* of files in use, asked now */
 	struct cl_op *ops;		/* submitted, not finished */
 	struct cl_op *session_waiters;	/* until the session is valid again */
 	struct cl_op *memory_waiters;	/* writers: until dirty data was sent */

@@ -70,7 +70,8 @@ static int fill_make(struct client *c, const struct root *root, enum cl_fill_why
 		     struct cl_fill **out)
 {
 	struct cl_fills *fills = c->fills;
-	if (fills->count >= CL_FILLS_MAX)
+	bool is_read = why == CL_FILL_TOUCH || why == CL_FILL_SIBLING;
+	if (fills->count >= CL_FILLS_MAX - (is_read ? 0 : CL_FILLS_KEPT))
 		return -E_OVERLOADED;
 	struct cl_fill *fill = calloc(1, sizeof *fill);
 	if (!fill)
@@ -396,6 +397,22 @@ void cl_fill_cancel(struct client *c, const struct root *root)
 		fill_end(fill, -E_CANCELED);
 }
 
+static struct cl_fill_info info_of(const struct cl_fill *fill)
+{
+	return (struct cl_fill_info){
+		.root = fill->root, .why = fill->why, .bytes = fill->root.length,
+		.done_bytes = fill->file ? tier_present_bytes(fill->file) : 0,
+	};
+}
+
+bool cl_fill_find(const struct client *c, const struct root *root, struct cl_fill_info *out)
+{
+	const struct cl_fill *fill = fill_find(c, root);
+	if (fill)
+		*out = info_of(fill);
+	return fill != NULL;
+}
+
 void cl_fill_list(const struct client *c, bool (*fn)(void *arg, const struct cl_fill_info *info),
 		  void *arg)
 {
@@ -403,10 +420,7 @@ void cl_fill_list(const struct client *c, bool (*fn)(void *arg, const struct cl_
 	if (!c->fills)
 		return;
 	DL_FOREACH(c->fills->list, fill) {
-		struct cl_fill_info info = {
-			.root = fill->root, .why = fill->why, .bytes = fill->root.length,
-			.done_bytes = fill->file ? tier_present_bytes(fill->file) : 0,
-		};
+		struct cl_fill_info info = info_of(fill);
 		if (!fn(arg, &info))
 			return;
 	}

@@ -21,11 +21,13 @@
 enum cl_fill_why {
 	CL_FILL_TOUCH = 1,	/* readers asked for more than CL_FILL_TOUCH_BYTES of it */
 	CL_FILL_WARM,		/* `cairn warm`, pins, the policy of its directory */
+	CL_FILL_WISH,		/* `cairn warm` of who is neither root nor the owner */
 	CL_FILL_SIBLING,	/* another shard of a model that was touched */
 	CL_FILL_GUESS,		/* the predictor, when the node is idle */
 };
 #define CL_FILL_TOUCH_BYTES MiB(2)
 #define CL_FILLS_MAX	    4096u	/* on their way, begun or not */
+#define CL_FILLS_KEPT	    1024u	/* of these, for readers and their siblings */
 
 struct cl_fill;
 
@@ -58,6 +60,8 @@ struct cl_fill_info {
 /* All fills, most urgent first; fn returns false to stop. */
 void cl_fill_list(const struct client *c, bool (*fn)(void *arg, const struct cl_fill_info *info),
 		  void *arg);
+/* The fill of this content; false: there is none. */
+bool cl_fill_find(const struct client *c, const struct root *root, struct cl_fill_info *out);
 
 /* --- for client/core -------------------------------------------------------------------------- */
 

@@ -7,15 +7,12 @@
  */
 #include "client/core/guess.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "client/core/cache_policy.h"
 #include "client/core/fill.h"
+#include "client/core/kept.h"
 #include "client/core/node.h"
 #include "client/core/shards.h"
 #include "fs/base/log.h"
@@ -28,7 +25,7 @@
 struct cl_guess {
 	struct client *client;
 	struct cl_guess_options options;
-	char *path;
+	struct cl_kept *kept;		/* NULL: not kept */
 	struct predictor *predictor;
 	struct loop_timer look, save;
 	bool is_changed;		/* since it was saved */
@@ -41,7 +38,7 @@ struct cl_guess {
 	/* the guess under way: files of one model, tried once for each use of another one */
 	uint64_t model, model_uses;
 	uint32_t file_next;
-	bool is_worth;			/* a file of it was not here */
+	bool is_likeliest;
 	struct cl_op ask;
 	struct cl_policy_ask policy;
 	struct root root;		/* of the file that is asked about */
@@ -52,41 +49,20 @@ struct cl_guess {
 
 /* --- its file --------------------------------------------------------------------------------- */
 
-static int file_write(const struct cl_guess *g, const struct text *text)
-{
-	char temporary[4096];
-	bool ok;
-	FILE *f;
-
-	if (snprintf(temporary, sizeof temporary, "%s.new", g->path) >= (int)sizeof temporary)
-		return -E_NAMETOOLONG;
-	f = fopen(temporary, "we");
-	if (!f)
-		return error_from_errno(errno);
-	ok = fwrite(text->chars, 1, text->len, f) == text->len;
-	if (fclose(f) != 0 || !ok || rename(temporary, g->path) != 0) {
-		(void)unlink(temporary);
-		return -E_IO;
-	}
-	return 0;
-}
-
 /* What is lost with a crash is a minute of habits. */
 static void save(struct cl_guess *g)
 {
 	struct text text;
-	int rc;
 
-	if (!g->path || !g->is_changed)
+	if (!g->kept || !g->is_changed)
 		return;
-	text_init(&text, PREDICT_TEXT_BYTES_MAX);
-	rc = predictor_save(g->predictor, &text);
-	if (rc == 0)
-		rc = file_write(g, &text);
-	if (rc < 0)
-		log_warn("cannot keep what was learned in '%s': %s", g->path, error_text(rc));
-	text_finish(&text);
 	g->is_changed = false;
+	text_init(&text, PREDICT_TEXT_BYTES_MAX);
+	if (predictor_save(g->predictor, &text) < 0)
+		log_warn("no memory to keep what was learned");
+	else
+		cl_kept_write(g->kept, &text);
+	text_finish(&text);
 }
 
 static void save_fired(struct loop_timer *timer)
@@ -97,18 +73,17 @@ static void save_fired(struct loop_timer *timer)
 	loop_timer_start(g->client->options.loop, timer, GUESS_SAVE_MS);
 }
 
-static void load(struct cl_guess *g)
+static void load(struct cl_guess *g, const char *path)
 {
-	char *text = malloc(PREDICT_TEXT_BYTES_MAX);
-	FILE *f = g->path && text ? fopen(g->path, "re") : NULL;
-	size_t len;
+	char *text;
+	size_t len = 0;
+	int rc = cl_kept_read(path, PREDICT_TEXT_BYTES_MAX, &text, &len);
 
-	if (f) {
-		len = fread(text, 1, PREDICT_TEXT_BYTES_MAX, f);
-		if (predictor_load(g->predictor, text, len) < 0)
-			log_warn("'%s' is damaged: the predictor learns anew", g->path);
-		fclose(f);
-	}
+	if (rc == 0 && text)
+		rc = predictor_load(g->predictor, text, len);
+	if (rc < 0)
+		log_warn("'%s' cannot be used, the predictor learns anew: %s", path,
+			 error_text(rc));
 	free(text);
 }
 
@@ -141,7 +116,7 @@ static bool is_idle(struct cl_guess *g, uint64_t now_ns)
 		cl_fill_list(c, other_fill, &is_busy);
 	if (is_busy)
 		g->idle_since_ns = now_ns;
-	return now_ns - g->idle_since_ns >= GUESS_IDLE_MS * UINT64_C(1000000);
+	return now_ns - g->idle_since_ns >= g->options.idle_ms * UINT64_C(1000000);
 }
 
 static bool is_affordable(struct cl_guess *g, uint64_t bytes, uint64_t now_ns)
@@ -150,7 +125,42 @@ static bool is_affordable(struct cl_guess *g, uint64_t bytes, uint64_t now_ns)
 		g->hour_begun_ns = now_ns;
 		g->hour_bytes = 0;
 	}
-	return g->hour_bytes + bytes <= g->options.bytes_per_hour;
+	return bytes <= g->options.bytes_per_hour &&
+	       g->hour_bytes <= g->options.bytes_per_hour - bytes;
+}
+
+/* Does it fit without anything leaving? */
+static bool is_room_free(const struct client *c, uint64_t bytes)
+{
+	struct tiers_info info;
+
+	tiers_info(c->options.tiers, &info);
+	for (uint32_t i = 0; i < info.place_count; i++) {
+		const struct tier_place_info *p = &info.places[i];
+
+		if (!p->is_broken && !p->is_memory && p->bytes_used < p->bytes_max &&
+		    bytes + bytes / 1024 + TIER_PIECE_BYTES <= p->bytes_max - p->bytes_used)
+			return true;
+	}
+	return false;
+}
+
+/* So long such a fill should take. */
+static uint64_t least_ns(const struct cl_guess *g, uint64_t bytes)
+{
+	uint64_t bytes_per_ms = g->options.bytes_per_s / 1000;
+
+	if (g->options.bytes_per_s == 0)
+		return 0;
+	return bytes / MAX_OF(bytes_per_ms, 1u) * UINT64_C(1000000);
+}
+
+static bool is_used_since(const struct cl_guess *g)
+{
+	struct predict_stats stats;
+
+	predictor_stats(g->predictor, &stats);
+	return stats.uses != g->model_uses;
 }
 
 /* --- what ------------------------------------------------------------------------------------- */
@@ -159,29 +169,30 @@ static void fill_done(struct cl_fill_wait *wait, int rc)
 {
 	struct cl_guess *g = wait->arg;
 	uint64_t now_ns = loop_now_ns(g->client->options.loop);
-	uint64_t mb_per_s = g->options.bytes_per_s / 1000000;
-	uint64_t least_ns = mb_per_s ? g->fill_bytes * 1000 / mb_per_s : 0;
 
-	g->rest_until_ns = g->fill_begun_ns + least_ns;
+	g->rest_until_ns = g->fill_begun_ns + least_ns(g, g->fill_bytes);
 	if (rc < 0) {
 		log_info("gave up a guess: %s", error_text(rc));
 		g->rest_until_ns = MAX_OF(g->rest_until_ns, now_ns + UINT64_C(60000000000));
 		return;
 	}
 	g->bytes += g->fill_bytes;
+	/* One that was wanted before it was here whole is no proof for or against guessing. */
+	if (!is_used_since(g))
+		predictor_warmed(g->predictor, g->model);
+	g->is_changed = true;
 }
 
-static void policy_known(struct cl_policy_ask *ask, enum cl_cache_policy policy)
+static void policy_known(struct cl_policy_ask *ask, int rc, enum cl_cache_policy policy)
 {
 	struct cl_guess *g = ask->arg;
 
 	g->is_asking = false;
-	if (policy == CL_CACHE_NEVER)
+	if (rc < 0 || policy == CL_CACHE_NEVER || is_used_since(g))
 		return;
 	g->wait = (struct cl_fill_wait){ .done = fill_done, .arg = g };
 	if (cl_fill_start(g->client, &g->root, CL_FILL_GUESS, &g->wait) != 0)
 		return;
-	g->is_worth = true;
 	g->hour_bytes += g->root.length;
 	g->fill_bytes = g->root.length;
 	g->fill_begun_ns = loop_now_ns(g->client->options.loop);
@@ -196,7 +207,8 @@ static void asked(struct cl_op *op)
 	if (op->rc < 0 || (g->root.kind != ROOT_BLOCK && g->root.kind != ROOT_NODE) ||
 	    g->root.length < c->options.tier_min_bytes ||
 	    tiers_is_sealed(c->options.tiers, &g->root) ||
-	    !is_affordable(g, g->root.length, loop_now_ns(c->options.loop))) {
+	    !is_affordable(g, g->root.length, loop_now_ns(c->options.loop)) ||
+	    !(g->is_likeliest || is_room_free(c, g->root.length))) {
 		g->is_asking = false;
 		return;
 	}
@@ -212,7 +224,7 @@ static bool guess_go_on(struct cl_guess *g, const struct predict_guess *guess)
 	g->ask = (struct cl_op){ .kind = CL_GETATTR, .ino = guess->files[g->file_next++],
 				 .done = asked, .user = g };
 	g->is_asking = true;
-	client_submit(g->client, &g->ask);
+	client_run(g->client, &g->ask);
 	return true;
 }
 
@@ -234,13 +246,11 @@ static void guess_next(struct cl_guess *g)
 		return;
 	if (g->model && guess_go_on(g, &guesses[i]))
 		return;
-	if (g->model && g->is_worth)
-		predictor_warmed(g->predictor, g->model);
 	if (g->model && ++i == count)
 		return;
 	g->model = guesses[i].model;
 	g->file_next = 0;
-	g->is_worth = false;
+	g->is_likeliest = i == 0;
 	(void)guess_go_on(g, &guesses[i]);
 }
 
@@ -263,16 +273,20 @@ int cl_guess_create(struct client *c, const struct cl_guess_options *options, st
 	struct cl_guess *g = calloc(1, sizeof *g);
 	int rc = g ? predictor_create(&g->predictor) : -E_NOMEM;
 
+	if (rc == 0 && options->path)
+		rc = cl_kept_create(c->options.loop, options->path, &g->kept);
 	if (rc < 0) {
+		if (g)
+			predictor_destroy(g->predictor);
 		free(g);
 		return rc;
 	}
 	g->client = c;
 	g->options = *options;
-	g->path = options->path ? strdup(options->path) : NULL;
 	g->look.fn = look_fired;
 	g->save.fn = save_fired;
-	load(g);
+	if (options->path)
+		load(g, options->path);
 	*out = g;
 	return 0;
 }
@@ -286,16 +300,31 @@ void cl_guess_start(struct cl_guess *g)
 	loop_timer_start(loop, &g->save, GUESS_SAVE_MS);
 }
 
+void cl_guess_stop(struct cl_guess *g)
+{
+	if (!g)
+		return;
+	loop_timer_stop(g->client->options.loop, &g->look);
+	loop_timer_stop(g->client->options.loop, &g->save);
+	cl_fill_cancel_wait(&g->wait);
+	save(g);
+}
+
+bool cl_guess_is_busy(const struct cl_guess *g)
+{
+	return g && g->kept && cl_kept_is_busy(g->kept);
+}
+
 void cl_guess_destroy(struct cl_guess *g)
 {
 	if (!g)
 		return;
-	save(g);
 	loop_timer_stop(g->client->options.loop, &g->look);
 	loop_timer_stop(g->client->options.loop, &g->save);
 	cl_fill_cancel_wait(&g->wait);
+	cl_policy_cancel(&g->policy);
+	cl_kept_destroy(g->kept);
 	predictor_destroy(g->predictor);
-	free(g->path);
 	free(g);
 }
 
@@ -306,9 +335,10 @@ void cl_guess_used(struct cl_guess *g, const struct cl_node *node)
 	if (!node->name_hint)
 		return;
 	g->is_changed = true;
+	g->idle_since_ns = loop_now_ns(c->options.loop);
 	if (predictor_use(g->predictor,
 			  shard_model(node->parent_hint, node->name_hint), node->ino,
-			  loop_wall_ns(c->options.loop) / 1000000, hour_now(g)) < 0)
+			  loop_now_ms(c->options.loop), hour_now(g)) < 0)
 		log_warn("no memory to learn from an open");
 }
 

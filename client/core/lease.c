@@ -13,6 +13,7 @@
 #include <utlist.h>
 
 #include "client/core/file.h"
+#include "client/core/pins.h"
 #include "fs/base/log.h"
 
 #define LOG_MODULE "lease"
@@ -80,6 +81,8 @@ static void item_end(struct item *item)
 	item->is_ended = true;
 	node->lease = item->kept = MIN_OF(node->lease, item->keep);
 	node->is_recalling = false;
+	if (is_lowered)
+		cl_pins_changed(c->pins, node->ino);	/* it changes elsewhere */
 	/* Attributes that were read while we published are as old as the lease. */
 	if (is_lowered && item->keep == CL_LEASE_NONE && c->options.on_inval_attr)
 		c->options.on_inval_attr(c->options.arg, node->ino);

@@ -149,7 +149,7 @@ int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struct cl_node *
 	if (node->has_attr && node->attr.version > attr->version)
 		return 0;	/* a later answer overtook this one */
 	attr_of_wire(attr, &fresh);
-	if (c->pins && !root_equal(&node->attr.root, &fresh.root))
+	if (!root_equal(&node->attr.root, &fresh.root) || fresh.st.st_nlink == 0)
 		cl_pins_changed(c->pins, node->ino);
 	node->attr = fresh;
 	node->has_attr = true;

@@ -96,9 +96,6 @@ void cl_node_name_drop_hash(struct client *c, inode_no parent, uint64_t hash);
  * known, ".../a/b" if not all of it is. Cut to out_bytes.
  */
 void cl_node_path(struct client *c, inode_no ino, char *out, size_t out_bytes);
-/* The same of any inode known to have this content. Looks at all of them: for reports. */
-void cl_node_path_of_root(struct client *c, const struct root *root, char *out,
-			  size_t out_bytes);
 
 /* All names of this directory are known from now on. */
 void cl_node_dir_complete(struct cl_node *dir);

@@ -207,19 +207,6 @@ void cl_node_path(struct client *c, inode_no ino, char *out, size_t out_bytes)
 	text_finish(&path);
 }
 
-void cl_node_path_of_root(struct client *c, const struct root *root, char *out,
-			  size_t out_bytes)
-{
-	const struct cl_node *node;
-
-	*out = '\0';
-	for (node = c->nodes; node; node = node->hh.next)
-		if (node->has_attr && node->name_hint && root_equal(&node->attr.root, root)) {
-			cl_node_path(c, node->ino, out, out_bytes);
-			return;
-		}
-}
-
 /* --- complete directories --------------------------------------------------------------------- */
 
 static struct cl_node *dir_find(struct client *c, inode_no ino)

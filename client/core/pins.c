@@ -1,70 +1,107 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Pins: a table by inode, its file, and the look at one inode after another. See pins.h.
+ * Pins in an array in order of their inodes; contents that they pin by root, counted. See pins.h.
  */
 #include "client/core/pins.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
+#include <utlist.h>
 
 #include "client/core/fill.h"
+#include "client/core/kept.h"
 #include "client/core/node.h"
 #include "fs/base/log.h"
-#include "fs/base/text.h"
 
 #define LOG_MODULE "pins"
 
 #define FILE_HEAD "cairn pins 1"
 
+struct content {
+	uint8_t key[ROOT_BYTES];
+	struct root root;
+	uint32_t pin_count;
+	UT_hash_handle hh;
+};
+
 struct pin {
 	inode_no ino;
-	struct root root;		/* that is pinned in the tiers; empty: none */
-	UT_hash_handle hh;
+	struct content *content;	/* that is pinned in the tiers for it; NULL: none */
+	bool is_due;
+	struct pin *due_prev, *due_next;
 };
 
 struct cl_pins {
 	struct client *client;
-	char *path;
-	struct pin *by_ino;
-	struct loop_timer look;
+	struct cl_kept *kept;		/* NULL: not kept */
+	struct pin **at;
+	uint32_t count, capacity;
+	struct content *contents;
+	uint64_t bytes;			/* of all contents */
+	uint64_t bytes_max, file_bytes_max;	/* what the tiers could hold; the largest of them */
+	struct pin *due;		/* to be looked at before the others */
+	struct loop_timer look, turn;
 	struct cl_op ask;		/* attributes of one of them */
-	bool is_asking;
-	inode_no next_ino;		/* the look goes on with the first behind it */
+	bool is_asking, is_passing;	/* a pass through all is under way, */
+	inode_no next_ino;		/* and goes on with the first behind it */
 };
 
 /* --- content ---------------------------------------------------------------------------------- */
 
-static bool has_content(const struct root *root)
+static bool is_pinnable(const struct client *c, const struct root *root)
 {
-	return root->kind == ROOT_BLOCK || root->kind == ROOT_NODE;
+	return (root->kind == ROOT_BLOCK || root->kind == ROOT_NODE) &&
+	       root->length >= c->options.tier_min_bytes;
 }
 
-static bool is_wanted(const struct cl_pins *pins, const struct root *root)
+static struct content *content_find(const struct cl_pins *pins, const struct root *root)
 {
-	const struct pin *pin;
+	uint8_t key[ROOT_BYTES];
+	struct content *content;
 
-	for (pin = pins->by_ino; pin; pin = pin->hh.next)
-		if (root_equal(&pin->root, root))
-			return true;
-	return false;
+	root_encode(root, key);
+	HASH_FIND(hh, pins->contents, key, sizeof key, content);
+	return content;
+}
+
+static int content_make(struct cl_pins *pins, const struct root *root, struct content **out)
+{
+	struct content *content = calloc(1, sizeof *content);
+	int rc = content ? tiers_pin(pins->client->options.tiers, root, true) : -E_NOMEM;
+
+	if (rc < 0) {
+		free(content);
+		return rc;
+	}
+	root_encode(root, content->key);
+	content->root = *root;
+	HASH_ADD(hh, pins->contents, key, sizeof content->key, content);
+	if (!content->hh.tbl) {
+		rc = tiers_pin(pins->client->options.tiers, root, false);
+		free(content);
+		return rc < 0 ? rc : -E_NOMEM;
+	}
+	pins->bytes += root->length;
+	*out = content;
+	return 0;
 }
 
 static void content_leave(struct cl_pins *pins, struct pin *pin)
 {
-	struct root root = pin->root;
+	struct content *content = pin->content;
 
-	pin->root = (struct root){ .kind = ROOT_EMPTY };
-	if (has_content(&root) && !is_wanted(pins, &root) &&
-	    tiers_pin(pins->client->options.tiers, &root, false) < 0)
+	pin->content = NULL;
+	if (!content || --content->pin_count > 0)
+		return;
+	if (tiers_pin(pins->client->options.tiers, &content->root, false) < 0)
 		log_warn("cannot unpin the old content of inode %llu",
 			 (unsigned long long)pin->ino);
+	pins->bytes -= content->root.length;
+	HASH_DEL(pins->contents, content);
+	free(content);
 }
 
 /* The inode has this content now: keep it, and no longer what it had before. */
@@ -73,121 +110,196 @@ static int content_take(struct cl_pins *pins, struct pin *pin, const struct root
 	struct client *c = pins->client;
 	int rc = 0;
 
-	if (!root_equal(&pin->root, root)) {
+	if (pin->content && !root_equal(&pin->content->root, root))
 		content_leave(pins, pin);
-		if (!has_content(root) || root->length < c->options.tier_min_bytes)
-			return 0;
-		rc = tiers_pin(c->options.tiers, root, true);
+	if (!is_pinnable(c, root))
+		return 0;
+	if (!pin->content) {
+		struct content *content = content_find(pins, root);
+
+		if (!content)
+			rc = content_make(pins, root, &content);
 		if (rc < 0)
 			return rc;
-		pin->root = *root;
+		content->pin_count++;
+		pin->content = content;
 	}
-	if (!has_content(root) || root->length < c->options.tier_min_bytes)
-		return 0;
 	rc = cl_fill_start(c, root, CL_FILL_WARM, NULL);
 	return MIN_OF(rc, 0);
 }
 
-/* --- the file --------------------------------------------------------------------------------- */
-
-static int file_write(const struct cl_pins *pins)
+/* Can the tiers hold this, beside what is pinned? */
+static bool has_room(const struct cl_pins *pins, const struct root *root)
 {
-	char temporary[4096];
-	const struct pin *pin;
-	bool ok;
-	FILE *f;
-
-	if (!pins->path)
-		return 0;
-	if (snprintf(temporary, sizeof temporary, "%s.new", pins->path) >= (int)sizeof temporary)
-		return -E_NAMETOOLONG;
-	f = fopen(temporary, "we");
-	if (!f)
-		return error_from_errno(errno);
-	fprintf(f, "%s\n", FILE_HEAD);
-	for (pin = pins->by_ino; pin; pin = pin->hh.next)
-		fprintf(f, "%llu\n", (unsigned long long)pin->ino);
-	ok = fflush(f) == 0 && !ferror(f) && fdatasync(fileno(f)) == 0;
-	if (fclose(f) != 0 || !ok || rename(temporary, pins->path) != 0) {
-		(void)unlink(temporary);
-		return -E_IO;
-	}
-	return 0;
+	return !is_pinnable(pins->client, root) || content_find(pins, root) ||
+	       (root->length <= pins->file_bytes_max &&
+		pins->bytes <= pins->bytes_max && root->length <= pins->bytes_max - pins->bytes);
 }
 
-static struct pin *pin_add(struct cl_pins *pins, inode_no ino)
-{
-	struct pin *pin = calloc(1, sizeof *pin);
+/* --- the table -------------------------------------------------------------------------------- */
 
-	if (!pin)
-		return NULL;
-	pin->ino = ino;
-	HASH_ADD(hh, pins->by_ino, ino, sizeof pin->ino, pin);
-	if (pin->hh.tbl)
-		return pin;
-	free(pin);
-	return NULL;
+/* The first that is not before `ino`. */
+static uint32_t place_of(const struct cl_pins *pins, inode_no ino)
+{
+	uint32_t from = 0, to = pins->count;
+
+	while (from < to) {
+		uint32_t middle = from + (to - from) / 2;
+
+		if (pins->at[middle]->ino < ino)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from;
 }
 
 static struct pin *pin_find(const struct cl_pins *pins, inode_no ino)
 {
-	struct pin *pin;
+	uint32_t i = place_of(pins, ino);
 
-	HASH_FIND(hh, pins->by_ino, &ino, sizeof ino, pin);
-	return pin;
-}
-
-static void pin_drop(struct cl_pins *pins, struct pin *pin)
-{
-	HASH_DEL(pins->by_ino, pin);
-	content_leave(pins, pin);
-	free(pin);
-}
-
-/* Whatever it holds: a number a line, what is no number is left out. */
-static int file_read(struct cl_pins *pins)
-{
-	char line[64];
-	FILE *f = pins->path ? fopen(pins->path, "re") : NULL;
-	bool is_head = true, is_sound = true;
-	uint64_t ino;
-	int rc = 0;
-
-	if (!f)
-		return 0;
-	while (rc == 0 && fgets(line, sizeof line, f)) {
-		line[strcspn(line, "\n")] = '\0';
-		if (is_head)
-			is_sound = strcmp(line, FILE_HEAD) == 0;
-		else if (text_parse_u64(line, &ino) < 0 || ino == 0)
-			is_sound = false;
-		else if (!pin_find(pins, ino) && HASH_COUNT(pins->by_ino) < PINS_MAX)
-			rc = pin_add(pins, ino) ? 0 : -E_NOMEM;
-		is_head = false;
-	}
-	if (!is_sound)
-		log_warn("'%s' is damaged: some pins may be missing; see cairn cache", pins->path);
-	fclose(f);
-	return rc;
-}
-
-/* --- the look --------------------------------------------------------------------------------- */
-
-static void look_on(struct cl_pins *pins);
-
-static int by_ino(struct pin *a, struct pin *b)
-{
-	return a->ino < b->ino ? -1 : a->ino > b->ino;
+	return i < pins->count && pins->at[i]->ino == ino ? pins->at[i] : NULL;
 }
 
 static struct pin *pin_behind(const struct cl_pins *pins, inode_no ino)
 {
+	uint32_t i = ino < UINT64_MAX ? place_of(pins, ino + 1) : pins->count;
+
+	return i < pins->count ? pins->at[i] : NULL;
+}
+
+/* One that is not there yet. NULL: out of memory. */
+static struct pin *pin_add(struct cl_pins *pins, inode_no ino)
+{
+	uint32_t i = place_of(pins, ino);
 	struct pin *pin;
 
-	for (pin = pins->by_ino; pin && pin->ino <= ino; pin = pin->hh.next)
-		;
+	if (pins->count == pins->capacity) {
+		uint32_t capacity = pins->capacity ? 2 * pins->capacity : 16;
+		struct pin **at = realloc(pins->at, capacity * sizeof(struct pin *));
+
+		if (!at)
+			return NULL;
+		pins->at = at;
+		pins->capacity = capacity;
+	}
+	pin = calloc(1, sizeof *pin);
+	if (!pin)
+		return NULL;
+	pin->ino = ino;
+	memmove(&pins->at[i + 1], &pins->at[i], (pins->count - i) * sizeof(struct pin *));
+	pins->at[i] = pin;
+	pins->count++;
 	return pin;
 }
+
+static void due_leave(struct cl_pins *pins, struct pin *pin)
+{
+	if (pin->is_due)
+		DL_DELETE2(pins->due, pin, due_prev, due_next);
+	pin->is_due = false;
+}
+
+static void pin_drop(struct cl_pins *pins, struct pin *pin)
+{
+	uint32_t i = place_of(pins, pin->ino);
+
+	ASSERT(pins->at[i] == pin);
+	pins->count--;
+	memmove(&pins->at[i], &pins->at[i + 1], (pins->count - i) * sizeof(struct pin *));
+	due_leave(pins, pin);
+	content_leave(pins, pin);
+	free(pin);
+}
+
+/* --- the file --------------------------------------------------------------------------------- */
+
+/* A failure is in the log and in `cairn cache`; what is pinned is so until the mount ends. */
+static void note(struct cl_pins *pins)
+{
+	struct text text;
+
+	if (!pins->kept)
+		return;
+	text_init(&text, PINS_TEXT_BYTES_MAX);
+	text_add(&text, FILE_HEAD "\n");
+	for (uint32_t i = 0; i < pins->count; i++)
+		text_addf(&text, "%llu\n", (unsigned long long)pins->at[i]->ino);
+	if (text.failed)
+		log_warn("no memory to note the pins: the next change does");
+	else
+		cl_kept_write(pins->kept, &text);
+	text_finish(&text);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const inode_no *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+uint32_t cl_pins_parse(const char *text, inode_no *out, bool *is_sound)
+{
+	uint32_t count = 0, kept = 0;
+	char line[32];
+
+	*is_sound = strncmp(text, FILE_HEAD "\n", sizeof FILE_HEAD) == 0;
+	for (text += strcspn(text, "\n"); *text == '\n'; text += strcspn(text, "\n")) {
+		size_t len = strcspn(++text, "\n");
+		uint64_t ino;
+
+		if (len == 0 && *text == '\0')
+			break;
+		if (len >= sizeof line || count == PINS_MAX) {
+			*is_sound = false;
+			continue;
+		}
+		memcpy(line, text, len);
+		line[len] = '\0';
+		if (text_parse_u64(line, &ino) < 0 || ino == 0 || ino > INT64_MAX)
+			*is_sound = false;
+		else
+			out[count++] = ino;
+	}
+	qsort(out, count, sizeof out[0], by_number);
+	for (uint32_t i = 0; i < count; i++)
+		if (kept == 0 || out[kept - 1] != out[i])
+			out[kept++] = out[i];
+	return kept;
+}
+
+static int file_read(struct cl_pins *pins, const char *path)
+{
+	inode_no *inodes = NULL;
+	char *text = NULL;
+	size_t len = 0;
+	bool is_sound;
+	int rc = cl_kept_read(path, PINS_TEXT_BYTES_MAX, &text, &len);
+
+	if (rc < 0 && rc != -E_NOMEM) {
+		log_warn("cannot read '%s': no file is pinned: %s", path, error_text(rc));
+		return 0;
+	}
+	if (rc == 0 && text)
+		inodes = calloc(PINS_MAX, sizeof *inodes);
+	if (inodes) {
+		uint32_t count = cl_pins_parse(text, inodes, &is_sound);
+
+		for (uint32_t i = 0; i < count && rc == 0; i++)
+			rc = pin_add(pins, inodes[i]) ? 0 : -E_NOMEM;
+		if (!is_sound)
+			log_warn("'%s' is damaged: some pins may be missing; see cairn cache",
+				 path);
+	} else if (text) {
+		rc = -E_NOMEM;
+	}
+	free(inodes);
+	free(text);
+	return rc;
+}
+
+/* --- the look --------------------------------------------------------------------------------- */
 
 static void look_done(struct cl_op *op)
 {
@@ -196,43 +308,55 @@ static void look_done(struct cl_op *op)
 	int rc = op->rc;
 
 	pins->is_asking = false;
-	if (pin && (rc == -E_NOENT || rc == -E_STALE || (rc == 0 && op->attr.st.st_nlink == 0))) {
+	loop_timer_start(pins->client->options.loop, &pins->turn, 0);
+	if (!pin)
+		return;
+	if (rc == -E_NOENT || rc == -E_STALE || (rc == 0 && op->attr.st.st_nlink == 0)) {
 		log_info("inode %llu is gone, and its pin with it", (unsigned long long)op->ino);
 		pin_drop(pins, pin);
-		if (file_write(pins) < 0)
-			log_warn("cannot note the pins in '%s'", pins->path);
-	} else if (pin && rc == 0) {
-		rc = content_take(pins, pin, &op->attr.root);
-		if (rc < 0 && rc != -E_NODEV)
-			log_warn("cannot keep pinned inode %llu in a tier: %s",
-				 (unsigned long long)op->ino, error_text(rc));
-	}
-	look_on(pins);
-}
-
-static void look_on(struct cl_pins *pins)
-{
-	struct client *c = pins->client;
-	struct pin *pin = pin_behind(pins, pins->next_ino);
-
-	if (!pin || c->life != CL_RUNNING) {
-		pins->next_ino = 0;
-		loop_timer_start(c->options.loop, &pins->look, PINS_LOOK_MS);
+		note(pins);
 		return;
 	}
-	pins->next_ino = pin->ino;
+	if (rc == 0)
+		rc = content_take(pins, pin, &op->attr.root);
+	if (rc < 0 && rc != -E_NODEV && rc != -E_OVERLOADED && rc != -E_SHUTDOWN)
+		log_warn("cannot keep pinned inode %llu in a tier: %s",
+			 (unsigned long long)op->ino, error_text(rc));
+}
+
+/* The next one; each in a turn of its own. */
+static void turn_fired(struct loop_timer *timer)
+{
+	struct cl_pins *pins = container_of(timer, struct cl_pins, turn);
+	struct client *c = pins->client;
+	struct pin *pin = pins->due;
+
+	if (pins->is_asking || c->life != CL_RUNNING)
+		return;
+	if (pin) {
+		due_leave(pins, pin);
+	} else if (pins->is_passing) {
+		pin = pin_behind(pins, pins->next_ino);
+		pins->is_passing = pin != NULL;
+		pins->next_ino = pin ? pin->ino : 0;
+		if (!pin)
+			loop_timer_start(c->options.loop, &pins->look, PINS_LOOK_MS);
+	}
+	if (!pin)
+		return;
 	pins->is_asking = true;
 	pins->ask = (struct cl_op){ .kind = CL_GETATTR, .ino = pin->ino, .done = look_done,
 				    .user = pins };
-	client_submit(c, &pins->ask);
+	client_run(c, &pins->ask);
 }
 
 static void look_fired(struct loop_timer *timer)
 {
 	struct cl_pins *pins = container_of(timer, struct cl_pins, look);
 
-	if (!pins->is_asking)
-		look_on(pins);
+	pins->is_passing = true;
+	pins->next_ino = 0;
+	loop_timer_start(pins->client->options.loop, &pins->turn, 0);
 }
 
 /* --- public ----------------------------------------------------------------------------------- */
@@ -240,18 +364,23 @@ static void look_fired(struct loop_timer *timer)
 int cl_pins_create(struct client *c, const char *path, struct cl_pins **out)
 {
 	struct cl_pins *pins = calloc(1, sizeof *pins);
-	int rc = pins ? 0 : -E_NOMEM;
+	struct tiers_info info;
+	int rc = 0;
 
-	if (rc < 0)
-		return rc;
+	if (!pins)
+		return -E_NOMEM;
 	pins->client = c;
 	pins->look.fn = look_fired;
-	pins->path = path ? strdup(path) : NULL;
-	if (path && !pins->path)
-		rc = -E_NOMEM;
-	if (rc == 0)
-		rc = file_read(pins);
-	HASH_SORT(pins->by_ino, by_ino);
+	pins->turn.fn = turn_fired;
+	tiers_info(c->options.tiers, &info);
+	for (uint32_t i = 0; i < info.place_count; i++) {
+		pins->bytes_max += info.places[i].bytes_max;
+		pins->file_bytes_max = MAX_OF(pins->file_bytes_max, info.places[i].bytes_max);
+	}
+	if (path)
+		rc = cl_kept_create(c->options.loop, path, &pins->kept);
+	if (rc == 0 && path)
+		rc = file_read(pins, path);
 	if (rc < 0) {
 		cl_pins_destroy(pins);
 		return rc;
@@ -263,16 +392,20 @@ int cl_pins_create(struct client *c, const char *path, struct cl_pins **out)
 /* Pins in the tiers go with the tiers: they are not kept there. */
 void cl_pins_destroy(struct cl_pins *pins)
 {
-	struct pin *pin, *next;
+	struct content *content, *next;
 
 	if (!pins)
 		return;
 	loop_timer_stop(pins->client->options.loop, &pins->look);
-	HASH_ITER(hh, pins->by_ino, pin, next) {
-		HASH_DEL(pins->by_ino, pin);
-		free(pin);
+	loop_timer_stop(pins->client->options.loop, &pins->turn);
+	for (uint32_t i = 0; i < pins->count; i++)
+		free(pins->at[i]);
+	HASH_ITER(hh, pins->contents, content, next) {
+		HASH_DEL(pins->contents, content);
+		free(content);
 	}
-	free(pins->path);
+	cl_kept_destroy(pins->kept);
+	free(pins->at);
 	free(pins);
 }
 
@@ -281,39 +414,58 @@ void cl_pins_start(struct cl_pins *pins)
 	loop_timer_start(pins->client->options.loop, &pins->look, 0);
 }
 
+bool cl_pins_is_busy(const struct cl_pins *pins)
+{
+	return pins && pins->kept && cl_kept_is_busy(pins->kept);
+}
+
+const char *cl_pins_problem(const struct cl_pins *pins)
+{
+	int rc = pins->kept ? cl_kept_rc(pins->kept) : 0;
+
+	return rc < 0 ? error_text(rc) : "";
+}
+
 int cl_pins_set(struct cl_pins *pins, const struct cl_node *node, bool pinned)
 {
+	const struct root *root = &node->attr.root;
 	struct pin *pin = pin_find(pins, node->ino);
 	int rc;
 
 	if (!pinned) {
-		if (!pin)
-			return 0;
-		pin_drop(pins, pin);
-		return file_write(pins);
-	}
-	if (!pin && HASH_COUNT(pins->by_ino) >= PINS_MAX)
-		return -E_TOOBIG;
-	if (!pin) {
-		pin = pin_add(pins, node->ino);
-		if (!pin)
-			return -E_NOMEM;
-		HASH_SORT(pins->by_ino, by_ino);
-		rc = file_write(pins);
-		if (rc < 0) {
+		if (pin) {
 			pin_drop(pins, pin);
-			return rc;
+			note(pins);
 		}
+		return 0;
 	}
-	return content_take(pins, pin, &node->attr.root);
+	if (!pin && pins->count >= PINS_MAX)
+		return -E_TOOBIG;
+	if ((!pin || !pin->content) && !has_room(pins, root))
+		return -E_NOSPC;
+	if (pin)
+		return content_take(pins, pin, root);
+	pin = pin_add(pins, node->ino);
+	if (!pin)
+		return -E_NOMEM;
+	rc = content_take(pins, pin, root);
+	if (rc < 0 && rc != -E_OVERLOADED)
+		pin_drop(pins, pin);
+	else
+		note(pins);
+	return rc;
 }
 
 void cl_pins_changed(struct cl_pins *pins, inode_no ino)
 {
-	if (pins->is_asking || !pin_find(pins, ino))
-		return;			/* a look under way comes by, or the next one does */
-	pins->next_ino = 0;
-	loop_timer_start(pins->client->options.loop, &pins->look, 0);
+	struct pin *pin = pins ? pin_find(pins, ino) : NULL;
+
+	if (!pin || pin->is_due)
+		return;
+	pin->is_due = true;
+	DL_APPEND2(pins->due, pin, due_prev, due_next);
+	if (!pins->is_asking && !pins->turn.is_active)
+		loop_timer_start(pins->client->options.loop, &pins->turn, PINS_CHANGED_MS);
 }
 
 bool cl_pins_has(const struct cl_pins *pins, inode_no ino)
@@ -323,15 +475,16 @@ bool cl_pins_has(const struct cl_pins *pins, inode_no ino)
 
 uint32_t cl_pins_count(const struct cl_pins *pins)
 {
-	return HASH_COUNT(pins->by_ino);
+	return pins->count;
 }
 
 uint32_t cl_pins_list(const struct cl_pins *pins, inode_no after, inode_no *out, uint32_t max)
 {
-	const struct pin *pin;
 	uint32_t count = 0;
 
-	for (pin = pin_behind(pins, after); pin && count < max; pin = pin->hh.next)
-		out[count++] = pin->ino;
+	if (after == UINT64_MAX)
+		return 0;
+	for (uint32_t i = place_of(pins, after + 1); i < pins->count && count < max; i++)
+		out[count++] = pins->at[i]->ino;
 	return count;
 }

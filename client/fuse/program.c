@@ -158,6 +158,7 @@ static int create_client(struct mount *m, struct error *err)
 	o.predictor_file = m->predictor_file;
 	o.predict_bytes_per_hour = config->client_predict_bytes_per_hour;
 	o.predict_bytes_per_s = config->client_predict_bytes_per_s;
+	o.predict_idle_ms = (uint32_t)config->client_predict_idle_ms;
 	rc = client_create(&o, &m->client);
 	if (rc < 0)
 		return error_set(err, rc, "cannot start the client");

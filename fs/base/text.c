@@ -253,3 +253,17 @@ bool text_copy(char *out, size_t out_bytes, const char *s)
 	out[len] = '\0';
 	return fits;
 }
+
+char *text_printable(char *s)
+{
+	for (unsigned char *at = (unsigned char *)s; *at; at++) {
+		/* C1 controls are U+0080 .. U+009F, c2 80 .. c2 9f in UTF-8 */
+		bool is_c1 = at[0] == 0xc2 && at[1] >= 0x80 && at[1] <= 0x9f;
+
+		if (*at < 0x20 || *at == 0x7f || is_c1)
+			*at = '?';
+		if (is_c1)
+			*++at = '?';
+	}
+	return s;
+}

@@ -35,6 +35,8 @@ must_check int text_parse_ms(const char *s, uint64_t *out);
 /* Hex of `len` bytes into out[2 * len + 1]; and back (-E_INVAL unless exactly len bytes). */
 void text_hex(char *out, const void *bytes, size_t len);
 must_check int text_parse_hex(const char *s, void *out, size_t len);
+/* Foreign text for a terminal: control characters become '?', in place. Returns `s`. */
+char *text_printable(char *s);
 /* Copy with truncation, always terminated; returns false if it was cut. */
 bool text_copy(char *out, size_t out_bytes, const char *s);
 
