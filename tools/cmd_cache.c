@@ -5,13 +5,18 @@
 #include "tools/command.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/base/text.h"
 #include "tools/mount_client.h"
 #include "tools/status.h"
+
+#define PATIENCE_S  5u
+#define SHOWN_BYTES 1100u	/* more than the mount tells */
 
 struct arguments { bool json, evict; const char *path; };
 
@@ -89,8 +94,16 @@ static void print_tier(size_t index, const json_t *t)
 		printf("      not used: %s\n", json_text(t, "problem"));
 }
 
+/* Foreign text in a line for people. */
+static const char *shown(char out[SHOWN_BYTES], const char *text)
+{
+	(void)text_copy(out, SHOWN_BYTES, *text ? text : "?");
+	return text_printable(out);
+}
+
 static void print_file(const json_t *f)
 {
+	char path_shown[SHOWN_BYTES];
 	char bytes[TEXT_BYTES_HUMAN], when[STATUS_WHEN_BYTES], name[24];
 	uint64_t all = MAX_OF(json_u64(f, "bytes"), 1u);
 	const char *path = json_text(f, "path"), *state = json_text(f, "state");
@@ -106,8 +119,8 @@ static void print_file(const json_t *f)
 	       : json_is_true(json_object_get(f, "in_use")) ? "open"
 							    : "",
 	       json_u64(f, "uses"), status_when(when, json_u64(f, "used_wall_ns")),
-	       *path ? path : json_text(f, "root") + 32, *json_text(f, "why") ? "  for: " : "",
-	       json_text(f, "why"));
+	       shown(path_shown, *path ? path : json_text(f, "root")),
+	       *json_text(f, "why") ? "  for: " : "", json_text(f, "why"));
 }
 
 static void print_predictor(const json_t *p)
@@ -134,7 +147,7 @@ static void print_people(const json_t *all)
 	const json_t *tiers = json_object_get(all, "tiers"), *files = json_object_get(all, "files");
 	const char *passthrough = json_text(all, "passthrough");
 	uint64_t hits = json_u64(all, "hits"), misses = json_u64(all, "misses");
-	char have[TEXT_BYTES_HUMAN], want[TEXT_BYTES_HUMAN];
+	char have[TEXT_BYTES_HUMAN], want[TEXT_BYTES_HUMAN], path[SHOWN_BYTES];
 	const json_t *entry;
 	size_t i;
 
@@ -160,9 +173,11 @@ static void print_people(const json_t *all)
 	if (json_array_size(json_object_get(all, "pins")))
 		printf("\npinned:\n");
 	json_array_foreach(json_object_get(all, "pins"), i, entry)
-		printf("  %s (inode %" PRIu64 ")\n",
-		       *json_text(entry, "path") ? json_text(entry, "path") : "?",
+		printf("  %s (inode %" PRIu64 ")\n", shown(path, json_text(entry, "path")),
 		       json_u64(entry, "ino"));
+	if (*json_text(all, "pins_problem"))
+		printf("pins cannot be kept over a restart: %s\n",
+		       json_text(all, "pins_problem"));
 }
 
 /* --- the command ------------------------------------------------------------------------------ */
@@ -200,6 +215,30 @@ static int evict_all(struct mount_client *m, bool quiet, struct error *err)
 	return rc;
 }
 
+static void late(int signo)
+{
+	(void)signo;			/* a call that waits for the mount ends with EINTR */
+}
+
+/* A mount that is cut off from its metadata server may not even let its folder be opened. */
+static void begin_patience(void)
+{
+	struct sigaction action = { .sa_handler = late };
+
+	(void)sigaction(SIGALRM, &action, NULL);
+	(void)alarm(PATIENCE_S);
+}
+
+static int failed(struct error *err)
+{
+	if (err->code == -E_INTR)
+		(void)error_say(err, -E_TIMEDOUT,
+				"the mount does not answer within %u s: is its metadata server "
+				"up? see cairn status",
+				PATIENCE_S);
+	return command_fail("cache", err);
+}
+
 int cmd_cache(int argc, char **argv)
 {
 	static const struct argp argp = {
@@ -216,9 +255,10 @@ int cmd_cache(int argc, char **argv)
 
 	if (command_parse(&argp, argc, argv, &a) != 0)
 		return COMMAND_USAGE;
+	begin_patience();
 	if (mount_client_open(a.path, &m, &err) < 0 ||
 	    (a.evict && evict_all(m, a.json, &err) < 0) || gather(m, &all, &err) < 0)
-		status = command_fail("cache", &err);
+		status = failed(&err);
 	else if (a.json)
 		status = status_print_json(json_incref(all));
 	else

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The table of subcommands, and what they share. */
+#include "fs/base/text.h"
 #include "tools/command.h"
 
 #include <stdio.h>
@@ -78,7 +79,9 @@ int command_parse(const struct argp *argp, int argc, char **argv, void *input)
 
 int command_fail(const char *name, const struct error *err)
 {
-	fprintf(stderr, "cairn %s: %s\n", name, err->text);
+	struct error shown = *err;
+
+	fprintf(stderr, "cairn %s: %s\n", name, text_printable(shown.text));
 	switch (-err->code) {
 	case E_NOTCONN:
 	case E_TIMEDOUT:

@@ -111,7 +111,12 @@ static int ask_failed(int sys, struct error *err)
 		return error_say(err, -E_NODEV, "this mount has no cache tier that works; see "
 						"cairn cache and mount.cairn(8)");
 	case ENOSPC:
-		return error_say(err, -E_NOSPC, "no tier has room for it");
+		return error_say(err, -E_NOSPC, "no tier has room for it beside what is pinned");
+	case EBUSY:
+		return error_say(err, -E_BUSY, "busy: it is open, pinned, or being written");
+	case ETIMEDOUT:
+		return error_say(err, -E_TIMEDOUT, "the metadata server does not answer; see "
+						   "cairn status");
 	default:
 		return error_say(err, error_from_errno(sys), "%s", strerror(sys));
 	}

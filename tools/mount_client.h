@@ -38,6 +38,7 @@ struct mount_file {
 	ino_t ino;
 	uint64_t bytes, done_bytes;
 	bool is_told, is_done, has_failed;
+	bool was_pinned;		/* swap: before it */
 };
 struct mount_files {
 	struct mount_file *at;

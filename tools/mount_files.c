@@ -13,6 +13,7 @@
 
 #define POLL_US	    100000u
 #define PROGRESS_MS 2000u	/* what is shorter needs no bar */
+#define POLL_US_MAX 2000000u
 #define STALL_MS    60000u	/* without a byte more: whoever should bring it is not there */
 #define BAR_CELLS   30u
 
@@ -119,7 +120,9 @@ struct run {
 	struct mount_client *client;
 	const char *what;
 	bool wait, is_bar_shown;
-	uint64_t begun_ms, moved_ms;
+	bool is_held;			/* the mount has enough on its way: the others later */
+	bool is_away;			/* it does not answer: none of the others is asked */
+	uint64_t begun_ms, moved_ms, progress;
 	struct mount_files_result *result;
 };
 
@@ -160,8 +163,8 @@ static void bar_show(struct run *run, const struct mount_files *files, uint64_t 
 static void file_failed(struct run *run, struct mount_file *file, const struct error *err)
 {
 	bar_wipe(run);
-	fprintf(stderr, "cairn %s: cannot %s '%s': %s\n", run->what, run->what, file->path,
-		err->text);
+	fprintf(stderr, "cairn %s: cannot %s '%s': %s\n", run->what, run->what,
+		text_printable(file->path), err->text);
 	file->is_done = file->has_failed = true;
 	run->result->failed++;
 }
@@ -175,9 +178,12 @@ static void file_ask(struct run *run, struct mount_file *file)
 	const char *what = file->is_told ? "state" : run->what;
 	int rc = mount_client_ask_inode(run->client, what, file->ino, &reply, &err);
 
-	if (rc == -E_AGAIN && run->wait)
-		return;			/* many are on their way: later */
+	if (rc == -E_AGAIN) {
+		run->is_held = true;
+		return;
+	}
 	if (rc < 0) {
+		run->is_away = rc == -E_TIMEDOUT || rc == -E_NOTCONN;
 		file_failed(run, file, &err);
 		return;
 	}
@@ -200,21 +206,52 @@ static void file_ask(struct run *run, struct mount_file *file)
 	json_decref(reply);
 }
 
-/* Nothing has come for so long: give up what is not done. */
-static bool is_stalled(struct run *run, struct mount_files *files, uint64_t done)
+static void give_up(struct run *run, struct mount_files *files, const struct error *err)
 {
-	struct error err = { 0 };
-
-	if (done != run->result->done_bytes)
-		run->moved_ms = now_ms();
-	if (now_ms() - run->moved_ms < STALL_MS)
-		return false;
-	(void)error_say(&err, -E_TIMEDOUT, "nothing has come for %u s; see cairn status",
-			STALL_MS / 1000);
 	for (size_t i = 0; i < files->count; i++)
 		if (!files->at[i].is_done)
-			file_failed(run, &files->at[i], &err);
-	return true;
+			file_failed(run, &files->at[i], err);
+}
+
+/* What moves while others fill up the queue of the mount. */
+static uint64_t fills_progress(struct run *run)
+{
+	struct error err = { 0 };
+	json_t *info = NULL;
+	uint64_t progress = 0;
+
+	if (mount_client_ask(run->client, json_pack("{s:s}", "do", "info"), &info, &err) == 0)
+		progress = json_u64(info, "fills") + json_u64(info, "fill_done_bytes");
+	json_decref(info);
+	return progress;
+}
+
+/* Has anything come of late? `progress`: any number that changes as it does. */
+static bool is_stalled(struct run *run, uint64_t progress)
+{
+	if (progress != run->progress)
+		run->moved_ms = now_ms();
+	run->progress = progress;
+	return now_ms() - run->moved_ms >= STALL_MS;
+}
+
+/* One look at each file that is not done; how many are not. */
+static size_t ask_all(struct run *run, struct mount_files *files)
+{
+	uint64_t done = 0;
+	size_t left = 0;
+
+	run->is_held = false;
+	for (size_t i = 0; i < files->count; i++) {
+		struct mount_file *file = &files->at[i];
+
+		if (!file->is_done && !run->is_away && (file->is_told || !run->is_held))
+			file_ask(run, file);
+		left += !file->is_done;
+		done += file->done_bytes;
+	}
+	run->result->done_bytes = done;
+	return left;
 }
 
 void mount_files_do(struct mount_files *files, struct mount_client *m, const char *what, bool wait,
@@ -222,26 +259,30 @@ void mount_files_do(struct mount_files *files, struct mount_client *m, const cha
 {
 	struct run run = { .client = m, .what = what, .wait = wait, .begun_ms = now_ms(),
 			   .moved_ms = now_ms(), .result = out };
-	bool is_done;
+	struct error err = { 0 };
+	size_t left;
 
 	*out = (struct mount_files_result){ .bytes = files->bytes };
-	do {
-		uint64_t done = 0;
+	for (;;) {
+		uint64_t begun_ms = now_ms();
 
-		is_done = true;
-		for (size_t i = 0; i < files->count; i++) {
-			struct mount_file *file = &files->at[i];
-
-			if (!file->is_done)
-				file_ask(&run, file);
-			is_done &= file->is_done;
-			done += file->done_bytes;
-		}
-		is_done = is_done || is_stalled(&run, files, done);
-		out->done_bytes = done;
-		bar_show(&run, files, done);
-		if (!is_done)
-			(void)usleep(POLL_US);
-	} while (!is_done);
+		left = ask_all(&run, files);
+		if (left == 0 || run.is_away)
+			break;
+		if (is_stalled(&run, out->done_bytes + left +
+					     (run.is_held ? fills_progress(&run) : 0)))
+			break;
+		bar_show(&run, files, out->done_bytes);
+		/* Thousands of files shall not keep the mount busy with being asked. */
+		(void)usleep((useconds_t)MIN_OF(MAX_OF((now_ms() - begun_ms) * 4000u, POLL_US),
+						POLL_US_MAX));
+	}
+	if (left > 0) {
+		(void)error_say(&err, -E_TIMEDOUT,
+				run.is_away ? "the mount does not answer%.0u"
+					    : "nothing has come for %u s; see cairn status",
+				STALL_MS / 1000);
+		give_up(&run, files, &err);
+	}
 	bar_wipe(&run);
 }
