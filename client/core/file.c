@@ -453,6 +453,13 @@ static void open_orphaned(struct cl_req *req)
 	cl_op_wake(&node->open_waiters);
 }
 
+/* The first writer asks for the write lease, even if an open is still registered. */
+static bool is_registered(struct client *c, const struct cl_node *node, bool write)
+{
+	return write ? node->has_open_write && (node->writers > 0 || cl_node_can_write(c, node)) :
+		       node->has_open_read || node->has_open_write;
+}
+
 static void open_refreshed(struct cl_req *req)
 {
 	struct cl_op *op = req->op;
@@ -462,8 +469,10 @@ static void open_refreshed(struct cl_req *req)
 		rc = cl_node_take_reply(req, (const void *)req->call.reply, &node);
 	if (rc < 0)
 		cl_op_finish(op, rc);
-	else
+	else if (is_registered(op->client, node, is_writer(op->flags)))
 		open_finish(op, node);
+	else
+		cl_file_open(op);	/* who had it registered has closed it meanwhile */
 }
 
 void cl_file_open(struct cl_op *op)
@@ -480,11 +489,7 @@ void cl_file_open(struct cl_op *op)
 		cl_op_wait(op, &node->open_waiters, "another open of the file", cl_file_open);
 		return;
 	}
-	/* The first writer asks for the write lease, even if an open is still registered. */
-	bool is_registered = write ? node->has_open_write &&
-				     (node->writers > 0 || cl_node_can_write(c, node)) :
-				     node->has_open_read || node->has_open_write;
-	if (is_registered) {
+	if (is_registered(c, node, write)) {
 		if (cl_node_is_fresh(c, node)) {
 			open_finish(op, node);
 			return;

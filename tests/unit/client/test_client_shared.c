@@ -334,6 +334,34 @@ START_TEST(a_release_across_a_restart_leaves_the_other_open)
 }
 END_TEST
 
+/*
+ * Without a lease an open asks for the attributes first. Meanwhile the handle that had the inode
+ * registered is closed: the open must register it anew, or the file dies with its name.
+ */
+START_TEST(an_open_beside_the_last_close_keeps_the_file)
+{
+	struct cl_handle *ha = file_create(&w, a, "beside"),
+			 *hb = file_open(&w, b, "beside", O_RDWR);
+	struct cl_op open = { .kind = CL_OPEN, .ino = file_lookup(&w, a, "beside"),
+			      .flags = O_RDWR, .done = cluster_op_done, .user = &w };
+	struct cl_op close = { .kind = CL_RELEASE, .handle = ha };
+	struct cl_op unlink = { .kind = CL_UNLINK, .parent = INODE_ROOT, .name = "beside" };
+	ck_assert_int_eq(file_write(&w, b, hb, 0, "x", 1), 0);
+	client_submit(a, &open);
+	ck_assert_int_eq(cluster_op(&w, a, &close), 0);
+	while (!open.is_finished)
+		loop_uv_run(w.loop);
+	ck_assert_int_eq(open.rc, 0);
+	ck_assert_int_eq(cluster_op(&w, b, &unlink), 0);
+	ck_assert_int_eq(file_close(&w, b, hb), 0);
+	cluster_run_for(&w, 700);
+	ck_assert_int_eq(file_write(&w, a, open.opened, 1, "y", 1), 0);
+	ck_assert_int_eq(file_read(&w, a, open.opened, 0, found, 2), 2);
+	ck_assert_mem_eq(found, "xy", 2);
+	ck_assert_int_eq(file_close(&w, a, open.opened), 0);
+}
+END_TEST
+
 /* Makes that find the file there open it, too: as many releases follow, of each kind. */
 START_TEST(opens_are_given_back_as_often_as_they_were_taken)
 {
@@ -755,6 +783,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, an_unlinked_file_lives_until_it_is_closed);
 	  tcase_add_test(tc, a_recall_that_is_asked_again_waits_for_the_first);
 	  tcase_add_test(tc, a_release_across_a_restart_leaves_the_other_open);
+	tcase_add_test(tc, an_open_beside_the_last_close_keeps_the_file);
 	tcase_add_test(tc, opens_are_given_back_as_often_as_they_were_taken);
 	  tcase_add_test(tc, a_file_that_was_closed_is_somebody_elses_to_write_at_once);
 	  tcase_add_test(tc, what_was_closed_is_given_back_in_time);
