@@ -226,11 +226,18 @@ static bool piece_is_open(const struct cl_fill *fill, uint64_t index)
 			 MIN_OF(fill->root.length - offset, TIER_PIECE_BYTES));
 }
 
-/* The newest piece that readers asked for and is not there. */
+static void wanted_shift(struct cl_fill *fill)
+{
+	fill->wanted_count--;
+	memmove(fill->wanted, fill->wanted + 1, fill->wanted_count * sizeof fill->wanted[0]);
+}
+
+/* The oldest piece that readers asked for and is not there: its blocks leave the cache first. */
 static bool wanted_next(struct cl_fill *fill, uint64_t *out)
 {
 	while (fill->wanted_count > 0) {
-		*out = fill->wanted[--fill->wanted_count];
+		*out = fill->wanted[0];
+		wanted_shift(fill);
 		if (piece_is_open(fill, *out))
 			return true;
 	}
@@ -242,10 +249,9 @@ static void wanted_add(struct cl_fill *fill, uint64_t index)
 	uint32_t count = fill->wanted_count;
 	if (count > 0 && fill->wanted[count - 1] == index)
 		return;
-	if (count == FILL_WANTED_MAX)		/* the oldest is forgotten: the cursor comes by */
-		memmove(fill->wanted, fill->wanted + 1, --count * sizeof fill->wanted[0]);
-	fill->wanted[count++] = index;
-	fill->wanted_count = count;
+	if (count == FILL_WANTED_MAX)
+		wanted_shift(fill);	/* the cursor comes by */
+	fill->wanted[fill->wanted_count++] = index;
 }
 
 static bool cursor_next(struct cl_fill *fill, uint64_t *out)
@@ -278,20 +284,22 @@ static bool piece_start(struct cl_fill *fill, bool (*next)(struct cl_fill *, uin
 	return rc == 0;
 }
 
-/* Readers who miss share the servers with the fills: they get the larger part. */
-static uint32_t flying_max(const struct cl_fills *fills)
+static void start_some(struct cl_fills *fills, bool (*next)(struct cl_fill *, uint64_t *),
+		       uint32_t max)
 {
-	bool is_read = now_of(fills) - fills->missed_ns < QUIET_NS;
-	return is_read ? DIV_CEIL(fills->flying_max, 2u) : fills->flying_max;
-}
-
-static void start_some(struct cl_fills *fills, bool (*next)(struct cl_fill *, uint64_t *))
-{
-	uint32_t max = flying_max(fills);
 	struct cl_fill *fill;
 	DL_FOREACH(fills->list, fill)
 		while (fills->flying < max && piece_start(fill, next))
 			;
+}
+
+/* What readers wait for comes anyway; of the rest, less while they miss and share the servers. */
+static void start_pieces(struct cl_fills *fills)
+{
+	bool is_read = now_of(fills) - fills->missed_ns < QUIET_NS;
+	uint32_t max = fills->flying_max;
+	start_some(fills, wanted_next, max);
+	start_some(fills, cursor_next, is_read ? DIV_CEIL(max, 2u) : max);
 }
 
 void fill_piece_ended(struct cl_fill *fill, int rc)
@@ -347,8 +355,7 @@ static void pump(struct loop_timer *timer)
 	}
 	seal_some(fills);
 	begin_some(fills);
-	start_some(fills, wanted_next);
-	start_some(fills, cursor_next);
+	start_pieces(fills);
 	end_some(fills);
 	if (fills->list)
 		pump_in(fills, PUMP_MS);

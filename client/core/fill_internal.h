@@ -10,7 +10,7 @@
 
 #define FILLS_BEGUN_MAX	 16u
 #define FILL_PIECES_MAX	 8u	/* in flight, of all fills */
-#define FILL_WANTED_MAX	 8u	/* pieces of a fill that readers asked for, newest first */
+#define FILL_WANTED_MAX	 64u	/* pieces of a fill that readers asked for, oldest first */
 /* Blocks of a piece that are held as they come; one cut smaller is gathered in between. */
 #define FILL_PARTS_MAX	 32u
 
