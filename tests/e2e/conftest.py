@@ -5,6 +5,7 @@ Every test gets scratch folders of its own; whatever happens, its cluster is tak
 by aborting the FUSE connection (a caller of a dead mount cannot be killed) and ending processes by their ids.
 """
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -20,7 +21,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("CAIRN_BIN", ROOT / "build" / "bin")).resolve()
 LONG = os.environ.get("CAIRN_LONG") == "1"
 # Correctness is the same with every cache: CAIRN_TIER=none, tiny or large runs all of it with such tiers.
-TIER = {"none": "none", "tiny": "auto:2M:0", "large": "auto"}[os.environ.get("CAIRN_TIER", "large")]
+TIERS = {"none": "client.tier=none", "tiny": "client.tier=auto:2M:0", "large": "client.tier=auto"}
+TIER = TIERS[os.environ.get("CAIRN_TIER", "large")]
+# In `sets` of a test about chunk servers: what a node wrote or read (from 1 MiB on) lies in its tier, after a remount
+# as well, so that its files would come back without one byte from a server.
+NO_TIER = TIERS["none"]
+LARGE_TIER = TIERS["large"]     # in those of a test about tiers
 
 
 def MiB(n):
@@ -58,7 +64,7 @@ class Cluster:
         self.args = ["--dir", str(self.dir), "--servers", str(servers), "--mounts", str(mounts)]
         if copies:
             self.args += ["--copies", str(copies)]
-        for item in [f"client.tier={TIER}", *sets]:
+        for item in [TIER, *sets]:
             self.args += ["--set", item]
         self.process = None
 
@@ -246,23 +252,23 @@ def abort_fuse(mount):
                 pass
 
 
+@contextlib.contextmanager
+def running(cluster):
+    """Up for as long as the block lasts; its folder goes with it."""
+    try:
+        yield cluster.up()
+        cluster.down()
+    finally:
+        cluster.destroy()
+        shutil.rmtree(cluster.dir, ignore_errors=True)
+
+
 @pytest.fixture
-def make_cluster(tmp_path, request):
+def make_cluster(tmp_path):
     """make_cluster(servers=3, mounts=1, sets=["client.flush_ms=50"]) -> a running Cluster."""
-    made = []
-
-    def make(**options):
-        cluster = Cluster(tmp_path / f"cluster{len(made) + 1}", **options)
-        made.append(cluster)
-        return cluster.up()
-
-    yield make
-    for cluster in made:
-        try:
-            cluster.down()
-        finally:
-            cluster.destroy()
-            shutil.rmtree(cluster.dir, ignore_errors=True)
+    with contextlib.ExitStack() as made:
+        numbers = itertools.count(1)
+        yield lambda **options: made.enter_context(running(Cluster(tmp_path / f"cluster{next(numbers)}", **options)))
 
 
 @pytest.fixture
@@ -270,20 +276,11 @@ def cluster(make_cluster):
     return make_cluster()
 
 
-@pytest.fixture
-def two_mounts(make_cluster):
-    return make_cluster(mounts=2)
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory):
     """One cluster for all tests of a module that leave it as they found it."""
-    cluster = Cluster(tmp_path_factory.mktemp("shared") / "cluster", mounts=2).up()
-    yield cluster
-    try:
-        cluster.down()
-    finally:
-        cluster.destroy()
+    with running(Cluster(tmp_path_factory.mktemp("shared") / "cluster", mounts=2)) as cluster:
+        yield cluster
 
 
 @pytest.hookimpl(tryfirst=True)

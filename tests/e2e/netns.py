@@ -6,16 +6,16 @@ is cut by nftables in the namespace of its host: packets vanish, no connection i
 A namespace is held by one sleeping process, and has no name: it goes with its last process, and the veth pairs
 and rules with it. So nothing is left behind, however a test ends.
 """
+import contextlib
+import itertools
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 
-from conftest import BIN, Cluster, abort_fuse, eventually
+from conftest import BIN, TIER, Cluster, abort_fuse, eventually, running
 
 NET = "10.97.0"
 
@@ -102,7 +102,7 @@ class NetCluster(Cluster):
     def __init__(self, folder, servers=3, copies=3, mounts=1, sets=(), mount_options=""):
         super().__init__(folder)
         self.servers, self.copies, self.mounts = servers, copies, mounts
-        self.sets, self.mount_options = list(sets), mount_options
+        self.sets, self.mount_options = [TIER, *sets], mount_options
         self.network, self.hosts, self.processes = None, {}, {}
 
     def up(self, timeout=90):
@@ -198,17 +198,6 @@ FAULTS = {
 def make_net_cluster(tmp_path):
     """make_net_cluster(servers=3, mounts=1, sets=[...]) -> a running NetCluster; import it from here."""
     needs_namespaces()
-    made = []
-
-    def make(**options):
-        cluster = NetCluster(pathlib.Path(tmp_path) / f"net{len(made) + 1}", **options)
-        made.append(cluster)
-        return cluster.up()
-
-    yield make
-    for cluster in made:
-        try:
-            cluster.down()
-        finally:
-            cluster.destroy()
-            shutil.rmtree(cluster.dir, ignore_errors=True)
+    with contextlib.ExitStack() as made:
+        numbers = itertools.count(1)
+        yield lambda **options: made.enter_context(running(NetCluster(tmp_path / f"net{next(numbers)}", **options)))

@@ -15,15 +15,21 @@ import time
 
 import pytest
 
-from conftest import BIN, MiB, Cluster, eventually, seeded_bytes
+from conftest import BIN, NO_TIER, MiB, Cluster, eventually, running, seeded_bytes
 
 DATA = seeded_bytes(MiB(2), 1)
+
+
+@pytest.fixture
+def cluster(make_cluster):
+    return make_cluster(sets=[NO_TIER])
 
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory):
     """A cluster that was filled, killed (so that its journal is needed) and is copied by each test."""
-    cluster = Cluster(tmp_path_factory.mktemp("stopped") / "c", servers=1, sets=["cs.segment_bytes=4M"]).up()
+    cluster = Cluster(tmp_path_factory.mktemp("stopped") / "c", servers=1,
+                      sets=["cs.segment_bytes=4M", NO_TIER]).up()
     (cluster.mnt / "model").write_bytes(DATA)
     for i in range(200):
         (cluster.mnt / f"small{i}").write_text(str(i))
@@ -196,17 +202,13 @@ def test_a_view_is_thrown_away_and_built_again(copy):
     for view in ("mds/rows", "cs1/index", "cs1/owed-index"):
         (copy / view / "data.mdb").write_bytes(seeded_bytes(20_000, 1))
         (copy / view / "view").unlink()
-    cluster = Cluster(copy, servers=1).up()
-    try:
+    with running(Cluster(copy, servers=1)) as cluster:
         assert (cluster.mnt / "model").read_bytes() == DATA
         assert (cluster.mnt / "small7").read_text() == "7"
-    finally:
-        cluster.down()
-        cluster.destroy()
 
 
 def test_every_block_of_one_server_rots(make_cluster):
-    cluster = make_cluster(sets=["cs.segment_bytes=4M"])
+    cluster = make_cluster(sets=["cs.segment_bytes=4M", NO_TIER])
     (cluster.mnt / "model").write_bytes(DATA)
     cluster.stop("client1")
     eventually(lambda: cluster.cairn("status", check=False).returncode == 0, 30, "health")

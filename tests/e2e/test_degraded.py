@@ -7,8 +7,8 @@ tests/bench/degraded.)
 import pytest
 
 import stalls
-from conftest import LONG, eventually
-from netns import FAULTS, make_net_cluster, needs_namespaces  # noqa: F401 (a fixture)
+from conftest import LONG, NO_TIER, eventually
+from netns import FAULTS, make_net_cluster  # noqa: F401 (a fixture)
 
 MIB = 1024 if LONG else 64
 CALL_S_MAX = 5          # on a busy machine; without fail-over it is the deadline of a call or the lease
@@ -16,7 +16,7 @@ CALL_S_MAX = 5          # on a busy machine; without fail-over it is the deadlin
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_server_fails_and_nobody_notices(make_net_cluster, fault):  # noqa: F811
-    cluster = make_net_cluster(mount_options="memory=64M")
+    cluster = make_net_cluster(mount_options="memory=64M", sets=[NO_TIER])
     old, new, path = stalls.Pattern(1), stalls.Pattern(2), cluster.mnt / "file"
     stalls.write(path, old, MIB)
     cluster.remount()

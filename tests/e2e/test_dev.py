@@ -5,8 +5,15 @@ import shutil
 import signal
 import subprocess
 
-from conftest import BIN, MiB, eventually, seeded_bytes
+import pytest
+
+from conftest import BIN, NO_TIER, MiB, eventually, seeded_bytes
 from test_cli import nothing_is_left, run
+
+
+@pytest.fixture
+def cluster(make_cluster):
+    return make_cluster(sets=[NO_TIER])
 
 
 def dev(*args, tmp, timeout=90):
@@ -80,7 +87,7 @@ def test_an_emptied_folder_is_a_new_disk_of_its_server(cluster):
 
 
 def test_a_new_server_joins(make_cluster):
-    cluster = make_cluster(servers=2)
+    cluster = make_cluster(servers=2, sets=[NO_TIER])
     (cluster.mnt / "f").write_bytes(seeded_bytes(MiB(4), 1))
     cluster.start("cs3")
     assert [s["state"] for s in cluster.status()["servers"]] == ["up"] * 3
@@ -88,7 +95,7 @@ def test_a_new_server_joins(make_cluster):
     assert (cluster.mnt / "f").read_bytes() == seeded_bytes(MiB(4), 1)
     assert cluster.down() == 0
     nothing_is_left(cluster.dir)
-    cluster.args = ["--dir", str(cluster.dir), "--servers", "3"]
+    cluster.args = ["--dir", str(cluster.dir), "--servers", "3", "--set", NO_TIER]
     cluster.up()
     assert (cluster.mnt / "f").read_bytes() == seeded_bytes(MiB(4), 1)
 

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from conftest import BIN, MiB, Cluster, eventually, seeded_bytes, warnings
+from conftest import BIN, NO_TIER, MiB, Cluster, eventually, running, seeded_bytes, warnings
 
-SMALL_SEGMENTS = ["cs.segment_bytes=4M"]
+SERVED = ["cs.segment_bytes=4M", NO_TIER]
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def fill(folder, piece, count):
 
 
 def test_a_full_cluster_says_so_and_deleting_works(on_small_disks):
-    cluster = on_small_disks({"cs1": "64M", "cs2": "64M"}, servers=2, sets=SMALL_SEGMENTS)
+    cluster = on_small_disks({"cs1": "64M", "cs2": "64M"}, servers=2, sets=SERVED)
     began = time.monotonic()
     written, error = fill(cluster.mnt, MiB(2), 50)
     assert error is not None and error.errno == errno.ENOSPC, error
@@ -215,8 +215,7 @@ def dying_disk(tmp_path):
 
 def test_a_disk_that_dies_is_done_without(dying_disk):
     folder, kill = dying_disk
-    cluster = Cluster(folder.parent, sets=SMALL_SEGMENTS).up()
-    try:
+    with running(Cluster(folder.parent, sets=SERVED)) as cluster:
         data = seeded_bytes(MiB(4), 1)
         (cluster.mnt / "before").write_bytes(data)
         kill()
@@ -224,14 +223,11 @@ def test_a_disk_that_dies_is_done_without(dying_disk):
         cluster.remount()
         assert (cluster.mnt / "before").read_bytes() == data
         assert (cluster.mnt / "after").read_bytes() == data[::-1]
-    finally:
-        cluster.down()
-        cluster.destroy()
 
 
 @pytest.mark.parametrize("role", ["mds", "cs1"])
 def test_a_read_only_folder_is_refused_at_the_start(on_small_disks, role):
-    cluster = on_small_disks({role: "100M"}, servers=1, sets=SMALL_SEGMENTS)
+    cluster = on_small_disks({role: "100M"}, servers=1, sets=SERVED)
     cluster.stop("client1")
     cluster.stop(role)
     subprocess.run(["mount", "-o", "remount,ro", cluster.dir / role], check=True)

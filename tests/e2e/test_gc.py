@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from conftest import MiB, eventually, seeded_bytes
+from conftest import NO_TIER, MiB, eventually, seeded_bytes
 
 LONG = os.environ.get("CAIRN_LONG") == "1"
 
@@ -56,7 +56,7 @@ class Writers:
 
 @pytest.fixture
 def small(make_cluster):
-    return make_cluster(sets=["cs.segment_bytes=4M", "lease.ms=3s", "mds.metadata_copies=2"])
+    return make_cluster(sets=["cs.segment_bytes=4M", "lease.ms=3s", "mds.metadata_copies=2", NO_TIER])
 
 
 def test_half_a_tree_deleted_gives_its_space_back(small):
@@ -120,7 +120,7 @@ def test_a_cycle_with_a_server_silent_deletes_nothing(small):
 
 
 def test_trash_is_kept_for_its_grace_and_seen_in_the_status(make_cluster):
-    cluster = make_cluster(sets=["lease.ms=3s", "mds.gc_ms=500", "mds.gc_grace_ms=8s"])
+    cluster = make_cluster(sets=["lease.ms=3s", "mds.gc_ms=500", "mds.gc_grace_ms=8s", NO_TIER])
     path = cluster.mnt / "model"
     path.write_bytes(seeded_bytes(MiB(2), 1))
     path.unlink()
@@ -133,7 +133,7 @@ def test_trash_is_kept_for_its_grace_and_seen_in_the_status(make_cluster):
 
 
 def test_a_file_that_cannot_be_read_holds_collection_up_until_it_is_deleted(make_cluster):
-    cluster = make_cluster(servers=1, copies=1, sets=["lease.ms=3s", "cs.segment_bytes=4M"])
+    cluster = make_cluster(servers=1, copies=1, sets=["lease.ms=3s", "cs.segment_bytes=4M", NO_TIER])
     bad, gone = cluster.mnt / "d" / "bad", cluster.mnt / "gone"
     bad.parent.mkdir()
     bad.write_bytes(seeded_bytes(MiB(1), 1))

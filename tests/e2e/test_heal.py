@@ -12,11 +12,16 @@ import subprocess
 
 import pytest
 
-from conftest import BIN, LONG, MiB, eventually, on_loop_disk, seeded_bytes
+from conftest import BIN, LONG, NO_TIER, MiB, eventually, on_loop_disk, seeded_bytes
 
 FILE_BYTES = MiB(4)
 FILES = 256 if LONG else 12         # 1 GiB, or 48 MiB
 FILE_BLOCKS = FILE_BYTES // 65536 + 1   # and a manifest node
+
+
+@pytest.fixture
+def cluster(make_cluster):
+    return make_cluster(sets=[NO_TIER])
 
 
 def digest(path):

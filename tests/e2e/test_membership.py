@@ -4,9 +4,10 @@ import json
 import subprocess
 import sys
 
-from conftest import MiB, eventually, seeded_bytes
+from conftest import NO_TIER, MiB, eventually, seeded_bytes
 
-QUICK = ["server.suspect_ms=600ms", "server.down_ms=1200ms", "server.out_ms=2500ms", "server.heartbeat_ms=200ms"]
+QUICK = ["server.suspect_ms=600ms", "server.down_ms=1200ms", "server.out_ms=2500ms", "server.heartbeat_ms=200ms",
+         NO_TIER]
 
 
 def server(cluster, number):

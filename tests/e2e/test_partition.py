@@ -10,7 +10,7 @@ import time
 import pytest
 
 import stalls
-from conftest import Job, MiB, eventually, seeded_bytes
+from conftest import NO_TIER, Job, MiB, eventually, seeded_bytes
 from netns import make_net_cluster  # noqa: F401 (a fixture)
 
 LEASE_S = 3
@@ -77,7 +77,7 @@ def test_a_client_cut_off_for_longer_is_fenced_and_begins_anew(make_net_cluster,
 
 
 def test_a_chunk_server_that_only_the_metadata_server_lost(make_net_cluster):  # noqa: F811
-    cluster = make_net_cluster()
+    cluster = make_net_cluster(sets=[NO_TIER])
     old, new = stalls.Pattern(1), stalls.Pattern(2)
     stalls.write(cluster.mnt / "file", old, 16)
     cluster.remount()

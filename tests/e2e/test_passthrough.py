@@ -17,12 +17,18 @@ import threading
 
 import pytest
 
-from conftest import LONG, MiB, eventually, seeded_bytes
+from conftest import LARGE_TIER, LONG, Cluster, MiB, eventually, running, seeded_bytes
 
 SIZE = MiB(4) + 123
 
 
 # --- what the stories are told with ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    with running(Cluster(tmp_path_factory.mktemp("shared") / "cluster", mounts=2, sets=[LARGE_TIER])) as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -286,7 +292,7 @@ def open_handle(mount, handle, flags=os.O_RDONLY):
 
 
 def test_handles_of_all_nodes_name_the_file_also_after_a_remount(make_cluster):
-    cluster = make_cluster()
+    cluster = make_cluster(sets=[LARGE_TIER])
     path, data = cluster.mnt / "model", seeded_bytes(SIZE, seed=7)
     write(path, data)
     warm(cluster, path)
@@ -324,7 +330,7 @@ def test_overlayfs_lies_on_the_mount(shared, model, tmp_path):
 
 
 def test_without_it_all_is_the_same_and_it_is_said(make_cluster):
-    cluster = make_cluster(sets=["client.passthrough=no"])
+    cluster = make_cluster(sets=[LARGE_TIER, "client.passthrough=no"])
     path, data = cluster.mnt / "model", seeded_bytes(SIZE, seed=8)
     write(path, data)
     assert path.read_bytes() == path.read_bytes() == data

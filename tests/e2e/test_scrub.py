@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import LONG, MiB, eventually, seeded_bytes
+from conftest import LONG, NO_TIER, MiB, eventually, seeded_bytes
 
 HEADER = 64
 
@@ -57,7 +57,7 @@ def is_whole(cluster):
 
 def test_a_bit_in_every_hundredth_record_is_found_and_mended(make_cluster):
     """Issue: no reader ever sees it, scrub finds all, after repair fsck is clean."""
-    cluster = make_cluster(sets=["cs.segment_bytes=8M"])
+    cluster = make_cluster(sets=["cs.segment_bytes=8M", NO_TIER])
     files = {f"model{i}": seeded_bytes(MiB(40 if LONG else 8), i) for i in range(4)}
     for name, content in files.items():
         (cluster.mnt / name).write_bytes(content)
@@ -125,7 +125,7 @@ def test_it_can_be_paused(make_cluster):
 
 def test_a_block_that_is_gone_everywhere_fails_exactly_its_files(make_cluster):
     """Issue: all copies of one block destroyed: exactly the files that contain it give EIO, and fsck names them."""
-    cluster = make_cluster(sets=["client.timeout_ms=3s"])
+    cluster = make_cluster(sets=["client.timeout_ms=3s", NO_TIER])
     common = seeded_bytes(65536, 99)
     (cluster.mnt / "a").write_bytes(seeded_bytes(MiB(1), 1) + common)
     (cluster.mnt / "dir").mkdir()
@@ -161,7 +161,7 @@ def test_a_block_that_is_gone_everywhere_fails_exactly_its_files(make_cluster):
 
 def test_a_live_check_has_the_cluster_mend_itself(make_cluster):
     """A wrong record and a missing block: named by --live, fetched again by --live --repair, then clean."""
-    cluster = make_cluster(sets=["cs.scrub_period=0", "cs.segment_bytes=1M"])
+    cluster = make_cluster(sets=["cs.scrub_period=0", "cs.segment_bytes=1M", NO_TIER])
     content = seeded_bytes(MiB(3), 5)
     (cluster.mnt / "model").write_bytes(content)
     cluster.stop("cs2")

@@ -14,9 +14,9 @@ import time
 
 import pytest
 
-from conftest import LONG, Cluster, MiB, eventually, on_loop_disk, seeded_bytes
+from conftest import LONG, NO_TIER, Cluster, MiB, eventually, on_loop_disk, running, seeded_bytes
 
-SMALL_SEGMENTS = ["cs.segment_bytes=4M"]
+SERVED = ["cs.segment_bytes=4M", NO_TIER]
 
 
 class Strace:
@@ -60,8 +60,7 @@ def needs_strace():
 
 @pytest.fixture
 def three(make_cluster):
-    # What a tier holds no chunk server is asked for.
-    return make_cluster(sets=[*SMALL_SEGMENTS, "client.tier=none"])
+    return make_cluster(sets=SERVED)
 
 
 def write(path, data):
@@ -156,15 +155,6 @@ def test_reads_that_fail_or_lie_are_answered_by_others(three, lie):
 # --- disks that fill ------------------------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def running(cluster):
-    try:
-        yield cluster.up()
-    finally:
-        cluster.down()
-        cluster.destroy()
-
-
 def eat_blocks(path):
     """Down to the last block."""
     with path.open("wb", buffering=0) as f:
@@ -205,7 +195,7 @@ def write_until_full(folder, piece):
 def test_a_disk_filled_to_the_last_block_or_inode(tmp_path, what):
     options = ("-N", "64") if what == "inodes" else ()
     with on_loop_disk(tmp_path, "cs1", 96, *options) as folder:
-        with running(Cluster(folder.parent, servers=1, sets=SMALL_SEGMENTS)) as cluster:
+        with running(Cluster(folder.parent, servers=1, sets=SERVED)) as cluster:
             files = {"before": seeded_bytes(MiB(2), 1)}
             write(cluster.mnt / "before", files["before"])
             hog = folder / "hog"
@@ -234,7 +224,7 @@ def takes(path, data):
 
 def test_a_disk_that_turns_read_only_fails_alone(tmp_path):
     with on_loop_disk(tmp_path, "cs1", 128) as folder:
-        with running(Cluster(folder.parent, sets=SMALL_SEGMENTS)) as cluster:
+        with running(Cluster(folder.parent, sets=SERVED)) as cluster:
             files = {"before": seeded_bytes(MiB(3), 1), "after": seeded_bytes(MiB(6), 2)}
             write(cluster.mnt / "before", files["before"])
             # As ext4 does by itself when it meets damage.
@@ -249,7 +239,7 @@ def test_a_disk_that_turns_read_only_fails_alone(tmp_path):
 def test_a_full_disk_takes_again_what_was_deleted(tmp_path):
     """Deleting gives space back within a minute when asked, also where there is none left to work with."""
     with on_loop_disk(tmp_path, "cs1", 128) as folder:
-        with running(Cluster(folder.parent, servers=1, sets=SMALL_SEGMENTS)) as cluster:
+        with running(Cluster(folder.parent, servers=1, sets=SERVED)) as cluster:
             files = write_until_full(cluster.mnt, MiB(2))
             for number in range(2 if LONG else 1):
                 gone = sorted(files)[number % 2::2]

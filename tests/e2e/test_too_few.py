@@ -9,7 +9,7 @@ import signal
 import time
 
 import stalls
-from conftest import Job, MiB, eventually, seeded_bytes
+from conftest import NO_TIER, Job, MiB, eventually, seeded_bytes
 from netns import make_net_cluster  # noqa: F401 (a fixture)
 
 def write_synced(path, data):
@@ -41,7 +41,7 @@ def log_of(cluster, name="client1"):
 
 
 def test_writes_and_reads_wait_for_a_server_that_returns(make_net_cluster):  # noqa: F811
-    cluster = make_net_cluster()
+    cluster = make_net_cluster(sets=[NO_TIER])
     old, new = seeded_bytes(MiB(3), 1), seeded_bytes(MiB(3), 2)
     write_synced(cluster.mnt / "old", old)
     cluster.remount()
@@ -63,7 +63,7 @@ def test_writes_and_reads_wait_for_a_server_that_returns(make_net_cluster):  # n
 
 
 def test_a_soft_mount_fails_at_the_deadline_and_not_before(make_net_cluster):  # noqa: F811
-    cluster = make_net_cluster(mount_options="timeo=4")
+    cluster = make_net_cluster(mount_options="timeo=4", sets=[NO_TIER])
     write_synced(cluster.mnt / "old", seeded_bytes(MiB(1), 1))
     cluster.remount()
     for name in ("cs1", "cs2", "cs3"):
@@ -84,7 +84,7 @@ def test_a_soft_mount_fails_at_the_deadline_and_not_before(make_net_cluster):  #
 
 
 def test_a_hard_mount_waits_on_and_can_be_interrupted(make_net_cluster):  # noqa: F811
-    cluster = make_net_cluster(mount_options="hard,timeo=2")
+    cluster = make_net_cluster(mount_options="hard,timeo=2", sets=[NO_TIER])
     for name in ("cs1", "cs2", "cs3"):
         cluster.kill(name)
     waits = Job(write_synced, cluster.mnt / "patient", seeded_bytes(300_000, 3))
@@ -106,7 +106,7 @@ def test_a_hard_mount_waits_on_and_can_be_interrupted(make_net_cluster):  # noqa
 
 
 def test_memory_full_of_writes_waits_too(make_net_cluster):  # noqa: F811
-    cluster = make_net_cluster(mount_options="memory=16M")
+    cluster = make_net_cluster(mount_options="memory=16M", sets=[NO_TIER])
     for name in ("cs2", "cs3"):
         cluster.kill(name)
     pattern = stalls.Pattern(4)
