@@ -24,7 +24,7 @@
 struct draft_block {
 	uint32_t at, len;		/* in its piece */
 	struct block_id id;
-	struct buf *buf;		/* gathered, not written yet; NULL: written, or on its way */
+	struct buf *buf;		/* gathered, not written yet; NULL: on its way or written */
 };
 
 struct draft_piece {

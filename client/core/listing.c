@@ -68,8 +68,10 @@ static bool entry_take(struct cl_req *req, inode_no dir, const Wire__DirEntry *i
 static void entry_show(struct cl_op *op, struct cl_entry *entry)
 {
 	struct client *c = op->client;
-	struct cl_node *node = entry->has_attr && op->want_attr ? cl_node_find(c, entry->ino) : NULL;
+	struct cl_node *node = NULL;
 	inode_no named;
+	if (entry->has_attr && op->want_attr)
+		node = cl_node_find(c, entry->ino);
 	entry->has_attr = node && node->has_attr;
 	entry->entry_valid_ms = 0;
 	if (!entry->has_attr)
@@ -84,7 +86,7 @@ static void entry_show(struct cl_op *op, struct cl_entry *entry)
 
 /* What one message brought of a directory: asked for by an operation, or ahead of the next one. */
 struct cl_listing {
-	struct cl_handle *handle;	/* that it is ahead for; NULL: an operation's, or nobody's */
+	struct cl_handle *handle;	/* it is ahead for this one; NULL: an operation's, or nobody's */
 	struct cl_req *req;		/* on its way */
 	struct cl_op *waiters;
 	int rc;
