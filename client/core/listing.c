@@ -86,7 +86,7 @@ static void entry_show(struct cl_op *op, struct cl_entry *entry)
 
 /* What one message brought of a directory: asked for by an operation, or ahead of the next one. */
 struct cl_listing {
-	struct cl_handle *handle;	/* it is ahead for this one; NULL: an operation's, or nobody's */
+	struct cl_handle *handle;	/* ahead for this one; NULL: an operation's, nobody's */
 	struct cl_req *req;		/* on its way */
 	struct cl_op *waiters;
 	int rc;
