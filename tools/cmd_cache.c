@@ -86,12 +86,12 @@ static void print_tier(size_t index, const json_t *t)
 
 	printf("%4zu  %-5s %10s %10s %10s %7" PRIu64 " %9" PRIu64 " %9" PRIu64 "  %s\n", index,
 	       json_is_true(json_object_get(t, "memory")) ? "RAM" : "disk",
-	       text_bytes_human(used, json_u64(t, "bytes_used")),
-	       text_bytes_human(max, json_u64(t, "bytes_max")),
-	       text_bytes_human(pinned, json_u64(t, "bytes_pinned")), json_u64(t, "files"),
-	       json_u64(t, "hits"), json_u64(t, "evictions"), json_text(t, "directory"));
+	       text_bytes_human(used, mount_u64(t, "bytes_used")),
+	       text_bytes_human(max, mount_u64(t, "bytes_max")),
+	       text_bytes_human(pinned, mount_u64(t, "bytes_pinned")), mount_u64(t, "files"),
+	       mount_u64(t, "hits"), mount_u64(t, "evictions"), mount_text(t, "directory"));
 	if (json_is_true(json_object_get(t, "broken")))
-		printf("      not used: %s\n", json_text(t, "problem"));
+		printf("      not used: %s\n", mount_text(t, "problem"));
 }
 
 /* Foreign text in a line for people. */
@@ -105,27 +105,27 @@ static void print_file(const json_t *f)
 {
 	char path_shown[SHOWN_BYTES];
 	char bytes[TEXT_BYTES_HUMAN], when[STATUS_WHEN_BYTES], name[24];
-	uint64_t all = MAX_OF(json_u64(f, "bytes"), 1u);
-	const char *path = json_text(f, "path"), *state = json_text(f, "state");
+	uint64_t all = MAX_OF(mount_u64(f, "bytes"), 1u);
+	const char *path = mount_text(f, "path"), *state = mount_text(f, "state");
 
 	if (strcmp(state, "filling") == 0)
 		(void)snprintf(name, sizeof name, "%u%%",
-			       (unsigned)(json_u64(f, "done_bytes") * 100 / all));
+			       (unsigned)(mount_u64(f, "done_bytes") * 100 / all));
 	else
 		(void)snprintf(name, sizeof name, "%s", state);
-	printf("%4" PRIu64 "  %10s  %-8s %-6s %6" PRIu64 "  %-19s  %s%s%s\n", json_u64(f, "tier"),
-	       text_bytes_human(bytes, json_u64(f, "bytes")), name,
+	printf("%4" PRIu64 "  %10s  %-8s %-6s %6" PRIu64 "  %-19s  %s%s%s\n", mount_u64(f, "tier"),
+	       text_bytes_human(bytes, mount_u64(f, "bytes")), name,
 	       json_is_true(json_object_get(f, "pinned"))   ? "pinned"
 	       : json_is_true(json_object_get(f, "in_use")) ? "open"
 							    : "",
-	       json_u64(f, "uses"), status_when(when, json_u64(f, "used_wall_ns")),
-	       shown(path_shown, *path ? path : json_text(f, "root")),
-	       *json_text(f, "why") ? "  for: " : "", json_text(f, "why"));
+	       mount_u64(f, "uses"), status_when(when, mount_u64(f, "used_wall_ns")),
+	       shown(path_shown, *path ? path : mount_text(f, "root")),
+	       *mount_text(f, "why") ? "  for: " : "", mount_text(f, "why"));
 }
 
 static void print_predictor(const json_t *p)
 {
-	uint64_t hits = json_u64(p, "hits"), judged = hits + json_u64(p, "misses");
+	uint64_t hits = mount_u64(p, "hits"), judged = hits + mount_u64(p, "misses");
 	char bytes[TEXT_BYTES_HUMAN];
 
 	if (!json_is_true(json_object_get(p, "on"))) {
@@ -134,8 +134,8 @@ static void print_predictor(const json_t *p)
 	}
 	printf("predictor: %" PRIu64 " models, %" PRIu64 " uses seen; fetched %" PRIu64
 	       " ahead of use, %s",
-	       json_u64(p, "models"), json_u64(p, "uses"), json_u64(p, "warmed"),
-	       text_bytes_human(bytes, json_u64(p, "bytes")));
+	       mount_u64(p, "models"), mount_u64(p, "uses"), mount_u64(p, "warmed"),
+	       text_bytes_human(bytes, mount_u64(p, "bytes")));
 	if (judged)
 		printf("; right %" PRIu64 " of %" PRIu64 " times (%u%%)", hits, judged,
 		       (unsigned)(hits * 100 / judged));
@@ -145,8 +145,8 @@ static void print_predictor(const json_t *p)
 static void print_people(const json_t *all)
 {
 	const json_t *tiers = json_object_get(all, "tiers"), *files = json_object_get(all, "files");
-	const char *passthrough = json_text(all, "passthrough");
-	uint64_t hits = json_u64(all, "hits"), misses = json_u64(all, "misses");
+	const char *passthrough = mount_text(all, "passthrough");
+	uint64_t hits = mount_u64(all, "hits"), misses = mount_u64(all, "misses");
 	char have[TEXT_BYTES_HUMAN], want[TEXT_BYTES_HUMAN], path[SHOWN_BYTES];
 	const json_t *entry;
 	size_t i;
@@ -162,10 +162,10 @@ static void print_people(const json_t *all)
 								       "itself",
 	       passthrough);
 	print_predictor(json_object_get(all, "predictor"));
-	if (json_u64(all, "fills"))
-		printf("on the way: %" PRIu64 " files, %s of %s\n", json_u64(all, "fills"),
-		       text_bytes_human(have, json_u64(all, "fill_done_bytes")),
-		       text_bytes_human(want, json_u64(all, "fill_bytes")));
+	if (mount_u64(all, "fills"))
+		printf("on the way: %" PRIu64 " files, %s of %s\n", mount_u64(all, "fills"),
+		       text_bytes_human(have, mount_u64(all, "fill_done_bytes")),
+		       text_bytes_human(want, mount_u64(all, "fill_bytes")));
 	if (json_array_size(files))
 		printf("\ntier        size  state    kept     uses  last use             file\n");
 	json_array_foreach(files, i, entry)
@@ -173,11 +173,11 @@ static void print_people(const json_t *all)
 	if (json_array_size(json_object_get(all, "pins")))
 		printf("\npinned:\n");
 	json_array_foreach(json_object_get(all, "pins"), i, entry)
-		printf("  %s (inode %" PRIu64 ")\n", shown(path, json_text(entry, "path")),
-		       json_u64(entry, "ino"));
-	if (*json_text(all, "pins_problem"))
+		printf("  %s (inode %" PRIu64 ")\n", shown(path, mount_text(entry, "path")),
+		       mount_u64(entry, "ino"));
+	if (*mount_text(all, "pins_problem"))
 		printf("pins cannot be kept over a restart: %s\n",
-		       json_text(all, "pins_problem"));
+		       mount_text(all, "pins_problem"));
 }
 
 /* --- the command ------------------------------------------------------------------------------ */
@@ -210,7 +210,7 @@ static int evict_all(struct mount_client *m, bool quiet, struct error *err)
 
 	if (rc == 0 && !quiet)
 		printf("%s taken out\n\n",
-		       text_bytes_human(bytes, json_u64(reply, "evicted_bytes")));
+		       text_bytes_human(bytes, mount_u64(reply, "evicted_bytes")));
 	json_decref(reply);
 	return rc;
 }

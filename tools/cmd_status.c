@@ -81,13 +81,13 @@ static void print_people(const struct status *s)
 
 static void print_mount(const json_t *mount)
 {
-	const char *directory = json_text(mount, "directory");
-	const char *passthrough = json_text(mount, "passthrough");
+	const char *directory = mount_text(mount, "directory");
+	const char *passthrough = mount_text(mount, "passthrough");
 	const json_t *tier;
 	size_t i;
 
 	if (!json_is_true(json_object_get(mount, "answers"))) {
-		printf("  mount %s does not answer (%s)\n", directory, json_text(mount, "source"));
+		printf("  mount %s does not answer (%s)\n", directory, mount_text(mount, "source"));
 		return;
 	}
 	printf("  mount %s: the kernel reads cached files %s%s\n", directory,
@@ -95,7 +95,7 @@ static void print_mount(const json_t *mount)
 	json_array_foreach(json_object_get(mount, "tiers"), i, tier)
 		if (json_is_true(json_object_get(tier, "broken")))
 			printf("  mount %s: cache tier %s is not used: %s\n", directory,
-			       json_text(tier, "directory"), json_text(tier, "problem"));
+			       mount_text(tier, "directory"), mount_text(tier, "problem"));
 }
 
 /* Mounts on this host: what they say does not change the health of the cluster. */

@@ -93,7 +93,7 @@ static void mount_add(json_t *mounts, const struct mntent *entry, const uint8_t 
 		      const char *mds)
 {
 	json_t *answer = ask(entry->mnt_dir);
-	const char *told = json_text(answer, "cluster");
+	const char *told = mount_text(answer, "cluster");
 	size_t mds_len = strlen(mds);
 	uint8_t id[16];
 	bool seems_ours = strncmp(entry->mnt_fsname, mds, mds_len) == 0 &&

@@ -149,14 +149,14 @@ int mount_client_ask_inode(struct mount_client *m, const char *what, ino_t ino, 
 				reply, err);
 }
 
-uint64_t json_u64(const json_t *object, const char *key)
+uint64_t mount_u64(const json_t *object, const char *key)
 {
 	json_int_t value = json_integer_value(json_object_get(object, key));
 
 	return value < 0 ? 0 : (uint64_t)value;
 }
 
-const char *json_text(const json_t *object, const char *key)
+const char *mount_text(const json_t *object, const char *key)
 {
 	const char *value = json_string_value(json_object_get(object, key));
 

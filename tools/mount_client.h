@@ -28,8 +28,8 @@ must_check int mount_client_ask_inode(struct mount_client *m, const char *what, 
 /* Is this file on that mount? */
 bool mount_client_holds(const struct mount_client *m, const struct stat *st);
 
-uint64_t json_u64(const json_t *object, const char *key);
-const char *json_text(const json_t *object, const char *key);	/* never NULL */
+uint64_t mount_u64(const json_t *object, const char *key);
+const char *mount_text(const json_t *object, const char *key);	/* never NULL */
 
 /* --- many files: warm, pin, unpin, evict, swap ------------------------------------------------ */
 

@@ -187,8 +187,8 @@ static void file_ask(struct run *run, struct mount_file *file)
 		file_failed(run, file, &err);
 		return;
 	}
-	const char *state = json_text(reply, "state");
-	file->done_bytes = json_u64(reply, "done_bytes");
+	const char *state = mount_text(reply, "state");
+	file->done_bytes = mount_u64(reply, "done_bytes");
 	if (strcmp(state, "small") == 0) {
 		run->result->small++;
 		file->done_bytes = file->bytes;
@@ -221,7 +221,7 @@ static uint64_t fills_progress(struct run *run)
 	uint64_t progress = 0;
 
 	if (mount_client_ask(run->client, json_pack("{s:s}", "do", "info"), &info, &err) == 0)
-		progress = json_u64(info, "fills") + json_u64(info, "fill_done_bytes");
+		progress = mount_u64(info, "fills") + mount_u64(info, "fill_done_bytes");
 	json_decref(info);
 	return progress;
 }

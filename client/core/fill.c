@@ -125,7 +125,7 @@ static void fill_end(struct cl_fill *fill, int rc)
 {
 	struct cl_fills *fills = fill->client->fills;
 	while (fill->pieces)
-		fill_piece_drop(fill->pieces);
+		cl_fill_piece_drop(fill->pieces);
 	HASH_DEL(fills->by_id, fill);
 	DL_DELETE(fills->list, fill);
 	fills->count--;
@@ -278,7 +278,7 @@ static bool piece_start(struct cl_fill *fill, bool (*next)(struct cl_fill *, uin
 	}
 	if (!next(fill, &index))
 		return false;
-	int rc = fill_piece_start(fill, index);
+	int rc = cl_fill_piece_start(fill, index);
 	if (rc < 0)
 		fill->rc = rc;
 	return rc == 0;
@@ -302,7 +302,7 @@ static void start_pieces(struct cl_fills *fills)
 	start_some(fills, cursor_next, is_read ? DIV_CEIL(max, 2u) : max);
 }
 
-void fill_piece_ended(struct cl_fill *fill, int rc)
+void cl_fill_piece_ended(struct cl_fill *fill, int rc)
 {
 	if (rc < 0 && fill->rc == 0)
 		fill->rc = rc;

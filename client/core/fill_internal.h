@@ -99,12 +99,12 @@ struct fill_piece {
 
 /* fill.c */
 /* The fill goes on, or ends, in a later turn. */
-void fill_piece_ended(struct cl_fill *fill, int rc);
+void cl_fill_piece_ended(struct cl_fill *fill, int rc);
 
 /* fill_piece.c */
-/* Begin piece `index`; ends by fill_piece_ended(). -E_NOMEM. */
-must_check int fill_piece_start(struct cl_fill *fill, uint64_t index);
+/* Begin piece `index`; ends by cl_fill_piece_ended(). -E_NOMEM. */
+must_check int cl_fill_piece_start(struct cl_fill *fill, uint64_t index);
 /* It is not wanted: freed now, or by whoever has it. */
-void fill_piece_drop(struct fill_piece *piece);
+void cl_fill_piece_drop(struct fill_piece *piece);
 
 #endif

@@ -51,7 +51,7 @@ static void piece_end(struct fill_piece *piece, int rc)
 		fill->client->stats.fill_bytes += piece->len;
 	DL_DELETE(fill->pieces, piece);
 	piece_free(piece);
-	fill_piece_ended(fill, rc);
+	cl_fill_piece_ended(fill, rc);
 }
 
 /* What a worker or the tier had: false if nobody wants it any more; it is freed then. */
@@ -66,7 +66,7 @@ static bool piece_is_back(struct fill_piece *piece)
 	return false;
 }
 
-void fill_piece_drop(struct fill_piece *piece)
+void cl_fill_piece_drop(struct fill_piece *piece)
 {
 	DL_DELETE(piece->fill->pieces, piece);
 	piece->fill = NULL;
@@ -311,7 +311,7 @@ static void piece_walk(struct fill_piece *piece)
 		parts_came(piece);
 }
 
-int fill_piece_start(struct cl_fill *fill, uint64_t index)
+int cl_fill_piece_start(struct cl_fill *fill, uint64_t index)
 {
 	struct cl_fills *fills = fill->client->fills;
 	struct fill_piece *piece = calloc(1, sizeof *piece);
