@@ -136,7 +136,7 @@ bool front_op_failed(struct front_op *fop)
 	int sys = op_errno(&fop->op);
 
 	if (sys == ESTALE)
-		passthrough_stale(fop->front->pass, fuse_req_ctx(fop->req)->pid);
+		(void)passthrough_stale(fop->front->pass, fuse_req_ctx(fop->req)->pid);
 	fuse_reply_err(fop->req, sys);
 	return true;
 }

@@ -184,12 +184,52 @@ static void reply_open(struct front_op *fop)
 	}
 }
 
+/*
+ * The name was absent when the kernel looked, so it asked for no permission on the file and will
+ * not cut it; another node has made one since. Told ESTALE it looks again, and opens that as what
+ * it is. Who was told so already is given the file, if nothing of this matters.
+ */
+static bool create_again(struct front_op *fop)
+{
+	struct cl_op op = { .kind = CL_MAKE, .uid = fop->op.uid, .gid = fop->op.gid,
+			    .parent = fop->op.parent, .name = fop->op.name, .mode = fop->op.mode,
+			    .flags = fop->op.flags, .want_open = true,
+			    .kill_priv = fop->op.kill_priv };
+
+	if (fop->op.rc != -E_EXIST || !fop->op.exclusive || (fop->fi.flags & O_EXCL))
+		return false;
+	if (passthrough_stale(fop->front->pass, fuse_req_ctx(fop->req)->pid)) {
+		fuse_reply_err(fop->req, ESTALE);
+		return true;
+	}
+	fop->op = op;
+	fop->is_parked = true;
+	front_op_resubmit(fop);
+	return true;
+}
+
+static bool may_have(const struct front_op *fop)
+{
+	const struct stat *st = &fop->op.attr.st;
+	bool was_made = fop->op.exclusive;
+	bool is_free = fop->op.uid == 0 || fop->op.uid == st->st_uid;
+
+	return was_made || (is_free && !((fop->fi.flags & O_TRUNC) && st->st_size > 0));
+}
+
 static void reply_create(struct front_op *fop)
 {
 	struct fuse_entry_param e;
 
-	if (front_op_failed(fop))
+	fop->is_parked = false;
+	if (create_again(fop) || front_op_failed(fop))
 		return;
+	if (!may_have(fop)) {
+		release_unclaimed(fop);
+		front_forget(fop->front, fop->op.attr.st.st_ino, 1);
+		fuse_reply_err(fop->req, ESTALE);
+		return;
+	}
 	fill_opened(fop);
 	front_entry_param(fop->front, &fop->op.attr, fop->op.entry_valid_ms, &e);
 	fop->node = e.ino;
@@ -215,7 +255,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	fop->op.parent = parent;
 	fop->op.mode = (mode & ~(mode_t)S_IFMT) | S_IFREG;
 	fop->op.flags = (uint32_t)fi->flags;
-	fop->op.exclusive = (fi->flags & O_EXCL) != 0;
+	fop->op.exclusive = true;
 	fop->op.want_open = true;
 	fop->op.kill_priv = fi->kill_suidgid;
 	front_op_submit(fop);

@@ -326,9 +326,9 @@ void *passthrough_kept(struct passthrough *pt, int tid)
 	return knode_retry_take(pt->nodes, tid);
 }
 
-void passthrough_stale(struct passthrough *pt, int tid)
+bool passthrough_stale(struct passthrough *pt, int tid)
 {
-	(void)retry_start(pt, tid, true);
+	return retry_start(pt, tid, true);
 }
 
 void passthrough_release(struct passthrough *pt, uint64_t node)

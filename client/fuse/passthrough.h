@@ -60,8 +60,11 @@ must_check int passthrough_open(struct passthrough *pt, const struct passthrough
 must_check bool passthrough_keep(struct passthrough *pt, int tid, void *kept);
 void *passthrough_peek(const struct passthrough *pt, int tid);	/* the thread looks up; NULL */
 void *passthrough_kept(struct passthrough *pt, int tid);	/* the thread opens; NULL */
-/* The thread was told ESTALE for another reason: once for a system call is enough. */
-void passthrough_stale(struct passthrough *pt, int tid);
+/*
+ * The thread is told ESTALE for another reason: once for a system call is enough. False: it was
+ * told before, or cannot be told from others.
+ */
+bool passthrough_stale(struct passthrough *pt, int tid);
 void passthrough_release(struct passthrough *pt, uint64_t node);
 
 /* The node for a reply that names an inode to this thread; counted as looked up. */

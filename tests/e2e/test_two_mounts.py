@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Two clients of one cluster: what a call on A has done, every later call on B sees."""
 import errno
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -179,6 +180,49 @@ def test_an_exclusive_create_has_one_winner(ab):
             assert not t.is_alive()
         assert len(wins) == 1
         assert (ab[0] / f"lock{i}").read_bytes() == (ab[1] / f"lock{i}").read_bytes() == wins[0]
+
+
+def create_as(folder, name, uid, text, done):
+    os.chdir(folder)
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+    try:
+        fd = os.open(name, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+    except OSError as e:
+        done.put((uid, e.errno))
+        return
+    os.write(fd, text)
+    os.close(fd)
+    done.put((uid, 0))
+
+
+def test_who_makes_a_name_that_another_has_made_meanwhile_needs_his_permission(shared, ab):
+    """
+    Both kernels believe the name absent and check nothing, for there is no file. One client stands still until both
+    have asked: the other's create then finds a file.
+    """
+    a, b = ab
+    os.chmod(a, 0o777)
+    fork = multiprocessing.get_context("fork")
+    for i in range(3):
+        path, done = f"f{i}", fork.SimpleQueue()
+        assert not (a / path).exists() and not (b / path).exists()
+        shared.kill("client1", signal.SIGSTOP)
+        makers = [
+            fork.Process(target=create_as, args=(a, path, 1001, b"long, and his own", done)),
+            fork.Process(target=create_as, args=(b, path, 1002, b"short", done)),
+        ]
+        for maker in makers:
+            maker.start()
+        time.sleep(0.3)
+        shared.kill("client1", signal.SIGCONT)
+        told = dict(done.get() for _ in makers)
+        for maker in makers:
+            maker.join()
+        owner = (a / path).stat().st_uid
+        assert told == {owner: 0, 2003 - owner: errno.EACCES}
+        assert (b / path).read_bytes() == {1001: b"long, and his own", 1002: b"short"}[owner]
 
 
 def test_a_model_is_switched_by_rename_while_the_other_reads(ab):
