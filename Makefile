@@ -151,10 +151,10 @@ $(O)/tests/bench/bench_files: $(call obj,$(BENCH_FILES_SRC))
 $(O)/tests/bench/%: $(O)/obj/tests/bench/%.o $(LIB_TOOLS) $(LIB_SIM) $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK)
 # The corpus of a harness replayed without libFuzzer: the same object with a main that reads files.
-$(O)/tests/fuzz/%: $(O)/obj/tests/fuzz/%.o $(O)/obj/tests/fuzz/replay_main.o $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
+$(O)/tests/fuzz/%: $(O)/obj/tests/fuzz/%.o $(O)/obj/tests/fuzz/replay_main.o $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK)
 # Only in a build with SAN=fuzzer-no-link,... by clang: `make fuzz` makes one.
-$(O)/fuzz/%: $(O)/obj/tests/fuzz/%.o $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
+$(O)/fuzz/%: $(O)/obj/tests/fuzz/%.o $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK,-fsanitize=fuzzer)
 
 tests: all $(TEST_BIN) $(SIM_BIN) $(FUZZ_REPLAY) $(BENCH_BIN)   ## build the tests without running them
