@@ -132,9 +132,48 @@ def test_a_swap_that_cannot_be_keeps_the_old_model(node, models):
     (models / "large").write_bytes(seeded_bytes(MiB(80), 5))
     done = node.cairn("swap", models / "m0", models / "large", check=False)
     assert done.returncode == 1 and "stays as it was" in done.stderr
-    assert is_pinned(node, models / "m0")
-    node.cairn("unpin", models / "m0", models / "large")
+    assert is_pinned(node, models / "m0") and not is_pinned(node, models / "large")
+    node.cairn("unpin", models / "m0")
     (models / "large").unlink()
+
+
+def test_a_swap_keeps_what_both_models_share(node, models):
+    for name in ("old", "new"):
+        (models / name).mkdir()
+        os.link(models / "m0", models / name / "vae")
+    os.rename(models / "m1", models / "old" / "unet")
+    os.rename(models / "m2", models / "new" / "unet")
+    node.cairn("pin", "--wait", models / "old")
+    node.cairn("swap", models / "old", models / "new")
+    assert is_pinned(node, models / "new" / "vae") and is_pinned(node, models / "new" / "unet")
+    assert not is_pinned(node, models / "old" / "unet")
+    node.cairn("unpin", models / "new")
+
+
+def test_a_pin_of_more_than_the_tiers_hold_is_refused(node, models):
+    (models / "large").write_bytes(seeded_bytes(MiB(80), 6))
+    done = node.cairn("pin", models / "large", check=False)
+    assert done.returncode == 1 and "no tier has room" in done.stderr
+    assert not is_pinned(node, models / "large")
+    (models / "large").unlink()
+
+
+def test_odd_names_do_no_harm(node, models):
+    odd = [b"latin \xe9", b"line\nbreak", b"\x1b[31mred", b"c1 \xc2\x9b31m", "Größe".encode()]
+    for i, name in enumerate(odd):
+        with open(os.path.join(os.fsencode(models), name), "wb") as f:
+            f.write(seeded_bytes(MiB(1), 40 + i))
+    done = node.cairn("warm", "--wait", models)
+    assert "8 files" in done.stdout
+    shown = subprocess.run([BIN / "cairn", "cache"], env=node.env, stdout=subprocess.PIPE, timeout=60,
+                           check=True).stdout
+    assert b"\x1b" not in shown and b"\xc2\x9b" not in shown and "Größe".encode() in shown
+    names = states(node, models)
+    assert {"latin ?", "line\nbreak", "\x1b[31mred", "Größe"} < names.keys()
+    with open(os.path.join(os.fsencode(models), odd[2]), "rb") as f:
+        f.read(1)
+        done = node.cairn("evict", models, check=False)
+    assert done.returncode == 1 and "\x1b" not in done.stderr and "?[31mred" in done.stderr
 
 
 def control(fd, uid, **request):
@@ -210,3 +249,25 @@ def test_status_tells_of_the_mount(node):
     assert [m["directory"] for m in mounts] == [str(node.mnt)]
     assert mounts[0]["answers"] and len(mounts[0]["tiers"]) == 1
     assert "cached files" in node.cairn("status", check=False).stdout
+
+
+def test_the_next_model_is_here_before_it_is_asked_for(tmp_path):
+    """Two models are used in turns; the one that is next comes back while the node is idle."""
+    node = Cluster(tmp_path / "c", sets=[f"client.tier={tmp_path}/tier:64M:1M", "client.predict_idle_ms=200ms"])
+    try:
+        node.up()
+        models = [node.mnt / name for name in ("sun", "moon")]
+        for i, path in enumerate(models):
+            path.write_bytes(seeded_bytes(MiB(4), 90 + i))
+        for i in range(5):
+            assert len(models[i % 2].read_bytes()) == MiB(4)
+        eventually(lambda: node.cairn("evict", models[1], check=False).returncode == 0, what="evicted")
+        eventually(lambda: report(node)["predictor"]["warmed"] == 1, what="a guess")
+        assert {f["path"]: f["state"] for f in report(node)["files"]}["/moon"] == "cached"
+        with open(models[1], "rb") as f:
+            f.read(1)
+        told = report(node)["predictor"]
+        assert told["on"] and told["hits"] == 1 and told["misses"] == 0 and told["bytes"] == MiB(4)
+        assert "right 1 of 1 times" in node.cairn("cache").stdout
+    finally:
+        node.destroy()
