@@ -40,16 +40,16 @@ static uint64_t now_ms(void)
 }
 
 /* What comes until the end, or the deadline. */
-static size_t read_all(int fd, char *out, size_t capacity)
+static size_t read_all(int fd, char *out, size_t capacity, uint64_t due_ms)
 {
-	uint64_t due_ms = now_ms() + LOCAL_MOUNT_WAIT_MS, at_ms;
 	size_t len = 0;
 	ssize_t got = 1;
 
-	while (got > 0 && len < capacity && (at_ms = now_ms()) < due_ms) {
+	while (got > 0 && len < capacity) {
 		struct pollfd wait = { .fd = fd, .events = POLLIN };
+		uint64_t at_ms = now_ms();
 
-		if (poll(&wait, 1, (int)(due_ms - at_ms)) <= 0)
+		if (poll(&wait, 1, at_ms < due_ms ? (int)(due_ms - at_ms) : 0) <= 0)
 			break;
 		got = read(fd, out + len, capacity - len);
 		if (got > 0)
@@ -58,72 +58,96 @@ static size_t read_all(int fd, char *out, size_t capacity)
 	return len;
 }
 
+/* One mount that is asked now. All are at once: those that hang cost one deadline together. */
+struct asked {
+	char *directory, *source;
+	pid_t child;
+	int fd;
+};
+
+static bool ask(struct asked *asked, const struct mntent *entry)
+{
+	int fds[2];
+
+	*asked = (struct asked){ .directory = strdup(entry->mnt_dir),
+				 .source = strdup(entry->mnt_fsname), .fd = -1 };
+	if (asked->directory && asked->source && pipe2(fds, O_CLOEXEC) == 0) {
+		asked->child = fork();
+		if (asked->child == 0) {
+			answer_write(fds[1], entry->mnt_dir);
+			_exit(0);
+		}
+		close(fds[1]);
+		asked->fd = fds[0];
+		return true;
+	}
+	free(asked->directory);
+	free(asked->source);
+	return false;
+}
+
 /* NULL: no answer in time. */
-static json_t *ask(const char *directory)
+static json_t *answer_of(struct asked *asked, uint64_t due_ms)
 {
 	char *text = malloc(ANSWER_BYTES_MAX);
 	json_t *answer = NULL;
-	int fds[2];
-	pid_t child;
 
-	if (!text || pipe2(fds, O_CLOEXEC) != 0) {
-		free(text);
-		return NULL;
-	}
-	child = fork();
-	if (child == 0) {
-		answer_write(fds[1], directory);
-		_exit(0);
-	}
-	close(fds[1]);
-	if (child > 0) {
-		size_t len = read_all(fds[0], text, ANSWER_BYTES_MAX);
-
-		answer = json_loadb(text, len, 0, NULL);
+	if (text && asked->child > 0)
+		answer = json_loadb(text, read_all(asked->fd, text, ANSWER_BYTES_MAX, due_ms), 0,
+				    NULL);
+	if (asked->child > 0) {
 		/* One that hangs in the kernel may not even die: it is not waited for. */
-		kill(child, SIGKILL);
-		(void)waitpid(child, NULL, answer ? 0 : WNOHANG);
+		kill(asked->child, SIGKILL);
+		(void)waitpid(asked->child, NULL, answer ? 0 : WNOHANG);
 	}
-	close(fds[0]);
+	close(asked->fd);
 	free(text);
 	return answer;
 }
 
-static void mount_add(json_t *mounts, const struct mntent *entry, const uint8_t cluster[16],
-		      const char *mds)
+static void mount_add(json_t *mounts, const struct asked *asked, const json_t *answer,
+		      const uint8_t cluster[16], const char *mds)
 {
-	json_t *answer = ask(entry->mnt_dir);
 	const char *told = mount_text(answer, "cluster");
 	size_t mds_len = strlen(mds);
 	uint8_t id[16];
-	bool seems_ours = strncmp(entry->mnt_fsname, mds, mds_len) == 0 &&
-			  entry->mnt_fsname[mds_len] == ':';
+	bool seems_ours = strncmp(asked->source, mds, mds_len) == 0 &&
+			  asked->source[mds_len] == ':';
 	bool is_ours = text_parse_hex(told, id, sizeof id) == 0 && memcmp(id, cluster, 16) == 0;
 
 	if (seems_ours && (!answer || json_object_get(answer, "error")))
 		json_array_append_new(mounts,
-				      json_pack("{s:s, s:s, s:b}", "directory", entry->mnt_dir,
-						"source", entry->mnt_fsname, "answers", 0));
+				      json_pack("{s:s, s:s, s:b}", "directory", asked->directory,
+						"source", asked->source, "answers", 0));
 	else if (is_ours)
 		json_array_append_new(
-			mounts, json_pack("{s:s, s:s, s:b, s:O, s:O}", "directory", entry->mnt_dir,
-					  "source", entry->mnt_fsname, "answers", 1, "passthrough",
-					  json_object_get(answer, "passthrough"), "tiers",
-					  json_object_get(answer, "tiers")));
-	json_decref(answer);
+			mounts, json_pack("{s:s, s:s, s:b, s:O, s:O}", "directory",
+					  asked->directory, "source", asked->source, "answers", 1,
+					  "passthrough", json_object_get(answer, "passthrough"),
+					  "tiers", json_object_get(answer, "tiers")));
 }
 
 json_t *local_mounts(const uint8_t cluster[16], const char *mds)
 {
 	FILE *table = setmntent("/proc/self/mounts", "r");
+	struct asked asked[LOCAL_MOUNTS_MAX];
+	uint64_t due_ms = now_ms() + LOCAL_MOUNT_WAIT_MS;
 	json_t *mounts = json_array();
 	const struct mntent *entry;
+	unsigned count = 0;
 
-	while (table && mounts && json_array_size(mounts) < LOCAL_MOUNTS_MAX &&
-	       (entry = getmntent(table)))
-		if (strcmp(entry->mnt_type, "fuse.cairn") == 0)
-			mount_add(mounts, entry, cluster, mds);
+	while (table && mounts && count < LOCAL_MOUNTS_MAX && (entry = getmntent(table)))
+		if (strcmp(entry->mnt_type, "fuse.cairn") == 0 && ask(&asked[count], entry))
+			count++;
 	if (table)
 		endmntent(table);
+	for (unsigned i = 0; i < count; i++) {
+		json_t *answer = answer_of(&asked[i], due_ms);
+
+		mount_add(mounts, &asked[i], answer, cluster, mds);
+		json_decref(answer);
+		free(asked[i].directory);
+		free(asked[i].source);
+	}
 	return mounts;
 }

@@ -11,7 +11,7 @@
 #include "fs/base/base.h"
 
 #define LOCAL_MOUNTS_MAX     64u
-#define LOCAL_MOUNT_WAIT_MS  1000u	/* for the answer of each */
+#define LOCAL_MOUNT_WAIT_MS  1000u	/* for the answers of all, which are asked at once */
 
 /*
  * An array: directory, source, answers, and of those that do: passthrough ("": the kernel reads

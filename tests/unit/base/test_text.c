@@ -47,6 +47,26 @@ static void check_human(uint64_t bytes, const char *expected)
 	ck_assert_str_eq(text_bytes_human(human, bytes), expected);
 }
 
+static void check_printable(const char *text, const char *expected)
+{
+	char copy[64];
+
+	ck_assert(text_copy(copy, sizeof copy, text));
+	ck_assert_str_eq(text_printable(copy), expected);
+}
+
+START_TEST(foreign_text_is_fit_for_a_terminal)
+{
+	check_printable("", "");
+	check_printable("plain / text ~", "plain / text ~");
+	check_printable("a\nb\tc\x7f", "a?b?c?");
+	check_printable("\x1b[31mred", "?[31mred");
+	check_printable("Gr\xc3\xb6\xc3\x9f" "e", "Gr\xc3\xb6\xc3\x9f" "e");
+	check_printable("\xc2\x9b" "31m \xc2\xa0", "??31m \xc2\xa0");
+	check_printable("cut \xc2", "cut \xc2");
+}
+END_TEST
+
 START_TEST(sizes_for_people)
 {
 	check_human(0, "0 B");
@@ -164,6 +184,7 @@ END_TEST
 TEST_MAIN("text",
 	  tcase_add_test(tc, text_grows_up_to_its_maximum);
 	  tcase_add_test(tc, a_failed_text_stays_failed);
+	  tcase_add_test(tc, foreign_text_is_fit_for_a_terminal);
 	  tcase_add_test(tc, sizes_for_people);
 	  tcase_add_test(tc, sizes_from_people);
 	  tcase_add_test(tc, times_from_people);
