@@ -111,9 +111,9 @@ class NetCluster(Cluster):
         names = ["mds"] + [f"cs{i + 1}" for i in range(self.servers)] + \
                 [f"client{i + 1}" for i in range(self.mounts)]
         self.hosts = {name: self.network.host() for name in names}
-        settings = [f"cluster.mds={self.hosts['mds'].address}:7800", *self.sets]
+        settings = dict(s.split("=", 1) for s in [f"cluster.mds={self.hosts['mds'].address}:7800", *self.sets])
         (self.dir / "cairn.conf").write_text("".join(
-            f"[{s.split('.')[0]}]\n{s.split('.', 1)[1].replace('=', ' = ', 1)}\n" for s in settings))
+            "[{}]\n{} = {}\n".format(*name.split(".", 1), value) for name, value in settings.items()))
         disks = [a for i in range(self.servers) for a in ("-d", self.dir / f"cs{i + 1}")]
         subprocess.run([BIN / "mkfs.cairn", "-m", self.dir / "mds", *disks, "-c", str(self.copies),
                         "-M", str(min(2, self.copies))], check=True, stdout=subprocess.DEVNULL)
