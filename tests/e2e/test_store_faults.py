@@ -121,7 +121,8 @@ def test_a_disk_without_room_is_done_without(three):
 def test_a_write_that_lies_is_found_out(three):
     """4 KiB that the disk says it took, and did not: no reader gets them, the scrub finds and mends them."""
     data = seeded_bytes(MiB(6), 2)
-    with Strace(three.pid("cs1"), three.dir / "cs1", "pwritev:retval=4096:when=1+3") as s:
+    # Each of them: the first of a thread may be the head of a segment, and batches are few on a busy machine.
+    with Strace(three.pid("cs1"), three.dir / "cs1", "pwritev:retval=4096") as s:
         write(three.mnt / "file", data)
         eventually(s.fired, 10, "a write was a lie")
     expect(three, {"file": data})
