@@ -16,6 +16,23 @@ static bool is_owed(const struct ms_state *state, const struct pg_row *row, uint
 	return false;
 }
 
+/*
+ * Did all replicas tell what they owe since the last of them came back? Who did not know that in
+ * its heartbeat may have noted debts after it, as long as it took that one for away.
+ */
+static bool are_debts_told(const struct ms_state *state, const struct pg_row *row)
+{
+	uint64_t told = UINT64_MAX, back = 0;
+
+	for (uint32_t i = 0; i < row->replica_count; i++) {
+		const struct ms_member *m = ms_membership_find(state, row->replicas[i]);
+
+		told = MIN_OF(told, m ? m->map_version : 0);
+		back = MAX_OF(back, m ? m->back_version : 0);
+	}
+	return told >= back;
+}
+
 static uint32_t count_alive(const struct ms_state *state, const server_no *servers, uint32_t count)
 {
 	uint32_t alive = 0;
@@ -49,7 +66,7 @@ static enum pg_state judge(const struct ms_state *state, uint32_t pg)
 	    0)
 		return PG_LOST;
 	if (row->state != PG_CLEAN || row->replica_count < state->config.copies ||
-	    is_owed(state, row, pg) || !are_all_well(state, row))
+	    is_owed(state, row, pg) || !are_debts_told(state, row) || !are_all_well(state, row))
 		return PG_DEGRADED;
 	return PG_CLEAN;
 }

@@ -183,6 +183,15 @@ static int store_server(struct ms_state *state, const struct server_row *row)
 	return 0;
 }
 
+/*
+ * What others owe it is told by heartbeats of those who know this map (health.c): earlier ones may
+ * be older than puts that it missed.
+ */
+static void is_back(const struct ms_state *state, struct ms_member *m)
+{
+	m->back_version = map_version(state->map);
+}
+
 static int set_state(struct ms_state *state, server_no server, enum server_state to)
 {
 	const struct server_row *old = map_server(state->map, server);
@@ -199,6 +208,8 @@ static int set_state(struct ms_state *state, server_no server, enum server_state
 	had_share = old->state <= SERVER_DOWN;
 	has_share = to <= SERVER_DOWN;
 	rc = store_server(state, &row);
+	if (rc == 0 && to == SERVER_UP)
+		is_back(state, ms_membership_find(state, server));
 	if (rc == 0 && !(had_share && has_share))
 		ms_placement_again(state);
 	return rc;
@@ -378,6 +389,8 @@ int ms_membership_join(struct ms_op *op)
 		rc = store_server(state, &row);
 		if (rc < 0)
 			return rc;
+		if (old)
+			is_back(state, m);
 	}
 	m->stats.heard_ms = state->now_ms;
 	if (!old && req->content) {	/* in no row yet: there is nothing to degrade */
@@ -421,6 +434,7 @@ static void take_stats(struct ms_member *m, const struct ms_request *req, uint64
 		.trash_blocks = req->trash_blocks, .trash_bytes = req->trash_bytes,
 		.dead_bytes = req->dead_bytes, .damaged = req->damaged, .owed = req->owed };
 	m->settled_bytes = 0;
+	m->map_version = req->map_version;
 	memset(m->owed, 0, sizeof m->owed);
 	for (uint32_t i = 0; i < req->owed_pg_count; i++)
 		if (req->owed_pgs[i] < PG_COUNT)

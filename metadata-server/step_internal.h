@@ -157,6 +157,8 @@ struct ms_member {
 	uint64_t settled_bytes;		/* plain bytes published since its last heartbeat */
 	/* placement groups with owed entries, of its last heartbeat */
 	uint8_t owed[PG_COUNT / 8];
+	uint64_t map_version;		/* that it knew then */
+	uint64_t back_version;		/* of the map that told that it is back; 0: never away */
 	UT_hash_handle hh;
 };
 

@@ -88,7 +88,8 @@ static inline int beat(server_no server)
 				 .bytes_total = GiB(100),
 				 .content = s->content,
 				 .merged = s->merged,
-				 .merged_count = s->merged_count};
+				 .merged_count = s->merged_count,
+				 .map_version = map_version(ms_state_map(w.state))};
 
 	return world_rc(&w, req);
 }

@@ -18,9 +18,12 @@ static struct ms_request join(uint8_t id)
 
 static struct ms_request heartbeat(server_no server, uint64_t blocks)
 {
+	uint64_t version = w.state ? map_version(ms_state_map(w.state)) : 0;
+
 	return (struct ms_request){ .op = MSG_HEARTBEAT, .server = server, .boot_id = 1,
 				    .blocks = blocks, .disks = 1, .bytes_free = GiB(50),
-				    .bytes_total = GiB(100) };
+				    .bytes_total = GiB(100),
+				    .map_version = version };
 }
 
 static struct ms_counts counts(void)
@@ -148,6 +151,7 @@ START_TEST(silence_is_suspect_then_down_then_out)
 	ck_assert_uint_eq(counts().pgs_degraded, PG_COUNT);
 	ck_assert_int_eq(world_rc(&w, heartbeat(2, 1)), 0);
 	ck_assert_int_eq(state_of(2), SERVER_UP);
+	pass(500, 0);
 	ck_assert_uint_eq(counts().pgs_clean, PG_COUNT);
 	pass(21000, 2);
 	ck_assert_int_eq(state_of(2), SERVER_OUT);
@@ -168,6 +172,53 @@ START_TEST(owed_blocks_degrade_their_group)
 	ck_assert_int_eq(world_rc(&w, req), 0);
 	ck_assert_uint_eq(counts().pgs_degraded, 2);
 	ck_assert_int_eq(world_rc(&w, heartbeat(1, 5)), 0);
+	ck_assert_uint_eq(counts().pgs_degraded, 0);
+	world_finish(&w);
+}
+END_TEST
+
+/* Heartbeats on their way when it came back may be older than puts that it missed. */
+START_TEST(a_server_that_is_back_is_owed_nothing_once_all_others_said_so)
+{
+	struct ms_request before;
+	uint32_t owed[] = { 17 };
+
+	begin_with(3);
+	pass(3500, 2);
+	ck_assert_int_eq(state_of(2), SERVER_SUSPECT);
+	before = heartbeat(1, 5);
+	ck_assert_int_eq(world_rc(&w, heartbeat(2, 5)), 0);
+	ck_assert_int_eq(state_of(2), SERVER_UP);
+	ck_assert_uint_eq(counts().pgs_degraded, PG_COUNT);
+	ck_assert_int_eq(world_rc(&w, heartbeat(2, 5)), 0);
+	ck_assert_int_eq(world_rc(&w, heartbeat(3, 5)), 0);
+	ck_assert_int_eq(world_rc(&w, before), 0);
+	ck_assert_uint_eq(counts().pgs_degraded, PG_COUNT);
+	before = heartbeat(1, 5);
+	before.owed_pgs = owed;
+	before.owed_pg_count = 1;
+	ck_assert_int_eq(world_rc(&w, before), 0);
+	ck_assert_uint_eq(counts().pgs_degraded, 1);
+	ck_assert_int_eq(world_rc(&w, heartbeat(1, 5)), 0);
+	ck_assert_uint_eq(counts().pgs_degraded, 0);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(a_server_that_was_started_again_is_owed_nothing_once_all_said_so)
+{
+	struct ms_request again = join(2), beat;
+
+	begin_with(3);
+	again.boot_id = 9;
+	ck_assert_uint_eq(world_do(&w, again)->server, 2);
+	ck_assert_uint_eq(counts().pgs_degraded, PG_COUNT);
+	beat = heartbeat(2, 5);
+	beat.boot_id = 9;
+	ck_assert_int_eq(world_rc(&w, beat), 0);
+	ck_assert_int_eq(world_rc(&w, heartbeat(1, 5)), 0);
+	ck_assert_uint_eq(counts().pgs_degraded, PG_COUNT);
+	ck_assert_int_eq(world_rc(&w, heartbeat(3, 5)), 0);
 	ck_assert_uint_eq(counts().pgs_degraded, 0);
 	world_finish(&w);
 }
@@ -356,6 +407,8 @@ TEST_MAIN("membership",
 	tcase_add_test(tc, who_leaves_a_row_with_data_becomes_a_former_holder);
 	tcase_add_test(tc, silence_is_suspect_then_down_then_out);
 	tcase_add_test(tc, owed_blocks_degrade_their_group);
+	tcase_add_test(tc, a_server_that_is_back_is_owed_nothing_once_all_others_said_so);
+	tcase_add_test(tc, a_server_that_was_started_again_is_owed_nothing_once_all_said_so);
 	tcase_add_test(tc, the_map_survives_a_restart);
 	tcase_add_test(tc, credit_is_what_servers_have_free);
 	tcase_add_test(tc, credit_ends_with_the_fullest_server_and_shrinks_with_it);
