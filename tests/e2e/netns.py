@@ -102,7 +102,9 @@ class NetCluster(Cluster):
     def __init__(self, folder, servers=3, copies=3, mounts=1, sets=(), mount_options=""):
         super().__init__(folder)
         self.servers, self.copies, self.mounts = servers, copies, mounts
-        self.sets, self.mount_options = [TIER, *sets], mount_options
+        # a second line in the file would be one more tier
+        self.sets = [*sets] if any(s.startswith("client.tier=") for s in sets) else [TIER, *sets]
+        self.mount_options = mount_options
         self.network, self.hosts, self.processes = None, {}, {}
 
     def up(self, timeout=90):
