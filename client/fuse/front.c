@@ -276,7 +276,12 @@ int front_mount(struct front *f, struct error *err)
 	if (rc < 0)
 		return rc;
 	if (fuse_session_mount(f->session, f->options.mountpoint) != 0)
-		return error_say(err, -E_IO,
+		return errno == ENOTCONN ?
+			error_say(err, -E_NOTCONN,
+				 "cannot mount on '%s': the process of an earlier mount "
+				 "there died; `umount -l` that one first",
+				 f->options.mountpoint) :
+			error_say(err, -E_IO,
 				 "cannot mount on '%s': %s; is /dev/fuse there, and is this root?",
 				 f->options.mountpoint, strerror(errno));
 	f->is_mounted = true;

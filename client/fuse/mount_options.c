@@ -3,6 +3,7 @@
  * mount(8)'s conventions: a helper gets SOURCE DIRECTORY first, and options of everybody in one -o.
  */
 #include "client/fuse/mount_options.h"
+#include "client/tier/tier_options.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -27,6 +28,7 @@ static const struct row {
 	{ "inflight", "client.blocks_in_flight", "", "BLOCKS", "of one stream (64)" },
 	{ "tier", "client.tier", "", "DIR:BYTES", "cache tier for whole models (auto)" },
 	{ "tier_policy", "client.tier_policy", "", "NAME", "adaptive, lru or lfu (adaptive)" },
+	{ "predict", "client.predict", "", "yes|no", "fetch the likely next model (yes)" },
 	{ "passthrough", "client.passthrough", "", "yes|no", "kernel reads tier files (yes)" },
 	{ "transport", "cluster.transport", "", "NAME", "auto, or tcp also on one host" },
 	{ "workers", "client.workers", "", "COUNT", "threads for digests and disk (4)" },
@@ -184,6 +186,8 @@ static void default_cache_dir(struct mount_options *o)
 
 static int set_operands(struct mount_options *o, int count, char **operands, struct error *err)
 {
+	struct tier_option tiers[TIER_PLACES_MAX];	/* looked at again by tier_setup_create() */
+
 	if (count != 2)
 		return error_say(err, -E_INVAL,
 				 "needs SOURCE and DIRECTORY: mount.cairn HOST:/ /models");
@@ -195,7 +199,7 @@ static int set_operands(struct mount_options *o, int count, char **operands, str
 		return error_say(err, -E_NOENT, "cannot mount on '%s': %s", operands[1],
 				 strerror(errno));
 	default_cache_dir(o);
-	return 0;
+	return tier_options_parse(&o->config.client_tier, tiers, err) < 0 ? -E_INVAL : 0;
 }
 
 enum { OPT_FOREGROUND = 256, OPT_PID_FILE, OPT_CONFIG };

@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,11 +32,19 @@
 #define LOG_MODULE "mount"
 /* Pooled buffers beyond the client's own bound: frames on their way in and out. */
 #define POOL_SLACK_BYTES MiB(64)
+/*
+ * umount(8) returns while the process behind it still ends: the next mount waits for that, as long
+ * as tiers may take (tier_setup.c). For one that stays mounted it waits a moment only.
+ */
+#define LOCK_LIVE_MS  2000u
+#define LOCK_END_MS   75000u
+#define LOCK_RETRY_MS 50u
 
 struct mount {
 	struct mount_options options;
 	/* in the cache folder */
 	char session_file[PATH_MAX + 16], pins_file[PATH_MAX + 16], predictor_file[PATH_MAX + 16];
+	int cache_fd, mounted_fd;	/* that folder, and "mounted" in it; see lock_cache() */
 	char node[256];
 	struct loop *loop;
 	struct buf_pool *pool;
@@ -207,13 +216,48 @@ static int mkdir_parents(const char *path)
 	}
 }
 
-static int build(struct mount *m, struct error *err)
+static int lock_wait(int fd, unsigned ms)
 {
-	int rc = mkdir_parents(m->options.config.client_cache_dir);
+	for (unsigned waited = 0; flock(fd, LOCK_EX | LOCK_NB) != 0; waited += LOCK_RETRY_MS) {
+		if (errno != EWOULDBLOCK)
+			return error_from_errno(errno);
+		if (waited >= ms)
+			return -E_BUSY;
+		(void)usleep(LOCK_RETRY_MS * 1000);
+	}
+	return 0;
+}
+
+/*
+ * Two mounts with one session would end each other: a cache folder has one mount. One that is
+ * mounted has both locks; one that was unmounted only that of the folder, until it has ended.
+ */
+static int lock_cache(struct mount *m, struct error *err)
+{
+	const char *dir = m->options.config.client_cache_dir;
+	int rc = mkdir_parents(dir);
 
 	if (rc < 0)
-		return error_set(err, rc, "cannot create the cache folder '%s'",
-				 m->options.config.client_cache_dir);
+		return error_set(err, rc, "cannot create the cache folder '%s'", dir);
+	m->cache_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (m->cache_fd >= 0)
+		m->mounted_fd = openat(m->cache_fd, "mounted", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	rc = m->mounted_fd < 0 ? error_from_errno(errno) : lock_wait(m->mounted_fd, LOCK_LIVE_MS);
+	if (rc == -E_BUSY)
+		return error_say(err, rc, "another mount uses the cache folder '%s'; give this one "
+					  "its own by -o cache=DIR",
+				 dir);
+	if (rc == 0)
+		rc = lock_wait(m->cache_fd, LOCK_END_MS);
+	return rc < 0 ? error_set(err, rc, "cannot lock the cache folder '%s'", dir) : 0;
+}
+
+static int build(struct mount *m, struct error *err)
+{
+	int rc = lock_cache(m, err);
+
+	if (rc < 0)
+		return rc;
 	rc = loop_uv_create((unsigned)m->options.config.client_workers, &m->loop);
 	if (rc < 0)
 		return error_set(err, rc, "cannot start the event loop");
@@ -254,6 +298,10 @@ static void take_down(struct mount *m)
 		loop_uv_destroy(m->loop);
 	if (m->pool)
 		buf_pool_destroy(m->pool);
+	if (m->mounted_fd >= 0)
+		close(m->mounted_fd);
+	if (m->cache_fd >= 0)
+		close(m->cache_fd);
 	sem_destroy(&m->task_done);
 }
 
@@ -348,6 +396,8 @@ static int serve(struct mount *m)
 {
 	int rc = front_serve(m->front), stopped;
 
+	close(m->mounted_fd);
+	m->mounted_fd = -1;
 	run_on_loop(m, stop_on_loop);
 	stopped = m->task_error.code;
 	if (stopped < 0)
@@ -368,7 +418,7 @@ static enum log_level log_level_of(const struct mount_options *o)
 
 static int mount_process(const struct mount_options *options, int parent_fd)
 {
-	struct mount m = { .options = *options };
+	struct mount m = { .options = *options, .cache_fd = -1, .mounted_fd = -1 };
 	struct error err = { 0 };
 	int status = PROGRAM_FAILED;
 

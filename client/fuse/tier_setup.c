@@ -56,14 +56,17 @@ static int make_folder(const char *path)
 	}
 }
 
-/* The store itself opens the folder, and anew should its disk come back. */
+/*
+ * The store itself opens the folder, and anew should its disk come back: one with a limit that
+ * cannot be used is a tier all the same, and reported as one that is broken.
+ */
 static int place_take(struct tier_option *option, struct tier_place *place)
 {
-	struct statfs fs;
+	struct statfs fs = { .f_type = 0 };
 	int rc = make_folder(option->directory);
 	if (rc == 0 && statfs(option->directory, &fs) != 0)
 		rc = error_from_errno(errno);
-	if (rc < 0)
+	if (rc < 0 && option->bytes_max == 0)
 		return rc;
 	uint64_t unit = (uint64_t)fs.f_bsize;
 	struct disk_space space = { .bytes_total = fs.f_blocks * unit,

@@ -34,6 +34,7 @@
 #define TIER_INLINE_BYTES  KiB(128)	/* reads up to this are tried from memory at once */
 #define TIER_TICK_MS	   3000u	/* between looks at free space */
 #define TIER_RETRY_MS	   30000u	/* between tries of a place that broke */
+#define TIER_LOCK_MS	   3000u	/* the same, while another mount has it */
 #define TIER_INDEX_MS	   10000u	/* between notes of uses */
 
 _Static_assert(TIER_PIECE_BYTES == TIER_FORMAT_PIECE_BYTES, "the unit of sums is on disk");
@@ -191,6 +192,8 @@ uint64_t tiers_place_charge(const struct root *root);
 void tiers_place_open(struct place *p);
 /* It cannot be used: said once; its content is gone until it comes back. */
 void tiers_place_break(struct place *p, const char *what, int rc);
+/* Another mount has the folder: what is there is not in doubt, and it may be free soon. */
+void tiers_place_taken(struct place *p);
 /* A call failed on it: is it full, broken, or was it only this file? */
 void tiers_place_failed(struct place *p, const char *what, int rc);
 /* Make room for so many bytes more. 0, -E_NOSPC. */

@@ -368,7 +368,9 @@ static void scan_done(struct tier_job *job)
 	p->is_job_active = false;
 	/* One that we opened is closed again if it failed. */
 	p->is_locked = s->is_locked && (job->rc == 0 || !s->owns_disk);
-	if (job->rc < 0) {
+	if (job->rc == -E_BUSY && !s->is_locked) {
+		tiers_place_taken(p);
+	} else if (job->rc < 0) {
 		p->state = PLACE_SCANNING;
 		tiers_place_break(p, s->step, job->rc);
 	} else {

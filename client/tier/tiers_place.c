@@ -15,6 +15,7 @@
 
 #include "client/tier/tier_internal.h"
 #include "fs/base/log.h"
+#include "fs/base/text.h"
 
 #define LOG_MODULE "tier"
 #define NS_PER_MS  1000000u
@@ -52,6 +53,18 @@ void tiers_place_break(struct place *p, const char *what, int rc)
 	DL_FOREACH_SAFE2(t->all, f, next, all_next)
 		if (f->place == p && f->state != TIER_GONE)
 			tier_file_gone(f, true);
+}
+
+void tiers_place_taken(struct place *p)
+{
+	static const char taken[] = "another mount uses the folder";
+	bool is_news = strcmp(p->problem, taken) != 0;
+
+	p->state = PLACE_BROKEN;
+	p->retry_ns = loop_now_ns(p->tiers->loop) + (uint64_t)TIER_LOCK_MS * NS_PER_MS;
+	(void)text_copy(p->problem, sizeof p->problem, taken);
+	if (is_news)
+		log_warn("a cache tier is bypassed place='%s': %s", p->directory, p->problem);
 }
 
 void tiers_place_failed(struct place *p, const char *what, int rc)

@@ -257,6 +257,44 @@ def test_a_background_mount_and_its_options(cluster, tmp_path):
     eventually(lambda: not processes_of(mount), 20, "the end of the mount process")
 
 
+def test_a_cache_folder_has_one_mount(cluster, tmp_path):
+    """Two with one session would end each other; the one that ends is waited for."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    options = f"cache={tmp_path}/cache,log={tmp_path}/log"
+    assert run("mount.cairn", source_of(cluster), first, "-o", options).returncode == 0
+    try:
+        done = run("mount.cairn", source_of(cluster), second, "-o", options)
+        assert done.returncode == 32 and "another mount uses the cache folder" in done.stderr, done
+        assert os.listdir(first) == os.listdir(cluster.mnt)
+        subprocess.run(["umount", first], check=True, timeout=60)
+        assert run("mount.cairn", source_of(cluster), first, "-o", options).returncode == 0
+        tiers = json.loads(run("cairn", "cache", "--json", first).stdout)["tiers"]
+        assert [t["problem"] for t in tiers] == [""]
+    finally:
+        subprocess.run(["umount", first], check=True, timeout=60)
+    eventually(lambda: not processes_of(first), 20, "the end of the mount process")
+
+
+def test_a_tier_that_cannot_be_used_is_told(cluster, tmp_path):
+    mount, file = tmp_path / "mnt", tmp_path / "file"
+    mount.mkdir()
+    file.touch()
+    (cluster.mnt / "model").write_bytes(os.urandom(MiB(3)))
+    options = f"cache={tmp_path}/cache,log={tmp_path}/log,tier={file}/tier:64M"
+    assert run("mount.cairn", source_of(cluster), mount, "-o", options).returncode == 0
+    try:
+        tier, = json.loads(run("cairn", "cache", "--json", mount).stdout)["tiers"]
+        assert tier["broken"] and "not a directory" in tier["problem"], tier
+        done = run("cairn", "warm", mount / "model")
+        assert done.returncode == 1 and "no cache tier of this mount works" in done.stderr, done
+        assert (mount / "model").read_bytes() == (cluster.mnt / "model").read_bytes()
+    finally:
+        subprocess.run(["umount", mount], check=True, timeout=60)
+    eventually(lambda: not processes_of(mount), 20, "the end of the mount process")
+
+
 def test_mount_of_type_cairn(cluster, tmp_path):
     """mount(8) calls /sbin/mount.cairn: given here in a mount namespace of its own."""
     mount = tmp_path / "mnt"
