@@ -151,6 +151,11 @@ static void print_people(const json_t *all)
 	const json_t *entry;
 	size_t i;
 
+	if (!json_array_size(tiers)) {
+		printf("this mount has no cache tier: client.tier is none, or no folder could be "
+		       "used (see its log)\n");
+		return;
+	}
 	printf("tier  kind        used      limit     pinned   files      hits   evicted  "
 	       "folder\n");
 	json_array_foreach(tiers, i, entry)

@@ -57,6 +57,16 @@ static int open_folder(const char *path)
 	return open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* Before a walk through all that lies below: an empty question, that only a mount refuses so. */
+static int prove_mount(struct mount_client *m, const char *path, struct error *err)
+{
+	m->message.version = CONTROL_VERSION;
+	m->message.len = 0;
+	if (ioctl(m->fd, CONTROL_IOCTL, &m->message) == 0 || errno != ENOTTY)
+		return 0;
+	return error_say(err, -E_NOTCONN, "'%s' is not on a cairn file system", path);
+}
+
 int mount_client_open(const char *path, struct mount_client **out, struct error *err)
 {
 	char found[PATH_MAX];
@@ -83,8 +93,12 @@ int mount_client_open(const char *path, struct mount_client **out, struct error 
 		return error_set(err, -E_NOMEM, "cannot ask '%s'", path);
 	}
 	*m = (struct mount_client){ .fd = fd, .device = st.st_dev };
-	*out = m;
-	return 0;
+	rc = prove_mount(m, path, err);
+	if (rc < 0)
+		mount_client_close(m);
+	else
+		*out = m;
+	return rc;
 }
 
 void mount_client_close(struct mount_client *m)
@@ -105,11 +119,9 @@ bool mount_client_holds(const struct mount_client *m, const struct stat *st)
 static int ask_failed(int sys, struct error *err)
 {
 	switch (sys) {
-	case ENOTTY:
-		return error_say(err, -E_NOTCONN, "not on a cairn file system");
 	case ENODEV:
-		return error_say(err, -E_NODEV, "this mount has no cache tier that works; see "
-						"cairn cache and mount.cairn(8)");
+		return error_say(err, -E_NODEV, "no cache tier of this mount works; see cairn "
+						"cache and mount.cairn(8)");
 	case ENOSPC:
 		return error_say(err, -E_NOSPC, "no tier has room for it beside what is pinned");
 	case EBUSY:

@@ -46,8 +46,8 @@ struct mount_files {
 	uint64_t bytes;
 };
 /*
- * Add a file, or all below a folder (links are not followed), that lie on the mount of *m, which
- * the first path opens. An error names the path.
+ * Add a file, or all below a folder (links to files are followed), that lie on the mount of *m,
+ * which the first path opens. An error names the path.
  */
 must_check int mount_files_add(struct mount_files *files, struct mount_client **m,
 			       const char *path, struct error *err);

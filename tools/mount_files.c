@@ -41,6 +41,22 @@ static int file_add(struct mount_files *files, const char *path, const struct st
 	return 0;
 }
 
+/*
+ * What caches of model hubs look like: folders of links to files. A link to a folder is not
+ * followed, for it may lead round in a circle; neither is one that leads out of this mount.
+ */
+static int link_add(struct mount_files *files, const struct mount_client *m, const FTSENT *entry,
+		    struct error *err)
+{
+	struct stat st;
+
+	if (stat(entry->fts_path, &st) != 0 || !S_ISREG(st.st_mode) || !mount_client_holds(m, &st))
+		return 0;
+	if (file_add(files, entry->fts_path, &st) < 0)
+		return error_set(err, -E_NOMEM, "cannot remember '%s'", entry->fts_path);
+	return 0;
+}
+
 /* 0, or an error with its sentence. */
 static int entry_add(struct mount_files *files, const struct mount_client *m, const FTSENT *entry,
 		     struct error *err)
@@ -48,6 +64,8 @@ static int entry_add(struct mount_files *files, const struct mount_client *m, co
 	switch (entry->fts_info) {
 	case FTS_F:
 		break;
+	case FTS_SL:
+		return link_add(files, m, entry, err);
 	case FTS_DNR:
 	case FTS_ERR:
 	case FTS_NS:
@@ -76,7 +94,7 @@ int mount_files_add(struct mount_files *files, struct mount_client **m, const ch
 
 	if (rc < 0)
 		return rc;
-	walk = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_COMFOLLOW, NULL);
+	walk = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR | FTS_COMFOLLOW | FTS_XDEV, NULL);
 	if (!walk)
 		return error_set(err, error_from_errno(errno), "cannot read '%s'", path);
 	while (rc == 0 && (entry = fts_read(walk)))
@@ -196,8 +214,7 @@ static void file_ask(struct run *run, struct mount_file *file)
 	} else if (!run->wait || strcmp(state, "cached") == 0) {
 		file->is_done = true;
 	} else if (file->is_told && strcmp(state, "filling") != 0) {
-		(void)error_say(&err, -E_IO, "it left the tiers again, or could not be read; the "
-					     "log of the mount says why");
+		(void)error_say(&err, -E_IO, "%s", mount_text(reply, "why"));
 		file_failed(run, file, &err);
 	}
 	file->is_told = true;

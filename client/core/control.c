@@ -107,12 +107,27 @@ static json_t *path_json(const struct control *ctl, inode_no ino)
 	return text_json(path);
 }
 
+/* What a fill ended with, for whom it was not done. */
+static const char *why_not(int rc)
+{
+	switch (rc) {
+	case 0:
+		return "it left the tiers again";
+	case -E_NOSPC:
+		return "no tier has room for it";
+	case -E_NODEV:
+		return "no cache tier works";
+	default:
+		return error_text(rc);
+	}
+}
+
 static int reply_state(struct control *ctl)
 {
 	struct client *c = ctl->client;
 	const struct root *root = &ctl->node->attr.root;
 	struct cl_fill_info fill;
-	const char *state = "not cached";
+	const char *state = "not cached", *why = "";
 	uint64_t done = 0;
 
 	if (!S_ISREG(ctl->node->attr.st.st_mode))
@@ -125,13 +140,28 @@ static int reply_state(struct control *ctl)
 	} else if (cl_fill_find(c, root, &fill)) {
 		state = "filling";
 		done = fill.done_bytes;
+	} else {
+		why = why_not(cl_fill_failed(c, root));
 	}
-	ctl->reply = json_pack("{s:I, s:s, s:I, s:I, s:b}", "ino", (json_int_t)ctl->node->ino,
-			       "state", state, "bytes",
+	ctl->reply = json_pack("{s:I, s:s, s:s, s:I, s:I, s:b}", "ino",
+			       (json_int_t)ctl->node->ino, "state", state, "why", why, "bytes",
 			       (json_int_t)ctl->node->attr.st.st_size, "done_bytes",
 			       (json_int_t)done, "pinned",
 			       c->pins && cl_pins_has(c->pins, ctl->node->ino));
 	return 0;
+}
+
+/* One that works? */
+static bool has_tier(const struct client *c)
+{
+	struct tiers_info info = { .place_count = 0 };
+	bool works = false;
+
+	if (c->options.tiers)
+		tiers_info(c->options.tiers, &info);
+	for (uint32_t i = 0; i < info.place_count; i++)
+		works |= !info.places[i].is_broken;
+	return works;
 }
 
 static int do_warm(struct control *ctl)
@@ -143,7 +173,7 @@ static int do_warm(struct control *ctl)
 
 	if (S_ISREG(ctl->node->attr.st.st_mode) && has_blocks(root) &&
 	    root->length >= c->options.tier_min_bytes)
-		rc = cl_fill_start(c, root, why, NULL);
+		rc = has_tier(c) ? cl_fill_start(c, root, why, NULL) : -E_NODEV;
 	return rc < 0 ? rc : reply_state(ctl);
 }
 
@@ -367,7 +397,8 @@ static int do_files(struct control *ctl)
 		json_decref(page.entries);
 		return -E_NOMEM;
 	}
-	tiers_list(ctl->client->options.tiers, after ? &root : NULL, files_add, files);
+	if (ctl->client->options.tiers)
+		tiers_list(ctl->client->options.tiers, after ? &root : NULL, files_add, files);
 	files_name(files, ctl->client);
 	for (uint32_t i = 0; i < files->count && !page.is_full && !page.has_failed; i++)
 		page_add(&page, file_json(ctl, &files->at[i]));
@@ -480,7 +511,7 @@ void cl_control_start(struct cl_op *op)
 
 	if (rc == 0 && !r)
 		rc = -E_INVAL;
-	if (rc == 0 && r->run != do_info && !op->client->options.tiers)
+	if (rc == 0 && (r->wants_inode || r->is_guarded) && !op->client->options.tiers)
 		rc = -E_NODEV;
 	if (rc == 0 && r->wants_inode)
 		rc = inode_ask(op, request);

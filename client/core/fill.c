@@ -116,6 +116,9 @@ static void fill_tell(const struct cl_fill *fill, int rc)
 	} else if (rc != -E_CANCELED) {
 		METRIC_INC(fills_failed);
 		stats->fills_failed++;
+		struct cl_fills *fills = fill->client->fills;
+		fills->failed[fills->failed_next++ % FILLS_FAILED_MAX] =
+			(struct fill_failure){ fill->root, rc };
 		log_info("a file of %s does not fill a tier: %s",
 			 text_bytes_human(human, fill->root.length), error_text(rc));
 	}
@@ -431,6 +434,18 @@ void cl_fill_list(const struct client *c, bool (*fn)(void *arg, const struct cl_
 		if (!fn(arg, &info))
 			return;
 	}
+}
+
+int cl_fill_failed(const struct client *c, const struct root *root)
+{
+	const struct cl_fills *fills = c->fills;
+	for (uint32_t i = 1; fills && i <= MIN_OF(fills->failed_next, FILLS_FAILED_MAX); i++) {
+		const struct fill_failure *f =
+			&fills->failed[(fills->failed_next - i) % FILLS_FAILED_MAX];
+		if (root_equal(&f->root, root))
+			return f->rc;
+	}
+	return 0;
 }
 
 void cl_fill_missed(struct client *c, const struct root *root, uint64_t offset, uint64_t len)

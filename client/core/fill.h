@@ -63,6 +63,9 @@ void cl_fill_list(const struct client *c, bool (*fn)(void *arg, const struct cl_
 /* The fill of this content; false: there is none. */
 bool cl_fill_find(const struct client *c, const struct root *root, struct cl_fill_info *out);
 
+/* Why its last fill failed, if that is not long ago; 0: it did not. */
+int cl_fill_failed(const struct client *c, const struct root *root);
+
 /* --- for client/core -------------------------------------------------------------------------- */
 
 must_check int cl_fill_init(struct client *c);

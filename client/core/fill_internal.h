@@ -10,6 +10,7 @@
 
 #define FILLS_BEGUN_MAX	 16u
 #define FILL_PIECES_MAX	 8u	/* in flight, of all fills */
+#define FILLS_FAILED_MAX 64u	/* of the last, why: for who asks afterwards */
 #define FILL_WANTED_MAX	 64u	/* pieces of a fill that readers asked for, oldest first */
 /* Blocks of a piece that are held as they come; one cut smaller is gathered in between. */
 #define FILL_PARTS_MAX	 32u
@@ -51,6 +52,8 @@ struct cl_fill {
 	struct cl_fill *prev, *next;	/* by urgency */
 };
 
+struct fill_failure { struct root root; int rc; };
+
 struct cl_fills {
 	struct client *client;
 	struct cl_fill *by_id, *list;
@@ -59,6 +62,8 @@ struct cl_fills {
 	struct fill_piece *orphans;	/* a worker or the tier still has them */
 	struct fill_seal *seals;
 	uint64_t missed_ns;		/* when a reader missed last */
+	struct fill_failure failed[FILLS_FAILED_MAX];
+	uint32_t failed_next;
 	bool is_stopped;
 	struct loop_timer turn;		/* pump in a turn of its own, or later */
 	uint64_t turn_ns;

@@ -132,6 +132,7 @@ def test_a_swap_that_cannot_be_keeps_the_old_model(node, models):
     (models / "large").write_bytes(seeded_bytes(MiB(80), 5))
     done = node.cairn("swap", models / "m0", models / "large", check=False)
     assert done.returncode == 1 and "stays as it was" in done.stderr
+    assert "no tier has room" in done.stderr
     assert is_pinned(node, models / "m0") and not is_pinned(node, models / "large")
     node.cairn("unpin", models / "m0")
     (models / "large").unlink()
@@ -174,6 +175,19 @@ def test_odd_names_do_no_harm(node, models):
         f.read(1)
         done = node.cairn("evict", models, check=False)
     assert done.returncode == 1 and "\x1b" not in done.stderr and "?[31mred" in done.stderr
+
+
+def test_links_to_files_are_followed_and_other_file_systems_are_not(node, models, tmp_path):
+    """A cache of a model hub is a folder of links."""
+    hub = models / "snapshot"
+    hub.mkdir()
+    (hub / "model").symlink_to("../m0")
+    (hub / "all").symlink_to("..")
+    (hub / "away").symlink_to(tmp_path)
+    assert "1 files" in node.cairn("warm", "--wait", hub).stdout
+    assert states(node, models) == {"m0": "cached"}
+    done = node.cairn("warm", tmp_path, check=False)
+    assert done.returncode == 3 and f"'{tmp_path}' is not on a cairn file system" in done.stderr
 
 
 def control(fd, uid, **request):
@@ -234,11 +248,9 @@ def test_folders_decide(node, models):
 
 
 def test_what_is_no_mount_is_said(node, tmp_path):
-    done = node.cairn("warm", tmp_path, check=False)
-    assert done.returncode in (0, 3)        # an empty folder names no file
     (tmp_path / "f").write_bytes(b"x")
     done = node.cairn("warm", tmp_path / "f", check=False)
-    assert done.returncode == 1 and "not on a cairn file system" in done.stderr
+    assert done.returncode == 3 and "not on a cairn file system" in done.stderr
     done = node.cairn("warm", node.mnt / "absent", check=False)
     assert done.returncode == 1 and "absent" in done.stderr
     assert node.cairn("warm", check=False).returncode == 2
