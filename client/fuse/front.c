@@ -136,7 +136,8 @@ bool front_op_failed(struct front_op *fop)
 	int sys = op_errno(&fop->op);
 
 	if (sys == ESTALE)
-		(void)passthrough_stale(fop->front->pass, fuse_req_ctx(fop->req)->pid);
+		(void)passthrough_stale(fop->front->pass, fuse_req_ctx(fop->req)->pid,
+					fop->op.kind == CL_OPEN ? fop->node : 0);
 	fuse_reply_err(fop->req, sys);
 	return true;
 }

@@ -3,16 +3,13 @@
  * Open files: read, write, flush, fsync, release, fallocate, lseek, copy_file_range.
  */
 #include "client/fuse/front_internal.h"
+#include "client/fuse/task.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* PF_EXITING of the kernel's <linux/sched.h>, in the flags of proc(5) */
-#define TASK_EXITING 0x4u
 
 static struct cl_handle *handle_of(const struct fuse_file_info *fi)
 {
@@ -42,20 +39,8 @@ static struct front_op *handle_op(fuse_req_t req, enum cl_op_kind kind,
 static bool flush_is_abandoned(const struct cl_op *op)
 {
 	const struct front_op *fop = container_of((void *)(uintptr_t)op, struct front_op, op);
-	pid_t pid = fuse_req_ctx(fop->req)->pid;
-	char path[32], line[512];
-	unsigned flags = 0;
-	FILE *f;
 
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	f = pid > 0 ? fopen(path, "re") : NULL;
-	if (!f)
-		return false;
-	const char *name_end = fgets(line, sizeof line, f) ? strrchr(line, ')') : NULL;
-	fclose(f);
-	/* state ppid pgrp session tty tpgid flags; see proc(5) */
-	return name_end && sscanf(name_end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
-	       (flags & TASK_EXITING) != 0;
+	return (task_flags(fuse_req_ctx(fop->req)->pid) & TASK_EXITING) != 0;
 }
 
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)

@@ -198,7 +198,7 @@ static bool create_again(struct front_op *fop)
 
 	if (fop->op.rc != -E_EXIST || !fop->op.exclusive || (fop->fi.flags & O_EXCL))
 		return false;
-	if (passthrough_stale(fop->front->pass, fuse_req_ctx(fop->req)->pid)) {
+	if (passthrough_stale(fop->front->pass, fuse_req_ctx(fop->req)->pid, 0)) {
 		fuse_reply_err(fop->req, ESTALE);
 		return true;
 	}

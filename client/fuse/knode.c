@@ -21,7 +21,8 @@ struct knode {
 struct retry {
 	int tid;
 	bool is_plain;
-	uint64_t reserved;		/* node; 0: none */
+	uint64_t refused, told;		/* nodes; 0: none */
+	uint64_t reserved;		/* likewise */
 	void *kept;
 	uint64_t begin_ns;
 	UT_hash_handle hh;
@@ -260,7 +261,7 @@ static void retry_free(struct knode_table *t, struct retry *retry)
 	free(retry);
 }
 
-bool knode_retry_begin(struct knode_table *t, int tid, bool is_plain, uint64_t now_ns)
+bool knode_retry_begin(struct knode_table *t, int tid, uint64_t id, bool is_plain, uint64_t now_ns)
 {
 	struct retry *retry;
 
@@ -270,6 +271,7 @@ bool knode_retry_begin(struct knode_table *t, int tid, bool is_plain, uint64_t n
 	if (!retry)
 		return false;
 	retry->tid = tid;
+	retry->refused = id;
 	retry->is_plain = is_plain;
 	retry->begin_ns = now_ns;
 	HASH_ADD_INT(t->retries, tid, retry);
@@ -287,6 +289,14 @@ bool knode_retry_find(const struct knode_table *t, int tid, bool *is_plain)
 	if (retry)
 		*is_plain = retry->is_plain;
 	return retry != NULL;
+}
+
+void knode_retry_tell(struct knode_table *t, int tid, uint64_t id)
+{
+	struct retry *retry = retry_find(t, tid);
+
+	if (retry)
+		retry->told = id;
 }
 
 void knode_retry_reserve(struct knode_table *t, int tid, uint64_t id)
@@ -337,15 +347,17 @@ void *knode_retry_take(struct knode_table *t, int tid)
 	return retry ? kept_take(retry) : NULL;
 }
 
-bool knode_retry_end(struct knode_table *t, int tid)
+bool knode_retry_end(struct knode_table *t, int tid, uint64_t id)
 {
 	struct retry *retry = retry_find(t, tid);
+	bool is_second;
 
 	if (!retry)
 		return false;
 	ASSERT(!retry->kept);
+	is_second = id == retry->told || id == retry->refused;
 	retry_free(t, retry);
-	return true;
+	return is_second;
 }
 
 void *knode_retry_lapse(struct knode_table *t, uint64_t now_ns)

@@ -79,20 +79,26 @@ bool knode_has_asides(const struct knode_table *t, inode_no ino);
 /* --- retries --------------------------------------------------------------------------------- */
 
 /*
- * This thread's open is to be answered ESTALE. False: it must be served instead, for it had one
- * already, cannot be told from others (tid 0), or too many are under way.
+ * This thread's open of a node (0: not known) is to be answered ESTALE. False: it must be served
+ * instead, for it had one already, cannot be told from others (tid 0), or too many are under way.
  */
-bool knode_retry_begin(struct knode_table *t, int tid, bool is_plain, uint64_t now_ns);
+bool knode_retry_begin(struct knode_table *t, int tid, uint64_t id, bool is_plain, uint64_t now_ns);
 /* Does this thread look up again, and for what kind of open? */
 bool knode_retry_find(const struct knode_table *t, int tid, bool *is_plain);
-/* It was told of this node: nobody takes it for passthrough before it is opened. */
+/* It was told of this node. */
+void knode_retry_tell(struct knode_table *t, int tid, uint64_t id);
+/* ... and nobody takes that for passthrough before it is opened. */
 void knode_retry_reserve(struct knode_table *t, int tid, uint64_t id);
 /* Something for its open, which has begun; one thing. False: not so. */
 must_check bool knode_retry_keep(struct knode_table *t, int tid, void *kept);
 void *knode_retry_peek(const struct knode_table *t, int tid);
 void *knode_retry_take(struct knode_table *t, int tid);		/* NULL: nothing is kept */
-/* This thread opens, and nothing is kept. Was it a retry? */
-bool knode_retry_end(struct knode_table *t, int tid);
+/*
+ * This thread opens a node, and nothing is kept. Is it the second try? It is of the node that the
+ * thread was told of last, or of the first once more, where there is no name to look up. Any other
+ * is a system call of its own: the one before never came back.
+ */
+bool knode_retry_end(struct knode_table *t, int tid, uint64_t id);
 /*
  * Give up and forget what is too old. Something that was kept; NULL: nothing more. At the end
  * (now_ns ~0) everything.

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "client/fuse/task.h"
 #include "client/tier/tier.h"
 #include "fs/base/log.h"
 
@@ -225,19 +226,20 @@ static void retries_lapse(struct loop_timer *timer)
 		loop_timer_start(pt->options.loop, timer, LAPSE_CHECK_MS);
 }
 
-static bool retry_start(struct passthrough *pt, int tid, bool is_plain)
+static bool retry_start(struct passthrough *pt, int tid, uint64_t node, bool is_plain)
 {
-	if (!knode_retry_begin(pt->nodes, tid, is_plain, loop_now_ns(pt->options.loop)))
+	if (!knode_retry_begin(pt->nodes, tid, node, is_plain, loop_now_ns(pt->options.loop)))
 		return false;
 	if (!pt->lapse.is_active)
 		loop_timer_start(pt->options.loop, &pt->lapse, LAPSE_CHECK_MS);
 	return true;
 }
 
-/* overlayfs, which opens with O_NOATIME, does not look up again. */
+/* overlayfs, which opens with O_NOATIME, does not look up again, nor does the kernel for itself. */
 static bool retry_begin(struct passthrough *pt, const struct passthrough_open *o, bool is_plain)
 {
-	return !(o->fi->flags & O_NOATIME) && retry_start(pt, o->tid, is_plain);
+	return !(o->fi->flags & O_NOATIME) && !(task_flags(o->tid) & TASK_KERNEL) &&
+	       retry_start(pt, o->tid, o->node, is_plain);
 }
 
 /* Takes the reference. */
@@ -293,9 +295,19 @@ static int open_plain(struct passthrough *pt, const struct passthrough_open *o)
 	return knode_open(pt->nodes, o->node, NULL) < 0 ? -ENOMEM : 0;
 }
 
+/* Gives up what was kept for a system call of this thread that did not come back for it. */
+static bool retry_end(struct passthrough *pt, const struct passthrough_open *o)
+{
+	void *kept = knode_retry_take(pt->nodes, o->tid);
+
+	if (kept)
+		pt->options.on_lapse(pt->options.arg, kept);
+	return knode_retry_end(pt->nodes, o->tid, o->node);
+}
+
 int passthrough_open(struct passthrough *pt, const struct passthrough_open *o)
 {
-	bool is_retry = knode_retry_end(pt->nodes, o->tid);
+	bool is_retry = retry_end(pt, o);
 	struct tier_file *file = file_for_open(pt, knode_ino(o->node), o->fi);
 
 	if (!knode_fits(pt->nodes, o->node, file)) {
@@ -326,9 +338,9 @@ void *passthrough_kept(struct passthrough *pt, int tid)
 	return knode_retry_take(pt->nodes, tid);
 }
 
-bool passthrough_stale(struct passthrough *pt, int tid)
+bool passthrough_stale(struct passthrough *pt, int tid, uint64_t node)
 {
-	return retry_start(pt, tid, true);
+	return retry_start(pt, tid, node, true);
 }
 
 void passthrough_release(struct passthrough *pt, uint64_t node)
@@ -358,6 +370,7 @@ uint64_t passthrough_lookup(struct passthrough *pt, inode_no ino, int tid)
 	node = knode_choose(pt->nodes, ino, file);
 	if (node == 0 || knode_looked_up(pt->nodes, node) < 0)
 		node = ino;
+	knode_retry_tell(pt->nodes, tid, node);
 	if (!file && knode_fits(pt->nodes, node, NULL))
 		knode_retry_reserve(pt->nodes, tid, node);
 	tier_put(file);

@@ -62,9 +62,9 @@ void *passthrough_peek(const struct passthrough *pt, int tid);	/* the thread loo
 void *passthrough_kept(struct passthrough *pt, int tid);	/* the thread opens; NULL */
 /*
  * The thread is told ESTALE for another reason: once for a system call is enough. False: it was
- * told before, or cannot be told from others.
+ * told before, or cannot be told from others. Of an open: of which node, else 0.
  */
-bool passthrough_stale(struct passthrough *pt, int tid);
+bool passthrough_stale(struct passthrough *pt, int tid, uint64_t node);
 void passthrough_release(struct passthrough *pt, uint64_t node);
 
 /* The node for a reply that names an inode to this thread; counted as looked up. */

@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import threading
 
@@ -20,6 +21,7 @@ import pytest
 from conftest import LARGE_TIER, LONG, Cluster, MiB, eventually, running, seeded_bytes
 
 SIZE = MiB(4) + 123
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 # --- what the stories are told with ----------------------------------------------------------------------------
@@ -267,10 +269,36 @@ def test_a_descriptor_is_opened_again_without_its_name(model):
     assert path.read_bytes()[:7] == b"twiceed"
 
 
+def open_cached(path, flags):
+    """openat2() with RESOLVE_CACHED: told to look up again, it gives up instead, as io_uring does at first."""
+    how = struct.pack("=QQQ", flags, 0, 0x20)
+    fd = libc.syscall(437, -100, os.fsencode(path), how, len(how))
+    if fd < 0:
+        raise OSError(ctypes.get_errno(), "openat2")
+    return fd
+
+
+def test_who_does_not_come_back_for_his_file_is_forgotten(shared, model, here):
+    path, data = model
+    write(here / "other", data[1:])
+    warm(shared, here / "other")
+    with opened(path), opened(here / "other") as other:
+        for flags in (os.O_CREAT | os.O_EXCL | os.O_RDWR, os.O_CREAT | os.O_RDWR):
+            path.stat()
+            with pytest.raises(OSError) as refused:
+                os.close(open_cached(path, os.O_RDWR))
+            assert refused.value.errno == errno.EAGAIN
+            with opened(here / f"new{flags}", flags) as new:
+                os.pwrite(new, b"new", 0)
+        path.stat()
+        with pytest.raises(OSError):
+            os.close(open_cached(path, os.O_RDWR))
+        with opened(here / "other", os.O_RDWR) as writer:  # with a second try of its own
+            os.pwrite(writer, b"changed", 0)
+        assert os.pread(other, 7, 0) == b"changed"
+
+
 # --- without names ---------------------------------------------------------------------------------------------
-
-libc = ctypes.CDLL(None, use_errno=True)
-
 
 class Handle(ctypes.Structure):
     _fields_ = [("bytes", ctypes.c_uint), ("type", ctypes.c_int), ("data", ctypes.c_ubyte * 128)]

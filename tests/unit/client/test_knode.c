@@ -143,18 +143,32 @@ START_TEST(no_thread_is_sent_back_twice)
 {
 	bool is_plain = false;
 
-	ck_assert(knode_retry_begin(t, 10, true, SEC));
-	ck_assert(!knode_retry_begin(t, 10, true, SEC));
-	ck_assert(knode_retry_begin(t, 11, false, SEC));
-	ck_assert(!knode_retry_begin(t, 0, true, SEC));
+	ck_assert(knode_retry_begin(t, 10, INO, true, SEC));
+	ck_assert(!knode_retry_begin(t, 10, INO, true, SEC));
+	ck_assert(knode_retry_begin(t, 11, INO, false, SEC));
+	ck_assert(!knode_retry_begin(t, 0, INO, true, SEC));
 	ck_assert(knode_retry_find(t, 10, &is_plain) && is_plain);
 	ck_assert(knode_retry_find(t, 11, &is_plain) && !is_plain);
 	ck_assert(!knode_retry_find(t, 12, &is_plain));
-	ck_assert(knode_retry_end(t, 10) && !knode_retry_end(t, 10));
-	ck_assert(knode_retry_begin(t, 10, true, SEC));
+	ck_assert(knode_retry_end(t, 10, INO) && !knode_retry_end(t, 10, INO));
+	ck_assert(knode_retry_begin(t, 10, INO, true, SEC));
 	for (int tid = 100; tid < 100 + (int)KNODE_RETRIES_MAX; tid++)
-		(void)knode_retry_begin(t, tid, true, SEC);
-	ck_assert(!knode_retry_begin(t, 99, true, SEC));
+		(void)knode_retry_begin(t, tid, INO, true, SEC);
+	ck_assert(!knode_retry_begin(t, 99, INO, true, SEC));
+}
+END_TEST
+
+/* Its first system call failed on its way back to us, or the number of the thread is another's. */
+START_TEST(an_open_of_another_file_is_no_second_try)
+{
+	bool is_plain;
+
+	ck_assert(knode_retry_begin(t, 10, INO, true, SEC));
+	ck_assert(!knode_retry_end(t, 10, INO + 1));
+	ck_assert(!knode_retry_find(t, 10, &is_plain));
+	ck_assert(knode_retry_begin(t, 10, INO + 1, true, SEC));
+	knode_retry_tell(t, 10, INO + 2);	/* the name is another file's now */
+	ck_assert(knode_retry_end(t, 10, INO + 2));
 }
 END_TEST
 
@@ -163,14 +177,15 @@ START_TEST(a_writer_finds_the_node_that_it_was_told_of)
 	uint64_t aside;
 
 	ck_assert_int_eq(knode_open(t, INO, &model), 0);
-	ck_assert(knode_retry_begin(t, 10, true, SEC));
+	ck_assert(knode_retry_begin(t, 10, INO, true, SEC));
 	aside = look_up(NULL);
 	knode_retry_reserve(t, 10, aside);
 	knode_forget(t, aside, 1);	/* between the two lookups of the kernel */
 	ck_assert_uint_eq(look_up(NULL), aside);
 	knode_retry_reserve(t, 10, aside);
+	knode_retry_tell(t, 10, aside);
 	ck_assert(!knode_fits(t, aside, &model));	/* readers are kept off meanwhile */
-	ck_assert(knode_retry_end(t, 10));
+	ck_assert(knode_retry_end(t, 10, aside));
 	ck_assert(knode_fits(t, aside, NULL));
 	ck_assert_int_eq(knode_open(t, aside, NULL), 0);
 	ck_assert(!knode_fits(t, aside, &model));
@@ -182,7 +197,8 @@ START_TEST(what_was_kept_for_an_open_comes_back_once)
 	char kept, other;
 
 	ck_assert(!knode_retry_keep(t, 10, &kept));
-	ck_assert(knode_retry_begin(t, 10, true, SEC) && knode_retry_begin(t, 11, true, 2 * SEC));
+	ck_assert(knode_retry_begin(t, 10, INO, true, SEC));
+	ck_assert(knode_retry_begin(t, 11, INO, true, 2 * SEC));
 	ck_assert(knode_retry_keep(t, 10, &kept) && knode_retry_keep(t, 11, &other));
 	knode_retry_reserve(t, 10, INO);
 	ck_assert_ptr_null(knode_retry_lapse(t, KNODE_LAPSE_NS));
@@ -192,7 +208,7 @@ START_TEST(what_was_kept_for_an_open_comes_back_once)
 	ck_assert_ptr_eq(knode_retry_take(t, 11), &other);
 	ck_assert_ptr_null(knode_retry_take(t, 11));
 	/* still no thread is sent back twice, for an hour */
-	ck_assert(!knode_retry_begin(t, 10, true, SEC + KNODE_LAPSE_NS));
+	ck_assert(!knode_retry_begin(t, 10, INO, true, SEC + KNODE_LAPSE_NS));
 	ck_assert_ptr_null(knode_retry_lapse(t, 2 * SEC + KNODE_RETRY_NS));
 	ck_assert(!knode_has_retries(t));
 }
@@ -206,5 +222,6 @@ TEST_MAIN("knode", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, ids_need_no_table);
 	  tcase_add_test(tc, asides_are_bounded);
 	  tcase_add_test(tc, no_thread_is_sent_back_twice);
+	  tcase_add_test(tc, an_open_of_another_file_is_no_second_try);
 	  tcase_add_test(tc, a_writer_finds_the_node_that_it_was_told_of);
 	  tcase_add_test(tc, what_was_kept_for_an_open_comes_back_once))

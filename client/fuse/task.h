@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the system says of a thread that asks us. */
+#ifndef CAIRN_CLIENT_FUSE_TASK_H
+#define CAIRN_CLIENT_FUSE_TASK_H
+
+/* PF_EXITING and PF_KTHREAD of the kernel's <linux/sched.h>, in the flags of proc(5) */
+#define TASK_EXITING 0x4u
+#define TASK_KERNEL  0x200000u
+
+/* 0 also of a thread that cannot be seen from here. */
+unsigned task_flags(int tid);
+
+#endif
