@@ -74,6 +74,7 @@ struct cl_flush {			/* publish.c */
 	int rc;
 	int ended_rc;			/* of the last one */
 	bool is_inline, is_unfinished;
+	bool kill_priv;			/* what it sends says so; see cl_file */
 	/* goes on from a turn of its own; unlike a task it can be taken back */
 	struct loop_timer turn;
 	struct cl_fetch fetch;
@@ -122,7 +123,8 @@ struct cl_file {
 	struct root root;
 	uint64_t size;
 	int64_t mtime_ns;
-	bool kill_priv;			/* a write cleared suid and sgid: say so in the publish */
+	/* a write cleared suid and sgid: the next publish, or the next mode, says so */
+	bool kill_priv;
 	struct cl_tier_use tier;
 	struct cl_draft *draft;		/* draft.c; NULL: there is none */
 	bool is_draft_new;		/* it was cut to nothing, and is written anew */
@@ -190,6 +192,12 @@ static inline bool cl_file_is_dirty(const struct cl_file *f)
 	return f->edit_seq != f->clean_seq;
 }
 
+/* The server does not know yet that a write cleared suid and sgid. */
+static inline bool cl_file_kills_priv(const struct cl_file *f)
+{
+	return f->kill_priv || f->flush.kill_priv;
+}
+
 /* file.c */
 /* a reference; NULL: out of memory */
 struct cl_file *cl_file_get(struct client *c, struct cl_node *node);
@@ -243,6 +251,7 @@ void cl_opens_sweep(struct client *c);
 /* Under a new session the opens of the old one are unknown: forget them; tell what is open. */
 void cl_opens_fence(struct client *c);
 void cl_opens_again(struct client *c, struct cl_node *node);
+void cl_opens_all_again(struct client *c);		/* that are not registered */
 
 /* chunk.c */
 /* the last with start <= pos */

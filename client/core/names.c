@@ -143,16 +143,45 @@ static void size_published(struct cl_op *op, int rc)
 	cl_op_finish(op, rc);
 }
 
+/*
+ * A mode that is set after writes which cleared suid and sgid takes that with it: the publish of
+ * these writes must not clear what the user has set since.
+ */
+static void priv_take(struct cl_req *req)
+{
+	Wire__SetAttr *msg = &req->msg.set_attr;
+	struct cl_node *node = cl_node_find(req->client, msg->ino);
+	if (!(msg->mask & CL_SET_MODE) || !node || !node->file || !cl_file_kills_priv(node->file))
+		return;
+	msg->mask |= CL_SET_KILL_PRIV;
+	node->file->kill_priv = node->file->flush.kill_priv = false;
+	req->arg = req;			/* it was taken */
+}
+
+static void priv_give_back(struct cl_req *req)
+{
+	const struct cl_node *node = cl_node_find(req->client, req->msg.set_attr.ino);
+	if (req->call.rc < 0 && req->arg && node && node->file && cl_file_is_dirty(node->file))
+		node->file->kill_priv = true;
+}
+
+static void set_done(struct cl_req *req)
+{
+	priv_give_back(req);
+	attr_done(req);
+}
+
 static void setattr_send(struct cl_op *op, int rc)
 {
 	if (rc < 0) {
 		size_published(op, rc);
 		return;
 	}
-	struct cl_req *req = request(op, MSG_SETATTR, attr_done);
+	struct cl_req *req = request(op, MSG_SETATTR, set_done);
 	if (!req)
 		return;
 	Wire__SetAttr *msg = &req->msg.set_attr;
+	req->orphaned = priv_give_back;
 	msg->ino = op->ino;
 	msg->mask = op->set_mask & ~(uint32_t)CL_SET_SIZE;
 	msg->mode = op->mode;
@@ -160,6 +189,7 @@ static void setattr_send(struct cl_op *op, int rc)
 	msg->gid = op->new_gid;
 	msg->atime_ns = op->atime_ns;
 	msg->mtime_ns = op->mtime_ns;
+	priv_take(req);
 	cl_session_send(req);
 }
 
@@ -206,7 +236,8 @@ static bool changes_nothing(const struct cl_op *op)
 	    !cl_node_can_write(op->client, node))
 		return false;
 	const struct stat *st = &node->attr.st;
-	if (node->file->kill_priv || node->attr.has_xattrs || st->st_mode & (S_ISUID | S_ISGID))
+	if (cl_file_kills_priv(node->file) || node->attr.has_xattrs ||
+	    st->st_mode & (S_ISUID | S_ISGID))
 		return false;	/* it may change more than it says */
 	return (!(op->set_mask & CL_SET_MODE) || (op->mode & 07777) == (st->st_mode & 07777)) &&
 	       (!(op->set_mask & CL_SET_UID) || op->new_uid == st->st_uid) &&
@@ -247,7 +278,7 @@ static void make_done(struct cl_req *req)
 	if (rc == 0) {
 		cl_node_name_set(req, reply, op->parent, op->name, node->ino);
 		if (S_ISDIR(node->attr.st.st_mode))
-			cl_node_dir_complete(node);	/* nobody can have put anything there */
+			cl_node_dir_made(req, reply, node);
 		if (op->want_open) {
 			cl_opens_registered(node, true);
 			rc = cl_file_handle(c, node, op->flags, &op->opened);

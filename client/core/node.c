@@ -212,7 +212,7 @@ void cl_node_show(struct client *c, const struct cl_node *node, struct cl_attr *
 		out->st.st_size = (off_t)file->size;
 		out->st.st_blocks = (blkcnt_t)DIV_CEIL(file->size, 512);
 		out->st.st_mtim = out->st.st_ctim = time_of_ns(file->mtime_ns);
-		if (file->kill_priv)
+		if (cl_file_kills_priv(file))
 			out->st.st_mode &=
 				(mode_t) ~(S_ISUID | ((out->st.st_mode & S_IXGRP) ? S_ISGID : 0));
 	}

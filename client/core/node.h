@@ -99,6 +99,8 @@ void cl_node_path(struct client *c, inode_no ino, char *out, size_t out_bytes);
 
 /* All names of this directory are known from now on. */
 void cl_node_dir_complete(struct cl_node *dir);
+/* It was made by this request: there are none, if the lease came with the answer. */
+void cl_node_dir_made(struct cl_req *req, const Wire__NodeReply *reply, struct cl_node *dir);
 /* Some name of this directory is not known any more; it may be none. */
 void cl_node_dir_unknown(struct client *c, inode_no ino);
 /* Its lease goes: the kernel must not trust what it was told of absent names. */

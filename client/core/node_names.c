@@ -221,10 +221,20 @@ void cl_node_dir_complete(struct cl_node *dir)
 	dir->is_complete = dir->lease != CL_LEASE_NONE && !dir->is_recalling;
 }
 
+/* An answer that is told a second time has no lease: others may have put something there since. */
+void cl_node_dir_made(struct cl_req *req, const Wire__NodeReply *reply, struct cl_node *dir)
+{
+	const struct name_key whole = { dir->ino, 0 };
+	if (is_granted(req, reply, &whole))
+		cl_node_dir_complete(dir);
+}
+
+/* Its mtime need not tell, which may be set back: the kernel's pages of it are not to be used. */
 static void dir_unknown(struct cl_node *dir)
 {
 	dir->is_complete = false;
 	dir->names_lost++;
+	dir->listed_until_ns = 0;
 }
 
 void cl_node_dir_unknown(struct client *c, inode_no ino)

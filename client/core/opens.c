@@ -156,7 +156,12 @@ void cl_opens_registered(struct cl_node *node, bool write)
 void cl_opens_fence(struct client *c)
 {
 	struct cl_node *node, *next;
+	struct cl_req *req, *req_next;
 
+	/* One that still waits for a slot would take back what the next session registers. */
+	DL_FOREACH_SAFE2(c->requests, req, req_next, next)
+		if (req->call.type == MSG_RELEASE && req->is_waiting)
+			cl_session_forget(req);
 	HASH_ITER(hh, c->nodes, node, next) {
 		idle_leave(c, node);
 		node->has_open_read = node->has_open_write = false;
@@ -183,6 +188,15 @@ static void reopened(struct cl_req *req)
 		cl_opens_again(c, node);
 	cl_opens_settle(c, node);	/* it may have been closed meanwhile */
 	cl_op_wake(&node->open_waiters);
+}
+
+void cl_opens_all_again(struct client *c)
+{
+	struct cl_node *node, *next;
+
+	HASH_ITER(hh, c->nodes, node, next)
+		if (!node->has_open_read && !node->has_open_write)
+			cl_opens_again(c, node);
 }
 
 void cl_opens_again(struct client *c, struct cl_node *node)

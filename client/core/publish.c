@@ -178,6 +178,8 @@ static void flush_end(struct cl_file *file, int rc)
 	bool was_taken = flush->state > CL_FLUSH_NODES && !flush->is_inline;
 	flush->state = CL_FLUSH_IDLE;
 	flush->ended_rc = rc;
+	file->kill_priv |= rc < 0 && flush->kill_priv;
+	flush->kill_priv = false;
 	buf_put(flush->bytes);
 	flush->bytes = NULL;
 	/* Not synced, or nobody knows. No room for that: all of it is put again (I2). */
@@ -196,8 +198,6 @@ static void flush_end(struct cl_file *file, int rc)
 	if (rc == 0) {
 		file->clean_seq = flush->seq;
 		file->dirty_since_ns = loop_now_ns(c->options.loop);
-		if (!cl_file_is_dirty(file))
-			file->kill_priv = false;
 		cl_draft_settle(file);
 	} else if (!file->is_alone) {
 		/*
@@ -256,6 +256,7 @@ void cl_publish_stop(struct cl_file *file)
 	flush->req = NULL;
 	flush->state = CL_FLUSH_IDLE;
 	flush->awaited = 0;
+	flush->kill_priv = false;
 	flush->round++;
 	touch_stop(flush->touch);
 	for (uint32_t i = 0; i < file->chunk_count; i++)
@@ -330,6 +331,12 @@ static void publish_done(struct cl_req *req)
 	if (rc == -E_STALE_VERSION && node && cl_node_can_write(c, node) &&
 	    ++file->flush.tries < TRIES_MAX) {
 		file->version = node->attr.version;
+		flush_run(file);
+		return;
+	}
+	if (rc == -E_PERM && req->msg.publish.set) {
+		/* Who may not set them is told by a request of his own; the content is well. */
+		file->setting = NULL;
 		flush_run(file);
 		return;
 	}
@@ -435,7 +442,9 @@ static void flush_send(struct cl_file *file)
 	/* all ones: nothing was put */
 	msg->collection = flush->is_inline ? UINT64_MAX : flush->marks.collection;
 	msg->new_bytes = flush->new_bytes * c->copies;
-	msg->kill_priv = file->kill_priv;
+	flush->kill_priv |= file->kill_priv;
+	file->kill_priv = false;
+	msg->kill_priv = flush->kill_priv;
 	req->caller.uid = file->node->attr.st.st_uid;
 	req->caller.gid = file->node->attr.st.st_gid;
 	if (flush->bytes)
@@ -1028,11 +1037,18 @@ static void flush_op_cancel(struct cl_op *op)
 	flush_op_free(op);
 }
 
+/* Of what was written before, which close and fsync tell: once, so nobody else takes it. */
+static int earlier_error(const struct cl_op *op)
+{
+	bool is_told = op->kind == CL_FLUSH || op->kind == CL_FSYNC;
+	return is_told && op->handle ? cl_file_take_error(op->handle) : 0;
+}
+
 static void flush_op_done(struct cl_flush_wait *wait, int rc)
 {
 	struct cl_op *op = wait->arg;
 	flush_op_free(op);
-	int earlier = op->handle ? cl_file_take_error(op->handle) : 0;
+	int earlier = earlier_error(op);
 	op->resume_rc(op, rc < 0 ? rc : earlier);
 }
 
@@ -1066,7 +1082,7 @@ static void flush_file(struct cl_op *op, struct cl_file *file,
 		       void (*then)(struct cl_op *op, int rc))
 {
 	if (!file || !is_pending(file)) {
-		then(op, op->handle ? cl_file_take_error(op->handle) : 0);
+		then(op, earlier_error(op));
 		return;
 	}
 	struct flush_op *f = calloc(1, sizeof *f);

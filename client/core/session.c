@@ -36,6 +36,7 @@
 
 static void renew_done(struct rpc_call *call);
 static void open_done(struct rpc_call *call);
+static void slots_pump(struct client *c);
 
 static void req_unlist(struct cl_req *req)
 {
@@ -287,10 +288,8 @@ static void open_done(struct rpc_call *call)
 	session_write(c);
 	if (c->blocks)
 		blocks_map_refresh(c->blocks);
-	struct cl_node *node, *next;
-	HASH_ITER(hh, c->nodes, node, next)
-		if (node->readers + node->writers > 0)
-			cl_opens_again(c, node);
+	cl_opens_all_again(c);
+	slots_pump(c);
 	renewed(c);
 }
 
@@ -350,6 +349,7 @@ static void reclaim_done(struct cl_req *req)
 		reclaim_next(c);
 	} else {
 		c->session.is_reclaiming = false;
+		cl_opens_all_again(c);	/* if the server lost changes, none was claimed */
 		cl_op_wake(&c->session_waiters);
 	}
 }
