@@ -68,6 +68,7 @@ static void submit(struct load_lane *lane, enum cl_op_kind kind,
 	lane->after = after;
 	lane->is_busy = true;
 	lane->busy_ns = sim_world_now_ns(lane->load->oracle->world);
+	lane->begun = lane->load->oracle->modes.moment;
 	client_submit(lane->load->client->client, &lane->op);
 }
 
@@ -178,10 +179,51 @@ static void write_done(struct load_lane *lane)
 		write_next(lane);
 }
 
+/* --- attributes
+ * ------------------------------------------------------------------------------------- */
+
+static void mode_check(struct load_lane *lane, const struct stat *st)
+{
+	struct oracle *o = lane->load->oracle;
+
+	if (!modes_allow(&o->modes, lane->begun, st->st_ino, st->st_mode))
+		oracle_fail(o, "client%u sees mode %o of inode %llu, another was set before",
+			    lane->load->client->index + 1, (unsigned)st->st_mode & 07777,
+			    (unsigned long long)st->st_ino);
+}
+
+static void mode_set_done(struct load_lane *lane)
+{
+	modes_set_end(&lane->load->oracle->modes, lane->ino, lane->op.mode, lane->op.rc);
+	write_next(lane);
+}
+
+/* Of a file that is being written: it may travel with the content, or not. */
+static void set_attributes(struct load_lane *lane)
+{
+	op_clear(lane);
+	lane->op.ino = lane->ino;
+	lane->op.handle = below(lane, 2) ? lane->handle : NULL;
+	if (below(lane, 3) == 0) {
+		lane->op.set_mask = CL_SET_MTIME;
+		lane->op.mtime_ns = (int64_t)below(lane, SIM_S);
+		submit(lane, CL_SETATTR, write_next);
+		return;
+	}
+	lane->op.set_mask = CL_SET_MODE;
+	lane->op.mode = (mode_t)below(lane, 01000);
+	modes_set_begin(&lane->load->oracle->modes, lane->ino);
+	submit(lane, CL_SETATTR, mode_set_done);
+}
+
 static void write_next(struct load_lane *lane)
 {
 	struct oracle_node *node = lane->load->oracle->nodes[lane->node];
 
+	if (below(lane, 6) == 0) {
+		set_attributes(lane);
+		return;
+	}
 	op_clear(lane);
 	lane->op.handle = lane->handle;
 	if (lane->writes_left == 0) {
@@ -240,6 +282,8 @@ static void size_done(struct load_lane *lane)
 	uint32_t cell_bytes = lane->load->oracle->nodes[lane->node]->cell_bytes;
 	uint64_t size = (uint64_t)lane->op.attr.st.st_size;
 
+	if (lane->call.rc == 0)
+		mode_check(lane, &lane->op.attr.st);
 	if (lane->call.rc == 0 && size % cell_bytes != 0 &&
 	    !lane->load->oracle->nodes[lane->node]->content.is_blurred)
 		oracle_fail(lane->load->oracle, "node %u has a size of %llu, in cells of %u",
@@ -327,6 +371,8 @@ static void lookup_done(struct load_lane *lane)
 	lane->ino = lane->call.ino = lane->call.rc == 0 ? lane->op.attr.st.st_ino : 0;
 	lane->call.is_directory = lane->call.rc == 0 && S_ISDIR(lane->op.attr.st.st_mode);
 	lane->lookups = lane->call.rc == 0;
+	if (lane->call.rc == 0)
+		mode_check(lane, &lane->op.attr.st);
 	call_end(lane);
 	uint16_t node = lane->ino != 0 ? oracle_node_find(lane->load->oracle, lane->ino) : 0;
 	if (lane->script == SCRIPT_LOOKUP || node == 0 || lane->call.is_directory ||
@@ -410,6 +456,8 @@ static void list_done(struct load_lane *lane)
 		const struct cl_entry *e = &lane->op.entries[i];
 		if (e->name[0] == 'n' && e->name_len == 2)
 			lane->listed[e->name[1] - '0'] = e->ino;
+		if (e->has_attr)
+			mode_check(lane, &e->attr.st);
 	}
 	if (lane->call.rc == 0 && !lane->op.end)
 		oracle_fail(lane->load->oracle, "a listing of %u names has no end",

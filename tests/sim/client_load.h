@@ -22,6 +22,7 @@ struct load_lane {
 	struct cl_op op;
 	bool is_busy;			       /* the operation is under way */
 	uint64_t busy_ns;		       /* since when */
+	uint64_t begun;			       /* moment of the modes */
 	void (*after)(struct load_lane *lane); /* when it is done; NULL: between two scripts */
 	uint64_t wait_ns;		       /* until then the script pauses */
 	struct oracle_call call;

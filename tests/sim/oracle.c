@@ -778,6 +778,7 @@ void oracle_power_cut(struct oracle *o, uint64_t journal_lag_ns)
 	uint64_t kept_ns = MAX_OF(o->durable_ns, now_ns - journal_lag_ns);
 
 	o->cut_ns = now_ns;
+	modes_forget(&o->modes);
 	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++)
 		oracle_suspect(o, i);
 	possible_roll_back(&o->names, possible_moment_at(&o->names, kept_ns), now_ns);

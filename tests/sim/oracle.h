@@ -23,6 +23,7 @@
 
 #include "fs/base/base.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/modes.h"
 #include "tests/sim/possible.h"
 
 #define SIM_BEGIN_NS	   (3600 * SIM_S) /* where a world's clock starts */
@@ -104,6 +105,7 @@ struct oracle {
 	uint64_t cut_ns;     /* of the last power cut that lost something; 0: none */
 	struct oracle_client clients[CLUSTER_CLIENTS];
 	uint64_t calls, doubts, blurs;
+	struct modes modes;
 };
 
 void oracle_init(struct oracle *o, struct sim_world *world);
