@@ -251,7 +251,7 @@ START_TEST(foreign_text_is_refused)
 }
 END_TEST
 
-START_TEST(without_tiers_only_numbers_are_told)
+START_TEST(without_tiers_nothing_is_kept_nor_promised)
 {
 	begin(0);
 	inode_no ino = make("model", 1);
@@ -259,8 +259,11 @@ START_TEST(without_tiers_only_numbers_are_told)
 	ck_assert_int_eq(ask_text(0, "{\"do\":\"info\"}", &reply), 0);
 	ck_assert_uint_eq(json_array_size(json_object_get(reply, "tiers")), 0);
 	json_decref(reply);
-	static const char *const others[] = { "files", "pins", "state", "warm", "pin", "unpin",
-					      "evict", "evict-all" };
+	ck_assert_int_eq(ask_text(0, "{\"do\":\"files\"}", &reply), 0);
+	ck_assert_uint_eq(json_array_size(json_object_get(reply, "entries")), 0);
+	json_decref(reply);
+	static const char *const others[] = { "state", "warm", "pin", "unpin", "evict",
+					      "evict-all" };
 	for (unsigned i = 0; i < ARRAY_COUNT(others); i++)
 		ck_assert_int_eq(ask(0, others[i], ino), -E_NODEV);
 	end();
@@ -293,5 +296,5 @@ TEST_MAIN("control", tcase_set_timeout(tc, 60);
 	  tcase_add_test(tc, names_may_be_any_bytes);
 	  tcase_add_test(tc, lists_come_in_pages);
 	  tcase_add_test(tc, foreign_text_is_refused);
-	  tcase_add_test(tc, without_tiers_only_numbers_are_told);
+	  tcase_add_test(tc, without_tiers_nothing_is_kept_nor_promised);
 	  tcase_add_test(tc, who_is_cut_off_still_tells_what_it_has))
