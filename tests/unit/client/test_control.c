@@ -86,13 +86,24 @@ static void await_state(inode_no ino, const char *state)
 {
 	for (unsigned i = 0; i < 500 && !state_is(ino, state); i++)
 		cluster_run_for(&w, 10);
-	ck_assert(state_is(ino, state));
+	ck_assert_msg(state_is(ino, state), "inode %llu is not %s", (unsigned long long)ino, state);
 }
 
 static inode_no make(const char *name, uint8_t number)
 {
 	model[3] = number;
 	return tiers_write_file(&w, c, name, model, MODEL_BYTES);
+}
+
+/* By a node without a tier, so that it is not here yet. */
+static inode_no make_elsewhere(const char *name, uint8_t number)
+{
+	cluster_client_hook = NULL;
+	struct client *writer = cluster_client(&w);
+	model[3] = number;
+	(void)tiers_write_file(&w, writer, name, model, MODEL_BYTES);
+	cluster_client_stop(&w, writer);
+	return file_lookup(&w, c, name);
 }
 
 static void own(inode_no ino, uint32_t uid)
@@ -131,7 +142,8 @@ END_TEST
 START_TEST(who_owns_nothing_pushes_nothing_out)
 {
 	begin(MiB(3));
-	inode_no used[2] = { make("one", 1), make("two", 2) }, other = make("other", 3);
+	inode_no used[2] = { make_elsewhere("one", 1), make_elsewhere("two", 2) };
+	inode_no other = make_elsewhere("other", 3);
 	for (unsigned i = 0; i < 2; i++) {
 		ck_assert_int_eq(ask(0, "warm", used[i]), 0);
 		await_state(used[i], "cached");
