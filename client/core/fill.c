@@ -513,9 +513,11 @@ void cl_fill_stop(struct client *c)
 	c->fills->is_stopped = true;
 	loop_timer_stop(c->options.loop, &c->fills->turn);
 	while (c->fills->list) {
-		if (c->fills->list->state == FILL_WHOLE)
-			fill_seal(c->fills->list);	/* what is complete is worth its sync */
-		fill_end(c->fills->list, -E_CANCELED);
+		struct cl_fill *fill = c->fills->list;
+		/* What is complete is worth its sync; one that is sealed just has not ended. */
+		if (fill->state == FILL_WHOLE && fill->rc == 0)
+			fill_seal(fill);
+		fill_end(fill, fill->rc == 0 ? -E_CANCELED : MIN_OF(fill->rc, 0));
 	}
 }
 

@@ -43,7 +43,7 @@ struct cl_pins {
 	uint64_t bytes;			/* of all contents */
 	uint64_t bytes_max, file_bytes_max;	/* what the tiers could hold; the largest of them */
 	struct pin *due;		/* to be looked at before the others */
-	struct loop_timer look, turn;
+	struct loop_timer look, turn, noting;
 	struct cl_op ask;		/* attributes of one of them */
 	bool is_asking, is_passing;	/* a pass through all is under way, */
 	inode_no next_ino;		/* and goes on with the first behind it */
@@ -214,13 +214,19 @@ static void pin_drop(struct cl_pins *pins, struct pin *pin)
 
 /* --- the file --------------------------------------------------------------------------------- */
 
-/* A failure is in the log and in `cairn cache`; what is pinned is so until the mount ends. */
+/* Who pins thousands is noted now and then. */
 static void note(struct cl_pins *pins)
 {
+	if (pins->kept && !pins->noting.is_active)
+		loop_timer_start(pins->client->options.loop, &pins->noting, PINS_NOTE_MS);
+}
+
+/* A failure is in the log and in `cairn cache`; what is pinned is so until the mount ends. */
+static void noting_fired(struct loop_timer *timer)
+{
+	struct cl_pins *pins = container_of(timer, struct cl_pins, noting);
 	struct text text;
 
-	if (!pins->kept)
-		return;
 	text_init(&text, PINS_TEXT_BYTES_MAX);
 	text_add(&text, FILE_HEAD "\n");
 	for (uint32_t i = 0; i < pins->count; i++)
@@ -372,6 +378,7 @@ int cl_pins_create(struct client *c, const char *path, struct cl_pins **out)
 	pins->client = c;
 	pins->look.fn = look_fired;
 	pins->turn.fn = turn_fired;
+	pins->noting.fn = noting_fired;
 	tiers_info(c->options.tiers, &info);
 	for (uint32_t i = 0; i < info.place_count; i++) {
 		pins->bytes_max += info.places[i].bytes_max;
@@ -398,6 +405,7 @@ void cl_pins_destroy(struct cl_pins *pins)
 		return;
 	loop_timer_stop(pins->client->options.loop, &pins->look);
 	loop_timer_stop(pins->client->options.loop, &pins->turn);
+	loop_timer_stop(pins->client->options.loop, &pins->noting);
 	for (uint32_t i = 0; i < pins->count; i++)
 		free(pins->at[i]);
 	HASH_ITER(hh, pins->contents, content, next) {
@@ -416,7 +424,7 @@ void cl_pins_start(struct cl_pins *pins)
 
 bool cl_pins_is_busy(const struct cl_pins *pins)
 {
-	return pins && pins->kept && cl_kept_is_busy(pins->kept);
+	return pins && pins->kept && (pins->noting.is_active || cl_kept_is_busy(pins->kept));
 }
 
 const char *cl_pins_problem(const struct cl_pins *pins)

@@ -3,8 +3,9 @@
  * Pinned inodes: their content is kept in the tiers, whatever version it is. A pin names the
  * inode, so it follows renames and new content, and ends with the inode: a file that is put in its
  * place by rename(2) is another one. Pins are kept over restarts in a file of one number a line,
- * noted by a worker right after each change. All are looked at every PINS_LOOK_MS, one inode at a
- * time; one whose content changed, as far as this mount hears of it, soon.
+ * which a worker begins to write within PINS_NOTE_MS of a change. All are looked at every
+ * PINS_LOOK_MS, one inode at a time; one whose content changed, as far as this mount hears of it,
+ * soon.
  *
  * Several inodes may have one content: it is pinned in the tiers as long as one of them is.
  * Loop's thread.
@@ -18,6 +19,7 @@
 #define PINS_LOOK_MS	  10000u
 /* after a change: who changes a file does so more than once */
 #define PINS_CHANGED_MS	  300u
+#define PINS_NOTE_MS	  50u
 /* 20 digits and a newline each, and the head */
 #define PINS_TEXT_BYTES_MAX (PINS_MAX * 21u + 64u)
 
@@ -28,7 +30,7 @@ must_check int cl_pins_create(struct client *c, const char *path, struct cl_pins
 void cl_pins_destroy(struct cl_pins *pins);	/* NULL is allowed */
 /* The session runs: look at all of them now, then from time to time. */
 void cl_pins_start(struct cl_pins *pins);
-/* Is the file being written? A stop waits for it. NULL is allowed. */
+/* Is the file being written, or due? A stop waits for it. NULL is allowed. */
 bool cl_pins_is_busy(const struct cl_pins *pins);
 /* Why the file could not be written; "": it could. */
 const char *cl_pins_problem(const struct cl_pins *pins);
