@@ -11,6 +11,9 @@
 
 static struct tiers *tiers_of_client;
 
+/* Of the tiers that are made next; NULL: nobody is told. */
+static void (*tiers_on_sealed)(void *arg, const struct root *root);
+
 static inline void tiers_use(struct cluster *w, struct cl_options *options)
 {
 	(void)w;
@@ -26,7 +29,7 @@ static inline struct tiers *tiers_make(struct cluster *w, const char *name, uint
 	snprintf(path, sizeof path, "%s", scratch_path(&w->scratch, name));
 	struct tier_place place = { .directory = path, .bytes_max = bytes_max };
 	struct tiers_options o = { .loop = w->loop, .places = &place, .place_count = 1,
-				   .boot_id = 1 };
+				   .boot_id = 1, .on_sealed = tiers_on_sealed, .arg = w };
 	struct tiers *t;
 	ck_assert_int_eq(tiers_create(&o, &t), 0);
 	tiers_start(t);

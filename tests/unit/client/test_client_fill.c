@@ -231,6 +231,44 @@ START_TEST(a_client_that_dies_amid_a_fill_leaves_nothing_behind)
 }
 END_TEST
 
+static struct client *stopping;
+
+static void stop_fired(struct loop_timer *timer)
+{
+	(void)timer;
+	client_stop(stopping, cluster_stopped, &w);
+}
+
+/* Before the fill has its turn to end. */
+static void stop_at_seal(void *arg, const struct root *root)
+{
+	static struct loop_timer timer = { .fn = stop_fired };
+	(void)root;
+	loop_timer_start(((struct cluster *)arg)->loop, &timer, 0);
+}
+
+START_TEST(a_stop_just_after_a_seal_is_a_stop)
+{
+	begin();
+	struct client *writer = cluster_client(&w);
+	(void)tiers_write_file(&w, writer, "model", model, MODEL_BYTES);
+	tiers_on_sealed = stop_at_seal;
+	struct tiers *t = tiers_make(&w, "tier", MiB(64));
+	tiers_on_sealed = NULL;
+	struct client *c = stopping = cluster_client(&w);
+	struct cl_handle *h = file_open(&w, c, "model", O_RDONLY);
+	tiers_expect(&w, c, h, model, MODEL_BYTES);
+	ck_assert_int_eq(file_close(&w, c, h), 0);
+	cluster_rc = 1;
+	loop_uv_run(w.loop);
+	ck_assert_int_eq(cluster_rc, 0);
+	client_destroy(c);
+	tiers_end(&w, t);
+	cluster_client_stop(&w, writer);
+	end();
+}
+END_TEST
+
 TEST_MAIN("client_fill", tcase_set_timeout(tc, 60);
 	  tcase_add_test(tc, what_a_reader_touches_fills_and_serves);
 	  tcase_add_test(tc, what_is_written_is_warm_without_reading_it_back);
@@ -238,4 +276,5 @@ TEST_MAIN("client_fill", tcase_set_timeout(tc, 60);
 	  tcase_add_test(tc, a_reader_never_sees_what_another_node_replaced);
 	  tcase_add_test(tc, a_tier_that_is_too_small_says_so_and_readers_go_on);
 	  tcase_add_test(tc, siblings_of_a_shard_follow);
+	  tcase_add_test(tc, a_stop_just_after_a_seal_is_a_stop);
 	  tcase_add_test(tc, a_client_that_dies_amid_a_fill_leaves_nothing_behind))
