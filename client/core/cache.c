@@ -121,6 +121,15 @@ static bool block_goes_on(const struct cl_block *block, int rc)
 	return c->options.is_hard;
 }
 
+/* Who came later may expect another length: their manifests disagree (I8). */
+static void fetch_answer(struct cl_fetch *fetch, const struct cl_block *block, int rc)
+{
+	if (rc == 0 && fetch->len != 0 && fetch->len != block->buf->len)
+		rc = -E_CORRUPT;
+	fetch->rc = rc;
+	fetch->buf = rc == 0 ? buf_ref(block->buf) : NULL;
+}
+
 static void block_loaded(struct blocks_get *get)
 {
 	struct cl_block *block = get->user;
@@ -138,8 +147,7 @@ static void block_loaded(struct blocks_get *get)
 	c->stats.blocks_got += get->rc == 0;
 	block->buf = get->rc == 0 ? get->plain : NULL;
 	DL_FOREACH(waiters, fetch) {
-		fetch->rc = get->rc;
-		fetch->buf = block->buf ? buf_ref(block->buf) : NULL;
+		fetch_answer(fetch, block, get->rc);
 		fetch->list = &waiters;		/* so that one done() may cancel another */
 		is_kept = is_kept || !fetch->is_last;
 	}
@@ -218,6 +226,7 @@ int cl_cache_fetch(struct client *c, const struct block_id *id, uint32_t len,
 	fetch->block = block;
 	fetch->list = &block->waiters;
 	fetch->since_ns = loop_now_ns(c->options.loop);
+	fetch->len = len;
 	fetch->buf = NULL;
 	DL_APPEND(block->waiters, fetch);
 	cache_pump(c);

@@ -20,6 +20,7 @@ struct cl_fetch {
 	bool is_patient;		/* behind everyone who is not */
 	/* it waits for a mount's deadline at least; servers may come back */
 	uint64_t since_ns;
+	uint32_t len;			/* private; what it expects, 0: any */
 	struct cl_block *block;		/* private */
 	struct cl_fetch **list;		/* where it waits; NULL: it does not */
 	struct cl_fetch *prev, *next;

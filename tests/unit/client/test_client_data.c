@@ -91,6 +91,40 @@ START_TEST(random_readers_fetch_only_what_they_need)
 }
 END_TEST
 
+static void fetched(struct cl_fetch *fetch)
+{
+	(*(unsigned *)fetch->arg)++;
+}
+
+/* A block has one length: who waits for it with another would read beyond its end. */
+START_TEST(a_manifest_that_lies_about_a_length_gets_no_block)
+{
+	static const uint32_t lens[] = { 4096, BLOCK_BYTES_MAX, 0 };
+	static const int ends[] = { 0, -E_CORRUPT, 0 };
+	struct client *a = cluster_client(&w), *b = cluster_client(&w);
+	struct cl_fetch fetches[3] = { 0 };
+	struct block_id id;
+	unsigned count = 0;
+	file_pattern(expected, 65536 + 4096, 9);
+	write_file(a, "file", expected, 65536 + 4096);
+	block_id_of(b->hash, expected + 65536, 4096, &id);
+	for (unsigned i = 0; i < 3; i++) {
+		fetches[i].done = fetched;
+		fetches[i].arg = &count;
+		ck_assert_int_eq(cl_cache_fetch(b, &id, lens[i], &fetches[i]), 0);
+	}
+	cluster_run_for(&w, 300);
+	ck_assert_uint_eq(count, 3);
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_int_eq(fetches[i].rc, ends[i]);
+		ck_assert_int_eq(fetches[i].buf != NULL, ends[i] == 0);
+		buf_put(fetches[i].buf);
+	}
+	cluster_client_stop(&w, a);
+	cluster_client_stop(&w, b);
+}
+END_TEST
+
 START_TEST(every_stream_of_an_inode_is_read_ahead)
 {
 	struct client *a = cluster_client(&w), *b = cluster_client(&w);
@@ -432,6 +466,7 @@ TEST_MAIN("client data", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, what_needs_nobody_is_done_when_run_returns);
 	  tcase_add_test(tc, sizes_around_the_bounds_come_back);
 	  tcase_add_test(tc, random_readers_fetch_only_what_they_need);
+	  tcase_add_test(tc, a_manifest_that_lies_about_a_length_gets_no_block);
 	  tcase_add_test(tc, every_stream_of_an_inode_is_read_ahead);
 	  tcase_add_test(tc, a_long_stream_keeps_nothing_behind_it);
 	  tcase_add_test(tc, content_survives_a_new_session);
