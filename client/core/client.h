@@ -243,6 +243,9 @@ struct tier_file *client_tier_find(struct client *c, inode_no ino);
  * the loop's thread.
  */
 void client_pages_unknown(struct client *c, inode_no ino);
+/* The kernel passes its pages by for this handle, and does not sync what O_SYNC asks for. */
+void client_handle_set_direct(struct cl_handle *h, bool is_direct);
+bool client_handle_is_direct(const struct cl_handle *h);
 
 struct cl_stats {
 	uint64_t dirty_bytes, memory_bytes, nodes, leases, ops_waiting;

@@ -341,6 +341,16 @@ static struct cl_handle *handle_make(struct client *c, inode_no ino)
 	return h;
 }
 
+void client_handle_set_direct(struct cl_handle *h, bool is_direct)
+{
+	h->is_direct = is_direct;
+}
+
+bool client_handle_is_direct(const struct cl_handle *h)
+{
+	return h->is_direct;
+}
+
 static void handle_drop(struct cl_handle *h)
 {
 	DL_DELETE(h->client->handles, h);

@@ -123,6 +123,31 @@ static void reply_write(struct front_op *fop)
 		fuse_reply_write(fop->req, fop->op.out_len);
 }
 
+static void write_is_synced(struct front_op *fop)
+{
+	fop->is_parked = false;
+	if (!front_op_failed(fop))
+		fuse_reply_write(fop->req, fop->size);
+}
+
+/* D2: behind a write through its pages the kernel asks for a sync itself, if one is wanted. */
+static void reply_write_durable(struct front_op *fop)
+{
+	struct cl_handle *h = fop->op.handle;
+	inode_no ino = fop->op.ino;
+
+	if (fop->op.rc < 0 || !client_handle_is_direct(h)) {
+		reply_write(fop);
+		return;
+	}
+	fop->size = fop->op.out_len;
+	fop->op = (struct cl_op){ .kind = CL_FSYNC, .handle = h, .ino = ino, .data_only = true,
+				  .uid = fop->op.uid, .gid = fop->op.gid };
+	fop->reply = write_is_synced;
+	fop->is_parked = true;
+	front_op_resubmit(fop);
+}
+
 /* The bytes of a write, beyond the call: small ones are copied, large ones keep their buffer. */
 static bool write_keep(struct front_op *fop, const struct fuse_buf *in)
 {
@@ -151,6 +176,8 @@ static void op_write_buf(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *in,
 	}
 	fop->op.offset = (uint64_t)offset;
 	fop->op.flags = (uint32_t)fi->flags;
+	if (fi->flags & O_DSYNC)
+		fop->reply = reply_write_durable;
 	fop->op.kill_priv = fi->kill_suidgid;
 	front_op_submit(fop);
 }

@@ -32,6 +32,7 @@ static void fill_opened(struct front_op *fop)
 	fop->fi.keep_cache = fop->op.keep_cache;
 	fop->fi.direct_io = fop->op.direct_io || (fop->fi.flags & O_DIRECT) != 0 ||
 			    writes_past_pages(fop);
+	client_handle_set_direct(fop->op.opened, fop->fi.direct_io);
 	fop->fi.parallel_direct_writes = 1;
 	/* The close of a handle that wrote nothing has nothing to wait for. */
 	fop->fi.noflush = (fop->fi.flags & O_ACCMODE) == O_RDONLY;

@@ -68,6 +68,44 @@ def test_listings_and_absent_names_kept_here_are_asked_again(ab):
     assert not (a / "dir/n0").exists() and not (a / "dir/n1").exists()
 
 
+def test_a_listing_kept_here_is_asked_again_though_the_time_of_the_folder_was_set_back(ab):
+    a, b = ab
+    (a / "old").touch()
+    os.utime(a, ns=(10**18, 10**18))
+    for i in range(3):
+        assert len(os.listdir(b)) == 1 + i and len(os.listdir(b)) == 1 + i      # the second from the kernel's pages
+        (a / f"new{i}").touch()
+        os.utime(a, ns=(10**18, 10**18))
+        assert os.stat(b).st_mtime_ns == 10**18
+
+
+def install_as(folder, uid, size):
+    """As cp -p does it: the content, then the mode with its set-user-id bit, then close."""
+    os.chdir(folder)
+    os.setgid(uid)
+    os.setuid(uid)
+    fd = os.open(f"program{size}", os.O_WRONLY | os.O_CREAT, 0o600)
+    os.write(fd, bytes(size))
+    os.fchmod(fd, 0o4755)
+    assert os.fstat(fd).st_mode & 0o7777 == 0o4755
+    os.close(fd)
+
+
+def test_a_set_user_id_bit_outlives_the_content_written_before_it(ab):
+    a, b = ab
+    os.chmod(a, 0o777)
+    for size in (100, 200000):
+        child = multiprocessing.Process(target=install_as, args=(a, 1000, size))
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+        for folder in ab:
+            assert os.stat(folder / f"program{size}").st_mode & 0o7777 == 0o4755
+        with open(b / f"program{size}", "r+b") as f:    # root's writes take nothing
+            f.write(b"x")
+        assert os.stat(a / f"program{size}").st_mode & 0o7777 == 0o4755
+
+
 def test_folders_and_links(ab):
     a, b = ab
     assert not (b / "dir").exists()
@@ -298,3 +336,38 @@ def test_a_stopped_client_delays_others_by_one_lease_and_is_fenced(make_cluster)
     assert in_time(30, (a / "file").read_text)[0] == "from b"
     in_time(30, (a / "again").write_text, "usable")
     assert (b / "again").read_text() == "usable"
+
+
+# ---- a client that dies ---------------------------------------------------------------------------------
+
+SYNCED = """
+import mmap, os
+def put(name, flags, *how):
+    f = os.open(name, flags | os.O_CREAT, 0o644)
+    for at, size in ((0, 8192), (8192, 131072)):
+        data = mmap.mmap(-1, size)      # aligned, for O_DIRECT
+        data.write(bytes([65 + at % 7]) * size)
+        assert os.pwritev(f, [data], at, *how) == size
+put("sync", os.O_WRONLY | os.O_SYNC)
+put("dsync", os.O_WRONLY | os.O_DSYNC)
+put("both", os.O_RDWR | os.O_DSYNC)
+put("direct", os.O_RDWR | os.O_DIRECT | os.O_SYNC)
+put("once", os.O_WRONLY, os.RWF_DSYNC)
+put("never", os.O_WRONLY)
+print("written", flush=True)
+os.read(0, 1)
+"""
+
+
+def test_what_o_sync_wrote_survives_the_death_of_its_mount(make_cluster):
+    """D2 without fsync and close: each write is durable when it returns, past the kernel's pages too."""
+    cluster = make_cluster(mounts=2, sets=["lease.ms=3000", "client.flush_ms=60000"])
+    writer = subprocess.Popen(["python3", "-c", SYNCED], cwd=cluster.mnt, stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True)
+    assert writer.stdout.readline() == "written\n"
+    cluster.kill("client1")
+    writer.communicate("\n", timeout=60)
+    for name in ("sync", "dsync", "both", "direct", "once"):
+        data = in_time(20, (cluster.mnt2 / name).read_bytes)[0]
+        assert data == bytes([65]) * 8192 + bytes([65 + 8192 % 7]) * 131072, name
+    assert (cluster.mnt2 / "never").stat().st_size == 0     # so the others are no accident
