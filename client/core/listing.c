@@ -59,6 +59,8 @@ static bool entry_take(struct cl_req *req, inode_no dir, const Wire__DirEntry *i
 		cl_node_name_grant(c, dir, out->name, in->ino);
 	out->has_attr = in->attr && in->attr->ino == in->ino &&
 			cl_node_take_attr(c, in->attr, &node) == 0;
+	if (out->has_attr)		/* now there is a node that can be called so */
+		cl_node_name_seen(c, in->ino, dir, out->name);
 	if (out->has_attr && in->lease)
 		cl_node_take_lease(req, in->lease);
 	return is_named;

@@ -86,6 +86,8 @@ bool cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no
 /* Did the reply come with a lease on it, that still counts? */
 bool cl_node_name_is_granted(struct cl_req *req, const Wire__NodeReply *reply, inode_no parent,
 			     const char *name);
+/* A hint only: where reports, shards and policies of folders look for an inode that we know. */
+void cl_node_name_seen(struct client *c, inode_no ino, inode_no parent, const char *name);
 void cl_node_name_grant(struct client *c, inode_no parent, const char *name, inode_no ino);
 bool cl_node_name_find(struct client *c, inode_no parent, const char *name, inode_no *ino);
 void cl_node_name_drop(struct client *c, inode_no parent, const char *name);

@@ -108,7 +108,7 @@ bool cl_node_name_is_granted(struct cl_req *req, const Wire__NodeReply *reply, i
 	return is_granted(req, reply, &key);
 }
 
-static void node_named(struct client *c, inode_no ino, inode_no parent, const char *name)
+void cl_node_name_seen(struct client *c, inode_no ino, inode_no parent, const char *name)
 {
 	struct cl_node *node;
 	HASH_FIND(hh, c->nodes, &ino, sizeof ino, node);
@@ -127,7 +127,7 @@ bool cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no
 	struct client *c = req->client;
 	struct name_key key = name_key_of(c, parent, name);
 	struct cl_name *held;
-	node_named(c, ino, parent, name);
+	cl_node_name_seen(c, ino, parent, name);
 	if (is_granted(req, reply, &key) && name_put(c, &key, ino))
 		return true;
 	/*
@@ -145,7 +145,6 @@ bool cl_node_name_set(struct cl_req *req, const Wire__NodeReply *reply, inode_no
 void cl_node_name_grant(struct client *c, inode_no parent, const char *name, inode_no ino)
 {
 	struct name_key key = name_key_of(c, parent, name);
-	node_named(c, ino, parent, name);
 	if (!name_put(c, &key, ino))
 		cl_node_dir_unknown(c, parent);
 }

@@ -190,6 +190,16 @@ def test_links_to_files_are_followed_and_other_file_systems_are_not(node, models
     assert done.returncode == 3 and f"'{tmp_path}' is not on a cairn file system" in done.stderr
 
 
+def test_what_was_only_listed_has_a_name(node, models):
+    """Loaders list a folder and open what they find: no lookup ever names these files."""
+    for i in range(3):
+        os.rename(models / f"m{i}", models / f"model-0000{i + 1}-of-00003.safetensors")
+    node.remount()
+    names = sorted(os.listdir(models))
+    assert (models / names[0]).read_bytes() == seeded_bytes(MiB(4), hash_of(models.name))
+    eventually(lambda: states(node, models) == {name: "cached" for name in names}, what="all shards are cached")
+
+
 def control(fd, uid, **request):
     """One request of cairn-protocol(5), as another user: 0, or errno."""
     message = struct.pack("II", 1, len(json.dumps(request))) + json.dumps(request).encode()
