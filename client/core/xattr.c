@@ -6,6 +6,7 @@
  */
 #include <string.h>
 
+#include "client/core/cache_policy.h"
 #include "client/core/file.h"
 
 static ProtobufCBinaryData name_of(const char *name)
@@ -84,9 +85,21 @@ void cl_xattr_list(struct cl_op *op)
 	cl_session_send(req);
 }
 
+/* A policy that nobody knows would be ignored without a word. */
+static bool is_no_policy(const struct cl_op *op)
+{
+	enum cl_cache_policy policy;
+	return strcmp(op->name, CACHE_POLICY_XATTR) == 0 &&
+	       !cl_policy_parse(op->bytes, op->bytes_len, &policy);
+}
+
 void cl_xattr_set(struct cl_op *op)
 {
 	struct buf *bulk = NULL;
+	if (is_no_policy(op)) {
+		cl_op_finish(op, -E_INVAL);
+		return;
+	}
 	if (op->bytes_len > XATTR_VALUE_BYTES_MAX) {
 		cl_op_finish(op, -E_TOOBIG);
 		return;

@@ -255,6 +255,9 @@ def test_folders_decide(node, models):
     eventually(lambda: is_pinned(node, models / "pin" / "deep" / "m"), what="pinned by its folder")
     assert states(node, models).get("never/deep/m") is None
     node.cairn("unpin", models / "pin" / "deep" / "m")
+    with pytest.raises(OSError) as error:
+        os.setxattr(models, "user.cairn.cache", b"pinned")
+    assert error.value.errno == errno.EINVAL
 
 
 def test_what_is_no_mount_is_said(node, tmp_path):
