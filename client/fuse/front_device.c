@@ -3,9 +3,9 @@
  * The requests of the kernel, read from /dev/fuse by the event loop itself. Handing each one over
  * from a thread that reads to the loop would cost two wake-ups, more than most requests do.
  *
- * A turn takes a bounded number of requests, so that network and timers get their share. A large
- * write keeps the buffer that it was read into, and the next request is read into a spare one: its
- * bytes are copied once, by the kernel.
+ * A turn takes a bounded number of requests, fewer of large writes, so that network and timers get
+ * their share. A large write keeps the buffer that it was read into, and the next request is read
+ * into a spare one: its bytes are copied once, by the kernel.
  */
 #include "client/fuse/front_internal.h"
 
@@ -16,6 +16,7 @@
 
 #define LOG_MODULE "front"
 #define REQUESTS_PER_TURN 32u
+#define BYTES_PER_TURN	  MiB(4)
 
 /* --- buffers: a megabyte each, kept, since fresh pages cost more than a copy ------------------ */
 
@@ -76,7 +77,10 @@ static void device_ready(void *arg)
 {
 	struct front *f = CHECKED_CAST(arg, struct front, FRONT_MAGIC);
 
-	for (unsigned i = 0; i < REQUESTS_PER_TURN; i++) {
+	uint64_t taken = 0;
+
+	/* What is left is told again by the next turn. */
+	for (unsigned i = 0; i < REQUESTS_PER_TURN && taken < BYTES_PER_TURN; i++) {
 		int n = fuse_session_receive_buf(f->session, &f->receive);
 
 		if (n == -EAGAIN)
@@ -87,6 +91,7 @@ static void device_ready(void *arg)
 			device_gone(f, n < 0 ? error_from_errno(-n) : 0);
 			return;
 		}
+		taken += (uint64_t)n;
 		struct fuse_buf request = f->receive;	/* which a write may keep */
 
 		fuse_session_process_buf(f->session, &request);

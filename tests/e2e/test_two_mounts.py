@@ -79,6 +79,27 @@ def test_a_listing_kept_here_is_asked_again_though_the_time_of_the_folder_was_se
         assert os.stat(b).st_mtime_ns == 10**18
 
 
+def test_a_listing_shows_once_what_was_there_all_the_time(ab):
+    """Names before, behind and between what was listed come and go on both mounts; seeks go back."""
+    a, b = ab
+    stays = {f"stays{i}" for i in range(700)}
+    for i in range(700):
+        (a / f"stays{i}").touch()
+        (a / f"goes{i}").touch()
+    for round in range(3):
+        seen = []
+        with os.scandir(b) as listing:
+            for i, entry in enumerate(listing):
+                seen.append(entry.name)
+                if i % 4 == 0:
+                    (a, b)[i % 8 == 0].joinpath(f"goes{round * 200 + i // 8}").unlink(missing_ok=True)
+                    (b, a)[i % 8 == 0].joinpath(f"comes{round}-{i}").touch()
+        assert len(seen) == len(set(seen)) and stays <= set(seen)
+        assert set(os.listdir(a)) == set(os.listdir(b)) == set(os.listdir(b))
+    for folder in ab:
+        assert not any((folder / name).exists() for name in ("absent", "goes0", "comes"))
+
+
 def install_as(folder, uid, size):
     """As cp -p does it: the content, then the mode with its set-user-id bit, then close."""
     os.chdir(folder)
