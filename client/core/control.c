@@ -413,7 +413,8 @@ static int do_pins(struct control *ctl)
 	struct page page = { .entries = json_array() };
 	inode_no after = (inode_no)json_integer_value(json_object_get(ctl->request, "after"));
 	inode_no inodes[PINS_PAGE];
-	uint32_t count = cl_pins_list(ctl->client->pins, after, inodes, PINS_PAGE);
+	const struct cl_pins *pins = ctl->client->pins;
+	uint32_t count = pins ? cl_pins_list(pins, after, inodes, PINS_PAGE) : 0;
 
 	for (uint32_t i = 0; i < count && !page.is_full && !page.has_failed; i++)
 		page_add(&page, json_pack("{s:I, s:o}", "ino", (json_int_t)inodes[i], "path",

@@ -271,9 +271,12 @@ START_TEST(without_tiers_nothing_is_kept_nor_promised)
 	ck_assert_int_eq(ask_text(0, "{\"do\":\"info\"}", &reply), 0);
 	ck_assert_uint_eq(json_array_size(json_object_get(reply, "tiers")), 0);
 	json_decref(reply);
-	ck_assert_int_eq(ask_text(0, "{\"do\":\"files\"}", &reply), 0);
-	ck_assert_uint_eq(json_array_size(json_object_get(reply, "entries")), 0);
-	json_decref(reply);
+	static const char *const lists[] = { "{\"do\":\"files\"}", "{\"do\":\"pins\"}" };
+	for (unsigned i = 0; i < ARRAY_COUNT(lists); i++) {
+		ck_assert_int_eq(ask_text(0, lists[i], &reply), 0);
+		ck_assert_uint_eq(json_array_size(json_object_get(reply, "entries")), 0);
+		json_decref(reply);
+	}
 	static const char *const others[] = { "state", "warm", "pin", "unpin", "evict",
 					      "evict-all" };
 	for (unsigned i = 0; i < ARRAY_COUNT(others); i++)
