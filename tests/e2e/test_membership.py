@@ -44,14 +44,19 @@ def number_of(cluster, name):
 
 
 def test_a_silent_server_goes_out_and_catches_up_when_it_is_back(make_cluster):
-    cluster = make_cluster(sets=QUICK)
+    cluster = make_cluster(sets=QUICK + ["server.out_ms=4s"])
     write(cluster, "before", 1)
     three = number_of(cluster, "cs3")
     cluster.kill("cs3")
-    await_state(cluster, three, "down")
-    assert "server_down" in codes(cluster)
-    await_state(cluster, three, "out")
-    status = cluster.status()
+
+    def status_with(code):
+        status = cluster.status()
+        return code in {w["code"] for w in status["warnings"]} and status
+
+    down = eventually(lambda: status_with("server_down"), what="a warning")
+    assert [s["state"] for s in down["servers"] if s["server"] == three] == ["down"]
+    status = eventually(lambda: status_with("server_out"), what="a warning")
+    assert server(cluster, three)["state"] == "out"
     assert not status["healthy"] and status["pgs"]["healing"] == 0 and not status["writes_wait"]
     said = next(w["text"] for w in status["warnings"] if w["code"] == "server_out")
     assert f"server {three} " in said and "silent for" in said and "remove" in said
