@@ -70,12 +70,21 @@ static void recall_answer(struct cl_recall *recall)
 	recall_free(recall);
 }
 
+/* Its pages may be dropped as late as they like. */
+static void drop_leave(struct item *item)
+{
+	if (item->drop)
+		item->drop->item = NULL;
+	item->drop = NULL;
+}
+
 static void item_end(struct item *item)
 {
 	struct cl_recall *recall = item->recall;
 	struct client *c = recall->client;
 	struct cl_node *node = item->node;
 	bool is_lowered = node->lease > item->keep;
+	drop_leave(item);
 	if (is_lowered && item->keep == CL_LEASE_NONE)
 		cl_node_dir_lost(c, node);
 	item->is_ended = true;
@@ -112,18 +121,12 @@ static void pages_told(void *arg)
 	loop_post(drop->loop, &drop->task);
 }
 
-static void drop_leave(struct item *item)
-{
-	if (item->drop)
-		item->drop->item = NULL;
-	item->drop = NULL;
-}
-
 static void pages_ask(struct item *item)
 {
 	struct client *c = item->recall->client;
 	struct drop *drop = calloc(1, sizeof *drop);
 	item->node->has_pages = false;
+	drop_leave(item);		/* of those it had before it was opened again */
 	if (!drop)
 		return;			/* attributes must do */
 	*drop = (struct drop){ .item = item, .loop = c->options.loop };
@@ -166,7 +169,6 @@ static void item_step(struct item *item)
 		pages_ask(item);
 	if (item->drop && !(file && file->edits))
 		return;			/* pages_dropped() follows, or an edit */
-	drop_leave(item);
 	item_end(item);
 }
 

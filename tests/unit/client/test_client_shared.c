@@ -309,6 +309,64 @@ START_TEST(a_recall_that_is_asked_again_waits_for_the_first)
 }
 END_TEST
 
+/* Pages that the kernel of `a` was told to drop, and did not yet. */
+static struct {
+	uint32_t count;
+	void (*done[8])(void *arg);
+	void *arg[8];
+} dropping;
+
+static void drop_later(void *arg, inode_no ino, void (*done)(void *done_arg), void *done_arg)
+{
+	(void)arg, (void)ino;
+	ck_assert_uint_lt(dropping.count, ARRAY_COUNT(dropping.done));
+	dropping.done[dropping.count] = done;
+	dropping.arg[dropping.count++] = done_arg;
+	loop_uv_stop(w.loop);
+}
+
+static void pages_are_dropped_later(struct cluster *cluster, struct cl_options *options)
+{
+	(void)cluster;
+	options->on_inval_pages = drop_later;
+}
+
+/*
+ * While a recall waits for the kernel's pages an open ends, so that there may be more of them; an
+ * edit that comes then ends the wait. The kernel's answers may come as late as they
+ * like.
+ */
+START_TEST(a_recall_that_did_not_wait_for_pages_is_not_ended_again)
+{
+	dropping.count = 0;
+	cluster_client_stop(&w, a);
+	cluster_client_hook = pages_are_dropped_later;
+	a = cluster_client(&w);
+	cluster_client_hook = NULL;
+	struct cl_handle *ha = file_create(&w, a, "pages");
+	ck_assert_int_eq(file_write(&w, a, ha, 0, "a", 1), 0);
+	struct cl_handle *again = file_open(&w, a, "pages", O_RDONLY);
+	struct cl_op theirs = { .kind = CL_SETATTR, .ino = again->file->node->ino,
+				.set_mask = CL_SET_SIZE, .size = 5, .done = cluster_op_done,
+				.user = &w };
+	client_submit(b, &theirs);
+	while (dropping.count == 0)
+		loop_uv_run(w.loop);
+	again->file->node->has_pages = true;	/* an open that was on its way */
+	ck_assert_int_eq(file_write(&w, a, ha, 1, "a", 1), 0);
+	while (!theirs.is_finished)
+		loop_uv_run(w.loop);
+	ck_assert_int_eq(theirs.rc, 0);
+	for (uint32_t i = 0; i < dropping.count; i++)
+		dropping.done[i](dropping.arg[i]);
+	cluster_run_for(&w, 20);
+	ck_assert_int_eq(file_read(&w, a, again, 0, found, 8), 5);
+	ck_assert_mem_eq(found, "aa\0\0", 5);
+	ck_assert_int_eq(file_close(&w, a, again), 0);
+	ck_assert_int_eq(file_close(&w, a, ha), 0);
+}
+END_TEST
+
 /*
  * A release that is sent again to a restarted server must not take away another open of the same
  * file.
@@ -782,6 +840,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, appends_of_two_clients_lose_nothing);
 	  tcase_add_test(tc, an_unlinked_file_lives_until_it_is_closed);
 	  tcase_add_test(tc, a_recall_that_is_asked_again_waits_for_the_first);
+	  tcase_add_test(tc, a_recall_that_did_not_wait_for_pages_is_not_ended_again);
 	  tcase_add_test(tc, a_release_across_a_restart_leaves_the_other_open);
 	tcase_add_test(tc, an_open_beside_the_last_close_keeps_the_file);
 	tcase_add_test(tc, opens_are_given_back_as_often_as_they_were_taken);
