@@ -90,8 +90,11 @@ static void print_tier(size_t index, const json_t *t)
 	       text_bytes_human(max, mount_u64(t, "bytes_max")),
 	       text_bytes_human(pinned, mount_u64(t, "bytes_pinned")), mount_u64(t, "files"),
 	       mount_u64(t, "hits"), mount_u64(t, "evictions"), mount_text(t, "directory"));
-	if (json_is_true(json_object_get(t, "broken")))
-		printf("      not used: %s\n", mount_text(t, "problem"));
+	if (*mount_text(t, "problem"))
+		printf("      %s: %s\n",
+		       json_is_true(json_object_get(t, "broken")) ? "not used"
+								   : "takes nothing new",
+		       mount_text(t, "problem"));
 }
 
 /* Foreign text in a line for people. */

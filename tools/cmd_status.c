@@ -90,6 +90,10 @@ static void print_mount(const json_t *mount)
 		printf("  mount %s does not answer (%s)\n", directory, mount_text(mount, "source"));
 		return;
 	}
+	if (!json_array_size(json_object_get(mount, "tiers"))) {
+		printf("  mount %s: no cache tier\n", directory);
+		return;
+	}
 	printf("  mount %s: the kernel reads cached files %s%s\n", directory,
 	       *passthrough ? "through the mount: " : "itself", passthrough);
 	json_array_foreach(json_object_get(mount, "tiers"), i, tier)

@@ -79,8 +79,10 @@ static void report(const struct arguments *a, const struct mount_files_result *r
 		       (unsigned long long)r->failed, (unsigned long long)r->small);
 		return;
 	}
-	printf("%llu files, %s: %s", (unsigned long long)r->done, text_bytes_human(size, r->bytes),
-	       a->wait ? order->done_wait : order->done);
+	if (r->failed && !r->done)
+		return;			/* stderr has said it all */
+	printf("%llu file%s, %s: %s", (unsigned long long)r->done, r->done == 1 ? "" : "s",
+	       text_bytes_human(size, r->bytes), a->wait ? order->done_wait : order->done);
 	if (r->small)
 		printf(" (%llu of them too small for a tier)", (unsigned long long)r->small);
 	printf("\n");

@@ -218,8 +218,10 @@ static void file_ask(struct run *run, struct mount_file *file)
 		file_failed(run, file, &err);
 	}
 	file->is_told = true;
-	if (file->is_done && !file->has_failed)
+	if (file->is_done && !file->has_failed) {
 		run->result->done++;
+		run->result->bytes += file->bytes;
+	}
 	json_decref(reply);
 }
 
@@ -279,7 +281,7 @@ void mount_files_do(struct mount_files *files, struct mount_client *m, const cha
 	struct error err = { 0 };
 	size_t left;
 
-	*out = (struct mount_files_result){ .bytes = files->bytes };
+	*out = (struct mount_files_result){ 0 };
 	for (;;) {
 		uint64_t begun_ms = now_ms();
 

@@ -184,7 +184,7 @@ def test_links_to_files_are_followed_and_other_file_systems_are_not(node, models
     (hub / "model").symlink_to("../m0")
     (hub / "all").symlink_to("..")
     (hub / "away").symlink_to(tmp_path)
-    assert "1 files" in node.cairn("warm", "--wait", hub).stdout
+    assert "1 file," in node.cairn("warm", "--wait", hub).stdout
     assert states(node, models) == {"m0": "cached"}
     done = node.cairn("warm", tmp_path, check=False)
     assert done.returncode == 3 and f"'{tmp_path}' is not on a cairn file system" in done.stderr
