@@ -329,7 +329,7 @@ def test_a_mount_that_ends_under_its_users(cluster, tmp_path, end):
     assert done.returncode == 0, done
     process = int((tmp_path / "pid").read_text())
     # A reader that keeps asking, and a writer that has not closed its file yet.
-    reader = subprocess.Popen(["sh", "-c", f"cd {mount}; while ls -l . >/dev/null 2>&1; do :; done"])
+    reader = subprocess.Popen(["sh", "-c", "while ls -l . >/dev/null 2>&1; do :; done"], cwd=mount)
     writer = os.open(mount / "file", os.O_WRONLY | os.O_CREAT)
     os.write(writer, b"x" * MiB(3))
     if end == "umount":
