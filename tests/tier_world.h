@@ -30,6 +30,7 @@ struct tier_world {
 	struct tiers *tiers;
 	uint32_t sealed_count, gone_count;	/* told */
 	struct root gone_last;
+	uint64_t sum;			/* of the last write */
 	bool is_done;				/* of a transfer, seal or stop */
 	int rc;
 	/* or NULL: what stands between a tier and its disk; the wrapper is the caller's */
@@ -209,11 +210,12 @@ static inline int tier_world_write(struct tier_world *w, struct tier_file *f,
 	uint8_t *bytes = malloc(len);
 	struct iovec iov[2] = { { bytes, len / 3 }, { bytes + len / 3, len - len / 3 } };
 	struct tier_io io = { .file = f, .offset = offset, .iov = iov, .iov_count = 2,
-			      .done = tier_world_io_done, .user = w };
+			      .done = tier_world_io_done, .user = w, .wants_sum = true };
 
 	tier_world_bytes(root, offset, bytes, len);
 	tier_write(&io);
 	tier_world_await(w);
+	w->sum = io.sum;
 	free(bytes);
 	return w->rc;
 }

@@ -33,6 +33,9 @@ struct draft_piece {
 	uint32_t gathered_bytes;
 	uint32_t flying;		/* writes */
 	bool is_spoilt;			/* its bytes are not known */
+	uint32_t summed;		/* so many bytes, from its begin, are of one write */
+	uint64_t sum;			/* of that */
+	uint32_t matched;		/* bytes that the root says, too */
 	struct draft_block at[PIECE_BLOCKS];	/* by place */
 	UT_hash_handle hh;
 	struct draft_piece *prev, *next;	/* gathering, oldest first */
@@ -152,6 +155,10 @@ static void write_done(struct tier_io *io)
 	d->flying--;
 	if (io->rc < 0)
 		w->piece->is_spoilt = true;
+	if (io->wants_sum) {
+		w->piece->summed = (uint32_t)io->len;
+		w->piece->sum = io->sum;
+	}
 	free(w);
 	if (d->is_dropped && d->flying == 0)
 		draft_free(d);
@@ -182,6 +189,7 @@ static uint32_t run_write(struct cl_draft *d, struct draft_piece *piece, uint32_
 	w->io = (struct tier_io){
 		.file = d->file, .offset = piece->index * TIER_PIECE_BYTES + piece->at[from].at,
 		.iov = w->iov, .iov_count = w->count, .done = write_done, .user = w,
+		.wants_sum = piece->at[from].at == 0,
 	};
 	d->client->stats.draft_bytes += end - piece->at[from].at;
 	piece->flying++;
@@ -222,6 +230,7 @@ static void block_remove(struct cl_draft *d, struct draft_piece *piece, uint32_t
 {
 	bool was_gathering = piece->gathered_bytes > 0;
 	block_let_go(d, piece, &piece->at[i]);
+	piece->summed = 0;
 	if (was_gathering && piece->gathered_bytes == 0)
 		DL_DELETE(d->gathering, piece);
 	piece->count--;
@@ -376,6 +385,16 @@ static void settle_end(struct cl_draft *d)
 	cl_fill_adopt(c, f);
 }
 
+/* All of it is of one write, and what the root says. */
+static void piece_mark(struct cl_draft *d, struct draft_piece *piece)
+{
+	uint64_t rest = d->root.length - piece->index * TIER_PIECE_BYTES;
+	if (piece->matched != MIN_OF(rest, TIER_PIECE_BYTES) || piece->summed != piece->matched)
+		return;
+	tier_mark(d->file, piece->index, piece->sum);
+	d->marked += piece->matched;
+}
+
 static void compare(struct cl_draft *d, const struct extent *e)
 {
 	uint64_t index = e->offset / TIER_PIECE_BYTES;
@@ -388,8 +407,8 @@ static void compare(struct cl_draft *d, const struct extent *e)
 		if (block->at != e->offset % TIER_PIECE_BYTES || block->len != e->length ||
 		    !block_id_equal(&block->id, &e->id))
 			continue;
-		tier_mark(d->file, e->offset, e->length);
-		d->marked += e->length;
+		piece->matched += (uint32_t)e->length;
+		piece_mark(d, piece);
 		return;
 	}
 }

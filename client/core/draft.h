@@ -3,8 +3,9 @@
  * Drafts: what this node writes goes into a tier as it is put, so that the writer's node is warm. A
  * draft begins when a file that is written from its begin is large enough, gathers the stored
  * blocks by pieces, and is adopted when the last writer has closed and all is published: what has
- * the id that the manifest says at its place counts, the rest is fetched (fill.h). So whatever was
- * written over, cut or punched meanwhile cannot do harm.
+ * the id that the manifest says at its place counts, by pieces that went to the disk in one write;
+ * the rest is fetched (fill.h). So whatever was written over, cut or punched meanwhile cannot do
+ * harm.
  *
  * A draft never slows or fails a writer: what finds no memory or room is left out, and a draft that
  * has less than half of the content is dropped. Bounded in bytes held and in pieces known (I11).

@@ -129,6 +129,8 @@ struct tier_io {
 	uint32_t iov_count;
 	void (*done)(struct tier_io *io);
 	void *user;
+	bool wants_sum;			/* of a write: see tier_mark() */
+	uint64_t sum;
 	int rc;				/* 0; of a read that failed: fetch it from the cluster */
 	struct loop_work work;		/* private from here */
 	struct disk_file *disk_file;
@@ -144,11 +146,11 @@ struct tier_io {
  */
 void tier_write(struct tier_io *io);
 /*
- * Of a draft that was adopted: [offset, offset + len) was written with what the root says there.
- * Ranges come in ascending order; a piece is present once all of it was marked (or written whole by
- * tier_write()).
+ * Of a draft that was adopted: this piece was written by one tier_write() with what the root says
+ * there, and since then by none; `sum` is of that write. So sums are of what was proved, not of
+ * what a disk gave back.
  */
-void tier_mark(struct tier_file *f, uint64_t offset, uint64_t len);
+void tier_mark(struct tier_file *f, uint64_t piece, uint64_t sum);
 void tier_read(struct tier_io *io);		/* a range that tier_has() */
 /*
  * Sync, note the sums, rename. done(arg, rc) once; on_sealed() before it. Nothing is being written

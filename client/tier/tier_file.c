@@ -85,11 +85,8 @@ void tier_file_publish(struct tier_file *f)
 void tier_file_forget_filling(struct tier_file *f)
 {
 	free(f->present);
-	free(f->unsummed);
-	free(f->marked);
 	free(f->sums);
-	f->present = f->unsummed = NULL;
-	f->marked = NULL;
+	f->present = NULL;
 	f->sums = NULL;
 }
 
@@ -471,39 +468,17 @@ void tier_file_wrote(struct tier_file *f, uint64_t offset, uint64_t len)
 {
 	uint64_t first = offset / TIER_PIECE_BYTES, end = DIV_CEIL(offset + len, TIER_PIECE_BYTES);
 
-	for (uint64_t i = first; i < end; i++) {
+	for (uint64_t i = first; i < end; i++)
 		piece_present(f, i);
-		if (f->unsummed != NULL)
-			f->unsummed[i / 8] =
-				(uint8_t)(f->unsummed[i / 8] & ~(1u << (i % 8)));
-	}
 }
 
-/* [from, to) of a piece was marked. */
-static void mark_piece(struct tier_file *f, uint64_t piece, uint32_t from, uint32_t to)
+void tier_mark(struct tier_file *f, uint64_t piece, uint64_t sum)
 {
-	if (tier_bit(f->present, piece) || from > f->marked[piece] || to <= f->marked[piece])
+	ASSERT(f->was_draft && f->has_root && piece < tier_format_pieces(&f->item.root));
+	if (f->state != TIER_FILLING || tier_bit(f->present, piece))
 		return;
-	f->marked[piece] = to;
-	if (to < tier_piece_bytes(f->bytes, piece))
-		return;
-	tier_bit_set(f->unsummed, piece);
+	f->sums[piece] = sum;
 	piece_present(f, piece);
-}
-
-void tier_mark(struct tier_file *f, uint64_t offset, uint64_t len)
-{
-	uint64_t end = offset + len;
-
-	ASSERT(f->was_draft && f->has_root && offset <= f->bytes && len <= f->bytes - offset);
-	while (f->state == TIER_FILLING && offset < end) {
-		uint64_t piece = offset / TIER_PIECE_BYTES;
-		uint64_t next = MIN_OF((piece + 1) * TIER_PIECE_BYTES, end);
-
-		mark_piece(f, piece, (uint32_t)(offset % TIER_PIECE_BYTES),
-			   (uint32_t)(next - piece * TIER_PIECE_BYTES));
-		offset = next;
-	}
 }
 
 void tier_drop(struct tier_file *f)

@@ -52,7 +52,7 @@ struct tier_job {
 	char path[TIER_PATH_BYTES], to[TIER_PATH_BYTES];
 	struct disk_file *disk_file;
 	bool had_handle;		/* of a removal: it closes the file's handle */
-	uint64_t offset, bytes;
+	uint64_t bytes;
 	void *found;			/* of a scan */
 	int rc;
 };
@@ -78,8 +78,6 @@ struct tier_file {
 	uint64_t number;		/* its name in filling/ */
 	uint64_t present_bytes;
 	uint8_t *present;		/* a bit for each piece */
-	uint8_t *unsummed;		/* likewise: of a draft, its sum is still to be made */
-	uint32_t *marked;		/* of a draft: bytes of each piece marked, from its begin */
 	uint64_t *sums;
 	void (*seal_done)(void *arg, int rc);
 	void *seal_arg;

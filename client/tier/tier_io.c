@@ -124,6 +124,8 @@ static void transfer_run(struct loop_work *work)
 		io->sums[at / TIER_PIECE_BYTES] =
 			checksum_iov(io->iov, io->iov_count, at,
 				     MIN_OF(TIER_PIECE_BYTES, io->len - at));
+	if (io->wants_sum)
+		io->sum = checksum_iov(io->iov, io->iov_count, 0, io->len);
 	if (io->is_write) {
 		io->rc = disk_writev(io->disk_file, io->iov, (int)io->iov_count, io->offset);
 		return;
@@ -226,7 +228,7 @@ void tier_io_start(struct tier_io *io)
 	t->jobs++;
 	DL_APPEND(t->flying, io);
 	io->disk_file = f->handle;
-	/* Of pieces: those of a draft are summed by its seal. */
+	/* Of pieces: those of a draft are told by tier_mark(). */
 	io->sums = io->is_write && f->has_root ? f->sums + io->offset / TIER_PIECE_BYTES : NULL;
 	io->work.run = transfer_run;
 	io->work.done = transfer_done;

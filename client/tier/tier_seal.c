@@ -1,40 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sealing: what a draft's pieces lack of sums is read back, some at a time; then data, sums and
- * names are synced in this order. A power cut leaves a name in sealed/ only with data and sums
- * behind it. A sync that failed is not repeated: the file goes (I4).
+ * Sealing: data, sums and names are synced in this order. A power cut leaves a name in sealed/ only
+ * with data and sums behind it. A sync that failed is not repeated: the file goes (I4).
  */
-#include <stdlib.h>
-
 #include "client/tier/tier_internal.h"
-#include "fs/hash/checksum.h"
-
-#define PIECES_PER_JOB 16u
-
-static int sum_piece(const struct tier_job *job, uint64_t piece, void *buffer)
-{
-	struct tier_file *f = job->file;
-	uint32_t len = (uint32_t)tier_piece_bytes(f->bytes, piece);
-	int rc = disk_read(job->disk_file, buffer, len, piece * TIER_PIECE_BYTES);
-
-	if (rc < 0)
-		return rc;
-	f->sums[piece] = checksum_of(buffer, len);
-	return (uint32_t)rc == len ? 0 : -E_CORRUPT;
-}
-
-static void sum_run(struct tier_job *job)
-{
-	struct tier_file *f = job->file;
-	uint64_t end = MIN_OF(job->offset + PIECES_PER_JOB, tier_format_pieces(&f->item.root));
-	void *buffer = malloc(TIER_PIECE_BYTES);
-
-	job->rc = buffer == NULL ? -E_NOMEM : 0;
-	for (; job->rc == 0 && job->offset < end; job->offset++)
-		if (tier_bit(f->unsummed, job->offset))
-			job->rc = sum_piece(job, job->offset, buffer);
-	free(buffer);
-}
 
 static void seal_run(struct tier_job *job)
 {
@@ -91,26 +60,11 @@ static void seal_done(struct tier_job *job)
 	}
 }
 
-static void sum_done(struct tier_job *job)
-{
-	struct tier_file *f = job->file;
-
-	f->is_job_active = false;
-	if (f->state != TIER_GONE && job->rc < 0)
-		seal_failed(f, job->rc);
-	else
-		tier_file_advance(f);
-}
-
 void tier_seal_advance(struct tier_file *f)
 {
 	struct tier_job *job = &f->job;
 
 	job->disk_file = f->handle;
-	if (f->unsummed != NULL && job->offset < tier_format_pieces(&f->item.root)) {
-		tier_file_job_start(f, sum_run, sum_done);
-		return;
-	}
 	tier_file_path(f, job->path);
 	tier_file_sealed_path(&f->item.root, job->to);
 	f->has_sealed_name = true;
@@ -125,7 +79,6 @@ void tier_seal(struct tier_file *f, void (*done)(void *arg, int rc), void *arg)
 	if (f->state == TIER_FILLING && f->has_root && f->present_bytes == f->bytes) {
 		f->state = TIER_SEALING;
 		f->must_seal = true;
-		f->job.offset = 0;
 		tier_file_advance(f);
 		return;
 	}

@@ -13,12 +13,7 @@ int tiers_begin_pieces(struct tier_file *f)
 
 	f->present = calloc(DIV_CEIL(count, 8u), 1);
 	f->sums = calloc(count, sizeof *f->sums);
-	if (f->was_draft) {
-		f->unsummed = calloc(DIV_CEIL(count, 8u), 1);
-		f->marked = calloc(count, sizeof *f->marked);
-	}
-	if (f->present != NULL && f->sums != NULL &&
-	    (!f->was_draft || (f->unsummed != NULL && f->marked != NULL)))
+	if (f->present != NULL && f->sums != NULL)
 		return 0;
 	tier_file_forget_filling(f);
 	return -E_NOMEM;

@@ -43,8 +43,11 @@ static void write_draft(const struct root *root)
 
 	if (tiers_begin_draft(w.tiers, &f) < 0)
 		return;
-	if (tier_world_write(&w, f, root, 0, root->length) == 0 && tier_adopt(f, root) == 0) {
-		tier_mark(f, 0, root->length);
+	if (tier_world_write(&w, f, root, 0, MIN_OF(root->length, MiB(1))) == 0 &&
+	    tier_adopt(f, root) == 0) {
+		tier_mark(f, 0, w.sum);
+		for (uint64_t at = MiB(1); at < root->length; at += MiB(1))
+			(void)tier_world_write(&w, f, root, at, MIN_OF(root->length - at, MiB(1)));
 		(void)tier_world_seal(&w, f);
 	}
 	tier_put(f);

@@ -83,21 +83,25 @@ static void do_draft(uint32_t i)
 {
 	const struct root *root = &m.roots[i];
 	struct tier_file *f;
-	uint64_t cut = 1 + below(root->length);
-	int rc;
+	uint64_t count = DIV_CEIL(root->length, TIER_PIECE_BYTES), from = below(count);
+	uint64_t sums[8];
+	int rc = 0;
 
 	if (tiers_begin_draft(w.tiers, &f) < 0)
 		return;
-	rc = tier_world_write(&w, f, root, 0, cut);
-	if (rc == 0 && cut < root->length)
-		rc = tier_world_write(&w, f, root, cut, root->length - cut);
+	ck_assert_uint_le(count, ARRAY_COUNT(sums));
+	for (uint64_t n = 0; rc == 0 && n < count; n++) {
+		uint64_t at = (from + n) % count * TIER_PIECE_BYTES;
+
+		rc = tier_world_write(&w, f, root, at, MIN_OF(root->length - at, TIER_PIECE_BYTES));
+		sums[(from + n) % count] = w.sum;
+	}
 	if (rc == 0)
 		rc = tier_adopt(f, root);
-	if (rc == 0) {
-		tier_mark(f, 0, cut);
-		tier_mark(f, cut, root->length - cut);
+	for (uint64_t n = 0; rc == 0 && n < count; n++)
+		tier_mark(f, n, sums[n]);
+	if (rc == 0)
 		rc = tier_world_seal(&w, f);
-	}
 	ck_assert(!m.is_sound || rc == 0 || rc == -E_EXIST || rc == -E_NOSPC);
 	tier_put(f);
 }

@@ -103,7 +103,8 @@ START_TEST(rewrites_of_a_draft_do_no_harm)
 					    (uint32_t)MIN_OF(MiB(1), MODEL_BYTES - at)), 0);
 	for (unsigned i = 0; i < 60; i++) {
 		x = x * UINT64_C(6364136223846793005) + 1442695040888963407u;
-		uint64_t at = (x >> 20) % (MODEL_BYTES - sizeof bytes);
+		/* in less than half of it: the rest is worth a draft */
+		uint64_t at = (x >> 20) % (MiB(4) - sizeof bytes);
 		uint32_t len = 1 + (uint32_t)((x >> 45) % sizeof bytes);
 		file_pattern(bytes, len, x);
 		memcpy(model + at, bytes, len);
