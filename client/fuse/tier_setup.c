@@ -2,7 +2,9 @@
 /* From settings to tiers: folders, and what kind of file system they are on. */
 #include "client/fuse/tier_setup.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +58,23 @@ static int make_folder(const char *path)
 	}
 }
 
+/* What the tier holds already is room for it: else its limit would shrink with each mount. */
+static uint64_t bytes_held(const char *directory)
+{
+	char path[CONFIG_TEXT_BYTES + 8];
+	struct stat st;
+	uint64_t bytes = 0;
+	snprintf(path, sizeof path, "%s/sealed", directory);
+	DIR *dir = opendir(path);
+	for (const struct dirent *e; dir && (e = readdir(dir)) != NULL;)
+		if (fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    S_ISREG(st.st_mode))
+			bytes += (uint64_t)st.st_blocks * 512;
+	if (dir)
+		closedir(dir);
+	return bytes;
+}
+
 /*
  * The store itself opens the folder, and anew should its disk come back: one with a limit that
  * cannot be used is a tier all the same, and reported as one that is broken.
@@ -71,6 +90,8 @@ static int place_take(struct tier_option *option, struct tier_place *place)
 	uint64_t unit = (uint64_t)fs.f_bsize;
 	struct disk_space space = { .bytes_total = fs.f_blocks * unit,
 				    .bytes_free = fs.f_bavail * unit };
+	if (option->bytes_max == 0)
+		space.bytes_free += bytes_held(option->directory);
 	rc = tier_option_resolve(option, &space);
 	if (rc < 0)
 		return rc;
