@@ -19,10 +19,13 @@
 #include "fs/base/text.h"
 #include "tools/host.h"
 #include "tools/process.h"
+#include "tools/status.h"
 
 #define UP_MOUNT_DEFAULT "/models"
 #define SUPERVISE_MS	 500u
 #define DOWN_MS_MAX	 90000u
+#define SETTLE_MS	 8000u
+#define SETTLE_POLL_MS	 200u
 
 struct up_arguments {
 	uint32_t servers, copies;
@@ -326,6 +329,27 @@ static void print_advice(const struct layout *l, uint32_t disk_count)
 	printf("`cairn down` stops all; data stays in '%s'.\n", l->dir);
 }
 
+/*
+ * Servers have just come back: whether anything is owed to them is known a beat or two later. A
+ * cluster that is really not well says so after SETTLE_MS.
+ */
+static void wait_settled(void)
+{
+	bool is_settled = false;
+
+	for (uint32_t ms = 0; !is_settled && ms < SETTLE_MS; ms += SETTLE_POLL_MS) {
+		struct error err = { 0 };
+		struct status s;
+
+		if (status_get(NULL, &s, &err) == 0) {
+			is_settled = s.is_healthy;
+			status_finish(&s);
+		}
+		if (!is_settled)
+			(void)usleep(SETTLE_POLL_MS * 1000);
+	}
+}
+
 int cmd_up(int argc, char **argv)
 {
 	struct up_arguments a = { .dir = LAYOUT_UP_DIR };
@@ -354,7 +378,7 @@ int cmd_up(int argc, char **argv)
 	printf("mounted on %s\n\n", l.mount_dirs[0]);
 	fflush(stdout);
 	setenv("CAIRN_DIR", l.dir, 1);
-	/* a fresh cluster may still be settling: up is done all the same */
+	wait_settled();
 	(void)cmd_status(1, status_argv);
 	print_advice(&l, a.disk_count);
 	layout_finish(&l);
