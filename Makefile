@@ -87,7 +87,7 @@ BENCH_BIN  := $(patsubst tests/bench/%.c,$(O)/tests/bench/%,$(BENCH_SRC)) $(O)/t
 SIM_BIN    := $(if $(wildcard tests/sim/main.c),$(O)/tests/sim/sim)
 
 # ---- building ------------------------------------------------------------------------------------
-.PHONY: all up down check check-long check-headers check-includes check-symbols check-style check-man sim sim-long bench fuzz fuzz-run deps \
+.PHONY: all up down bench-programs check check-long check-headers check-includes check-symbols check-style check-man sim sim-long bench fuzz fuzz-run deps \
 	deps-check install clean help format lint tests clangd
 .SECONDARY:
 
@@ -157,7 +157,8 @@ $(O)/tests/fuzz/%: $(O)/obj/tests/fuzz/%.o $(O)/obj/tests/fuzz/replay_main.o $(L
 $(O)/fuzz/%: $(O)/obj/tests/fuzz/%.o $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK,-fsanitize=fuzzer)
 
-tests: all $(TEST_BIN) $(SIM_BIN) $(FUZZ_REPLAY) $(BENCH_BIN)   ## build the tests without running them
+bench-programs: $(BENCH_BIN)  # what tests/bench measures with
+tests: all $(TEST_BIN) $(SIM_BIN) $(FUZZ_REPLAY) bench-programs   ## build the tests without running them
 
 # ---- dependencies --------------------------------------------------------------------------------
 .PHONY: deps-build deps-bench

@@ -18,7 +18,7 @@ static struct ms_request join(uint8_t id)
 
 static struct ms_request heartbeat(server_no server, uint64_t blocks)
 {
-	uint64_t version = w.state ? map_version(ms_state_map(w.state)) : 0;
+	uint64_t version = map_version(ms_state_map(w.state));
 
 	return (struct ms_request){ .op = MSG_HEARTBEAT, .server = server, .boot_id = 1,
 				    .blocks = blocks, .disks = 1, .bytes_free = GiB(50),
@@ -163,10 +163,11 @@ END_TEST
 
 START_TEST(owed_blocks_degrade_their_group)
 {
-	struct ms_request req = heartbeat(1, 5);
+	struct ms_request req;
 	uint32_t owed[] = { 17, 4000 };
 
 	begin_with(3);
+	req = heartbeat(1, 5);
 	req.owed_pgs = owed;
 	req.owed_pg_count = 2;
 	ck_assert_int_eq(world_rc(&w, req), 0);
@@ -273,10 +274,11 @@ END_TEST
 
 START_TEST(credit_ends_with_the_fullest_server_and_shrinks_with_it)
 {
-	struct ms_request beat = heartbeat(2, 0);
+	struct ms_request beat;
 	session_no s;
 
 	begin_with(3);
+	beat = heartbeat(2, 0);
 	s = world_session(&w);
 	(void)renew(s, 0, GiB(1000));
 	beat.bytes_free = GiB(10);
