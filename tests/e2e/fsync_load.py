@@ -17,7 +17,7 @@ import random
 import sys
 import time
 
-NAMES = 400
+NAMES = 4000	# no name comes round again within a test, at a thousand steps a second
 WINDOW = 30	# names in use at a time; the window moves on, so that what it leaves stays as it is
 LOOSE = 20
 
