@@ -53,8 +53,7 @@ uint64_t ms_collection_epoch(const struct ms_state *state)
 
 bool ms_collection_is_old(const struct ms_state *state, const struct root *root, uint64_t epoch)
 {
-	return (root->kind == ROOT_BLOCK || root->kind == ROOT_NODE) &&
-	       epoch < state->collection - 1;
+	return root_has_blocks(root) && epoch < state->collection - 1;
 }
 
 static bool is_source_alive(struct ms_state *state, const struct ms_source *source)

@@ -35,7 +35,7 @@ static int take_row(const struct row *row, struct collector_root *out, bool *is_
 	if (!rd_done(&r) || ms_inode_decode(row->value, row->value_len, &inode) < 0)
 		return -E_CORRUPT;
 	out->root = inode.attr.root;
-	return out->root.kind == ROOT_BLOCK || out->root.kind == ROOT_NODE;
+	return root_has_blocks(&out->root);
 }
 
 static void read_run(struct loop_work *work)

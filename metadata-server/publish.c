@@ -71,7 +71,7 @@ static void store(struct ms_op *op, struct ms_inode *inode)
 		ms_attr_change(op, inode);
 	ms_inode_put(state->txn, inode);
 	state->counters.bytes_logical += inode->attr.size - old_size;
-	if (req->root.kind == ROOT_BLOCK || req->root.kind == ROOT_NODE)
+	if (root_has_blocks(&req->root))
 		state->counters.flags |= MS_COUNTERS_PUBLISHED;
 	ms_step_counters_put(state);
 	ms_space_settle(state, op->session, req->new_bytes);

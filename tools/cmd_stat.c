@@ -187,7 +187,7 @@ static void print_people(const struct report *r, const char *path, const struct 
 	       a->version, a->size,
 	       a->root.kind == ROOT_INLINE ? "inline: the bytes are in the metadata server"
 					   : kind_name(a));
-	if (a->root.kind != ROOT_BLOCK && a->root.kind != ROOT_NODE)
+	if (!root_has_blocks(&a->root))
 		return;
 	printf("  root %s, depth %u; %" PRIu64 " blocks, %" PRIu64 " nodes, %" PRIu64 " distinct\n",
 	       block_id_hex(&a->root.id, hex), a->root.depth, r->blocks, r->nodes, r->distinct);

@@ -71,11 +71,6 @@ static int root_of_hex(const char *hex, struct root *out)
 
 /* --- one inode -------------------------------------------------------------------------------- */
 
-static bool has_blocks(const struct root *root)
-{
-	return root->kind == ROOT_BLOCK || root->kind == ROOT_NODE;
-}
-
 /* Text of foreign names: what is no UTF-8 could not be said in JSON. */
 static json_t *text_json(const char *text)
 {
@@ -132,7 +127,7 @@ static int reply_state(struct control *ctl)
 
 	if (!S_ISREG(ctl->node->attr.st.st_mode))
 		return -E_INVAL;
-	if (!has_blocks(root) || root->length < c->options.tier_min_bytes) {
+	if (!cl_fill_may(c, root)) {
 		state = "small";
 	} else if (tiers_is_sealed(c->options.tiers, root)) {
 		state = "cached";
@@ -171,8 +166,7 @@ static int do_warm(struct control *ctl)
 	enum cl_fill_why why = is_root_or_owner(ctl, ctl->node) ? CL_FILL_WARM : CL_FILL_WISH;
 	int rc = 0;
 
-	if (S_ISREG(ctl->node->attr.st.st_mode) && has_blocks(root) &&
-	    root->length >= c->options.tier_min_bytes)
+	if (S_ISREG(ctl->node->attr.st.st_mode) && cl_fill_may(c, root))
 		rc = has_tier(c) ? cl_fill_start(c, root, why, NULL) : -E_NODEV;
 	return rc < 0 ? rc : reply_state(ctl);
 }
@@ -201,7 +195,7 @@ static int do_evict(struct control *ctl)
 	if (!S_ISREG(ctl->node->attr.st.st_mode))
 		return -E_INVAL;
 	cl_fill_cancel(c, root);
-	if (has_blocks(root))
+	if (root_has_blocks(root))
 		rc = tiers_evict(c->options.tiers, root);
 	return rc < 0 && rc != -E_NOENT ? rc : reply_state(ctl);
 }
@@ -353,7 +347,7 @@ static void files_name(struct files *files, const struct client *c)
 	struct seen_file *f;
 
 	for (node = c->nodes; node; node = node->hh.next) {
-		if (!node->has_attr || !node->name_hint || !has_blocks(&node->attr.root))
+		if (!node->has_attr || !node->name_hint || !root_has_blocks(&node->attr.root))
 			continue;
 		root_encode(&node->attr.root, key);
 		HASH_FIND(hh, files->by_root, key, sizeof key, f);

@@ -156,7 +156,7 @@ static int copy_one(struct cl_op *op, struct cl_file *source, uint64_t left, uin
 static bool is_root(const struct cl_file *source)
 {
 	return source->chunk_count == 0 && !cl_file_is_dirty(source) &&
-	       (source->root.kind == ROOT_BLOCK || source->root.kind == ROOT_NODE);
+	       root_has_blocks(&source->root);
 }
 
 static bool is_empty(const struct cl_file *file)

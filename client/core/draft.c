@@ -486,8 +486,7 @@ void cl_draft_settle(struct cl_file *file)
 		return;
 	file->draft = NULL;
 	file->is_draft_new = false;
-	if ((root->kind != ROOT_BLOCK && root->kind != ROOT_NODE) || root->length != file->size ||
-	    root->length < file->client->options.tier_min_bytes) {
+	if (!cl_fill_may(file->client, root) || root->length != file->size) {
 		draft_drop(d, false);
 		return;
 	}

@@ -366,13 +366,18 @@ static void pump(struct loop_timer *timer)
 
 /* --- public ----------------------------------------------------------------------------------- */
 
+bool cl_fill_may(const struct client *c, const struct root *root)
+{
+	return root_has_blocks(root) && root->length >= c->options.tier_min_bytes;
+}
+
 int cl_fill_start(struct client *c, const struct root *root, enum cl_fill_why why,
 		  struct cl_fill_wait *wait)
 {
 	struct cl_fill *fill = fill_find(c, root);
 	if (!c->fills || c->fills->is_stopped)
 		return -E_NODEV;
-	if (root->kind != ROOT_BLOCK && root->kind != ROOT_NODE)
+	if (!root_has_blocks(root))
 		return -E_INVAL;
 	if (!fill && tiers_is_sealed(c->options.tiers, root))
 		return 1;

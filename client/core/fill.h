@@ -57,6 +57,8 @@ struct cl_fill_info {
 	enum cl_fill_why why;
 	uint64_t bytes, done_bytes;
 };
+/* Can this content be in a tier: does it name blocks, and is it large enough? */
+bool cl_fill_may(const struct client *c, const struct root *root);
 /* All fills, most urgent first; fn returns false to stop. */
 void cl_fill_list(const struct client *c, bool (*fn)(void *arg, const struct cl_fill_info *info),
 		  void *arg);

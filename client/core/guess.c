@@ -204,8 +204,7 @@ static void asked(struct cl_op *op)
 	struct client *c = g->client;
 
 	g->root = op->attr.root;
-	if (op->rc < 0 || (g->root.kind != ROOT_BLOCK && g->root.kind != ROOT_NODE) ||
-	    g->root.length < c->options.tier_min_bytes ||
+	if (op->rc < 0 || !cl_fill_may(c, &g->root) ||
 	    tiers_is_sealed(c->options.tiers, &g->root) ||
 	    !is_affordable(g, g->root.length, loop_now_ns(c->options.loop)) ||
 	    !(g->is_likeliest || is_room_free(c, g->root.length))) {

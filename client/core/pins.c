@@ -51,12 +51,6 @@ struct cl_pins {
 
 /* --- content ---------------------------------------------------------------------------------- */
 
-static bool is_pinnable(const struct client *c, const struct root *root)
-{
-	return (root->kind == ROOT_BLOCK || root->kind == ROOT_NODE) &&
-	       root->length >= c->options.tier_min_bytes;
-}
-
 static struct content *content_find(const struct cl_pins *pins, const struct root *root)
 {
 	uint8_t key[ROOT_BYTES];
@@ -112,7 +106,7 @@ static int content_take(struct cl_pins *pins, struct pin *pin, const struct root
 
 	if (pin->content && !root_equal(&pin->content->root, root))
 		content_leave(pins, pin);
-	if (!is_pinnable(c, root))
+	if (!cl_fill_may(c, root))
 		return 0;
 	if (!pin->content) {
 		struct content *content = content_find(pins, root);
@@ -131,7 +125,7 @@ static int content_take(struct cl_pins *pins, struct pin *pin, const struct root
 /* Can the tiers hold this, beside what is pinned? */
 static bool has_room(const struct cl_pins *pins, const struct root *root)
 {
-	return !is_pinnable(pins->client, root) || content_find(pins, root) ||
+	return !cl_fill_may(pins->client, root) || content_find(pins, root) ||
 	       (root->length <= pins->file_bytes_max &&
 		pins->bytes <= pins->bytes_max && root->length <= pins->bytes_max - pins->bytes);
 }

@@ -33,16 +33,10 @@ static bool is_quiet(const struct cl_node *node)
 	       !(file && (cl_file_is_dirty(file) || file->edits));
 }
 
-static bool root_may_fill(const struct client *c, const struct root *root)
-{
-	return (root->kind == ROOT_BLOCK || root->kind == ROOT_NODE) &&
-	       root->length >= c->options.tier_min_bytes;
-}
-
 const struct root *cl_tiered_root(struct client *c, const struct cl_node *node)
 {
 	if (!c->options.tiers || !cl_node_is_fresh(c, node) || !S_ISREG(node->attr.st.st_mode) ||
-	    !is_quiet(node) || !root_may_fill(c, &node->attr.root))
+	    !is_quiet(node) || !cl_fill_may(c, &node->attr.root))
 		return NULL;
 	return &node->attr.root;
 }
@@ -67,7 +61,7 @@ static const struct root *plain_root(const struct cl_file *file)
 	const struct client *c = file->client;
 	if (!c->fills || !file->is_loaded || file->chunk_count > 0 || file->is_alone ||
 	    cl_file_is_dirty(file) || file->size != file->root.length ||
-	    !root_may_fill(c, &file->root))
+	    !cl_fill_may(c, &file->root))
 		return NULL;
 	return &file->root;
 }

@@ -45,7 +45,7 @@ int tiers_begin(struct tiers *t, const struct root *root, bool want_pinned, stru
 	struct place *p;
 	int rc = may_begin(t, root);
 
-	ASSERT((root->kind == ROOT_BLOCK || root->kind == ROOT_NODE) && root->length > 0);
+	ASSERT(root_has_blocks(root) && root->length > 0);
 	if (rc == 0)
 		rc = tiers_place_choose(t, charge, &newcomer, &p);
 	t->refused += rc == -E_NOSPC;

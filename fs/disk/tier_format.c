@@ -85,7 +85,7 @@ static uint8_t digit_of(char c)
 /* Inline and empty content never lies in a tier. */
 static bool is_tiered(const struct root *root)
 {
-	return (root->kind == ROOT_BLOCK || root->kind == ROOT_NODE) && root->length > 0;
+	return root_has_blocks(root) && root->length > 0;
 }
 
 int tier_format_parse_name(const char *name, struct root *out)

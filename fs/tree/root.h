@@ -32,5 +32,10 @@ void root_encode(const struct root *root, uint8_t out[ROOT_BYTES]);
 /* -E_MALFORMED unless kind, depth, length and id agree with each other (table above). */
 must_check int root_decode(const uint8_t in[ROOT_BYTES], struct root *out);
 bool root_equal(const struct root *a, const struct root *b);
+/* Does it name blocks? Inline and empty content has none. */
+static inline bool root_has_blocks(const struct root *root)
+{
+	return root->kind == ROOT_BLOCK || root->kind == ROOT_NODE;
+}
 
 #endif
