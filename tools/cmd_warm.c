@@ -26,12 +26,8 @@ struct arguments {
 	int rc;
 };
 
+/* Orders that have no --wait begin behind it. */
 static const struct argp_option options[] = {
-	{"from-list", 'f', "FILE", 0, "take paths from FILE, one a line; - is standard input", 0},
-	{"json", 'j', NULL, 0, "print JSON", 0},
-	{0},
-};
-static const struct argp_option options_wait[] = {
 	{"wait", 'w', NULL, 0, "stay until all of it is here, with a progress bar", 0},
 	{"from-list", 'f', "FILE", 0, "take paths from FILE, one a line; - is standard input", 0},
 	{"json", 'j', NULL, 0, "print JSON", 0},
@@ -90,7 +86,7 @@ static void report(const struct arguments *a, const struct mount_files_result *r
 
 static int run(const struct order *order, int argc, char **argv)
 {
-	const struct argp argp = { .options = order->done_wait ? options_wait : options,
+	const struct argp argp = { .options = order->done_wait ? options : &options[1],
 				   .parser = parse_option, .args_doc = "PATH...",
 				   .doc = order->doc };
 	struct arguments a = { .order = order };
