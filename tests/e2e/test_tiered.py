@@ -40,6 +40,17 @@ def tiered(make_cluster):
     return make_cluster(mounts=2, sets=["client.tier=auto:64M:0", "client.predict=no"])
 
 
+def reads_without_servers(cluster, content):
+    """The model is right on the first mount while no server answers."""
+    servers(cluster, signal.SIGSTOP)
+    try:
+        reader = Job(check, cluster.mnt / "model", content)
+        reader.join(20)
+        assert reader.errno == 0
+    finally:
+        servers(cluster, signal.SIGCONT)
+
+
 def test_a_model_that_was_read_needs_no_server_again(tiered):
     content = seeded_bytes(MODEL, 1)
     (tiered.mnt2 / "model").write_bytes(content)
@@ -48,13 +59,7 @@ def test_a_model_that_was_read_needs_no_server_again(tiered):
     await_sealed(tiered, [MODEL])
     tiered.remount()                                    # tiers outlive it, pages do not
     assert sealed(tiered) == [MODEL]
-    servers(tiered, signal.SIGSTOP)
-    try:
-        reader = Job(check, tiered.mnt / "model", content)
-        reader.join(20)
-        assert reader.errno == 0
-    finally:
-        servers(tiered, signal.SIGCONT)
+    reads_without_servers(tiered, content)
 
 
 def test_what_is_written_is_warm(tiered):
@@ -62,13 +67,7 @@ def test_what_is_written_is_warm(tiered):
     (tiered.mnt / "model").write_bytes(content)
     await_sealed(tiered, [MODEL])
     tiered.remount()
-    servers(tiered, signal.SIGSTOP)
-    try:
-        reader = Job(check, tiered.mnt / "model", content)
-        reader.join(20)
-        assert reader.errno == 0
-    finally:
-        servers(tiered, signal.SIGCONT)
+    reads_without_servers(tiered, content)
 
 
 def test_readers_see_each_version_after_its_close(tiered):

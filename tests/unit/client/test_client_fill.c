@@ -27,9 +27,10 @@ static void end(void)
 	free(model);
 }
 
-/* The bytes that the kernel would read. */
-static void expect_sealed(struct tier_file *f, const uint8_t *bytes, uint64_t len)
+/* The inode's content comes to be sealed in a tier: the bytes that the kernel would read. */
+static void expect_tiered(struct client *c, inode_no ino, const uint8_t *bytes, uint64_t len)
 {
+	struct tier_file *f = tiers_await(&w, c, ino);
 	int fd = -1;
 	uint8_t *seen = malloc(len);
 	ck_assert_ptr_nonnull(f);
@@ -39,6 +40,7 @@ static void expect_sealed(struct tier_file *f, const uint8_t *bytes, uint64_t le
 	ck_assert_mem_eq(seen, bytes, len);
 	close(fd);
 	free(seen);
+	tier_put(f);
 }
 
 START_TEST(what_a_reader_touches_fills_and_serves)
@@ -54,9 +56,7 @@ START_TEST(what_a_reader_touches_fills_and_serves)
 	cluster_run_for(&w, 50);
 	ck_assert_uint_eq(tiers_stats(c).fills_begun, 0);	/* a header is no touch */
 	tiers_expect(&w, c, h, model, MODEL_BYTES);
-	struct tier_file *f = tiers_await(&w, c, ino);
-	expect_sealed(f, model, MODEL_BYTES);
-	tier_put(f);
+	expect_tiered(c, ino, model, MODEL_BYTES);
 	struct cl_stats before = tiers_stats(c);
 	tiers_expect(&w, c, h, model, MODEL_BYTES);
 	struct cl_stats after = tiers_stats(c);
@@ -79,9 +79,7 @@ START_TEST(what_is_written_is_warm_without_reading_it_back)
 	struct tiers *t = tiers_make(&w, "tier", MiB(64));
 	struct client *c = cluster_client(&w);
 	inode_no ino = tiers_write_file(&w, c, "model", model, MODEL_BYTES);
-	struct tier_file *f = tiers_await(&w, c, ino);
-	expect_sealed(f, model, MODEL_BYTES);
-	tier_put(f);
+	expect_tiered(c, ino, model, MODEL_BYTES);
 	ck_assert_uint_eq(tiers_stats(c).blocks_got, 0);
 	ck_assert_uint_eq(tiers_stats(c).drafts_adopted, 1);
 	cluster_client_stop(&w, c);
@@ -114,9 +112,7 @@ START_TEST(rewrites_of_a_draft_do_no_harm)
 			ck_assert_int_eq(cluster_op(&w, c, &sync), 0);
 	}
 	ck_assert_int_eq(file_close(&w, c, h), 0);
-	struct tier_file *f = tiers_await(&w, c, file_lookup(&w, c, "model"));
-	expect_sealed(f, model, MODEL_BYTES);
-	tier_put(f);
+	expect_tiered(c, file_lookup(&w, c, "model"), model, MODEL_BYTES);
 	cluster_client_stop(&w, c);
 	tiers_end(&w, t);
 	end();
@@ -133,9 +129,7 @@ START_TEST(a_reader_never_sees_what_another_node_replaced)
 	for (unsigned version = 0; version < 3; version++) {
 		struct cl_handle *h = file_open(&w, c, "model", O_RDONLY);
 		tiers_expect(&w, c, h, model, MODEL_BYTES);
-		struct tier_file *f = tiers_await(&w, c, ino);
-		expect_sealed(f, model, MODEL_BYTES);
-		tier_put(f);
+		expect_tiered(c, ino, model, MODEL_BYTES);
 		ck_assert_int_eq(file_close(&w, c, h), 0);
 		struct cl_handle *writing = file_open(&w, writer, "model", O_WRONLY);
 		model[MiB(5) + version] ^= 1;
@@ -200,10 +194,8 @@ START_TEST(siblings_of_a_shard_follow)
 	model[0] = 2;
 	tiers_expect(&w, c, h, model, MiB(3));
 	for (unsigned i = 0; i < 4; i++) {
-		struct tier_file *f = tiers_await(&w, c, inos[i]);
 		model[0] = (uint8_t)i;
-		expect_sealed(f, model, MiB(3));
-		tier_put(f);
+		expect_tiered(c, inos[i], model, MiB(3));
 	}
 	ck_assert_int_eq(file_close(&w, c, h), 0);
 	cluster_client_stop(&w, c);
