@@ -176,7 +176,7 @@ static void content_is(struct cl_file *file)
 	file->version = attr->version;
 	file->root = attr->root;
 	file->size = (uint64_t)attr->st.st_size;
-	file->mtime_ns = (int64_t)attr->st.st_mtim.tv_sec * 1000000000 + attr->st.st_mtim.tv_nsec;
+	file->mtime_ns = cl_ns_of_time(&attr->st.st_mtim);
 }
 
 static void inline_done(struct cl_req *req)

@@ -15,6 +15,8 @@
 #include "client/core/file.h"
 #include "client/core/pins.h"
 
+#define NS_PER_S INT64_C(1000000000)
+
 /* --- nodes ------------------------------------------------------------------------------------ */
 
 static bool node_is_used(const struct cl_node *node)
@@ -106,6 +108,25 @@ void cl_node_forget(struct client *c, inode_no ino, uint64_t lookups)
 		node->lookups -= MIN_OF(lookups, node->lookups);
 }
 
+struct timespec cl_time_of_ns(int64_t ns)
+{
+	struct timespec t = { ns / NS_PER_S, ns % NS_PER_S };
+	if (t.tv_nsec < 0) {		/* before 1970 */
+		t.tv_sec--;
+		t.tv_nsec += NS_PER_S;
+	}
+	return t;
+}
+
+int64_t cl_ns_of_time(const struct timespec *t)
+{
+	if (t->tv_sec >= INT64_MAX / NS_PER_S)
+		return INT64_MAX;
+	if (t->tv_sec <= INT64_MIN / NS_PER_S)
+		return INT64_MIN;
+	return (int64_t)t->tv_sec * NS_PER_S + t->tv_nsec;
+}
+
 #define ATTR_FLAGS_XATTRS 3u	/* Attr.flags of cairn.proto: an ACL, other extended attributes */
 
 static void attr_of_wire(const Wire__Attr *in, struct cl_attr *out)
@@ -121,9 +142,9 @@ static void attr_of_wire(const Wire__Attr *in, struct cl_attr *out)
 	st->st_size = (off_t)in->size;
 	st->st_blksize = (blksize_t)MiB(1);
 	st->st_blocks = (blkcnt_t)DIV_CEIL(in->size, 512);
-	st->st_atim = (struct timespec){ in->atime_ns / 1000000000, in->atime_ns % 1000000000 };
-	st->st_mtim = (struct timespec){ in->mtime_ns / 1000000000, in->mtime_ns % 1000000000 };
-	st->st_ctim = (struct timespec){ in->ctime_ns / 1000000000, in->ctime_ns % 1000000000 };
+	st->st_atim = cl_time_of_ns(in->atime_ns);
+	st->st_mtim = cl_time_of_ns(in->mtime_ns);
+	st->st_ctim = cl_time_of_ns(in->ctime_ns);
 	out->btime_ns = in->btime_ns;
 	out->version = in->version;
 	out->has_xattrs = (in->flags & ATTR_FLAGS_XATTRS) != 0;
@@ -199,11 +220,6 @@ int cl_node_take_reply(struct cl_req *req, const Wire__NodeReply *reply, struct 
 	return 0;
 }
 
-static struct timespec time_of_ns(int64_t ns)
-{
-	return (struct timespec){ ns / 1000000000, ns % 1000000000 };
-}
-
 void cl_node_show(struct client *c, const struct cl_node *node, struct cl_attr *out)
 {
 	*out = node->attr;
@@ -211,7 +227,7 @@ void cl_node_show(struct client *c, const struct cl_node *node, struct cl_attr *
 	if (file && file->is_loaded && cl_file_is_dirty(file)) {
 		out->st.st_size = (off_t)file->size;
 		out->st.st_blocks = (blkcnt_t)DIV_CEIL(file->size, 512);
-		out->st.st_mtim = out->st.st_ctim = time_of_ns(file->mtime_ns);
+		out->st.st_mtim = out->st.st_ctim = cl_time_of_ns(file->mtime_ns);
 		if (cl_file_kills_priv(file))
 			out->st.st_mode &=
 				(mode_t) ~(S_ISUID | ((out->st.st_mode & S_IXGRP) ? S_ISGID : 0));

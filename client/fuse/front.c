@@ -261,6 +261,7 @@ static int session_create(struct front *f, struct error *err)
 	front_data_fill(&ops);
 	front_dir_fill(&ops);
 	front_control_fill(&ops);
+	front_statx_fill(&ops);
 	f->session = fuse_session_new(&args, &ops, sizeof ops, f);
 	fuse_opt_free_args(&args);
 	if (!f->session)

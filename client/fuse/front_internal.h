@@ -96,6 +96,8 @@ void front_op_refuse(struct front_op *fop, int sys);
 void front_op_destroy(struct front_op *fop);
 bool front_op_failed(struct front_op *fop);	/* if so, the error was replied */
 double front_seconds(uint64_t ms);
+/* How long the kernel may keep these attributes, in seconds. */
+double front_attr_seconds(const struct front *f, const struct cl_attr *attr);
 /* INIT was answered. Only now, since its answer lowers the read-ahead of the mount. */
 void front_began(struct front *f);
 
@@ -113,6 +115,7 @@ void front_ops_fill(struct fuse_lowlevel_ops *ops);
 void front_data_fill(struct fuse_lowlevel_ops *ops);
 void front_dir_fill(struct fuse_lowlevel_ops *ops);
 void front_control_fill(struct fuse_lowlevel_ops *ops);
+void front_statx_fill(struct fuse_lowlevel_ops *ops);
 void front_reply_entry(struct front_op *fop);
 void front_reply_status(struct front_op *fop);
 void front_entry_param(const struct front *f, const struct cl_attr *attr, uint64_t entry_valid_ms,

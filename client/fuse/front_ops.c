@@ -11,7 +11,7 @@
 /* --- replies ---------------------------------------------------------------------------------- */
 
 /* Of several nodes of an inode the kernel would change one and believe the others. */
-static double attr_seconds(const struct front *f, const struct cl_attr *attr)
+double front_attr_seconds(const struct front *f, const struct cl_attr *attr)
 {
 	return passthrough_is_shown_twice(f->pass, attr->st.st_ino) ? 0 :
 								      front_seconds(attr->valid_ms);
@@ -23,7 +23,7 @@ void front_entry_param(const struct front *f, const struct cl_attr *attr, uint64
 	memset(out, 0, sizeof *out);
 	out->ino = attr->st.st_ino;
 	out->attr = attr->st;
-	out->attr_timeout = attr_seconds(f, attr);
+	out->attr_timeout = front_attr_seconds(f, attr);
 	out->entry_timeout = front_seconds(entry_valid_ms);
 }
 
@@ -84,7 +84,7 @@ static void reply_attr(struct front_op *fop)
 	if (front_op_failed(fop))
 		return;
 	passthrough_is(fop->front->pass, &fop->op.attr);
-	fuse_reply_attr(fop->req, &fop->op.attr.st, attr_seconds(fop->front, &fop->op.attr));
+	fuse_reply_attr(fop->req, &fop->op.attr.st, front_attr_seconds(fop->front, &fop->op.attr));
 }
 
 static void reply_target(struct front_op *fop)
@@ -215,11 +215,6 @@ static uint32_t set_mask_of(int to_set)
 	return mask;
 }
 
-static int64_t ns_of(const struct timespec *t)
-{
-	return (int64_t)t->tv_sec * 1000000000 + t->tv_nsec;
-}
-
 static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_set,
 		       struct fuse_file_info *fi)
 {
@@ -233,8 +228,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 	fop->op.new_uid = st->st_uid;
 	fop->op.new_gid = st->st_gid;
 	fop->op.size = (uint64_t)st->st_size;
-	fop->op.atime_ns = ns_of(&st->st_atim);
-	fop->op.mtime_ns = ns_of(&st->st_mtim);
+	fop->op.atime_ns = cl_ns_of_time(&st->st_atim);
+	fop->op.mtime_ns = cl_ns_of_time(&st->st_mtim);
 	fop->op.kill_priv = (fop->op.set_mask & CL_SET_KILL_PRIV) != 0;
 	if (fi)
 		fop->op.handle = (struct cl_handle *)(uintptr_t)fi->fh;

@@ -5,6 +5,7 @@ import errno
 import os
 import stat
 import subprocess
+import time
 
 import pytest
 
@@ -106,8 +107,28 @@ def test_times_are_set_to_the_nanosecond_one_by_one(here):
     sh("touch -m -d @2000 file", cwd=here)
     st = path.stat()
     assert (st.st_atime_ns, st.st_mtime_ns) == (1000 * 10**9, 2000 * 10**9)
-    os.utime(path, ns=(-10**9, 0))                  # before 1970
-    assert path.stat().st_mtime_ns == 0 and path.stat().st_atime_ns == -10**9
+    for before_1970 in (-10**9, -3_999_999_999, -1):
+        os.utime(path, ns=(before_1970, 0))
+        assert (path.stat().st_atime_ns, path.stat().st_mtime_ns) == (before_1970, 0)
+    os.utime(path, ns=(10**9 * 10**12, 0))          # the year 33658: as late as can be said
+    assert path.stat().st_atime_ns == 2**63 - 1
+
+
+def test_a_file_keeps_its_time_of_birth(here):
+    def birth(name):
+        return float(sh(f"stat -c %.9W {name}", cwd=here))
+
+    start = time.time()
+    (here / "file").touch()
+    born = birth("file")
+    assert start - 1 < born < time.time() + 1
+    (here / "file").write_text("changed")
+    os.utime(here / "file", ns=(1, 1))
+    os.rename(here / "file", here / "other")
+    assert birth("other") == born
+    (here / "file").touch()
+    os.rename(here / "file", here / "other")
+    assert birth("other") > born and birth(".") <= born
 
 
 def test_a_write_moves_mtime_and_ctime_a_chmod_only_ctime(here):
