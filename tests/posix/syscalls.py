@@ -39,6 +39,7 @@ _linkat = _call("linkat", _int, _str, _int, _str, _int)
 _statx = _call("statx", _int, _str, _int, _u32, _ptr)
 _handle_at = _call("name_to_handle_at", _int, _str, _ptr, _ptr, _int)
 _open_handle = _call("open_by_handle_at", _int, _ptr, _int)
+_futimens = _call("futimens", _int, _ptr)
 _syscall = _call("syscall", _long, _long, _str, _ptr, _long)
 _sync_range = _call("sync_file_range", _int, _off, _off, _u32)
 _readlink = _call("readlink", _str, _ptr, ctypes.c_size_t)
@@ -46,6 +47,8 @@ _getxattr = _call("getxattr", _str, _str, _ptr, ctypes.c_size_t)
 _listxattr = _call("listxattr", _str, _ptr, ctypes.c_size_t)
 _faccessat = _call("faccessat", _int, _str, _int, _int)
 _unlinkat = _call("unlinkat", _int, _str, _int)
+readahead = _call("readahead", _int, _off, ctypes.c_size_t)
+fchmodat = _call("fchmodat", _int, _str, _u32, _int)
 inotify_add_watch = _call("inotify_add_watch", _int, _str, _u32)
 
 
@@ -58,9 +61,12 @@ def fallocate(fd, mode, offset, length):
 
 
 def utimensat(path, atime, mtime, flags=0, fd=AT_FDCWD):
-    """Times are (seconds, nanoseconds); path None means the descriptor itself (futimens)."""
-    times = struct.pack("=qqqq", *atime, *mtime)
-    _utimensat(fd, None if path is None else os.fsencode(path), ctypes.c_char_p(times), flags)
+    """Times are (seconds, nanoseconds)."""
+    _utimensat(fd, os.fsencode(path), ctypes.c_char_p(struct.pack("=qqqq", *atime, *mtime)), flags)
+
+
+def futimens(fd, atime, mtime):
+    _futimens(fd, ctypes.c_char_p(struct.pack("=qqqq", *atime, *mtime)))
 
 
 def utimensat_null(path):
@@ -109,6 +115,57 @@ def open_by_handle(mount_fd, handle, flags=os.O_RDONLY):
 def openat2(path, flags=0, mode=0, resolve=0, fd=AT_FDCWD):
     how = struct.pack("=QQQ", flags, mode, resolve)
     return _syscall(OPENAT2, fd, os.fsencode(path), ctypes.c_char_p(how), len(how))
+
+
+class _Dirent(ctypes.Structure):
+    _fields_ = [("ino", ctypes.c_uint64), ("off", ctypes.c_int64), ("reclen", ctypes.c_uint16),
+                ("type", ctypes.c_uint8), ("name", ctypes.c_char * 256)]
+
+
+for _name, _types, _result in (("fdopendir", (_int,), _ptr), ("readdir", (_ptr,), ctypes.POINTER(_Dirent)),
+                               ("telldir", (_ptr,), _long), ("seekdir", (_ptr, _long), None),
+                               ("rewinddir", (_ptr,), None), ("closedir", (_ptr,), _int)):
+    getattr(libc, _name).argtypes, getattr(libc, _name).restype = _types, _result
+
+
+class Dir:
+    """opendir(3) and its family, dots included. Each entry is (name, inode, type)."""
+
+    def __init__(self, path):
+        self.stream = libc.fdopendir(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+
+    def read(self):
+        ctypes.set_errno(0)
+        entry = libc.readdir(self.stream)
+        if not entry:
+            if ctypes.get_errno():
+                raise OSError(ctypes.get_errno(), "readdir")
+            return None
+        return os.fsdecode(entry.contents.name), entry.contents.ino, entry.contents.type
+
+    def tell(self):
+        return libc.telldir(self.stream)
+
+    def seek(self, place):
+        libc.seekdir(self.stream, place)
+
+    def rewind(self):
+        libc.rewinddir(self.stream)
+
+    def close(self):
+        libc.closedir(self.stream)
+
+    def rest(self):
+        return list(iter(self.read, None))
+
+
+def entries(path):
+    """{name: (inode, type)}"""
+    stream = Dir(path)
+    try:
+        return {name: (ino, kind) for name, ino, kind in stream.rest()}
+    finally:
+        stream.close()
 
 
 def sync_file_range(fd, offset, length, flags=7):
