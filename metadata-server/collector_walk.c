@@ -140,12 +140,10 @@ static void walk_mark(struct collector_walk *w)
 
 	ms_collector_marks_add(c, &w->node_id);
 	for (uint32_t i = 0; w->node->level == 0 && i < w->node->entry_count; i++) {
-		struct block_id id;
-		uint64_t length;
+		struct node_entry e = node_view_entry(w->node, i);
 
-		node_view_entry(w->node, i, &length, &id);
-		if (!block_id_is_zero(&id))
-			ms_collector_marks_add(c, &id);
+		if (!block_id_is_zero(&e.id))
+			ms_collector_marks_add(c, &e.id);
 	}
 	w->node = NULL;
 	c->nodes++;

@@ -49,6 +49,7 @@ static void root_write(struct wr *w, const struct root *root)
 	if (root->kind == ROOT_NODE) {
 		wr_u8(w, root->depth);
 		wr_u64(w, root->length);
+		wr_u64(w, root->data);
 	} else {
 		wr_u32(w, (uint32_t)root->length);
 	}
@@ -96,6 +97,7 @@ static void root_read(struct rd *r, unsigned bits, struct root *root)
 		root->kind = ROOT_NODE;
 		root->depth = rd_u8(r);
 		root->length = rd_u64(r);
+		root->data = rd_u64(r);
 	} else if (bits & (HAS_INLINE | HAS_BLOCK)) {
 		root->kind = bits & HAS_INLINE ? ROOT_INLINE : ROOT_BLOCK;
 		root->length = rd_u32(r);

@@ -106,31 +106,34 @@ static int dump_node(struct dump *d, const uint8_t *bytes)
 {
 	struct rd r = rd_init(bytes + 5, NODE_HEADER_BYTES - 5);
 	uint8_t level = rd_u8(&r);
+	uint64_t at = NODE_HEADER_BYTES, offset = 0;
+	struct node_entry said = {.length = 0};
 	struct node_view v;
-	uint64_t length, offset = 0;
 	int rc;
 
 	(void)rd_view(&r, 10);
-	length = rd_u64(&r);
+	said.length = rd_u64(&r);
+	said.data = rd_u64(&r);
 	rc = d->bytes <= BLOCK_BYTES_MAX
-		     ? node_view_init(&v, bytes, (uint32_t)d->bytes, level, length)
+		     ? node_view_init(&v, bytes, (uint32_t)d->bytes, level, &said)
 		     : -E_MALFORMED;
 	if (rc < 0) {
 		damage(d, 0, d->bytes, rc);
 		return 0;
 	}
 	line(d, 0, "node",
-	     json_pack("{s:i, s:I, s:I}", "level", (int)v.level, "entries",
-		       (json_int_t)v.entry_count, "length", (json_int_t)v.length));
+	     json_pack("{s:i, s:I, s:I, s:I}", "level", (int)v.level, "entries",
+		       (json_int_t)v.entry_count, "length", (json_int_t)v.length, "data",
+		       (json_int_t)v.data));
 	for (uint32_t i = 0; i < v.entry_count; i++) {
-		struct block_id id;
+		struct node_entry e = node_view_entry(&v, i);
 
-		node_view_entry(&v, i, &length, &id);
-		line(d, NODE_HEADER_BYTES + (uint64_t)i * NODE_ENTRY_BYTES,
-		     block_id_is_zero(&id) ? "hole" : "entry",
-		     json_pack("{s:I, s:I, s:o}", "at", (json_int_t)offset, "length",
-			       (json_int_t)length, "id", hex(id.bytes, sizeof id.bytes)));
-		offset += length;
+		line(d, at, block_id_is_zero(&e.id) ? "hole" : "entry",
+		     json_pack("{s:I, s:I, s:I, s:o}", "at", (json_int_t)offset, "length",
+			       (json_int_t)e.length, "data", (json_int_t)e.data, "id",
+			       hex(e.id.bytes, sizeof e.id.bytes)));
+		offset += e.length;
+		at += level > 0 ? NODE_CHILD_BYTES : NODE_ENTRY_BYTES;
 	}
 	return 0;
 }

@@ -178,7 +178,7 @@ static int check_block(struct walk *w, const struct block_id *id, uint64_t lengt
 
 /* --- nodes ------------------------------------------------------------------------------------ */
 
-static int check_node(struct walk *w, const struct block_id *id, uint8_t level, uint64_t length,
+static int check_node(struct walk *w, uint8_t level, const struct node_entry *node,
 		      uint64_t offset);
 
 static int check_entries(struct walk *w, const struct node_view *v, uint64_t offset)
@@ -186,23 +186,21 @@ static int check_entries(struct walk *w, const struct node_view *v, uint64_t off
 	int rc = 0;
 
 	for (uint32_t i = 0; i < v->entry_count && rc == 0; i++) {
-		struct block_id id;
-		uint64_t length;
+		struct node_entry e = node_view_entry(v, i);
 
-		node_view_entry(v, i, &length, &id);
 		if (v->level > 0)
-			rc = check_node(w, &id, (uint8_t)(v->level - 1), length, offset);
-		else if (!block_id_is_zero(&id))
-			rc = check_block(w, &id, length, offset);
+			rc = check_node(w, (uint8_t)(v->level - 1), &e, offset);
+		else if (!block_id_is_zero(&e.id))
+			rc = check_block(w, &e.id, e.length, offset);
 		rc = rc < 0 ? rc : 0;
-		offset += length;
+		offset += e.length;
 	}
 	return rc;
 }
 
-static int check_node(struct walk *w, const struct block_id *id, uint8_t level, uint64_t length,
-		      uint64_t offset)
+static int check_node(struct walk *w, uint8_t level, const struct node_entry *node, uint64_t offset)
 {
+	const struct block_id *id = &node->id;
 	struct fsck *f = w->f;
 	struct node_view v;
 	struct record record;
@@ -210,7 +208,7 @@ static int check_node(struct walk *w, const struct block_id *id, uint8_t level, 
 	uint64_t before = troubles(w);
 	int rc;
 
-	if (fsck_index_is_proved(f, id, level, length))
+	if (fsck_index_is_proved(f, level, node))
 		return 0;
 	rc = check_block(w, id, 0, offset);
 	if (rc <= 0)
@@ -218,7 +216,7 @@ static int check_node(struct walk *w, const struct block_id *id, uint8_t level, 
 	rc = fsck_index_read(f, id, &record, &record_bytes);
 	if (rc == 0) {
 		memcpy(w->nodes[level], f->plain, record.plain_len);
-		rc = node_view_init(&v, w->nodes[level], record.plain_len, level, length);
+		rc = node_view_init(&v, w->nodes[level], record.plain_len, level, node);
 	}
 	if (rc == -E_MALFORMED || rc == -E_CORRUPT || rc == -E_IO) {
 		trouble_add(&w->wrong, id, offset);
@@ -226,7 +224,7 @@ static int check_node(struct walk *w, const struct block_id *id, uint8_t level, 
 	}
 	if (rc == 0)
 		rc = check_entries(w, &v, offset);
-	return rc == 0 && troubles(w) == before ? fsck_index_prove(f, id, level, length) : rc;
+	return rc == 0 && troubles(w) == before ? fsck_index_prove(f, level, node) : rc;
 }
 
 /* --- files ------------------------------------------------------------------------------------ */
@@ -269,6 +267,7 @@ static void tell(struct walk *w, inode_no ino)
 
 static int check_root(struct walk *w, inode_no ino, const struct root *root)
 {
+	struct node_entry top = node_entry_of_root(root);
 	int rc = 0;
 
 	w->blocks = 0;
@@ -276,7 +275,7 @@ static int check_root(struct walk *w, inode_no ino, const struct root *root)
 	if (root->kind == ROOT_BLOCK)
 		rc = check_block(w, &root->id, root->length, 0);
 	else if (root->kind == ROOT_NODE)
-		rc = check_node(w, &root->id, (uint8_t)(root->depth - 1), root->length, 0);
+		rc = check_node(w, (uint8_t)(root->depth - 1), &top, 0);
 	if (rc < 0)
 		return rc;
 	w->f->report.result->content_bytes += root->length;

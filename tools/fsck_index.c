@@ -333,25 +333,26 @@ int fsck_index_next_wanted(struct fsck *f, uint32_t *disk, struct block_id *id)
 	return 0;
 }
 
-static struct key proved_key(const struct block_id *id, uint8_t level, uint64_t length)
+static struct key proved_key(uint8_t level, const struct node_entry *node)
 {
-	struct key k = key_of('v', id);
+	struct key k = key_of('v', &node->id);
 
 	key_add(&k, level, 1);
-	key_add(&k, length, 8);
+	key_add(&k, node->length, 8);
+	key_add(&k, node->data, 8);
 	return k;
 }
 
-bool fsck_index_is_proved(struct fsck *f, const struct block_id *id, uint8_t level, uint64_t length)
+bool fsck_index_is_proved(struct fsck *f, uint8_t level, const struct node_entry *node)
 {
-	struct key k = proved_key(id, level, length);
+	struct key k = proved_key(level, node);
 
 	return has(f, &k);
 }
 
-int fsck_index_prove(struct fsck *f, const struct block_id *id, uint8_t level, uint64_t length)
+int fsck_index_prove(struct fsck *f, uint8_t level, const struct node_entry *node)
 {
-	struct key k = proved_key(id, level, length);
+	struct key k = proved_key(level, node);
 
 	return put(f, &k, "", 0);
 }

@@ -16,6 +16,7 @@
 #include "fs/io/disk.h"
 #include "fs/io/rows.h"
 #include "fs/placement/map.h"
+#include "fs/tree/manifest.h"
 #include "metadata-server/inode.h"
 #include "tools/fsck_report.h"
 
@@ -222,10 +223,8 @@ bool fsck_index_is_owed(struct fsck *f, const struct block_id *id, server_no ser
 must_check int fsck_index_want(struct fsck *f, const struct block_id *id, uint32_t disk);
 /* The first wanted (disk, id) at or behind the given; -E_NOENT. */
 must_check int fsck_index_next_wanted(struct fsck *f, uint32_t *disk, struct block_id *id);
-/* Marks of the walk: has this node, at this level and length, been proved? */
-bool fsck_index_is_proved(struct fsck *f, const struct block_id *id, uint8_t level,
-			  uint64_t length);
-must_check int fsck_index_prove(struct fsck *f, const struct block_id *id, uint8_t level,
-				uint64_t length);
+/* Marks of the walk: has this node, at this level and with these sums, been proved? */
+bool fsck_index_is_proved(struct fsck *f, uint8_t level, const struct node_entry *node);
+must_check int fsck_index_prove(struct fsck *f, uint8_t level, const struct node_entry *node);
 
 #endif

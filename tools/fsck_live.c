@@ -150,14 +150,15 @@ static bool check_copies(struct live *l, const struct tree_block *b)
 static int on_block(void *arg, const struct tree_block *b)
 {
 	struct live *l = arg;
+	struct node_entry what = { .length = b->length, .data = b->data, .id = b->id };
 	uint8_t level = b->is_node ? 0 : LEVEL_DATA;
 
 	l->blocks++;
 	l->f->report.result->blocks++;
 	fsck_progress(&l->f->report, "blocks", l->f->report.result->blocks, 0);
-	if (fsck_index_is_proved(l->f, &b->id, level, b->length))
+	if (fsck_index_is_proved(l->f, level, &what))
 		return 0;
-	return check_copies(l, b) ? fsck_index_prove(l->f, &b->id, level, b->length) : 0;
+	return check_copies(l, b) ? fsck_index_prove(l->f, level, &what) : 0;
 }
 
 static void tell(struct live *l)

@@ -364,6 +364,7 @@ struct walk {
 static int walk_node(struct walk *w, const struct tree_block *node, uint8_t level)
 {
 	uint8_t *plain = malloc(BLOCK_BYTES_MAX);
+	struct node_entry said = {.length = node->length, .data = node->data};
 	uint64_t offset = node->offset;
 	struct node_view v;
 	uint32_t len;
@@ -372,15 +373,16 @@ static int walk_node(struct walk *w, const struct tree_block *node, uint8_t leve
 	if (rc >= 0)
 		rc = tree_reader_get(w->r, &node->id, plain, &len, w->err);
 	if (rc >= 0) {
-		rc = node_view_init(&v, plain, len, level, node->length);
+		rc = node_view_init(&v, plain, len, level, &said);
 		if (rc < 0)
 			(void)error_set(w->err, rc, "wrong manifest node at byte %llu",
 					(unsigned long long)node->offset);
 	}
 	for (uint32_t i = 0; rc >= 0 && i < v.entry_count; i++) {
-		struct tree_block below = {.offset = offset, .is_node = level > 0};
+		struct node_entry e = node_view_entry(&v, i);
+		struct tree_block below = {.id = e.id, .offset = offset, .length = e.length,
+					   .data = e.data, .is_node = level > 0};
 
-		node_view_entry(&v, i, &below.length, &below.id);
 		if (level > 0)
 			rc = walk_node(w, &below, (uint8_t)(level - 1));
 		else if (!block_id_is_zero(&below.id))
@@ -396,7 +398,8 @@ int tree_reader_walk(struct tree_reader *r, const struct root *root, tree_block_
 {
 	struct walk w = {.r = r, .fn = fn, .arg = arg, .err = err};
 	struct tree_block top = {
-		.id = root->id, .length = root->length, .is_node = root->kind == ROOT_NODE};
+		.id = root->id, .length = root->length, .data = root_data_bytes(root),
+		.is_node = root->kind == ROOT_NODE};
 	int rc = 0;
 
 	if (root->kind == ROOT_NODE)

@@ -66,6 +66,7 @@ must_check int tree_reader_get(struct tree_reader *r, const struct block_id *id,
 struct tree_block {
 	struct block_id id;
 	uint64_t offset, length; /* of the content below it, in the file */
+	uint64_t data;		 /* of the length, what is no hole */
 	bool is_node;
 };
 /* A negative answer ends the walk with that code. */

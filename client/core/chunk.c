@@ -241,6 +241,7 @@ int cl_chunk_cut(struct cl_chunk *chunk, uint32_t len)
 	}
 	put_forget(chunk);
 	put_settle(chunk, 0);
+	chunk->hides = 0;	/* that was cut away as a whole */
 	chunk->len = MIN_OF(chunk->len, len);
 	chunk->is_dirty = true;
 	return 0;
@@ -310,6 +311,7 @@ static void chunk_applied(struct cl_chunk *chunk)
 		return;
 	}
 	chunk->is_awaited = false;
+	chunk->hides = chunk->put_len;
 	if (!chunk->is_dirty) {
 		cl_cache_add(chunk->client, &chunk->put.id, chunk->buf);
 		array_remove(chunk);

@@ -420,6 +420,7 @@ int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk 
 			buf_put(filled);
 			return rc;
 		}
+		chunk->hides = MIN_OF(place.block_len, chunk->cap);
 		if (filled)
 			cl_chunk_fill(chunk, filled, place.block_len);
 	}

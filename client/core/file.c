@@ -169,6 +169,17 @@ static int take_inline(struct cl_file *file, const struct buf *bulk)
 	return 0;
 }
 
+uint64_t cl_file_data_bytes(const struct cl_file *file)
+{
+	uint64_t data = file->manifest ? manifest_data_bytes(file->manifest) : 0;
+	for (uint32_t i = 0; i < file->chunk_count; i++) {
+		const struct cl_chunk *chunk = file->chunks[i];
+		uint32_t bytes = cl_chunk_bytes(chunk);
+		data += bytes - MIN_OF(chunk->hides, bytes);
+	}
+	return data;
+}
+
 static void content_is(struct cl_file *file)
 {
 	const struct cl_attr *attr = &file->node->attr;

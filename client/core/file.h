@@ -39,6 +39,7 @@ struct cl_chunk {
 	uint64_t start;
 	/* bytes beyond len are zero, up to cap and the file's size */
 	uint32_t cap, len;
+	uint32_t hides;			/* data bytes of the manifest that lie below it */
 	struct buf *buf;
 	bool is_charged;		/* room for it is reserved (ENOSPC comes from write) */
 	bool is_dirty;			/* has bytes that no put took */
@@ -209,6 +210,8 @@ void cl_file_put(struct cl_file *file);
 must_check int cl_file_load(struct cl_op *op, struct cl_file *file,
 			    void (*resume)(struct cl_op *op));
 void cl_file_reset(struct cl_file *file);		/* forget content and edits */
+/* How much of the content, as edited, is data and no hole: what st_blocks tells. */
+uint64_t cl_file_data_bytes(const struct cl_file *file);
 /* remember for fsync and close; content is forgotten */
 void cl_file_fail(struct cl_file *file, int rc);
 /*

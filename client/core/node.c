@@ -129,6 +129,12 @@ int64_t cl_ns_of_time(const struct timespec *t)
 
 #define ATTR_FLAGS_XATTRS 3u	/* Attr.flags of cairn.proto: an ACL, other extended attributes */
 
+static blkcnt_t blocks_of(uint64_t data_bytes)
+{
+	return (blkcnt_t)DIV_CEIL(data_bytes, 512);
+}
+
+/* out->root is there already. */
 static void attr_of_wire(const Wire__Attr *in, struct cl_attr *out)
 {
 	struct stat *st = &out->st;
@@ -141,7 +147,7 @@ static void attr_of_wire(const Wire__Attr *in, struct cl_attr *out)
 	st->st_rdev = in->rdev;
 	st->st_size = (off_t)in->size;
 	st->st_blksize = (blksize_t)MiB(1);
-	st->st_blocks = (blkcnt_t)DIV_CEIL(in->size, 512);
+	st->st_blocks = blocks_of(S_ISREG(in->mode) ? root_data_bytes(&out->root) : in->size);
 	st->st_atim = cl_time_of_ns(in->atime_ns);
 	st->st_mtim = cl_time_of_ns(in->mtime_ns);
 	st->st_ctim = cl_time_of_ns(in->ctime_ns);
@@ -226,7 +232,7 @@ void cl_node_show(struct client *c, const struct cl_node *node, struct cl_attr *
 	const struct cl_file *file = node->file;
 	if (file && file->is_loaded && cl_file_is_dirty(file)) {
 		out->st.st_size = (off_t)file->size;
-		out->st.st_blocks = (blkcnt_t)DIV_CEIL(file->size, 512);
+		out->st.st_blocks = blocks_of(cl_file_data_bytes(file));
 		out->st.st_mtim = out->st.st_ctim = cl_time_of_ns(file->mtime_ns);
 		if (cl_file_kills_priv(file))
 			out->st.st_mode &=

@@ -214,8 +214,7 @@ static int touch_node(struct blocks_walk *walk, const struct block_id *id,
 	(void)id;			/* it is an entry of its parent */
 	t->count = 0;
 	for (uint32_t i = 0; i < view->entry_count; i++) {
-		uint64_t length;
-		node_view_entry(view, i, &length, &t->ids[t->count]);
+		t->ids[t->count] = node_view_entry(view, i).id;
 		t->count += !block_id_is_zero(&t->ids[t->count]);
 	}
 	touch_ids(t);

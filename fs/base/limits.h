@@ -23,11 +23,13 @@
 #define RECORD_HEADER_BYTES	64u
 #define RECORD_BYTES_MAX	(RECORD_HEADER_BYTES + BLOCK_BYTES_MAX)
 
-/* Manifest nodes are blocks. 24 + 1,637 * 40 = 65,504. */
-#define NODE_HEADER_BYTES	24u
+/* Manifest nodes are blocks. A leaf: 32 + 1,637 * 40 = 65,512; else 32 + 1,364 * 48 = 65,504. */
+#define NODE_HEADER_BYTES	32u
 #define NODE_ENTRY_BYTES	40u
 #define NODE_ENTRIES_MAX	((BLOCK_BYTES_MAX - NODE_HEADER_BYTES) / NODE_ENTRY_BYTES)
-#define MANIFEST_DEPTH_MAX	6	/* 1,637^6 blocks is beyond any 63-bit size */
+#define NODE_CHILD_BYTES	48u
+#define NODE_CHILDREN_MAX	((BLOCK_BYTES_MAX - NODE_HEADER_BYTES) / NODE_CHILD_BYTES)
+#define MANIFEST_DEPTH_MAX	6	/* 1,637 * 1,364^5 blocks is beyond any 63-bit size */
 
 #define FILE_BYTES_MAX		((uint64_t)INT64_MAX)
 #define INLINE_BYTES_MAX	65536u	/* a file up to this size travels inside its publish */
@@ -74,7 +76,9 @@
 
 #define ERROR_TEXT_BYTES	256u
 
-_Static_assert(NODE_HEADER_BYTES + NODE_ENTRIES_MAX * NODE_ENTRY_BYTES <= BLOCK_BYTES_MAX,
+_Static_assert(NODE_HEADER_BYTES + NODE_ENTRIES_MAX * NODE_ENTRY_BYTES <= BLOCK_BYTES_MAX &&
+	       NODE_HEADER_BYTES + NODE_CHILDREN_MAX * NODE_CHILD_BYTES <= BLOCK_BYTES_MAX,
 	       "a manifest node is a block");
+_Static_assert(NODE_CHILDREN_MAX <= NODE_ENTRIES_MAX, "room for a leaf is room for any node");
 
 #endif

@@ -10,9 +10,9 @@
 #define VERSION		   1u
 #define FLAG_CLEAN	   1u
 #define STATE_ZERO_BYTES   40u
-#define SUMS_HEADER_BYTES  64u
+#define SUMS_HEADER_BYTES  72u
 #define INDEX_HEADER_BYTES 16u
-#define INDEX_ENTRY_BYTES  64u
+#define INDEX_ENTRY_BYTES  72u
 
 static const char state_magic[] = "CRNT";
 static const char sums_magic[] = "CRNU";

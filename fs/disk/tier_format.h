@@ -5,13 +5,13 @@
  *
  *   file "cairn-tier", 64 bytes: 0 4 magic "CRNT" · 4 2 version 1 · 6 2 flags (1: closed cleanly) ·
  *     8 8 boot id of the system under which it was opened · 16 40 zero · 56 8 XXH3-64
- *   file "sums/NAME": 0 4 magic "CRNU" · 4 2 version 1 · 6 2 zero · 8 48 root · 56 4 bytes of a
- *     piece, 1,048,576 · 60 4 zero · 8 for each piece of the content, in order, the last one
+ *   file "sums/NAME": 0 4 magic "CRNU" · 4 2 version 1 · 6 2 zero · 8 56 root · 64 4 bytes of a
+ *     piece, 1,048,576 · 68 4 zero · 8 for each piece of the content, in order, the last one
  *     shorter: its XXH3-64 · 8 XXH3-64
  *   file "index": 0 4 magic "CRNI" · 4 2 version 1 · 6 2 zero · 8 4 files · 12 4 zero · for each
- *     file 64: 0 48 root, 48 8 uses, 56 8 last used, wall ns · 8 XXH3-64
+ *     file 72: 0 56 root, 56 8 uses, 64 8 last used, wall ns · 8 XXH3-64
  *
- * NAME is the root descriptor (fs/tree/root.h) in 96 lower-case hexadecimal digits. Pure; threads:
+ * NAME is the root descriptor (fs/tree/root.h) in 112 lower-case hexadecimal digits. Pure; threads:
  * any. Foreign bytes are rejected (I8): -E_BAD_MAGIC, -E_CORRUPT, -E_WRONG_VERSION, -E_MALFORMED.
  */
 #ifndef CAIRN_FS_DISK_TIER_FORMAT_H

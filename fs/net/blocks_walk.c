@@ -38,11 +38,11 @@ static void walk_got(struct blocks_get *get)
 		walk_end(walk, rc);
 		return;
 	}
-	*frame = (struct blocks_walk_frame){ .plain = get->plain, .id = walk->want_id };
+	*frame = (struct blocks_walk_frame){ .plain = get->plain, .id = walk->want.id };
 	get->plain = NULL;
 	walk->depth++;
 	rc = node_view_init(&frame->view, frame->plain->data, frame->plain->len, walk->want_level,
-			    walk->want_length);
+			    &walk->want);
 	if (rc == 0)
 		rc = walk->node(walk, &frame->id, &frame->view);
 	if (rc < 0)
@@ -54,7 +54,7 @@ static void walk_got(struct blocks_get *get)
 static void walk_fetch(struct blocks_walk *walk)
 {
 	walk->get = (struct blocks_get){
-		.id = walk->want_id,
+		.id = walk->want.id,
 		.verify_id = true,
 		.deadline_ns = loop_now_ns(walk->loop) + walk->node_ms * UINT64_C(1000000),
 		.done = walk_got,
@@ -69,9 +69,9 @@ static bool walk_next(struct blocks_walk *walk, struct blocks_walk_frame *frame)
 	if (frame->view.level == 0)
 		return false;
 	while (frame->next < frame->view.entry_count) {
-		node_view_entry(&frame->view, frame->next++, &walk->want_length, &walk->want_id);
+		walk->want = node_view_entry(&frame->view, frame->next++);
 		walk->want_level = (uint8_t)(frame->view.level - 1);
-		if (!walk->wants || walk->wants(walk, &walk->want_id))
+		if (!walk->wants || walk->wants(walk, &walk->want.id))
 			return true;
 	}
 	return false;
@@ -113,8 +113,7 @@ void blocks_walk_start(struct blocks *b, struct loop *loop, struct blocks_walk *
 	walk->loop = loop;
 	walk->depth = 0;
 	walk->turn.fn = walk_run;
-	walk->want_id = walk->root.id;
-	walk->want_length = walk->root.length;
+	walk->want = node_entry_of_root(&walk->root);
 	walk->want_level = UINT8_MAX;
 	walk_turn(walk);
 }

@@ -4,9 +4,9 @@
  * block of a file (the collector's marks, a client that touches what it names) and has no manifest
  * in memory.
  *
- * Every node is proved by its id and checked against its parent (level, length); what does not fit
- * ends the walk with -E_MALFORMED. Memory: one node per level, at most MANIFEST_DEPTH_MAX. Threads:
- * the loop's.
+ * Every node is proved by its id and checked against its parent (level, length, data bytes);
+ * what does not fit ends the walk with -E_MALFORMED. Memory: one node per level, at most
+ * MANIFEST_DEPTH_MAX. Threads: the loop's.
  */
 #ifndef CAIRN_FS_NET_BLOCKS_WALK_H
 #define CAIRN_FS_NET_BLOCKS_WALK_H
@@ -45,8 +45,7 @@ struct blocks_walk {
 	struct loop_timer turn;
 	struct blocks_walk_frame frames[MANIFEST_DEPTH_MAX];
 	uint32_t depth;		/* frames in use */
-	struct block_id want_id;
-	uint64_t want_length;
+	struct node_entry want;
 	uint8_t want_level;
 };
 

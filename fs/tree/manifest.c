@@ -27,10 +27,11 @@ struct node *manifest_node_create(uint8_t level, uint32_t capacity)
 
 bool manifest_node_reserve(struct node *node, uint32_t capacity)
 {
-	ASSERT(capacity <= NODE_ENTRIES_MAX);
+	ASSERT(capacity <= node_entries_max(node->level));
 	if (capacity <= node->capacity)
 		return true;
-	uint32_t grown = MIN_OF(MAX_OF(capacity, MAX_OF(4u, node->capacity * 2)), NODE_ENTRIES_MAX);
+	uint32_t grown = MIN_OF(MAX_OF(capacity, MAX_OF(4u, node->capacity * 2)),
+				node_entries_max(node->level));
 	struct entry *entries = realloc(node->entries, grown * sizeof *entries);
 
 	if (entries == NULL)
@@ -180,13 +181,14 @@ static struct node *node_from_view(const struct node_view *v)
 	if (node == NULL)
 		return NULL;
 	for (uint32_t i = 0; i < v->entry_count; i++) {
-		struct entry *e = &node->entries[i];
+		struct node_entry e = node_view_entry(v, i);
 
-		node_view_entry(v, i, &e->length, &e->id);
-		e->child = NULL;
+		node->entries[i] =
+			(struct entry){ .length = e.length, .data = e.data, .id = e.id };
 	}
 	node->count = v->entry_count;
 	node->bytes = v->length;
+	node->data = v->data;
 	return node;
 }
 
@@ -197,6 +199,7 @@ int manifest_supply(struct manifest *m, const void *bytes, uint32_t len)
 	struct node *parent = m->need_parent;
 	struct entry *entry = parent ? &parent->entries[m->need_index] : &m->top;
 	uint8_t level = parent ? (uint8_t)(parent->level - 1) : (uint8_t)(m->depth - 1);
+	struct node_entry said = { .length = entry->length, .data = entry->data };
 	struct block_id id;
 	struct node_view view;
 
@@ -205,7 +208,7 @@ int manifest_supply(struct manifest *m, const void *bytes, uint32_t len)
 	block_id_of(m->hash, bytes, len, &id);
 	if (!block_id_equal(&id, &entry->id))
 		return -E_CORRUPT;
-	int rc = node_view_init(&view, bytes, len, level, entry->length);
+	int rc = node_view_init(&view, bytes, len, level, &said);
 	if (rc < 0)
 		return rc;
 	struct node *node = node_from_view(&view);
@@ -227,10 +230,11 @@ static int open_block(struct manifest *m, const struct root *root)
 
 	if (leaf == NULL)
 		return -E_NOMEM;
-	leaf->entries[0] = (struct entry){ .length = root->length, .id = root->id };
+	leaf->entries[0] = (struct entry){ .length = root->length, .data = root->length,
+					   .id = root->id };
 	leaf->count = 1;
-	leaf->bytes = root->length;
-	m->top = (struct entry){ .length = root->length, .child = leaf };
+	leaf->bytes = leaf->data = root->length;
+	m->top = (struct entry){ .length = root->length, .data = root->length, .child = leaf };
 	m->depth = 1;
 	return 0;
 }
@@ -249,7 +253,8 @@ int manifest_create(const struct root *root, enum hash_kind hash, uint32_t nodes
 	m->nodes_max = nodes_max;
 	m->root = *root;
 	if (root->kind == ROOT_NODE) {
-		m->top = (struct entry){ .length = root->length, .id = root->id };
+		m->top = (struct entry){ .length = root->length, .data = root->data,
+					 .id = root->id };
 		m->depth = root->depth;
 	} else if (root->kind == ROOT_BLOCK && open_block(m, root) < 0) {
 		free(m);
@@ -271,6 +276,11 @@ void manifest_destroy(struct manifest *m)
 uint64_t manifest_bytes(const struct manifest *m)
 {
 	return m->top.length;
+}
+
+uint64_t manifest_data_bytes(const struct manifest *m)
+{
+	return m->top.data;
 }
 
 bool manifest_is_dirty(const struct manifest *m)

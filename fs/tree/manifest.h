@@ -3,15 +3,17 @@
  * A manifest: the content of a file as a B+tree of (length, id) entries, whose nodes are blocks.
  *
  * A leaf entry is a block (1 .. BLOCK_BYTES_MAX bytes) or a hole (zero id, any length > 0). Cut
- * points may fall anywhere. An inner entry is (bytes below, id of the node). Editing is
+ * points may fall anywhere. An inner entry is (bytes below, data bytes below, id of the node): what
+ * of the content is data, and no hole, is known without looking at it, after any edit. Editing is
  * copy-on-write: the manifest in memory is the published tree plus dirty nodes; manifest_seal()
  * emits the dirty nodes, children first, and yields the new root.
  *
  * Node format (plain bytes of a block):
  *   0 4  magic "CRNM"     4 1  version 1     5 1  level (0 leaf)     6 2  zero
- *   8 4  entry count (1 .. NODE_ENTRIES_MAX)  12 4  zero   16 8  bytes below (sum of lengths)
- *   24   entries of 40 bytes: length u64, id 32
- * Readers check level and length against the parent and never guess from content.
+ *   8 4  entry count   12 4  zero   16 8  bytes below (sum of lengths)   24 8  data bytes below
+ *   32   leaf: 1 .. NODE_ENTRIES_MAX entries of 40 bytes: length u64, id 32
+ *        else: 1 .. NODE_CHILDREN_MAX entries of 48 bytes: length u64, data bytes u64, id 32
+ * Readers check level, length and data bytes against the parent and never guess from content.
  *
  * Pure: no I/O. A call that needs a node that is not in memory returns -E_NEED_NODE and
  * manifest_needed() names it; the caller fetches that block, gives it to manifest_supply(), and
@@ -43,6 +45,7 @@ must_check int manifest_create(const struct root *root, enum hash_kind hash, uin
 void manifest_destroy(struct manifest *m);	/* NULL is allowed; dirty nodes are dropped */
 
 uint64_t manifest_bytes(const struct manifest *m);	/* length of the file as edited */
+uint64_t manifest_data_bytes(const struct manifest *m);	/* of them, those that are no holes */
 bool manifest_is_dirty(const struct manifest *m);
 /* nodes that seal would emit, about */
 uint32_t manifest_dirty_count(const struct manifest *m);
@@ -90,17 +93,29 @@ must_check int manifest_seal(struct manifest *m, manifest_emit_fn emit, void *ar
 
 /*
  * Check and walk a node's plain bytes as foreign data, without a manifest: for marks, fsck, dump.
- * -E_MALFORMED unless level and length are as expected (from parent or root) and all is in bounds.
+ * -E_MALFORMED unless level, length and data bytes are as expected (from parent or root; the id of
+ * `expected` is not looked at) and all is in bounds.
  */
+struct node_entry {
+	uint64_t length;
+	uint64_t data;		/* of the length, what is no hole */
+	struct block_id id;	/* zero: a hole */
+};
 struct node_view {
 	const uint8_t *bytes;
 	uint8_t level;
 	uint32_t entry_count;
 	uint64_t length;
+	uint64_t data;
 };
-must_check int node_view_init(struct node_view *v, const void *bytes, uint32_t len,
-			      uint8_t level_expected, uint64_t length_expected);
-void node_view_entry(const struct node_view *v, uint32_t index, uint64_t *length,
-		     struct block_id *id);
+must_check int node_view_init(struct node_view *v, const void *bytes, uint32_t len, uint8_t level,
+			      const struct node_entry *expected);
+struct node_entry node_view_entry(const struct node_view *v, uint32_t index);
+/* What a root of kind block or node says, as if it were an entry. */
+static inline struct node_entry node_entry_of_root(const struct root *root)
+{
+	return (struct node_entry){ .length = root->length, .data = root_data_bytes(root),
+				    .id = root->id };
+}
 
 #endif

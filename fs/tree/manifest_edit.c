@@ -17,8 +17,16 @@
 #include <string.h>
 #include <utlist.h>
 
-#define NODE_ENTRIES_LOW  (NODE_ENTRIES_MAX / 4)
-#define NODE_ENTRIES_HIGH (NODE_ENTRIES_MAX / 4 * 3)
+/* A node is poured into its neighbour if it has fewer entries, and both together have no more. */
+static uint32_t entries_low(uint8_t level)
+{
+	return node_entries_max(level) / 4;
+}
+
+static uint32_t entries_high(uint8_t level)
+{
+	return node_entries_max(level) / 4 * 3;
+}
 
 static uint32_t left_count(const struct edit *e, uint8_t level)
 {
@@ -32,16 +40,16 @@ static uint32_t right_count(const struct edit *e, uint8_t level)
 	return right ? right->count - e->right.index[level] : 0;
 }
 
-static uint32_t nodes_for(uint32_t entry_count)
+static uint32_t nodes_for(uint32_t entry_count, uint8_t level)
 {
-	return DIV_CEIL(entry_count, NODE_ENTRIES_MAX);
+	return DIV_CEIL(entry_count, node_entries_max(level));
 }
 
 /* Does the level's sequence fit the one node that both paths go through? */
 static bool is_in_place(const struct edit *e, uint8_t level, uint32_t total)
 {
 	return e->left.node[level] != NULL && e->left.node[level] == e->right.node[level] &&
-	       total >= 1 && total <= NODE_ENTRIES_MAX;
+	       total >= 1 && total <= node_entries_max(level);
 }
 
 /* Is there work at this level, with so many entries coming up from below? */
@@ -69,12 +77,12 @@ static int plan_nodes(struct edit *e, uint8_t level, uint32_t total)
 {
 	struct node *have[2];
 	uint32_t have_count = path_nodes(e, level, have);
-	uint32_t room = MIN_OF(total, NODE_ENTRIES_MAX);
+	uint32_t room = MIN_OF(total, node_entries_max(level));
 
 	for (uint32_t i = 0; i < have_count; i++)
 		if (!manifest_node_reserve(have[i], room))
 			return -E_NOMEM;
-	for (uint32_t i = have_count; i < nodes_for(total); i++) {
+	for (uint32_t i = have_count; i < nodes_for(total, level); i++) {
 		struct node *node = manifest_node_create(level, room);
 		if (node == NULL)
 			return -E_NOMEM;
@@ -108,7 +116,7 @@ static int edit_plan(struct edit *e, uint8_t level)
 			return rc;
 		if (!is_in_place(e, level, total))
 			sequence_max = MAX_OF(sequence_max, total);
-		items = nodes_for(total);
+		items = nodes_for(total, level);
 		items_max = MAX_OF(items_max, items);
 	}
 	if (items_max > e->item_capacity) {
@@ -140,20 +148,24 @@ static void node_splice(struct node *node, uint32_t from, uint32_t to, const str
 			uint32_t item_count)
 {
 	ASSERT(node->count - (to - from) + item_count <= node->capacity);
-	for (uint32_t i = from; i < to; i++)
+	for (uint32_t i = from; i < to; i++) {
 		node->bytes -= node->entries[i].length;
+		node->data -= node->entries[i].data;
+	}
 	memmove(node->entries + from + item_count, node->entries + to,
 		(node->count - to) * sizeof *node->entries);
 	memcpy(node->entries + from, items, item_count * sizeof *items);
 	node->count = node->count - (to - from) + item_count;
-	for (uint32_t i = from; i < from + item_count; i++)
+	for (uint32_t i = from; i < from + item_count; i++) {
 		node->bytes += node->entries[i].length;
+		node->data += node->entries[i].data;
+	}
 	node_adopt(node, from, from + item_count);
 }
 
 struct entry manifest_node_entry(struct node *node)
 {
-	return (struct entry){ .length = node->bytes, .child = node };
+	return (struct entry){ .length = node->bytes, .data = node->data, .child = node };
 }
 
 static struct node *spare_take(struct edit *e)
@@ -168,7 +180,7 @@ static struct node *spare_take(struct edit *e)
 void manifest_node_fill(struct node *node, const struct entry *entries, uint32_t count)
 {
 	node->count = 0;
-	node->bytes = 0;
+	node->bytes = node->data = 0;
 	node_splice(node, 0, 0, entries, count);
 }
 
@@ -210,13 +222,13 @@ static void gather_sequence(struct edit *e, uint8_t level)
 static void apply_spread(struct edit *e, uint8_t level, uint32_t total)
 {
 	struct node *reuse[2];
-	uint32_t reuse_count = path_nodes(e, level, reuse), count = nodes_for(total), at = 0;
+	uint32_t reuse_count = path_nodes(e, level, reuse), count = nodes_for(total, level), at = 0;
 
 	if (total > 0)
 		gather_sequence(e, level);
 	for (uint32_t i = 0; i < count; i++) {
 		struct node *node = i < reuse_count ? reuse[i] : spare_take(e);
-		uint32_t share = e->at_end ? MIN_OF(total - at, NODE_ENTRIES_MAX)
+		uint32_t share = e->at_end ? MIN_OF(total - at, node_entries_max(level))
 					   : (total - at) / (count - i);
 
 		node->level = level;
@@ -235,7 +247,7 @@ static bool pour(struct edit *e, struct node *to, bool behind)
 {
 	struct node *from = e->items[0].child;
 
-	if (to == NULL || to->count + from->count > NODE_ENTRIES_HIGH ||
+	if (to == NULL || to->count + from->count > entries_high(to->level) ||
 	    !manifest_node_reserve(to, to->count + from->count))
 		return false;
 	uint32_t at = behind ? to->count : 0;
@@ -255,7 +267,7 @@ static void apply_pour(struct edit *e, uint8_t level)
 	const struct node *left = e->left.node[level], *right = e->right.node[level];
 	uint32_t *from = &e->left.index[level], *to = &e->right.index[level];
 
-	if (e->item_count != 1 || e->items[0].child->count >= NODE_ENTRIES_LOW)
+	if (e->item_count != 1 || e->items[0].child->count >= entries_low((uint8_t)(level - 1)))
 		return;
 	if (*from > 0 && pour(e, left->entries[*from - 1].child, true))
 		*from -= 1;

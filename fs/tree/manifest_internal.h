@@ -3,11 +3,12 @@
  * Private to manifest*.c and node_view.c: nodes in memory.
  *
  * Invariants, between public calls:
- *  - every node at level L > 0 has only children of level L - 1; entry.length is the sum below;
+ *  - every node at level L > 0 has only children of level L - 1; entry.length and entry.data are
+ *    the sums below;
  *  - a dirty node's ancestors are dirty; an entry's id is right unless its child is dirty;
  *  - clean nodes that can be fetched again are on the LRU list, a parent always behind (used later
  *    than) its children, so the first of the list never has a child in memory;
- *  - nodes have 1 .. NODE_ENTRIES_MAX entries.
+ *  - nodes have 1 .. node_entries_max(level) entries.
  */
 #ifndef CAIRN_FS_TREE_MANIFEST_INTERNAL_H
 #define CAIRN_FS_TREE_MANIFEST_INTERNAL_H
@@ -21,6 +22,7 @@ struct node;
 
 struct entry {
 	uint64_t length;
+	uint64_t data;		/* of it, what is no hole */
 	struct block_id id;
 	struct node *child;	/* NULL: not in memory, or the entry of a leaf */
 };
@@ -31,7 +33,7 @@ struct node {
 	struct entry *entries;
 	uint32_t count;
 	uint32_t capacity;
-	uint64_t bytes;			/* sum of the entries */
+	uint64_t bytes, data;		/* sums of the entries */
 	uint64_t serial;		/* of the operation that used it last */
 	uint8_t level;
 	bool is_dirty;
@@ -55,6 +57,11 @@ struct manifest {
 	/* one up when an operation ends other than by -E_NEED_NODE */
 	uint64_t serial;
 };
+
+static inline uint32_t node_entries_max(uint8_t level)
+{
+	return level == 0 ? NODE_ENTRIES_MAX : NODE_CHILDREN_MAX;
+}
 
 static inline bool entry_is_hole(const struct entry *e)
 {

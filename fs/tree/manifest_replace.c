@@ -166,7 +166,9 @@ static void item_add(struct edit *e, uint64_t length, const struct block_id *id)
 	if (last != NULL && block_id_is_zero(id) && block_id_is_zero(&last->id))
 		last->length += length;
 	else
-		e->items[e->item_count++] = (struct entry){ .length = length, .id = *id };
+		e->items[e->item_count++] = (struct entry){
+			.length = length, .data = block_id_is_zero(id) ? 0 : length, .id = *id
+		};
 }
 
 /* The new entries with what stays of the holes around them, neighbouring holes merged. */
@@ -314,7 +316,8 @@ static int append_node(struct manifest *m, const struct root *root)
 	int rc;
 
 	if (m->depth == 0) {
-		m->top = (struct entry){ .length = root->length, .id = root->id };
+		m->top = (struct entry){ .length = root->length, .data = root->data,
+					 .id = root->id };
 		m->depth = root->depth;
 		m->is_dirty = true;
 		return 0;
@@ -322,7 +325,7 @@ static int append_node(struct manifest *m, const struct root *root)
 	e.items = malloc(e.item_capacity * sizeof *e.items);
 	if (e.items == NULL)
 		return -E_NOMEM;
-	e.items[0] = (struct entry){ .length = root->length, .id = root->id };
+	e.items[0] = (struct entry){ .length = root->length, .data = root->data, .id = root->id };
 	e.item_count = 1;
 	rc = root->depth < m->depth ? append_below(m, root, &e) : append_beside(m, root, &e);
 	if (rc == 0)

@@ -27,8 +27,11 @@ static uint32_t node_encode(const struct node *node, uint8_t *out)
 	wr_u32(&w, node->count);
 	wr_zeros(&w, 4);
 	wr_u64(&w, node->bytes);
+	wr_u64(&w, node->data);
 	for (uint32_t i = 0; i < node->count; i++) {
 		wr_u64(&w, node->entries[i].length);
+		if (node->level > 0)
+			wr_u64(&w, node->entries[i].data);
 		wr_bytes(&w, node->entries[i].id.bytes, BLOCK_ID_BYTES);
 	}
 	ASSERT(wr_ok(&w));
@@ -48,9 +51,11 @@ static int seal_entry(struct seal *s, struct entry *entry)
 			return rc;
 	}
 	uint32_t len = node_encode(node, s->bytes);
+	struct node_entry said = { .length = entry->length, .data = entry->data };
 	struct node_view view;
-	ASSERT_SLOW(node_view_init(&view, s->bytes, len, node->level, entry->length) == 0);
-	(void)view;	/* only the slow assertion looks at it */
+	ASSERT_SLOW(node_view_init(&view, s->bytes, len, node->level, &said) == 0);
+	(void)view;	/* only the slow assertion looks at them */
+	(void)said;
 	struct block_id id;
 	block_id_of(s->m->hash, s->bytes, len, &id);
 	int rc = s->emit(s->arg, &id, s->bytes, len);
@@ -77,7 +82,8 @@ static int seal_node(struct manifest *m, manifest_emit_fn emit, void *arg, struc
 	int rc = seal_entry(&s, &m->top);
 	free(s.bytes);
 	*out = (struct root){
-		.kind = ROOT_NODE, .depth = m->depth, .length = m->top.length, .id = m->top.id
+		.kind = ROOT_NODE, .depth = m->depth, .length = m->top.length,
+		.data = m->top.data, .id = m->top.id
 	};
 	return rc;
 }

@@ -6,34 +6,38 @@
 #include "fs/base/bytes.h"
 #include "fs/tree/manifest_internal.h"
 
-static bool entry_is_sound(uint8_t level, uint64_t length, const struct block_id *id)
+static uint32_t entry_bytes(uint8_t level)
 {
-	if (length == 0)
-		return false;
-	if (block_id_is_zero(id))
-		return level == 0;	/* only a leaf has holes */
-	return level > 0 || length <= BLOCK_BYTES_MAX;
+	return level == 0 ? NODE_ENTRY_BYTES : NODE_CHILD_BYTES;
 }
 
-/* Lengths add up to what the header says, without overflow on the way. */
+static bool entry_is_sound(uint8_t level, const struct node_entry *e)
+{
+	if (e->length == 0 || e->data > e->length)
+		return false;
+	if (block_id_is_zero(&e->id))
+		return level == 0;	/* only a leaf has holes */
+	return level > 0 || e->length <= BLOCK_BYTES_MAX;
+}
+
+/* Lengths and data bytes add up to what the header says, without overflow on the way. */
 static bool entries_are_sound(const struct node_view *v)
 {
-	uint64_t left = v->length;
+	uint64_t left = v->length, data_left = v->data;
 
 	for (uint32_t i = 0; i < v->entry_count; i++) {
-		struct block_id id;
-		uint64_t length;
+		struct node_entry e = node_view_entry(v, i);
 
-		node_view_entry(v, i, &length, &id);
-		if (length > left || !entry_is_sound(v->level, length, &id))
+		if (e.length > left || e.data > data_left || !entry_is_sound(v->level, &e))
 			return false;
-		left -= length;
+		left -= e.length;
+		data_left -= e.data;
 	}
-	return left == 0;
+	return left == 0 && data_left == 0;
 }
 
-int node_view_init(struct node_view *v, const void *bytes, uint32_t len, uint8_t level_expected,
-		   uint64_t length_expected)
+int node_view_init(struct node_view *v, const void *bytes, uint32_t len, uint8_t level,
+		   const struct node_entry *expected)
 {
 	struct rd r = rd_init(bytes, len);
 	uint32_t magic = rd_u32(&r);
@@ -44,24 +48,29 @@ int node_view_init(struct node_view *v, const void *bytes, uint32_t len, uint8_t
 	v->entry_count = rd_u32(&r);
 	rd_zeros(&r, 4);
 	v->length = rd_u64(&r);
+	v->data = rd_u64(&r);
 	if (!rd_ok(&r) || magic != NODE_MAGIC || version != NODE_VERSION)
 		return -E_MALFORMED;
-	if (v->level != level_expected || v->length != length_expected ||
+	if (v->level != level || v->length != expected->length || v->data != expected->data ||
 	    v->length > FILE_BYTES_MAX)
 		return -E_MALFORMED;
-	if (v->entry_count < 1 || v->entry_count > NODE_ENTRIES_MAX ||
-	    len != NODE_HEADER_BYTES + v->entry_count * NODE_ENTRY_BYTES)
+	if (v->entry_count < 1 || v->entry_count > node_entries_max(level) ||
+	    len != NODE_HEADER_BYTES + v->entry_count * entry_bytes(level))
 		return -E_MALFORMED;
 	return entries_are_sound(v) ? 0 : -E_MALFORMED;
 }
 
-void node_view_entry(const struct node_view *v, uint32_t index, uint64_t *length,
-		     struct block_id *id)
+struct node_entry node_view_entry(const struct node_view *v, uint32_t index)
 {
-	ASSERT(index < v->entry_count);
-	struct rd r = rd_init(v->bytes + NODE_HEADER_BYTES + index * NODE_ENTRY_BYTES,
-			      NODE_ENTRY_BYTES);
+	uint32_t size = entry_bytes(v->level);
+	struct node_entry e;
 
-	*length = rd_u64(&r);
-	rd_bytes(&r, id->bytes, sizeof id->bytes);
+	ASSERT(index < v->entry_count);
+	struct rd r = rd_init(v->bytes + NODE_HEADER_BYTES + index * size, size);
+	e.length = rd_u64(&r);
+	e.data = v->level > 0 ? rd_u64(&r) : 0;
+	rd_bytes(&r, e.id.bytes, sizeof e.id.bytes);
+	if (v->level == 0 && !block_id_is_zero(&e.id))
+		e.data = e.length;
+	return e;
 }

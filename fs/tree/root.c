@@ -8,6 +8,8 @@ static bool root_agrees(const struct root *root)
 {
 	bool has_id = !block_id_is_zero(&root->id);
 
+	if (root->data > (root->kind == ROOT_NODE ? root->length : 0))
+		return false;
 	switch (root->kind) {
 	case ROOT_EMPTY:
 		return root->depth == 0 && root->length == 0 && !has_id;
@@ -32,6 +34,7 @@ void root_encode(const struct root *root, uint8_t out[ROOT_BYTES])
 	wr_u8(&w, root->depth);
 	wr_zeros(&w, 6);
 	wr_u64(&w, root->length);
+	wr_u64(&w, root->data);
 	wr_bytes(&w, root->id.bytes, sizeof root->id.bytes);
 	ASSERT(wr_ok(&w));
 }
@@ -44,6 +47,7 @@ int root_decode(const uint8_t in[ROOT_BYTES], struct root *out)
 	out->depth = rd_u8(&r);
 	rd_zeros(&r, 6);
 	out->length = rd_u64(&r);
+	out->data = rd_u64(&r);
 	rd_bytes(&r, out->id.bytes, sizeof out->id.bytes);
 	return rd_done(&r) && root_agrees(out) ? 0 : -E_MALFORMED;
 }
@@ -51,5 +55,5 @@ int root_decode(const uint8_t in[ROOT_BYTES], struct root *out)
 bool root_equal(const struct root *a, const struct root *b)
 {
 	return a->kind == b->kind && a->depth == b->depth && a->length == b->length &&
-	       block_id_equal(&a->id, &b->id);
+	       a->data == b->data && block_id_equal(&a->id, &b->id);
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The root descriptor: what an inode's content is. 48 bytes on disk and wire, for ever:
+ * The root descriptor: what an inode's content is. 56 bytes on disk and wire, for ever:
  *
  *   offset size
  *      0    1   kind: 0 empty, 1 inline, 2 block, 3 node
  *      1    1   depth: 0 for empty, inline, block; levels of nodes for a node (1: a leaf)
  *      2    6   zero
  *      8    8   length of the content in bytes
- *     16   32   id of the block or node; zero for empty and inline
+ *     16    8   data bytes of a node: the length less its holes; zero for the others
+ *     24   32   id of the block or node; zero for empty and inline
  *
  * It says what it names, so user data that looks like a node is still data. "inline" means the
  * bytes lie beside the inode in the metadata server.
@@ -17,7 +18,7 @@
 
 #include "fs/hash/block_id.h"
 
-#define ROOT_BYTES 48u
+#define ROOT_BYTES 56u
 
 enum root_kind { ROOT_EMPTY = 0, ROOT_INLINE = 1, ROOT_BLOCK = 2, ROOT_NODE = 3 };
 
@@ -25,6 +26,7 @@ struct root {
 	enum root_kind kind;
 	uint8_t depth;
 	uint64_t length;
+	uint64_t data;		/* of a node only; root_data_bytes() tells it of any */
 	struct block_id id;
 };
 
@@ -36,6 +38,11 @@ bool root_equal(const struct root *a, const struct root *b);
 static inline bool root_has_blocks(const struct root *root)
 {
 	return root->kind == ROOT_BLOCK || root->kind == ROOT_NODE;
+}
+/* How many bytes of the content are data: what st_blocks tells, and quotas charge. */
+static inline uint64_t root_data_bytes(const struct root *root)
+{
+	return root->kind == ROOT_NODE ? root->data : root->length;
 }
 
 #endif

@@ -28,11 +28,11 @@ static void walk(struct manifest *m)
 	}
 }
 
-static void edit(struct manifest *m, const uint8_t *data)
+static void edit(struct manifest *m, const uint8_t *data, size_t size)
 {
 	struct extent x = { .length = 1 + data[8], .id = { .bytes = { data[9] } } };
-	uint64_t bytes = manifest_bytes(m), at = bytes / 256 * data[24],
-		 length = bytes / 256 * data[25];
+	uint64_t bytes = manifest_bytes(m), at = bytes / 256 * data[size - 2],
+		 length = bytes / 256 * data[size - 1];
 	struct root root;
 
 	length = length < bytes - at ? length : bytes - at;
@@ -42,7 +42,8 @@ static void edit(struct manifest *m, const uint8_t *data)
 	(void)!manifest_replace(m, manifest_bytes(m), 0, &x, 1);
 	walk(m);
 	int rc = manifest_seal(m, emit, NULL, &root);
-	ASSERT(rc == 0 && root.length == manifest_bytes(m));
+	ASSERT(rc == 0 && root.length == manifest_bytes(m) &&
+	       root_data_bytes(&root) == manifest_data_bytes(m));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -52,12 +53,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct extent x;
 	struct manifest *m;
 
-	if (size < 26 || size > BLOCK_BYTES_MAX || data[5] >= MANIFEST_DEPTH_MAX)
+	if (size < NODE_HEADER_BYTES + NODE_ENTRY_BYTES || size > BLOCK_BYTES_MAX ||
+	    data[5] >= MANIFEST_DEPTH_MAX)
 		return 0;
 	root.depth = (uint8_t)(data[5] + 1);
-	for (int i = 7; i >= 0; i--)
+	for (int i = 7; i >= 0; i--) {
 		root.length = root.length << 8 | data[16 + i];
-	if (node_view_init(&view, data, (uint32_t)size, data[5], root.length) < 0)
+		root.data = root.data << 8 | data[24 + i];
+	}
+	struct node_entry said = node_entry_of_root(&root);
+	if (node_view_init(&view, data, (uint32_t)size, data[5], &said) < 0)
 		return 0;
 	block_id_of(HASH_SHA256, data, size, &root.id);
 	if (manifest_create(&root, HASH_SHA256, 4, &m) < 0)
@@ -65,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ASSERT(manifest_lookup(m, 0, &x) == -E_NEED_NODE);
 	ASSERT(manifest_supply(m, data, (uint32_t)size) == 0);
 	walk(m);
-	edit(m, data);
+	edit(m, data, size);
 	manifest_destroy(m);
 	return 0;
 }

@@ -34,7 +34,7 @@ static void try_sums(const uint8_t *bytes, size_t len)
 	uint64_t sums[BYTES_MAX / 8];
 	struct root root;
 
-	if (len < 56 || root_decode(bytes + 8, &root) < 0 ||
+	if (len < 8 + ROOT_BYTES || root_decode(bytes + 8, &root) < 0 ||
 	    tier_format_pieces(&root) > ARRAY_COUNT(sums) ||
 	    tier_format_sums_decode(bytes, len, &root, sums) < 0)
 		return;
@@ -43,7 +43,7 @@ static void try_sums(const uint8_t *bytes, size_t len)
 }
 
 struct uses {
-	struct tier_format_use at[BYTES_MAX / 64];
+	struct tier_format_use at[BYTES_MAX / 72];
 	uint32_t count, next;
 };
 

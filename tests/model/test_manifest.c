@@ -139,11 +139,21 @@ static uint32_t check_at(struct world *w, uint32_t offset, bool holes_are_merged
 	return (uint32_t)(got.offset + got.length);
 }
 
+static uint32_t model_data(const struct world *w)
+{
+	uint32_t data = 0;
+
+	for (uint32_t i = 0; i < w->count; i++)
+		data += w->bytes[i].block != 0;
+	return data;
+}
+
 static void check_all(struct world *w, bool holes_are_merged)
 {
 	struct extent x;
 
 	ck_assert_uint_eq(manifest_bytes(w->m), w->count);
+	ck_assert_uint_eq(manifest_data_bytes(w->m), model_data(w));
 	for (uint32_t at = 0; at < w->count;)
 		at = check_at(w, at, holes_are_merged);
 	ck_assert_int_eq(manifest_lookup(w->m, w->count, &x), -E_RANGE);
@@ -157,6 +167,7 @@ static struct root seal(struct world *w)
 	ck_assert(!manifest_is_dirty(w->m));
 	ck_assert_uint_eq(manifest_dirty_count(w->m), 0);
 	ck_assert_uint_eq(root.length, w->count);
+	ck_assert_uint_eq(root_data_bytes(&root), model_data(w));
 	return root;
 }
 

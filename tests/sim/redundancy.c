@@ -25,6 +25,7 @@ struct named {
 	bool is_node;
 	uint8_t level;	 /* of a node */
 	uint64_t length; /* below it; of a block its bytes */
+	uint64_t data;	 /* of them, what is no hole */
 	inode_no ino;	 /* the first that names it */
 	bool is_listed;	 /* not looked at yet */
 	UT_hash_handle hh;
@@ -94,6 +95,7 @@ static void name_root(struct walk *w, inode_no ino, const struct root *root)
 			     .is_node = root->kind == ROOT_NODE,
 			     .level = root->kind == ROOT_NODE ? (uint8_t)(root->depth - 1) : 0,
 			     .length = root->length,
+			     .data = root_data_bytes(root),
 			     .ino = ino};
 
 	if (root->kind == ROOT_BLOCK || root->kind == ROOT_NODE)
@@ -122,17 +124,19 @@ static void name_inodes(struct walk *w)
 
 static void name_below(struct walk *w, const struct named *n, uint32_t len)
 {
+	struct node_entry said = {.length = n->length, .data = n->data};
 	struct node_view view;
 
-	if (node_view_init(&view, w->plain, len, n->level, n->length) < 0) {
+	if (node_view_init(&view, w->plain, len, n->level, &said) < 0) {
 		complain(w, "node %s of inode %llu is not what its parent says", short_id(&n->id),
 			 (unsigned long long)n->ino);
 		return;
 	}
 	for (uint32_t i = 0; i < view.entry_count; i++) {
-		struct named what = {.ino = n->ino, .is_node = n->level > 0};
+		struct node_entry e = node_view_entry(&view, i);
+		struct named what = {.id = e.id, .length = e.length, .data = e.data,
+				     .ino = n->ino, .is_node = n->level > 0};
 		what.level = n->level > 0 ? (uint8_t)(n->level - 1) : 0;
-		node_view_entry(&view, i, &what.length, &what.id);
 		name(w, &what);
 	}
 }

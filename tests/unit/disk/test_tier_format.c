@@ -5,7 +5,7 @@
 #include "fs/disk/tier_format.h"
 #include "tests/check_main.h"
 
-static const struct root root = { ROOT_NODE, 2, MiB(3) + 1, { { 1, 2, 3, 0xfe } } };
+static const struct root root = { ROOT_NODE, 2, MiB(3) + 1, 0, { { 1, 2, 3, 0xfe } } };
 
 START_TEST(the_state_is_read_as_written)
 {
@@ -27,7 +27,7 @@ END_TEST
 START_TEST(a_name_says_which_content_it_is)
 {
 	char name[TIER_FORMAT_NAME_BYTES + 1];
-	struct root found, inlined = { ROOT_INLINE, 0, 9, { { 0 } } };
+	struct root found, inlined = { ROOT_INLINE, 0, 9, 0, { { 0 } } };
 
 	tier_format_name(&root, name);
 	ck_assert_int_eq(tier_format_parse_name(name, &found), 0);
@@ -52,16 +52,16 @@ START_TEST(sums_are_of_one_content)
 	uint8_t bytes[128];
 
 	ck_assert_uint_eq(tier_format_pieces(&root), 4);
-	ck_assert_uint_eq(tier_format_sums_bytes(&root), 64 + 4 * 8 + 8);
+	ck_assert_uint_eq(tier_format_sums_bytes(&root), 72 + 4 * 8 + 8);
 	tier_format_sums_encode(&root, sums, bytes);
-	ck_assert_int_eq(tier_format_sums_decode(bytes, 104, &root, found), 0);
+	ck_assert_int_eq(tier_format_sums_decode(bytes, 112, &root, found), 0);
 	ck_assert_mem_eq(found, sums, sizeof sums);
-	ck_assert_int_eq(tier_format_sums_decode(bytes, 103, &root, found), -E_MALFORMED);
+	ck_assert_int_eq(tier_format_sums_decode(bytes, 111, &root, found), -E_MALFORMED);
 	other.id.bytes[0]++;
-	ck_assert_int_eq(tier_format_sums_decode(bytes, 104, &other, found), -E_MALFORMED);
-	for (uint32_t i = 0; i < 104; i++) {
+	ck_assert_int_eq(tier_format_sums_decode(bytes, 112, &other, found), -E_MALFORMED);
+	for (uint32_t i = 0; i < 112; i++) {
 		bytes[i] ^= 32;
-		ck_assert_int_lt(tier_format_sums_decode(bytes, 104, &root, found), 0);
+		ck_assert_int_lt(tier_format_sums_decode(bytes, 112, &root, found), 0);
 		bytes[i] ^= 32;
 	}
 }

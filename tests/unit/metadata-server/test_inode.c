@@ -50,8 +50,9 @@ START_TEST(every_part_may_be_there)
 	i.attr.size = 1000;
 	i.attr.flags = 3;
 	i.attr.root = (struct root){ .kind = ROOT_NODE, .depth = 2, .length = 999,
+				     .data = 500,
 				     .id = { { 9 } } };
-	assert_round_trip(&i, 28 + 8 + 4 + 8 + 8 + 8 + 4 + 41);
+	assert_round_trip(&i, 28 + 8 + 4 + 8 + 8 + 8 + 4 + 49);
 }
 END_TEST
 

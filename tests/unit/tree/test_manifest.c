@@ -249,9 +249,10 @@ END_TEST
 
 static int node_check(const uint8_t *bytes, uint32_t len)
 {
+	struct node_entry said = { .length = 2 * BLOCK_BYTES_MAX, .data = 2 * BLOCK_BYTES_MAX };
 	struct node_view v;
 
-	return node_view_init(&v, bytes, len, 0, 2 * BLOCK_BYTES_MAX);
+	return node_view_init(&v, bytes, len, 0, &said);
 }
 
 START_TEST(damaged_nodes_are_malformed)
@@ -259,14 +260,19 @@ START_TEST(damaged_nodes_are_malformed)
 	struct node_store s = { 0 };
 	struct root root = sealed(&s, 2);
 	struct stored_node *node = node_store_get(&s, &root.id);
-	static const uint8_t must_hold[] = { 0, 4, 5, 6, 8, 12, 16, 24, 64 };
+	static const uint8_t must_hold[] = { 0, 4, 5, 6, 8, 12, 16, 24, 32, 72 };
+	struct node_entry said = node_entry_of_root(&root), other = said;
 	struct node_view v;
 
 	ck_assert_int_eq(node_check(node->bytes, node->len), 0);
 	ck_assert_int_eq(node_check(node->bytes, node->len - 1), -E_MALFORMED);
 	ck_assert_int_eq(node_check(node->bytes, 0), -E_MALFORMED);
-	ck_assert_int_eq(node_view_init(&v, node->bytes, node->len, 1, root.length), -E_MALFORMED);
-	ck_assert_int_eq(node_view_init(&v, node->bytes, node->len, 0, 1), -E_MALFORMED);
+	ck_assert_int_eq(node_view_init(&v, node->bytes, node->len, 1, &said), -E_MALFORMED);
+	other.length = 1;
+	ck_assert_int_eq(node_view_init(&v, node->bytes, node->len, 0, &other), -E_MALFORMED);
+	other = said;
+	other.data--;
+	ck_assert_int_eq(node_view_init(&v, node->bytes, node->len, 0, &other), -E_MALFORMED);
 	for (uint32_t i = 0; i < ARRAY_COUNT(must_hold); i++) {
 		node->bytes[must_hold[i]] ^= 0x41;
 		ck_assert_msg(node_check(node->bytes, node->len) == -E_MALFORMED,

@@ -28,6 +28,8 @@ START_TEST(sound_roots_survive)
 						   .id = some_id }), 0);
 	ck_assert_int_eq(round_trip((struct root){ .kind = ROOT_NODE, .depth = MANIFEST_DEPTH_MAX,
 						   .length = FILE_BYTES_MAX, .id = some_id }), 0);
+	ck_assert_int_eq(round_trip((struct root){ .kind = ROOT_NODE, .depth = 1, .length = 9,
+						   .data = 9, .id = some_id }), 0);
 }
 END_TEST
 
@@ -46,6 +48,9 @@ START_TEST(roots_that_disagree_are_refused)
 		{ .kind = ROOT_NODE, .length = 1, .depth = 7, .id = { .bytes = { 1 } } },
 		{ .kind = ROOT_NODE, .length = FILE_BYTES_MAX + 1, .depth = 1,
 		  .id = { .bytes = { 1 } } },
+		{ .kind = ROOT_NODE, .length = 5, .data = 6, .depth = 1, .id = { .bytes = { 1 } } },
+		{ .kind = ROOT_BLOCK, .length = 5, .data = 5, .id = { .bytes = { 1 } } },
+		{ .kind = ROOT_INLINE, .length = 5, .data = 5 },
 		{ .kind = (enum root_kind)4, .length = 1, .id = { .bytes = { 1 } } },
 	};
 
