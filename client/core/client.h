@@ -148,7 +148,10 @@ struct cl_op {
 	/* READ, WRITE, FLUSH, FSYNC, RELEASE, FALLOCATE, LSEEK; optional for SETATTR, GETATTR */
 	struct cl_handle *handle;
 	struct cl_handle *out_handle;	/* COPY_RANGE: destination */
-	/* MAKE: mode; OPEN: O_*; RENAME: RENAME_*; FALLOCATE: FALLOC_FL_*; SETXATTR: XATTR_* */
+	/*
+	 * MAKE: mode; OPEN: O_*; WRITE: O_APPEND, which a handle may gain and lose, and pages of a
+	 * map never have; RENAME: RENAME_*; FALLOCATE: FALLOC_FL_*; SETXATTR: XATTR_*
+	 */
 	uint32_t mode, rdev, flags;
 	uint32_t set_mask;		/* CL_SET_* */
 	uint32_t new_uid, new_gid;	/* SETATTR; uid and gid above are the caller's */

@@ -505,8 +505,7 @@ int cl_edit_write_step(struct cl_op *op)
 {
 	struct cl_file *file = op->file;
 	struct client *c = file->client;
-	uint32_t flags = op->flags | (op->handle ? op->handle->flags : 0);
-	if (op->progress == 0 && (flags & O_APPEND))
+	if (op->progress == 0 && (op->flags & O_APPEND))
 		op->offset = file->size;
 	if (op->offset > FILE_BYTES_MAX || op->bytes_len > FILE_BYTES_MAX - op->offset)
 		return -E_FBIG;

@@ -241,6 +241,7 @@ static void write_next(struct load_lane *lane)
 	lane->op.bytes = lane->bytes;
 	lane->op.bytes_len = node->cell_bytes;
 	lane->op.offset = (uint64_t)lane->call.cell * node->cell_bytes;
+	lane->op.flags = lane->script == SCRIPT_APPEND ? O_APPEND : 0;
 	submit(lane, CL_WRITE, write_done);
 }
 

@@ -247,8 +247,9 @@ START_TEST(appends_of_two_clients_lose_nothing)
 		memset(p->line, 'A' + (int)i, sizeof p->line);
 		p->left = &left;
 		p->op = (struct cl_op){ .kind = CL_WRITE, .handle = i % 2 ? ha : hb,
-					.bytes = p->line, .bytes_len = sizeof p->line,
-					.done = pending_done, .user = p };
+					.flags = O_APPEND, .bytes = p->line,
+					.bytes_len = sizeof p->line, .done = pending_done,
+					.user = p };
 		client_submit(i % 2 ? a : b, &p->op);
 	}
 	loop_uv_run(w.loop);
