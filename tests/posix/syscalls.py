@@ -115,7 +115,12 @@ def open_by_handle(mount_fd, handle, flags=os.O_RDONLY):
 
 def openat2(path, flags=0, mode=0, resolve=0, fd=AT_FDCWD):
     how = struct.pack("=QQQ", flags, mode, resolve)
-    return _syscall(OPENAT2, fd, os.fsencode(path), ctypes.c_char_p(how), len(how))
+    for left in range(100, -1, -1):
+        try:
+            return _syscall(OPENAT2, fd, os.fsencode(path), ctypes.c_char_p(how), len(how))
+        except BlockingIOError:     # something was renamed anywhere meanwhile: the caller may repeat it
+            if not left:
+                raise
 
 
 class _Dirent(ctypes.Structure):
