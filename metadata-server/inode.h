@@ -9,7 +9,8 @@
  *   bit 3  birth time i64            else ctime
  *   bit 4  size u64                  else the length of the root; where larger, the rest is a hole
  *   bit 5  device u32                else 0
- *   bit 6  flags u32                 else 0; bit 0: has an ACL, bit 1: has extended attributes
+ *   bit 6  flags u32                 else 0; bit 0: has an ACL, bit 1: has extended attributes,
+ *                                    bit 2: it was made without a name, and may be given one
  *   bit 7  parent u64                directories, and only they
  *   bit 8  root: length u32          inline
  *   bit 9  root: length u32 · id 32  one block
@@ -27,6 +28,7 @@
 
 #define MS_INODE_FLAG_ACL	1u
 #define MS_INODE_FLAG_XATTRS	2u
+#define MS_INODE_FLAG_LINKABLE	4u
 #define MS_INODE_BYTES_MAX	(28u + 8u + 4u + 8u + 8u + 8u + 4u + 4u + 8u + 49u)
 #define MS_DIRECTORY_SIZE	4096u	/* what st_size of a directory says: nothing, as on ext4 */
 

@@ -91,13 +91,15 @@ static int take_number(struct ms_state *state, inode_no *out)
 	return 0;
 }
 
-static void fill_new(struct ms_op *op, const struct ms_inode *dir, struct ms_inode *inode)
+int ms_namespace_new(struct ms_op *op, const struct ms_inode *dir, uint32_t mode,
+		     struct ms_inode *out)
 {
 	const struct ms_request *req = op->req;
-	struct ms_attr *a = &inode->attr;
-	bool is_dir = S_ISDIR(req->mode);
+	struct ms_attr *a = &out->attr;
+	bool is_dir = S_ISDIR(mode);
 
-	a->mode = req->mode & (S_IFMT | 07777);
+	*out = (struct ms_inode){ 0 };
+	a->mode = mode & (S_IFMT | 07777);
 	a->uid = req->caller.uid;
 	a->gid = req->caller.gid;
 	if (dir->attr.mode & S_ISGID) {
@@ -107,13 +109,13 @@ static void fill_new(struct ms_op *op, const struct ms_inode *dir, struct ms_ino
 	a->nlink = is_dir ? 2 : 1;
 	a->version = 1;
 	a->atime_ns = a->mtime_ns = a->ctime_ns = a->btime_ns = (int64_t)op->state->wall_ns;
-	a->size = is_dir ? MS_DIRECTORY_SIZE : S_ISLNK(req->mode) ? req->target.len : 0;
-	a->rdev = S_ISCHR(req->mode) || S_ISBLK(req->mode) ? req->rdev : 0;
-	inode->parent = is_dir ? dir->attr.ino : 0;
+	a->size = is_dir ? MS_DIRECTORY_SIZE : S_ISLNK(mode) ? req->target.len : 0;
+	a->rdev = S_ISCHR(mode) || S_ISBLK(mode) ? req->rdev : 0;
+	out->parent = is_dir ? dir->attr.ino : 0;
+	return take_number(op->state, &a->ino);
 }
 
-static void store_new(struct ms_op *op, struct ms_inode *dir, const struct ms_inode *inode,
-		      struct ms_dir_slot *slot)
+void ms_namespace_store(struct ms_op *op, const struct ms_inode *inode)
 {
 	struct ms_state *state = op->state;
 	struct ms_key key = ms_key_number(MS_KEY_BYTES, inode->attr.ino);
@@ -122,16 +124,22 @@ static void store_new(struct ms_op *op, struct ms_inode *dir, const struct ms_in
 	if (S_ISLNK(inode->attr.mode))
 		ms_txn_put(state->txn, key.bytes, key.len, op->req->target.bytes,
 			   op->req->target.len);
+	if (ms_inode_is_dir(inode))
+		state->counters.directories++;
+	else
+		state->counters.files++;
+	ms_step_counters_put(state);
+}
+
+static void store_new(struct ms_op *op, struct ms_inode *dir, const struct ms_inode *inode,
+		      struct ms_dir_slot *slot)
+{
+	ms_namespace_store(op, inode);
 	slot->ino = inode->attr.ino;
 	slot->type = inode->attr.mode & S_IFMT;
-	ms_dir_put(state->txn, slot);
-	if (ms_inode_is_dir(inode)) {
+	ms_dir_put(op->state->txn, slot);
+	if (ms_inode_is_dir(inode))
 		dir->attr.nlink++;
-		state->counters.directories++;
-	} else {
-		state->counters.files++;
-	}
-	ms_step_counters_put(state);
 	store_dir(op, dir);
 }
 
@@ -166,12 +174,40 @@ static int make_existing(struct ms_op *op, const struct ms_inode *dir,
 	return 0;
 }
 
+/*
+ * O_TMPFILE: the file of who opens it, an orphan from its first day. It takes no name and changes
+ * no directory, so nothing is recalled.
+ */
+static int make_unnamed(struct ms_op *op)
+{
+	struct ms_inode dir, inode;
+	int rc = S_ISREG(op->req->mode) && op->req->open ? 0 : -E_INVAL;
+
+	if (rc == 0)
+		rc = ms_namespace_dir(op, op->req->parent, &dir);
+	if (rc == 0)
+		rc = ms_namespace_new(op, &dir, op->req->mode, &inode);
+	if (rc < 0)
+		return rc;
+	inode.attr.nlink = 0;
+	inode.attr.flags = op->req->exclusive ? 0 : MS_INODE_FLAG_LINKABLE;
+	if (!ms_lease_open(op->state, op->session, inode.attr.ino))
+		return -E_NOMEM;
+	ms_orphan_opened(op->state, op->session, inode.attr.ino);
+	ms_namespace_store(op, &inode);
+	ms_lease_grant_reply(op, inode.attr.ino, 0, MS_LEASE_WRITE);
+	op->effect.reply.attr = inode.attr;
+	return 0;
+}
+
 int ms_namespace_make(struct ms_op *op)
 {
-	struct ms_inode dir, inode = { 0 };
+	struct ms_inode dir, inode;
 	struct ms_dir_slot slot;
 	int rc = check_make(op->req);
 
+	if (rc == 0 && op->req->unnamed)
+		return make_unnamed(op);
 	if (rc == 0)
 		rc = find_place(op, &dir, &slot);
 	if (rc < 0)
@@ -180,10 +216,9 @@ int ms_namespace_make(struct ms_op *op)
 		return make_existing(op, &dir, &slot);
 	if (is_blocked_by_name(op, &slot))
 		return MS_OP_PARKED;
-	rc = take_number(op->state, &inode.attr.ino);
+	rc = ms_namespace_new(op, &dir, op->req->mode, &inode);
 	if (rc < 0)
 		return rc;
-	fill_new(op, &dir, &inode);
 	if (op->req->open && ms_inode_is_file(&inode) &&
 	    !ms_lease_open(op->state, op->session, inode.attr.ino))
 		return -E_NOMEM;
@@ -196,6 +231,21 @@ int ms_namespace_make(struct ms_op *op)
 }
 
 /* --- link ------------------------------------------------------------------------------------- */
+
+/* One that lost its last name has no way back; one that never had a name has. */
+static bool is_gone(const struct ms_inode *inode)
+{
+	return inode->attr.nlink == 0 && !(inode->attr.flags & MS_INODE_FLAG_LINKABLE);
+}
+
+static void add_link(struct ms_op *op, struct ms_inode *inode)
+{
+	if (inode->attr.nlink++ == 0)
+		ms_orphan_linked(op->state, inode->attr.ino);
+	inode->attr.flags &= ~MS_INODE_FLAG_LINKABLE;
+	ms_inode_touch(inode, op->state->wall_ns, false);
+	ms_inode_put(op->state->txn, inode);
+}
 
 int ms_namespace_link(struct ms_op *op)
 {
@@ -211,8 +261,8 @@ int ms_namespace_link(struct ms_op *op)
 		return -E_PERM;
 	if (slot.ino)
 		return -E_EXIST;
-	if (inode.attr.nlink == 0)
-		return -E_NOENT;	/* its last name went: there is no way back */
+	if (is_gone(&inode))
+		return -E_NOENT;
 	if (inode.attr.nlink >= LINKS_MAX)
 		return -E_MLINK;
 	ms_lease_want(op, inode.attr.ino, 0, MS_LEASE_WRITE);
@@ -221,9 +271,7 @@ int ms_namespace_link(struct ms_op *op)
 	rc = ms_attr_reply(op, &inode);
 	if (rc < 0)
 		return rc;
-	inode.attr.nlink++;
-	ms_inode_touch(&inode, op->state->wall_ns, false);
-	ms_inode_put(op->state->txn, &inode);
+	add_link(op, &inode);
 	slot.ino = inode.attr.ino;
 	slot.type = inode.attr.mode & S_IFMT;
 	ms_dir_put(op->state->txn, &slot);

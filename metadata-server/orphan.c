@@ -88,6 +88,19 @@ void ms_orphan_closed(struct ms_state *state, const struct ms_session *session, 
 	free_if_last(state, ino);
 }
 
+void ms_orphan_linked(struct ms_state *state, inode_no ino)
+{
+	struct ms_key key = ms_key_orphan(ino, 0);
+	struct row row;
+	struct rd r;
+
+	while (ms_txn_next(state->txn, key.bytes, key.len, &row) == 0 &&
+	       ms_key_is(&row, MS_KEY_ORPHAN, &r) && rd_be64(&r) == ino) {
+		key = ms_key_orphan(ino, rd_be64(&r));
+		ms_txn_del(state->txn, key.bytes, key.len);
+	}
+}
+
 static bool is_still_open(struct ms_state *state, inode_no ino, session_no number)
 {
 	const struct ms_session *session = ms_session_find(state, number);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Rename: plain, without replacement, and exchange; rules of rename(2) on ext4.
+ * Rename: plain, without replacement, exchange, and leaving a whiteout (what overlayfs wants);
+ * rules of rename(2) on ext4.
  *
  * The two directories may be one. Then `to_dir` is not stored: all that happens to either happens
  * to `from_dir`.
@@ -9,6 +10,8 @@
 
 #define RENAME_FLAG_NOREPLACE	1u
 #define RENAME_FLAG_EXCHANGE	2u
+#define RENAME_FLAG_WHITEOUT	4u
+#define RENAME_FLAGS_ALL	7u
 /* more ancestors than that are a loop: damage, not a tree */
 #define TREE_DEPTH_MAX		100000u
 
@@ -17,6 +20,7 @@ struct rename {
 	struct ms_inode from_dir, to_dir;
 	struct ms_dir_slot from, to;
 	struct ms_inode moved, target;	/* target: if to.ino */
+	struct ms_inode whiteout;	/* if it has a number */
 	bool same_dir, exchange;
 };
 
@@ -132,21 +136,34 @@ static void change_parent(struct ms_inode *inode, struct ms_inode *from, struct 
 	inode->parent = to->attr.ino;
 }
 
-static void store(struct rename *r)
+static void store_names(struct rename *r)
 {
-	struct ms_state *state = r->op->state;
-	struct ms_inode *to_dir = r->same_dir ? &r->from_dir : &r->to_dir;
+	struct ms_txn *txn = r->op->state->txn;
 	struct ms_dir_slot from = r->from, to = r->to;
 
 	to.ino = r->from.ino;
 	to.type = r->from.type;
-	from.ino = r->to.ino;
-	from.type = r->to.type;
-	if (r->exchange)
-		ms_dir_put(state->txn, &from);
-	else
-		ms_dir_del(state->txn, &from);
-	ms_dir_put(state->txn, &to);
+	ms_dir_put(txn, &to);
+	if (r->whiteout.attr.ino) {
+		ms_namespace_store(r->op, &r->whiteout);
+		from.ino = r->whiteout.attr.ino;
+		from.type = S_IFCHR;
+		ms_dir_put(txn, &from);
+	} else if (r->exchange) {
+		from.ino = r->to.ino;
+		from.type = r->to.type;
+		ms_dir_put(txn, &from);
+	} else {
+		ms_dir_del(txn, &from);
+	}
+}
+
+static void store(struct rename *r)
+{
+	struct ms_state *state = r->op->state;
+	struct ms_inode *to_dir = r->same_dir ? &r->from_dir : &r->to_dir;
+
+	store_names(r);
 	change_parent(&r->moved, &r->from_dir, to_dir);
 	if (r->exchange)
 		change_parent(&r->target, to_dir, &r->from_dir);
@@ -179,8 +196,7 @@ int ms_rename(struct ms_op *op)
 			    .exchange = req->flags & RENAME_FLAG_EXCHANGE };
 	int rc;
 
-	if (req->flags & ~(RENAME_FLAG_NOREPLACE | RENAME_FLAG_EXCHANGE) ||
-	    req->flags == (RENAME_FLAG_NOREPLACE | RENAME_FLAG_EXCHANGE))
+	if (req->flags & ~RENAME_FLAGS_ALL || (r.exchange && req->flags != RENAME_FLAG_EXCHANGE))
 		return -E_INVAL;
 	rc = find_both(&r);
 	if (rc < 0)
@@ -196,6 +212,8 @@ int ms_rename(struct ms_op *op)
 	if (is_blocked(&r))
 		return MS_OP_PARKED;
 	rc = ms_attr_reply(op, &r.moved);
+	if (rc == 0 && req->flags & RENAME_FLAG_WHITEOUT)
+		rc = ms_namespace_new(op, &r.from_dir, S_IFCHR, &r.whiteout);
 	if (rc < 0)
 		return rc;
 	store(&r);

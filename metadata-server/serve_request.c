@@ -105,6 +105,7 @@ static int take_make(const Wire__Make *m, struct ms_request *out)
 	out->target = name_of(m->target);
 	out->exclusive = m->exclusive;
 	out->open = m->open;
+	out->unnamed = m->unnamed;
 	return 0;
 }
 

@@ -108,7 +108,7 @@ struct ms_request {
 	uint64_t size, cookie, base_version, collection, new_bytes, number, term, credit_wanted,
 		credit_used;
 	int64_t atime_ns, mtime_ns;
-	bool exclusive, open, write, directory, attributes, lease, kill_priv;
+	bool exclusive, open, write, directory, attributes, lease, kill_priv, unnamed;
 	struct root root;
 	const uint8_t *bulk; uint32_t bulk_len;		/* inline content, xattr value */
 	/* reclaim; return: mode is what is kept */

@@ -326,6 +326,14 @@ int ms_listing_read(struct ms_op *op);
 int ms_namespace_make(struct ms_op *op);
 int ms_namespace_link(struct ms_op *op);
 int ms_namespace_unlink(struct ms_op *op);
+/*
+ * An inode of the caller's, as one is made in `dir`: numbered, not stored. -E_AGAIN: numbers ran
+ * out, the client tries again.
+ */
+must_check int ms_namespace_new(struct ms_op *op, const struct ms_inode *dir, uint32_t mode,
+				struct ms_inode *out);
+/* It is one more in the state; stored. */
+void ms_namespace_store(struct ms_op *op, const struct ms_inode *inode);
 must_check int ms_namespace_dir(struct ms_op *op, inode_no ino, struct ms_inode *out);
 must_check int ms_namespace_may_remove(const struct ms_op *op, const struct ms_inode *dir,
 				       const struct ms_inode *victim);
@@ -335,6 +343,8 @@ int ms_rename(struct ms_op *op);
 /* one name less; stores it */
 void ms_orphan_unlinked(struct ms_state *state, struct ms_inode *inode);
 void ms_orphan_opened(struct ms_state *state, const struct ms_session *session, inode_no ino);
+/* It got a name again: its opens keep it alive no longer. */
+void ms_orphan_linked(struct ms_state *state, inode_no ino);
 void ms_orphan_closed(struct ms_state *state, const struct ms_session *session, inode_no ino);
 void ms_orphan_tick(struct ms_state *state);
 

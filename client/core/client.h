@@ -161,7 +161,8 @@ struct cl_op {
 	uint64_t size, offset, out_offset, length;
 	int64_t atime_ns, mtime_ns;
 	int whence;			/* LSEEK: SEEK_DATA, SEEK_HOLE */
-	bool exclusive, want_open;	/* MAKE */
+	/* MAKE; unnamed: a file without a name in the file system of `parent`, opened */
+	bool exclusive, want_open, unnamed;
 	bool data_only;			/* FSYNC */
 	bool kill_priv;			/* WRITE, SETATTR(size) */
 	uint64_t lookups;		/* FORGET */

@@ -276,7 +276,8 @@ static void make_done(struct cl_req *req)
 		rc = cl_node_take_reply(req, reply, &node);
 	made_unseen(req, op->parent, rc);
 	if (rc == 0) {
-		cl_node_name_set(req, reply, op->parent, op->name, node->ino);
+		if (op->name)
+			cl_node_name_set(req, reply, op->parent, op->name, node->ino);
 		if (S_ISDIR(node->attr.st.st_mode))
 			cl_node_dir_made(req, reply, node);
 		if (op->want_open) {
@@ -316,7 +317,9 @@ void cl_names_make(struct cl_op *op)
 	Wire__Make *msg = &req->msg.make;
 	req->orphaned = make_orphaned;
 	msg->parent = op->parent;
-	msg->name = name_of(op->name);
+	if (op->name)
+		msg->name = name_of(op->name);
+	msg->unnamed = op->unnamed;
 	msg->mode = op->mode;
 	msg->rdev = op->rdev;
 	if (op->target)
@@ -407,7 +410,9 @@ static void renamed(struct cl_req *req, const struct cl_op *op, const Wire__Node
 		cl_node_dir_unknown(c, op->new_parent);
 		return;
 	}
-	if (!(op->flags & RENAME_EXCHANGE))
+	if (op->flags & RENAME_WHITEOUT)
+		cl_node_name_drop(c, op->parent, op->name);	/* of an inode that was not told */
+	else if (!(op->flags & RENAME_EXCHANGE))
 		cl_node_name_set(req, reply, op->parent, op->name, 0);
 	else if (target)
 		cl_node_name_set(req, reply, op->parent, op->name, target);

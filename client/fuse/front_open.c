@@ -212,7 +212,7 @@ static bool create_again(struct front_op *fop)
 static bool may_have(const struct front_op *fop)
 {
 	const struct stat *st = &fop->op.attr.st;
-	bool was_made = fop->op.exclusive;
+	bool was_made = fop->op.exclusive || fop->op.unnamed;
 	bool is_free = fop->op.uid == 0 || fop->op.uid == st->st_uid;
 
 	return was_made || (is_free && !((fop->fi.flags & O_TRUNC) && st->st_size > 0));
@@ -262,6 +262,22 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	front_op_submit(fop);
 }
 
+/* O_TMPFILE */
+static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fuse_file_info *fi)
+{
+	struct front_op *fop = front_op_create(req, CL_MAKE, reply_create, 0);
+
+	if (!fop)
+		return;
+	fop->fi = *fi;
+	fop->op.parent = knode_ino(parent);
+	fop->op.mode = (mode & ~(mode_t)S_IFMT) | S_IFREG;
+	fop->op.flags = (uint32_t)fi->flags;
+	fop->op.exclusive = (fi->flags & O_EXCL) != 0;
+	fop->op.unnamed = fop->op.want_open = true;
+	front_op_submit(fop);
+}
+
 /* What is open already for this thread's second try; false: it is not. */
 static bool reopened(fuse_req_t req, fuse_ino_t node, const struct fuse_file_info *fi)
 {
@@ -304,5 +320,6 @@ static void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 void front_open_fill(struct fuse_lowlevel_ops *ops)
 {
 	ops->create = op_create;
+	ops->tmpfile = op_tmpfile;
 	ops->open = op_open;
 }

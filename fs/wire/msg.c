@@ -77,7 +77,7 @@ static const struct rule RULES[] = {
 	{"GetXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},
 	{"RemoveXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},
 	{"Lookup", "name", RULE_NAME, 1, NAME_BYTES_MAX},
-	{"Make", "name", RULE_NAME, 1, NAME_BYTES_MAX},
+	{"Make", "name", RULE_NAME, 0, NAME_BYTES_MAX}, /* none: an unnamed file */
 	{"Link", "name", RULE_NAME, 1, NAME_BYTES_MAX},
 	{"Unlink", "name", RULE_NAME, 1, NAME_BYTES_MAX},
 	{"Rename", "name", RULE_NAME, 1, NAME_BYTES_MAX},

@@ -9,8 +9,11 @@ import time
 
 import pytest
 
+from conftest import eventually
+
 libc = ctypes.CDLL(None, use_errno=True)
-RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
+RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT = 1, 2, 4
+AT_SYMLINK_FOLLOW, AT_EMPTY_PATH = 0x400, 0x1000
 NOBODY = 65534
 
 
@@ -221,6 +224,78 @@ def test_rename_replaces_exchanges_or_refuses(here):
     os.rename(here / "b", here / "c")
     assert (here / "c").read_text() == "a" and not (here / "b").exists()
     raises(errno.ENOENT, renameat2, here / "c", here / "nothing", RENAME_EXCHANGE)
+
+
+def test_rename_leaves_a_whiteout(shared, here):
+    other = shared.mnt2 / here.name
+    (here / "f").write_text("f")
+    (here / "sub").mkdir()
+    assert (other / "f").exists()
+    raises(errno.EINVAL, renameat2, here / "f", here / "sub/f", RENAME_WHITEOUT | RENAME_EXCHANGE)
+    renameat2(here / "f", here / "sub/f", RENAME_WHITEOUT)
+    for folder in (here, other):
+        st = (folder / "f").lstat()
+        assert stat.S_ISCHR(st.st_mode) and st.st_rdev == 0 and st.st_nlink == 1
+        assert (folder / "sub/f").read_text() == "f"
+    assert sorted(os.listdir(here)) == ["f", "sub"]
+
+
+def test_overlayfs_uses_whiteouts_of_the_mount(here):
+    for name in ("upper", "work", "merged"):
+        (here / name).mkdir()
+    sh("mkdir lower && cd lower && mkdir d && touch f g d/x", cwd=here)
+    options = f"lowerdir={here}/lower,upperdir={here}/upper,workdir={here}/work"
+    done = subprocess.run(["mount", "-t", "overlay", "-o", options, "none", here / "merged"], check=False)
+    if done.returncode != 0:
+        pytest.skip("overlayfs does not take FUSE as its upper file system here")
+    try:
+        sh("rm f; mv g h; rm -r d; mkdir d; echo new >d/y", cwd=here / "merged")
+        assert sorted(os.listdir(here / "merged")) == ["d", "h"] and os.listdir(here / "merged/d") == ["y"]
+    finally:
+        subprocess.run(["umount", here / "merged"], check=True)
+    assert (here / "upper/f").lstat().st_rdev == 0
+
+
+# ---- files without names ------------------------------------------------------------------------------
+
+def link_fd(fd, path, by_empty_path=False):
+    """linkat(2) of an open descriptor, either way that its page names."""
+    if by_empty_path:
+        done = libc.linkat(fd, b"", -100, os.fsencode(path), AT_EMPTY_PATH)
+    else:
+        done = libc.linkat(-100, b"/proc/self/fd/%d" % fd, -100, os.fsencode(path), AT_SYMLINK_FOLLOW)
+    if done != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code), str(path))
+
+
+@pytest.mark.parametrize("by_empty_path", [False, True])
+def test_a_file_without_a_name_gets_one(shared, here, by_empty_path):
+    other = shared.mnt2 / here.name
+    with os.fdopen(os.open(here, os.O_TMPFILE | os.O_RDWR, 0o640), "r+b", buffering=0) as f:
+        f.write(b"hello")
+        st = os.fstat(f.fileno())
+        assert (st.st_nlink, st.st_size, stat.S_IMODE(st.st_mode)) == (0, 5, 0o640)
+        assert os.listdir(here) == os.listdir(other) == []
+        link_fd(f.fileno(), here / "named", by_empty_path)
+        assert (other / "named").read_bytes() == b"hello"
+        f.write(b" world")
+    assert (other / "named").read_bytes() == b"hello world"
+    assert (other / "named").stat().st_nlink == 1 and os.listdir(other) == ["named"]
+
+
+def test_a_file_without_a_name_ends_with_its_last_close(shared, here):
+    def files():
+        return os.statvfs(here).f_files - os.statvfs(here).f_ffree
+
+    before = files()
+    fd = os.open(here, os.O_TMPFILE | os.O_WRONLY | os.O_EXCL, 0o600)
+    os.write(fd, b"x" * 200_000)
+    raises(errno.ENOENT, link_fd, fd, here / "no")
+    raises(errno.ENOENT, link_fd, fd, here / "no", True)
+    os.close(fd)
+    eventually(lambda: files() <= before, what="its end")
+    raises(errno.EINVAL, os.open, here, os.O_TMPFILE | os.O_RDONLY)
 
 
 def test_rename_of_folders(here):

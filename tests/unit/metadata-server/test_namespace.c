@@ -227,6 +227,103 @@ START_TEST(exchange_swaps_a_directory_and_a_file)
 }
 END_TEST
 
+START_TEST(a_whiteout_takes_the_old_name)
+{
+	struct ms_request req;
+	const struct ms_reply *reply;
+	struct ms_counts counts;
+	inode_no d, f;
+
+	begin();
+	f = world_made(&w, s, INODE_ROOT, "f", S_IFREG | 0644);
+	d = world_made(&w, s, INODE_ROOT, "d", S_IFDIR | 0755);
+	req = world_rename(s, INODE_ROOT, "f", d, "f");
+	req.flags = 4 | 2;
+	ck_assert_int_eq(world_rc(&w, req), -E_INVAL);
+	req.flags = 4 | 1;
+	ck_assert_uint_eq(world_do(&w, req)->attr.ino, f);
+	reply = world_do(&w, world_lookup(s, INODE_ROOT, "f"));
+	ck_assert_int_eq(reply->rc, 0);
+	ck_assert_uint_eq(reply->attr.mode, S_IFCHR);
+	ck_assert_uint_eq(reply->attr.rdev, 0);
+	ck_assert_uint_eq(reply->attr.nlink, 1);
+	req = world_rename(s, INODE_ROOT, "d", INODE_ROOT, "moved");
+	req.flags = 4;
+	ck_assert_int_eq(world_rc(&w, req), 0);
+	ck_assert_uint_eq(world_do(&w, world_getattr(s, INODE_ROOT))->attr.nlink, 3);
+	ms_state_counts(w.state, &counts);
+	ck_assert_uint_eq(counts.files, 3);
+	world_finish(&w);
+}
+END_TEST
+
+static struct ms_request unnamed(bool exclusive)
+{
+	struct ms_request req = world_make(s, INODE_ROOT, "", S_IFREG | 0600);
+
+	req.unnamed = req.open = true;
+	req.exclusive = exclusive;
+	return req;
+}
+
+static struct ms_request release(inode_no *ino)
+{
+	return (struct ms_request){ .op = MSG_RELEASE, .session = s, .opens = ino,
+				    .open_count = 1 };
+}
+
+static struct ms_request linked(inode_no ino, const char *name)
+{
+	return (struct ms_request){ .op = MSG_LINK, .session = s, .parent = INODE_ROOT, .ino = ino,
+				    .name = world_name(name) };
+}
+
+START_TEST(an_unnamed_file_gets_a_name_once)
+{
+	const struct ms_reply *reply;
+	struct ms_counts counts;
+	inode_no ino;
+
+	begin();
+	reply = world_do(&w, unnamed(false));
+	ino = reply->attr.ino;
+	ck_assert_uint_eq(reply->attr.nlink, 0);
+	ck_assert_int_eq(world_lease(reply, ino, false), MS_LEASE_WRITE);
+	ck_assert_uint_eq(world_do(&w, world_getattr(s, INODE_ROOT))->attr.version, 1);
+	ck_assert_uint_eq(world_do(&w, linked(ino, "named"))->attr.nlink, 1);
+	ck_assert_int_eq(world_rc(&w, release(&ino)), 0);
+	ck_assert_uint_eq(world_do(&w, world_lookup(s, INODE_ROOT, "named"))->attr.ino, ino);
+	ck_assert_int_eq(world_rc(&w, (struct ms_request){ .op = MSG_OPEN, .session = s,
+							   .ino = ino }), 0);
+	ck_assert_int_eq(world_rc(&w, world_unlink(s, INODE_ROOT, "named", false)), 0);
+	ck_assert_int_eq(world_rc(&w, linked(ino, "again")), -E_NOENT);
+	ck_assert_int_eq(world_rc(&w, release(&ino)), 0);
+	ms_state_counts(w.state, &counts);
+	ck_assert_uint_eq(counts.files, 0);
+	world_finish(&w);
+}
+END_TEST
+
+START_TEST(an_unnamed_file_ends_with_its_last_close)
+{
+	struct ms_request req;
+	inode_no ino;
+
+	begin();
+	ino = world_do(&w, unnamed(true))->attr.ino;
+	ck_assert_int_eq(world_rc(&w, linked(ino, "no")), -E_NOENT);
+	ck_assert_int_eq(world_rc(&w, release(&ino)), 0);
+	ck_assert_int_eq(world_rc(&w, world_getattr(s, ino)), -E_STALE);
+	req = unnamed(false);
+	req.open = false;		/* nobody would ever free it */
+	ck_assert_int_eq(world_rc(&w, req), -E_INVAL);
+	req = unnamed(false);
+	req.mode = S_IFDIR | 0755;
+	ck_assert_int_eq(world_rc(&w, req), -E_INVAL);
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(a_symbolic_link_tells_its_target)
 {
 	struct ms_request req;
@@ -393,6 +490,9 @@ TEST_MAIN("namespace",
 	tcase_add_test(tc, hard_links_are_one_inode);
 	tcase_add_test(tc, rename_keeps_the_rules);
 	tcase_add_test(tc, exchange_swaps_a_directory_and_a_file);
+	tcase_add_test(tc, a_whiteout_takes_the_old_name);
+	tcase_add_test(tc, an_unnamed_file_gets_a_name_once);
+	tcase_add_test(tc, an_unnamed_file_ends_with_its_last_close);
 	tcase_add_test(tc, a_symbolic_link_tells_its_target);
 	tcase_add_test(tc, attributes_change_by_the_rules_of_setattr);
 	tcase_add_test(tc, sizes_that_need_no_data_are_set);
