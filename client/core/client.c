@@ -134,6 +134,19 @@ void cl_op_dispatch(struct cl_op *op)
 	op_table[op->kind].start(op);
 }
 
+static bool is_to_end(struct cl_op *op)
+{
+	if (!__atomic_load_n(&op->is_interrupted, __ATOMIC_ACQUIRE))
+		return false;
+	uint64_t now_ns = loop_now_ns(op->client->options.loop);
+	enum cl_signal signal = op->signal ? op->signal(op) : CL_SIGNAL_FATAL;
+	if (op->interrupted_ns == 0)
+		op->interrupted_ns = now_ns;
+	return signal == CL_SIGNAL_FATAL ||
+	       (signal == CL_SIGNAL_CAUGHT &&
+		now_ns - op->interrupted_ns >= CL_INTERRUPT_MS * UINT64_C(1000000));
+}
+
 void client_run(struct client *c, struct cl_op *op)
 {
 	uint32_t ms = op->deadline_ms ? op->deadline_ms : c->options.timeout_ms;
@@ -141,11 +154,10 @@ void client_run(struct client *c, struct cl_op *op)
 	op->is_finished = false;
 	op->due_ns = loop_now_ns(c->options.loop) + ms * UINT64_C(1000000);
 	DL_APPEND(c->ops, op);
-	if (__atomic_load_n(&op->is_interrupted, __ATOMIC_ACQUIRE)) {
+	if (is_to_end(op))
 		cl_op_finish(op, -E_INTR);
-		return;
-	}
-	cl_op_dispatch(op);
+	else
+		cl_op_dispatch(op);
 }
 
 static void op_submitted(struct loop_task *task)
@@ -176,16 +188,21 @@ static void op_abort(struct cl_op *op, int rc)
 	cl_op_finish(op, rc);
 }
 
-static void ops_interrupted(struct loop_task *task)
+static void ops_interrupted(struct client *c)
 {
-	struct client *c = container_of(task, struct client, interrupt_task);
-	__atomic_store_n(&c->interrupt_posted, 0, __ATOMIC_RELEASE);
 	struct cl_op *op, *next;
 	DL_FOREACH_SAFE(c->ops, op, next)
-		if (__atomic_load_n(&op->is_interrupted, __ATOMIC_ACQUIRE) && op->cancel) {
+		if (op->cancel && is_to_end(op)) {
 			op_abort(op, -E_INTR);
 			next = c->ops;		/* ending one may have ended others */
 		}
+}
+
+static void interrupt_came(struct loop_task *task)
+{
+	struct client *c = container_of(task, struct client, interrupt_task);
+	__atomic_store_n(&c->interrupt_posted, 0, __ATOMIC_RELEASE);
+	ops_interrupted(c);
 }
 
 void client_interrupt(struct client *c, struct cl_op *op)
@@ -301,6 +318,7 @@ static void sweep_fired(struct loop_timer *timer)
 			start_ended(c, -E_TIMEDOUT, start_problem(c));
 		return;
 	}
+	ops_interrupted(c);
 	ops_past_deadline(c, now_ns);
 	cl_publish_sweep(c);
 	cl_opens_sweep(c);
@@ -427,7 +445,7 @@ int client_create(const struct cl_options *options, struct client **out)
 	c->puts.flying_max =
 		(uint32_t)MIN_OF(c->options.blocks_in_flight, memory / 4 / CL_BUF_BYTES);
 	c->sweep.fn = sweep_fired;
-	c->interrupt_task.run = ops_interrupted;
+	c->interrupt_task.run = interrupt_came;
 	int rc = tiers_helpers(c);
 	if (rc == 0)
 		rc = client_connect(c);

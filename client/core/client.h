@@ -138,6 +138,13 @@ struct cl_extent_info { uint64_t offset, length; struct block_id id; };	/* CL_MA
 /* an open file: owned by the client between OPEN and RELEASE */
 struct cl_handle;
 
+/* What waits for a caller behind an operation that was interrupted. */
+enum cl_signal {
+	CL_SIGNAL_NONE,			/* nothing that a call has to end for */
+	CL_SIGNAL_CAUGHT,		/* a handler of its own */
+	CL_SIGNAL_FATAL,		/* its end */
+};
+
 struct cl_op {
 	enum cl_op_kind kind;
 	uint32_t uid, gid;
@@ -179,6 +186,12 @@ struct cl_op {
 	 * NULL.
 	 */
 	bool (*is_abandoned)(const struct cl_op *op);
+	/*
+	 * Interrupted: for what? Asked from then on until it ends. No program expects that a stat,
+	 * an unlink or a close ends with EINTR: what is fatal ends it at once, what is caught only
+	 * after CL_INTERRUPT_MS. NULL: fatal.
+	 */
+	enum cl_signal (*signal)(const struct cl_op *op);
 	void *user;
 
 	/* results */
@@ -204,7 +217,7 @@ struct cl_op {
 	/* private */
 	struct client *client;
 	struct loop_task task;
-	uint64_t due_ns;
+	uint64_t due_ns, interrupted_ns;
 	bool is_interrupted, is_finished, is_queued, is_fresh, is_begun, is_set;
 	int wait_rc;
 	const char *waiting_for;

@@ -26,6 +26,7 @@ struct cl_drafts;
 struct cl_siblings;
 struct cl_policy_want;
 
+#define CL_INTERRUPT_MS	  1000u		/* an operation goes on so long for a caller who will */
 #define CL_SWEEP_MS	   100u		/* deadlines and gathered writes are looked at this often */
 #define CL_NODES_MAX	   131072u	/* cached inodes; leases of a session are bounded too */
 #define CL_NAMES_MAX	   131072u

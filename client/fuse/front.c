@@ -5,6 +5,7 @@
 #include "client/fuse/front.h"
 #include "client/fuse/front_internal.h"
 #include "client/fuse/read_ahead.h"
+#include "client/fuse/task.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -80,6 +81,13 @@ static void op_interrupted(fuse_req_t req, void *data)
 	client_interrupt(fop->front->client, &fop->op);
 }
 
+static enum cl_signal op_signal(const struct cl_op *op)
+{
+	const struct front_op *fop = container_of((void *)(uintptr_t)op, struct front_op, op);
+
+	return task_signal(fuse_req_ctx(fop->req)->pid);
+}
+
 static void op_done(struct cl_op *op)
 {
 	struct front_op *fop = container_of(op, struct front_op, op);
@@ -97,6 +105,7 @@ static void op_done(struct cl_op *op)
 void front_op_submit(struct front_op *fop)
 {
 	fop->op.done = op_done;
+	fop->op.signal = op_signal;
 	fop->op.ino = knode_ino(fop->op.ino);
 	/* First, since the op may be gone when client_run() returns. */
 	fuse_req_interrupt_func(fop->req, op_interrupted, fop);

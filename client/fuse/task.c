@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Flags of a thread, from /proc; see task.h. */
+/* Flags and signals of a thread, from /proc; see task.h. */
 #include "client/fuse/task.h"
 
+#include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+
+#define BIT(signo) (UINT64_C(1) << ((signo) - 1))
+
+/* What their default action leaves running, or stops until somebody continues it: see signal(7). */
+static const uint64_t harmless = BIT(SIGCHLD) | BIT(SIGCONT) | BIT(SIGURG) | BIT(SIGWINCH) |
+				 BIT(SIGSTOP) | BIT(SIGTSTP) | BIT(SIGTTIN) | BIT(SIGTTOU);
 
 unsigned task_flags(int tid)
 {
@@ -21,4 +29,29 @@ unsigned task_flags(int tid)
 	if (!name_end || sscanf(name_end + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) != 1)
 		return 0;
 	return flags;
+}
+
+enum cl_signal task_signal(int tid)
+{
+	uint64_t pending = 0, shared = 0, blocked = 0, ignored = 0, caught = 0;
+	const struct { const char *name; uint64_t *mask; } masks[] = {
+		{ "SigPnd", &pending }, { "ShdPnd", &shared }, { "SigBlk", &blocked },
+		{ "SigIgn", &ignored }, { "SigCgt", &caught },
+	};
+	char path[32], line[512];
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/status", tid);
+	f = tid > 0 ? fopen(path, "re") : NULL;
+	if (!f)
+		return CL_SIGNAL_CAUGHT;
+	while (fgets(line, sizeof line, f))
+		for (size_t i = 0; i < ARRAY_COUNT(masks); i++)
+			if (strncmp(line, masks[i].name, strlen(masks[i].name)) == 0)
+				(void)sscanf(line, "%*[^:]: %" SCNx64, masks[i].mask);
+	fclose(f);
+	pending = (pending | shared) & ~blocked & ~ignored;
+	if (pending & ~caught & ~harmless)
+		return CL_SIGNAL_FATAL;
+	return pending & caught ? CL_SIGNAL_CAUGHT : CL_SIGNAL_NONE;
 }

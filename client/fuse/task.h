@@ -3,11 +3,19 @@
 #ifndef CAIRN_CLIENT_FUSE_TASK_H
 #define CAIRN_CLIENT_FUSE_TASK_H
 
+#include "client/core/client.h"
+
 /* PF_EXITING and PF_KTHREAD of the kernel's <linux/sched.h>, in the flags of proc(5) */
 #define TASK_EXITING 0x4u
 #define TASK_KERNEL  0x200000u
 
 /* 0 also of a thread that cannot be seen from here. */
 unsigned task_flags(int tid);
+
+/*
+ * What its pending signals do once it is back from the system. CAUGHT also of a thread that cannot
+ * be seen from here.
+ */
+enum cl_signal task_signal(int tid);
 
 #endif

@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import signal
 import stat
 import subprocess
 import time
@@ -377,3 +378,28 @@ def test_a_thousand_extended_attributes(here):
         os.setxattr(here / "file", f"user.{i:04}", str(i).encode())
     assert len(os.listxattr(here / "file")) == 1000
     assert os.getxattr(here / "file", "user.0777") == b"777"
+
+
+# ---- signals -----------------------------------------------------------------------------------------
+
+def test_signals_that_a_program_handles_end_no_call(here):
+    """A timer in Python's own way would be hidden: it repeats what was interrupted."""
+    signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.siginterrupt(signal.SIGALRM, True)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0007)
+    try:
+        for _ in range(150):
+            os.mkdir(here / "sub")
+            fd = os.open(here / "sub/file", os.O_CREAT | os.O_EXCL | os.O_RDWR)
+            os.write(fd, bytes(3000))
+            os.close(fd)
+            os.link(here / "sub/file", here / "link")
+            os.rename(here / "link", here / "name")
+            assert os.stat(here / "name").st_nlink == 2
+            os.statvfs(here)
+            os.unlink(here / "name")
+            os.unlink(here / "sub/file")
+            os.rmdir(here / "sub")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -830,6 +830,42 @@ START_TEST(an_interrupted_operation_ends)
 }
 END_TEST
 
+static enum cl_signal signal_now;
+
+static enum cl_signal tell_signal(const struct cl_op *op)
+{
+	(void)op;
+	return signal_now;
+}
+
+START_TEST(a_caught_signal_ends_an_operation_only_in_a_while)
+{
+	cluster_mds_stop(&w);
+	struct cl_op op = { .kind = CL_LOOKUP, .parent = INODE_ROOT, .name = "absent",
+			    .signal = tell_signal, .done = cluster_op_done, .user = &w };
+	signal_now = CL_SIGNAL_NONE;
+	client_interrupt(b, &op);
+	client_run(b, &op);
+	cluster_run_for(&w, CL_INTERRUPT_MS + 3 * CL_SWEEP_MS);
+	ck_assert(!op.is_finished);
+	signal_now = CL_SIGNAL_CAUGHT;		/* it has waited long enough */
+	cluster_run_for(&w, 3 * CL_SWEEP_MS);
+	ck_assert(op.is_finished);
+	ck_assert_int_eq(op.rc, -E_INTR);
+	struct cl_op next = { .kind = CL_LOOKUP, .parent = INODE_ROOT, .name = "absent",
+			      .signal = tell_signal, .done = cluster_op_done, .user = &w };
+	client_run(b, &next);
+	client_interrupt(b, &next);
+	cluster_run_for(&w, CL_INTERRUPT_MS / 4);
+	ck_assert(!next.is_finished);
+	signal_now = CL_SIGNAL_FATAL;
+	while (!next.is_finished)
+		loop_uv_run(w.loop);
+	ck_assert_int_eq(next.rc, -E_INTR);
+	cluster_mds_start(&w);
+}
+END_TEST
+
 TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, names_are_seen_at_once);
 	  tcase_add_test(tc, absent_names_of_a_directory_made_here_need_no_server);
@@ -861,4 +897,5 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, an_interrupted_rename_that_happens_is_seen);
 	  tcase_add_test(tc, an_edit_that_outlives_its_session_begins_again);
 	  tcase_add_test(tc, an_fsync_across_a_restart_does_not_hide_it);
-	  tcase_add_test(tc, an_interrupted_operation_ends))
+	  tcase_add_test(tc, an_interrupted_operation_ends);
+	  tcase_add_test(tc, a_caught_signal_ends_an_operation_only_in_a_while))
