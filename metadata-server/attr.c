@@ -97,6 +97,13 @@ int ms_attr_get(struct ms_op *op)
 
 /* --- setting ---------------------------------------------------------------------------------- */
 
+/* A time that is not now: only the owner may tell a file's past. */
+static bool gives_a_time(uint32_t mask)
+{
+	return (mask & (MS_SET_ATIME | MS_SET_ATIME_NOW)) == MS_SET_ATIME ||
+	       (mask & (MS_SET_MTIME | MS_SET_MTIME_NOW)) == MS_SET_MTIME;
+}
+
 int ms_attr_may_set(const struct ms_request *req, const struct ms_inode *inode)
 {
 	const struct ms_attr *a = &inode->attr;
@@ -110,7 +117,7 @@ int ms_attr_may_set(const struct ms_request *req, const struct ms_inode *inode)
 	 */
 	if (req->mask & (MS_SET_MODE | MS_SET_UID | MS_SET_GID) && req->caller.uid != a->uid)
 		return -E_PERM;
-	if (req->mask & (MS_SET_ATIME | MS_SET_MTIME) && req->caller.uid != a->uid)
+	if (gives_a_time(req->mask) && req->caller.uid != a->uid)
 		return -E_PERM;
 	return 0;
 }
