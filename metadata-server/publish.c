@@ -53,6 +53,21 @@ static int check_root(const struct ms_op *op)
 	return op->req->bulk_len == root->length ? 0 : -E_INVAL;
 }
 
+/*
+ * The ctime is that of the write, not of its publish: the writer has shown it, and a look of
+ * others, which only makes him publish, changes nothing.
+ */
+static void touch(struct ms_inode *inode, int64_t mtime_ns, uint64_t wall_ns)
+{
+	int64_t ctime_ns = inode->attr.ctime_ns;
+
+	ms_inode_touch(inode, wall_ns, true);
+	if (mtime_ns == 0)
+		return;
+	inode->attr.mtime_ns = mtime_ns;
+	inode->attr.ctime_ns = MAX_OF(ctime_ns, mtime_ns);
+}
+
 static void store(struct ms_op *op, struct ms_inode *inode)
 {
 	const struct ms_request *req = op->req;
@@ -60,9 +75,7 @@ static void store(struct ms_op *op, struct ms_inode *inode)
 	uint64_t old_size = inode->attr.size;
 
 	ms_publish_content(state, inode, &req->root, req->bulk);
-	ms_inode_touch(inode, state->wall_ns, true);
-	if (req->mtime_ns)
-		inode->attr.mtime_ns = req->mtime_ns;
+	touch(inode, req->mtime_ns, state->wall_ns);
 	if (req->kill_priv) {
 		ms_inode_kill_priv(inode);
 		ms_xattr_drop_capability(state, inode);

@@ -231,9 +231,12 @@ void cl_node_show(struct client *c, const struct cl_node *node, struct cl_attr *
 	*out = node->attr;
 	const struct cl_file *file = node->file;
 	if (file && file->is_loaded && cl_file_is_dirty(file)) {
+		/* as the publish will set them */
 		out->st.st_size = (off_t)file->size;
 		out->st.st_blocks = blocks_of(cl_file_data_bytes(file));
-		out->st.st_mtim = out->st.st_ctim = cl_time_of_ns(file->mtime_ns);
+		out->st.st_mtim = cl_time_of_ns(file->mtime_ns);
+		if (file->mtime_ns > cl_ns_of_time(&out->st.st_ctim))
+			out->st.st_ctim = out->st.st_mtim;
 		if (cl_file_kills_priv(file))
 			out->st.st_mode &=
 				(mode_t) ~(S_ISUID | ((out->st.st_mode & S_IXGRP) ? S_ISGID : 0));

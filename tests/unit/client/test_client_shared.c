@@ -197,6 +197,45 @@ START_TEST(the_size_of_a_file_being_written_is_seen)
 }
 END_TEST
 
+/* A look of others makes the writer publish, and changes nothing that he has shown. */
+START_TEST(the_times_of_a_file_being_written_are_the_same_for_all)
+{
+	struct cl_handle *h = file_create(&w, a, "written");
+	struct cl_op first = { .kind = CL_GETATTR, .ino = file_lookup(&w, a, "written") };
+	struct cl_op there = first, again = first;
+	ck_assert_int_eq(file_write(&w, a, h, 0, "x", 1), 0);
+	ck_assert_int_eq(cluster_op(&w, a, &first), 0);
+	ck_assert_int_eq(cluster_op(&w, b, &there), 0);
+	ck_assert_int_eq(cluster_op(&w, a, &again), 0);
+	ck_assert_mem_eq(&first.attr.st, &there.attr.st, sizeof first.attr.st);
+	ck_assert_mem_eq(&first.attr.st, &again.attr.st, sizeof first.attr.st);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+}
+END_TEST
+
+/* What is left of its last block is all that is in memory of it, and shorter than it is now. */
+START_TEST(a_large_file_that_was_cut_to_little_and_grew_again_is_published)
+{
+	struct cl_handle *h = file_create(&w, a, "cut");
+	file_pattern(bytes, 60000, 3);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, 20000), 0);
+	ck_assert_int_eq(file_truncate(&w, a, file_lookup(&w, a, "cut"), 100000), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	h = file_open(&w, a, "cut", O_RDWR);
+	struct cl_op op = { .kind = CL_SETATTR, .ino = file_lookup(&w, a, "cut"), .handle = h,
+			    .set_mask = CL_SET_SIZE, .size = 5000 };
+	ck_assert_int_eq(cluster_op(&w, a, &op), 0);
+	op.size = 50000;
+	ck_assert_int_eq(cluster_op(&w, a, &op), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	h = file_open(&w, b, "cut", O_RDONLY);
+	memset(bytes + 5000, 0, 45000);
+	ck_assert_int_eq(file_read(&w, b, h, 0, found, sizeof found), 50000);
+	ck_assert_mem_eq(found, bytes, 50000);
+	ck_assert_int_eq(file_close(&w, b, h), 0);
+}
+END_TEST
+
 START_TEST(writers_that_share_see_each_write)
 {
 	struct cl_handle *ha = file_create(&w, a, "shared"),
@@ -873,6 +912,8 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, a_listing_that_others_change_meanwhile_is_not_the_whole);
 	  tcase_add_test(tc, the_next_page_of_a_listing_is_there_before_it_is_asked_for);
 	  tcase_add_test(tc, the_size_of_a_file_being_written_is_seen);
+	  tcase_add_test(tc, the_times_of_a_file_being_written_are_the_same_for_all);
+	  tcase_add_test(tc, a_large_file_that_was_cut_to_little_and_grew_again_is_published);
 	  tcase_add_test(tc, writers_that_share_see_each_write);
 	  tcase_add_test(tc, appends_of_two_clients_lose_nothing);
 	  tcase_add_test(tc, an_unlinked_file_lives_until_it_is_closed);
