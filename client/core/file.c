@@ -169,8 +169,22 @@ static int take_inline(struct cl_file *file, const struct buf *bulk)
 	return 0;
 }
 
+bool cl_file_fits_inline(const struct cl_file *file)
+{
+	if (file->size > INLINE_BYTES_MAX || (file->manifest && manifest_bytes(file->manifest) > 0))
+		return false;
+	if (file->chunk_count == 0)
+		return true;
+	const struct cl_chunk *first = file->chunks[0];
+	/* what is left of a file that was cut may be shorter than what it has grown to since */
+	return file->chunk_count == 1 && first->start == 0 && first->put_state == CL_PUT_NONE &&
+	       file->size <= first->cap;
+}
+
 uint64_t cl_file_data_bytes(const struct cl_file *file)
 {
+	if (cl_file_fits_inline(file))
+		return file->size;
 	uint64_t data = file->manifest ? manifest_data_bytes(file->manifest) : 0;
 	for (uint32_t i = 0; i < file->chunk_count; i++) {
 		const struct cl_chunk *chunk = file->chunks[i];

@@ -210,6 +210,8 @@ void cl_file_put(struct cl_file *file);
 must_check int cl_file_load(struct cl_op *op, struct cl_file *file,
 			    void (*resume)(struct cl_op *op));
 void cl_file_reset(struct cl_file *file);		/* forget content and edits */
+/* Does the content, as edited, travel inside a publish? */
+bool cl_file_fits_inline(const struct cl_file *file);
 /* How much of the content, as edited, is data and no hole: what st_blocks tells. */
 uint64_t cl_file_data_bytes(const struct cl_file *file);
 /* remember for fsync and close; content is forgotten */

@@ -73,21 +73,6 @@ void cl_publish_stored(struct cl_file *file, int rc)
 		cl_publish_post(file);
 }
 
-/*
- * All in one chunk from the beginning. One that is left of a file that was cut may be shorter than
- * what the file has grown to since.
- */
-static bool fits_inline(struct cl_file *file)
-{
-	const struct cl_chunk *first = cl_chunk_find(file, 0);
-	if (file->size > INLINE_BYTES_MAX || (file->manifest && manifest_bytes(file->manifest) > 0))
-		return false;
-	if (!first)
-		return file->chunk_count == 0;
-	return file->chunk_count == 1 && first->put_state == CL_PUT_NONE &&
-	       file->size <= first->cap;
-}
-
 static void flush_begin(struct cl_file *file)
 {
 	struct cl_flush *flush = &file->flush;
@@ -100,7 +85,7 @@ static void flush_begin(struct cl_file *file)
 	flush->seq = file->edit_seq;
 	flush->collection = file->client->session.collection;
 	flush->is_unfinished = false;
-	flush->is_inline = fits_inline(file);
+	flush->is_inline = cl_file_fits_inline(file);
 	file->put_rc = 0;
 	file->refs++;
 	if (!flush->is_inline) {
@@ -305,7 +290,7 @@ static int inline_take(struct cl_file *file)
 static void run_inline(struct cl_file *file)
 {
 	struct cl_flush *flush = &file->flush;
-	if (!fits_inline(file)) {
+	if (!cl_file_fits_inline(file)) {
 		/* An edit made it larger before we came here. */
 		cl_file_put(file);
 		flush_begin(file);
