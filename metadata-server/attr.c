@@ -90,8 +90,31 @@ int ms_attr_lookup(struct ms_op *op)
 	return -E_NOENT;
 }
 
+/*
+ * Who appends beside others takes turns with them: each has the write lease until it is recalled,
+ * and so appends much with one publish. Merely having the file open does not stand against it.
+ */
+static int take_turn(struct ms_op *op)
+{
+	struct ms_inode inode;
+	int rc = ms_inode_get(op->state->txn, op->req->ino, &inode);
+
+	if (rc < 0)
+		return rc;
+	if (!ms_inode_is_file(&inode))
+		return -E_INVAL;
+	ms_lease_want(op, op->req->ino, 0, MS_LEASE_WRITE);
+	if (ms_lease_is_blocked(op))
+		return MS_OP_PARKED;
+	op->is_beside_opens = true;
+	ms_lease_grant_reply(op, op->req->ino, 0, MS_LEASE_WRITE);
+	return ms_attr_reply(op, &inode);
+}
+
 int ms_attr_get(struct ms_op *op)
 {
+	if (op->req->write)
+		return take_turn(op);
 	return reply_inode(op, op->req->ino, op->req->lease);
 }
 

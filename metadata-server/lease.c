@@ -229,13 +229,15 @@ void ms_lease_tick(struct ms_state *state)
 
 /* --- grants ----------------------------------------------------------------------------------- */
 
-static bool others_forbid(const struct ms_node *node, const struct ms_session *session,
+static bool others_forbid(const struct ms_op *op, const struct ms_node *node,
 			  enum ms_lease_mode mode)
 {
 	const struct ms_claim *c;
 
 	DL_FOREACH(node->claims, c) {
-		if (c->session == session)
+		if (c->session == op->session)
+			continue;
+		if (c->mode == MS_LEASE_NONE && op->is_beside_opens)
 			continue;
 		if (c->mode == MS_LEASE_WRITE || mode == MS_LEASE_WRITE)
 			/* also when it is merely open elsewhere: writers then share */
@@ -249,7 +251,7 @@ static bool may_grant(const struct ms_op *op, const struct ms_node *node, enum m
 	if (op->session->lease_count >= op->state->config.leases_max_per_session)
 		return false;
 	return !node ||
-	       (!node->recalled && !node->waits && !others_forbid(node, op->session, mode));
+	       (!node->recalled && !node->waits && !others_forbid(op, node, mode));
 }
 
 enum ms_lease_mode ms_lease_grant(struct ms_op *op, inode_no ino, uint64_t name_hash,

@@ -175,6 +175,7 @@ static int take_names(struct ms_server *s, const struct rpc_request *req, struct
 		take_caller(MESSAGE(Wire__GetAttr, req)->caller, out);
 		out->ino = MESSAGE(Wire__GetAttr, req)->ino;
 		out->lease = MESSAGE(Wire__GetAttr, req)->lease;
+		out->write = MESSAGE(Wire__GetAttr, req)->write;
 		return 0;
 	case MSG_SETATTR:
 		return take_setattr(MESSAGE(Wire__SetAttr, req), out);

@@ -233,6 +233,7 @@ struct ms_op {
 	struct ms_parked *parked;	/* it was parked before */
 	struct ms_want wants[MS_WANTS_MAX];
 	uint32_t want_count;
+	bool is_beside_opens;		/* a write lease may be given though others have it open */
 	struct ms_effect effect;	/* the reply grows in it */
 };
 

@@ -118,6 +118,7 @@ struct client {
 	struct cl_guess *guess;		/* NULL: nothing is predicted */
 	uint64_t dirty_bytes, dirty_bytes_max;
 	struct loop_timer sweep;
+	struct loop_timer turn;		/* a recall waits for the end of a turn */
 	struct loop_task interrupt_task;
 	int interrupt_posted;		/* atomic */
 	void (*started)(void *arg, int rc, const char *why);

@@ -522,6 +522,8 @@ int cl_edit_write_step(struct cl_op *op)
 			return rc;
 		op->progress += count;
 	}
+	if (op->flags & O_APPEND)
+		file->appended_ns = loop_now_ns(c->options.loop);
 	c->stats.writes++;
 	c->stats.write_bytes += op->bytes_len;
 	return 0;

@@ -252,6 +252,8 @@ static void fresh_done(struct cl_req *req)
 	if (op->wait_rc == 0)
 		op->wait_rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
 	op->is_fresh = op->wait_rc == 0;
+	if (op->is_fresh && req->msg.get_attr.write)
+		cl_lease_turn_begun(op->file);
 	op->resume(op);
 }
 
@@ -262,6 +264,7 @@ static int load_attr(struct cl_op *op, struct cl_file *file, void (*resume)(stru
 		return -E_NOMEM;
 	req->msg.get_attr.ino = file->node->ino;
 	req->msg.get_attr.lease = true;
+	req->msg.get_attr.write = cl_lease_wants_turn(op, file->node);
 	op->resume = resume;
 	cl_session_send(req);
 	return 1;
@@ -300,7 +303,8 @@ int cl_file_load(struct cl_op *op, struct cl_file *file, void (*resume)(struct c
 		       (cl_file_is_dirty(file) || (file->is_editing && file->edits != op));
 	if (is_busy)
 		return 0;
-	if (!node->has_attr || (!cl_node_is_fresh(c, node) && !op->is_fresh))
+	bool is_fresh = cl_node_is_fresh(c, node) && !cl_lease_wants_turn(op, node);
+	if (!node->has_attr || (!is_fresh && !op->is_fresh))
 		return load_attr(op, file, resume);
 	if (file->is_loaded && file->flush.state == CL_FLUSH_IDLE) {
 		if (!is_same_content(file, &node->attr))

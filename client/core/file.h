@@ -166,6 +166,8 @@ struct cl_file {
 	/* loading the content, shared by all who wait */
 	bool is_loading;
 	struct cl_op *load_waiters;
+	/* appends beside other nodes: the turn ends then; the last append was then (lease.c) */
+	uint64_t turn_end_ns, appended_ns;
 	uint64_t sync_round;		/* of the last syncfs that saw it */
 	int error;			/* of a background publish */
 	uint64_t error_seq;
@@ -378,6 +380,13 @@ void cl_control_start(struct cl_op *op);
 /* lease.c */
 struct cl_returns;
 void cl_lease_recall(struct client *c, struct rpc_request *req);
+/*
+ * An append without a lease asks for a turn: the write lease, which is kept for a few milliseconds
+ * as long as appends follow each other, however soon it is recalled. So a turn costs one publish,
+ * not each append.
+ */
+bool cl_lease_wants_turn(const struct cl_op *op, const struct cl_node *node);
+void cl_lease_turn_begun(struct cl_file *file);
 /* an edit ended while a recall waits */
 void cl_lease_continue(struct client *c, struct cl_node *node);
 void cl_lease_finish(struct client *c);

@@ -9,6 +9,7 @@
  * this very recall: here, or at the server behind whoever asked. So nobody waits for pages while
  * there are edits; their content is checked by its new mtime at the next read.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <utlist.h>
 
@@ -31,6 +32,7 @@ struct item {			/* one inode of a recall; it keeps its node while it is not ende
 	inode_no ino;
 	enum cl_lease keep, kept;	/* at most; in the end */
 	bool is_begun, is_flushing, is_ended;
+	bool is_turn;			/* it waits for the end of a turn */
 	struct cl_flush_wait wait;
 	struct drop *drop;
 };
@@ -42,6 +44,9 @@ struct cl_recall {
 	struct cl_recall *prev, *next;
 	struct item items[];
 };
+
+#define TURN_MS	     8u
+#define TURN_IDLE_NS 1000000u		/* who appends no more than this often has ended it */
 
 static void item_step(struct item *item);
 
@@ -144,12 +149,68 @@ static void item_flushed(struct cl_flush_wait *wait, int rc)
 	item_step(item);
 }
 
+/* --- turns ------------------------------------------------------------------------------------ */
+
+bool cl_lease_wants_turn(const struct cl_op *op, const struct cl_node *node)
+{
+	return op->kind == CL_WRITE && op->flags & O_APPEND && node->lease != CL_LEASE_WRITE;
+}
+
+void cl_lease_turn_begun(struct cl_file *file)
+{
+	uint64_t now_ns = loop_now_ns(file->client->options.loop);
+	file->turn_end_ns = now_ns + TURN_MS * UINT64_C(1000000);
+	file->appended_ns = now_ns;
+}
+
+static bool turn_goes_on(const struct cl_node *node)
+{
+	const struct cl_file *file = node->file;
+	if (node->lease != CL_LEASE_WRITE || !file || node->is_recalling)
+		return false;
+	uint64_t now_ns = loop_now_ns(file->client->options.loop);
+	return now_ns < file->turn_end_ns && now_ns < file->appended_ns + TURN_IDLE_NS;
+}
+
+/* True: it begins later. */
+static bool turn_is_waited_for(struct item *item)
+{
+	struct client *c = item->recall->client;
+	if (item->is_begun || !turn_goes_on(item->node)) {
+		item->node->turn_recalls -= item->is_turn;
+		item->is_turn = false;
+		return false;
+	}
+	item->node->turn_recalls += !item->is_turn;
+	item->is_turn = true;
+	if (!c->turn.is_active)
+		loop_timer_start(c->options.loop, &c->turn, 1);
+	return true;
+}
+
+static void turn_looked_at(struct loop_timer *timer)
+{
+	struct client *c = container_of(timer, struct client, turn);
+	struct cl_recall *recall, *next;
+	DL_FOREACH_SAFE(c->recalls, recall, next) {
+		recall->left++;		/* so that it stays */
+		for (uint32_t i = 0; i < recall->item_count; i++)
+			if (recall->items[i].is_turn)
+				item_step(&recall->items[i]);
+		if (--recall->left == 0)
+			recall_answer(recall);
+	}
+}
+
+/* --- one inode of a recall -------------------------------------------------------------------- */
+
 static void item_step(struct item *item)
 {
 	struct client *c = item->recall->client;
 	struct cl_node *node = item->node;
 	struct cl_file *file = node->file;
-	if (item->is_ended || item->is_flushing || (!item->is_begun && node->is_recalling))
+	if (item->is_ended || item->is_flushing || turn_is_waited_for(item) ||
+	    (!item->is_begun && node->is_recalling))
 		return;
 	item->is_begun = node->is_recalling = true;
 	if (node->lease <= item->keep) {	/* it is as they want it */
@@ -211,6 +272,7 @@ void cl_lease_recall(struct client *c, struct rpc_request *req)
 		return;
 	}
 	recall_opens(c, msg);
+	c->turn.fn = turn_looked_at;
 	recall->client = c;
 	recall->req = req;
 	recall->left = 1;	/* ours, until all have begun */
@@ -227,8 +289,9 @@ void cl_lease_recall(struct client *c, struct rpc_request *req)
 			continue;
 		recall->items[recall->item_count++] = (struct item){
 			.recall = recall, .node = node, .ino = node->ino,
-			.keep = (enum cl_lease)lease->mode, .is_begun = !node->is_recalling };
-		node->is_recalling = true;
+			.keep = (enum cl_lease)lease->mode,
+			.is_begun = !node->is_recalling && !turn_goes_on(node) };
+		node->is_recalling |= recall->items[recall->item_count - 1].is_begun;
 		recall->left++;
 	}
 	if (has_names && c->options.on_inval_names)
@@ -290,6 +353,7 @@ void cl_lease_return(struct client *c, struct cl_returns **batch, inode_no ino, 
 void cl_lease_finish(struct client *c)
 {
 	struct cl_recall *recall, *next;
+	loop_timer_stop(c->options.loop, &c->turn);
 	DL_FOREACH_SAFE(c->recalls, recall, next) {
 		rpc_answer(recall->req, -E_SHUTDOWN, NULL, NULL);
 		for (uint32_t i = 0; i < recall->item_count; i++) {

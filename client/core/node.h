@@ -30,6 +30,7 @@ struct cl_node {
 	struct root pages_root;		/* content that they were read from */
 	uint64_t pages_version;
 	bool is_recalling;		/* edits wait until the recall is answered */
+	uint16_t turn_recalls;		/* that wait for the end of a turn; lease.c */
 	/*
 	 * Of a directory, while its lease is held: every name in it is in the table of names. Once
 	 * it is not, names_lost rises. The kernel was told of absent names on this ground.

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from conftest import MiB, seeded_bytes
+from conftest import LONG, MiB, seeded_bytes
 
 
 @pytest.fixture
@@ -215,6 +215,33 @@ def test_appends_of_both_are_all_there(ab):
         assert [line for line in lines if line[0] == tag] == [f"{tag} {i:05}" for i in range(100)]
     assert len(lines) == 300
     assert (b / "log").read_text().splitlines() == lines
+
+
+APPENDER = """
+import os, sys
+path, tag, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+fd = os.open(path, os.O_RDWR | os.O_APPEND)
+for i in range(count):
+    record = f"{tag} {i:07} ".ljust(30 + i % 60, "x") + "\\n"
+    assert os.write(fd, record.encode()) == len(record)
+    if i % 500 == 99:                               # what this node reads back has the others' records
+        text = os.pread(fd, os.fstat(fd).st_size, 0).decode()
+        assert text.count(f"\\n{tag} ") + text.startswith(tag) == i + 1 and text.endswith("\\n"), i
+"""
+
+
+def test_appends_of_two_nodes_are_all_there_and_none_is_torn(ab):
+    count = 50_000 if LONG else 2_500
+    (ab[0] / "log").touch()
+    writers = [subprocess.Popen(["/usr/bin/python3", "-c", APPENDER, folder / "log", tag, str(count)])
+               for folder, tag in zip(ab, "ab")]
+    assert [w.wait(300) for w in writers] == [0, 0]
+    expected = {tag: [f"{tag} {i:07} ".ljust(30 + i % 60, "x") for i in range(count)] for tag in "ab"}
+    for folder in ab:
+        lines = (folder / "log").read_text().splitlines()
+        assert len(lines) == 2 * count
+        for tag in "ab":
+            assert [line for line in lines if line[0] == tag] == expected[tag]
 
 
 def test_an_exclusive_create_has_one_winner(ab):

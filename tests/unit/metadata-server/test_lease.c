@@ -57,6 +57,33 @@ START_TEST(a_writer_alone_gets_the_write_lease_after_readers_gave_back)
 }
 END_TEST
 
+START_TEST(appenders_take_turns_while_both_have_it_open)
+{
+	struct ms_request turn;
+	const struct ms_reply *reply;
+
+	begin();
+	ck_assert_int_eq(world_rc(&w, world_open(a, file, true)), 0);
+	ck_assert_ptr_null(world_do(&w, world_open(b, file, true)));
+	world_answer(&w, *world_find(&w, MS_FX_RECALL), MS_LEASE_NONE);
+	ck_assert_int_ne(world_lease(world_reply(&w, w.token), file, false), MS_LEASE_WRITE);
+	turn = world_getattr(a, file);
+	turn.write = true;
+	ck_assert_ptr_null(world_do(&w, turn));		/* b reads it under a lease */
+	world_answer(&w, *world_find(&w, MS_FX_RECALL), MS_LEASE_NONE);
+	ck_assert_int_eq(world_lease(world_reply(&w, w.token), file, false), MS_LEASE_WRITE);
+	turn.session = b;
+	ck_assert_ptr_null(world_do(&w, turn));
+	ck_assert_uint_eq(world_find(&w, MS_FX_RECALL)->session, a);
+	world_answer(&w, *world_find(&w, MS_FX_RECALL), MS_LEASE_NONE);
+	reply = world_reply(&w, w.token);
+	ck_assert_int_eq(world_lease(reply, file, false), MS_LEASE_WRITE);
+	turn.ino = INODE_ROOT;
+	ck_assert_int_eq(world_rc(&w, turn), -E_INVAL);
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(getattr_asks_the_writer_to_publish_first)
 {
 	const struct ms_reply *reply;
@@ -269,6 +296,7 @@ END_TEST
 TEST_MAIN("lease",
 	tcase_add_test(tc, readers_share);
 	tcase_add_test(tc, a_writer_alone_gets_the_write_lease_after_readers_gave_back);
+	tcase_add_test(tc, appenders_take_turns_while_both_have_it_open);
 	tcase_add_test(tc, getattr_asks_the_writer_to_publish_first);
 	tcase_add_test(tc, while_a_recall_is_pending_nobody_gets_a_new_lease);
 	tcase_add_test(tc, a_change_in_a_directory_recalls_its_attributes_and_the_name);
