@@ -210,8 +210,10 @@ static void set_owner(struct ms_op *op, struct ms_inode *inode)
 		ms_inode_kill_priv(inode);
 		ms_xattr_drop_capability(op->state, inode);
 	}
-	if (req->mask & MS_SET_MODE)
-		inode->attr.mode = (inode->attr.mode & S_IFMT) | (req->mode & 07777);
+	if (!(req->mask & MS_SET_MODE))
+		return;
+	inode->attr.mode = (inode->attr.mode & S_IFMT) | (req->mode & 07777);
+	ms_acl_follow_mode(op->state, inode);
 }
 
 void ms_attr_change(struct ms_op *op, struct ms_inode *inode)

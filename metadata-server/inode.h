@@ -9,7 +9,7 @@
  *   bit 3  birth time i64            else ctime
  *   bit 4  size u64                  else the length of the root; where larger, the rest is a hole
  *   bit 5  device u32                else 0
- *   bit 6  flags u32                 else 0; bit 0: has an ACL, bit 1: has extended attributes,
+ *   bit 6  flags u32                 else 0; bit 0: has an ACL, bit 1: other extended attributes,
  *                                    bit 2: it was made without a name, and may be given one
  *   bit 7  parent u64                directories, and only they
  *   bit 8  root: length u32          inline

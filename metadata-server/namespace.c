@@ -181,10 +181,13 @@ static int make_existing(struct ms_op *op, const struct ms_inode *dir,
 static int make_unnamed(struct ms_op *op)
 {
 	struct ms_inode dir, inode;
+	struct acl acl;
 	int rc = S_ISREG(op->req->mode) && op->req->open ? 0 : -E_INVAL;
 
 	if (rc == 0)
 		rc = ms_namespace_dir(op, op->req->parent, &dir);
+	if (rc == 0)
+		rc = ms_acl_of_parent(op, &dir, &acl);
 	if (rc == 0)
 		rc = ms_namespace_new(op, &dir, op->req->mode, &inode);
 	if (rc < 0)
@@ -194,6 +197,7 @@ static int make_unnamed(struct ms_op *op)
 	if (!ms_lease_open(op->state, op->session, inode.attr.ino))
 		return -E_NOMEM;
 	ms_orphan_opened(op->state, op->session, inode.attr.ino);
+	ms_acl_inherit(op, &acl, &inode);
 	ms_namespace_store(op, &inode);
 	ms_lease_grant_reply(op, inode.attr.ino, 0, MS_LEASE_WRITE);
 	op->effect.reply.attr = inode.attr;
@@ -204,6 +208,7 @@ int ms_namespace_make(struct ms_op *op)
 {
 	struct ms_inode dir, inode;
 	struct ms_dir_slot slot;
+	struct acl acl;
 	int rc = check_make(op->req);
 
 	if (rc == 0 && op->req->unnamed)
@@ -216,12 +221,15 @@ int ms_namespace_make(struct ms_op *op)
 		return make_existing(op, &dir, &slot);
 	if (is_blocked_by_name(op, &slot))
 		return MS_OP_PARKED;
-	rc = ms_namespace_new(op, &dir, op->req->mode, &inode);
+	rc = ms_acl_of_parent(op, &dir, &acl);
+	if (rc == 0)
+		rc = ms_namespace_new(op, &dir, op->req->mode, &inode);
 	if (rc < 0)
 		return rc;
 	if (op->req->open && ms_inode_is_file(&inode) &&
 	    !ms_lease_open(op->state, op->session, inode.attr.ino))
 		return -E_NOMEM;
+	ms_acl_inherit(op, &acl, &inode);
 	store_new(op, &dir, &inode, &slot);
 	ms_lease_grant_reply(op, inode.attr.ino, 0, op->req->open ? MS_LEASE_WRITE : MS_LEASE_READ);
 	ms_lease_grant_reply(op, slot.dir, slot.hash, MS_LEASE_READ);

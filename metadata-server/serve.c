@@ -689,6 +689,7 @@ static int server_begin(struct ms_server *s, struct error *err)
 	s->config.copies = s->recovery.super.copies;
 	s->config.min_copies = s->recovery.super.min_copies;
 	s->config.name_key = s->recovery.super.name_key;
+	s->config.with_acl = (s->recovery.super.incompat & SUPER_INCOMPAT_ACL) != 0;
 	s->records = malloc(SERVE_BATCH_BYTES + JOURNAL_RECORD_BYTES_MAX);
 	s->leases = calloc(SERVE_LEASES_MAX, sizeof(*s->leases));
 	if (!s->records || !s->leases)

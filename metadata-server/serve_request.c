@@ -103,6 +103,7 @@ static int take_make(const Wire__Make *m, struct ms_request *out)
 	out->mode = m->mode;
 	out->rdev = m->rdev;
 	out->target = name_of(m->target);
+	out->umask = m->umask;
 	out->exclusive = m->exclusive;
 	out->open = m->open;
 	out->unnamed = m->unnamed;

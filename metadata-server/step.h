@@ -111,6 +111,7 @@ struct ms_request {
 	bool exclusive, open, write, directory, attributes, lease, kill_priv, unnamed;
 	struct root root;
 	const uint8_t *bulk; uint32_t bulk_len;		/* inline content, xattr value */
+	uint32_t umask;			/* make: not yet taken from the mode */
 	/* reclaim; return: mode is what is kept */
 	const struct ms_lease *leases; uint32_t lease_count;
 	/* reclaim: an inode as often as it is open; release: as often as it is closed */
@@ -221,6 +222,7 @@ struct ms_config {
 	uint64_t name_key;
 	uint64_t inline_bytes_max;
 	uint32_t leases_max_per_session, parked_max, sessions_max;
+	bool with_acl;			/* POSIX ACLs are stored and enforced */
 };
 
 struct ms_txn;			/* txn.h: the overlay over rows */

@@ -26,6 +26,7 @@
 #undef HASH_BKT_CAPACITY_THRESH
 #define HASH_BKT_CAPACITY_THRESH 4U
 
+#include "metadata-server/acl.h"
 #include "metadata-server/dir.h"
 #include "metadata-server/inode.h"
 #include "metadata-server/key.h"
@@ -382,6 +383,8 @@ int ms_xattr_get(struct ms_op *op);
 int ms_xattr_list(struct ms_op *op);
 int ms_xattr_remove(struct ms_op *op);
 void ms_xattr_drop_capability(struct ms_state *state, struct ms_inode *inode);
+/* What an inode has changed: its flags, its times; the reply shows it. */
+void ms_xattr_changed(struct ms_op *op, struct ms_inode *inode);
 void ms_xattr_drop_all(struct ms_state *state, inode_no ino);
 
 /* membership.c */

@@ -8,20 +8,14 @@
 
 #include <string.h>
 
+#include "fs/wire/xattr.h"
+
 #define XATTR_FLAG_CREATE	1u
 #define XATTR_FLAG_REPLACE	2u
 #define XATTR_LIST_BYTES_MAX	65536u
-#define XATTR_PREFIX_ACL	"system.posix_acl_"
 #define XATTR_CAPABILITY	"security.capability"
 
 _Static_assert(XATTR_LIST_BYTES_MAX <= ROW_VALUE_BYTES_MAX, "a listing fits the reply's bytes");
-
-static int check_name(struct ms_name name)
-{
-	if (name.len > XATTR_NAME_BYTES_MAX)
-		return -E_RANGE;
-	return name.len && !memchr(name.bytes, 0, name.len) ? 0 : -E_INVAL;
-}
 
 /* The next attribute after `at` (its key, advanced); -E_NOENT at the end. */
 static int next_name(struct ms_txn *txn, inode_no ino, struct ms_key *at, struct ms_name *out)
@@ -80,7 +74,7 @@ static int prepare(struct ms_op *op, struct ms_inode *inode, bool *exists)
 	struct ms_key key;
 	const void *value;
 	uint32_t len;
-	int rc = check_name(op->req->name);
+	int rc = xattr_name_check(op->req->name.bytes, op->req->name.len);
 
 	if (rc == 0)
 		rc = ms_inode_get(op->state->txn, op->req->ino, inode);
@@ -94,20 +88,13 @@ static int prepare(struct ms_op *op, struct ms_inode *inode, bool *exists)
 	return rc == -E_NOENT ? 0 : rc;
 }
 
-static bool is_acl(struct ms_name name)
-{
-	size_t len = sizeof XATTR_PREFIX_ACL - 1;
-
-	return name.len > len && memcmp(name.bytes, XATTR_PREFIX_ACL, len) == 0;
-}
-
 static bool has_acl(struct ms_txn *txn, inode_no ino)
 {
-	struct ms_name prefix = { (const uint8_t *)XATTR_PREFIX_ACL, sizeof XATTR_PREFIX_ACL - 1 };
+	struct ms_name prefix = { (const uint8_t *)ACL_NAME_PREFIX, sizeof ACL_NAME_PREFIX - 1 };
 	struct ms_key at = ms_key_xattr(ino, prefix);
 	struct ms_name name;
 
-	return next_name(txn, ino, &at, &name) == 0 && is_acl(name);
+	return next_name(txn, ino, &at, &name) == 0 && ms_acl_is_name(name);
 }
 
 /* Set the inode's flags to what its rows now are. */
@@ -115,17 +102,20 @@ static int store_flags(struct ms_state *state, struct ms_inode *inode)
 {
 	struct ms_key at = ms_key_xattr(inode->attr.ino, (struct ms_name){(const uint8_t *)"", 0});
 	struct ms_name name;
-	int rc = next_name(state->txn, inode->attr.ino, &at, &name);
+	int rc;
 
+	do
+		rc = next_name(state->txn, inode->attr.ino, &at, &name);
+	while (rc == 0 && ms_acl_is_name(name));
 	inode->attr.flags &= ~(MS_INODE_FLAG_XATTRS | MS_INODE_FLAG_ACL);
 	if (rc == 0)
 		inode->attr.flags |= MS_INODE_FLAG_XATTRS;
-	if (rc == 0 && has_acl(state->txn, inode->attr.ino))
+	if (state->config.with_acl && has_acl(state->txn, inode->attr.ino))
 		inode->attr.flags |= MS_INODE_FLAG_ACL;
 	return rc == -E_NOENT ? 0 : rc;
 }
 
-static void finish(struct ms_op *op, struct ms_inode *inode)
+void ms_xattr_changed(struct ms_op *op, struct ms_inode *inode)
 {
 	(void)store_flags(op->state, inode);	/* an unreadable row is told by the next list */
 	ms_inode_touch(inode, op->state->wall_ns, false);
@@ -151,8 +141,11 @@ int ms_xattr_set(struct ms_op *op)
 	struct ms_inode inode;
 	struct ms_key key;
 	bool exists;
-	int rc = prepare(op, &inode, &exists);
+	int rc;
 
+	if (ms_acl_is_name(req->name))
+		return ms_acl_set(op);
+	rc = prepare(op, &inode, &exists);
 	if (rc < 0)
 		return rc;
 	if (req->flags & ~(XATTR_FLAG_CREATE | XATTR_FLAG_REPLACE))
@@ -172,7 +165,7 @@ int ms_xattr_set(struct ms_op *op)
 	key = ms_key_xattr(req->ino, req->name);
 	ms_txn_put(op->state->txn, key.bytes, key.len,
 		   req->bulk_len ? req->bulk : (const uint8_t *)"", req->bulk_len);
-	finish(op, &inode);
+	ms_xattr_changed(op, &inode);
 	return 0;
 }
 
@@ -181,8 +174,11 @@ int ms_xattr_remove(struct ms_op *op)
 	struct ms_inode inode;
 	struct ms_key key;
 	bool exists;
-	int rc = prepare(op, &inode, &exists);
+	int rc;
 
+	if (ms_acl_is_name(op->req->name))
+		return ms_acl_remove(op);
+	rc = prepare(op, &inode, &exists);
 	if (rc < 0)
 		return rc;
 	if (!exists)
@@ -192,7 +188,7 @@ int ms_xattr_remove(struct ms_op *op)
 		return MS_OP_PARKED;
 	key = ms_key_xattr(op->req->ino, op->req->name);
 	ms_txn_del(op->state->txn, key.bytes, key.len);
-	finish(op, &inode);
+	ms_xattr_changed(op, &inode);
 	return 0;
 }
 
@@ -201,7 +197,7 @@ int ms_xattr_get(struct ms_op *op)
 	struct ms_key key;
 	const void *value;
 	uint32_t len;
-	int rc = check_name(op->req->name);
+	int rc = xattr_name_check(op->req->name.bytes, op->req->name.len);
 
 	if (rc < 0)
 		return rc;
@@ -238,7 +234,7 @@ void ms_xattr_drop_capability(struct ms_state *state, struct ms_inode *inode)
 	    ms_txn_get(state->txn, key.bytes, key.len, &value, &len) < 0)
 		return;
 	ms_txn_del(state->txn, key.bytes, key.len);
-	(void)store_flags(state, inode);	/* as in finish() */
+	(void)store_flags(state, inode);	/* as in ms_xattr_changed() */
 }
 
 void ms_xattr_drop_all(struct ms_state *state, inode_no ino)

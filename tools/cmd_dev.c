@@ -26,7 +26,7 @@
 struct dev_arguments {
 	uint32_t servers, copies, mounts;	/* 0: not given */
 	const char *dir;
-	bool keep;
+	bool keep, with_acl;
 	const char *sets[LAYOUT_SETS_MAX];
 	uint32_t set_count;
 	char **command;				/* NULL-terminated; NULL: a shell */
@@ -37,6 +37,7 @@ static const struct argp_option options[] = {
 	{"copies", 'c', "N", 0, "copies of each block (3, at most the servers)", 0},
 	{"mounts", 'm', "N", 0, "mounts, each a client process (1)", 0},
 	{"dir", 'd', "DIR", 0, "keep the cluster here; one that is there is used with its data", 0},
+	{"acl", 'a', NULL, 0, "a file system with POSIX ACLs", 0},
 	{"keep", 'k', NULL, 0, "do not remove the folder at the end", 0},
 	{"set", 's', "SECTION.KEY=VALUE", 0, "a setting of cairn.conf(5)", 0},
 	{0},
@@ -61,6 +62,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'c': a->copies = number_argument(state, "copies", text, COPIES_MAX); break;
 	case 'm': a->mounts = number_argument(state, "mounts", text, LAYOUT_MOUNTS_MAX); break;
 	case 'd': a->dir = text; break;
+	case 'a': a->with_acl = true; break;
 	case 'k': a->keep = true; break;
 	case 's':
 		if (!strchr(text, '.') || !strchr(text, '='))
@@ -150,6 +152,9 @@ static int reuse(const struct dev_arguments *a, struct layout *l, struct error *
 		return conflict(err, "servers", a->servers, l->server_count);
 	if (a->copies && a->copies != l->copies)
 		return conflict(err, "copies", a->copies, l->copies);
+	if (a->with_acl && !l->with_acl)
+		return error_say(err, -E_EXIST,
+				 "--acl conflicts with the cluster in that folder: it has none");
 	for (uint32_t i = l->mount_count; i < a->mounts; i++)
 		layout_numbered(l, l->mount_dirs[i], "mnt", i + 1);
 	if (a->mounts)
@@ -174,7 +179,8 @@ static int plan(const struct dev_arguments *a, const char *dir, struct layout *l
 				 &(struct layout_options){.dir = dir,
 							  .servers = servers,
 							  .copies = copies,
-							  .mounts = a->mounts ? a->mounts : 1},
+							  .mounts = a->mounts ? a->mounts : 1,
+							  .with_acl = a->with_acl},
 				 err);
 	for (uint32_t i = 0; rc == 0 && i < a->set_count; i++)
 		rc = layout_add_set(l, a->sets[i], err);

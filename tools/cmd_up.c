@@ -32,11 +32,13 @@ struct up_arguments {
 	const char *disks[LAYOUT_SERVERS_MAX];
 	uint32_t disk_count;
 	const char *mount, *dir, *address;
+	bool with_acl;
 };
 
 static const struct argp_option options[] = {
 	{"servers", 'n', "N", 0, "chunk servers (3)", 0},
 	{"copies", 'c', "N", 0, "copies of each block (3, at most the servers)", 0},
+	{"acl", 'A', NULL, 0, "a file system with POSIX ACLs", 0},
 	{"disk", 'd', "DIR", 0, "a folder for data, one per disk; servers are spread over them", 0},
 	{"mount", 'm', "DIR", 0, "where to mount (" UP_MOUNT_DEFAULT ")", 0},
 	{"dir", 'D', "DIR", 0, "the cluster's own folder (" LAYOUT_UP_DIR ")", 0},
@@ -64,6 +66,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'm': a->mount = text; break;
 	case 'D': a->dir = text; break;
 	case 'a': a->address = text; break;
+	case 'A': a->with_acl = true; break;
 	case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", text); break;
 	default: return ARGP_ERR_UNKNOWN;
 	}
@@ -122,10 +125,12 @@ static int plan(const struct up_arguments *a, struct layout *l, struct error *er
 	if (rc == 0) {
 		if ((a->servers && a->servers != l->server_count) ||
 		    (a->copies && a->copies != l->copies) || a->disk_count ||
+		    (a->with_acl && !l->with_acl) ||
 		    (a->address && strcmp(a->address, l->address) != 0))
 			return error_say(err, -E_EXIST,
 					 "'%s' holds a cluster already (%u servers, %u copies): "
-					 "start it without --servers, --copies, --disk, --address",
+					 "start it without --servers, --copies, --acl, --disk, "
+					 "--address",
 					 dir, l->server_count, l->copies);
 	} else if (rc == -E_NOENT) {
 		if (copies > servers)
@@ -138,7 +143,8 @@ static int plan(const struct up_arguments *a, struct layout *l, struct error *er
 							  .port = 7800,
 							  .servers = servers,
 							  .copies = copies,
-							  .mounts = 1},
+							  .mounts = 1,
+							  .with_acl = a->with_acl},
 				 err);
 		if (rc == 0)
 			rc = place_on_disks(a, l, err);

@@ -176,6 +176,7 @@ int layout_plan(struct layout *l, const struct layout_options *o, struct error *
 		return error_set(err, -E_NAMETOOLONG, "cannot use '%s'", o->dir);
 	(void)text_copy(l->dir, sizeof l->dir, o->dir);
 	l->copies = o->copies;
+	l->with_acl = o->with_acl;
 	l->mount_count = o->mounts;
 	rc = port_choose(l, o->port, &l->mds_port, err);
 	for (uint32_t i = 0; rc == 0 && i < o->servers; i++)
@@ -198,7 +199,8 @@ static json_t *layout_json(const struct layout *l)
 		json_array_append_new(mounts, json_string(l->mount_dirs[i]));
 	for (uint32_t i = 0; i < l->set_count; i++)
 		json_array_append_new(sets, json_string(l->sets[i]));
-	return json_pack("{s:s, s:i, s:i, s:o, s:o, s:o}", "address", l->address, "copies",
+	return json_pack("{s:s, s:b, s:i, s:i, s:o, s:o, s:o}", "address", l->address, "acl",
+			 (int)l->with_acl, "copies",
 			 (int)l->copies, "mds_port", (int)l->mds_port, "servers", servers, "mounts",
 			 mounts, "sets", sets);
 }
@@ -274,6 +276,7 @@ static int take_json(struct layout *l, const json_t *json)
 	const char *address = json_string_value(json_object_get(json, "address"));
 
 	l->copies = (uint32_t)json_integer_value(json_object_get(json, "copies"));
+	l->with_acl = json_is_true(json_object_get(json, "acl"));
 	l->mds_port = (uint16_t)json_integer_value(json_object_get(json, "mds_port"));
 	if (json_array_size(servers) > LAYOUT_SERVERS_MAX ||
 	    json_array_size(mounts) > LAYOUT_MOUNTS_MAX ||

@@ -25,6 +25,7 @@ struct layout {
 	/* that servers listen on: a name or number, no port */
 	char address[64];
 	uint32_t server_count, mount_count, copies;
+	bool with_acl;
 	uint16_t mds_port;
 	uint16_t cs_ports[LAYOUT_SERVERS_MAX];
 	char cs_dirs[LAYOUT_SERVERS_MAX][PATH_MAX];	/* absolute */
@@ -40,6 +41,7 @@ struct layout_options {
 	/* of the metadata server, then the chunk servers'; 0: any that are free */
 	uint16_t port;
 	uint32_t servers, copies, mounts;
+	bool with_acl;
 };
 /* A new one: chooses ports; nothing is written. */
 must_check int layout_plan(struct layout *l, const struct layout_options *options,

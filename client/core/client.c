@@ -10,6 +10,7 @@
 #include "client/core/guess.h"
 #include "client/core/pins.h"
 #include "client/core/siblings.h"
+#include "client/core/xattr_cache.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@
 
 #include "fs/base/log.h"
 #include "fs/base/text.h"
+#include "fs/disk/super.h"
 
 #define LOG_MODULE "client"
 
@@ -335,6 +337,7 @@ static void mds_up(void *arg)
 	if (!c->blocks && hello) {
 		c->hash = hello->hash == HASH_SHA3_256 ? HASH_SHA3_256 : HASH_SHA256;
 		c->copies = (uint8_t)MIN_OF(MAX_OF(hello->copies, 1u), COPIES_MAX);
+		c->has_acl = (hello->incompat & SUPER_INCOMPAT_ACL) != 0;
 		struct blocks_options options = {
 			.rpc = c->rpc, .mds = c->mds, .loop = c->options.loop,
 			.pool = c->options.pool, .hash = c->hash,
@@ -504,10 +507,16 @@ void client_destroy(struct client *c)
 	blocks_destroy(blocks);
 	cl_file_finish(c);
 	cl_cache_finish(c);
+	cl_xattr_cache_finish(c);
 	cl_node_finish(c);
 	rpc_peer_destroy(c->mds);
 	rpc_destroy(c->rpc);
 	free(c);
+}
+
+bool client_has_acl(const struct client *c)
+{
+	return c->has_acl;
 }
 
 bool client_is_fenced(const struct client *c)

@@ -90,6 +90,7 @@ void client_start(struct client *c, void (*done)(void *arg, int rc, const char *
 void client_stop(struct client *c, void (*done)(void *arg, int rc), void *arg);
 void client_destroy(struct client *c);		/* after stop, or to crash (simulation) */
 bool client_is_fenced(const struct client *c);
+bool client_has_acl(const struct client *c);	/* of the file system; once started */
 session_no client_session(const struct client *c);
 
 enum cl_op_kind {
@@ -108,11 +109,14 @@ enum cl_set {
 	CL_SET_ATIME_NOW = 64, CL_SET_MTIME_NOW = 128, CL_SET_KILL_PRIV = 256,
 };
 
+/* SETXATTR of an ACL: clear the set-group-id bit, for its caller is not in the group */
+#define CL_XATTR_KILL_SGID 4u
+
 struct cl_attr {
 	struct stat st;			/* st_ino, st_mode ... as stat(2) */
 	int64_t btime_ns;
 	uint64_t version;
-	bool has_xattrs;
+	bool has_xattrs, has_acl;	/* has_xattrs: others than ACLs */
 	/* how long the kernel may keep it: never beyond the lease; 0: not at all */
 	uint64_t valid_ms;
 	struct root root;
@@ -157,9 +161,11 @@ struct cl_op {
 	struct cl_handle *out_handle;	/* COPY_RANGE: destination */
 	/*
 	 * MAKE: mode; OPEN: O_*; WRITE: O_APPEND, which a handle may gain and lose, and pages of a
-	 * map never have; RENAME: RENAME_*; FALLOCATE: FALLOC_FL_*; SETXATTR: XATTR_*
+	 * map never have; RENAME: RENAME_*; FALLOCATE: FALLOC_FL_*; SETXATTR: XATTR_*,
+	 * CL_XATTR_KILL_SGID
 	 */
 	uint32_t mode, rdev, flags;
+	uint32_t umask;			/* MAKE: not yet taken from the mode */
 	uint32_t set_mask;		/* CL_SET_* */
 	uint32_t new_uid, new_gid;	/* SETATTR; uid and gid above are the caller's */
 	bool is_directory;		/* UNLINK: rmdir */

@@ -25,6 +25,7 @@ struct cl_fills;
 struct cl_drafts;
 struct cl_siblings;
 struct cl_policy_want;
+struct cl_xattr;
 
 #define CL_INTERRUPT_MS	  1000u		/* an operation goes on so long for a caller who will */
 #define CL_SWEEP_MS	   100u		/* deadlines and gathered writes are looked at this often */
@@ -81,6 +82,12 @@ struct cl_session {
 
 enum cl_life { CL_CREATED, CL_STARTING, CL_STARTED, CL_RUNNING, CL_STOPPING, CL_STOPPED };
 
+struct cl_xattrs {			/* xattr_cache.h */
+	struct cl_xattr *table, *lru;
+	uint32_t count;
+	size_t bytes;
+};
+
 struct client {
 	struct cl_options options;
 	enum cl_life life;
@@ -89,6 +96,7 @@ struct client {
 	struct blocks *blocks;		/* after the first hello */
 	enum hash_kind hash;
 	uint8_t copies;
+	bool has_acl;
 	struct cl_session session;
 	struct cl_slots slots;
 	struct cl_cache cache;
@@ -114,6 +122,7 @@ struct client {
 	struct cl_file *files;
 	struct cl_handle *handles;
 	struct cl_recall *recalls;
+	struct cl_xattrs xattrs;
 	struct cl_pins *pins;		/* NULL: there is no tier */
 	struct cl_guess *guess;		/* NULL: nothing is predicted */
 	uint64_t dirty_bytes, dirty_bytes_max;

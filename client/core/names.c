@@ -236,7 +236,7 @@ static bool changes_nothing(const struct cl_op *op)
 	    !cl_node_can_write(op->client, node))
 		return false;
 	const struct stat *st = &node->attr.st;
-	if (cl_file_kills_priv(node->file) || node->attr.has_xattrs ||
+	if (cl_file_kills_priv(node->file) || node->attr.has_xattrs || node->attr.has_acl ||
 	    st->st_mode & (S_ISUID | S_ISGID))
 		return false;	/* it may change more than it says */
 	return (!(op->set_mask & CL_SET_MODE) || (op->mode & 07777) == (st->st_mode & 07777)) &&
@@ -322,6 +322,7 @@ void cl_names_make(struct cl_op *op)
 	msg->unnamed = op->unnamed;
 	msg->mode = op->mode;
 	msg->rdev = op->rdev;
+	msg->umask = op->umask;
 	if (op->target)
 		msg->target = name_of(op->target);
 	msg->exclusive = op->exclusive;

@@ -128,7 +128,9 @@ int64_t cl_ns_of_time(const struct timespec *t)
 	return (int64_t)t->tv_sec * NS_PER_S + t->tv_nsec;
 }
 
-#define ATTR_FLAGS_XATTRS 3u	/* Attr.flags of cairn.proto: an ACL, other extended attributes */
+/* Attr.flags of cairn.proto */
+#define ATTR_FLAG_ACL	 1u
+#define ATTR_FLAG_XATTRS 2u
 
 static blkcnt_t blocks_of(uint64_t data_bytes)
 {
@@ -154,7 +156,8 @@ static void attr_of_wire(const Wire__Attr *in, struct cl_attr *out)
 	st->st_ctim = cl_time_of_ns(in->ctime_ns);
 	out->btime_ns = in->btime_ns;
 	out->version = in->version;
-	out->has_xattrs = (in->flags & ATTR_FLAGS_XATTRS) != 0;
+	out->has_acl = (in->flags & ATTR_FLAG_ACL) != 0;
+	out->has_xattrs = (in->flags & ATTR_FLAG_XATTRS) != 0;
 }
 
 int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struct cl_node **out)

@@ -171,6 +171,25 @@ static void pass_ask(struct front *f, struct fuse_conn_info *conn)
 	loop_post(f->options.loop, &f->pass_task);
 }
 
+/*
+ * Modes then come without the umask taken from them: a default ACL of the directory stands for it.
+ * A kernel that does not check ACLs would let in whom they keep out.
+ */
+static void acl_ask(struct front *f, struct fuse_conn_info *conn)
+{
+	static const uint64_t wanted[] = { FUSE_CAP_POSIX_ACL, FUSE_CAP_DONT_MASK,
+					   FUSE_CAP_SETXATTR_EXT };
+
+	f->has_acl = client_has_acl(f->client);
+	for (size_t i = 0; f->has_acl && i < ARRAY_COUNT(wanted); i++)
+		if (!fuse_set_feature_flag(conn, wanted[i])) {
+			log_error("this kernel checks no POSIX ACLs on FUSE, and '%s' has them",
+				  f->options.source);
+			front_stop(f);
+			return;
+		}
+}
+
 static void front_init(void *userdata, struct fuse_conn_info *conn)
 {
 	static const uint64_t wanted[] = {
@@ -184,6 +203,8 @@ static void front_init(void *userdata, struct fuse_conn_info *conn)
 		FUSE_CAP_SPLICE_READ,	  FUSE_CAP_SPLICE_WRITE,     FUSE_CAP_SPLICE_MOVE,
 		FUSE_CAP_WRITEBACK_CACHE, FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_ATOMIC_O_TRUNC,
 		FUSE_CAP_POSIX_LOCKS,	  FUSE_CAP_FLOCK_LOCKS,
+		FUSE_CAP_POSIX_ACL,	  FUSE_CAP_DONT_MASK,
+		FUSE_CAP_SETXATTR_EXT,
 	};
 
 	for (size_t i = 0; i < ARRAY_COUNT(wanted); i++)
@@ -191,6 +212,7 @@ static void front_init(void *userdata, struct fuse_conn_info *conn)
 		(void)fuse_set_feature_flag(conn, wanted[i]);
 	for (size_t i = 0; i < ARRAY_COUNT(unwanted); i++)
 		fuse_unset_feature_flag(conn, unwanted[i]);
+	acl_ask(CHECKED_CAST(userdata, struct front, FRONT_MAGIC), conn);
 	pass_ask(CHECKED_CAST(userdata, struct front, FRONT_MAGIC), conn);
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;

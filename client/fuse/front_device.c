@@ -10,6 +10,7 @@
 #include "client/fuse/front_internal.h"
 
 #include <errno.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 
 #include "fs/base/log.h"
@@ -53,6 +54,16 @@ void *front_device_take(struct front *f)
 
 	f->receive.mem = spare_get(f);
 	return memory;
+}
+
+/* libfuse hands on all of the request but this flag. */
+bool front_device_kills_sgid(const struct front *f)
+{
+	const struct fuse_in_header *in = f->receive.mem;
+	const struct fuse_setxattr_in *arg = (const void *)(in + 1);
+
+	ASSERT(in->opcode == FUSE_SETXATTR && in->len >= sizeof *in + sizeof *arg);
+	return f->has_acl && (arg->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
 }
 
 /* --- requests --------------------------------------------------------------------------------- */

@@ -38,6 +38,7 @@ struct front {
 	struct fuse_session *session;
 	bool is_mounted;
 	bool has_epoch;			/* the kernel takes FUSE_NOTIFY_INC_EPOCH */
+	bool has_acl;			/* of the file system, and negotiated */
 	struct passthrough *pass;
 	struct loop_task pass_task;	/* begins it, after INIT */
 
@@ -108,6 +109,8 @@ void front_device_stop(struct front *f);	/* no request is read any more */
 void front_device_finish(struct front *f);
 /* In a handler: keep the buffer of its request beyond it. */
 void *front_device_take(struct front *f);
+/* In the handler of SETXATTR: does the kernel want the set-group-id bit cleared? */
+bool front_device_kills_sgid(const struct front *f);
 void front_device_give(struct front *f, void *memory);	/* what was taken; may be NULL */
 
 /* front_ops.c, front_data.c, front_dir.c fill their parts of the table */
@@ -118,6 +121,8 @@ void front_control_fill(struct fuse_lowlevel_ops *ops);
 void front_statx_fill(struct fuse_lowlevel_ops *ops);
 void front_reply_entry(struct front_op *fop);
 void front_reply_status(struct front_op *fop);
+/* What the client is to take from the mode of a new inode: without ACLs the kernel has done it. */
+uint32_t front_umask(const struct front_op *fop);
 void front_entry_param(const struct front *f, const struct cl_attr *attr, uint64_t entry_valid_ms,
 		       struct fuse_entry_param *out);
 /* In a reply: the kernel does not know of `count` lookups of a node. */

@@ -194,6 +194,7 @@ static bool create_again(struct front_op *fop)
 {
 	struct cl_op op = { .kind = CL_MAKE, .uid = fop->op.uid, .gid = fop->op.gid,
 			    .parent = fop->op.parent, .name = fop->op.name, .mode = fop->op.mode,
+			    .umask = fop->op.umask,
 			    .flags = fop->op.flags, .want_open = true,
 			    .kill_priv = fop->op.kill_priv };
 
@@ -255,6 +256,7 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 	fop->fi = *fi;
 	fop->op.parent = parent;
 	fop->op.mode = (mode & ~(mode_t)S_IFMT) | S_IFREG;
+	fop->op.umask = front_umask(fop);
 	fop->op.flags = (uint32_t)fi->flags;
 	fop->op.exclusive = true;
 	fop->op.want_open = true;
@@ -272,6 +274,7 @@ static void op_tmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode, struct fu
 	fop->fi = *fi;
 	fop->op.parent = knode_ino(parent);
 	fop->op.mode = (mode & ~(mode_t)S_IFMT) | S_IFREG;
+	fop->op.umask = front_umask(fop);
 	fop->op.flags = (uint32_t)fi->flags;
 	fop->op.exclusive = (fi->flags & O_EXCL) != 0;
 	fop->op.unnamed = fop->op.want_open = true;

@@ -3,10 +3,14 @@
  * Names, attributes, extended attributes: decode, submit, reply.
  */
 #include "client/fuse/front_internal.h"
+#include "client/fuse/task.h"
 
 #include <errno.h>
+#include <linux/limits.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "fs/disk/acl.h"
 
 /* --- replies ---------------------------------------------------------------------------------- */
 
@@ -253,6 +257,11 @@ static void op_readlink(fuse_req_t req, fuse_ino_t ino)
 	front_op_submit(fop);
 }
 
+uint32_t front_umask(const struct front_op *fop)
+{
+	return fop->front->has_acl ? fuse_req_ctx(fop->req)->umask & 0777 : 0;
+}
+
 static void make(fuse_req_t req, fuse_ino_t parent, const char *name, uint32_t mode, dev_t rdev)
 {
 	struct front_op *fop = front_op_named(req, CL_MAKE, front_reply_entry, name, NULL);
@@ -261,6 +270,7 @@ static void make(fuse_req_t req, fuse_ino_t parent, const char *name, uint32_t m
 		return;
 	fop->op.parent = parent;
 	fop->op.mode = mode;
+	fop->op.umask = front_umask(fop);
 	fop->op.rdev = (uint32_t)rdev;
 	fop->op.exclusive = true;
 	front_op_submit(fop);
@@ -348,31 +358,32 @@ static void op_statfs(fuse_req_t req, fuse_ino_t ino)
 /* --- extended attributes ---------------------------------------------------------------------- */
 
 /*
- * ACLs are a property of the file system, off for now: "not supported" makes ls stop asking after
- * its first question, and ENOSYS would switch off every getxattr of the mount for ever.
- * security.selinux likewise.
+ * ACLs are a property of the file system: where there are none, "not supported" makes ls stop
+ * asking after its first question, and ENOSYS would switch off every getxattr of the mount for
+ * ever. security.selinux likewise.
  */
-static bool name_is_refused(const char *name)
+static bool name_is_refused(fuse_req_t req, const char *name)
 {
-	return strcmp(name, "system.posix_acl_access") == 0 ||
-	       strcmp(name, "system.posix_acl_default") == 0 ||
-	       strcmp(name, "security.selinux") == 0;
+	const struct front *f = CHECKED_CAST(fuse_req_userdata(req), struct front, FRONT_MAGIC);
+	bool is_acl = strncmp(name, ACL_NAME_PREFIX, sizeof ACL_NAME_PREFIX - 1) == 0;
+
+	return (is_acl && !f->has_acl) || strcmp(name, "security.selinux") == 0;
 }
 
-/* Room for what the kernel asked for; size 0 only asks how much there is. */
-static void submit_sized(struct front_op *fop, fuse_ino_t ino, size_t size)
+/* Room for `bytes`, and what the kernel asked for; size 0 only asks how much there is. */
+static void submit_sized(struct front_op *fop, fuse_ino_t ino, size_t bytes, size_t size)
 {
 	fop->op.ino = ino;
 	fop->size = size;
-	if (size) {
-		fop->data = malloc(size);
+	if (bytes) {
+		fop->data = malloc(bytes);
 		if (!fop->data) {
 			front_op_refuse(fop, ENOMEM);
 			return;
 		}
 	}
 	fop->op.out = fop->data;
-	fop->op.out_capacity = (uint32_t)size;
+	fop->op.out_capacity = (uint32_t)bytes;
 	front_op_submit(fop);
 }
 
@@ -380,21 +391,62 @@ static void op_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t
 {
 	struct front_op *fop;
 
-	if (name_is_refused(name)) {
+	if (name_is_refused(req, name)) {
 		fuse_reply_err(req, EOPNOTSUPP);
 		return;
 	}
 	fop = front_op_named(req, CL_GETXATTR, reply_sized, name, NULL);
 	if (fop)
-		submit_sized(fop, ino, size);
+		submit_sized(fop, ino, size, size);
 }
 
+static bool is_trusted(const char *name)
+{
+	return strncmp(name, "trusted.", sizeof "trusted." - 1) == 0;
+}
+
+/* Names that only who administrates the system may see; the kernel leaves hiding them to us. */
+static void names_hide(struct front_op *fop)
+{
+	char *names = fop->data;
+	size_t len = 0, all = fop->op.out_len;
+	bool is_known = false, is_admin = false;
+
+	for (size_t at = 0, bytes; at < all; at += bytes) {
+		bytes = strnlen(names + at, all - at - 1) + 1;
+		if (is_trusted(names + at) && !is_known) {
+			is_admin = task_is_admin(fuse_req_ctx(fop->req)->pid);
+			is_known = true;
+		}
+		if (is_trusted(names + at) && !is_admin)
+			continue;
+		memmove(names + len, names + at, bytes);
+		len += bytes;
+	}
+	fop->op.out_len = (uint32_t)len;
+}
+
+static void reply_names(struct front_op *fop)
+{
+	if (front_op_failed(fop))
+		return;
+	names_hide(fop);
+	if (fop->size == 0)
+		fuse_reply_xattr(fop->req, fop->op.out_len);
+	else if (fop->op.out_len > fop->size)
+		fuse_reply_err(fop->req, ERANGE);
+	else
+		fuse_reply_buf(fop->req, fop->data, fop->op.out_len);
+}
+
+/* All of them, since their length is of what may be seen. */
 static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
-	struct front_op *fop = front_op_create(req, CL_LISTXATTR, reply_sized, 0);
+	struct front_op *fop = front_op_create(req, CL_LISTXATTR, reply_names, 0);
 
-	if (fop)
-		submit_sized(fop, ino, size);
+	if (!fop)
+		return;
+	submit_sized(fop, ino, XATTR_LIST_MAX, size);
 }
 
 static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value,
@@ -402,7 +454,7 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 {
 	struct front_op *fop;
 
-	if (name_is_refused(name)) {
+	if (name_is_refused(req, name)) {
 		fuse_reply_err(req, EOPNOTSUPP);
 		return;
 	}
@@ -419,13 +471,20 @@ static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const 
 	fop->op.bytes = fop->data;
 	fop->op.bytes_len = (uint32_t)size;
 	fop->op.flags = (uint32_t)flags;
+	if (front_device_kills_sgid(fop->front))
+		fop->op.flags |= CL_XATTR_KILL_SGID;
 	front_op_submit(fop);
 }
 
 static void op_removexattr(fuse_req_t req, fuse_ino_t ino, const char *name)
 {
-	struct front_op *fop = front_op_named(req, CL_REMOVEXATTR, front_reply_status, name, NULL);
+	struct front_op *fop;
 
+	if (name_is_refused(req, name)) {
+		fuse_reply_err(req, EOPNOTSUPP);
+		return;
+	}
+	fop = front_op_named(req, CL_REMOVEXATTR, front_reply_status, name, NULL);
 	if (!fop)
 		return;
 	fop->op.ino = ino;

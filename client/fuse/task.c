@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Flags and signals of a thread, from /proc; see task.h. */
+/* What /proc says of a thread; see task.h. */
 #include "client/fuse/task.h"
 
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define BIT(signo) (UINT64_C(1) << ((signo) - 1))
 
@@ -54,4 +56,33 @@ enum cl_signal task_signal(int tid)
 	if (pending & ~caught & ~harmless)
 		return CL_SIGNAL_FATAL;
 	return pending & caught ? CL_SIGNAL_CAUGHT : CL_SIGNAL_NONE;
+}
+
+static unsigned long long capabilities(int tid)
+{
+	char path[32], line[256];
+	unsigned long long effective = 0;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/status", tid);
+	f = tid > 0 ? fopen(path, "re") : NULL;
+	if (!f)
+		return 0;
+	while (fgets(line, sizeof line, f))
+		if (sscanf(line, "CapEff: %llx", &effective) == 1)
+			break;
+	fclose(f);
+	return effective;
+}
+
+bool task_is_admin(int tid)
+{
+	char path[32];
+	struct stat theirs, ours;
+
+	if (!(capabilities(tid) >> CAP_SYS_ADMIN & 1))
+		return false;
+	snprintf(path, sizeof path, "/proc/%d/ns/user", tid);
+	return stat(path, &theirs) == 0 && stat("/proc/self/ns/user", &ours) == 0 &&
+	       theirs.st_ino == ours.st_ino;
 }

@@ -18,4 +18,7 @@ unsigned task_flags(int tid);
  */
 enum cl_signal task_signal(int tid);
 
+/* CAP_SYS_ADMIN, and not only in a user namespace of its own; false of one that cannot be seen. */
+bool task_is_admin(int tid);
+
 #endif
