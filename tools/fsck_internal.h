@@ -11,12 +11,14 @@
 #include <limits.h>
 #include <stdio.h>
 
+#include "fs/disk/acl.h"
 #include "fs/disk/segment.h"
 #include "fs/disk/super.h"
 #include "fs/io/disk.h"
 #include "fs/io/rows.h"
 #include "fs/placement/map.h"
 #include "fs/tree/manifest.h"
+#include "metadata-server/acl.h"
 #include "metadata-server/inode.h"
 #include "tools/fsck_report.h"
 
@@ -57,7 +59,8 @@ struct fsck_inode {
 	uint32_t nlink, names, subdirs;
 	uint32_t bytes_wanted; /* length of its bytes row; 0: none */
 	uint16_t mode;
-	uint16_t xattrs;
+	uint16_t xattrs; /* without ACLs */
+	uint8_t acls;
 	uint8_t flags; /* FSCK_INODE_* */
 	uint8_t walk;  /* of the search for cycles: 0 new, 1 on the way, 2 reaches the root, 3 does
 			  not */
@@ -68,7 +71,8 @@ _Static_assert(sizeof(struct fsck_inode) <= 48, "one for each inode of the file 
 #define FSCK_INODE_HAS_MOVE   4u
 #define FSCK_INODE_HAS_ORPHAN 8u
 #define FSCK_INODE_BAD_BYTES  32u /* has a bytes row of a wrong length */
-#define FSCK_INODE_XATTRS     16u /* its row says that it has extended attributes */
+#define FSCK_INODE_XATTRS     16u /* its row says that it has extended attributes, */
+#define FSCK_INODE_ACL	      128u /* or an ACL */
 #define FSCK_INODE_NAME_SEEN  64u /* a directory of which repair has seen the name that stays */
 
 /* What the rows come to, and what the rows that tell it say. */
@@ -169,6 +173,10 @@ void fsck_end(struct fsck *f);
  * ------------------------------------------------------------------------------ */
 
 /* The facts of an inode; NULL: there is none. */
+/* What an ACL's row is worth; its mode may differ from that of its inode. */
+enum fsck_acl { FSCK_ACL_GOOD, FSCK_ACL_BAD, FSCK_ACL_MODE };
+enum fsck_acl fsck_rows_acl(const struct fsck *f, const struct fsck_inode *i, struct ms_name name,
+			    const struct row *row, struct acl *out);
 struct fsck_inode *fsck_rows_find(struct fsck *f, inode_no ino);
 /* A path of the inode for messages, "/models/x", or "inode 7" if no name leads to it. */
 char *fsck_rows_path(struct fsck *f, inode_no ino, char out[PATH_MAX]);

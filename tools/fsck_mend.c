@@ -202,6 +202,29 @@ static void mend_inode(struct mend *m, const struct row *row, struct rd *r)
 	}
 }
 
+/* The mode is what everybody saw: the ACL follows it. */
+static void mend_acl(struct mend *m, const struct fsck_inode *i, const struct row *row,
+		     struct rd *r)
+{
+	struct ms_name name = { .len = (uint32_t)rd_left(r) };
+	uint8_t value[ACL_BYTES_MAX];
+	enum fsck_acl worth;
+	struct acl acl;
+
+	name.bytes = rd_view(r, name.len);
+	if (!ms_acl_is_name(name))
+		return;
+	worth = fsck_rows_acl(m->f, i, name, row, &acl);
+	if (worth == FSCK_ACL_BAD) {
+		row_drop(m, row, "ACL that cannot be removed: the mode of its inode counts");
+	} else if (worth == FSCK_ACL_MODE) {
+		acl_set_mode(&acl, i->mode);
+		ms_txn_put(m->txn, row->key, row->key_len, value,
+			   (uint32_t)acl_encode(&acl, value));
+		told(m, FSCK_ROW, i->ino, "ACL set to what the mode says");
+	}
+}
+
 /* A row of an inode: inline content, a mark, an attribute, an orphan. */
 static void mend_belonging(struct mend *m, const struct row *row, struct rd *r,
 			   enum ms_key_type type)
@@ -215,6 +238,8 @@ static void mend_belonging(struct mend *m, const struct row *row, struct rd *r,
 	else if (type == MS_KEY_XATTR && (rd_left(r) == 0 || rd_left(r) > XATTR_NAME_BYTES_MAX ||
 					  row->value_len > XATTR_VALUE_BYTES_MAX))
 		row_drop(m, row, "malformed extended attribute removed");
+	else if (type == MS_KEY_XATTR)
+		mend_acl(m, i, row, r);
 	else if ((type == MS_KEY_MOVE && (rd_left(r) || row->value_len)) ||
 		 (type == MS_KEY_ORPHAN && (rd_left(r) != 8 || row->value_len)))
 		row_drop(m, row, "malformed row removed");
@@ -458,7 +483,7 @@ static int mend_count(struct mend *m, const struct fsck_inode *i)
 {
 	uint32_t links = S_ISDIR(i->mode) ? 2 + i->subdirs : i->names;
 	inode_no parent = i->ino == INODE_ROOT ? INODE_ROOT : i->dir;
-	bool says_xattrs = i->flags & FSCK_INODE_XATTRS;
+	bool says_xattrs = i->flags & FSCK_INODE_XATTRS, says_acl = i->flags & FSCK_INODE_ACL;
 	struct ms_key move = ms_key_number(MS_KEY_MOVE, i->ino);
 	struct ms_inode inode;
 	int rc;
@@ -471,7 +496,7 @@ static int mend_count(struct mend *m, const struct fsck_inode *i)
 		told(m, FSCK_ROW, i->ino, "mark to be moved into blocks set right");
 	}
 	if (i->nlink == links && (!S_ISDIR(i->mode) || i->parent == parent) &&
-	    says_xattrs == (i->xattrs > 0))
+	    says_xattrs == (i->xattrs > 0) && says_acl == (i->acls > 0))
 		return 0;
 	if (i->ino != INODE_ROOT && i->names == 0) /* open without a name, or told already */
 		return 0;
@@ -481,8 +506,9 @@ static int mend_count(struct mend *m, const struct fsck_inode *i)
 	inode.attr.ino = i->ino;
 	inode.attr.nlink = links;
 	inode.parent = S_ISDIR(i->mode) ? parent : 0;
-	inode.attr.flags =
-		(inode.attr.flags & ~MS_INODE_FLAG_XATTRS) | (i->xattrs ? MS_INODE_FLAG_XATTRS : 0);
+	inode.attr.flags &= ~(MS_INODE_FLAG_XATTRS | MS_INODE_FLAG_ACL);
+	inode.attr.flags |= i->xattrs ? MS_INODE_FLAG_XATTRS : 0;
+	inode.attr.flags |= i->acls ? MS_INODE_FLAG_ACL : 0;
 	ms_inode_put(m->txn, &inode);
 	told(m, FSCK_LINKS, i->ino, "links and parent set to what was counted");
 	return 0;

@@ -158,6 +158,7 @@ static int take_inode(struct pass *p, const struct row *row, struct rd *r)
 		i.bytes_wanted = a->size <= SYMLINK_BYTES_MAX ? (uint32_t)a->size : 0;
 	i.flags = is_moving(&a->root) ? FSCK_INODE_MOVE : 0;
 	i.flags |= a->flags & MS_INODE_FLAG_XATTRS ? FSCK_INODE_XATTRS : 0;
+	i.flags |= a->flags & MS_INODE_FLAG_ACL ? FSCK_INODE_ACL : 0;
 	p->sums->found.directories += S_ISDIR(a->mode);
 	p->sums->found.files += a->mode && !S_ISDIR(a->mode);
 	p->sums->found.bytes_logical += S_ISREG(a->mode) ? a->size : 0;
@@ -203,14 +204,44 @@ static void take_flag(struct pass *p, const struct row *row, struct rd *r, uint8
 		row_fault(p->f, row, "is malformed");
 }
 
+enum fsck_acl fsck_rows_acl(const struct fsck *f, const struct fsck_inode *i, struct ms_name name,
+			    const struct row *row, struct acl *out)
+{
+	bool is_access = name.len == sizeof ACL_NAME_ACCESS - 1;
+
+	if (!(f->super.incompat & SUPER_INCOMPAT_ACL) ||
+	    acl_decode(row->value, row->value_len, out) < 0)
+		return FSCK_ACL_BAD;
+	if (S_ISLNK(i->mode) || (is_access ? acl_is_minimal(out) : i->mode && !S_ISDIR(i->mode)))
+		return FSCK_ACL_BAD;
+	return is_access && i->mode && acl_mode(out) != (i->mode & 0777u) ? FSCK_ACL_MODE
+									  : FSCK_ACL_GOOD;
+}
+
+static void take_acl(struct pass *p, struct fsck_inode *i, struct ms_name name,
+		     const struct row *row)
+{
+	struct acl acl;
+	enum fsck_acl worth = fsck_rows_acl(p->f, i, name, row, &acl);
+
+	i->acls++;
+	if (worth == FSCK_ACL_BAD)
+		inode_fault(p->f, FSCK_ROW, i->ino, "has an ACL that cannot be");
+	else if (worth == FSCK_ACL_MODE)
+		inode_fault(p->f, FSCK_ROW, i->ino, "ACL and mode differ");
+}
+
 static void take_xattr(struct pass *p, const struct row *row, struct rd *r)
 {
 	struct fsck_inode *i = owner_of(p, row, rd_be64(r), "extended attribute");
 	size_t len = rd_left(r);
+	const uint8_t *name = rd_view(r, len);
 
 	if (!rd_ok(r) || len == 0 || len > XATTR_NAME_BYTES_MAX ||
 	    row->value_len > XATTR_VALUE_BYTES_MAX)
 		row_fault(p->f, row, "is a malformed extended attribute");
+	else if (i && ms_acl_is_name((struct ms_name){name, (uint32_t)len}))
+		take_acl(p, i, (struct ms_name){name, (uint32_t)len}, row);
 	else if (i && i->xattrs <= XATTRS_MAX)
 		i->xattrs++;
 }
@@ -452,6 +483,8 @@ static void check_belongings(struct fsck *f, const struct fsck_inode *i)
 		inode_fault(f, FSCK_ROW, i->ino, "mark to be moved into blocks is wrong");
 	if (!(i->flags & FSCK_INODE_XATTRS) != !i->xattrs)
 		inode_fault(f, FSCK_ROW, i->ino, "says wrongly whether it has extended attributes");
+	if (!(i->flags & FSCK_INODE_ACL) != !i->acls)
+		inode_fault(f, FSCK_ROW, i->ino, "says wrongly whether it has an ACL");
 }
 
 /* Every directory with a name leads to the root. Each is walked once: who meets a walked one ends
