@@ -54,18 +54,23 @@ static bool is_acl(const struct cl_op *op)
 	return op->name && strncmp(op->name, ACL_NAME_PREFIX, sizeof ACL_NAME_PREFIX - 1) == 0;
 }
 
-/* Whoever sets an attribute needs our lease back first: the flags tell, or what was asked before. */
+static bool may_have(const struct cl_op *op, const struct cl_attr *attr)
+{
+	if (!op->name)
+		return attr->has_xattrs || attr->has_acl;
+	return is_acl(op) ? attr->has_acl : attr->has_xattrs;
+}
+
+/* Whoever sets one needs our lease back first: the flags tell, or what was asked before. */
 static bool is_known(struct cl_op *op)
 {
 	struct cl_node *node = cl_node_find(op->client, op->ino);
 	struct cl_xattr_value value = { .is_absent = true };
-	bool has_some = node && (!op->name	? node->attr.has_xattrs || node->attr.has_acl :
-				 is_acl(op)	? node->attr.has_acl :
-						  node->attr.has_xattrs);
 	if (!cl_node_is_fresh(op->client, node))
 		return false;
-	if (has_some && !cl_xattr_cache_find(op->client, op->ino, op->name ? op->name : "",
-					     node->attr.version, &value))
+	if (may_have(op, &node->attr) &&
+	    !cl_xattr_cache_find(op->client, op->ino, op->name ? op->name : "", node->attr.version,
+				 &value))
 		return false;
 	if (value.is_absent && op->name)
 		cl_op_finish(op, -E_NODATA);

@@ -51,7 +51,7 @@ size_t acl_encode(const struct acl *acl, uint8_t out[ACL_BYTES_MAX]);
 bool acl_is_minimal(const struct acl *acl);
 /* The nine permission bits that a mode shows for it: the mask stands for the group's. */
 uint32_t acl_mode(const struct acl *acl);
-/* chmod: the owner's, the mask's (else the group's) and the others' entry become those of `mode`. */
+/* chmod: the entries of owner, mask (without one: group) and others become those of `mode`. */
 void acl_set_mode(struct acl *acl, uint32_t mode);
 /*
  * The default ACL of a directory becomes the access ACL of what is made in it with `mode`: nobody
