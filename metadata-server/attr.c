@@ -84,7 +84,7 @@ int ms_attr_lookup(struct ms_op *op)
 	if (rc == 0 && !ms_inode_is_dir(&dir))
 		rc = -E_NOTDIR;
 	if (rc < 0)
-		return rc;
+		return rc == -E_STALE ? -E_NOENT : rc;	/* removed: no name is in it */
 	/* absence may be cached too */
 	ms_lease_grant_reply(op, slot.dir, slot.hash, MS_LEASE_READ);
 	return -E_NOENT;

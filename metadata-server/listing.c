@@ -117,7 +117,7 @@ int ms_listing_read(struct ms_op *op)
 	int rc = ms_inode_get(state->txn, req->ino, &dir);
 
 	if (rc < 0)
-		return rc;
+		return rc == -E_STALE ? -E_NOENT : rc;	/* as getdents(2) of a removed one */
 	if (!ms_inode_is_dir(&dir))
 		return -E_NOTDIR;
 	if (req->bytes_max && req->bytes_max < l.budget)

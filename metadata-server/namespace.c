@@ -9,13 +9,16 @@
 
 #include <string.h>
 
-/* A directory in which names may come and go: it exists and was not removed. */
+/*
+ * A directory in which names may come and go: it exists and was not removed. Who has a removed one
+ * open finds no name in it, as POSIX has it; and nothing that it could still be asked for remains.
+ */
 int ms_namespace_dir(struct ms_op *op, inode_no ino, struct ms_inode *out)
 {
 	int rc = ms_inode_get(op->state->txn, ino, out);
 
 	if (rc < 0)
-		return rc;
+		return rc == -E_STALE ? -E_NOENT : rc;
 	if (!ms_inode_is_dir(out))
 		return -E_NOTDIR;
 	return out->attr.nlink == 0 ? -E_NOENT : 0;

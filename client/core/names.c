@@ -105,6 +105,21 @@ void cl_names_lookup(struct cl_op *op)
 
 /* --- attributes ------------------------------------------------------------------------------- */
 
+/*
+ * A directory that another node removed, which somebody here is in or has open: it is as it was,
+ * without links, for the servers keep no directories for those who have them open.
+ */
+static bool show_removed(struct cl_op *op)
+{
+	const struct cl_node *node = cl_node_find(op->client, op->ino);
+	if (!node || !node->has_attr || !S_ISDIR(node->attr.st.st_mode))
+		return false;
+	op->attr = node->attr;
+	op->attr.st.st_nlink = 0;
+	op->attr.valid_ms = 0;
+	return true;
+}
+
 static void attr_done(struct cl_req *req)
 {
 	struct cl_op *op = req->op;
@@ -114,6 +129,8 @@ static void attr_done(struct cl_req *req)
 		rc = cl_node_take_reply(req, (const void *)req->call.reply, &node);
 	if (rc == 0)
 		cl_node_show(req->client, node, &op->attr);
+	else if (rc == -E_STALE && show_removed(op))
+		rc = 0;
 	cl_op_finish(op, rc);
 }
 

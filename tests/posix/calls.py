@@ -13,6 +13,16 @@ import syscalls as sys_
 Call = collections.namedtuple("Call", "name needs follows call")
 
 
+def make_for(needs, path):
+    """What a call needs to find at a path."""
+    if needs == "file":
+        suite.write_file(path, b"content")
+    elif needs == "folder":
+        os.mkdir(path)
+    elif needs == "link":
+        os.symlink("somewhere", path)
+
+
 def bind(path, _d):
     sock = socket.socket(socket.AF_UNIX)
     with sock:

@@ -3,20 +3,11 @@
 import os
 from errno import (EACCES, EADDRINUSE, EEXIST, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR)
 
-from calls import CALLS, other
+from calls import CALLS, make_for, other
 from syscalls import name_to_handle
 from suite import (STRANGER, Folder, acting_as, check, equal, exists, fails, name_of, open_folder, table, true, write_file)
 
 NAME_MAX, PATH_MAX = 255, 4096
-
-
-def make(path, needs):
-    if needs == "file":
-        write_file(path, b"content")
-    elif needs == "folder":
-        os.mkdir(path)
-    elif needs == "link":
-        os.symlink("somewhere", path)
 
 
 # ---- places where nothing can be found: each makes the place in d and returns the path to ask for ------
@@ -126,7 +117,7 @@ def is_not_followed_in_a_circle(call, d):
 def is_closed(call, d):
     folder = open_folder(d / "closed")
     os.chmod(d, 0o777)
-    make(folder / "name", call.needs)
+    make_for(call.needs, folder / "name")
     if call.needs != "nothing":
         os.chown(folder / "name", STRANGER, STRANGER, follow_symlinks=False)
     os.chown(other(d), STRANGER, STRANGER)
@@ -214,7 +205,7 @@ WAYS = (
 
 def leads_there(call, way, d):
     folder, path = way(d)
-    make(folder / "name", call.needs)
+    make_for(call.needs, folder / "name")
     call.call(path / "name", d)
     if call.needs == "nothing":
         os.lstat(folder / "name")
@@ -222,12 +213,12 @@ def leads_there(call, way, d):
 
 def takes_a_long_name(call, d):
     path = d / ("n" * NAME_MAX)
-    make(path, call.needs)
+    make_for(call.needs, path)
     call.call(path, d)
 
 
 def takes_a_long_path(call, d):
-    make(d / "name", call.needs)
+    make_for(call.needs, d / "name")
     path = str(d) + "/" * (PATH_MAX - 1 - len(d) - len("name")) + "name"
     equal(len(path), PATH_MAX - 1)
     call.call(path, d)
