@@ -113,6 +113,18 @@ struct ms_key ms_key_content(server_no server)
 	return key_of_server(MS_KEY_CONTENT, server);
 }
 
+struct ms_key ms_key_clone_work(inode_no clone, uint32_t kind, inode_no ino)
+{
+	struct ms_key key;
+	struct wr w = key_begin(&key, MS_KEY_CLONE_WORK);
+
+	wr_be64(&w, clone);
+	wr_u8(&w, (uint8_t)kind);
+	wr_be64(&w, ino);
+	key_end(&key, &w);
+	return key;
+}
+
 bool ms_key_is(const struct row *row, enum ms_key_type type, struct rd *r)
 {
 	*r = rd_init(row->key, row->key_len);
@@ -268,4 +280,67 @@ int ms_key_collection_decode(const void *in, size_t len, uint64_t *out)
 
 	*out = rd_u64(&r);
 	return rd_done(&r) && *out ? 0 : -E_CORRUPT;
+}
+
+void ms_key_clone_encode(const struct ms_clone_value *v, uint8_t out[MS_CLONE_VALUE_BYTES])
+{
+	struct wr w = wr_init(out, MS_CLONE_VALUE_BYTES);
+
+	wr_u64(&w, v->source);
+	wr_u64(&w, v->session);
+	wr_u64(&w, v->ticket);
+	wr_u64(&w, v->parent);
+	wr_u64(&w, v->names);
+	wr_u64(&w, v->bytes);
+	wr_u32(&w, v->uid);
+	wr_u32(&w, v->state);
+	ASSERT(wr_ok(&w));
+}
+
+int ms_key_clone_decode(const void *in, size_t len, struct ms_clone_value *out)
+{
+	struct rd r = rd_init(in, len);
+	uint32_t state;
+
+	out->source = rd_u64(&r);
+	out->session = rd_u64(&r);
+	out->ticket = rd_u64(&r);
+	out->parent = rd_u64(&r);
+	out->names = rd_u64(&r);
+	out->bytes = rd_u64(&r);
+	out->uid = rd_u32(&r);
+	state = rd_u32(&r);
+	if (!rd_done(&r) || state < MS_CLONE_BUILDING || state > MS_CLONE_GOING)
+		return -E_CORRUPT;
+	out->state = (enum ms_clone_state)state;
+	return 0;
+}
+
+size_t ms_key_clone_work_encode(const struct ms_clone_work *v,
+				uint8_t out[MS_CLONE_WORK_BYTES_MAX])
+{
+	struct wr w = wr_init(out, MS_CLONE_WORK_BYTES_MAX);
+
+	wr_u64(&w, v->target);
+	wr_u64(&w, v->hash);
+	wr_bytes(&w, v->name, v->name_len);
+	ASSERT(wr_ok(&w));
+	return wr_len(&w);
+}
+
+int ms_key_clone_work_decode(struct rd *key, const void *in, size_t len, struct ms_clone_work *out)
+{
+	struct rd r = rd_init(in, len);
+	uint32_t kind = rd_u8(key);
+
+	out->ino = rd_be64(key);
+	out->target = rd_u64(&r);
+	out->hash = rd_u64(&r);
+	out->name_len = (uint32_t)rd_left(&r);
+	if (!rd_done(key) || !rd_ok(&r) || out->name_len > sizeof out->name ||
+	    kind < MS_CLONE_XATTRS || kind > MS_CLONE_EMPTY)
+		return -E_CORRUPT;
+	rd_bytes(&r, out->name, out->name_len);
+	out->kind = (enum ms_clone_kind)kind;
+	return 0;
 }

@@ -23,6 +23,11 @@
  *   0x42  map                              version u64 · last server number given u32 · zero u32
  *   0x43  server u32                       content number u64 for which its groups were degraded
  *   0x50  collection                       epoch u64, from 1 on
+ *   0x68  clone u64                        not shown yet, by the inode that it will be:
+ *                                          source u64 · session u64 · ticket u64 · parent u64 ·
+ *                                          names u64 · bytes u64 · uid u32 · state u32
+ *   0x69  clone u64 · kind u8 · inode u64  left to do for it, or done:
+ *                                          target u64 · name hash u64 · name
  *
  * Types below 0x01 belong to the view (snapshot.h). Pure; threads: any.
  */
@@ -40,6 +45,7 @@ enum ms_key_type {
 	MS_KEY_SESSION = 0x30, MS_KEY_SLOT = 0x31,
 	MS_KEY_PG = 0x40, MS_KEY_SERVER = 0x41, MS_KEY_MAP = 0x42, MS_KEY_CONTENT = 0x43,
 	MS_KEY_COLLECTION = 0x50,
+	MS_KEY_CLONE = 0x68, MS_KEY_CLONE_WORK = 0x69,
 };
 
 /* A directory row's, and one byte more to look behind it. */
@@ -62,6 +68,7 @@ struct ms_key ms_key_slot(session_no session, uint32_t slot);
 struct ms_key ms_key_pg(pg_no pg);
 struct ms_key ms_key_server(server_no server);
 struct ms_key ms_key_content(server_no server);
+struct ms_key ms_key_clone_work(inode_no clone, uint32_t kind, inode_no ino);
 
 /* Is this row of the given type? *r then stands behind the type byte. */
 bool ms_key_is(const struct row *row, enum ms_key_type type, struct rd *r);
@@ -123,5 +130,38 @@ must_check int ms_key_content_decode(const void *in, size_t len, uint64_t *out);
 void ms_key_collection_encode(uint64_t epoch, uint8_t out[MS_COLLECTION_VALUE_BYTES]);
 /* never 0 */
 must_check int ms_key_collection_decode(const void *in, size_t len, uint64_t *out);
+
+enum ms_clone_state { MS_CLONE_BUILDING = 1, MS_CLONE_BUILT = 2, MS_CLONE_GOING = 3 };
+#define MS_CLONE_VALUE_BYTES 56u
+struct ms_clone_value {
+	inode_no source, parent;
+	session_no session;
+	uint64_t ticket, names, bytes;
+	uint32_t uid;
+	enum ms_clone_state state;
+};
+void ms_key_clone_encode(const struct ms_clone_value *v, uint8_t out[MS_CLONE_VALUE_BYTES]);
+must_check int ms_key_clone_decode(const void *in, size_t len, struct ms_clone_value *out);
+
+/* In the order in which they are done; of a clone that goes only the last counts. */
+enum ms_clone_kind {
+	MS_CLONE_XATTRS = 1,	/* inode: attributes from this name on are to be copied to target */
+	MS_CLONE_LIST,		/* directory: names from (hash, name) on to be copied to target */
+	MS_CLONE_COPIED,	/* directory, or inode of several names: was copied to target */
+	MS_CLONE_EMPTY,		/* directory of a clone that goes: to be emptied, then removed */
+};
+#define MS_CLONE_WORK_BYTES_MAX (16u + NAME_BYTES_MAX + 1u)
+struct ms_clone_work {
+	enum ms_clone_kind kind;
+	inode_no ino, target;
+	uint64_t hash;
+	uint32_t name_len;
+	uint8_t name[NAME_BYTES_MAX + 1];
+};
+size_t ms_key_clone_work_encode(const struct ms_clone_work *v,
+				uint8_t out[MS_CLONE_WORK_BYTES_MAX]);
+/* of a row of that type, `key` behind the clone's number */
+must_check int ms_key_clone_work_decode(struct rd *key, const void *in, size_t len,
+					struct ms_clone_work *out);
 
 #endif

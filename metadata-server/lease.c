@@ -199,6 +199,17 @@ bool ms_lease_is_blocked(struct ms_op *op)
 	return blocked;
 }
 
+bool ms_lease_is_blocked_by_all(struct ms_op *op)
+{
+	struct ms_session *session = op->session;
+	bool blocked;
+
+	op->session = NULL;
+	blocked = ms_lease_is_blocked(op);
+	op->session = session;
+	return blocked;
+}
+
 void ms_lease_answer(struct ms_state *state, struct ms_session *session,
 		     const struct ms_request *req, uint64_t recall_number)
 {

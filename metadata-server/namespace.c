@@ -82,7 +82,7 @@ static int check_make(const struct ms_request *req)
 }
 
 /* Ask for more numbers in good time; without any, the client tries again. */
-static int take_number(struct ms_state *state, inode_no *out)
+int ms_namespace_number(struct ms_state *state, inode_no *out)
 {
 	if (!state->reserve_asked && state->next_ino + MS_INODE_RANGE / 2 >= state->usable_limit) {
 		state->reserve_asked = true;
@@ -115,7 +115,7 @@ int ms_namespace_new(struct ms_op *op, const struct ms_inode *dir, uint32_t mode
 	a->size = is_dir ? MS_DIRECTORY_SIZE : S_ISLNK(mode) ? req->target.len : 0;
 	a->rdev = S_ISCHR(mode) || S_ISBLK(mode) ? req->rdev : 0;
 	out->parent = is_dir ? dir->attr.ino : 0;
-	return take_number(op->state, &a->ino);
+	return ms_namespace_number(op->state, &a->ino);
 }
 
 void ms_namespace_store(struct ms_op *op, const struct ms_inode *inode)

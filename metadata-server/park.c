@@ -26,7 +26,8 @@ static size_t copied_bytes(const struct ms_request *r)
 {
 	size_t lens[] = { r->name.len, r->new_name.len, r->target.len, r->bulk_len,
 			  r->lease_count * sizeof *r->leases, r->open_count * sizeof *r->opens,
-			  r->source_count * sizeof *r->sources };
+			  r->source_count * sizeof *r->sources,
+			  r->caller.group_count * sizeof *r->caller.groups };
 	size_t sum = 0;
 
 	for (size_t i = 0; i < ARRAY_COUNT(lens); i++)
@@ -34,15 +35,10 @@ static size_t copied_bytes(const struct ms_request *r)
 	return sum;
 }
 
-/*
- * Membership and session opens are never parked, so their texts are not copied; groups are not
- * used.
- */
+/* Membership and session opens are never parked, so their texts are not copied. */
 static void copy_request(struct ms_request *to, const struct ms_request *r, uint8_t *at)
 {
 	*to = *r;
-	to->caller.groups = NULL;
-	to->caller.group_count = 0;
 	to->node = to->address = to->host = to->rack = NULL;
 	to->owed_pgs = NULL;
 	to->owed_pg_count = 0;
@@ -56,6 +52,8 @@ static void copy_request(struct ms_request *to, const struct ms_request *r, uint
 	to->opens = (const void *)copy_bytes(&at, r->opens, r->open_count * sizeof *r->opens);
 	to->sources =
 		(const void *)copy_bytes(&at, r->sources, r->source_count * sizeof *r->sources);
+	to->caller.groups = (const void *)copy_bytes(
+		&at, r->caller.groups, r->caller.group_count * sizeof *r->caller.groups);
 }
 
 static struct ms_parked *parked_make(struct ms_op *op)

@@ -180,6 +180,25 @@ static ProtobufCMessage *publish_reply(struct cutter *c, struct ms_pending *p,
 	return &m->base;
 }
 
+static ProtobufCMessage *clone_reply(struct cutter *c, struct ms_pending *p,
+				     const struct ms_reply *r)
+{
+	Wire__CloneReply *m = cut(c, sizeof(*m));
+
+	wire__clone_reply__init(m);
+	m->stamp = cut_stamp(c, p);
+	m->ino = r->attr.ino;
+	m->built = r->end;
+	m->names = r->clone_names;
+	m->bytes = r->clone_bytes;
+	if (r->rc < 0 && r->target.len > 0) {
+		m->name.len = r->target.len;
+		m->name.data = cut(c, r->target.len);
+		memcpy(m->name.data, r->target.bytes, r->target.len);
+	}
+	return &m->base;
+}
+
 static ProtobufCMessage *statfs_reply(struct cutter *c, struct ms_pending *p,
 				      const struct ms_reply *r)
 {
@@ -232,6 +251,8 @@ static ProtobufCMessage *build(struct cutter *c, struct ms_pending *p, const str
 		return inline_reply(c, p, r);
 	case MSG_PUBLISH:
 		return publish_reply(c, p, r);
+	case MSG_CLONE:
+		return clone_reply(c, p, r);
 	case MSG_STATFS:
 		return statfs_reply(c, p, r);
 	case MSG_JOIN:

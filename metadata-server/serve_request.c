@@ -131,6 +131,17 @@ static int take_readdir(const Wire__ReadDir *m, struct ms_request *out)
 	return 0;
 }
 
+static int take_clone(const Wire__Clone *m, struct ms_request *out)
+{
+	take_caller(m->caller, out);
+	out->action = m->action;
+	out->ino = m->ino;
+	out->parent = m->parent;
+	out->name = name_of(m->name);
+	out->ticket = m->ticket;
+	return 0;
+}
+
 static int take_sources(struct ms_server *s, const Wire__Publish *m, struct ms_request *out)
 {
 	int rc = m->n_sources <= MS_SOURCES_MAX ? 0 : -E_MALFORMED;
@@ -207,6 +218,8 @@ static int take_names(struct ms_server *s, const struct rpc_request *req, struct
 		out->opens = MESSAGE(Wire__Release, req)->inodes;
 		out->open_count = (uint32_t)MESSAGE(Wire__Release, req)->n_inodes;
 		return 0;
+	case MSG_CLONE:
+		return take_clone(MESSAGE(Wire__Clone, req), out);
 	case MSG_PUBLISH:
 		return take_publish(s, MESSAGE(Wire__Publish, req), out);
 	default:
@@ -347,7 +360,7 @@ int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct 
 bool ms_serve_request_grows(uint16_t op)
 {
 	return op == MSG_MAKE || op == MSG_LINK || op == MSG_RENAME || op == MSG_PUBLISH ||
-	       op == MSG_SETXATTR;
+	       op == MSG_SETXATTR || op == MSG_CLONE;
 }
 
 bool ms_serve_request_changes(uint16_t op)

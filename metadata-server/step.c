@@ -60,6 +60,7 @@ static const struct op_row ops[OPS_MAX] = {
 	[MS_OP_REMOVEXATTR] = { ms_xattr_remove, SESSION_CHANGES },
 	[MS_OP_STATFS] = { ms_space_statfs, OP_RECOVERY },
 	[MS_OP_FSYNC] = { ms_session_fsync, OP_RECOVERY },
+	[MS_OP_CLONE] = { ms_clone, SESSION_CHANGES },
 	[MS_OP_LEASE_RETURN] = { lease_return, OP_SESSION | OP_RECOVERY },
 	[MS_OP_MAP_GET] = { no_change, OP_RECOVERY },
 	[MS_OP_STATUS] = { no_change, OP_RECOVERY },
@@ -200,6 +201,7 @@ static void tick(struct ms_state *state)
 	ms_membership_tick(state);
 	ms_orphan_tick(state);
 	ms_publish_tick(state);
+	ms_clone_tick(state);
 }
 
 void ms_step(struct ms_state *state, const struct ms_event *event, ms_effect_fn fn, void *arg)

@@ -58,6 +58,9 @@ struct ms_attr {
 	struct root root;
 };
 
+/* Clone.action */
+enum ms_clone_action { MS_CLONE_BEGIN = 1, MS_CLONE_STEP, MS_CLONE_SHOW, MS_CLONE_DROP };
+
 /* Where copied content comes from: `ino` had this root. */
 struct ms_source { inode_no ino; struct root root; };
 #define MS_SOURCES_MAX 8u	/* of one publish */
@@ -109,6 +112,8 @@ struct ms_request {
 		credit_used;
 	int64_t atime_ns, mtime_ns;
 	bool exclusive, open, write, directory, attributes, lease, kill_priv, unnamed;
+	uint32_t action;		/* clone: enum ms_clone_action */
+	uint64_t ticket;		/* clone: who began it, knows it */
 	struct root root;
 	const uint8_t *bulk; uint32_t bulk_len;		/* inline content, xattr value */
 	uint32_t umask;			/* make: not yet taken from the mode */
@@ -180,7 +185,9 @@ struct ms_reply {
 	const uint8_t *bulk; uint32_t bulk_len;
 	struct ms_name target;			/* the same */
 	const struct ms_dir_entry *entries; uint32_t entry_count;	/* the same */
+	/* listing: it ends here; clone: it is built */
 	bool end;
+	uint64_t clone_names, clone_bytes;	/* so far */
 	inode_no parent_ino;
 	session_no session;
 	uint32_t lease_ms;

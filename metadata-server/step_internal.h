@@ -173,6 +173,7 @@ struct ms_merge {
 
 #define MS_LISTING_BYTES_MAX	(MESSAGE_BYTES_MAX - 4096u)
 #define MS_LISTING_ENTRIES_MAX	1536u
+#define MS_CLONES_MAX		32u	/* not yet shown, at a time */
 
 struct ms_state {
 	struct ms_config config;
@@ -205,6 +206,7 @@ struct ms_state {
 	uint64_t move_next_ms;
 
 	uint64_t collection;		/* epoch */
+	struct ms_clone_heard { inode_no ino; uint64_t heard_ms; } clones[MS_CLONES_MAX];
 
 	struct map *map;
 	server_no last_server;
@@ -249,6 +251,8 @@ void ms_lease_want(struct ms_op *op, inode_no ino, uint64_t name_hash, enum ms_l
  * Is another session's lease in the way of the wants? Then it is recalled, and the operation parks.
  */
 must_check bool ms_lease_is_blocked(struct ms_op *op);
+/* The same, the session's own leases included: for what it does not do under them. */
+must_check bool ms_lease_is_blocked_by_all(struct ms_op *op);
 /*
  * Give the op's session a lease if nothing speaks against it, and say so in the reply. What it has
  * then.
@@ -336,6 +340,8 @@ must_check int ms_namespace_new(struct ms_op *op, const struct ms_inode *dir, ui
 				struct ms_inode *out);
 /* It is one more in the state; stored. */
 void ms_namespace_store(struct ms_op *op, const struct ms_inode *inode);
+/* The number of a new inode; -E_AGAIN: none is set aside yet. */
+must_check int ms_namespace_number(struct ms_state *state, inode_no *out);
 must_check int ms_namespace_dir(struct ms_op *op, inode_no ino, struct ms_inode *out);
 must_check int ms_namespace_may_remove(const struct ms_op *op, const struct ms_inode *dir,
 				       const struct ms_inode *victim);
@@ -386,6 +392,46 @@ void ms_xattr_drop_capability(struct ms_state *state, struct ms_inode *inode);
 /* What an inode has changed: its flags, its times; the reply shows it. */
 void ms_xattr_changed(struct ms_op *op, struct ms_inode *inode);
 void ms_xattr_drop_all(struct ms_state *state, inode_no ino);
+/*
+ * Copy attributes of `from`, all or those that its reader may give to a file of his own, from
+ * *name on (that it moves on) as far as the event has room. 1: that was all, and `to` says so; 0.
+ */
+must_check int ms_xattr_copy(struct ms_state *state, inode_no from, struct ms_inode *to, bool all,
+			     struct ms_clone_work *at);
+
+/* access.c */
+#define MS_ACCESS_READ	4u
+#define MS_ACCESS_WRITE	2u
+#define MS_ACCESS_EXEC	1u
+/* As the kernel checks it (mode, ACL): 0, -E_ACCES. For what the kernel does not see. */
+must_check int ms_access(struct ms_state *state, const struct ms_caller *caller,
+			 const struct ms_inode *inode, unsigned want);
+bool ms_access_has_group(const struct ms_caller *caller, uint32_t gid);
+
+/* clone.c, clone_copy.c, clone_drop.c */
+/* nobody went on with it: longer than any wait for leases */
+#define MS_CLONE_IDLE_MS	300000u
+struct ms_clone {		/* one in work */
+	struct ms_op *op;		/* NULL: it goes, by a tick */
+	struct ms_state *state;
+	inode_no ino;
+	struct ms_clone_value value;
+	bool has_changed;
+	uint32_t looked;		/* at names, in this event */
+};
+int ms_clone(struct ms_op *op);
+void ms_clone_tick(struct ms_state *state);
+void ms_clone_work_put(struct ms_clone *c, const struct ms_clone_work *work);
+void ms_clone_work_del(struct ms_clone *c, const struct ms_clone_work *work);
+/* The first at or behind (kind, ino); -E_NOENT: there is none, -E_CORRUPT, -E_IO. */
+must_check int ms_clone_work_next(struct ms_clone *c, enum ms_clone_kind kind, inode_no ino,
+				  struct ms_clone_work *out);
+/* The source, or MS_OP_PARKED: somebody writes it. Makes the inode at the head of the clone. */
+must_check int ms_clone_copy_root(struct ms_clone *c, const struct ms_inode *source);
+/* One event's part. 0: go on (c->value.state says if it is built), MS_OP_PARKED, or an error. */
+must_check int ms_clone_copy(struct ms_clone *c);
+void ms_clone_drop(struct ms_clone *c);		/* it goes, from the next tick on */
+must_check int ms_clone_drop_piece(struct ms_clone *c);	/* 1: all of it has gone; 0 */
 
 /* membership.c */
 must_check int ms_membership_load(struct ms_state *state);

@@ -245,3 +245,45 @@ void ms_xattr_drop_all(struct ms_state *state, inode_no ino)
 	while (next_name(state->txn, ino, &at, &name) == 0)
 		ms_txn_del(state->txn, at.bytes, at.len - 1);
 }
+
+static bool is_users(struct ms_name name)
+{
+	return ms_acl_is_name(name) || (name.len >= 5 && memcmp(name.bytes, "user.", 5) == 0);
+}
+
+static int copy_one(struct ms_txn *txn, inode_no from, inode_no to, struct ms_name name)
+{
+	struct ms_key key = ms_key_xattr(from, name), copy = ms_key_xattr(to, name);
+	const void *value;
+	uint32_t len;
+	int rc = ms_txn_get(txn, key.bytes, key.len, &value, &len);
+
+	if (rc == 0)
+		ms_txn_put(txn, copy.bytes, copy.len, len ? value : "", len);
+	return rc;
+}
+
+int ms_xattr_copy(struct ms_state *state, inode_no from, struct ms_inode *to, bool all,
+		  struct ms_clone_work *at)
+{
+	while (ms_txn_event_bytes(state->txn) <= MS_EVENT_BYTES_SOFT) {
+		struct ms_key key = ms_key_xattr(from, (struct ms_name){ at->name, at->name_len });
+		struct ms_name name;
+		int rc = next_name(state->txn, from, &key, &name);
+
+		if (rc == -E_NOENT) {
+			rc = store_flags(state, to);
+			return rc < 0 ? rc : 1;
+		}
+		if (rc < 0)
+			return rc;
+		memcpy(at->name, name.bytes, name.len);		/* borrowed from the rows */
+		at->name[name.len] = 0;
+		at->name_len = name.len + 1;
+		name.bytes = at->name;
+		rc = all || is_users(name) ? copy_one(state->txn, from, to->attr.ino, name) : 0;
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}

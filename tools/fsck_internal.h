@@ -60,8 +60,8 @@ struct fsck_inode {
 	uint32_t bytes_wanted; /* length of its bytes row; 0: none */
 	uint16_t mode;
 	uint16_t xattrs; /* without ACLs */
+	uint16_t flags; /* FSCK_INODE_* */
 	uint8_t acls;
-	uint8_t flags; /* FSCK_INODE_* */
 	uint8_t walk;  /* of the search for cycles: 0 new, 1 on the way, 2 reaches the root, 3 does
 			  not */
 };
@@ -73,6 +73,7 @@ _Static_assert(sizeof(struct fsck_inode) <= 48, "one for each inode of the file 
 #define FSCK_INODE_BAD_BYTES  32u /* has a bytes row of a wrong length */
 #define FSCK_INODE_XATTRS     16u /* its row says that it has extended attributes, */
 #define FSCK_INODE_ACL	      128u /* or an ACL */
+#define FSCK_INODE_HIDDEN     256u /* a row stands for its name: a clone that is not shown */
 #define FSCK_INODE_NAME_SEEN  64u /* a directory of which repair has seen the name that stays */
 
 /* What the rows come to, and what the rows that tell it say. */

@@ -354,6 +354,28 @@ static void mend_small(struct mend *m, const struct row *row, struct rd *r)
 	}
 }
 
+/* Without its row what was copied so far has no name, and gets one in /lost+found. */
+static void mend_clone(struct mend *m, const struct row *row, struct rd *r)
+{
+	inode_no clone = rd_be64(r);
+	struct ms_key key = ms_key_number(MS_KEY_CLONE, clone);
+	struct ms_clone_value v;
+	struct ms_clone_work work;
+	const void *value;
+	uint32_t len;
+
+	if (row->key[0] == MS_KEY_CLONE) {
+		if (!rd_done(r) || ms_key_clone_decode(row->value, row->value_len, &v) < 0 ||
+		    (v.state != MS_CLONE_GOING && !fsck_rows_find(m->f, clone)))
+			row_drop(m, row, "malformed clone removed");
+		return;
+	}
+	if (ms_key_clone_work_decode(r, row->value, row->value_len, &work) < 0 ||
+	    rows_get(m->f->state, key.bytes, key.len, &value, &len) < 0 ||
+	    !fsck_rows_find(m->f, work.kind == MS_CLONE_EMPTY ? work.ino : work.target))
+		row_drop(m, row, "work of a clone that does not exist removed");
+}
+
 static void mend_row(struct mend *m, const struct row *row)
 {
 	struct rd r = rd_init(row->key, row->key_len);
@@ -379,6 +401,10 @@ static void mend_row(struct mend *m, const struct row *row)
 	case MS_KEY_TERM:
 	case MS_KEY_CONTENT:
 		mend_small(m, row, &r);
+		break;
+	case MS_KEY_CLONE:
+	case MS_KEY_CLONE_WORK:
+		mend_clone(m, row, &r);
 		break;
 	case MS_KEY_COUNTERS:
 	case MS_KEY_PG:
@@ -471,7 +497,8 @@ static int mend_names(struct mend *m)
 			continue;
 		if (S_ISDIR(i->mode) && i->walk == 3 && is_on_ring(f, i))
 			rc = ring_cut(m, i);
-		else if (i->names == 0 && (i->nlink > 0 || !(i->flags & FSCK_INODE_HAS_ORPHAN)))
+		else if (i->names == 0 && !(i->flags & FSCK_INODE_HIDDEN) &&
+			 (i->nlink > 0 || !(i->flags & FSCK_INODE_HAS_ORPHAN)))
 			rc = attach(m, i);
 	}
 	return rc;

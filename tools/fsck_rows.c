@@ -382,6 +382,46 @@ static void take_content(struct pass *p, const struct row *row, struct rd *r)
 			   "content number of server %" PRIu32 " is malformed", number);
 }
 
+/* --- clones ----------------------------------------------------------------------------------- */
+
+/* A row stands for the name that the inode has not. */
+static void hide(struct pass *p, const struct row *row, inode_no ino, const char *what)
+{
+	struct fsck_inode *i = owner_of(p, row, ino, what);
+
+	if (i)
+		i->flags |= FSCK_INODE_HIDDEN;
+}
+
+static void take_clone(struct pass *p, const struct row *row, struct rd *r)
+{
+	inode_no ino = rd_be64(r);
+	struct ms_clone_value v;
+
+	if (!rd_done(r) || ms_key_clone_decode(row->value, row->value_len, &v) < 0)
+		row_fault(p->f, row, "is a malformed clone");
+	else if (v.state != MS_CLONE_GOING)	/* else its head may have gone already */
+		hide(p, row, ino, "clone");
+}
+
+static void take_clone_work(struct pass *p, const struct row *row, struct rd *r)
+{
+	inode_no clone = rd_be64(r);
+	struct ms_key key = ms_key_number(MS_KEY_CLONE, clone);
+	struct ms_clone_work work;
+	const void *value;
+	uint32_t len;
+
+	if (ms_key_clone_work_decode(r, row->value, row->value_len, &work) < 0)
+		row_fault(p->f, row, "is malformed work of a clone");
+	else if (rows_get(p->f->state, key.bytes, key.len, &value, &len) < 0)
+		row_fault(p->f, row, "is work of a clone that does not exist");
+	else if (work.kind == MS_CLONE_EMPTY)
+		hide(p, row, work.ino, "emptying");
+	else
+		(void)owner_of(p, row, work.target, "work of a clone");
+}
+
 static int take_row(struct pass *p, const struct row *row)
 {
 	struct rd r = rd_init(row->key, row->key_len);
@@ -441,6 +481,12 @@ static int take_row(struct pass *p, const struct row *row)
 			rd_done(&r) &&
 			ms_key_collection_decode(row->value, row->value_len, &epoch) == 0;
 		return 0;
+	case MS_KEY_CLONE:
+		take_clone(p, row, &r);
+		return 0;
+	case MS_KEY_CLONE_WORK:
+		take_clone_work(p, row, &r);
+		return 0;
 	case 0:
 		return 0; /* the view's */
 	default:
@@ -461,7 +507,9 @@ static void check_links(struct fsck *f, const struct fsck_inode *i)
 			inode_fault(f, FSCK_LINKS, i->ino, "has no name and nobody has it open");
 		return;
 	}
-	if (i->ino != INODE_ROOT && i->names == 0)
+	if (i->flags & FSCK_INODE_HIDDEN && !S_ISDIR(i->mode))
+		wanted++;
+	if (i->ino != INODE_ROOT && i->names == 0 && !(i->flags & FSCK_INODE_HIDDEN))
 		inode_fault(f, FSCK_LINKS, i->ino, "has no name");
 	if (i->nlink == wanted)
 		return;
@@ -497,7 +545,7 @@ static void check_reachable(struct fsck *f, struct fsck_inode *from)
 	while (at && !end) {
 		if (at->walk > 1) {
 			end = at->walk;
-		} else if (at->ino == INODE_ROOT) {
+		} else if (at->ino == INODE_ROOT || at->flags & FSCK_INODE_HIDDEN) {
 			end = 2;
 		} else if (at->walk == 1 || !at->dir) {
 			end = 3; /* a ring, or it has no name, which is told elsewhere */

@@ -18,6 +18,7 @@
 struct mount_client {
 	int fd;
 	dev_t device;
+	ino_t ino;
 	struct control_message message;
 };
 
@@ -67,20 +68,13 @@ static int prove_mount(struct mount_client *m, const char *path, struct error *e
 	return error_say(err, -E_NOTCONN, "'%s' is not on a cairn file system", path);
 }
 
-int mount_client_open(const char *path, struct mount_client **out, struct error *err)
+/* Takes the descriptor. */
+static int client_of(int fd, const char *path, struct mount_client **out, struct error *err)
 {
-	char found[PATH_MAX];
 	struct mount_client *m;
 	struct stat st;
-	int fd, rc;
+	int rc;
 
-	if (!path) {
-		rc = find_mount(found, sizeof found, err);
-		if (rc < 0)
-			return rc;
-		path = found;
-	}
-	fd = open_folder(path);
 	if (fd < 0 || fstat(fd, &st) != 0) {
 		rc = error_from_errno(errno);
 		if (fd >= 0)
@@ -92,13 +86,43 @@ int mount_client_open(const char *path, struct mount_client **out, struct error 
 		close(fd);
 		return error_set(err, -E_NOMEM, "cannot ask '%s'", path);
 	}
-	*m = (struct mount_client){ .fd = fd, .device = st.st_dev };
+	*m = (struct mount_client){ .fd = fd, .device = st.st_dev, .ino = st.st_ino };
 	rc = prove_mount(m, path, err);
 	if (rc < 0)
 		mount_client_close(m);
 	else
 		*out = m;
 	return rc;
+}
+
+int mount_client_open(const char *path, struct mount_client **out, struct error *err)
+{
+	char found[PATH_MAX];
+	int rc;
+
+	if (!path) {
+		rc = find_mount(found, sizeof found, err);
+		if (rc < 0)
+			return rc;
+		path = found;
+	}
+	return client_of(open_folder(path), path, out, err);
+}
+
+int mount_client_open_exactly(const char *path, struct mount_client **out, struct error *err)
+{
+	/* Nonblocking: a FIFO is not waited for, only refused. */
+	return client_of(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC), path, out, err);
+}
+
+ino_t mount_client_ino(const struct mount_client *m)
+{
+	return m->ino;
+}
+
+bool mount_client_is_same(const struct mount_client *a, const struct mount_client *b)
+{
+	return a->device == b->device;
 }
 
 void mount_client_close(struct mount_client *m)

@@ -18,6 +18,11 @@ struct mount_client;
  * mount of this host. -E_NOTCONN: there is none.
  */
 must_check int mount_client_open(const char *path, struct mount_client **out, struct error *err);
+/* The file or folder itself: what is asked there is asked of it. */
+must_check int mount_client_open_exactly(const char *path, struct mount_client **out,
+					 struct error *err);
+ino_t mount_client_ino(const struct mount_client *m);
+bool mount_client_is_same(const struct mount_client *a, const struct mount_client *b);
 void mount_client_close(struct mount_client *m);		/* NULL is allowed */
 /* Takes the request; *reply is the caller's. */
 must_check int mount_client_ask(struct mount_client *m, json_t *request, json_t **reply,

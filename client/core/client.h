@@ -152,6 +152,8 @@ enum cl_signal {
 struct cl_op {
 	enum cl_op_kind kind;
 	uint32_t uid, gid;
+	uint32_t *groups, group_count;	/* CONTROL: of the caller; live until done */
+	inode_no at;			/* CONTROL: of the open file on which it is asked */
 	/* arguments; unused ones zero */
 	inode_no ino, parent, new_parent;
 	const char *name, *new_name;	/* NUL-terminated; live until done */

@@ -10,6 +10,13 @@
  *   {"do":"warm","ino":INO}                fill it; then as state
  *   {"do":"pin"|"unpin"|"evict","ino":INO} then as state
  *   {"do":"evict-all"}                     whatever is not pinned or in use
+ *
+ * and what the metadata server answers (control_server.c), "ticket" and "name" in hexadecimal:
+ *
+ *   {"do":"clone-begin","parent":INO}      of what is asked; its ino and ticket
+ *   {"do":"clone-step","ino":INO,"ticket":T}   go on; how far it is, and if it is built
+ *   {"do":"clone-show","ino":INO,"ticket":T,"name":N}   in the folder that is asked
+ *   {"do":"clone-drop","ino":INO,"ticket":T}
  */
 #include "client/core/control.h"
 
@@ -20,6 +27,7 @@
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
+#include "client/core/control_server.h"
 #include "client/core/file.h"
 #include "client/core/fill.h"
 #include "client/core/guess.h"
@@ -424,12 +432,23 @@ static const struct request {
 	int (*run)(struct control *ctl);
 	bool wants_inode;
 	bool is_guarded;		/* for root and the owner */
+	/* of the metadata server's: asks it for this action */
+	int (*ask)(struct cl_op *op, const json_t *request, uint32_t action);
+	uint32_t action;
 } requests[] = {
-	{ "info", do_info, false, false },	  { "files", do_files, false, false },
-	{ "pins", do_pins, false, false },	  { "state", reply_state, true, false },
-	{ "warm", do_warm, true, false },	  { "pin", do_pin, true, true },
-	{ "unpin", do_unpin, true, true },	  { "evict", do_evict, true, true },
-	{ "evict-all", do_evict_all, false, true },
+	{ .name = "info", .run = do_info },
+	{ .name = "files", .run = do_files },
+	{ .name = "pins", .run = do_pins },
+	{ .name = "state", .run = reply_state, .wants_inode = true },
+	{ .name = "warm", .run = do_warm, .wants_inode = true },
+	{ .name = "pin", .run = do_pin, .wants_inode = true, .is_guarded = true },
+	{ .name = "unpin", .run = do_unpin, .wants_inode = true, .is_guarded = true },
+	{ .name = "evict", .run = do_evict, .wants_inode = true, .is_guarded = true },
+	{ .name = "evict-all", .run = do_evict_all, .is_guarded = true },
+	{ .name = "clone-begin", .ask = cl_control_clone, .action = CL_CLONE_BEGIN },
+	{ .name = "clone-step", .ask = cl_control_clone, .action = CL_CLONE_STEP },
+	{ .name = "clone-show", .ask = cl_control_clone, .action = CL_CLONE_SHOW },
+	{ .name = "clone-drop", .ask = cl_control_clone, .action = CL_CLONE_DROP },
 };
 
 static const struct request *request_find(const json_t *request)
@@ -498,6 +517,17 @@ static int inode_ask(struct cl_op *op, const json_t *request)
 	return 1;
 }
 
+static int server_ask(struct cl_op *op, const struct request *r, const json_t *request)
+{
+	struct client *c = op->client;
+
+	if (cl_session_is_valid(c))
+		return r->ask(op, request, r->action);
+	cl_op_wait(op, &c->session_waiters, "the metadata server", cl_control_start);
+	cl_session_renew(c);
+	return 1;
+}
+
 void cl_control_start(struct cl_op *op)
 {
 	json_t *request = json_loadb(op->bytes, op->bytes_len, JSON_REJECT_DUPLICATES, NULL);
@@ -510,7 +540,9 @@ void cl_control_start(struct cl_op *op)
 		rc = -E_NODEV;
 	if (rc == 0 && r->wants_inode)
 		rc = inode_ask(op, request);
-	if (rc == 0)
+	if (rc == 0 && r->ask)
+		rc = server_ask(op, r, request);
+	else if (rc == 0)
 		rc = control_run(op, r, request);
 	json_decref(request);
 	if (rc <= 0)

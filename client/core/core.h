@@ -195,6 +195,7 @@ struct cl_req {
 		Wire__ListXattr list_xattr;
 		Wire__RemoveXattr remove_xattr;
 		Wire__StatFs stat_fs; Wire__Fsync fsync;
+		Wire__Clone clone;
 	} msg;
 };
 

@@ -51,6 +51,7 @@ static bool is_mutation(uint16_t type)
 	case MSG_RENAME:
 	case MSG_OPEN:
 	case MSG_RELEASE: case MSG_PUBLISH: case MSG_SETXATTR: case MSG_REMOVEXATTR:
+	case MSG_CLONE:
 		return true;
 	default:
 		return false;
@@ -113,6 +114,7 @@ static void init_message(struct cl_req *req, uint16_t type)
 		wire__stat_fs__init(&req->msg.stat_fs);
 		req->msg.stat_fs.caller = &req->caller;
 		break;
+	case MSG_CLONE: wire__clone__init(&req->msg.clone); break;
 	case MSG_FSYNC: wire__fsync__init(&req->msg.fsync); break;
 	default: req->call.request = NULL; return;
 	}
@@ -217,6 +219,8 @@ struct cl_req *cl_session_req(struct client *c, struct cl_op *op, uint16_t type,
 		ASSERT(!op->req);
 		req->caller.uid = op->uid;
 		req->caller.gid = op->gid;
+		req->caller.groups = op->groups;
+		req->caller.n_groups = op->group_count;
 		op->req = req;
 		op->cancel = req_cancel;
 		op->waiting_for = "the metadata server";

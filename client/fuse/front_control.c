@@ -9,6 +9,10 @@
 #include <string.h>
 
 #include "client/core/control.h"
+#include "client/fuse/knode.h"
+
+#define GROUPS_MAX 1024u	/* of a message; the others are not told */
+_Static_assert(sizeof(gid_t) == sizeof(uint32_t), "groups are told as the system has them");
 
 static void reply_control(struct front_op *fop)
 {
@@ -22,6 +26,15 @@ static void reply_control(struct front_op *fop)
 	fuse_reply_ioctl(fop->req, 0, message, sizeof *message);
 }
 
+/* Of a caller whom /proc does not show, none: then his first group alone counts. */
+static void take_groups(struct front_op *fop, uint32_t *groups)
+{
+	int count = fuse_req_getgroups(fop->req, GROUPS_MAX, groups);
+
+	fop->op.groups = groups;
+	fop->op.group_count = count < 0 ? 0 : MIN_OF((uint32_t)count, GROUPS_MAX);
+}
+
 static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg,
 		     struct fuse_file_info *fi, unsigned flags, const void *in, size_t in_bytes,
 		     size_t out_bytes)
@@ -30,7 +43,6 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg
 	struct control_message *message;
 	struct front_op *fop;
 
-	(void)ino;
 	(void)arg;
 	(void)fi;
 	(void)flags;
@@ -45,8 +57,8 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg
 	fop = front_op_create(req, CL_CONTROL, reply_control, 0);
 	if (!fop)
 		return;
-	/* Its answer takes the place of the request, behind it in one allocation. */
-	fop->data = calloc(2, sizeof *message);
+	/* The answer, behind it the request, behind that the groups of the caller. */
+	fop->data = calloc(1, 2 * sizeof *message + GROUPS_MAX * sizeof(gid_t));
 	if (!fop->data) {
 		front_op_refuse(fop, ENOMEM);
 		return;
@@ -57,6 +69,8 @@ static void op_ioctl(fuse_req_t req, fuse_ino_t ino, unsigned command, void *arg
 	fop->op.bytes_len = asked->len;
 	fop->op.out = message->text;
 	fop->op.out_capacity = CONTROL_TEXT_BYTES - 1;
+	fop->op.at = knode_ino(ino);
+	take_groups(fop, (uint32_t *)(void *)&message[2]);
 	front_op_submit(fop);
 }
 

@@ -82,6 +82,8 @@ static const struct rule RULES[] = {
 	{"Unlink", "name", RULE_NAME, 1, NAME_BYTES_MAX},
 	{"Rename", "name", RULE_NAME, 1, NAME_BYTES_MAX},
 	{"Rename", "new_name", RULE_NAME, 1, NAME_BYTES_MAX},
+	{"Clone", "name", RULE_NAME, 0, NAME_BYTES_MAX},
+	{"CloneReply", "name", RULE_NAME, 0, NAME_BYTES_MAX},
 	{"DirEntry", "name", RULE_NAME, 1, NAME_BYTES_MAX},
 	{NULL, "target", RULE_BYTES, 0, SYMLINK_BYTES_MAX},
 	{NULL, "capability", RULE_BYTES, 0, 256},

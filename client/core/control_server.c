@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests of the control plane that the metadata server answers: clones. What is asked for an
+ * inode is asked on an open file of it (op->at), so that the kernel has proved that the caller may
+ * reach it; the metadata server checks the rest, as the caller with all his groups.
+ *
+ * What the server refuses is an answer here, with "error" (errno), "text" and the name it is about:
+ * an ioctl that fails could only say the first.
+ */
+#include "client/core/control_server.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/base/text.h"
+
+#define NAME_TEXT_BYTES (NAME_BYTES_MAX + 1)
+
+/* --- fields ----------------------------------------------------------------------------------- */
+
+static uint64_t number(const json_t *request, const char *key)
+{
+	json_int_t value = json_integer_value(json_object_get(request, key));
+
+	return value < 0 ? 0 : (uint64_t)value;
+}
+
+/* Names and tickets come in hexadecimal digits: not every name is text. How many bytes, or < 0. */
+static int bytes_of_hex(const json_t *request, const char *key, uint8_t *out, size_t capacity)
+{
+	const char *hex = json_string_value(json_object_get(request, key));
+	size_t len = hex ? strlen(hex) / 2 : 0;
+
+	if (!hex || len == 0 || len > capacity || strlen(hex) % 2)
+		return -E_INVAL;
+	return text_parse_hex(hex, out, len) < 0 ? -E_INVAL : (int)len;
+}
+
+static int ticket_of(const json_t *request, uint64_t *out)
+{
+	uint8_t bytes[sizeof *out];
+	int rc = bytes_of_hex(request, "ticket", bytes, sizeof bytes);
+
+	if (rc != (int)sizeof bytes)
+		return -E_INVAL;
+	memcpy(out, bytes, sizeof *out);
+	return 0;
+}
+
+/* --- answers ---------------------------------------------------------------------------------- */
+
+static json_t *name_json(ProtobufCBinaryData name)
+{
+	char text[NAME_TEXT_BYTES];
+	size_t len = MIN_OF(name.len, sizeof text - 1);
+	json_t *json;
+
+	for (size_t i = 0; i < len; i++)
+		text[i] = (char)(name.data[i] ? name.data[i] : '?');
+	text[len] = '\0';
+	json = json_string(text);
+	for (size_t i = 0; !json && i < len; i++)
+		if ((unsigned char)text[i] >= 0x80)
+			text[i] = '?';
+	return json ? json : json_string(text);
+}
+
+static void finish(struct cl_op *op, json_t *reply)
+{
+	size_t len = reply ? json_dumpb(reply, op->out, op->out_capacity, JSON_COMPACT) : 0;
+
+	json_decref(reply);
+	op->out_len = (uint32_t)len;
+	cl_op_finish(op, len == 0 ? -E_NOMEM : len <= op->out_capacity ? 0 : -E_RANGE);
+}
+
+/* Did the server decide? Else nobody answered, and the call fails. */
+static bool is_refusal(int rc)
+{
+	return rc < 0 && rc != -E_INTR && rc != -E_NO_SESSION && !cl_is_unavailable(rc);
+}
+
+static json_t *refusal_json(int rc, ProtobufCBinaryData name)
+{
+	return json_pack("{s:i, s:s, s:o}", "error", error_to_errno(rc), "text", error_text(rc),
+			 "name", name_json(name));
+}
+
+/* --- clones ----------------------------------------------------------------------------------- */
+
+static void clone_done(struct cl_req *req)
+{
+	const Wire__CloneReply *reply = (const void *)req->call.reply;
+	struct cl_op *op = req->op;
+	uint64_t ticket = req->msg.clone.ticket;
+	char hex[2 * sizeof ticket + 1];
+
+	if (reply)
+		cl_session_stamp(req->client, reply->stamp);
+	if (req->call.rc < 0 && !is_refusal(req->call.rc)) {
+		cl_op_finish(op, req->call.rc);
+	} else if (req->call.rc < 0) {
+		finish(op, refusal_json(req->call.rc,
+					reply ? reply->name : (ProtobufCBinaryData){ 0 }));
+	} else if (!reply) {
+		cl_op_finish(op, -E_MALFORMED);
+	} else {
+		text_hex(hex, &ticket, sizeof ticket);
+		finish(op, json_pack("{s:I, s:s, s:b, s:I, s:I}", "ino", (json_int_t)reply->ino,
+				     "ticket", hex, "built", reply->built, "names",
+				     (json_int_t)reply->names, "bytes",
+				     (json_int_t)reply->bytes));
+	}
+}
+
+/* What the caller says of it; `name` is what the message points to. */
+static int clone_parse(const struct cl_op *op, const json_t *request, Wire__Clone *msg,
+		       uint8_t *name)
+{
+	int rc;
+
+	if (msg->action == CL_CLONE_BEGIN) {
+		msg->ino = op->at;
+		msg->parent = number(request, "parent");
+		loop_random(op->client->options.loop, &msg->ticket, sizeof msg->ticket);
+		return 0;
+	}
+	msg->ino = number(request, "ino");
+	rc = ticket_of(request, &msg->ticket);
+	if (rc < 0 || msg->action != CL_CLONE_SHOW)
+		return rc;
+	rc = bytes_of_hex(request, "name", name, NAME_BYTES_MAX);
+	msg->parent = op->at;
+	msg->name = (ProtobufCBinaryData){ .len = rc < 0 ? 0 : (size_t)rc, .data = name };
+	return rc < 0 ? rc : 0;
+}
+
+int cl_control_clone(struct cl_op *op, const json_t *request, uint32_t action)
+{
+	Wire__Clone msg = WIRE__CLONE__INIT;
+	uint8_t *name = calloc(1, NAME_BYTES_MAX);
+	struct cl_req *req = NULL;
+	int rc = name ? 0 : -E_NOMEM;
+
+	msg.action = action;
+	if (rc == 0)
+		rc = clone_parse(op, request, &msg, name);
+	if (rc == 0)
+		req = cl_session_req(op->client, op, MSG_CLONE, clone_done);
+	if (!req) {
+		free(name);
+		return rc < 0 ? rc : -E_NOMEM;
+	}
+	msg.caller = &req->caller;
+	req->msg.clone = msg;
+	req->more = name;
+	cl_session_send(req);
+	return 1;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The part of the control plane that asks the metadata server (control.h). On the loop's thread. */
+#ifndef CAIRN_CLIENT_CORE_CONTROL_SERVER_H
+#define CAIRN_CLIENT_CORE_CONTROL_SERVER_H
+
+#include <jansson.h>
+
+#include "client/core/core.h"
+
+/* The numbers of the protocol (Clone.action). */
+enum cl_clone_action {
+	CL_CLONE_BEGIN = 1, CL_CLONE_STEP = 2, CL_CLONE_SHOW = 3, CL_CLONE_DROP = 4,
+};
+
+/* 1: the op is answered later; or an error, and it is still the caller's. */
+must_check int cl_control_clone(struct cl_op *op, const json_t *request, uint32_t action);
+
+#endif
