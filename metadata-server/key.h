@@ -99,6 +99,7 @@ struct ms_slot_value {
 	uint32_t error;		/* positive number of error.def; 0: done */
 	inode_no ino, parent;
 	uint64_t version;	/* of ino after it */
+	bool is_queued;		/* of a lock; not in the row, which is for changes only */
 };
 void ms_key_slot_encode(const struct ms_slot_value *v, uint8_t out[MS_SLOT_VALUE_BYTES]);
 must_check int ms_key_slot_decode(const void *in, size_t len, struct ms_slot_value *out);

@@ -27,7 +27,8 @@ static size_t copied_bytes(const struct ms_request *r)
 	size_t lens[] = { r->name.len, r->new_name.len, r->target.len, r->bulk_len,
 			  r->lease_count * sizeof *r->leases, r->open_count * sizeof *r->opens,
 			  r->source_count * sizeof *r->sources,
-			  r->caller.group_count * sizeof *r->caller.groups };
+			  r->caller.group_count * sizeof *r->caller.groups,
+			  r->lock_count * sizeof *r->locks };
 	size_t sum = 0;
 
 	for (size_t i = 0; i < ARRAY_COUNT(lens); i++)
@@ -54,6 +55,7 @@ static void copy_request(struct ms_request *to, const struct ms_request *r, uint
 		(const void *)copy_bytes(&at, r->sources, r->source_count * sizeof *r->sources);
 	to->caller.groups = (const void *)copy_bytes(
 		&at, r->caller.groups, r->caller.group_count * sizeof *r->caller.groups);
+	to->locks = (const void *)copy_bytes(&at, r->locks, r->lock_count * sizeof *r->locks);
 }
 
 static struct ms_parked *parked_make(struct ms_op *op)

@@ -260,6 +260,9 @@ static void batch_send(struct ms_server *s, int kept)
 		case MS_OUT_RECALL:
 			ms_serve_session_send(s, container_of(out, struct ms_recall, out));
 			break;
+		case MS_OUT_GRANT:
+			ms_serve_session_send_grant(s, container_of(out, struct ms_grant, out));
+			break;
 		case MS_OUT_FENCE:
 			ms_serve_session_end(s, container_of(out, struct ms_fence, out)->session,
 					     true);
@@ -358,6 +361,7 @@ static void take_effect(void *arg, const struct ms_effect *effect)
 {
 	struct ms_server *s = arg;
 	struct ms_recall *recall;
+	struct ms_grant *grant;
 
 	switch (effect->kind) {
 	case MS_FX_REPLY:
@@ -367,6 +371,11 @@ static void take_effect(void *arg, const struct ms_effect *effect)
 		recall = ms_serve_session_recall(s, effect);
 		if (recall)
 			batch_add(s, &recall->out, MS_OUT_RECALL);
+		break;
+	case MS_FX_LOCK_GRANTED:
+		grant = ms_serve_session_grant(s, effect);
+		if (grant)
+			batch_add(s, &grant->out, MS_OUT_GRANT);
 		break;
 	case MS_FX_FENCED:
 		effect_fenced(s, effect->session);
@@ -543,6 +552,8 @@ static void answer_view(struct ms_server *s, struct ms_pending *p)
 		p->number = s->map_number;
 		p->wait_durable = true;
 		s->waiting++;
+	} else if (p->op == MSG_LOCK_LIST) {
+		ms_serve_reply_locks(s, p, (const Wire__LockList *)(const void *)p->req->msg);
 	} else if (p->op == MSG_GC) {
 		ms_serve_reply_gc(s, p, (const Wire__Gc *)(const void *)p->req->msg);
 	} else {
@@ -578,7 +589,8 @@ static void on_request(void *arg, struct rpc_request *req)
 		rpc_answer(req, rc < 0 ? rc : -E_NOMEM, NULL, NULL);
 		return;
 	}
-	if (p->op == MSG_MAP_GET || p->op == MSG_STATUS || p->op == MSG_GC) {
+	if (p->op == MSG_MAP_GET || p->op == MSG_STATUS || p->op == MSG_GC ||
+	    p->op == MSG_LOCK_LIST) {
 		answer_view(s, p);
 		return;
 	}
@@ -692,7 +704,8 @@ static int server_begin(struct ms_server *s, struct error *err)
 	s->config.with_acl = (s->recovery.super.incompat & SUPER_INCOMPAT_ACL) != 0;
 	s->records = malloc(SERVE_BATCH_BYTES + JOURNAL_RECORD_BYTES_MAX);
 	s->leases = calloc(SERVE_LEASES_MAX, sizeof(*s->leases));
-	if (!s->records || !s->leases)
+	s->locks = calloc(SERVE_CLAIMS_MAX, sizeof(*s->locks));
+	if (!s->records || !s->leases || !s->locks)
 		return error_set(err, -E_NOMEM, "cannot begin to serve");
 	rc = ms_state_create(&s->config, s->txn, &s->state);
 	if (rc < 0)
@@ -813,5 +826,6 @@ void ms_server_destroy(struct ms_server *s)
 	ms_recover_close(&s->recovery);
 	free(s->records);
 	free(s->leases);
+	free(s->locks);
 	ms_server_free(s);
 }

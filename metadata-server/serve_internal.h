@@ -29,12 +29,13 @@
 #define SERVE_PARTS_MAX		128u
 /* in one message: its repeated fields are bounded so */
 #define SERVE_LEASES_MAX	4096u
+#define SERVE_CLAIMS_MAX	4096u		/* the same */
 #define SERVE_RECALLS_MAX	65536u
 #define SERVE_WARNINGS_MAX	32u
 #define SERVE_WARNING_BYTES	300u
 
 /* Something that leaves when the batch is committed, in the order it came. */
-enum ms_out_kind { MS_OUT_REPLY = 1, MS_OUT_RECALL, MS_OUT_FENCE };
+enum ms_out_kind { MS_OUT_REPLY = 1, MS_OUT_RECALL, MS_OUT_GRANT, MS_OUT_FENCE };
 struct ms_out {
 	enum ms_out_kind kind;
 	struct ms_out *prev, *next;
@@ -75,6 +76,17 @@ struct ms_recall {
 	uint32_t lease_count;
 	bool is_sent;
 	struct ms_recall *prev, *next;	/* all of the server */
+};
+
+/* A lock that was waited for, on its way. */
+struct ms_grant {
+	struct ms_out out;		/* first */
+	struct ms_server *server;
+	struct rpc_call call;
+	session_no session;
+	uint64_t wait;
+	bool is_sent;
+	struct ms_grant *prev, *next;	/* all of the server */
 };
 
 struct ms_fence {
@@ -143,6 +155,9 @@ struct ms_server {
 	struct ms_binding *bindings;
 	struct ms_recall *recalls;
 	uint32_t recall_count;
+	struct ms_grant *grants;
+	uint32_t grant_count;
+	struct ms_lock_claim *locks;	/* scratch of decoding: SERVE_CLAIMS_MAX */
 	struct ms_lease *leases;	/* scratch of decoding: SERVE_LEASES_MAX */
 	struct ms_source sources[MS_SOURCES_MAX];	/* the same */
 	struct loop_timer tick;
@@ -174,6 +189,7 @@ void ms_serve_reply(struct ms_server *s, struct ms_pending *p, const struct ms_r
 void ms_serve_reply_map(struct ms_server *s, struct ms_pending *p, const Wire__MapGet *ask);
 void ms_serve_reply_status(struct ms_server *s, struct ms_pending *p);	/* serve_status.c */
 /* the same */
+void ms_serve_reply_locks(struct ms_server *s, struct ms_pending *p, const Wire__LockList *ask);
 void ms_serve_reply_gc(struct ms_server *s, struct ms_pending *p, const Wire__Gc *ask);
 
 /*
@@ -194,6 +210,9 @@ void ms_serve_session_end(struct ms_server *s, session_no session, bool is_fence
 void ms_serve_session_lost(struct ms_server *s, struct rpc_peer *peer);
 struct ms_recall *ms_serve_session_recall(struct ms_server *s, const struct ms_effect *effect);
 void ms_serve_session_send(struct ms_server *s, struct ms_recall *recall);	/* takes it */
+/* NULL: not now; the session is told again when it renews. */
+struct ms_grant *ms_serve_session_grant(struct ms_server *s, const struct ms_effect *effect);
+void ms_serve_session_send_grant(struct ms_server *s, struct ms_grant *grant);	/* takes it */
 void ms_serve_session_finish(struct ms_server *s);
 
 /* serve_snapshot.c */

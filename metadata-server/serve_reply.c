@@ -239,6 +239,41 @@ static ProtobufCMessage *heartbeat_reply(struct cutter *c, struct ms_pending *p,
 	return &m->base;
 }
 
+static Wire__LockClaim *cut_lock(struct cutter *c, const struct ms_lock_claim *lock)
+{
+	Wire__LockClaim *out = cut(c, sizeof(*out));
+
+	wire__lock_claim__init(out);
+	out->ino = lock->ino;
+	out->pid = lock->pid;
+	out->start = lock->start;
+	out->end = lock->end;
+	out->mode = lock->mode;
+	return out;
+}
+
+static ProtobufCMessage *lock_reply(struct cutter *c, struct ms_pending *p,
+				    const struct ms_reply *r)
+{
+	Wire__LockReply *m = cut(c, sizeof(*m));
+
+	wire__lock_reply__init(m);
+	m->stamp = cut_stamp(c, p);
+	m->queued = r->is_queued;
+	return &m->base;
+}
+
+static ProtobufCMessage *lock_test_reply(struct cutter *c, struct ms_pending *p,
+					 const struct ms_reply *r)
+{
+	Wire__LockTestReply *m = cut(c, sizeof(*m));
+
+	wire__lock_test_reply__init(m);
+	m->stamp = cut_stamp(c, p);
+	m->lock = r->lock.mode == RANGE_NONE ? NULL : cut_lock(c, &r->lock);
+	return &m->base;
+}
+
 static ProtobufCMessage *build(struct cutter *c, struct ms_pending *p, const struct ms_reply *r)
 {
 	switch (p->op) {
@@ -259,6 +294,10 @@ static ProtobufCMessage *build(struct cutter *c, struct ms_pending *p, const str
 		return join_reply(c, p, r);
 	case MSG_HEARTBEAT:
 		return heartbeat_reply(c, p, r);
+	case MSG_LOCK:
+		return lock_reply(c, p, r);
+	case MSG_LOCK_TEST:
+		return lock_test_reply(c, p, r);
 	case MSG_LOOKUP:
 	case MSG_GETATTR:
 	case MSG_SETATTR:

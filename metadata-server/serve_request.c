@@ -70,12 +70,48 @@ static int take_session_renew(const Wire__SessionRenew *m, struct ms_request *ou
 	return 0;
 }
 
+static void take_lock(const Wire__LockClaim *m, struct ms_lock_claim *out)
+{
+	*out = (struct ms_lock_claim){ .ino = m->ino, .owner = m->owner, .start = m->start,
+				       .end = m->end, .kind = m->kind, .mode = m->mode,
+				       .pid = m->pid };
+}
+
+/* One, in the message of a request about it. */
+static int take_one_lock(struct ms_server *s, const Wire__LockClaim *m, struct ms_request *out)
+{
+	if (!m)
+		return -E_MALFORMED;
+	take_lock(m, &s->locks[0]);
+	out->locks = s->locks;
+	out->lock_count = 1;
+	return 0;
+}
+
+static int take_lock_request(struct ms_server *s, const Wire__Lock *m, struct ms_request *out)
+{
+	int rc = take_one_lock(s, m->lock, out);
+
+	s->locks[0].wait = m->wait;
+	s->locks[0].may_cycle = m->may_cycle;
+	out->flags = m->cancel ? MS_LOCK_CANCEL : 0;
+	out->opens = m->taken;
+	out->open_count = (uint32_t)m->n_taken;
+	return rc;
+}
+
 static int take_session_reclaim(struct ms_server *s, const Wire__SessionReclaim *m,
 				struct ms_request *out)
 {
 	out->opens = m->opens;
 	out->open_count = (uint32_t)m->n_opens;
 	out->more = m->more;
+	if (m->n_locks > SERVE_CLAIMS_MAX)
+		return -E_MALFORMED;
+	for (size_t i = 0; i < m->n_locks; i++)
+		take_lock(m->locks[i], &s->locks[i]);
+	out->locks = s->locks;
+	out->lock_count = (uint32_t)m->n_locks;
 	return take_leases(s, m->leases, m->n_leases, out);
 }
 
@@ -338,6 +374,10 @@ int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct 
 	case MSG_LEASE_RETURN:
 		return take_leases(s, MESSAGE(Wire__LeaseReturn, req)->leases,
 				   MESSAGE(Wire__LeaseReturn, req)->n_leases, out);
+	case MSG_LOCK:
+		return take_lock_request(s, MESSAGE(Wire__Lock, req), out);
+	case MSG_LOCK_TEST:
+		return take_one_lock(s, MESSAGE(Wire__LockTest, req)->lock, out);
 	case MSG_JOIN:
 		return take_join(MESSAGE(Wire__Join, req), out);
 	case MSG_HEARTBEAT:
@@ -351,6 +391,7 @@ int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct 
 	case MSG_MAP_GET:
 	case MSG_STATUS:
 	case MSG_GC:
+	case MSG_LOCK_LIST:
 		return 0;
 	default:
 		return take_inode(s, req, out);

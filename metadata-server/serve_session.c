@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sessions and the connections they were last heard on; recalls on their way.
+ * Sessions and the connections they were last heard on; recalls and locks on their way to them.
  *
  * A recall that cannot be delivered, or is not answered, is forgotten here: step asks again, and
  * fences whoever never answers (I5).
@@ -160,11 +160,75 @@ void ms_serve_session_send(struct ms_server *s, struct ms_recall *recall)
 	rpc_call(b->peer, &recall->call);
 }
 
+/* --- locks that were waited for --------------------------------------------------------------- */
+
+static void grant_free(struct ms_grant *grant)
+{
+	DL_DELETE(grant->server->grants, grant);
+	grant->server->grant_count--;
+	free(grant);
+}
+
+struct ms_grant *ms_serve_session_grant(struct ms_server *s, const struct ms_effect *effect)
+{
+	struct ms_grant *grant =
+		s->grant_count < SERVE_RECALLS_MAX ? calloc(1, sizeof(*grant)) : NULL;
+
+	if (!grant)
+		return NULL;
+	grant->server = s;
+	grant->session = effect->session;
+	grant->wait = effect->token;
+	DL_APPEND(s->grants, grant);
+	s->grant_count++;
+	return grant;
+}
+
+static void grant_done(struct rpc_call *call)
+{
+	struct ms_grant *grant = container_of(call, struct ms_grant, call);
+	struct ms_event event = { .kind = MS_EV_LOCK_ANSWER, .token = grant->wait };
+
+	if (call->rc == 0) {
+		event.req.session = grant->session;
+		event.req.flags =
+			((const Wire__LockGrantedReply *)(const void *)call->reply)->taken;
+		ms_server_event(grant->server, &event);
+	}
+	grant_free(grant);
+}
+
+void ms_serve_session_send_grant(struct ms_server *s, struct ms_grant *grant)
+{
+	struct ms_binding *b = binding_find(s, grant->session);
+	Wire__LockGranted m = WIRE__LOCK_GRANTED__INIT;
+
+	grant->out.kind = 0;
+	if (!b) {
+		grant_free(grant);
+		return;
+	}
+	m.wait = grant->wait;
+	grant->call.type = MSG_LOCK_GRANTED;
+	grant->call.request = &m.base;
+	grant->call.deadline_ms = (uint32_t)s->config.lease_ms;
+	grant->call.session = grant->session;
+	grant->call.done = grant_done;
+	grant->is_sent = true;
+	rpc_call(b->peer, &grant->call);
+}
+
 void ms_serve_session_finish(struct ms_server *s)
 {
 	struct ms_binding *b, *b_next;
 	struct ms_recall *recall, *next;
+	struct ms_grant *grant, *grant_next;
 
+	DL_FOREACH_SAFE(s->grants, grant, grant_next) {
+		if (grant->is_sent)
+			rpc_cancel(&grant->call);
+		grant_free(grant);
+	}
 	DL_FOREACH_SAFE(s->recalls, recall, next) {
 		if (recall->is_sent)
 			rpc_cancel(&recall->call);

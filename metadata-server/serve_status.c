@@ -187,6 +187,8 @@ static void fill(struct ms_server *s, struct status *st)
 	m->sessions = (uint32_t)counts.sessions;
 	m->leases = counts.leases;
 	m->parked = (uint32_t)counts.parked;
+	m->locks = counts.locks;
+	m->lock_waits = counts.lock_waits;
 	m->rows_bytes = rows_bytes(s->options.rows);
 	m->journal_bytes = ms_journal_bytes(s->journal);
 	m->snapshot_number = s->snapshotter.number;

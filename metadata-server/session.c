@@ -178,6 +178,7 @@ static void session_end(struct ms_state *state, struct ms_session *s)
 	}
 	ms_park_drop_session(state, s);
 	ms_lease_drop_session(state, s);
+	ms_locks_drop_session(state->locks, s->number);
 	HASH_DEL(state->sessions, s);
 	state->session_count--;
 	state->sweep = true;
@@ -289,6 +290,7 @@ int ms_session_renew(struct ms_op *op)
 	op->session->expires_ms = state->now_ms + state->config.lease_ms;
 	(void)ms_space_grant(state, op->session, op->req->credit_used, op->req->credit_wanted);
 	ms_collection_renewed(op->session, op->req);
+	ms_locks_tell(state->locks, op->session->number);
 	fill_reply(op, op->session);
 	op->effect.reply.lost_from = lost_from(state, op->req->term, op->req->number);
 	return 0;
@@ -315,6 +317,8 @@ int ms_session_reclaim(struct ms_op *op)
 		rc = ms_lease_reclaim(state, op->session, &req->leases[i]);
 	for (uint32_t i = 0; i < req->open_count && rc == 0; i++)
 		rc = ms_lease_reclaim_open(state, op->session, req->opens[i]);
+	if (rc == 0)
+		rc = ms_locking_claim(op);
 	if (rc < 0) {
 		/*
 		 * It claims what another holds: one of the two is wrong, and this one came later.
@@ -366,6 +370,7 @@ static void answer_from_slot(struct ms_op *op, const struct ms_slot_value *slot)
 
 	reply->rc = -(int)slot->error;
 	reply->resent = true;
+	reply->is_queued = slot->is_queued;
 	if (slot->parent && ms_inode_get(op->state->txn, slot->parent, &inode) == 0)
 		reply->parent = inode.attr;
 	if (!slot->ino)
@@ -420,7 +425,8 @@ void ms_session_slot_store(struct ms_op *op, int rc, bool durable)
 
 	*slot = (struct ms_slot_value){
 		.seq = req->slot_seq, .op = req->op, .error = (uint32_t)-rc, .ino = reply->attr.ino,
-		.parent = reply->parent.ino, .version = reply->attr.version };
+		.parent = reply->parent.ino, .version = reply->attr.version,
+		.is_queued = reply->is_queued };
 	op->session->slots_loaded &= ~(UINT64_C(1) << req->slot);
 	if (!durable)
 		return;

@@ -62,6 +62,8 @@ static const struct op_row ops[OPS_MAX] = {
 	[MS_OP_FSYNC] = { ms_session_fsync, OP_RECOVERY },
 	[MS_OP_CLONE] = { ms_clone, SESSION_CHANGES },
 	[MS_OP_LEASE_RETURN] = { lease_return, OP_SESSION | OP_RECOVERY },
+	[MS_OP_LOCK] = { ms_locking_set, OP_SESSION },
+	[MS_OP_LOCK_TEST] = { ms_locking_test, OP_SESSION },
 	[MS_OP_MAP_GET] = { no_change, OP_RECOVERY },
 	[MS_OP_STATUS] = { no_change, OP_RECOVERY },
 	[MS_OP_JOIN] = { ms_membership_join, OP_RECOVERY },
@@ -194,6 +196,14 @@ static void recall_answered(struct ms_state *state, const struct ms_event *event
 		ms_lease_answer(state, session, &event->req, event->token);
 }
 
+static void lock_answered(struct ms_state *state, const struct ms_event *event)
+{
+	struct ms_session *session = ms_session_find(state, event->req.session);
+
+	if (session)
+		ms_locking_answered(state, session, event->token, event->req.flags & 1);
+}
+
 static void tick(struct ms_state *state)
 {
 	ms_session_tick(state);
@@ -217,6 +227,9 @@ void ms_step(struct ms_state *state, const struct ms_event *event, ms_effect_fn 
 		break;
 	case MS_EV_RECALL_ANSWER:
 		recall_answered(state, event);
+		break;
+	case MS_EV_LOCK_ANSWER:
+		lock_answered(state, event);
 		break;
 	case MS_EV_TICK:
 		tick(state);
@@ -267,6 +280,8 @@ int ms_state_create(const struct ms_config *config, struct ms_txn *txn, struct m
 	if (state->reply_bytes && state->entries)
 		rc = load_counters(state);
 	if (rc == 0)
+		rc = ms_locking_create(state);
+	if (rc == 0)
 		rc = ms_session_load(state);
 	if (rc == 0)
 		rc = ms_membership_load(state);
@@ -292,6 +307,7 @@ void ms_state_destroy(struct ms_state *state)
 		HASH_DEL(state->sessions, s);
 		free(s);
 	}
+	ms_locks_destroy(state->locks);
 	ms_membership_finish(state);
 	free(state->reply_bytes);
 	free(state->entries);
@@ -327,7 +343,11 @@ struct map *ms_state_map(struct ms_state *state)
 
 void ms_state_counts(const struct ms_state *state, struct ms_counts *out)
 {
+	struct ms_lock_counts locks;
+
+	ms_locks_counts(state->locks, &locks);
 	*out = (struct ms_counts){
+		.locks = locks.held, .lock_waits = locks.waiting,
 		.files = state->counters.files, .directories = state->counters.directories,
 		.bytes_logical = state->counters.bytes_logical, .leases = state->lease_count,
 		.parked = state->parked_count, .sessions = state->session_count,

@@ -28,6 +28,7 @@
 #ifndef CAIRN_METADATA_SERVER_STEP_H
 #define CAIRN_METADATA_SERVER_STEP_H
 
+#include "fs/base/ranges.h"
 #include "fs/io/rows.h"
 #include "fs/placement/map.h"
 #include "fs/tree/root.h"
@@ -49,6 +50,16 @@ struct ms_lease {
 	uint64_t name_hash;	/* 0: the inode itself */
 	enum ms_lease_mode mode;
 };
+
+/* A lock: asked for, claimed, or in the way (metadata-server/lock.h). */
+struct ms_lock_claim {
+	inode_no ino;
+	uint64_t owner, start, end, wait;
+	uint32_t kind, mode, pid;
+	bool may_cycle;
+};
+#define MS_LOCK_CANCEL 1u	/* ms_request.flags of a LOCK: only end the wait */
+struct ms_lock_info;
 
 struct ms_attr {
 	inode_no ino;
@@ -81,6 +92,8 @@ enum ms_event_kind {
 	 * of the recall, mode is what was kept (0: none).
 	 */
 	MS_EV_RECALL_ANSWER,
+	/* A session answered MS_FX_LOCK_GRANTED of wait `token`; req.flags: it takes the lock. */
+	MS_EV_LOCK_ANSWER,
 	/* time passed: expire sessions, suspect servers, end the recovery window */
 	MS_EV_TICK,
 	/*
@@ -119,7 +132,12 @@ struct ms_request {
 	uint32_t umask;			/* make: not yet taken from the mode */
 	/* reclaim; return: mode is what is kept */
 	const struct ms_lease *leases; uint32_t lease_count;
-	/* reclaim: an inode as often as it is open; release: as often as it is closed */
+	/* one; reclaim: what the session held */
+	const struct ms_lock_claim *locks; uint32_t lock_count;
+	/*
+	 * reclaim: an inode as often as it is open; release: as often as it is closed; lock: waits
+	 * whose locks were taken
+	 */
 	const inode_no *opens; uint32_t open_count;
 	/* reclaim: not the last message of it */
 	bool more;
@@ -158,6 +176,11 @@ enum ms_effect_kind {
 	MS_FX_REPLY = 1,	/* answer `token` with reply */
 	/* ask `session` to give `leases` back (down to their mode); `token` numbers it */
 	MS_FX_RECALL,
+	/*
+	 * The lock that `session` waits for as `token` is set aside for it. May come again, and
+	 * need not arrive: it is told again when the session renews.
+	 */
+	MS_FX_LOCK_GRANTED,
 	MS_FX_FENCED,		/* `session` ended without its leave: drop its connection */
 	MS_FX_MAP,		/* the map changed: tell chunk servers at their next heartbeat */
 	/* inode `ino` at `version` has inline bytes that belong into blocks; repeated until done */
@@ -188,6 +211,8 @@ struct ms_reply {
 	/* listing: it ends here; clone: it is built */
 	bool end;
 	uint64_t clone_names, clone_bytes;	/* so far */
+	bool is_queued;				/* the lock: MS_FX_LOCK_GRANTED follows */
+	struct ms_lock_claim lock;		/* in the way; mode RANGE_NONE: none is */
 	inode_no parent_ino;
 	session_no session;
 	uint32_t lease_ms;
@@ -262,6 +287,7 @@ must_check int ms_publish_inline(struct ms_state *state, inode_no ino, uint64_t 
 
 struct ms_counts {
 	uint64_t files, directories, bytes_logical, leases, parked, sessions;
+	uint64_t locks, lock_waits;
 	/* as they are now: also silence and debts degrade */
 	uint32_t pgs_clean, pgs_degraded, pgs_lost;
 	uint32_t pgs_healing;		/* a union is under way (PG_DEGRADED in the row) */
@@ -278,6 +304,11 @@ void ms_state_counts(const struct ms_state *state, struct ms_counts *out);
  * then formers)?
  */
 bool ms_health_pg_waits(const struct ms_state *state, pg_no pg, uint32_t place);
+
+/* Locks and waits of an inode, 0: of all, as many as `count_max`, each with its node's name. */
+void ms_state_locks(const struct ms_state *state, inode_no ino, uint32_t count_max,
+		    void (*fn)(void *arg, const struct ms_lock_info *info, const char *node),
+		    void *arg);
 
 /* What a chunk server's last heartbeat said; zero before the first one of this term. */
 struct ms_server_stats {

@@ -30,6 +30,7 @@
 #include "metadata-server/dir.h"
 #include "metadata-server/inode.h"
 #include "metadata-server/key.h"
+#include "metadata-server/lock.h"
 #include "metadata-server/step.h"
 #include "metadata-server/txn.h"
 
@@ -187,6 +188,7 @@ struct ms_state {
 	struct ms_claim *recalls;
 	uint64_t recall_number;
 	uint64_t lease_count;
+	struct ms_locks *locks;
 
 	struct ms_session *sessions;
 	uint32_t session_count;
@@ -290,6 +292,16 @@ void ms_lease_tick(struct ms_state *state);
 /* if nobody needs it */
 void ms_lease_node_release(struct ms_state *state, struct ms_node *node);
 struct ms_node *ms_lease_node_make(struct ms_state *state, inode_no ino, uint64_t name_hash);
+
+/* locking.c */
+must_check int ms_locking_create(struct ms_state *state);
+int ms_locking_set(struct ms_op *op);
+int ms_locking_test(struct ms_op *op);
+/* Of MS_FX_LOCK_GRANTED. May end the session. */
+void ms_locking_answered(struct ms_state *state, struct ms_session *session, uint64_t wait,
+			 bool is_taken);
+/* What it held before a restart. -E_NO_LEASE: another has what forbids it. */
+must_check int ms_locking_claim(struct ms_op *op);
 
 /* park.c */
 must_check int ms_park(struct ms_op *op);

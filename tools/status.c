@@ -216,8 +216,11 @@ json_t *status_json(const struct status *s)
 		(json_int_t)s->bytes_free, "bytes_dead", (json_int_t)r->bytes_dead, "collection",
 		(json_int_t)r->collection, "copies", (json_int_t)r->copies, "min_copies",
 		(json_int_t)r->min_copies, "parked", (json_int_t)r->parked, "version", r->version);
-	if (json)
+	if (json) {
 		json_object_set_new(json, "gc", gc_json(r));
+		json_object_set_new(json, "locks", json_integer((json_int_t)r->locks));
+		json_object_set_new(json, "lock_waits", json_integer((json_int_t)r->lock_waits));
+	}
 	return json;
 }
 

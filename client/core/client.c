@@ -8,6 +8,7 @@
 #include "client/core/file.h"
 #include "client/core/fill.h"
 #include "client/core/guess.h"
+#include "client/core/locks.h"
 #include "client/core/pins.h"
 #include "client/core/siblings.h"
 #include "client/core/xattr_cache.h"
@@ -60,6 +61,8 @@ static const struct {
 	[CL_FORGET] = { cl_names_forget, false },
 	[CL_MAP] = { cl_read_map, true },
 	[CL_CONTROL] = { cl_control_start, false },
+	[CL_SETLK] = { cl_locks_set, true },
+	[CL_GETLK] = { cl_locks_get, true },
 };
 
 void cl_op_finish(struct cl_op *op, int rc)
@@ -145,6 +148,7 @@ static bool is_to_end(struct cl_op *op)
 	if (op->interrupted_ns == 0)
 		op->interrupted_ns = now_ns;
 	return signal == CL_SIGNAL_FATAL ||
+	       (signal == CL_SIGNAL_CAUGHT && op->is_unbounded) ||
 	       (signal == CL_SIGNAL_CAUGHT &&
 		now_ns - op->interrupted_ns >= CL_INTERRUPT_MS * UINT64_C(1000000));
 }
@@ -220,6 +224,10 @@ static void ops_past_deadline(struct client *c, uint64_t now_ns)
 	DL_FOREACH_SAFE(c->ops, op, next) {
 		if (op->due_ns > now_ns || !op->cancel)
 			continue;
+		if (op->is_unbounded && cl_session_is_valid(c)) {
+			op->due_ns = now_ns + c->options.timeout_ms * UINT64_C(1000000);
+			continue;
+		}
 		if (c->options.is_hard && c->life == CL_RUNNING &&
 		    !(op->is_abandoned && op->is_abandoned(op))) {
 			op->due_ns = now_ns + c->options.timeout_ms * UINT64_C(1000000);
@@ -324,6 +332,7 @@ static void sweep_fired(struct loop_timer *timer)
 	ops_past_deadline(c, now_ns);
 	cl_publish_sweep(c);
 	cl_opens_sweep(c);
+	cl_locks_sweep(c);
 	cl_op_wake(&c->memory_waiters);
 	cl_chunk_pump(c);
 	if (c->life == CL_STOPPING)
@@ -372,6 +381,8 @@ static void request_came(void *arg, struct rpc_request *req)
 	struct client *c = arg;
 	if (req->header.type == MSG_RECALL)
 		cl_lease_recall(c, req);
+	else if (req->header.type == MSG_LOCK_GRANTED)
+		cl_locks_granted(c, req);
 	else
 		rpc_answer(req, -E_NOSYS, NULL, NULL);
 }
@@ -449,10 +460,12 @@ int client_create(const struct cl_options *options, struct client **out)
 		(uint32_t)MIN_OF(c->options.blocks_in_flight, memory / 4 / CL_BUF_BYTES);
 	c->sweep.fn = sweep_fired;
 	c->interrupt_task.run = interrupt_came;
-	int rc = tiers_helpers(c);
+	c->locks = cl_locks_create();
+	int rc = c->locks ? tiers_helpers(c) : -E_NOMEM;
 	if (rc == 0)
 		rc = client_connect(c);
 	if (rc < 0) {
+		cl_locks_destroy(c->locks);
 		tiers_helpers_finish(c);
 		free(c);
 		return rc;
@@ -501,6 +514,7 @@ void client_destroy(struct client *c)
 	cl_lease_finish(c);
 	cl_file_stop(c);
 	cl_session_finish(c);
+	cl_locks_destroy(c->locks);
 	/* Puts and syncs under way end here, and let go of their files. */
 	struct blocks *blocks = c->blocks;
 	c->blocks = NULL;

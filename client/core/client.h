@@ -17,6 +17,7 @@
 #include <sys/uio.h>
 
 #include "fs/base/buf.h"
+#include "fs/base/ranges.h"
 #include "fs/io/loop.h"
 #include "fs/net/net.h"
 #include "fs/tree/root.h"
@@ -99,7 +100,7 @@ enum cl_op_kind {
 	CL_RELEASE,
 	CL_FALLOCATE, CL_LSEEK, CL_COPY_RANGE, CL_GETXATTR, CL_SETXATTR, CL_LISTXATTR,
 	CL_REMOVEXATTR,
-	CL_STATFS, CL_SYNCFS, CL_FORGET, CL_MAP, CL_CONTROL,
+	CL_STATFS, CL_SYNCFS, CL_FORGET, CL_MAP, CL_CONTROL, CL_SETLK, CL_GETLK,
 };
 
 /* Bits of cl_op.set_mask; the numbers of the protocol (cairn-protocol(5), SetAttr.mask). */
@@ -139,6 +140,19 @@ struct cl_entry {			/* of a listing */
 
 struct cl_extent_info { uint64_t offset, length; struct block_id id; };	/* CL_MAP: for cairn stat */
 
+/* A lock of fcntl(2) or flock(2): fs/base/ranges.h; of flock the range is the whole file. */
+struct cl_lock {
+	/* the kernel's: of a process (POSIX), or an open file (OFD, flock); FLUSH: who closes */
+	uint64_t owner;
+	uint64_t start, end;
+	/* RANGE_NONE: unlock; out of GETLK: nothing is in the way */
+	enum range_mode mode;
+	uint32_t pid;
+	bool is_flock, waits;
+	/* of an open file: -E_DEADLK is not for it */
+	bool may_cycle;
+};
+
 /* an open file: owned by the client between OPEN and RELEASE */
 struct cl_handle;
 
@@ -175,6 +189,7 @@ struct cl_op {
 	bool want_attr;
 	uint64_t size, offset, out_offset, length;
 	int64_t atime_ns, mtime_ns;
+	struct cl_lock lock;		/* SETLK, GETLK; FLUSH: owner */
 	int whence;			/* LSEEK: SEEK_DATA, SEEK_HOLE */
 	/* MAKE; unnamed: a file without a name in the file system of `parent`, opened */
 	bool exclusive, want_open, unnamed;
@@ -227,6 +242,8 @@ struct cl_op {
 	struct loop_task task;
 	uint64_t due_ns, interrupted_ns;
 	bool is_interrupted, is_finished, is_queued, is_fresh, is_begun, is_set;
+	/* waits for others: no deadline while the server answers, and any signal ends it */
+	bool is_unbounded;
 	int wait_rc;
 	const char *waiting_for;
 	void (*cancel)(struct cl_op *op);	/* undo what it waits for; NULL: it does not wait */
@@ -261,6 +278,13 @@ void client_run(struct client *c, struct cl_op *op);
 void client_interrupt(struct client *c, struct cl_op *op);
 
 /*
+ * For closes, on the loop's thread. Was there ever a POSIX lock? May this owner have one of the
+ * inode, which its FLUSH would end?
+ */
+bool client_uses_posix_locks(const struct client *c);
+bool client_may_have_lock(const struct client *c, inode_no ino, uint64_t owner);
+
+/*
  * The tier file that holds the content of this inode now, sealed: nobody on this node writes it,
  * its lease is held, it is at least 1 MiB. A reference (tier_put); NULL: there is none. On the
  * loop's thread. Of an open it counts as a use (tier_use), which is the caller's to say.
@@ -275,6 +299,7 @@ void client_pages_unknown(struct client *c, inode_no ino);
 /* The kernel passes its pages by for this handle, and does not sync what O_SYNC asks for. */
 void client_handle_set_direct(struct cl_handle *h, bool is_direct);
 bool client_handle_is_direct(const struct cl_handle *h);
+bool client_handle_is_reader(const struct cl_handle *h);	/* it cannot write */
 
 struct cl_stats {
 	uint64_t dirty_bytes, memory_bytes, nodes, leases, ops_waiting;

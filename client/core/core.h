@@ -123,6 +123,7 @@ struct client {
 	struct cl_handle *handles;
 	struct cl_recall *recalls;
 	struct cl_xattrs xattrs;
+	struct cl_locks *locks;
 	struct cl_pins *pins;		/* NULL: there is no tier */
 	struct cl_guess *guess;		/* NULL: nothing is predicted */
 	uint64_t dirty_bytes, dirty_bytes_max;
@@ -196,6 +197,7 @@ struct cl_req {
 		Wire__RemoveXattr remove_xattr;
 		Wire__StatFs stat_fs; Wire__Fsync fsync;
 		Wire__Clone clone;
+		Wire__Lock lock; Wire__LockTest lock_test;
 	} msg;
 };
 

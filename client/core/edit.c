@@ -210,6 +210,10 @@ void cl_edit_start(struct cl_op *op)
 {
 	struct client *c = op->client;
 	struct cl_handle *h = op->kind == CL_COPY_RANGE ? op->out_handle : op->handle;
+	if (h && h->is_lock_lost) {
+		cl_op_finish(op, -E_IO);
+		return;
+	}
 	struct cl_node *node = cl_node_get(c, h ? h->ino : op->ino);
 	struct cl_file *file = node ? cl_file_get(c, node) : NULL;
 	if (!file) {

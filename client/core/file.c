@@ -6,6 +6,7 @@
 #include "client/core/file.h"
 #include "client/core/draft.h"
 #include "client/core/guess.h"
+#include "client/core/locks.h"
 #include "client/core/tiered.h"
 
 #include <errno.h>
@@ -380,6 +381,11 @@ bool client_handle_is_direct(const struct cl_handle *h)
 	return h->is_direct;
 }
 
+bool client_handle_is_reader(const struct cl_handle *h)
+{
+	return !is_writer(h->flags);
+}
+
 static void handle_drop(struct cl_handle *h)
 {
 	DL_DELETE(h->client->handles, h);
@@ -556,6 +562,7 @@ void cl_file_handle_free(struct cl_handle *h)
 {
 	struct client *c = h->client;
 	struct cl_file *file = h->file;
+	cl_locks_released(h);
 	if (!file) {
 		cl_listing_drop(h);
 		handle_drop(h);

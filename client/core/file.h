@@ -180,6 +180,8 @@ struct cl_handle {
 	inode_no ino;
 	uint32_t flags;			/* O_* */
 	bool is_dir, is_direct;
+	struct lock_entry *locks;	/* set through it (locks.h) */
+	bool is_lock_lost;		/* with a session: nothing is read or written any more */
 	uint64_t error_seen;
 	uint64_t session_fenced;	/* fenced_count at open */
 	/* of a directory: all entries up to this cookie were listed, none of them was lost since */

@@ -6,6 +6,7 @@
 #include <utlist.h>
 
 #include "client/core/file.h"
+#include "client/core/locks.h"
 
 struct flush_op {
 	struct cl_flush_wait wait;
@@ -107,7 +108,7 @@ void cl_publish_file(struct cl_op *op, struct cl_file *file, void (*then)(struct
 
 void cl_publish_flush(struct cl_op *op)
 {
-	flush_file(op, op->handle->file, cl_op_finish);
+	flush_file(op, op->handle->file, cl_locks_flushed);
 }
 
 static void durable_done(struct cl_req *req)

@@ -380,6 +380,10 @@ static void read_loaded(struct cl_op *op)
 void cl_read_start(struct cl_op *op)
 {
 	struct client *c = op->client;
+	if (op->handle && op->handle->is_lock_lost) {
+		cl_op_finish(op, -E_IO);
+		return;
+	}
 	struct cl_node *node = cl_node_get(c, op->handle ? op->handle->ino : op->ino);
 	struct cl_read *r = node ? calloc(1, sizeof *r) : NULL;
 	if (!r) {

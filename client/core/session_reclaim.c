@@ -7,6 +7,7 @@
 #include <utlist.h>
 
 #include "client/core/file.h"
+#include "client/core/locks.h"
 #include "client/core/session_internal.h"
 
 #define RECLAIM_MAX	1200u	/* leases in one message */
@@ -31,6 +32,7 @@ static void reclaim_done(struct cl_req *req)
 	} else {
 		c->session.is_reclaiming = false;
 		cl_opens_all_again(c);	/* if the server lost changes, none was claimed */
+		cl_locks_again(c);
 		cl_op_wake(&c->session_waiters);
 	}
 }
@@ -63,6 +65,19 @@ static void claim(struct claims *claims, Wire__SessionReclaim *msg, const struct
 	claims->lease_at[msg->n_leases++] = lease;
 }
 
+/* Locks go in messages of their own, behind the others. */
+static int claim_locks(struct client *c, Wire__SessionReclaim *msg)
+{
+	bool more = true;
+	int rc = 0;
+	if (!msg->more && msg->n_leases + msg->n_opens == 0)
+		rc = cl_locks_claim(c, msg, &more);
+	else if (!msg->more)
+		more = cl_locks_are_held(c);
+	msg->more = more;
+	return rc;
+}
+
 /* Tell a restarted server what we hold, a message at a time. */
 static void reclaim_next(struct client *c)
 {
@@ -89,10 +104,17 @@ static void reclaim_next(struct client *c)
 		node->reclaim_round = c->session.reclaim_round;
 		claim(claims, &msg, node);
 	}
+	if (claim_locks(c, &msg) < 0) {
+		cl_session_forget(req);
+		free(claims);
+		cl_session_lost(c);
+		return;
+	}
 	req->arg = msg.more ? req : NULL;
 	req->call.request = &msg.base;
 	c->session.is_claim_sent = true;
 	cl_session_send(req);
+	cl_locks_claimed(&msg);
 	free(claims);
 }
 
@@ -102,5 +124,6 @@ void cl_session_reclaim(struct client *c)
 	c->session.is_reclaiming = true;
 	c->session.reclaim_round++;
 	cl_node_drop_names(c);
+	cl_locks_reclaim(c);
 	reclaim_next(c);
 }

@@ -52,6 +52,7 @@ static bool is_mutation(uint16_t type)
 	case MSG_OPEN:
 	case MSG_RELEASE: case MSG_PUBLISH: case MSG_SETXATTR: case MSG_REMOVEXATTR:
 	case MSG_CLONE:
+	case MSG_LOCK:
 		return true;
 	default:
 		return false;
@@ -116,6 +117,8 @@ static void init_message(struct cl_req *req, uint16_t type)
 		break;
 	case MSG_CLONE: wire__clone__init(&req->msg.clone); break;
 	case MSG_FSYNC: wire__fsync__init(&req->msg.fsync); break;
+	case MSG_LOCK: wire__lock__init(&req->msg.lock); break;
+	case MSG_LOCK_TEST: wire__lock_test__init(&req->msg.lock_test); break;
 	default: req->call.request = NULL; return;
 	}
 	req->call.request = &req->msg.base;
@@ -265,12 +268,18 @@ static void slot_settle(struct cl_req *req)
 	cl_session_pump(c);
 }
 
+/* What has a slot and changes nothing that we cache. */
+static bool is_harmless(const struct cl_req *req)
+{
+	return req->call.type == MSG_OPEN || req->call.type == MSG_LOCK;
+}
+
 /* A change of which nobody can say whether it was made. */
 static bool is_doubtful(const struct cl_req *req)
 {
 	int rc = req->call.rc;
 
-	return req->has_slot && req->call.type != MSG_OPEN && (rc == -E_IO || rc == -E_TIMEDOUT);
+	return req->has_slot && !is_harmless(req) && (rc == -E_IO || rc == -E_TIMEDOUT);
 }
 
 static void req_done(struct rpc_call *call)
@@ -303,7 +312,7 @@ static void req_done(struct rpc_call *call)
 		req->done(req);
 	else if (req->orphaned)
 		req->orphaned(req);
-	if (req->is_abandoned && call->type != MSG_OPEN)
+	if (req->is_abandoned && !is_harmless(req))
 		changed_unseen(req);
 	req_free(req);
 }

@@ -196,13 +196,12 @@ static void front_init(void *userdata, struct fuse_conn_info *conn)
 		FUSE_CAP_ASYNC_READ,	 FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_HANDLE_KILLPRIV_V2,
 		FUSE_CAP_READDIRPLUS,	 FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_ASYNC_DIO,
 		FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_EXPORT_SUPPORT,  FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
-		FUSE_CAP_IOCTL_DIR,
+		FUSE_CAP_IOCTL_DIR,	 FUSE_CAP_POSIX_LOCKS,	   FUSE_CAP_FLOCK_LOCKS,
 	};
-	/* Splicing is slower than copying; locks stay the kernel's own on each node for now. */
+	/* Splicing is slower than copying. */
 	static const uint64_t unwanted[] = {
 		FUSE_CAP_SPLICE_READ,	  FUSE_CAP_SPLICE_WRITE,     FUSE_CAP_SPLICE_MOVE,
 		FUSE_CAP_WRITEBACK_CACHE, FUSE_CAP_READDIRPLUS_AUTO, FUSE_CAP_ATOMIC_O_TRUNC,
-		FUSE_CAP_POSIX_LOCKS,	  FUSE_CAP_FLOCK_LOCKS,
 		FUSE_CAP_POSIX_ACL,	  FUSE_CAP_DONT_MASK,
 		FUSE_CAP_SETXATTR_EXT,
 	};
@@ -291,6 +290,7 @@ static int session_create(struct front *f, struct error *err)
 	front_open_fill(&ops);
 	front_data_fill(&ops);
 	front_dir_fill(&ops);
+	front_lock_fill(&ops);
 	front_control_fill(&ops);
 	front_statx_fill(&ops);
 	f->session = fuse_session_new(&args, &ops, sizeof ops, f);

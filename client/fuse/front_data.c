@@ -43,12 +43,26 @@ static bool flush_is_abandoned(const struct cl_op *op)
 	return (task_flags(fuse_req_ctx(fop->req)->pid) & TASK_EXITING) != 0;
 }
 
+/* Of a handle that wrote nothing, by one who locked nothing: most closes. */
+static bool is_flushed(const struct front *f, fuse_ino_t ino, const struct fuse_file_info *fi)
+{
+	return client_handle_is_reader(handle_of(fi)) &&
+	       !client_may_have_lock(f->client, knode_ino(ino), fi->lock_owner);
+}
+
 static void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct front_op *fop = handle_op(req, CL_FLUSH, front_reply_status, ino, fi);
+	struct front *f = CHECKED_CAST(fuse_req_userdata(req), struct front, FRONT_MAGIC);
+	struct front_op *fop;
 
+	if (is_flushed(f, ino, fi)) {
+		fuse_reply_err(req, 0);
+		return;
+	}
+	fop = handle_op(req, CL_FLUSH, front_reply_status, ino, fi);
 	if (!fop)
 		return;
+	fop->op.lock.owner = fi->lock_owner;
 	fop->op.is_abandoned = flush_is_abandoned;
 	front_op_submit(fop);
 }

@@ -117,6 +117,7 @@ void front_device_give(struct front *f, void *memory);	/* what was taken; may be
 void front_ops_fill(struct fuse_lowlevel_ops *ops);
 void front_data_fill(struct fuse_lowlevel_ops *ops);
 void front_dir_fill(struct fuse_lowlevel_ops *ops);
+void front_lock_fill(struct fuse_lowlevel_ops *ops);
 void front_control_fill(struct fuse_lowlevel_ops *ops);
 void front_statx_fill(struct fuse_lowlevel_ops *ops);
 void front_reply_entry(struct front_op *fop);

@@ -34,8 +34,14 @@ static void fill_opened(struct front_op *fop)
 			    writes_past_pages(fop);
 	client_handle_set_direct(fop->op.opened, fop->fi.direct_io);
 	fop->fi.parallel_direct_writes = 1;
-	/* The close of a handle that wrote nothing has nothing to wait for. */
-	fop->fi.noflush = (fop->fi.flags & O_ACCMODE) == O_RDONLY;
+	/*
+	 * The close of a handle that wrote nothing has nothing to wait for; but POSIX locks end
+	 * with any descriptor of the file, and only a FLUSH tells whose. Where nobody locks nobody
+	 * pays for that. What was opened before the first lock of the mount and had locks itself
+	 * gives them up with its RELEASE.
+	 */
+	fop->fi.noflush = (fop->fi.flags & O_ACCMODE) == O_RDONLY &&
+			  !client_uses_posix_locks(fop->front->client);
 }
 
 static void unclaimed_done(struct cl_op *op)

@@ -11,6 +11,8 @@
 
 /* 0 also of a thread that cannot be seen from here. */
 unsigned task_flags(int tid);
+/* Is it in fcntl(2) with this command? False also where that cannot be seen. */
+bool task_is_in_fcntl(int tid, int command);
 
 /*
  * What its pending signals do once it is back from the system. CAUGHT also of a thread that cannot

@@ -67,6 +67,8 @@
 #define SESSIONS_MAX		4096u
 #define SESSION_SLOTS		64u	/* mutations that one session may have in flight */
 #define LEASES_MAX_PER_SESSION	262144u
+#define LOCKS_OF_SESSION_MAX	16384u	/* ranges that are locked or waited for */
+#define LOCKS_MAX		262144u	/* of all sessions: 50 MB at most */
 #define PARKED_MAX		65536u	/* requests waiting for a recall, in the metadata server */
 
 #define LEASE_MS		10000u	/* lease.ms: renewed at a third; */

@@ -105,6 +105,7 @@ static const struct rule RULES[] = {
 	{"GcStatus", "unwalkable", RULE_COUNT, 0, 64},
 	{"Publish", "sources", RULE_COUNT, 0, 8},
 	{"Caller", "groups", RULE_COUNT, 0, 1024},
+	{"LockListReply", "locks", RULE_COUNT, 0, 1024},
 	{"SessionReclaim", "opens", RULE_COUNT, 0, 8192},
 	{NULL, "holders", RULE_COUNT, 0, COPIES_MAX + FORMERS_MAX},
 };

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by locks.c and locks_send.c only; the contract is locks.h. */
+#ifndef CAIRN_CLIENT_CORE_LOCKS_INTERNAL_H
+#define CAIRN_CLIENT_CORE_LOCKS_INTERNAL_H
+
+#include "client/core/file.h"
+#include "client/core/locks.h"
+
+struct lock_key { inode_no ino; uint64_t owner, kind; };
+
+/* What one owner has of one inode, as far as the server has said so. */
+struct lock_entry {
+	struct lock_key key;
+	struct ranges ranges;
+	uint32_t pid;
+	uint32_t calls;			/* on their way, or waiting */
+	struct cl_handle *handle;	/* that it locked by last; NULL: closed */
+	/* All of it goes: nothing is held any more; the server is told until it has answered. */
+	bool is_dropping, is_drop_sent;
+	struct cl_op *waiters;		/* for that */
+	uint64_t reclaim_round, reclaim_from;
+	struct lock_entry *prev, *next;	/* of the handle */
+	UT_hash_handle hh;
+};
+
+/* A request for a lock, from its first sending to what came of it. */
+struct lock_call {
+	struct client *client;
+	struct cl_op *op;		/* NULL: given up */
+	struct lock_entry *entry;
+	uint64_t start, end, wait;
+	enum range_mode mode;
+	bool is_waiting;		/* in the server's queue */
+	bool is_granted;		/* told before the answer to the request itself */
+	struct lock_call *prev, *next;	/* all of the client */
+};
+
+struct cl_locks {
+	struct lock_entry *entries;
+	struct lock_call *calls;
+	uint64_t wait_number;
+	uint64_t *taken;		/* waits that we took, and the server may not know it */
+	uint32_t taken_count, taken_capacity;
+	bool has_posix;			/* ever */
+	bool has_unsent;		/* drops, for the sweep */
+};
+
+/* locks.c */
+void lock_entry_settle(struct client *c, struct lock_entry *entry);
+must_check int lock_call_apply(struct lock_call *call);
+void lock_call_free(struct lock_call *call);
+void lock_entry_dropped(struct client *c, struct lock_entry *entry, bool is_done);
+
+/* locks_send.c */
+must_check int lock_send(struct lock_call *call);
+void lock_send_cancel(struct client *c, const struct lock_call *call);
+void lock_send_unlock(struct client *c, const struct lock_entry *entry, uint64_t start,
+		      uint64_t end);
+/* Its whole owner; false: out of memory. lock_entry_dropped() follows. */
+must_check bool lock_send_drop(struct client *c, struct lock_entry *entry);
+must_check int lock_taken_add(struct cl_locks *locks, uint64_t wait);
+bool lock_is_taken(const struct cl_locks *locks, uint64_t wait);
+/* What came of it, once it is out of the hands of requests. */
+void lock_call_end(struct lock_call *call, int rc, bool is_queued);
+void lock_call_orphaned(struct lock_call *call, int rc, bool is_queued);
+
+#endif
