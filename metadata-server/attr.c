@@ -207,7 +207,7 @@ static void set_owner(struct ms_op *op, struct ms_inode *inode)
 		inode->attr.gid = req->gid;
 	if (req->mask & MS_SET_KILL_PRIV ||
 	    (req->mask & (MS_SET_UID | MS_SET_GID) && !ms_inode_is_dir(inode))) {
-		ms_inode_kill_priv(inode);
+		ms_inode_kill_priv(inode, req->mask & MS_SET_KILL_SGID ? MS_KILL_SGID : 0);
 		ms_xattr_drop_capability(op->state, inode);
 	}
 	if (!(req->mask & MS_SET_MODE))

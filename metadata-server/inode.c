@@ -196,9 +196,9 @@ void ms_inode_touch(struct ms_inode *inode, uint64_t wall_ns, bool mtime)
 	inode->attr.version++;
 }
 
-void ms_inode_kill_priv(struct ms_inode *inode)
+void ms_inode_kill_priv(struct ms_inode *inode, uint32_t kill)
 {
 	inode->attr.mode &= ~(uint32_t)S_ISUID;
-	if (inode->attr.mode & S_IXGRP)
+	if (inode->attr.mode & S_IXGRP || kill & MS_KILL_SGID)
 		inode->attr.mode &= ~(uint32_t)S_ISGID;
 }

@@ -50,8 +50,9 @@ bool ms_inode_is_file(const struct ms_inode *inode);
 /* A change at `wall_ns`: ctime and version; with mtime also mtime. */
 void ms_inode_touch(struct ms_inode *inode, uint64_t wall_ns, bool mtime);
 /*
- * Clear set-user-id, and set-group-id where the group may execute: what a write by a stranger does.
+ * Clear set-user-id, and set-group-id where the group may execute, or in any case: what a write by
+ * a stranger does. `kill`: enum ms_kill.
  */
-void ms_inode_kill_priv(struct ms_inode *inode);
+void ms_inode_kill_priv(struct ms_inode *inode, uint32_t kill);
 
 #endif

@@ -76,10 +76,9 @@ static void store(struct ms_op *op, struct ms_inode *inode)
 
 	ms_publish_content(state, inode, &req->root, req->bulk);
 	touch(inode, req->mtime_ns, state->wall_ns);
-	if (req->kill_priv) {
-		ms_inode_kill_priv(inode);
-		ms_xattr_drop_capability(state, inode);
-	}
+	if (req->kill_priv)
+		ms_inode_kill_priv(inode, req->kill_priv);
+	ms_xattr_drop_capability(state, inode);		/* whoever writes */
 	if (req->mask)
 		ms_attr_change(op, inode);
 	ms_inode_put(state->txn, inode);

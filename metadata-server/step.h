@@ -41,7 +41,11 @@ enum ms_setattr {
 	MS_SET_MODE = 1, MS_SET_UID = 2, MS_SET_GID = 4, MS_SET_SIZE = 8, MS_SET_ATIME = 16,
 	MS_SET_MTIME = 32,
 	MS_SET_ATIME_NOW = 64, MS_SET_MTIME_NOW = 128, MS_SET_KILL_PRIV = 256,
+	MS_SET_KILL_SGID = 512,
 };
+
+/* What a write or a change of owner takes away; SGID: its caller is not in the file's group. */
+enum ms_kill { MS_KILL_PRIV = 1, MS_KILL_SGID = 2 };
 
 enum ms_lease_mode { MS_LEASE_NONE = 0, MS_LEASE_READ = 1, MS_LEASE_WRITE = 2 };
 
@@ -124,12 +128,13 @@ struct ms_request {
 	uint64_t size, cookie, base_version, collection, new_bytes, number, term, credit_wanted,
 		credit_used;
 	int64_t atime_ns, mtime_ns;
-	bool exclusive, open, write, directory, attributes, lease, kill_priv, unnamed;
+	bool exclusive, open, write, directory, attributes, lease, unnamed;
 	uint32_t action;		/* clone: enum ms_clone_action */
 	uint64_t ticket;		/* clone: who began it, knows it */
 	struct root root;
 	const uint8_t *bulk; uint32_t bulk_len;		/* inline content, xattr value */
 	uint32_t umask;			/* make: not yet taken from the mode */
+	uint32_t kill_priv;		/* publish: enum ms_kill */
 	/* reclaim; return: mode is what is kept */
 	const struct ms_lease *leases; uint32_t lease_count;
 	/* one; reclaim: what the session held */

@@ -108,6 +108,7 @@ enum cl_set {
 	CL_SET_MODE = 1, CL_SET_UID = 2, CL_SET_GID = 4, CL_SET_SIZE = 8, CL_SET_ATIME = 16,
 	CL_SET_MTIME = 32,
 	CL_SET_ATIME_NOW = 64, CL_SET_MTIME_NOW = 128, CL_SET_KILL_PRIV = 256,
+	CL_SET_KILL_SGID = 512,		/* the client's own: see is_member */
 };
 
 /* SETXATTR of an ACL: clear the set-group-id bit, for its caller is not in the group */
@@ -203,6 +204,11 @@ struct cl_op {
 	void *out; uint32_t out_capacity;
 	uint32_t deadline_ms;		/* 0: the mount's */
 
+	/*
+	 * Of one that takes set-id bits away: is its caller in this group, or may he keep the bit
+	 * without? Asked only where it matters. NULL: yes.
+	 */
+	bool (*is_member)(const struct cl_op *op, uint32_t gid);
 	void (*done)(struct cl_op *op);
 	/*
 	 * Of a hard mount, at its deadline: is nobody there any more who could interrupt it? May be

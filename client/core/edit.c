@@ -243,8 +243,7 @@ void cl_edit_touch(struct cl_op *op)
 		file->dirty_since_ns = loop_now_ns(c->options.loop);
 	file->edit_seq++;
 	file->mtime_ns = (int64_t)loop_wall_ns(c->options.loop);
-	if (op->kill_priv)
-		file->kill_priv = true;
+	file->kill_priv |= cl_file_kill_of(op, &file->node->attr);
 }
 
 int cl_edit_append_hole(struct cl_file *file, uint64_t size, struct cl_fetch *fetch)
@@ -695,11 +694,9 @@ int cl_edit_allocate_step(struct cl_op *op)
 				return rc;
 			op->progress += done;
 		}
-		cl_edit_touch(op);
 	}
-	if (!(op->flags & FALLOC_FL_KEEP_SIZE) && end > file->size) {
+	if (!(op->flags & FALLOC_FL_KEEP_SIZE) && end > file->size)
 		cl_edit_grow(file, end);
-		cl_edit_touch(op);
-	}
+	cl_edit_touch(op);	/* a change of times and set-id bits, if of nothing else */
 	return 0;
 }

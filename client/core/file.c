@@ -51,7 +51,7 @@ static void content_drop(struct cl_file *file)
 	cl_publish_forget(file);
 	file->is_loaded = false;
 	file->size = 0;
-	file->kill_priv = false;
+	file->kill_priv = 0;
 	file->clean_seq = file->edit_seq;
 	file->id_count = file->source_count = 0;
 	file->new_bytes = 0;
@@ -126,6 +126,24 @@ int cl_file_take_error(struct cl_handle *h)
 		return 0;
 	h->error_seen = file->error_seq;
 	return file->error;
+}
+
+uint32_t cl_file_kill_of(const struct cl_op *op, const struct cl_attr *attr)
+{
+	bool is_doubtful = (attr->st.st_mode & (S_ISGID | S_IXGRP)) == S_ISGID;
+	if (!op->kill_priv)
+		return 0;
+	if (is_doubtful && op->is_member && !op->is_member(op, attr->st.st_gid))
+		return CL_KILL_PRIV | CL_KILL_SGID;
+	return CL_KILL_PRIV;
+}
+
+mode_t cl_file_kill_mode(mode_t mode, uint32_t kill)
+{
+	mode_t gone = S_ISUID;
+	if (mode & S_IXGRP || kill & CL_KILL_SGID)
+		gone |= S_ISGID;
+	return kill ? mode & ~gone : mode;
 }
 
 /* --- content ---------------------------------------------------------------------------------- */

@@ -75,7 +75,7 @@ struct cl_flush {			/* publish.c */
 	int rc;
 	int ended_rc;			/* of the last one */
 	bool is_inline, is_unfinished;
-	bool kill_priv;			/* what it sends says so; see cl_file */
+	uint32_t kill_priv;		/* what it sends says so; see cl_file */
 	/* goes on from a turn of its own; unlike a task it can be taken back */
 	struct loop_timer turn;
 	struct cl_fetch fetch;
@@ -125,7 +125,7 @@ struct cl_file {
 	uint64_t size;
 	int64_t mtime_ns;
 	/* a write cleared suid and sgid: the next publish, or the next mode, says so */
-	bool kill_priv;
+	uint32_t kill_priv;		/* enum cl_kill */
 	struct cl_tier_use tier;
 	struct cl_draft *draft;		/* draft.c; NULL: there is none */
 	bool is_draft_new;		/* it was cut to nothing, and is written anew */
@@ -197,10 +197,16 @@ static inline bool cl_file_is_dirty(const struct cl_file *f)
 	return f->edit_seq != f->clean_seq;
 }
 
+/* Publish.kill_priv of the protocol. */
+enum cl_kill { CL_KILL_PRIV = 1, CL_KILL_SGID = 2 };
+/* What this operation takes away from an inode of these attributes. */
+uint32_t cl_file_kill_of(const struct cl_op *op, const struct cl_attr *attr);
+/* A mode without it. */
+mode_t cl_file_kill_mode(mode_t mode, uint32_t kill);
 /* The server does not know yet that a write cleared suid and sgid. */
 static inline bool cl_file_kills_priv(const struct cl_file *f)
 {
-	return f->kill_priv || f->flush.kill_priv;
+	return (f->kill_priv | f->flush.kill_priv) != 0;
 }
 
 /* file.c */

@@ -170,16 +170,17 @@ static void priv_take(struct cl_req *req)
 	struct cl_node *node = cl_node_find(req->client, msg->ino);
 	if (!(msg->mask & CL_SET_MODE) || !node || !node->file || !cl_file_kills_priv(node->file))
 		return;
-	msg->mask |= CL_SET_KILL_PRIV;
-	node->file->kill_priv = node->file->flush.kill_priv = false;
-	req->arg = req;			/* it was taken */
+	uint32_t kill = node->file->kill_priv | node->file->flush.kill_priv;
+	msg->mask |= CL_SET_KILL_PRIV | (kill & CL_KILL_SGID ? (uint32_t)CL_SET_KILL_SGID : 0);
+	node->file->kill_priv = node->file->flush.kill_priv = 0;
+	req->arg = (void *)(uintptr_t)kill;	/* it was taken */
 }
 
 static void priv_give_back(struct cl_req *req)
 {
 	const struct cl_node *node = cl_node_find(req->client, req->msg.set_attr.ino);
 	if (req->call.rc < 0 && req->arg && node && node->file && cl_file_is_dirty(node->file))
-		node->file->kill_priv = true;
+		node->file->kill_priv |= (uint32_t)(uintptr_t)req->arg;
 }
 
 static void set_done(struct cl_req *req)
@@ -198,9 +199,12 @@ static void setattr_send(struct cl_op *op, int rc)
 	if (!req)
 		return;
 	Wire__SetAttr *msg = &req->msg.set_attr;
+	const struct cl_node *node = cl_node_find(op->client, op->ino);
 	req->orphaned = priv_give_back;
 	msg->ino = op->ino;
 	msg->mask = op->set_mask & ~(uint32_t)CL_SET_SIZE;
+	if (node && node->has_attr && cl_file_kill_of(op, &node->attr) & CL_KILL_SGID)
+		msg->mask |= CL_SET_KILL_SGID;
 	msg->mode = op->mode;
 	msg->uid = op->new_uid;
 	msg->gid = op->new_gid;
@@ -262,12 +266,31 @@ static bool changes_nothing(const struct cl_op *op)
 	       (op->uid == 0 || op->uid == st->st_uid);
 }
 
+/*
+ * The kernel asks for nothing before a write that clears suid, when it only wants attributes, and
+ * for chown(2) to nobody, which clears it. It says not which; if the owner asks, it is cleared now
+ * in both cases.
+ */
+static void setattr_of_nothing(struct cl_op *op)
+{
+	const struct cl_node *node = cl_node_find(op->client, op->ino);
+	if (!node || !node->has_attr || op->uid == 0 || op->uid != node->attr.st.st_uid ||
+	    !(node->attr.st.st_mode & (S_ISUID | S_ISGID)) || !S_ISREG(node->attr.st.st_mode)) {
+		cl_names_getattr(op);
+		return;
+	}
+	op->set_mask = CL_SET_KILL_PRIV;
+	op->kill_priv = true;
+	cl_names_setattr_rest(op);
+}
+
 void cl_names_setattr(struct cl_op *op)
 {
 	if (op->set_mask & CL_SET_SIZE)
 		cl_edit_start(op);
-	else if (op->set_mask == 0 || changes_nothing(op))
-		/* the kernel asks so before the write that clears suid; it wants attributes */
+	else if (op->set_mask == 0)
+		setattr_of_nothing(op);
+	else if (changes_nothing(op))
 		cl_names_getattr(op);
 	else
 		cl_names_setattr_rest(op);

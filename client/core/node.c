@@ -241,9 +241,8 @@ void cl_node_show(struct client *c, const struct cl_node *node, struct cl_attr *
 		out->st.st_mtim = cl_time_of_ns(file->mtime_ns);
 		if (file->mtime_ns > cl_ns_of_time(&out->st.st_ctim))
 			out->st.st_ctim = out->st.st_mtim;
-		if (cl_file_kills_priv(file))
-			out->st.st_mode &=
-				(mode_t) ~(S_ISUID | ((out->st.st_mode & S_IXGRP) ? S_ISGID : 0));
+		out->st.st_mode = cl_file_kill_mode(out->st.st_mode,
+						    file->kill_priv | file->flush.kill_priv);
 	}
 	bool is_ours = node->lease != CL_LEASE_NONE && !node->is_recalling && !node->is_outdated;
 	out->valid_ms = is_ours ? cl_session_valid_ms(c) : 0;

@@ -168,8 +168,8 @@ void cl_publish_end(struct cl_file *file, int rc)
 	bool was_taken = flush->state > CL_FLUSH_NODES && !flush->is_inline;
 	flush->state = CL_FLUSH_IDLE;
 	flush->ended_rc = rc;
-	file->kill_priv |= rc < 0 && flush->kill_priv;
-	flush->kill_priv = false;
+	file->kill_priv |= rc < 0 ? flush->kill_priv : 0;
+	flush->kill_priv = 0;
 	buf_put(flush->bytes);
 	flush->bytes = NULL;
 	/* Not synced, or nobody knows. No room for that: all of it is put again (I2). */
@@ -244,7 +244,7 @@ void cl_publish_stop(struct cl_file *file)
 	flush->req = NULL;
 	flush->state = CL_FLUSH_IDLE;
 	flush->awaited = 0;
-	flush->kill_priv = false;
+	flush->kill_priv = 0;
 	flush->round++;
 	cl_publish_sync_stop(flush->touch);
 	for (uint32_t i = 0; i < file->chunk_count; i++)

@@ -181,7 +181,7 @@ void cl_publish_send(struct cl_file *file)
 	msg->collection = flush->is_inline ? UINT64_MAX : flush->marks.collection;
 	msg->new_bytes = flush->new_bytes * c->copies;
 	flush->kill_priv |= file->kill_priv;
-	file->kill_priv = false;
+	file->kill_priv = 0;
 	msg->kill_priv = flush->kill_priv;
 	req->caller.uid = file->node->attr.st.st_uid;
 	req->caller.gid = file->node->attr.st.st_gid;

@@ -24,6 +24,15 @@ double front_seconds(uint64_t ms)
 	return (double)ms / 1000.0;
 }
 
+/* Requests name one group only; the others are asked of the system, while the caller waits. */
+static bool is_member(const struct cl_op *op, uint32_t gid)
+{
+	const struct front_op *fop = container_of((void *)(uintptr_t)op, struct front_op, op);
+
+	return op->uid == 0 || op->gid == gid ||
+	       task_is_in_group(fuse_req_ctx(fop->req)->pid, gid);
+}
+
 struct front_op *front_op_create(fuse_req_t req, enum cl_op_kind kind,
 				 void (*reply)(struct front_op *), size_t name_bytes)
 {
@@ -39,6 +48,7 @@ struct front_op *front_op_create(fuse_req_t req, enum cl_op_kind kind,
 	fop->req = req;
 	fop->reply = reply;
 	fop->op.kind = kind;
+	fop->op.is_member = is_member;
 	fop->op.uid = ctx->uid;
 	fop->op.gid = ctx->gid;
 	return fop;

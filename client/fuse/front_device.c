@@ -62,8 +62,10 @@ bool front_device_kills_sgid(const struct front *f)
 	const struct fuse_in_header *in = f->receive.mem;
 	const struct fuse_setxattr_in *arg = (const void *)(in + 1);
 
+	if (!f->has_acl)
+		return false;		/* the field is not even there */
 	ASSERT(in->opcode == FUSE_SETXATTR && in->len >= sizeof *in + sizeof *arg);
-	return f->has_acl && (arg->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
+	return (arg->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) != 0;
 }
 
 /* --- requests --------------------------------------------------------------------------------- */

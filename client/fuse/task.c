@@ -6,6 +6,7 @@
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -103,4 +104,30 @@ bool task_is_in_fcntl(int tid, int command)
 	int fields = fscanf(f, "%ld %lx %lx", &number, &fd, &got);
 	fclose(f);
 	return fields == 3 && number == SYS_fcntl && got == (unsigned long)command;
+}
+
+bool task_is_in_group(int tid, unsigned gid)
+{
+	char path[32], *line = NULL, *at = NULL;
+	bool is_found = false;
+	size_t room = 0;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/status", tid);
+	f = tid > 0 ? fopen(path, "re") : NULL;
+	if (!f)
+		return false;
+	while (!at && getline(&line, &room, f) > 0)
+		if (strncmp(line, "Groups:", 7) == 0)
+			at = line + 7;
+	for (char *end; at && !is_found; at = end) {
+		unsigned long one = strtoul(at, &end, 10);
+
+		if (end == at)
+			break;
+		is_found = one == gid;
+	}
+	free(line);
+	fclose(f);
+	return is_found;
 }

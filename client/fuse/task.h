@@ -22,5 +22,7 @@ enum cl_signal task_signal(int tid);
 
 /* CAP_SYS_ADMIN, and not only in a user namespace of its own; false of one that cannot be seen. */
 bool task_is_admin(int tid);
+/* Is this one of its supplementary groups? */
+bool task_is_in_group(int tid, unsigned gid);
 
 #endif

@@ -85,7 +85,7 @@ START_TEST(a_write_by_a_stranger_takes_set_id_bits)
 
 	begin();
 	req = world_publish(s, file, 1, "x");
-	req.kill_priv = true;
+	req.kill_priv = MS_KILL_PRIV;
 	ck_assert_uint_eq(world_do(&w, req)->attr.mode, S_IFREG | 0755);
 	world_finish(&w);
 }
