@@ -181,7 +181,8 @@ def sync_file_range(fd, offset, length, flags=7):
 def readlink(path, room):
     """As many bytes as there is room for."""
     buf = ctypes.create_string_buffer(max(room, 1))
-    return buf.raw[:_readlink(os.fsencode(path), buf, room)]
+    length = _readlink(os.fsencode(path), buf, room)
+    return buf.raw[:length]
 
 
 def getxattr_room(path, name, room):
