@@ -106,13 +106,15 @@ void cl_names_lookup(struct cl_op *op)
 /* --- attributes ------------------------------------------------------------------------------- */
 
 /*
- * A directory that another node removed, which somebody here is in or has open: it is as it was,
- * without links, for the servers keep no directories for those who have them open.
+ * It was removed on another node after the kernel had found it here: as on one machine it is what
+ * it was, without links. So who opens a path goes on to its open, which looks the name up again; and
+ * who is in a directory, or has it open, needs no server that would keep it for him. A file that is
+ * open here is never removed: of such a handle it is news.
  */
 static bool show_removed(struct cl_op *op)
 {
 	const struct cl_node *node = cl_node_find(op->client, op->ino);
-	if (!node || !node->has_attr || !S_ISDIR(node->attr.st.st_mode))
+	if (op->kind != CL_GETATTR || op->handle || !node || !node->has_attr)
 		return false;
 	op->attr = node->attr;
 	op->attr.st.st_nlink = 0;
