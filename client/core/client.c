@@ -512,6 +512,7 @@ void client_destroy(struct client *c)
 	}
 	tiers_helpers_finish(c);
 	cl_lease_finish(c);
+	cl_pages_finish(c);
 	cl_file_stop(c);
 	cl_session_finish(c);
 	cl_locks_destroy(c->locks);

@@ -108,6 +108,8 @@ struct client {
 	struct cl_op *ops;		/* submitted, not finished */
 	struct cl_op *session_waiters;	/* until the session is valid again */
 	struct cl_op *memory_waiters;	/* writers: until dirty data was sent */
+	struct cl_pages_drop *page_drops;	/* that the kernel was asked for, pages.c */
+	struct cl_op *page_waiters;	/* until one of them is done */
 	struct cl_req *slot_waiters;
 	struct cl_req *requests;	/* in flight or waiting to be sent again */
 	uint32_t request_count;

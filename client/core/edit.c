@@ -46,6 +46,8 @@ static void edit_ended(struct cl_op *op, int rc)
 		cl_tiered_edited(op);
 	file->is_editing = file->is_alone = false;
 	queue_leave(op);
+	cl_op_wake(&file->alone_waiters);
+	cl_pages_used(node, op->handle);
 	op->out_len = (uint32_t)op->progress;
 	if (rc < 0 && op->progress > 0 && op->kind == CL_WRITE && cl_node_can_write(c, node))
 		rc = 0;		/* a short write: the next one tells the error */
@@ -74,6 +76,7 @@ static void edit_cancel(struct cl_op *op)
 		if (file->is_alone)
 			cl_file_reset(file);
 		file->is_editing = file->is_alone = false;
+		cl_op_wake(&file->alone_waiters);
 		cl_edit_run(file);
 	}
 	cl_file_put(file);

@@ -314,12 +314,18 @@ int cl_file_load(struct cl_op *op, struct cl_file *file, void (*resume)(struct c
 	op->wait_rc = 0;
 	if (rc < 0)
 		return rc;
+	/* What is edited alone may be refused, and nobody else has seen it. Edits wait in line. */
+	if (file->is_alone && !op->is_queued) {
+		cl_op_wait(op, &file->alone_waiters, "a write that is being published", resume);
+		return 1;
+	}
 	/*
 	 * Edits in memory are newer than what the server has, and only this client may have made
 	 * them.
 	 */
-	bool is_busy = file->is_loaded &&
-		       (cl_file_is_dirty(file) || (file->is_editing && file->edits != op));
+	bool is_busy = file->is_loaded && (cl_file_is_dirty(file) ||
+					   (file->is_editing && file->edits != op &&
+					    file->edits->is_begun));
 	if (is_busy)
 		return 0;
 	bool is_fresh = cl_node_is_fresh(c, node) && !cl_lease_wants_turn(op, node);

@@ -159,6 +159,7 @@ struct cl_file {
 	/* a SETATTR whose attributes go with the next publish, and which waits for that */
 	struct cl_op *setting;
 	/* edits */
+	struct cl_op *alone_waiters;	/* readers, until an edit without a lease has ended */
 	struct cl_op *edits;
 	bool is_editing, is_alone;	/* the head runs; without a lease */
 	struct cl_fetch edit_fetch;
@@ -187,6 +188,8 @@ struct cl_handle {
 	/* of a directory: all entries up to this cookie were listed, none of them was lost since */
 	bool is_listing;
 	uint32_t names_lost;		/* of its node, when the listing began */
+	uint32_t dir_changes;		/* when it was opened */
+	uint32_t dir_recalls;		/* when the kernel was answered last */
 	uint64_t listed_to, listed_until_ns;
 	struct cl_listing *ahead;	/* the next page, asked for already; or NULL */
 	struct cl_handle *prev, *next;	/* all of the client */
@@ -384,6 +387,13 @@ void cl_xattr_list(struct cl_op *op);
 void cl_xattr_remove(struct cl_op *op);
 void cl_xattr_statfs(struct cl_op *op);
 void cl_control_start(struct cl_op *op);
+
+/* pages.c */
+/* A read or a write of this handle was answered: the kernel may hold pages of it now. */
+void cl_pages_used(struct cl_node *node, const struct cl_handle *h);
+/* Are there pages without a lease? Then they are dropped, and the op resumed behind that. */
+bool cl_pages_wait(struct cl_op *op, struct cl_node *node, void (*resume)(struct cl_op *op));
+void cl_pages_finish(struct client *c);
 
 /* lease.c */
 struct cl_returns;

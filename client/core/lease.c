@@ -78,8 +78,10 @@ static void recall_answer(struct cl_recall *recall)
 /* Its pages may be dropped as late as they like. */
 static void drop_leave(struct item *item)
 {
-	if (item->drop)
+	if (item->drop) {
 		item->drop->item = NULL;
+		item->node->has_loose_pages = true;
+	}
 	item->drop = NULL;
 }
 
@@ -281,6 +283,7 @@ void cl_lease_recall(struct client *c, struct rpc_request *req)
 		const Wire__Lease *lease = msg->leases[i];
 		if (lease->name_hash != 0) {
 			cl_node_name_drop_hash(c, lease->ino, lease->name_hash);
+			cl_node_dir_recalled(c, lease->ino);
 			has_names = true;
 			continue;
 		}

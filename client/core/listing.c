@@ -5,7 +5,9 @@
  * name of it was lost again, is complete (node.h).
  *
  * The kernel may answer the next listing from its own pages while what it was told of the entries
- * holds; beyond that, to list anew is cheaper than to be asked for each of them.
+ * holds; beyond that, to list anew is cheaper than to be asked for each of them. Nor may it while
+ * somebody lists who began before this node's last change: what he was told may still come into
+ * those pages, beside what was told since.
  *
  * One page is asked for ahead while the lease of the directory is ours, and not used once that, or
  * a name, was lost: so it shows what other nodes did before the kernel asked for it. What this node
@@ -21,18 +23,52 @@
 #define ENTRY_BYTES(name_len) ((160 + (uint64_t)(name_len) + 7) / 8 * 8)
 #define READDIR_BYTES_MAX     49152u
 
+/*
+ * The kernel takes the names of a listing for as new as the moment at which it reads the answer.
+ * One that is recalled in between would be old and valid: so where others change names now, they
+ * come without, and what was on its way at the first recall is to be forgotten with the next
+ * request.
+ */
+static bool is_contended(struct client *c, inode_no ino)
+{
+	const struct cl_node *dir = cl_node_find(c, ino);
+	return dir && loop_now_ns(c->options.loop) < dir->contended_until_ns;
+}
+
+static void forget_recalled(struct client *c, struct cl_handle *h)
+{
+	const struct cl_node *dir = h ? cl_node_find(c, h->ino) : NULL;
+	if (!dir || dir->dir_recalls == h->dir_recalls)
+		return;
+	h->dir_recalls = dir->dir_recalls;
+	if (c->options.on_inval_names)
+		c->options.on_inval_names(c->options.arg);
+}
+
 void cl_listing_open(struct cl_op *op)
 {
 	struct client *c = op->client;
-	const struct cl_node *dir = cl_node_find(c, op->ino);
+	struct cl_node *dir = cl_node_find(c, op->ino);
 	op->opened = cl_file_handle_dir(c, op->ino);
-	op->keep_cache = cl_node_is_fresh(c, dir) &&
+	op->keep_cache = cl_node_is_fresh(c, dir) && dir->stale_dir_handles == 0 &&
 			 loop_now_ns(c->options.loop) < dir->listed_until_ns;
+	if (dir && op->opened) {
+		dir->dir_handles++;
+		op->opened->dir_changes = dir->dir_changes;
+		op->opened->dir_recalls = dir->dir_recalls;
+	}
 	cl_op_finish(op, op->opened ? 0 : -E_NOMEM);
 }
 
 void cl_listing_close(struct cl_op *op)
 {
+	struct cl_node *dir = cl_node_find(op->client, op->handle->ino);
+	if (dir && dir->dir_handles > 0) {	/* else it was made anew since */
+		dir->dir_handles--;
+		dir->stale_dir_handles -= op->handle->dir_changes != dir->dir_changes &&
+					  dir->stale_dir_handles > 0;
+	}
+	forget_recalled(op->client, op->handle);
 	cl_file_handle_free(op->handle);
 	cl_op_finish(op, 0);
 }
@@ -78,6 +114,10 @@ static void entry_show(struct cl_op *op, struct cl_entry *entry)
 	entry->entry_valid_ms = 0;
 	if (!entry->has_attr)
 		return;		/* the kernel asks for it, if it cares */
+	if (is_contended(c, op->ino)) {
+		entry->has_attr = false;
+		return;
+	}
 	node->lookups++;
 	cl_node_show(c, node, &entry->attr);
 	if (cl_node_name_find(c, op->ino, entry->name, &named) && named == entry->ino)
@@ -212,7 +252,8 @@ static void listing_goes_on(struct cl_op *op, bool is_known)
 	if (!h->is_listing || !op->end)
 		return;
 	h->is_listing = false;
-	dir->listed_until_ns = h->listed_until_ns;
+	if (dir->stale_dir_handles == 0)
+		dir->listed_until_ns = h->listed_until_ns;
 	cl_node_dir_complete(dir);
 }
 
@@ -269,6 +310,7 @@ static void listing_begins(struct cl_op *op)
 void cl_listing_read(struct cl_op *op)
 {
 	struct cl_handle *h = op->handle;
+	forget_recalled(op->client, h);
 	if (ahead_serves(op) && h->ahead->req) {
 		cl_op_wait(op, &h->ahead->waiters, "the metadata server", cl_listing_read);
 		return;

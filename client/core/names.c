@@ -140,6 +140,8 @@ void cl_names_getattr(struct cl_op *op)
 {
 	struct client *c = op->client;
 	struct cl_node *node = cl_node_find(c, op->ino);
+	if (cl_pages_wait(op, node, cl_names_getattr))
+		return;
 	if (cl_node_is_fresh(c, node)) {
 		cl_node_show(c, node, &op->attr);
 		cl_op_finish(op, 0);
@@ -318,8 +320,10 @@ static void make_done(struct cl_req *req)
 		rc = cl_node_take_reply(req, reply, &node);
 	made_unseen(req, op->parent, rc);
 	if (rc == 0) {
-		if (op->name)
+		if (op->name) {
 			cl_node_name_set(req, reply, op->parent, op->name, node->ino);
+			cl_node_dir_changed(c, op->parent);
+		}
 		if (S_ISDIR(node->attr.st.st_mode))
 			cl_node_dir_made(req, reply, node);
 		if (op->want_open) {
@@ -383,6 +387,7 @@ static void link_done(struct cl_req *req)
 	made_unseen(req, op->parent, rc);
 	if (rc == 0) {
 		cl_node_name_set(req, reply, op->parent, op->name, node->ino);
+		cl_node_dir_changed(op->client, op->parent);
 		entry_show(op, node);
 	}
 	cl_op_finish(op, rc);
@@ -406,8 +411,10 @@ static void unlink_done(struct cl_req *req)
 	int rc = req->call.rc;
 	if (rc == 0)
 		rc = cl_node_take_reply(req, reply, NULL);
-	if (rc == 0)
+	if (rc == 0) {
 		cl_node_name_set(req, reply, op->parent, op->name, 0);
+		cl_node_dir_changed(op->client, op->parent);
+	}
 	cl_op_finish(op, rc);
 }
 
@@ -436,12 +443,15 @@ void cl_names_unlink(struct cl_op *op)
 
 /*
  * Two names changed: what the reply comes with a lease for is known, the rest is asked again. It
- * has none if both were names of one inode, for then nothing was done.
+ * has none if both were names of one inode, for then nothing was done, and none while others wait
+ * for them. The kernel moves its entries in any case, and believes them as long as it did before.
  */
 static void renamed(struct cl_req *req, const struct cl_op *op, const Wire__NodeReply *reply)
 {
 	struct client *c = req->client;
 	inode_no target = 0, moved = reply && reply->attr ? reply->attr->ino : 0;
+	cl_node_dir_changed(c, op->parent);
+	cl_node_dir_changed(c, op->new_parent);
 	if (cl_node_name_find(c, op->new_parent, op->new_name, &target))
 		cl_node_outdate(c, target);
 	if (op->parent != op->new_parent)
@@ -451,6 +461,8 @@ static void renamed(struct cl_req *req, const struct cl_op *op, const Wire__Node
 		cl_node_name_drop(c, op->parent, op->name);
 		cl_node_name_drop(c, op->new_parent, op->new_name);
 		cl_node_dir_unknown(c, op->new_parent);
+		if (c->options.on_inval_names)
+			c->options.on_inval_names(c->options.arg);
 		return;
 	}
 	if (op->flags & RENAME_WHITEOUT)

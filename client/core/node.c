@@ -234,7 +234,7 @@ void cl_node_show(struct client *c, const struct cl_node *node, struct cl_attr *
 {
 	*out = node->attr;
 	const struct cl_file *file = node->file;
-	if (file && file->is_loaded && cl_file_is_dirty(file)) {
+	if (file && file->is_loaded && cl_file_is_dirty(file) && !file->is_alone) {
 		/* as the publish will set them */
 		out->st.st_size = (off_t)file->size;
 		out->st.st_blocks = blocks_of(cl_file_data_bytes(file));

@@ -26,7 +26,9 @@ struct cl_node {
 	char *target;			/* of a symbolic link; NULL: not known */
 	uint64_t lookups;		/* of the kernel */
 	struct cl_file *file;		/* while its content is in use */
-	bool has_pages;			/* the kernel may hold pages of it */
+	bool has_pages;			/* the kernel may hold pages of it, */
+	bool has_loose_pages;		/* also without a lease (pages.c) */
+	bool is_dropping_pages;
 	struct root pages_root;		/* content that they were read from */
 	uint64_t pages_version;
 	bool is_recalling;		/* edits wait until the recall is answered */
@@ -38,6 +40,11 @@ struct cl_node {
 	bool is_complete, has_told_absent;
 	uint32_t names_lost;
 	uint64_t listed_until_ns;	/* the kernel holds what it was told of all its entries */
+	/* changes of its names by this client; handles that are open on it, before the last one */
+	uint32_t dir_changes, dir_handles, stale_dir_handles;
+	/* names of it that others had recalled, and until when more of that is likely */
+	uint32_t dir_recalls;
+	uint64_t contended_until_ns;
 	/* opens as registered at the server, one per kind */
 	uint32_t readers, writers;	/* handles of this client */
 	bool has_open_read, has_open_write, is_opening;
@@ -107,6 +114,10 @@ void cl_node_dir_made(struct cl_req *req, const Wire__NodeReply *reply, struct c
 /* Some name of this directory is not known any more; it may be none. */
 void cl_node_dir_unknown(struct client *c, inode_no ino);
 /* Its lease goes: the kernel must not trust what it was told of absent names. */
+/* A name of it was recalled, or all of them. */
+void cl_node_dir_recalled(struct client *c, inode_no ino);
+/* This client has changed a name in it. */
+void cl_node_dir_changed(struct client *c, inode_no ino);
 void cl_node_dir_lost(struct client *c, struct cl_node *dir);
 /* Not in the table: is it absent for sure? */
 bool cl_node_name_is_absent(struct client *c, inode_no parent);

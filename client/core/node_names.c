@@ -243,6 +243,27 @@ void cl_node_dir_unknown(struct client *c, inode_no ino)
 		dir_unknown(dir);
 }
 
+#define CONTENDED_NS (UINT64_C(1000000000))
+
+void cl_node_dir_recalled(struct client *c, inode_no ino)
+{
+	struct cl_node *dir = dir_find(c, ino);
+	if (!dir)
+		return;
+	dir->dir_recalls++;
+	dir->contended_until_ns = loop_now_ns(c->options.loop) + CONTENDED_NS;
+}
+
+void cl_node_dir_changed(struct client *c, inode_no ino)
+{
+	struct cl_node *dir = dir_find(c, ino);
+	if (!dir)
+		return;
+	dir->dir_changes++;
+	dir->stale_dir_handles = dir->dir_handles;
+	dir->listed_until_ns = 0;
+}
+
 void cl_node_dir_lost(struct client *c, struct cl_node *dir)
 {
 	dir_unknown(dir);

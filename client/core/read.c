@@ -114,6 +114,7 @@ static void read_end(struct cl_read *r, int rc)
 		}
 	op->client->stats.reads++;
 	op->client->stats.read_bytes += op->out_len;
+	cl_pages_used(r->file->node, op->handle);
 	struct cl_op shadow = { .client = op->client };
 	/* cppcheck-suppress autoVariables ; read_free(r) below comes before the end of shadow */
 	/* op may be gone once it is done; the buffers must outlive done() */
