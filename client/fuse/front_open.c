@@ -19,11 +19,15 @@
 /*
  * Who only writes needs no pages: without them a write is copied once instead of twice, and the
  * kernel does not ask for security.capability before the first. Of an inode with such an attribute
- * it must ask, for a write takes it away.
+ * it must ask, for a write takes it away. Who appends must have none: the kernel would put the
+ * bytes where it believes the end to be, and another node may have moved it.
  */
 static bool writes_past_pages(const struct front_op *fop)
 {
-	return (fop->fi.flags & O_ACCMODE) == O_WRONLY && !fop->op.attr.has_xattrs;
+	int access = fop->fi.flags & O_ACCMODE;
+
+	return (access == O_WRONLY && !fop->op.attr.has_xattrs) ||
+	       (access != O_RDONLY && (fop->fi.flags & O_APPEND));
 }
 
 static void fill_opened(struct front_op *fop)
@@ -191,6 +195,16 @@ static void reply_open(struct front_op *fop)
 	}
 }
 
+/* For the open that follows: what the kernel now finds is opened before its lookup is answered. */
+static void keep_for_open(struct front_op *fop)
+{
+	fop->fi.flags &= ~(O_CREAT | O_EXCL | O_NOCTTY);
+	fop->op = (struct cl_op){ .kind = CL_OPEN, .uid = fop->op.uid, .gid = fop->op.gid,
+				  .flags = (uint32_t)fop->fi.flags,
+				  .kill_priv = fop->op.kill_priv };
+	keep(fop, fuse_req_ctx(fop->req)->pid);
+}
+
 /*
  * The name was absent when the kernel looked, so it asked for no permission on the file and will
  * not cut it; another node has made one since. Told ESTALE it looks again, and opens that as what
@@ -207,6 +221,7 @@ static bool create_again(struct front_op *fop)
 	if (fop->op.rc != -E_EXIST || !fop->op.exclusive || (fop->fi.flags & O_EXCL))
 		return false;
 	if (passthrough_stale(fop->front->pass, fuse_req_ctx(fop->req)->pid, 0)) {
+		keep_for_open(fop);
 		fuse_reply_err(fop->req, ESTALE);
 		return true;
 	}
