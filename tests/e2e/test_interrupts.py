@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+A cluster that is gone keeps nobody for ever: each blocked call ends at once by Ctrl-C and by kill -9, and leaves no
+damage; umount -f and a killed mount free everybody; what is waited for is said.
+"""
+import contextlib
+import ctypes
+import mmap
+import multiprocessing
+import os
+import signal
+import stat
+import time
+
+import pytest
+
+from conftest import NO_TIER, eventually
+
+SETS = [NO_TIER, "lease.ms=3000", "client.flush_ms=60000"]
+DATA = 200_000
+PROMPT_S = 5        # for all calls of a round together, on a machine that is three times slower
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def open_file(path):
+    return os.open(path, os.O_RDWR)
+
+
+def written(path, size):
+    """A descriptor with something to publish."""
+    fd = os.open(path, os.O_RDWR)
+    os.pwrite(fd, b"x" * size, 0)
+    return fd
+
+
+def mapped(path):
+    fd = os.open(path, os.O_RDWR)
+    return mmap.mmap(fd, DATA)
+
+
+def mapped_dirty(path):
+    m = mapped(path)
+    m[:DATA] = b"y" * DATA
+    return m
+
+
+def syncfs(fd):
+    if LIBC.syncfs(fd) < 0:
+        raise OSError(ctypes.get_errno(), "syncfs")
+
+
+def same(path):
+    return path
+
+
+def split(path):
+    return os.path.dirname(path)
+
+
+# What a call needs is made while all is well: name -> (prepare(path), call(what that gave)). path is a file of DATA
+# bytes made through the other mount, in a folder of its own, with `sub` (a folder) and `link` beside it.
+ASKS = {     # the metadata server
+    "stat": (same, os.stat),
+    "open": (same, lambda p: os.open(p, os.O_RDONLY)),
+    "open for writing": (same, open_file),
+    "open absent": (same, lambda p: os.open(p + "absent", os.O_RDONLY)),
+    "create": (same, lambda p: os.open(p + "new", os.O_CREAT | os.O_EXCL | os.O_RDWR)),
+    "mkdir": (same, lambda p: os.mkdir(p + "new")),
+    "mknod": (same, lambda p: os.mknod(p + "new", stat.S_IFIFO | 0o600)),
+    "symlink": (same, lambda p: os.symlink("x", p + "new")),
+    "link": (same, lambda p: os.link(p, p + "new")),
+    "unlink": (same, os.unlink),
+    "rmdir": (split, lambda d: os.rmdir(d + "/sub")),
+    "rename": (same, lambda p: os.rename(p, p + "new")),
+    "readdir": (split, os.listdir),
+    "readlink": (split, lambda d: os.readlink(d + "/link")),
+    "truncate": (same, lambda p: os.truncate(p, 5)),
+    "ftruncate and close": (open_file, lambda fd: (os.ftruncate(fd, 5), os.close(fd))),
+    "chmod": (same, lambda p: os.chmod(p, 0o600)),
+    "chown": (same, lambda p: os.chown(p, 1, 1)),
+    "utime": (same, lambda p: os.utime(p, ns=(1, 1))),
+    "access": (same, lambda p: os.access(p, os.R_OK)),
+    "getxattr": (same, lambda p: os.getxattr(p, "user.x")),
+    "setxattr": (same, lambda p: os.setxattr(p, "user.y", b"1")),
+    "listxattr": (same, os.listxattr),
+    "removexattr": (same, lambda p: os.removexattr(p, "user.x")),
+    "statfs": (split, os.statvfs),
+    "fsync of a folder": (lambda p: os.open(split(p), os.O_RDONLY), os.fsync),
+    "fsync": (lambda p: written(p, 100), os.fsync),
+    "close": (lambda p: written(p, 100), os.close),
+    "syncfs": (lambda p: written(p, 100), syncfs),
+    "exit": (lambda p: written(p, 100), lambda fd: os._exit(0)),
+}
+STORES = {   # chunk servers
+    "read": (open_file, lambda fd: os.pread(fd, 1000, 0)),
+    "direct read": (lambda p: os.open(p, os.O_RDONLY | os.O_DIRECT),
+                    lambda fd: os.preadv(fd, [mmap.mmap(-1, 4096)], 0)),
+    "page fault": (mapped, lambda m: m[0]),
+    "write into a block": (open_file, lambda fd: os.pwrite(fd, b"x", 1000)),
+    "punch": (open_file, lambda fd: LIBC.fallocate(fd, 3, ctypes.c_long(10), ctypes.c_long(100))),
+    "fsync": (lambda p: written(p, DATA), os.fsync),
+    "close": (lambda p: written(p, DATA), os.close),
+    "write with O_SYNC": (lambda p: os.open(p, os.O_WRONLY | os.O_SYNC), lambda fd: os.pwrite(fd, b"x" * DATA, 0)),
+    "chmod after a write": (lambda p: written(p, DATA), lambda fd: os.utime(fd, ns=(1, 1))),
+    "syncfs": (lambda p: written(p, DATA), syncfs),
+    "msync": (mapped_dirty, lambda m: m.flush()),
+    "copy_file_range": (lambda p: (written(p, DATA), open_file(p)),
+                        lambda fds: os.copy_file_range(fds[0], fds[1], 4000, 10, 70_001)),
+    "exit": (lambda p: written(p, DATA), lambda fd: os._exit(0)),
+}
+
+
+class Blocked:
+    """One call in a process of its own, which the test can signal."""
+
+    def __init__(self, name, path, prepare, call):
+        self.name = name
+        context = multiprocessing.get_context("fork")
+        self.ready, self.go = context.Event(), context.Event()
+        self.process = context.Process(target=self.main, args=(path, prepare, call), daemon=True)
+        self.process.start()
+
+    def main(self, path, prepare, call):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        what = prepare(path)
+        self.ready.set()
+        self.go.wait()
+        try:
+            call(what)
+        except OSError as e:
+            os._exit(100 + e.errno if e.errno < 150 else 255)
+        os._exit(0)
+
+    def ends_by(self, deadline):
+        self.process.join(max(0, deadline - time.monotonic()))
+        return not self.process.is_alive()
+
+
+class Round:
+    """All calls of a table, each on a file of its own that this mount has never seen."""
+
+    def __init__(self, cluster, table, tag):
+        self.here, self.there = cluster.mnt / tag, cluster.mnt2 / tag
+        self.here.mkdir()
+        self.blocked = []
+        for number, (name, (prepare, call)) in enumerate(table.items()):
+            folder = self.here / str(number)
+            (folder / "sub").mkdir(parents=True)
+            (folder / "file").write_bytes(b"0" * DATA)
+            os.setxattr(folder / "file", "user.x", b"value")
+            os.symlink("file", folder / "link")
+            self.blocked.append(Blocked(name, str(self.there / str(number) / "file"), prepare, call))
+        for b in self.blocked:
+            assert b.ready.wait(60), f"{b.name} cannot even begin"
+
+    def block(self):
+        """All of them wait now."""
+        for b in self.blocked:
+            b.go.set()
+        time.sleep(1)       # that they go on waiting is what is shown: there is nothing to be awaited
+        return {b.name: b.process.exitcode for b in self.blocked if not b.process.is_alive()}
+
+    def end_by(self, *signals):
+        """Names of those that do not end, and how long it took."""
+        began = time.monotonic()
+        for b in self.blocked:
+            if b.process.is_alive():
+                os.kill(b.process.pid, signals[0])
+        stuck = [b.name for b in self.blocked if not b.ends_by(began + PROMPT_S)]
+        for b in self.blocked:
+            b.process.kill()
+        return stuck, time.monotonic() - began
+
+    def judge(self):
+        """Nothing is half done: each file is as it was, or as the call would have made it."""
+        for number, b in enumerate(self.blocked):
+            folder = self.here / str(number)
+            assert stat.S_ISLNK(os.lstat(folder / "link").st_mode)
+            for path in folder.glob("file*"):
+                if path.is_file():
+                    data = path.read_bytes()
+                    assert len(data) in (0, 5, DATA) and set(data) <= set(b"0xy\0"), (b.name, len(data))
+                assert os.listdir(folder) == os.listdir(self.there / str(number)), b.name
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    from conftest import Cluster, running
+
+    with running(Cluster(tmp_path_factory.mktemp("interrupts") / "cluster", mounts=2, sets=SETS)) as cluster:
+        yield cluster
+
+
+@contextlib.contextmanager
+def stopped(cluster, *names):
+    for name in names:
+        cluster.kill(name, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for name in names:
+            cluster.kill(name, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def dead(cluster, *names):
+    for name in names:
+        cluster.kill(name)
+    try:
+        yield
+    finally:
+        for name in names:
+            cluster.start(name)
+
+
+def works_again(cluster):
+    def works():
+        try:
+            (cluster.mnt2 / "works").write_bytes(b"w" * DATA)
+            return (cluster.mnt / "works").read_bytes() == b"w" * DATA
+        except OSError:
+            return False
+    eventually(works)
+
+
+CHUNK_SERVERS = ("cs1", "cs2", "cs3")
+
+
+@pytest.mark.parametrize("how", [stopped, dead])
+@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("table, names, at_once", [
+    (ASKS, ("mds",), set()), (STORES, CHUNK_SERVERS, set())], ids=["metadata", "chunks"])
+def test_every_blocked_call_ends_by_a_signal(pair, table, names, at_once, sig, how):
+    tag = f"{how.__name__}{sig}{names[0]}"
+    round = Round(pair, table, tag)
+    with how(pair, *names):
+        done = round.block()
+        stuck, seconds = round.end_by(sig)
+    print(f"done at once: {done}; {seconds:.2f} s; stuck {stuck}")
+    assert not stuck, f"not ended by signal {sig}: {stuck}"
+    works_again(pair)
+    round.judge()
