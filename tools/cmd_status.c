@@ -102,6 +102,19 @@ static void print_mount(const json_t *mount)
 			       mount_text(tier, "directory"), mount_text(tier, "problem"));
 }
 
+/* Lost is the metadata server; who waits for it on this host can be said without it. */
+static void print_unreachable(const struct status_arguments *a)
+{
+	struct error err = {0};
+	char mds[256];
+
+	if (a->json || admin_find(a->mds, mds, sizeof mds, &err) < 0 ||
+	    !local_mounts_print_waiting(mds))
+		return;
+	printf("  calls go on once it is back; each ends by a signal, on a soft mount at its "
+	       "deadline,\n  all of a mount by `umount -f`\n");
+}
+
 /* Mounts on this host: what they say does not change the health of the cluster. */
 static json_t *mounts_of(const struct status *s, const char *given_mds)
 {
@@ -144,6 +157,7 @@ int cmd_status(int argc, char **argv)
 		return COMMAND_USAGE;
 	if (status_get(a.mds, &s, &err) < 0) {
 		(void)command_fail("status", &err);
+		print_unreachable(&a);
 		return COMMAND_UNREACHABLE;
 	}
 	status = report(&s, &a);

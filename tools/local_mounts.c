@@ -6,6 +6,7 @@
 #include <mntent.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -150,4 +151,51 @@ json_t *local_mounts(const uint8_t cluster[16], const char *mds)
 		free(asked[i].source);
 	}
 	return mounts;
+}
+
+/* --- mounts that are not asked ---------------------------------------------------------------- */
+
+/* Requests that the kernel has not got an answer for; -1: nobody can say. */
+static long calls_waiting(unsigned dev_minor)
+{
+	char path[64];
+	long count = -1;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/sys/fs/fuse/connections/%u/waiting", dev_minor);
+	f = fopen(path, "re");
+	if (!f)
+		return -1;
+	if (fscanf(f, "%ld", &count) != 1)
+		count = -1;
+	fclose(f);
+	return count;
+}
+
+bool local_mounts_print_waiting(const char *mds)
+{
+	FILE *table = fopen("/proc/self/mountinfo", "re");
+	char line[8192], directory[4097], source[513];
+	size_t mds_len = strlen(mds);
+	unsigned dev_minor;
+	bool found = false;
+
+	while (table && fgets(line, sizeof line, table)) {
+		const char *type = strstr(line, " - fuse.cairn ");
+
+		if (!type || sscanf(type, " - fuse.cairn %512s", source) != 1 ||
+		    strncmp(source, mds, mds_len) != 0 || source[mds_len] != ':' ||
+		    sscanf(line, "%*u %*u %*u:%u %*s %4096s", &dev_minor, directory) != 2)
+			continue;
+		long count = calls_waiting(dev_minor);
+
+		if (count >= 0)
+			printf("  mount %s: %ld calls wait\n", directory, count);
+		else
+			printf("  mount %s waits for it\n", directory);
+		found = true;
+	}
+	if (table)
+		fclose(table);
+	return found;
 }

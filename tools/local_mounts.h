@@ -20,4 +20,10 @@
  */
 json_t *local_mounts(const uint8_t cluster[16], const char *mds);
 
+/*
+ * While the metadata server at `mds` is away: a line for each mount whose source it is, with how
+ * many calls wait there. No mount is asked, so none can keep the asker. False: there is none.
+ */
+bool local_mounts_print_waiting(const char *mds);
+
 #endif

@@ -155,10 +155,13 @@ static bool is_to_end(struct cl_op *op)
 
 void client_run(struct client *c, struct cl_op *op)
 {
-	uint32_t ms = op->deadline_ms ? op->deadline_ms : c->options.timeout_ms;
+	uint64_t ms = op->deadline_ms ? op->deadline_ms : c->options.timeout_ms;
+	uint64_t now_ns = loop_now_ns(c->options.loop);
 	op->client = c;
 	op->is_finished = false;
-	op->due_ns = loop_now_ns(c->options.loop) + ms * UINT64_C(1000000);
+	op->due_ns = now_ns + ms * UINT64_C(1000000);
+	op->look_ns = now_ns + CL_ABANDONED_MS * UINT64_C(1000000);
+	op->looked_puts = c->stats.blocks_put;
 	DL_APPEND(c->ops, op);
 	if (is_to_end(op))
 		cl_op_finish(op, -E_INTR);
@@ -218,23 +221,43 @@ void client_interrupt(struct client *c, struct cl_op *op)
 		loop_post(c->options.loop, &c->interrupt_task);
 }
 
+/* A process that ends closes its files where no signal reaches it: it shall not be kept there. */
+static bool is_left(struct cl_op *op, uint64_t now_ns)
+{
+	const struct client *c = op->client;
+	uint64_t puts = c->stats.blocks_put;
+	bool has_moved = puts != op->looked_puts;
+	if (!op->is_abandoned || now_ns < op->look_ns)
+		return false;
+	op->look_ns = now_ns + CL_ABANDONED_MS * UINT64_C(1000000);
+	op->looked_puts = puts;
+	return !has_moved && op->is_abandoned(op);
+}
+
+/* At its deadline: does it go on? */
+static bool is_renewed(const struct cl_op *op)
+{
+	const struct client *c = op->client;
+	if (op->is_unbounded && cl_session_is_valid(c))
+		return true;
+	return c->options.is_hard && c->life == CL_RUNNING &&
+	       !(op->is_abandoned && op->is_abandoned(op));
+}
+
 static void ops_past_deadline(struct client *c, uint64_t now_ns)
 {
 	struct cl_op *op, *next;
 	DL_FOREACH_SAFE(c->ops, op, next) {
-		if (op->due_ns > now_ns || !op->cancel)
+		bool is_due = op->due_ns <= now_ns;
+		if (!op->cancel || (!is_due && !is_left(op, now_ns)))
 			continue;
-		if (op->is_unbounded && cl_session_is_valid(c)) {
+		if (is_due && is_renewed(op)) {
 			op->due_ns = now_ns + c->options.timeout_ms * UINT64_C(1000000);
 			continue;
 		}
-		if (c->options.is_hard && c->life == CL_RUNNING &&
-		    !(op->is_abandoned && op->is_abandoned(op))) {
-			op->due_ns = now_ns + c->options.timeout_ms * UINT64_C(1000000);
-			continue;
-		}
-		log_warn("operation %d on inode %llu gave up after its deadline, waiting for %s",
+		log_warn("operation %d on inode %llu gave up after %s, waiting for %s",
 			 (int)op->kind, (unsigned long long)op->ino,
+			 is_due ? "its deadline" : "its process ended",
 			 op->waiting_for ? op->waiting_for : "nothing");
 		op_abort(op, -E_TIMEDOUT);
 		next = c->ops;

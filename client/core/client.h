@@ -211,8 +211,8 @@ struct cl_op {
 	bool (*is_member)(const struct cl_op *op, uint32_t gid);
 	void (*done)(struct cl_op *op);
 	/*
-	 * Of a hard mount, at its deadline: is nobody there any more who could interrupt it? May be
-	 * NULL.
+	 * Is nobody there any more who could interrupt it? Asked every CL_ABANDONED_MS: if so, and
+	 * nothing moves, it ends; what it began goes on. NULL: somebody is.
 	 */
 	bool (*is_abandoned)(const struct cl_op *op);
 	/*
@@ -247,6 +247,7 @@ struct cl_op {
 	struct client *client;
 	struct loop_task task;
 	uint64_t due_ns, interrupted_ns;
+	uint64_t look_ns, looked_puts;	/* of is_abandoned */
 	bool is_interrupted, is_finished, is_queued, is_fresh, is_begun, is_set;
 	/* waits for others: no deadline while the server answers, and any signal ends it */
 	bool is_unbounded;

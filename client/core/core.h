@@ -27,6 +27,7 @@ struct cl_siblings;
 struct cl_policy_want;
 struct cl_xattr;
 
+#define CL_ABANDONED_MS	  2000u		/* so often it is asked whether somebody waits at all */
 #define CL_INTERRUPT_MS	  1000u		/* an operation goes on so long for a caller who will */
 #define CL_SWEEP_MS	   100u		/* deadlines and gathered writes are looked at this often */
 #define CL_NODES_MAX	   131072u	/* cached inodes; leases of a session are bounded too */

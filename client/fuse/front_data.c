@@ -33,8 +33,8 @@ static struct front_op *handle_op(fuse_req_t req, enum cl_op_kind kind,
 }
 
 /*
- * A process that is past its exit() closes its files where no signal reaches it. On a hard mount it
- * would wait for servers that never return, and nobody could end it.
+ * A process that is past its exit() closes its files where no signal reaches it. It would wait for
+ * servers that may never return, and nobody could end it.
  */
 static bool flush_is_abandoned(const struct cl_op *op)
 {

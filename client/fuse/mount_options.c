@@ -3,6 +3,7 @@
  * mount(8)'s conventions: a helper gets SOURCE DIRECTORY first, and options of everybody in one -o.
  */
 #include "client/fuse/mount_options.h"
+#include "client/fuse/dead_mount.h"
 #include "client/tier/tier_options.h"
 
 #include <errno.h>
@@ -195,9 +196,11 @@ static int set_operands(struct mount_options *o, int count, char **operands, str
 	    mount_options_address(o->source, o->mds_address, sizeof o->mds_address) < 0)
 		return error_say(err, -E_INVAL, "bad source '%s': wants HOST:/ or HOST:PORT:/",
 				 operands[0]);
-	if (!realpath(operands[1], o->mountpoint))
+	int rc = dead_mount_realpath(operands[1], o->mountpoint);
+
+	if (rc < 0)
 		return error_say(err, -E_NOENT, "cannot mount on '%s': %s", operands[1],
-				 strerror(errno));
+				 strerror(error_to_errno(rc)));
 	default_cache_dir(o);
 	return tier_options_parse(&o->config.client_tier, tiers, err) < 0 ? -E_INVAL : 0;
 }

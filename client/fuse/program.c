@@ -8,6 +8,7 @@
  * main waits for its end.
  */
 #include "client/fuse/program.h"
+#include "client/fuse/dead_mount.h"
 #include "client/fuse/front.h"
 #include "client/fuse/mount_options.h"
 #include "client/fuse/tier_setup.h"
@@ -383,6 +384,7 @@ static int bring_up(struct mount *m, struct error *err)
 		*err = m->task_error;
 		return err->code;
 	}
+	dead_mount_detach(m->options.mountpoint);
 	rc = front_mount(m->front, err);
 	if (rc < 0)
 		return rc;

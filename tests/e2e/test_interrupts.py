@@ -5,16 +5,19 @@ damage; umount -f and a killed mount free everybody; what is waited for is said.
 """
 import contextlib
 import ctypes
+import errno
 import mmap
 import multiprocessing
 import os
+import pathlib
 import signal
 import stat
+import subprocess
 import time
 
 import pytest
 
-from conftest import NO_TIER, eventually
+from conftest import BIN, NO_TIER, Cluster, eventually, running, seeded_bytes
 
 SETS = [NO_TIER, "lease.ms=3000", "client.flush_ms=60000"]
 DATA = 200_000
@@ -136,17 +139,32 @@ class Blocked:
         return not self.process.is_alive()
 
 
+def mount(cluster, path, options):
+    path.mkdir(exist_ok=True)
+    source = cluster_source(cluster)
+    return subprocess.run([BIN / "mount.cairn", source, path, "--config", cluster.dir / "cairn.conf", "-o",
+                           f"cache={path}.cache,log={path}.log,{options}"], timeout=60, check=False, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def cluster_source(cluster):
+    for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
+        if line.split()[1] == str(cluster.mnt):
+            return line.split()[0]
+    raise AssertionError("not mounted")
+
+
 class Round:
     """All calls of a table, each on a file of its own that this mount has never seen."""
 
-    def __init__(self, cluster, table, tag):
-        self.here, self.there = cluster.mnt / tag, cluster.mnt2 / tag
+    def __init__(self, cluster, table, tag, there=None):
+        self.here, self.there = cluster.mnt / tag, (there or cluster.mnt2) / tag
         self.here.mkdir()
         self.blocked = []
         for number, (name, (prepare, call)) in enumerate(table.items()):
             folder = self.here / str(number)
             (folder / "sub").mkdir(parents=True)
-            (folder / "file").write_bytes(b"0" * DATA)
+            (folder / "file").write_bytes(seeded_bytes(DATA, f"{tag}{number}"))    # no block is there already
             os.setxattr(folder / "file", "user.x", b"value")
             os.symlink("file", folder / "link")
             self.blocked.append(Blocked(name, str(self.there / str(number) / "file"), prepare, call))
@@ -160,12 +178,12 @@ class Round:
         time.sleep(1)       # that they go on waiting is what is shown: there is nothing to be awaited
         return {b.name: b.process.exitcode for b in self.blocked if not b.process.is_alive()}
 
-    def end_by(self, *signals):
+    def end_by(self, sig):
         """Names of those that do not end, and how long it took."""
         began = time.monotonic()
         for b in self.blocked:
-            if b.process.is_alive():
-                os.kill(b.process.pid, signals[0])
+            if sig and b.process.is_alive():
+                os.kill(b.process.pid, sig)
         stuck = [b.name for b in self.blocked if not b.ends_by(began + PROMPT_S)]
         for b in self.blocked:
             b.process.kill()
@@ -176,17 +194,17 @@ class Round:
         for number, b in enumerate(self.blocked):
             folder = self.here / str(number)
             assert stat.S_ISLNK(os.lstat(folder / "link").st_mode)
+            assert os.listdir(folder) == os.listdir(self.there / str(number)), b.name
             for path in folder.glob("file*"):
+                there = self.there / str(number) / path.name
+                assert os.lstat(path).st_mtime_ns == os.lstat(there).st_mtime_ns, b.name
                 if path.is_file():
                     data = path.read_bytes()
-                    assert len(data) in (0, 5, DATA) and set(data) <= set(b"0xy\0"), (b.name, len(data))
-                assert os.listdir(folder) == os.listdir(self.there / str(number)), b.name
+                    assert len(data) in (0, 5, DATA) and data == there.read_bytes(), (b.name, len(data))
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    from conftest import Cluster, running
-
     with running(Cluster(tmp_path_factory.mktemp("interrupts") / "cluster", mounts=2, sets=SETS)) as cluster:
         yield cluster
 
@@ -226,17 +244,79 @@ def works_again(cluster):
 CHUNK_SERVERS = ("cs1", "cs2", "cs3")
 
 
-@pytest.mark.parametrize("how", [stopped, dead])
-@pytest.mark.parametrize("sig", [signal.SIGINT, signal.SIGKILL])
-@pytest.mark.parametrize("table, names, at_once", [
-    (ASKS, ("mds",), set()), (STORES, CHUNK_SERVERS, set())], ids=["metadata", "chunks"])
-def test_every_blocked_call_ends_by_a_signal(pair, table, names, at_once, sig, how):
-    tag = f"{how.__name__}{sig}{names[0]}"
-    round = Round(pair, table, tag)
+@pytest.mark.parametrize("table, names, how, sig", [
+    (ASKS, ("mds",), stopped, signal.SIGINT), (ASKS, ("mds",), dead, signal.SIGKILL),
+    (STORES, CHUNK_SERVERS, stopped, signal.SIGKILL), (STORES, CHUNK_SERVERS, dead, signal.SIGINT)],
+    ids=["metadata-stopped", "metadata-dead", "chunks-stopped", "chunks-dead"])
+def test_every_blocked_call_ends_by_a_signal(pair, table, names, how, sig):
+    round = Round(pair, table, f"{names[0]}{sig}")
     with how(pair, *names):
         done = round.block()
         stuck, seconds = round.end_by(sig)
-    print(f"done at once: {done}; {seconds:.2f} s; stuck {stuck}")
+    assert not done, f"did not wait, with these codes: {done}"
     assert not stuck, f"not ended by signal {sig}: {stuck}"
     works_again(pair)
     round.judge()
+
+
+def test_a_hard_mount_waits_on_and_ends_by_umount_or_a_signal(pair, tmp_path):
+    """umount -f frees everybody without a signal; and a mount is there again at once."""
+    there = tmp_path / "hard"
+    assert mount(pair, there, "hard,timeo=1").returncode == 0
+    try:
+        round = Round(pair, ASKS, "hard", there)
+        with dead(pair, "mds"):
+            time.sleep(2)       # two of its deadlines
+            assert not round.block()
+            began = time.monotonic()
+            subprocess.run(["umount", "-f", there], check=False, timeout=20, stderr=subprocess.DEVNULL)
+            stuck, _ = round.end_by(None)
+            assert not stuck and time.monotonic() - began < PROMPT_S + 1
+            subprocess.run(["umount", "-l", there], check=False, timeout=20, stderr=subprocess.DEVNULL)
+        assert mount(pair, there, "hard,timeo=1").returncode == 0
+        assert os.listdir(there) == os.listdir(pair.mnt)
+    finally:
+        subprocess.run(["umount", "-l", there], check=False, timeout=20)
+    works_again(pair)
+
+
+def test_a_killed_mount_frees_its_callers_and_a_new_one_takes_its_place(pair, tmp_path):
+    there, pid_file = tmp_path / "mnt", tmp_path / "pid"
+    there.mkdir()
+    command = [BIN / "mount.cairn", cluster_source(pair), there, "--config", pair.dir / "cairn.conf", "--pid-file", pid_file,
+               "-o", f"cache={tmp_path}/cache,log={tmp_path}/log"]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0
+    try:
+        round = Round(pair, ASKS, "killed", there)
+        with stopped(pair, "mds"):
+            assert not round.block()
+            os.kill(int(pid_file.read_text()), signal.SIGKILL)
+            stuck, seconds = round.end_by(None)
+            assert not stuck and seconds < PROMPT_S
+        with pytest.raises(OSError) as caught:
+            os.listdir(there)
+        assert caught.value.errno == errno.ENOTCONN
+        done = subprocess.run(command, timeout=60, check=False, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 0, done.stderr
+        assert os.listdir(there) == os.listdir(pair.mnt)
+        lines = [l for l in pathlib.Path("/proc/self/mounts").read_text().splitlines() if f" {there} " in l]
+        assert len(lines) == 1, "the dead one lies below"
+    finally:
+        subprocess.run(["umount", "-l", there], check=False, timeout=20)
+
+
+def test_the_status_says_what_is_lost_and_who_waits(pair):
+    round = Round(pair, {"stat": ASKS["stat"], "create": ASKS["create"]}, "status")
+    for how in (stopped, dead):
+        with how(pair, "mds"):
+            if how is stopped:
+                assert not round.block()
+            began = time.monotonic()
+            done = pair.cairn("status", check=False)
+            assert done.returncode == 3 and time.monotonic() - began < 8
+            assert "does not answer" in done.stderr, done
+            assert f"mount {pair.mnt2}: " in done.stdout and "umount -f" in done.stdout, done
+            if how is stopped:
+                assert f"mount {pair.mnt2}: 2 calls wait" in done.stdout, done
+                round.end_by(signal.SIGKILL)
+    works_again(pair)
