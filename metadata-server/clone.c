@@ -167,6 +167,8 @@ static void show_store(struct ms_clone *c, struct ms_inode *dir, struct ms_dir_s
 	dir->attr.nlink += ms_inode_is_dir(head);
 	ms_inode_touch(dir, state->wall_ns, true);
 	ms_inode_put(state->txn, dir);
+	/* a quota may have come above it meanwhile */
+	(void)ms_quota_follow(state, head, dir->attr.quota);
 	ms_inode_touch(head, state->wall_ns, false);
 	ms_inode_put(state->txn, head);
 	ms_txn_del(state->txn, key.bytes, key.len);

@@ -148,6 +148,7 @@ static void count(struct ms_clone *c, const struct ms_inode *copy)
 		c->value.bytes += copy->attr.size;
 	}
 	ms_step_counters_put(c->state);
+	ms_quota_charge(c->state, copy->attr.quota, (struct ms_usage){ .files = 1 });
 }
 
 /* Attributes from `at` on; what the event has no room for is left to do. */
@@ -170,12 +171,19 @@ static int make_copy(struct ms_clone *c, const struct ms_inode *source, inode_no
 {
 	struct ms_attr *a = &out->attr;
 	struct ms_clone_work at;
+	struct ms_inode dir;
 	inode_no ino;
-	int rc = ms_namespace_number(c->state, &ino);
+	int rc = ms_inode_get(c->state->txn, parent, &dir);
 
+	if (rc == 0)
+		rc = ms_quota_check(c->state, c->op->session, dir.attr.quota,
+				    ms_quota_usage(source));
+	if (rc == 0)
+		rc = ms_namespace_number(c->state, &ino);
 	if (rc < 0)
 		return rc;
 	*out = *source;
+	a->quota = dir.attr.quota;
 	out->parent = ms_inode_is_dir(source) ? parent : 0;
 	a->ino = ino;
 	a->nlink = ms_inode_is_dir(source) ? 2 : 1;

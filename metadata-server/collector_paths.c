@@ -10,9 +10,8 @@
 #include "fs/base/bytes.h"
 #include "metadata-server/collector_internal.h"
 #include "metadata-server/dir.h"
-#include "metadata-server/inode.h"
+#include "metadata-server/path.h"
 
-#define LEVELS_MAX  64u
 #define ENTRIES_MAX 100000u	/* looked at for one path */
 
 /* --- one name of each ------------------------------------------------------------------------- */
@@ -47,57 +46,16 @@ static void names_run(struct loop_work *work)
 			take_name(reader, &row, &r);
 }
 
-/* --- upward ----------------------------------------------------------------------------------- */
-
-/* The name of a directory in its parent; false: not found within the bound. */
-static bool name_of(struct ms_txn *txn, inode_no parent, inode_no dir, uint32_t *left,
-		    char out[NAME_BYTES_MAX + 1])
-{
-	uint8_t at_bytes[NAME_BYTES_MAX + 1];
-	struct ms_name at = { at_bytes, 0 };
-	struct ms_dir_slot slot;
-	uint64_t hash = 0;
-
-	while (*left > 0 && ms_dir_next(txn, parent, hash, at, &slot) == 0) {
-		(*left)--;
-		if (slot.ino == dir) {
-			(void)snprintf(out, NAME_BYTES_MAX + 1, "%.*s", (int)slot.name.len,
-				       (const char *)slot.name.bytes);
-			return true;
-		}
-		memcpy(at_bytes, slot.name.bytes, slot.name.len);
-		at_bytes[slot.name.len] = 0;	/* the smallest name behind it */
-		at.len = slot.name.len + 1;
-		hash = slot.hash;
-	}
-	return false;
-}
-
-static void prepend(char path[COLLECTOR_PATH_BYTES], const char *name)
-{
-	char longer[COLLECTOR_PATH_BYTES + NAME_BYTES_MAX + 2];
-
-	(void)snprintf(longer, sizeof(longer), "%s/%s", name, path);
-	(void)snprintf(path, COLLECTOR_PATH_BYTES, "%.*s", (int)COLLECTOR_PATH_BYTES - 1, longer);
-}
-
+/* The name is there; now the directories above. */
 static void complete(struct ms_txn *txn, struct collector_named *n)
 {
+	char dir[MS_PATH_BYTES], name[COLLECTOR_PATH_BYTES];
 	uint32_t left = ENTRIES_MAX;
-	inode_no dir = n->dir;
-	struct ms_inode inode;
-	char name[NAME_BYTES_MAX + 1];
 
-	for (uint32_t i = 0; i < LEVELS_MAX && dir != INODE_ROOT; i++) {
-		if (ms_inode_get(txn, dir, &inode) < 0 ||
-		    !name_of(txn, inode.parent, dir, &left, name)) {
-			prepend(n->path, "...");
-			return;
-		}
-		prepend(n->path, name);
-		dir = inode.parent;
-	}
-	prepend(n->path, "");
+	ms_path_of_dir(txn, n->dir, &left, dir);
+	memcpy(name, n->path, sizeof(name));
+	(void)snprintf(n->path, sizeof(n->path), "%.*s/%.*s", (int)sizeof(n->path) / 2, dir,
+		       (int)sizeof(n->path) / 2 - 2, name);
 }
 
 /* --- all -------------------------------------------------------------------------------------- */

@@ -10,7 +10,7 @@ enum present {
 	HAS_SIZE = 1 << 4,
 	HAS_RDEV = 1 << 5, HAS_FLAGS = 1 << 6, HAS_PARENT = 1 << 7, HAS_INLINE = 1 << 8,
 	HAS_BLOCK = 1 << 9,
-	HAS_NODE = 1 << 10, HAS_ALL = (1 << 11) - 1,
+	HAS_NODE = 1 << 10, HAS_QUOTA = 1 << 11, HAS_ALL = (1 << 12) - 1,
 };
 
 bool ms_inode_is_dir(const struct ms_inode *inode)
@@ -39,6 +39,7 @@ static uint16_t present_of(const struct ms_inode *i)
 	bits |= a->root.kind == ROOT_INLINE ? HAS_INLINE : 0;
 	bits |= a->root.kind == ROOT_BLOCK ? HAS_BLOCK : 0;
 	bits |= a->root.kind == ROOT_NODE ? HAS_NODE : 0;
+	bits |= a->quota ? HAS_QUOTA : 0;
 	return (uint16_t)bits;
 }
 
@@ -87,6 +88,8 @@ size_t ms_inode_encode(const struct ms_inode *i, uint8_t out[MS_INODE_BYTES_MAX]
 	if (bits & HAS_PARENT)
 		wr_u64(&w, i->parent);
 	root_write(&w, &a->root);
+	if (bits & HAS_QUOTA)
+		wr_u64(&w, a->quota);
 	ASSERT(wr_ok(&w));
 	return wr_len(&w);
 }
@@ -159,6 +162,8 @@ int ms_inode_decode(const void *in, size_t len, struct ms_inode *out)
 	if (bits & HAS_PARENT)
 		out->parent = rd_u64(&r);
 	root_read(&r, bits, &a->root);
+	if (bits & HAS_QUOTA)
+		a->quota = rd_u64(&r);
 	if (!(bits & HAS_SIZE))
 		a->size = a->root.length;
 	return rd_done(&r) && is_sound(out, bits) ? 0 : -E_CORRUPT;

@@ -344,3 +344,51 @@ int ms_key_clone_work_decode(struct rd *key, const void *in, size_t len, struct 
 	out->kind = (enum ms_clone_kind)kind;
 	return 0;
 }
+
+#define QUOTA_FLAG_ENDING 1u
+
+void ms_key_quota_encode(const struct ms_quota *q, uint8_t out[MS_QUOTA_BYTES])
+{
+	struct wr w = wr_init(out, MS_QUOTA_BYTES);
+
+	wr_u64(&w, q->parent);
+	wr_u64(&w, q->bytes_max);
+	wr_u64(&w, q->files_max);
+	wr_u64(&w, q->bytes);
+	wr_u64(&w, q->files);
+	wr_u32(&w, q->is_ending ? QUOTA_FLAG_ENDING : 0);
+	wr_zeros(&w, 4);
+	ASSERT(wr_ok(&w));
+}
+
+int ms_key_quota_decode(const void *in, size_t len, struct ms_quota *out)
+{
+	struct rd r = rd_init(in, len);
+	uint32_t flags;
+
+	out->parent = rd_u64(&r);
+	out->bytes_max = rd_u64(&r);
+	out->files_max = rd_u64(&r);
+	out->bytes = rd_u64(&r);
+	out->files = rd_u64(&r);
+	flags = rd_u32(&r);
+	rd_zeros(&r, 4);
+	out->is_ending = flags & QUOTA_FLAG_ENDING;
+	return rd_done(&r) && flags <= QUOTA_FLAG_ENDING ? 0 : -E_CORRUPT;
+}
+
+void ms_key_quota_walk_encode(uint64_t hash, uint8_t out[MS_QUOTA_WALK_BYTES])
+{
+	struct wr w = wr_init(out, MS_QUOTA_WALK_BYTES);
+
+	wr_u64(&w, hash);
+	ASSERT(wr_ok(&w));
+}
+
+int ms_key_quota_walk_decode(const void *in, size_t len, uint64_t *hash)
+{
+	struct rd r = rd_init(in, len);
+
+	*hash = rd_u64(&r);
+	return rd_done(&r) ? 0 : -E_CORRUPT;
+}

@@ -23,6 +23,11 @@
  *   0x42  map                              version u64 · last server number given u32 · zero u32
  *   0x43  server u32                       content number u64 for which its groups were degraded
  *   0x50  collection                       epoch u64, from 1 on
+ *   0x60  directory u64                    its quota: the next one above u64 (0: none) · bytes max
+ *                                          u64 · files max u64 (0: no limit) · bytes u64 · files
+ *                                          u64 · flags u32 (1: it is being removed) · zero u32
+ *   0x61  directory u64                    its entries are to be given its quota: hash of the name
+ *                                          to go on with u64
  *   0x68  clone u64                        not shown yet, by the inode that it will be:
  *                                          source u64 · session u64 · ticket u64 · parent u64 ·
  *                                          names u64 · bytes u64 · uid u32 · state u32
@@ -45,6 +50,7 @@ enum ms_key_type {
 	MS_KEY_SESSION = 0x30, MS_KEY_SLOT = 0x31,
 	MS_KEY_PG = 0x40, MS_KEY_SERVER = 0x41, MS_KEY_MAP = 0x42, MS_KEY_CONTENT = 0x43,
 	MS_KEY_COLLECTION = 0x50,
+	MS_KEY_QUOTA = 0x60, MS_KEY_QUOTA_WALK = 0x61,
 	MS_KEY_CLONE = 0x68, MS_KEY_CLONE_WORK = 0x69,
 };
 
@@ -164,5 +170,12 @@ size_t ms_key_clone_work_encode(const struct ms_clone_work *v,
 /* of a row of that type, `key` behind the clone's number */
 must_check int ms_key_clone_work_decode(struct rd *key, const void *in, size_t len,
 					struct ms_clone_work *out);
+
+#define MS_QUOTA_BYTES 48u
+void ms_key_quota_encode(const struct ms_quota *q, uint8_t out[MS_QUOTA_BYTES]);
+must_check int ms_key_quota_decode(const void *in, size_t len, struct ms_quota *out);
+#define MS_QUOTA_WALK_BYTES 8u
+void ms_key_quota_walk_encode(uint64_t hash, uint8_t out[MS_QUOTA_WALK_BYTES]);
+must_check int ms_key_quota_walk_decode(const void *in, size_t len, uint64_t *hash);
 
 #endif

@@ -100,7 +100,11 @@ int ms_namespace_new(struct ms_op *op, const struct ms_inode *dir, uint32_t mode
 	const struct ms_request *req = op->req;
 	struct ms_attr *a = &out->attr;
 	bool is_dir = S_ISDIR(mode);
+	int rc = ms_quota_check(op->state, op->session, dir->attr.quota,
+				(struct ms_usage){ .files = 1 });
 
+	if (rc < 0)
+		return rc;
 	*out = (struct ms_inode){ 0 };
 	a->mode = mode & (S_IFMT | 07777);
 	a->uid = req->caller.uid;
@@ -115,6 +119,7 @@ int ms_namespace_new(struct ms_op *op, const struct ms_inode *dir, uint32_t mode
 	a->size = is_dir ? MS_DIRECTORY_SIZE : S_ISLNK(mode) ? req->target.len : 0;
 	a->rdev = S_ISCHR(mode) || S_ISBLK(mode) ? req->rdev : 0;
 	out->parent = is_dir ? dir->attr.ino : 0;
+	a->quota = dir->attr.quota;
 	return ms_namespace_number(op->state, &a->ino);
 }
 
@@ -132,6 +137,7 @@ void ms_namespace_store(struct ms_op *op, const struct ms_inode *inode)
 	else
 		state->counters.files++;
 	ms_step_counters_put(state);
+	ms_quota_charge(state, inode->attr.quota, ms_quota_usage(inode));
 }
 
 static void store_new(struct ms_op *op, struct ms_inode *dir, const struct ms_inode *inode,
@@ -258,6 +264,16 @@ static void add_link(struct ms_op *op, struct ms_inode *inode)
 	ms_inode_put(op->state->txn, inode);
 }
 
+/* While a tree is being counted anew, a file of it may still be charged elsewhere. */
+static int may_link(struct ms_op *op, const struct ms_inode *inode, const struct ms_inode *dir)
+{
+	if (inode->attr.quota == dir->attr.quota)
+		return 0;
+	if (!op->state->quota_walks)
+		return -E_XDEV;
+	return ms_quota_check(op->state, op->session, dir->attr.quota, ms_quota_usage(inode));
+}
+
 int ms_namespace_link(struct ms_op *op)
 {
 	struct ms_inode dir, inode;
@@ -276,12 +292,16 @@ int ms_namespace_link(struct ms_op *op)
 		return -E_NOENT;
 	if (inode.attr.nlink >= LINKS_MAX)
 		return -E_MLINK;
+	rc = may_link(op, &inode, &dir);
+	if (rc < 0)
+		return rc;
 	ms_lease_want(op, inode.attr.ino, 0, MS_LEASE_WRITE);
 	if (is_blocked_by_name(op, &slot))
 		return MS_OP_PARKED;
 	rc = ms_attr_reply(op, &inode);
 	if (rc < 0)
 		return rc;
+	(void)ms_quota_follow(op->state, &inode, dir.attr.quota);
 	add_link(op, &inode);
 	slot.ino = inode.attr.ino;
 	slot.type = inode.attr.mode & S_IFMT;

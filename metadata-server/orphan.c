@@ -30,6 +30,8 @@ static void free_inode(struct ms_state *state, const struct ms_inode *inode)
 	if (ms_inode_is_file(inode))
 		state->counters.bytes_logical -= inode->attr.size;
 	ms_step_counters_put(state);
+	struct ms_usage held = ms_quota_usage(inode);
+	ms_quota_charge(state, inode->attr.quota, (struct ms_usage){ -held.bytes, -held.files });
 }
 
 void ms_orphan_opened(struct ms_state *state, const struct ms_session *session, inode_no ino)
@@ -47,6 +49,8 @@ void ms_orphan_unlinked(struct ms_state *state, struct ms_inode *inode)
 	bool is_open = false;
 
 	inode->attr.nlink = ms_inode_is_dir(inode) ? 0 : inode->attr.nlink - 1;
+	if (ms_inode_is_dir(inode))
+		ms_quota_dir_gone(state, inode);
 	if (inode->attr.nlink == 0 && node) {
 		DL_FOREACH(node->claims, claim) {
 			if (!claim->opens)

@@ -19,6 +19,12 @@ static bool is_to_be_moved(const struct root *root)
 	return root->kind == ROOT_INLINE && root->length > INLINE_KEEP_BYTES_MAX;
 }
 
+/* Data bytes that an inode holds more with this content. */
+static int64_t growth(const struct ms_inode *inode, const struct root *root)
+{
+	return (int64_t)(root_data_bytes(root) - root_data_bytes(&inode->attr.root));
+}
+
 void ms_publish_content(struct ms_state *state, struct ms_inode *inode, const struct root *root,
 			const uint8_t *bytes)
 {
@@ -33,6 +39,8 @@ void ms_publish_content(struct ms_state *state, struct ms_inode *inode, const st
 		ms_txn_put(state->txn, move.bytes, move.len, "", 0);
 	else if (!is_to_be_moved(root) && is_to_be_moved(&inode->attr.root))
 		ms_txn_del(state->txn, move.bytes, move.len);
+	ms_quota_charge(state, inode->attr.quota,
+			(struct ms_usage){ .bytes = growth(inode, root) });
 	inode->attr.root = *root;
 	inode->attr.size = root->length;
 }
@@ -73,8 +81,11 @@ static void store(struct ms_op *op, struct ms_inode *inode)
 	const struct ms_request *req = op->req;
 	struct ms_state *state = op->state;
 	uint64_t old_size = inode->attr.size;
+	int64_t more = growth(inode, &req->root);
 
 	ms_publish_content(state, inode, &req->root, req->bulk);
+	if (more > 0)
+		ms_quota_settle(state, op->session, inode->attr.quota, (uint64_t)more);
 	touch(inode, req->mtime_ns, state->wall_ns);
 	if (req->kill_priv)
 		ms_inode_kill_priv(inode, req->kill_priv);
@@ -114,6 +125,9 @@ int ms_publish(struct ms_op *op)
 	if (inode.attr.version != op->req->base_version)
 		return -E_STALE_VERSION;	/* I13: with the present root to build on */
 	rc = ms_collection_check(op);
+	if (rc == 0)
+		rc = ms_quota_check(op->state, op->session, inode.attr.quota,
+				    (struct ms_usage){ .bytes = growth(&inode, &op->req->root) });
 	if (rc < 0)
 		return rc;
 	store(op, &inode);

@@ -104,6 +104,8 @@ static int check(struct rename *r)
 {
 	int rc = ms_namespace_may_remove(r->op, &r->from_dir, &r->moved);
 
+	if (rc == 0 && r->from_dir.attr.quota != r->to_dir.attr.quota)
+		rc = -E_XDEV;	/* who moves it copies it then, and is charged there */
 	if (rc == 0)
 		rc = check_loop(r);
 	if (rc < 0 || !r->to.ino)
@@ -170,6 +172,10 @@ static void store(struct rename *r)
 	else if (r->to.ino && ms_inode_is_dir(&r->target))
 		to_dir->attr.nlink--;
 
+	/* else only while a tree is being counted */
+	(void)ms_quota_follow(state, &r->moved, to_dir->attr.quota);
+	if (r->exchange)
+		(void)ms_quota_follow(state, &r->target, r->from_dir.attr.quota);
 	ms_inode_touch(&r->moved, state->wall_ns, false);
 	ms_inode_put(state->txn, &r->moved);
 	if (r->to.ino) {

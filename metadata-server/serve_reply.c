@@ -4,6 +4,7 @@
  * a reply leaves later: so each message is built, with all that it points to, in one allocation of
  * its own.
  */
+#include "metadata-server/path.h"
 #include "metadata-server/serve_internal.h"
 
 #include <stdlib.h>
@@ -30,6 +31,9 @@ static void *cut(struct cutter *c, size_t bytes)
 #define ENTRY_BYTES (sizeof(void *) + sizeof(Wire__DirEntry) + sizeof(Wire__Attr) + ROOT_BYTES + \
 		     2 * sizeof(Wire__Lease) + NAME_BYTES_MAX + 128)
 
+#define QUOTA_BYTES (sizeof(void *) + sizeof(Wire__Quota) + MS_PATH_BYTES + 64)
+#define QUOTA_NAMES_MAX 50000u	/* looked at for the paths of one answer */
+
 static Wire__Attr *cut_attr(struct cutter *c, const struct ms_attr *attr)
 {
 	Wire__Attr *out;
@@ -51,6 +55,7 @@ static Wire__Attr *cut_attr(struct cutter *c, const struct ms_attr *attr)
 	out->btime_ns = attr->btime_ns;
 	out->rdev = attr->rdev;
 	out->flags = attr->flags;
+	out->quota = attr->quota;
 	out->root.len = ROOT_BYTES;
 	out->root.data = cut(c, ROOT_BYTES);
 	root_encode(&attr->root, out->root.data);
@@ -274,6 +279,49 @@ static ProtobufCMessage *lock_test_reply(struct cutter *c, struct ms_pending *p,
 	return &m->base;
 }
 
+static ProtobufCMessage *quota_list_reply(struct cutter *c, struct ms_pending *p,
+					  const struct ms_reply *r)
+{
+	Wire__QuotaListReply *m = cut(c, sizeof(*m));
+	uint32_t left = QUOTA_NAMES_MAX;
+
+	wire__quota_list_reply__init(m);
+	m->stamp = cut_stamp(c, p);
+	m->end = r->end;
+	m->counting = r->is_counting;
+	m->n_quotas = r->quota_count;
+	m->quotas = cut(c, r->quota_count * sizeof(*m->quotas));
+	for (uint32_t i = 0; i < r->quota_count; i++) {
+		const struct ms_quota_info *info = &r->quotas[i];
+		Wire__Quota *q = m->quotas[i] = cut(c, sizeof(*q));
+
+		wire__quota__init(q);
+		q->ino = info->dir;
+		q->parent = info->quota.parent;
+		q->bytes_max = info->quota.bytes_max;
+		q->files_max = info->quota.files_max;
+		q->bytes = info->quota.bytes;
+		q->files = info->quota.files;
+		q->bytes_reserved = info->reserved;
+		q->ending = info->quota.is_ending;
+		q->path = cut(c, MS_PATH_BYTES);
+		ms_path_of_dir(p->server->txn, info->dir, &left, q->path);
+	}
+	return &m->base;
+}
+
+static ProtobufCMessage *quota_reserve_reply(struct cutter *c, struct ms_pending *p,
+					     const struct ms_reply *r)
+{
+	Wire__QuotaReserveReply *m = cut(c, sizeof(*m));
+
+	wire__quota_reserve_reply__init(m);
+	m->stamp = cut_stamp(c, p);
+	m->bytes = r->credit_bytes;
+	m->others = r->space_unknown;
+	return &m->base;
+}
+
 static ProtobufCMessage *build(struct cutter *c, struct ms_pending *p, const struct ms_reply *r)
 {
 	switch (p->op) {
@@ -298,6 +346,10 @@ static ProtobufCMessage *build(struct cutter *c, struct ms_pending *p, const str
 		return lock_reply(c, p, r);
 	case MSG_LOCK_TEST:
 		return lock_test_reply(c, p, r);
+	case MSG_QUOTA_LIST:
+		return quota_list_reply(c, p, r);
+	case MSG_QUOTA_RESERVE:
+		return quota_reserve_reply(c, p, r);
 	case MSG_LOOKUP:
 	case MSG_GETATTR:
 	case MSG_SETATTR:
@@ -332,7 +384,8 @@ static void take_bulk(struct ms_server *s, struct ms_pending *p, const struct ms
 
 void ms_serve_reply(struct ms_server *s, struct ms_pending *p, const struct ms_reply *r)
 {
-	size_t bytes = NODE_BYTES + r->target.len + r->entry_count * ENTRY_BYTES;
+	size_t bytes = NODE_BYTES + r->target.len + r->entry_count * ENTRY_BYTES +
+		       r->quota_count * QUOTA_BYTES;
 	struct cutter c;
 
 	ASSERT(r->lease_count <= MS_REPLY_LEASES_MAX);

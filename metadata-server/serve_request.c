@@ -382,6 +382,22 @@ int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct 
 		return take_join(MESSAGE(Wire__Join, req), out);
 	case MSG_HEARTBEAT:
 		return take_heartbeat(MESSAGE(Wire__Heartbeat, req), out);
+	case MSG_QUOTA_SET:
+		out->ino = MESSAGE(Wire__QuotaSet, req)->ino;
+		out->quota_mask = MESSAGE(Wire__QuotaSet, req)->mask;
+		out->size = MESSAGE(Wire__QuotaSet, req)->bytes;
+		out->quota_files = MESSAGE(Wire__QuotaSet, req)->files;
+		return 0;
+	case MSG_QUOTA_LIST:
+		out->ino = MESSAGE(Wire__QuotaList, req)->ino;
+		out->cookie = MESSAGE(Wire__QuotaList, req)->from;
+		return 0;
+	case MSG_QUOTA_RESERVE:
+		out->ino = MESSAGE(Wire__QuotaReserve, req)->quota;
+		out->credit_used = MESSAGE(Wire__QuotaReserve, req)->used;
+		out->new_bytes = MESSAGE(Wire__QuotaReserve, req)->need;
+		out->credit_wanted = MESSAGE(Wire__QuotaReserve, req)->wanted;
+		return 0;
 	case MSG_SERVER_SET:
 		out->server = MESSAGE(Wire__ServerSet, req)->server;
 		out->state = MESSAGE(Wire__ServerSet, req)->state;
@@ -407,5 +423,6 @@ bool ms_serve_request_grows(uint16_t op)
 bool ms_serve_request_changes(uint16_t op)
 {
 	return ms_serve_request_grows(op) || op == MSG_SETATTR || op == MSG_UNLINK ||
-	       op == MSG_REMOVEXATTR || op == MSG_SESSION_OPEN || op == MSG_SERVER_SET;
+	       op == MSG_REMOVEXATTR || op == MSG_SESSION_OPEN || op == MSG_SERVER_SET ||
+	       op == MSG_QUOTA_SET;
 }

@@ -4,6 +4,7 @@
  * writes, and what ends it. The codes are for machines and stay; the sentences may change. Said in
  * order of importance, since the list is bounded.
  */
+#include "metadata-server/path.h"
 #include "metadata-server/serve_internal.h"
 
 #include <inttypes.h>
@@ -247,6 +248,32 @@ static void warn_of_metadata(struct warner *w)
 		     (uint64_t)(w->s->config.lease_ms + 999) / 1000);
 }
 
+/* --- quotas ---- */
+
+#define QUOTAS_NAMED_MAX  8u
+#define QUOTA_FULL_PERCENT 95u
+#define QUOTA_NAMES_MAX	  10000u	/* looked at for their paths */
+
+static void warn_of_quotas(struct warner *w)
+{
+	char path[MS_PATH_BYTES];
+	uint32_t named = 0, left = QUOTA_NAMES_MAX;
+	struct ms_quota q;
+	inode_no at = 0;
+
+	for (; ms_quota_next_full(w->s->state, QUOTA_FULL_PERCENT, &at, &q) == 0; at++) {
+		uint64_t bytes = ms_quota_percent(q.bytes, q.bytes_max),
+			 files = ms_quota_percent(q.files, q.files_max);
+
+		if (named++ == QUOTAS_NAMED_MAX)
+			break;
+		ms_path_of_dir(w->s->txn, at, &left, path);
+		warn(w, "quota_full", "the quota of '%.150s' (inode %" PRIu64 ") is %" PRIu64
+		     " %% used: %s", path[0] ? path : "/", at, MAX_OF(bytes, files),
+		     bytes >= files ? "bytes" : "files");
+	}
+}
+
 /* --- garbage ---- */
 
 static void warn_of_garbage(struct warner *w)
@@ -271,4 +298,5 @@ void ms_serve_warnings(struct ms_server *s, const Wire__StatusReply *status,
 	warn_of_pgs(&w);
 	warn_of_servers(&w);
 	warn_of_garbage(&w);
+	warn_of_quotas(&w);
 }

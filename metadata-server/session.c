@@ -179,6 +179,7 @@ static void session_end(struct ms_state *state, struct ms_session *s)
 	ms_park_drop_session(state, s);
 	ms_lease_drop_session(state, s);
 	ms_locks_drop_session(state->locks, s->number);
+	ms_quota_drop_session(state, s);
 	HASH_DEL(state->sessions, s);
 	state->session_count--;
 	state->sweep = true;

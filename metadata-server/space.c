@@ -189,10 +189,13 @@ int ms_space_statfs(struct ms_op *op)
 {
 	struct ms_state *state = op->state;
 	struct ms_reply *reply = &op->effect.reply;
+	struct ms_inode inode;
 
 	reply->bytes_total = total_bytes(state) / state->config.copies;
 	reply->bytes_free = MIN_OF(capacity(state), reply->bytes_total);
 	reply->files_free = SPACE_FILES_FREE;
 	reply->files = SPACE_FILES_FREE + state->counters.files + state->counters.directories;
+	if (op->req->ino && ms_inode_get(state->txn, op->req->ino, &inode) == 0 && inode.attr.quota)
+		return ms_quota_statfs(state, inode.attr.quota, reply);
 	return 0;
 }

@@ -68,6 +68,9 @@ static const struct op_row ops[OPS_MAX] = {
 	[MS_OP_STATUS] = { no_change, OP_RECOVERY },
 	[MS_OP_JOIN] = { ms_membership_join, OP_RECOVERY },
 	[MS_OP_HEARTBEAT] = { ms_membership_heartbeat, OP_RECOVERY },
+	[MS_OP_QUOTA_SET] = { ms_quota_set, 0 },
+	[MS_OP_QUOTA_LIST] = { ms_quota_list, OP_RECOVERY },
+	[MS_OP_QUOTA_RESERVE] = { ms_quota_reserve, OP_SESSION },
 	[MS_OP_SERVER_SET] = { ms_membership_set, OP_RECOVERY },
 };
 
@@ -212,6 +215,7 @@ static void tick(struct ms_state *state)
 	ms_orphan_tick(state);
 	ms_publish_tick(state);
 	ms_clone_tick(state);
+	ms_quota_tick(state);
 }
 
 void ms_step(struct ms_state *state, const struct ms_event *event, ms_effect_fn fn, void *arg)
@@ -291,6 +295,7 @@ int ms_state_create(const struct ms_config *config, struct ms_txn *txn, struct m
 		ms_state_destroy(state);
 		return rc;
 	}
+	ms_quota_load(state);
 	*out = state;
 	return 0;
 }
@@ -302,6 +307,7 @@ void ms_state_destroy(struct ms_state *state)
 	if (!state)
 		return;
 	ms_park_drop_session(state, NULL);
+	ms_quota_finish(state);
 	HASH_ITER(hh, state->sessions, s, next) {
 		ms_lease_drop_session(state, s);
 		HASH_DEL(state->sessions, s);

@@ -71,10 +71,28 @@ struct ms_attr {
 	uint64_t size, version;
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
 	struct root root;
+	inode_no quota;		/* the nearest directory, itself included, with a quota; 0: none */
 };
 
 /* Clone.action */
 enum ms_clone_action { MS_CLONE_BEGIN = 1, MS_CLONE_STEP, MS_CLONE_SHOW, MS_CLONE_DROP };
+
+/* Limits of a directory and all below it, and what is used of them. */
+struct ms_quota {
+	inode_no parent;			/* the next quota above; 0: none */
+	uint64_t bytes_max, files_max;		/* 0: no limit */
+	uint64_t bytes, files;
+	bool is_ending;				/* until nothing is charged to it */
+};
+/* What an inode holds, or a change of it. */
+struct ms_usage { int64_t bytes, files; };
+struct ms_quota_info { inode_no dir; struct ms_quota quota; uint64_t reserved; };
+#define MS_REPLY_QUOTAS_MAX 32u
+enum ms_quota_set { MS_QUOTA_BYTES_MAX = 1, MS_QUOTA_FILES_MAX = 2, MS_QUOTA_CLEAR = 4 };
+static inline uint64_t ms_quota_percent(uint64_t used, uint64_t max)
+{
+	return max == 0 ? 0 : max < 100 ? used * 100 / max : used / (max / 100);
+}
 
 /* Where copied content comes from: `ino` had this root. */
 struct ms_source { inode_no ino; struct root root; };
@@ -165,6 +183,8 @@ struct ms_request {
 	/* HEAL_MERGED_BYTES each (fs/wire/heal.h) */
 	const uint8_t *merged; uint32_t merged_count;
 	bool force;
+	uint32_t quota_mask;		/* MS_QUOTA_*: limits, `size` bytes and `quota_files` */
+	uint64_t quota_files;
 };
 
 struct ms_event {
@@ -228,6 +248,8 @@ struct ms_reply {
 	server_no server;
 	enum server_state server_state;
 	uint64_t bytes_total, bytes_free, files, files_free;
+	struct ms_quota_info *quotas; uint32_t quota_count;	/* as entries */
+	bool is_counting;		/* a quota came or went, and its tree is being looked at */
 	/*
 	 * Hold the answer until `number` is durable; 0: the number of this event's own record
 	 * (session open).
@@ -282,6 +304,13 @@ uint64_t ms_collection_epoch(const struct ms_state *state);
 struct ms_collection_wait { session_no session; server_no server; bool is_recovering; };
 must_check bool ms_collection_may_rise(const struct ms_state *state,
 				       struct ms_collection_wait *why);
+
+/*
+ * The first quota at or after *from of which so much is used; *from is its directory then. Else
+ * -E_NOENT.
+ */
+must_check int ms_quota_next_full(struct ms_state *state, uint32_t percent, inode_no *from,
+				  struct ms_quota *out);
 
 /*
  * For the mover: the inline bytes of `ino` at `version`, as published, borrowed until the next call

@@ -117,8 +117,22 @@ struct ms_session {
 	struct ms_parked *slot_parked[SESSION_SLOTS];
 	struct ms_claim *claims;
 	uint32_t lease_count;
+	struct ms_reservation *reservations;	/* of quotas */
+	uint32_t reservation_count;
 	UT_hash_handle hh;
 };
+
+/* Bytes that a session may write into a tree before it publishes them (quota_room.c). */
+struct ms_reservation {
+	inode_no quota;
+	uint64_t bytes;
+	struct ms_reservation *prev, *next;
+};
+#define MS_RESERVATIONS_MAX	1024u	/* of a session */
+#define MS_QUOTAS_MAX		4096u
+#define MS_QUOTA_DEPTH_MAX	16u	/* a charge changes so many rows */
+/* whatever a session says: sums of it cannot overflow */
+#define MS_QUOTA_CLAIM_MAX	(UINT64_C(1) << 62)
 
 /* --- parked requests (park.c) ----------------------------------------------------------------- */
 
@@ -206,6 +220,10 @@ struct ms_state {
 	session_no sweep_session;
 	inode_no move_from;		/* inline content to move: where the next look begins */
 	uint64_t move_next_ms;
+
+	bool quota_walks;		/* there may be rows of quota_walk.c */
+	struct ms_quota_room *quota_rooms;
+	struct ms_quota_info quotas[MS_REPLY_QUOTAS_MAX];
 
 	uint64_t collection;		/* epoch */
 	struct ms_clone_heard { inode_no ino; uint64_t heard_ms; } clones[MS_CLONES_MAX];
@@ -481,6 +499,44 @@ bool ms_heal_is_merged(const struct ms_state *state, pg_no pg, uint32_t place);
 
 /* health.c */
 void ms_health_counts(const struct ms_state *state, struct ms_counts *out);
+
+/* quota.c */
+must_check int ms_quota_get(struct ms_txn *txn, inode_no dir, struct ms_quota *out);
+/* One that is ending and has nothing charged to it goes. */
+void ms_quota_put(struct ms_state *state, inode_no dir, const struct ms_quota *quota);
+struct ms_usage ms_quota_usage(const struct ms_inode *inode);
+/* May it grow so? 0, or -E_DQUOT. `quota` 0: nothing is limited. */
+must_check int ms_quota_check(struct ms_state *state, const struct ms_session *session,
+			      inode_no quota, struct ms_usage growth);
+/* A change of what an inode with this quota holds; to the quotas above, too. */
+void ms_quota_charge(struct ms_state *state, inode_no quota, struct ms_usage change);
+void ms_quota_move(struct ms_state *state, inode_no from, inode_no to, struct ms_usage what);
+void ms_quota_dir_gone(struct ms_state *state, const struct ms_inode *dir);
+must_check int ms_quota_statfs(struct ms_state *state, inode_no quota, struct ms_reply *reply);
+int ms_quota_set(struct ms_op *op);
+int ms_quota_list(struct ms_op *op);
+
+/* quota_walk.c */
+void ms_quota_walk_add(struct ms_state *state, inode_no dir);
+/*
+ * The inode lies in a directory of this quota now: it and what is below are charged there. True: it
+ * changed, the caller stores it.
+ */
+bool ms_quota_follow(struct ms_state *state, struct ms_inode *inode, inode_no quota);
+void ms_quota_load(struct ms_state *state);
+void ms_quota_tick(struct ms_state *state);
+
+/* quota_room.c */
+int ms_quota_reserve(struct ms_op *op);
+/* Bytes that the session may still publish into the tree: limits, less what others reserved. */
+uint64_t ms_quota_room(struct ms_state *state, const struct ms_session *session, inode_no quota);
+uint64_t ms_quota_reserved(struct ms_state *state, inode_no quota);
+/* The session published so much more. */
+void ms_quota_settle(struct ms_state *state, struct ms_session *session, inode_no quota,
+		     uint64_t bytes);
+void ms_quota_drop_session(struct ms_state *state, struct ms_session *session);
+void ms_quota_rooms_again(struct ms_state *state);
+void ms_quota_finish(struct ms_state *state);
 
 /* space.c */
 /* Grant what is wanted as far as there is space, `used` in any case. What the session has then. */

@@ -18,6 +18,7 @@
 #include <uthash.h>
 
 #include "fs/base/text.h"
+#include "tools/path_inode.h"
 #include "tools/tree_reader.h"
 
 struct arguments {
@@ -237,42 +238,12 @@ static json_t *make_json(const struct report *r, const char *path, const struct 
 
 /* --- the command ------------------------------------------------------------------------------ */
 
-/* What mounts there? "fuse.cairn" in /proc/self/mountinfo for the file's device. */
-static bool is_on_cairn(dev_t dev)
-{
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	char *line = NULL, wanted[32];
-	size_t capacity = 0;
-	bool found = false;
-
-	if (!f)
-		return false;
-	(void)snprintf(wanted, sizeof wanted, " %u:%u ", major(dev), minor(dev));
-	while (!found && getline(&line, &capacity, f) > 0)
-		found = strstr(line, wanted) && strstr(line, " - fuse.cairn ");
-	free(line);
-	fclose(f);
-	return found;
-}
-
-static int find_inode(const char *path, inode_no *out, struct error *err)
-{
-	struct stat st;
-
-	if (lstat(path, &st) != 0)
-		return error_set(err, error_from_errno(errno), "cannot look at '%s'", path);
-	if (!is_on_cairn(st.st_dev))
-		return error_say(err, -E_INVAL, "'%s' is not on a cairn mount", path);
-	*out = st.st_ino;
-	return 0;
-}
-
 /* 1: every block has all copies; 0: not; or an error. */
 static int stat_one(struct report *r, const char *path, json_t *all)
 {
 	struct tree_attr attr;
 	inode_no ino = 0;
-	int rc = find_inode(path, &ino, r->err);
+	int rc = path_inode(path, &ino, r->err);
 
 	if (rc == 0)
 		rc = tree_reader_attr(r->reader, ino, &attr, r->err);

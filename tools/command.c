@@ -26,6 +26,7 @@ static const struct command commands[] = {
 	{ "evict", cmd_evict, "take them out now" },
 	{ "swap", cmd_swap, "warm the next model, then let the last one go" },
 	{ "cache", cmd_cache, "what this node has cached, where, and how often it was used" },
+	{ "quota", cmd_quota, "limits of directory trees, and what is used of them" },
 	{ "dump", cmd_dump, "the structures on a disk, as text" },
 	{ "dev", cmd_dev, "an ephemeral cluster around one command" },
 };

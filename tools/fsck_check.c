@@ -66,6 +66,7 @@ void fsck_end(struct fsck *f)
 	map_destroy(f->map);
 	codec_scratch_destroy(f->codec);
 	free(f->inodes);
+	fsck_quota_forget(f);
 	free(f->reseals);
 	free(f->reheads);
 	free(f->record);

@@ -2,7 +2,7 @@
 /*
  * Private to fsck_*.c: one offline check in work, and its phases in their order.
  *
- * Tables that grow with the file system are rows in a scratch folder (LMDB), so memory is 48 bytes
+ * Tables that grow with the file system are rows in a scratch folder (LMDB), so memory is 56 bytes
  * an inode and nothing per block.
  */
 #ifndef CAIRN_TOOLS_FSCK_INTERNAL_H
@@ -64,8 +64,9 @@ struct fsck_inode {
 	uint8_t acls;
 	uint8_t walk;  /* of the search for cycles: 0 new, 1 on the way, 2 reaches the root, 3 does
 			  not */
+	uint16_t quota; /* that it is charged to, by its place (fsck_quota.c); 0: none */
 };
-_Static_assert(sizeof(struct fsck_inode) <= 48, "one for each inode of the file system");
+_Static_assert(sizeof(struct fsck_inode) <= 56, "one for each inode of the file system");
 #define FSCK_INODE_MOVE	      1u /* wants a move row */
 #define FSCK_INODE_HAS_BYTES  2u
 #define FSCK_INODE_HAS_MOVE   4u
@@ -101,6 +102,7 @@ struct fsck {
 	struct map *map;
 	struct fsck_inode *inodes; /* by number */
 	uint64_t inode_count, inode_capacity;
+	struct fsck_quotas *quotas; /* NULL: there are none */
 	struct fsck_sums sums;
 	uint64_t segment_bytes; /* of all files, for the progress */
 	struct codec_scratch *codec;
@@ -144,6 +146,15 @@ must_check int fsck_view(struct fsck *f, struct error *err);
 must_check int fsck_rows(struct fsck *f, struct error *err);
 /* The facts once more, after the state was changed; says nothing. */
 must_check int fsck_rows_again(struct fsck *f, struct error *err);
+/* Quotas (fsck_quota.c): facts from the rows, what they come to, and rows that are right. */
+#define FSCK_QUOTAS_MAX 65535u
+must_check int fsck_quota_take_inode(struct fsck *f, struct fsck_inode *i,
+				     const struct ms_attr *attr);
+must_check bool fsck_quota_take_row(struct fsck *f, const struct row *row, struct rd *r);
+must_check bool fsck_quota_take_walk(struct fsck *f, const struct row *row, struct rd *r);
+void fsck_quota_check(struct fsck *f);
+uint32_t fsck_quota_mend(struct fsck *f, struct ms_txn *txn);	/* rows changed */
+void fsck_quota_forget(struct fsck *f);
 /* Repair the state in the scratch tables; f->rows_mended counts the changes. */
 must_check int fsck_mend(struct fsck *f, struct error *err);
 /*

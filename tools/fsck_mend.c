@@ -351,6 +351,11 @@ static void mend_small(struct mend *m, const struct row *row, struct rd *r)
 		if (!rd_done(r) || ms_key_content_decode(row->value, row->value_len, &content) < 0)
 			row_drop(m, row,
 				 "malformed content number removed: its groups will be compared");
+	} else if (row->key[0] == MS_KEY_QUOTA) {
+		if (!fsck_quota_take_row(m->f, row, r))
+			row_drop(m, row, "malformed quota removed: set it again");
+	} else if (!fsck_quota_take_walk(m->f, row, r)) {
+		row_drop(m, row, "malformed mark of a quota removed");
 	}
 }
 
@@ -400,6 +405,8 @@ static void mend_row(struct mend *m, const struct row *row)
 		break;
 	case MS_KEY_TERM:
 	case MS_KEY_CONTENT:
+	case MS_KEY_QUOTA:
+	case MS_KEY_QUOTA_WALK:
 		mend_small(m, row, &r);
 		break;
 	case MS_KEY_CLONE:
@@ -663,6 +670,10 @@ static int mend_round(struct mend *m)
 		for (; k < f->inode_count && rc == 0; k++)
 			rc = f->inodes[k].mode ? mend_count(m, &f->inodes[k]) : 0;
 	if (rc == 0 && !m->round_changes) {
+		uint32_t quota_rows = fsck_quota_mend(f, m->txn);
+
+		m->round_changes += quota_rows;
+		f->rows_mended += quota_rows;
 		mend_counters(m);
 		mend_placement(m);
 	}

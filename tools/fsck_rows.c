@@ -163,7 +163,8 @@ static int take_inode(struct pass *p, const struct row *row, struct rd *r)
 	p->sums->found.files += a->mode && !S_ISDIR(a->mode);
 	p->sums->found.bytes_logical += S_ISREG(a->mode) ? a->size : 0;
 	p->sums->inode_max = i.ino;
-	return inode_add(p->f, &i);
+	int rc = fsck_quota_take_inode(p->f, &i, a);
+	return rc < 0 ? rc : inode_add(p->f, &i);
 }
 
 static struct fsck_inode *owner_of(struct pass *p, const struct row *row, inode_no ino,
@@ -487,6 +488,14 @@ static int take_row(struct pass *p, const struct row *row)
 	case MS_KEY_CLONE_WORK:
 		take_clone_work(p, row, &r);
 		return 0;
+	case MS_KEY_QUOTA:
+		if (!fsck_quota_take_row(p->f, row, &r))
+			row_fault(p->f, row, "is a malformed quota");
+		return 0;
+	case MS_KEY_QUOTA_WALK:
+		if (!fsck_quota_take_walk(p->f, row, &r))
+			row_fault(p->f, row, "is a malformed mark of a quota");
+		return 0;
 	case 0:
 		return 0; /* the view's */
 	default:
@@ -653,6 +662,7 @@ static int facts_begin(struct fsck *f)
 {
 	map_destroy(f->map);
 	f->map = NULL;
+	fsck_quota_forget(f);
 	f->inode_count = 0;
 	f->sums = (struct fsck_sums){.pgs = 0};
 	f->report.result->names = 0;
@@ -685,6 +695,7 @@ int fsck_rows(struct fsck *f, struct error *err)
 			check_reachable(f, &f->inodes[i]);
 	}
 	check_counters(&p);
+	fsck_quota_check(f);
 	check_placement(&p);
 	return 0;
 }

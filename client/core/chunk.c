@@ -155,7 +155,11 @@ int cl_chunk_reserve(struct cl_chunk *chunk, uint32_t from, uint32_t to)
 
 uint32_t cl_chunk_bytes(const struct cl_chunk *chunk)
 {
-	uint64_t size = chunk->file->size;
+	return cl_chunk_bytes_of(chunk, chunk->file->size);
+}
+
+uint32_t cl_chunk_bytes_of(const struct cl_chunk *chunk, uint64_t size)
+{
 	return size <= chunk->start ? 0 : (uint32_t)MIN_OF(size - chunk->start, chunk->cap);
 }
 

@@ -10,6 +10,7 @@
 #include "client/core/guess.h"
 #include "client/core/locks.h"
 #include "client/core/pins.h"
+#include "client/core/quota.h"
 #include "client/core/siblings.h"
 #include "client/core/xattr_cache.h"
 
@@ -356,6 +357,7 @@ static void sweep_fired(struct loop_timer *timer)
 	cl_publish_sweep(c);
 	cl_opens_sweep(c);
 	cl_locks_sweep(c);
+	cl_quota_sweep(c);
 	cl_op_wake(&c->memory_waiters);
 	cl_chunk_pump(c);
 	if (c->life == CL_STOPPING)
@@ -544,6 +546,7 @@ void client_destroy(struct client *c)
 	c->blocks = NULL;
 	blocks_destroy(blocks);
 	cl_file_finish(c);
+	cl_quota_finish(c);
 	cl_cache_finish(c);
 	cl_xattr_cache_finish(c);
 	cl_node_finish(c);

@@ -122,6 +122,7 @@ struct cl_attr {
 	/* how long the kernel may keep it: never beyond the lease; 0: not at all */
 	uint64_t valid_ms;
 	struct root root;
+	inode_no quota;			/* the nearest directory with one; 0: none */
 };
 
 /* Nanoseconds since 1970 reach from 1677 to 2262; what lies beyond is the nearest that they do. */
@@ -251,6 +252,8 @@ struct cl_op {
 	bool is_interrupted, is_finished, is_queued, is_fresh, is_begun, is_set;
 	/* waits for others: no deadline while the server answers, and any signal ends it */
 	bool is_unbounded;
+	bool is_quota_asked;			/* quota.c */
+	uint64_t quota_due_ns;
 	int wait_rc;
 	const char *waiting_for;
 	void (*cancel)(struct cl_op *op);	/* undo what it waits for; NULL: it does not wait */

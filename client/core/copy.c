@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "client/core/file.h"
+#include "client/core/quota.h"
 
 #define COPY_BYTES_MAX 0x7fff0000u	/* of one call: its result is 32 bits */
 
@@ -62,8 +63,11 @@ static int copy_block(struct cl_op *op, const struct extent *e, uint64_t to)
 	struct cl_chunk *next = cl_chunk_next(file, to);
 	if (cl_chunk_find(file, to) || (next && next->start < to + e->length))
 		return -E_INVAL;
-	int rc = cl_chunk_manifest(file);
-	if (rc < 0)
+	int rc = cl_quota_take(op, MAX_OF(file->size, to),
+			       block_id_is_zero(&e->id) ? 0 : e->length);
+	if (rc == 0)
+		rc = cl_chunk_manifest(file);
+	if (rc != 0)
 		return rc;
 	if (file->chunk_count > 0 && file->size <= INLINE_BYTES_MAX)
 		cl_chunk_dirty(file->chunks[0]);	/* no longer inline */
@@ -169,7 +173,10 @@ static int copy_root(struct cl_op *op, const struct cl_file *source)
 {
 	struct cl_file *file = op->file;
 	struct manifest *manifest;
-	int rc = manifest_create(&source->root, file->client->hash, CL_MANIFEST_NODES, &manifest);
+	int rc = cl_quota_take(op, 0, root_data_bytes(&source->root));
+	if (rc != 0)
+		return rc;
+	rc = manifest_create(&source->root, file->client->hash, CL_MANIFEST_NODES, &manifest);
 	if (rc < 0)
 		return rc;
 	manifest_destroy(file->manifest);

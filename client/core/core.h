@@ -108,6 +108,8 @@ struct client {
 	struct cl_policy_want *policy_wants;	/* of files in use, asked now */
 	struct cl_op *ops;		/* submitted, not finished */
 	struct cl_op *session_waiters;	/* until the session is valid again */
+	struct cl_quota *quotas;	/* uthash by directory */
+	struct cl_op *quota_waiters;	/* writers: others may give room back */
 	struct cl_op *memory_waiters;	/* writers: until dirty data was sent */
 	struct cl_pages_drop *page_drops;	/* that the kernel was asked for, pages.c */
 	struct cl_op *page_waiters;	/* until one of them is done */
@@ -201,6 +203,7 @@ struct cl_req {
 		Wire__StatFs stat_fs; Wire__Fsync fsync;
 		Wire__Clone clone;
 		Wire__Lock lock; Wire__LockTest lock_test;
+		Wire__QuotaReserve quota_reserve;
 	} msg;
 };
 

@@ -14,6 +14,7 @@
 #include <utlist.h>
 
 #include "client/core/file.h"
+#include "client/core/quota.h"
 #include "client/core/tiered.h"
 
 #define GRID(pos) ((pos) / BLOCK_BYTES_MAX * BLOCK_BYTES_MAX)
@@ -482,6 +483,8 @@ int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t le
 		return rc;
 	uint32_t from = (uint32_t)(pos - chunk->start);
 	rc = charge(op, chunk, MAX_OF(file->size, pos + count));
+	if (rc == 0)
+		rc = cl_quota_take(op, MAX_OF(file->size, pos + count), 0);
 	if (rc != 0) {
 		if (!chunk->buf)
 			cl_chunk_drop(chunk);

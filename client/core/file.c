@@ -4,6 +4,7 @@
  * See file.h.
  */
 #include "client/core/file.h"
+#include "client/core/quota.h"
 #include "client/core/draft.h"
 #include "client/core/guess.h"
 #include "client/core/locks.h"
@@ -57,6 +58,7 @@ static void content_drop(struct cl_file *file)
 	file->new_bytes = 0;
 	cl_session_settle(file->client, file->charged, 0);
 	file->charged = file->charged_put = 0;
+	cl_quota_drop(file);
 	file->put_rc = 0;
 	blocks_marks_init(&file->marks);
 }
@@ -200,14 +202,14 @@ bool cl_file_fits_inline(const struct cl_file *file)
 	       file->size <= first->cap;
 }
 
-uint64_t cl_file_data_bytes(const struct cl_file *file)
+uint64_t cl_file_data_bytes(const struct cl_file *file, uint64_t size)
 {
-	if (cl_file_fits_inline(file))
-		return file->size;
+	if (size <= INLINE_BYTES_MAX && cl_file_fits_inline(file))
+		return size;
 	uint64_t data = file->manifest ? manifest_data_bytes(file->manifest) : 0;
 	for (uint32_t i = 0; i < file->chunk_count; i++) {
 		const struct cl_chunk *chunk = file->chunks[i];
-		uint32_t bytes = cl_chunk_bytes(chunk);
+		uint32_t bytes = cl_chunk_bytes_of(chunk, size);
 		data += bytes - MIN_OF(chunk->hides, bytes);
 	}
 	return data;

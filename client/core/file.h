@@ -148,6 +148,8 @@ struct cl_file {
 	/* manifest nodes whose put failed: put again by the next round */
 	struct cl_node_put *unstored;
 	uint64_t new_bytes;
+	inode_no quota;			/* whose room it holds; 0: none */
+	uint64_t quota_held;
 	uint64_t charged;		/* plain bytes that room is reserved for */
 	/* of them, what is stored or given up: the next publish settles it */
 	uint64_t charged_put;
@@ -225,8 +227,8 @@ must_check int cl_file_load(struct cl_op *op, struct cl_file *file,
 void cl_file_reset(struct cl_file *file);		/* forget content and edits */
 /* Does the content, as edited, travel inside a publish? */
 bool cl_file_fits_inline(const struct cl_file *file);
-/* How much of the content, as edited, is data and no hole: what st_blocks tells. */
-uint64_t cl_file_data_bytes(const struct cl_file *file);
+/* How much of the content, as edited, is data and no hole, if it is `size` long. */
+uint64_t cl_file_data_bytes(const struct cl_file *file, uint64_t size);
 /* remember for fsync and close; content is forgotten */
 void cl_file_fail(struct cl_file *file, int rc);
 /*
@@ -297,6 +299,7 @@ void cl_chunk_drop_all(struct cl_file *file);
 void cl_chunk_put(struct cl_chunk *chunk);		/* queue it */
 void cl_chunk_put_all(struct cl_file *file);		/* every dirty one */
 uint32_t cl_chunk_bytes(const struct cl_chunk *chunk);	/* that belong to the file now */
+uint32_t cl_chunk_bytes_of(const struct cl_chunk *chunk, uint64_t size);	/* to one so long */
 void cl_chunk_pump(struct client *c);
 /* A block of this file is stored: who must sync it, and its name until the publish. */
 must_check int cl_chunk_record(struct cl_file *file, const struct blocks_put *put,

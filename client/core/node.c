@@ -158,6 +158,7 @@ static void attr_of_wire(const Wire__Attr *in, struct cl_attr *out)
 	out->version = in->version;
 	out->has_acl = (in->flags & ATTR_FLAG_ACL) != 0;
 	out->has_xattrs = (in->flags & ATTR_FLAG_XATTRS) != 0;
+	out->quota = in->quota;
 }
 
 int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struct cl_node **out)
@@ -237,7 +238,7 @@ void cl_node_show(struct client *c, const struct cl_node *node, struct cl_attr *
 	if (file && file->is_loaded && cl_file_is_dirty(file) && !file->is_alone) {
 		/* as the publish will set them */
 		out->st.st_size = (off_t)file->size;
-		out->st.st_blocks = blocks_of(cl_file_data_bytes(file));
+		out->st.st_blocks = blocks_of(cl_file_data_bytes(file, file->size));
 		out->st.st_mtim = cl_time_of_ns(file->mtime_ns);
 		if (file->mtime_ns > cl_ns_of_time(&out->st.st_ctim))
 			out->st.st_ctim = out->st.st_mtim;

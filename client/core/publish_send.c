@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "client/core/publish_internal.h"
+#include "client/core/quota.h"
 #include "fs/base/metrics.h"
 
 #define TRIES_MAX 16u
@@ -20,8 +21,10 @@ static void sent_well(struct cl_file *file, const struct cl_node *node)
 	struct cl_node *own = file->node;
 	bool same_pages =
 		own->pages_version == file->version || root_equal(&own->pages_root, &file->root);
+	uint64_t data_before = root_data_bytes(&file->root);
 	file->version = node->attr.version;
 	file->root = node->attr.root;
+	cl_quota_published(file, data_before);
 	if (same_pages) {		/* the kernel wrote its pages, too */
 		own->pages_root = file->root;
 		own->pages_version = file->version;

@@ -15,6 +15,7 @@
 
 #include "client/core/file.h"
 #include "client/core/locks.h"
+#include "client/core/quota.h"
 #include "client/core/session_internal.h"
 #include "fs/base/log.h"
 #include "fs/base/text.h"
@@ -305,6 +306,7 @@ void cl_session_lost(struct client *c)
 	s->is_reclaiming = false;
 	s->fenced_count++;
 	cl_file_fence(c, -E_FENCED);
+	cl_quota_lost(c);
 	cl_node_drop_leases(c);
 	cl_locks_fence(c);
 	if (c->life == CL_RUNNING || c->life == CL_STARTING)

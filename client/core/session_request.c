@@ -119,6 +119,7 @@ static void init_message(struct cl_req *req, uint16_t type)
 	case MSG_FSYNC: wire__fsync__init(&req->msg.fsync); break;
 	case MSG_LOCK: wire__lock__init(&req->msg.lock); break;
 	case MSG_LOCK_TEST: wire__lock_test__init(&req->msg.lock_test); break;
+	case MSG_QUOTA_RESERVE: wire__quota_reserve__init(&req->msg.quota_reserve); break;
 	default: req->call.request = NULL; return;
 	}
 	req->call.request = &req->msg.base;

@@ -119,7 +119,7 @@ static void reply_statfs(struct front_op *fop)
 		return;
 	st.f_blocks = op->fs_bytes_total / st.f_frsize;
 	st.f_bfree = st.f_bavail = op->fs_bytes_free / st.f_frsize;
-	st.f_files = op->fs_files + op->fs_files_free;
+	st.f_files = op->fs_files;
 	st.f_ffree = st.f_favail = op->fs_files_free;
 	fuse_reply_statfs(fop->req, &st);
 }
