@@ -183,13 +183,14 @@ static void holder_drop(struct ms_locks *t, struct lock_holder *h)
 
 /* Is there room for as many as a request may add? An unlock adds one where it splits a range. */
 static bool has_room(const struct ms_locks *t, const struct lock_file *file,
-		     const struct lock_owner *owner, const struct range *r)
+		     const struct lock_owner *owner, const struct ms_lock_request *r)
 {
 	const struct lock_holder *h = holder_find(file, owner);
+	uint32_t session_max = t->limits.session_max << r->is_claim;
 
 	if (r->mode == RANGE_NONE && !(h && ranges_would_split(&h->ranges, r->start, r->end)))
 		return true;
-	return owner->session->count + 2 <= t->limits.session_max &&
+	return owner->session->count + 2 <= session_max &&
 	       t->held + t->waiting + 2 <= t->limits.all_max;
 }
 
@@ -211,7 +212,7 @@ static int set(struct ms_locks *t, struct lock_file *file, struct lock_owner *ow
 	const struct range range = { .start = r->start, .end = r->end, .mode = r->mode };
 	int rc;
 
-	if (!has_room(t, file, owner, &range))
+	if (!has_room(t, file, owner, r))
 		return -E_NOLCK;
 	if (r->mode != RANGE_NONE) {
 		convert(t, file, owner, &range);
@@ -223,7 +224,7 @@ static int set(struct ms_locks *t, struct lock_file *file, struct lock_owner *ow
 				return -E_DEADLK;
 			return lock_enqueue(t, file, owner, r);
 		}
-		if (r->wait && !lock_has_turn(file, owner, &range, NULL))
+		if (r->wait && !r->holds && !lock_has_turn(file, owner, &range, NULL))
 			return lock_enqueue(t, file, owner, r);
 	}
 	rc = lock_apply(t, file, owner, &range);
@@ -283,6 +284,7 @@ int ms_locks_claim(struct ms_locks *t, const struct ms_lock_request *r)
 	int rc;
 
 	claim.wait = 0;
+	claim.is_claim = true;
 	rc = ms_locks_set(t, &claim);
 	return rc == -E_AGAIN ? -E_NO_LEASE : rc;
 }

@@ -39,6 +39,8 @@ struct ms_lock_request {
 	uint64_t wait;			/* number of the wait, the session's own; 0: do not wait */
 	/* of an open file (OFD): another thread may end the wait, so a cycle proves nothing */
 	bool may_cycle;
+	bool is_claim;			/* it was held before: see ms_locks_claim() */
+	bool holds;			/* the owner has locks that are not told (MS_LOCK_HELD) */
 };
 
 /* A lock as it is told. */
@@ -73,7 +75,8 @@ must_check int ms_locks_set(struct ms_locks *t, const struct ms_lock_request *r)
 bool ms_locks_test(const struct ms_locks *t, const struct ms_lock_request *r,
 		   struct ms_lock_info *out);
 /*
- * A lock that the session had before a restart. -E_NO_LEASE: another has it; -E_NOLCK, -E_NOMEM.
+ * A lock that the session had before a restart, or under a write lease: there may be twice as many
+ * of a session. -E_NO_LEASE: another has it; -E_NOLCK, -E_NOMEM.
  */
 must_check int ms_locks_claim(struct ms_locks *t, const struct ms_lock_request *r);
 

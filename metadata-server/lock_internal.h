@@ -35,6 +35,7 @@ struct lock_wait {
 	uint64_t start, end;
 	enum range_mode mode;
 	uint32_t pid;
+	bool holds;
 	bool is_granted;		/* set aside: in the way of others as if it were held */
 	struct lock_wait *prev, *next;			/* of the file */
 	struct lock_wait *owner_prev, *owner_next;

@@ -139,7 +139,7 @@ int lock_enqueue(struct ms_locks *t, struct lock_file *file, struct lock_owner *
 		return -E_NOMEM;
 	*w = (struct lock_wait){ .key = { r->key.session, r->wait }, .file = file, .owner = owner,
 				 .start = r->start, .end = r->end, .mode = r->mode,
-				 .pid = r->pid };
+				 .pid = r->pid, .holds = r->holds };
 	HASH_ADD(hh, t->waits, key, sizeof w->key, w);
 	if (!w->hh.tbl) {
 		free(w);
@@ -179,7 +179,7 @@ void lock_wake(struct ms_locks *t, struct lock_file *file)
 		const struct range r = range_of(w);
 
 		if (w->is_granted || lock_blocker(file, w->owner, &r, NULL) ||
-		    !lock_has_turn(file, w->owner, &r, w))
+		    (!w->holds && !lock_has_turn(file, w->owner, &r, w)))
 			continue;
 		w->is_granted = true;
 		t->granted(t->arg, w->key.session, w->key.number);

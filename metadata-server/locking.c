@@ -25,7 +25,7 @@ static struct ms_lock_request request_of(const struct ms_op *op, const struct ms
 	return (struct ms_lock_request){
 		.key = { op->session->number, c->owner, c->kind }, .ino = c->ino,
 		.start = c->start, .end = c->end, .mode = (enum range_mode)c->mode, .pid = c->pid,
-		.wait = c->wait, .may_cycle = c->may_cycle };
+		.wait = c->wait, .may_cycle = c->may_cycle, .holds = c->holds };
 }
 
 static bool is_valid(const struct ms_lock_claim *c)
@@ -60,6 +60,8 @@ int ms_locking_set(struct ms_op *op)
 		ms_locks_cancel(op->state->locks, op->session->number, c->wait);
 		return 0;
 	}
+	if (req->flags & MS_LOCK_HELD)
+		return ms_locking_claim(op);
 	if (!is_valid(c))
 		return -E_INVAL;
 	const struct ms_lock_request r = request_of(op, c);

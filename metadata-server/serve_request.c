@@ -88,16 +88,32 @@ static int take_one_lock(struct ms_server *s, const Wire__LockClaim *m, struct m
 	return 0;
 }
 
+static int take_claims(struct ms_server *s, Wire__LockClaim **claims, size_t count,
+		       struct ms_request *out)
+{
+	if (count > SERVE_CLAIMS_MAX)
+		return -E_MALFORMED;
+	for (size_t i = 0; i < count; i++)
+		take_lock(claims[i], &s->locks[i]);
+	out->locks = s->locks;
+	out->lock_count = (uint32_t)count;
+	return 0;
+}
+
 static int take_lock_request(struct ms_server *s, const Wire__Lock *m, struct ms_request *out)
 {
-	int rc = take_one_lock(s, m->lock, out);
+	int rc = m->n_held ? take_claims(s, m->held, m->n_held, out) :
+			     take_one_lock(s, m->lock, out);
 
+	if (rc < 0)
+		return rc;
 	s->locks[0].wait = m->wait;
 	s->locks[0].may_cycle = m->may_cycle;
-	out->flags = m->cancel ? MS_LOCK_CANCEL : 0;
+	s->locks[0].holds = m->holds;
+	out->flags = (m->cancel ? MS_LOCK_CANCEL : 0) | (m->n_held ? MS_LOCK_HELD : 0);
 	out->opens = m->taken;
 	out->open_count = (uint32_t)m->n_taken;
-	return rc;
+	return 0;
 }
 
 static int take_session_reclaim(struct ms_server *s, const Wire__SessionReclaim *m,
@@ -106,12 +122,8 @@ static int take_session_reclaim(struct ms_server *s, const Wire__SessionReclaim 
 	out->opens = m->opens;
 	out->open_count = (uint32_t)m->n_opens;
 	out->more = m->more;
-	if (m->n_locks > SERVE_CLAIMS_MAX)
+	if (take_claims(s, m->locks, m->n_locks, out) < 0)
 		return -E_MALFORMED;
-	for (size_t i = 0; i < m->n_locks; i++)
-		take_lock(m->locks[i], &s->locks[i]);
-	out->locks = s->locks;
-	out->lock_count = (uint32_t)m->n_locks;
 	return take_leases(s, m->leases, m->n_leases, out);
 }
 

@@ -60,9 +60,11 @@ struct ms_lock_claim {
 	inode_no ino;
 	uint64_t owner, start, end, wait;
 	uint32_t kind, mode, pid;
-	bool may_cycle;
+	bool may_cycle, holds;
 };
-#define MS_LOCK_CANCEL 1u	/* ms_request.flags of a LOCK: only end the wait */
+/* ms_request.flags of a LOCK */
+#define MS_LOCK_CANCEL 1u	/* only end the wait */
+#define MS_LOCK_HELD   2u	/* only hear what the session decided under its write lease */
 struct ms_lock_info;
 
 struct ms_attr {

@@ -318,7 +318,10 @@ int ms_locking_test(struct ms_op *op);
 /* Of MS_FX_LOCK_GRANTED. May end the session. */
 void ms_locking_answered(struct ms_state *state, struct ms_session *session, uint64_t wait,
 			 bool is_taken);
-/* What it held before a restart. -E_NO_LEASE: another has what forbids it. */
+/*
+ * What it held before a restart, or under its write lease. -E_NO_LEASE: another has what forbids
+ * it.
+ */
 must_check int ms_locking_claim(struct ms_op *op);
 
 /* park.c */

@@ -14,6 +14,7 @@
 #include <utlist.h>
 
 #include "client/core/file.h"
+#include "client/core/locks.h"
 #include "client/core/pins.h"
 #include "fs/base/log.h"
 
@@ -228,6 +229,8 @@ static void item_step(struct item *item)
 		cl_publish_start(file, &item->wait);
 		return;
 	}
+	if (node->lease == CL_LEASE_WRITE && cl_locks_keep_lease(c, node->ino))
+		return;			/* the same */
 	if (item->keep == CL_LEASE_NONE && node->has_pages && c->options.on_inval_pages)
 		pages_ask(item);
 	if (item->drop && !(file && file->edits))

@@ -10,10 +10,6 @@
 
 #define LOG_MODULE "locks"
 
-#define KIND_POSIX 1u
-#define KIND_FLOCK 2u
-#define CLAIMS_MAX 512u			/* in one message */
-
 /* --- entries ---------------------------------------------------------------------------------- */
 
 static struct lock_entry *entry_find(const struct client *c, inode_no ino, uint64_t owner,
@@ -29,7 +25,7 @@ static struct lock_entry *entry_find(const struct client *c, inode_no ino, uint6
 static struct lock_entry *entry_of(const struct cl_op *op)
 {
 	return entry_find(op->client, op->ino, op->lock.owner,
-			  op->lock.is_flock ? KIND_FLOCK : KIND_POSIX);
+			  op->lock.is_flock ? LOCK_KIND_FLOCK : LOCK_KIND_POSIX);
 }
 
 static struct lock_entry *entry_make(const struct cl_op *op)
@@ -40,9 +36,14 @@ static struct lock_entry *entry_make(const struct cl_op *op)
 	if (e || !(e = calloc(1, sizeof *e)))
 		return e;
 	e->key = (struct lock_key){ op->ino, op->lock.owner,
-				    op->lock.is_flock ? KIND_FLOCK : KIND_POSIX };
+				    op->lock.is_flock ? LOCK_KIND_FLOCK : LOCK_KIND_POSIX };
 	HASH_ADD(hh, locks->entries, key, sizeof e->key, e);
 	if (!e->hh.tbl) {
+		free(e);
+		return NULL;
+	}
+	if (!lock_inode_join(op->client, e)) {
+		HASH_DEL(locks->entries, e);
 		free(e);
 		return NULL;
 	}
@@ -73,6 +74,7 @@ void lock_entry_settle(struct client *c, struct lock_entry *e)
 		return;
 	handle_leave(e);
 	HASH_DEL(c->locks->entries, e);
+	lock_inode_leave(c, e);
 	free(e);
 }
 
@@ -80,9 +82,13 @@ void lock_entry_settle(struct client *c, struct lock_entry *e)
 
 static void drop(struct client *c, struct lock_entry *e)
 {
+	if (e->inode->is_local)
+		lock_local_clear(c, e);
 	ranges_clear(&e->ranges);
+	if (e->inode->is_local && !e->inode->pushes && !e->inode->has_failed)
+		return;		/* the server knows nothing of it */
 	e->is_dropping = true;
-	e->is_drop_sent = lock_send_drop(c, e);
+	e->is_drop_sent = !e->inode->is_local && lock_send_drop(c, e);
 	c->locks->has_unsent |= !e->is_drop_sent;
 }
 
@@ -103,10 +109,14 @@ void lock_entry_dropped(struct client *c, struct lock_entry *e, bool is_done)
 void cl_locks_sweep(struct client *c)
 {
 	struct lock_entry *e, *next;
+	struct lock_inode *i, *i_next;
 
 	if (!c->locks->has_unsent)
 		return;
 	c->locks->has_unsent = false;
+	HASH_ITER(hh, c->locks->inodes, i, i_next)
+		if (i->has_failed && !i->pushes)
+			lock_send_held(c, i);
 	HASH_ITER(hh, c->locks->entries, e, next)
 		if (e->is_dropping && !e->is_drop_sent)
 			drop(c, e);
@@ -123,21 +133,19 @@ static void flush_resumed(struct cl_op *op)
 void cl_locks_flushed(struct cl_op *op, int rc)
 {
 	struct client *c = op->client;
-	struct lock_entry *e = entry_find(c, op->ino, op->lock.owner, KIND_POSIX);
+	struct lock_entry *e = entry_find(c, op->ino, op->lock.owner, LOCK_KIND_POSIX);
 
-	if (!e || e->is_dropping) {
-		cl_op_finish(op, rc);
-		return;
-	}
-	if (rpc_peer_is_away(c->mds)) {
+	if (e && !e->is_dropping)
 		drop(c, e);
+	if (!e || !e->is_dropping || rpc_peer_is_away(c->mds)) {
+		if (e)
+			lock_entry_settle(c, e);
 		cl_op_finish(op, rc);
 		return;
 	}
 	/* Others may lock when close() has returned. */
 	op->wait_rc = rc;
 	cl_op_wait(op, &e->waiters, "the release of locks", flush_resumed);
-	drop(c, e);
 }
 
 void cl_locks_released(struct cl_handle *h)
@@ -174,7 +182,7 @@ int lock_call_apply(struct lock_call *call)
 /* flock(2) gives up what it has before it waits or fails. */
 static void not_converted(struct lock_call *call)
 {
-	if (call->entry->key.kind == KIND_FLOCK)
+	if (call->entry->key.kind == LOCK_KIND_FLOCK)
 		ranges_clear(&call->entry->ranges);
 }
 
@@ -326,13 +334,14 @@ void cl_locks_set(struct cl_op *op)
 	} else if ((is_unlock && !e) || (h && h->is_lock_lost)) {
 		cl_op_finish(op, is_unlock ? 0 : -E_IO);
 	} else if (e && e->is_dropping) {
-		cl_op_wait(op, &e->waiters, "the release of locks", cl_locks_set);
+		cl_op_wait(op, &e->waiters, "the release of locks", cl_op_dispatch);
 	} else if ((e = entry_make(op)) == NULL) {
 		cl_op_finish(op, -E_NOMEM);
 	} else {
 		e->pid = op->lock.pid ? op->lock.pid : e->pid;
 		handle_join(e, h);
-		call_begin(op, e);
+		if (!lock_local_set(op, e))
+			call_begin(op, e);
 	}
 }
 
@@ -379,6 +388,8 @@ static void test_done(struct cl_req *req)
 
 void cl_locks_get(struct cl_op *op)
 {
+	if (cl_locks_get_local(op))
+		return;
 	Wire__LockClaim *claim = malloc(sizeof *claim);
 	struct cl_req *req =
 		claim ? cl_session_req(op->client, op, MSG_LOCK_TEST, test_done) : NULL;
@@ -391,7 +402,7 @@ void cl_locks_get(struct cl_op *op)
 	wire__lock_claim__init(claim);
 	claim->ino = op->ino;
 	claim->owner = op->lock.owner;
-	claim->kind = KIND_POSIX;
+	claim->kind = LOCK_KIND_POSIX;
 	claim->start = op->lock.start;
 	claim->end = op->lock.end;
 	claim->mode = op->lock.mode;
@@ -407,7 +418,7 @@ bool client_uses_posix_locks(const struct client *c)
 
 bool client_may_have_lock(const struct client *c, inode_no ino, uint64_t owner)
 {
-	return c->locks->entries && entry_find(c, ino, owner, KIND_POSIX) != NULL;
+	return c->locks->entries && entry_find(c, ino, owner, LOCK_KIND_POSIX) != NULL;
 }
 
 /* --- a session that is lost, a server that began anew --------------------------------------- */
@@ -423,9 +434,10 @@ void cl_locks_fence(struct client *c)
 		lost += e->ranges.count;
 		if (e->ranges.count && e->handle)
 			e->handle->is_lock_lost = true;
-		ranges_clear(&e->ranges);
+		lock_local_clear(c, e);
 		lock_entry_settle(c, e);
 	}
+	locks->local_ranges = 0;
 	if (lost)
 		log_error("%u locks are lost with the session: what was opened for them fails "
 			  "with EIO until it is closed",
@@ -453,16 +465,16 @@ bool cl_locks_are_held(const struct client *c)
 	return c->locks->entries != NULL;
 }
 
-static void claim_entry(struct lock_entry *e, Wire__SessionReclaim *msg, Wire__LockClaim *claims)
+void lock_claim_entry(struct lock_entry *e, struct lock_claims *out)
 {
 	const struct range *r;
 
 	DL_FOREACH(e->ranges.first, r) {
-		Wire__LockClaim *claim = &claims[msg->n_locks];
+		Wire__LockClaim *claim = &out->claims[out->count];
 
 		if (r->start < e->reclaim_from)
 			continue;
-		if (msg->n_locks == CLAIMS_MAX)
+		if (out->count == LOCK_CLAIMS_MAX)
 			return;
 		wire__lock_claim__init(claim);
 		claim->ino = e->key.ino;
@@ -472,37 +484,50 @@ static void claim_entry(struct lock_entry *e, Wire__SessionReclaim *msg, Wire__L
 		claim->start = r->start;
 		claim->end = r->end;
 		claim->mode = r->mode;
-		msg->locks[msg->n_locks++] = claim;
+		out->list[out->count++] = claim;
 		e->reclaim_from = r->end + 1;
 	}
 }
 
+/* Under a write lease that is claimed as well it is told when that goes. */
+static bool is_to_claim(struct client *c, struct lock_entry *e)
+{
+	const struct cl_node *node = cl_node_find(c, e->key.ino);
+
+	if (e->inode->is_local && node && node->lease == CL_LEASE_WRITE)
+		return false;
+	e->inode->is_local = false;
+	return true;
+}
+
 int cl_locks_claim(struct client *c, Wire__SessionReclaim *msg, bool *more)
 {
-	size_t bytes = CLAIMS_MAX * (sizeof(Wire__LockClaim) + sizeof(Wire__LockClaim *));
+	struct lock_claims *claims;
 	struct lock_entry *e, *next;
 
 	*more = false;
 	if (!c->locks->entries)
 		return 0;
-	msg->locks = malloc(bytes);
-	if (!msg->locks)
+	claims = calloc(1, sizeof *claims);
+	if (!claims)
 		return -E_NOMEM;
-	Wire__LockClaim *claims = (void *)(msg->locks + CLAIMS_MAX);
-
 	HASH_ITER(hh, c->locks->entries, e, next) {
 		if (e->reclaim_round != c->session.reclaim_round)
 			e->reclaim_from = 0;
 		e->reclaim_round = c->session.reclaim_round;
-		claim_entry(e, msg, claims);
+		if (is_to_claim(c, e))
+			lock_claim_entry(e, claims);
 	}
-	*more = msg->n_locks == CLAIMS_MAX;
+	msg->locks = claims->list;
+	msg->n_locks = claims->count;
+	*more = claims->count == LOCK_CLAIMS_MAX;
 	return 0;
 }
 
 void cl_locks_claimed(Wire__SessionReclaim *msg)
 {
-	free(msg->locks);
+	if (msg->locks)
+		free(container_of(msg->locks, struct lock_claims, list));
 }
 
 void cl_locks_again(struct client *c)
@@ -532,6 +557,7 @@ void cl_locks_destroy(struct cl_locks *locks)
 {
 	struct lock_entry *e, *next;
 	struct lock_call *call, *call_next;
+	struct lock_inode *i, *i_next;
 
 	if (!locks)
 		return;
@@ -542,6 +568,10 @@ void cl_locks_destroy(struct cl_locks *locks)
 		ranges_clear(&e->ranges);
 		HASH_DEL(locks->entries, e);
 		free(e);
+	}
+	HASH_ITER(hh, locks->inodes, i, i_next) {
+		HASH_DEL(locks->inodes, i);
+		free(i);
 	}
 	free(locks->taken);
 	free(locks);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Locks of this client: what its processes hold, for the server's next start and for their end, and
- * who waits. The server decides; each lock and unlock is a request.
+ * who waits. The server decides, and each lock and unlock is a request, unless the write lease of
+ * the inode is ours: then nobody else can have it open, and what is decided here costs nothing.
  *
  * A blocked request is an operation that waits without a deadline as long as the server answers,
  * and ends at once when it is interrupted: should its lock be set aside for it just then, that is
@@ -29,6 +30,11 @@ void cl_locks_destroy(struct cl_locks *locks);
 
 void cl_locks_set(struct cl_op *op);		/* CL_SETLK */
 void cl_locks_get(struct cl_op *op);		/* CL_GETLK */
+/*
+ * A write lease is to be given back. True: not yet, the server is being told of the locks that were
+ * decided under it; cl_lease_continue() follows.
+ */
+bool cl_locks_keep_lease(struct client *c, inode_no ino);
 /* Behind a flush that came to rc: its owner's locks of the file end, then the op. */
 void cl_locks_flushed(struct cl_op *op, int rc);
 void cl_locks_released(struct cl_handle *h);	/* it goes away */

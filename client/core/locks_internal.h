@@ -6,11 +6,32 @@
 #include "client/core/file.h"
 #include "client/core/locks.h"
 
+#define LOCK_KIND_POSIX 1u
+#define LOCK_KIND_FLOCK 2u
+#define LOCK_CLAIMS_MAX 512u		/* in one message */
+
 struct lock_key { inode_no ino; uint64_t owner, kind; };
+
+/*
+ * An inode with locks. While this client has its write lease nobody else has it open: its locks are
+ * decided here, and the server hears of them when the lease is recalled, or when somebody has to
+ * wait, for the queue is the server's.
+ */
+struct lock_inode {
+	inode_no ino;
+	struct lock_entry *entries;
+	bool is_local;
+	/* messages on their way that tell of them; none is decided meanwhile */
+	uint32_t pushes;
+	bool has_failed;		/* one of them: all are sent again by the sweep */
+	struct cl_op *waiters;		/* for that */
+	UT_hash_handle hh;
+};
 
 /* What one owner has of one inode, as far as the server has said so. */
 struct lock_entry {
 	struct lock_key key;
+	struct lock_inode *inode;
 	struct ranges ranges;
 	uint32_t pid;
 	uint32_t calls;			/* on their way, or waiting */
@@ -20,6 +41,7 @@ struct lock_entry {
 	struct cl_op *waiters;		/* for that */
 	uint64_t reclaim_round, reclaim_from;
 	struct lock_entry *prev, *next;	/* of the handle */
+	struct lock_entry *inode_prev, *inode_next;
 	UT_hash_handle hh;
 };
 
@@ -36,8 +58,10 @@ struct lock_call {
 };
 
 struct cl_locks {
+	struct lock_inode *inodes;
 	struct lock_entry *entries;
 	struct lock_call *calls;
+	uint32_t local_ranges;		/* that the server has not been told of */
 	uint64_t wait_number;
 	uint64_t *taken;		/* waits that we took, and the server may not know it */
 	uint32_t taken_count, taken_capacity;
@@ -51,6 +75,26 @@ must_check int lock_call_apply(struct lock_call *call);
 void lock_call_free(struct lock_call *call);
 void lock_entry_dropped(struct client *c, struct lock_entry *entry, bool is_done);
 
+struct lock_claims {
+	Wire__LockClaim claims[LOCK_CLAIMS_MAX], *list[LOCK_CLAIMS_MAX];
+	size_t count;
+};
+/* The entry's ranges from reclaim_from on, as far as there is room. */
+void lock_claim_entry(struct lock_entry *entry, struct lock_claims *out);
+
+/* locks_local.c */
+must_check bool lock_inode_join(struct client *c, struct lock_entry *entry);
+/* What is not told goes. */
+void lock_local_clear(struct client *c, struct lock_entry *entry);
+void lock_inode_leave(struct client *c, struct lock_entry *entry);
+/* Decide it here: true, the operation has ended or waits; false: the server decides. */
+bool lock_local_set(struct cl_op *op, struct lock_entry *entry);
+/* An inode of which the server knows all now. */
+void lock_inode_told(struct client *c, struct lock_inode *inode, bool is_done);
+/* True: it was answered here. */
+bool cl_locks_get_local(struct cl_op *op);
+bool lock_owner_has_local(const struct client *c, uint64_t owner);
+
 /* locks_send.c */
 must_check int lock_send(struct lock_call *call);
 void lock_send_cancel(struct client *c, const struct lock_call *call);
@@ -63,5 +107,8 @@ bool lock_is_taken(const struct cl_locks *locks, uint64_t wait);
 /* What came of it, once it is out of the hands of requests. */
 void lock_call_end(struct lock_call *call, int rc, bool is_queued);
 void lock_call_orphaned(struct lock_call *call, int rc, bool is_queued);
+
+/* What they hold of the inode: as many messages as it takes. */
+void lock_send_held(struct client *c, struct lock_inode *inode);
 
 #endif

@@ -124,6 +124,8 @@ int lock_send(struct lock_call *call)
 	req->msg.lock.lock->mode = call->mode;
 	req->msg.lock.wait = call->wait;
 	req->msg.lock.may_cycle = call->op->lock.may_cycle;
+	req->msg.lock.holds =
+		call->wait && lock_owner_has_local(call->client, call->entry->key.owner);
 	cl_session_send(req);
 	return 0;
 }
@@ -176,4 +178,68 @@ bool lock_send_drop(struct client *c, struct lock_entry *entry)
 	req->arg = entry;
 	cl_session_send(req);
 	return true;
+}
+
+static void held_done(struct cl_req *req)
+{
+	bool is_queued, is_ours = take_answer(req, &is_queued);
+
+	/* Nobody else could have one: the server and we do not agree what we have. */
+	if (is_ours && (req->call.rc == -E_NO_LEASE || req->call.rc == -E_NOLCK))
+		cl_session_lost(req->client);
+	lock_inode_told(req->client, req->arg, !is_ours || req->call.rc == 0);
+}
+
+static bool send_claims(struct client *c, struct lock_inode *inode, struct lock_claims *claims)
+{
+	struct cl_req *req = cl_session_req(c, NULL, MSG_LOCK, held_done);
+
+	if (!req) {
+		free(claims);
+		return false;
+	}
+	req->arg = inode;
+	req->more = claims;
+	req->msg.lock.held = claims->list;
+	req->msg.lock.n_held = claims->count;
+	inode->pushes++;
+	cl_session_send(req);
+	return true;
+}
+
+/* Fills one message after the other; false: out of memory. */
+static bool send_all(struct client *c, struct lock_inode *inode)
+{
+	struct lock_claims *claims = NULL;
+	struct lock_entry *e = inode->entries;
+	bool is_sent = true;
+
+	while (e && is_sent) {
+		if (!claims && !(claims = calloc(1, sizeof *claims)))
+			return false;
+		lock_claim_entry(e, claims);
+		if (claims->count < LOCK_CLAIMS_MAX) {
+			e = e->inode_next;
+			continue;
+		}
+		is_sent = send_claims(c, inode, claims);
+		claims = NULL;
+	}
+	if (claims && claims->count)
+		return is_sent && send_claims(c, inode, claims);
+	free(claims);
+	return is_sent;
+}
+
+void lock_send_held(struct client *c, struct lock_inode *inode)
+{
+	struct lock_entry *e;
+
+	DL_FOREACH2(inode->entries, e, inode_next)
+		e->reclaim_from = 0;
+	inode->pushes++;		/* ours, until all were sent */
+	inode->has_failed = false;
+	bool is_done = send_all(c, inode);
+
+	lock_inode_told(c, inode, is_done);
 }

@@ -249,6 +249,37 @@ def test_open_files_find_no_deadlock_since_another_thread_may_unlock(shared, ab,
     assert b.end() == -errno.EINTR
 
 
+# ---- alone on a file: nobody is asked until another comes --------------------------------------------------
+
+def test_what_was_locked_alone_counts_when_another_mount_comes(shared, ab, processes):
+    a = processes(ab[0])
+    for start in range(0, 2000, 2):         # more than one message tells
+        assert a("posix", WRITE, start, 1) == 0
+    assert a("flock", READ) == 0
+    assert shared.status()["locks"] == 0
+    b = processes(ab[1])
+    assert shared.status()["locks"] == 1001
+    assert b("posix", WRITE, 1998, 1) == -errno.EAGAIN
+    assert b("posix", WRITE, 1999, 1) == 0
+    assert b("flock", WRITE) == -errno.EAGAIN
+    assert a("close") == 0
+    eventually(lambda: b("flock", WRITE) == 0)
+    assert b("posix", WRITE) == 0
+
+
+@KINDS
+def test_processes_of_one_mount_exclude_each_other(shared, ab, processes, kind):
+    a, b, c = processes(ab[0]), processes(ab[0]), processes(ab[0])
+    assert a(kind, READ) == b(kind, READ) == 0
+    assert c(kind, WRITE) == -errno.EAGAIN
+    c.begin(kind, WRITE, 0, 0, True)
+    eventually(lambda: waiting(shared) == 1)
+    assert a(kind, NONE) == 0
+    assert c.is_blocked(0.1)
+    b.kill()
+    assert c.end() == 0
+
+
 # ---- the end of a lock ---------------------------------------------------------------------------------
 
 def test_closing_any_descriptor_ends_the_locks_of_a_process(ab, processes):
@@ -318,6 +349,19 @@ def test_locks_and_waits_outlive_the_metadata_server(make_cluster, processes):
     assert a.is_gone()
     cluster.start("mds")
     assert b("posix", WRITE, 50, 1, True) == 0
+
+
+def test_locks_that_no_server_was_told_of_outlive_it_as_well(make_cluster, processes):
+    cluster = make_cluster(mounts=2)
+    (cluster.mnt / "f").write_bytes(b"x")
+    a = processes(cluster.mnt / "f")
+    assert a("posix", WRITE, 3, 4) == 0
+    cluster.kill("mds")
+    cluster.start("mds")
+    b = processes(cluster.mnt2 / "f")
+    assert b("test", READ, 0, 0) == (WRITE, 3, 4, 0)
+    assert a("posix", NONE) == 0
+    assert b("posix", WRITE) == 0
 
 
 def test_the_locks_of_a_mount_that_died_are_free_after_its_lease(make_cluster, processes):
