@@ -234,6 +234,7 @@ int ms_attr_set(struct ms_op *op)
 		rc = may_resize(&inode, req->size);
 	if (rc < 0)
 		return rc;
+	op->changes_owner = (req->mask & (MS_SET_UID | MS_SET_GID)) != 0;
 	ms_lease_want(op, req->ino, 0, MS_LEASE_WRITE);
 	if (ms_lease_is_blocked(op))
 		return MS_OP_PARKED;

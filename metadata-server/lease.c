@@ -109,7 +109,7 @@ static void recall_end(struct ms_state *state, struct ms_claim *claim)
 {
 	if (!claim->is_recalled)
 		return;
-	claim->is_recalled = false;
+	claim->is_recalled = claim->recall_owner = false;
 	claim->node->recalled--;
 	DL_DELETE2(state->recalls, claim, recall_prev, recall_next);
 }
@@ -146,16 +146,20 @@ static void recall_emit(struct ms_state *state, struct ms_claim *claim)
 				.session = claim->session->number, .lease_count = 1 };
 
 	fx.leases[0] = (struct ms_lease){ claim->node->key.ino, claim->node->key.name_hash,
-					  claim->recall_to };
+					  claim->recall_to, claim->recall_owner };
 	claim->recall_sent_ms = state->now_ms;
 	ms_step_emit(state, &fx);
 }
 
-static void recall(struct ms_state *state, struct ms_claim *claim, enum ms_lease_mode to)
+static void recall(struct ms_op *op, struct ms_claim *claim, enum ms_lease_mode to)
 {
-	if (claim->is_recalled && claim->recall_to <= to)
+	struct ms_state *state = op->state;
+
+	if (claim->is_recalled && claim->recall_to <= to &&
+	    (claim->recall_owner || !op->changes_owner))
 		return;
-	claim->recall_to = to;
+	claim->recall_to = claim->is_recalled ? MIN_OF(claim->recall_to, to) : to;
+	claim->recall_owner |= op->changes_owner;
 	if (!claim->is_recalled) {
 		claim->is_recalled = true;
 		claim->recall_first = state->recall_number + 1;
@@ -184,7 +188,7 @@ static bool want_is_blocked(struct ms_op *op, const struct ms_want *want)
 	DL_FOREACH(node->claims, claim) {
 		if (claim->session == op->session || claim->mode <= may_keep)
 			continue;
-		recall(op->state, claim, may_keep);
+		recall(op, claim, may_keep);
 		blocked = true;
 	}
 	return blocked;
@@ -290,7 +294,7 @@ enum ms_lease_mode ms_lease_grant(struct ms_op *op, inode_no ino, uint64_t name_
 	}
 	if (claim->is_recalled)
 		return MS_LEASE_NONE;	/* it is on its way back: not to be said again */
-	*out = (struct ms_lease){ ino, name_hash, claim->mode };
+	*out = (struct ms_lease){ .ino = ino, .name_hash = name_hash, .mode = claim->mode };
 	return claim->mode;
 }
 

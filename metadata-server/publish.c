@@ -118,6 +118,7 @@ int ms_publish(struct ms_op *op)
 	rc = op->req->mask ? ms_attr_may_set(op->req, &inode) : 0;
 	if (rc < 0)
 		return rc;
+	op->changes_owner = (op->req->mask & (MS_SET_UID | MS_SET_GID)) != 0;
 	ms_lease_want(op, op->req->ino, 0, MS_LEASE_WRITE);
 	if (ms_lease_is_blocked(op))
 		return MS_OP_PARKED;

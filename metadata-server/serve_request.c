@@ -34,8 +34,9 @@ static int take_leases(struct ms_server *s, Wire__Lease **leases, size_t count,
 	for (size_t i = 0; i < count; i++) {
 		if (leases[i]->mode > MS_LEASE_WRITE)
 			return -E_MALFORMED;
-		s->leases[i] = (struct ms_lease){ leases[i]->ino, leases[i]->name_hash,
-						  (enum ms_lease_mode)leases[i]->mode };
+		s->leases[i] = (struct ms_lease){
+			.ino = leases[i]->ino, .name_hash = leases[i]->name_hash,
+			.mode = (enum ms_lease_mode)leases[i]->mode };
 	}
 	out->leases = s->leases;
 	out->lease_count = (uint32_t)count;

@@ -147,6 +147,7 @@ void ms_serve_session_send(struct ms_server *s, struct ms_recall *recall)
 		leases[i].ino = recall->leases[i].ino;
 		leases[i].name_hash = recall->leases[i].name_hash;
 		leases[i].mode = recall->leases[i].mode;
+		leases[i].owner = recall->leases[i].owner;
 		list[i] = &leases[i];
 	}
 	m.n_leases = recall->lease_count;

@@ -53,6 +53,7 @@ struct ms_lease {
 	inode_no ino;		/* the inode, or the directory of a name */
 	uint64_t name_hash;	/* 0: the inode itself */
 	enum ms_lease_mode mode;
+	bool owner;		/* of a recall: the inode gets another owner or group */
 };
 
 /* A lock: asked for, claimed, or in the way (metadata-server/lock.h). */

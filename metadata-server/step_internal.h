@@ -84,6 +84,7 @@ struct ms_claim {
 	uint32_t reclaim_opens;		/* counted in the reclaim message `reclaim_mark` */
 	uint64_t reclaim_mark;
 	bool is_recalled;
+	bool recall_owner;		/* it said that the owner changes */
 	enum ms_lease_mode recall_to;
 	/* number of its first recall: older answers are not about this claim */
 	uint64_t recall_first;
@@ -257,6 +258,7 @@ struct ms_op {
 	struct ms_want wants[MS_WANTS_MAX];
 	uint32_t want_count;
 	bool is_beside_opens;		/* a write lease may be given though others have it open */
+	bool changes_owner;		/* its recalls say so */
 	struct ms_effect effect;	/* the reply grows in it */
 };
 

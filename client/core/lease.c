@@ -293,6 +293,8 @@ void cl_lease_recall(struct client *c, struct rpc_request *req)
 		struct cl_node *node = cl_node_find(c, lease->ino);
 		if (!node || (node->lease == CL_LEASE_NONE && !node->is_recalling))
 			continue;
+		/* The kernel asks for the owner only with a name, and refuses by what it has. */
+		has_names |= lease->owner;
 		recall->items[recall->item_count++] = (struct item){
 			.recall = recall, .node = node, .ino = node->ino,
 			.keep = (enum cl_lease)lease->mode,

@@ -380,3 +380,31 @@ def test_a_mount_with_mapped_ids_is_refused(shared):
     assert ctypes.get_errno() == errno.EINVAL
     os.close(tree)
     os.close(space)
+
+
+def test_a_new_owner_is_known_to_the_kernel_of_another_mount_at_once(shared):
+    """It checks owners by what it was told last, and for chmod or a sticky folder does not ask again."""
+    for folder in (shared.mnt / "owned", shared.mnt / "owned/sticky"):
+        folder.mkdir()
+        folder.chmod(0o1777)
+
+    def act(call):
+        def run():
+            os.chdir(shared.mnt / "owned")
+            become("other")
+            call()
+
+        job = Job(run)
+        job.join(30)
+        return job.errno
+
+    for i in range(5):
+        for name, call in ((f"f{i}", lambda i=i: os.chmod(f"f{i}", 0o600)),
+                           (f"sticky/f{i}", lambda i=i: os.unlink(f"sticky/f{i}"))):
+            (shared.mnt / "owned" / name).touch()
+            there = shared.mnt2 / "owned" / name
+            assert os.stat(there).st_uid == os.stat(shared.mnt / "owned" / name).st_uid == 0
+            os.chown(there, OTHER, OTHER)
+            assert act(call) == 0
+        os.chown(there.parent.parent / f"f{i}", OWNER, OWNER)
+        assert act(lambda i=i: os.chmod(f"f{i}", 0o666)) == errno.EPERM

@@ -201,7 +201,7 @@ START_TEST(an_old_answer_does_not_take_a_newer_lease)
 	chmod.ino = file;
 	ck_assert_ptr_null(world_do(&w, chmod));
 	recall = *world_find(&w, MS_FX_RECALL);
-	lease = (struct ms_lease){ file, 0, MS_LEASE_NONE };
+	lease = (struct ms_lease){ .ino = file };
 	give_back.session = a;
 	give_back.leases = &lease;
 	ck_assert_int_eq(world_rc(&w, give_back), 0);	/* crossed the recall; the chmod runs */

@@ -162,7 +162,7 @@ START_TEST(after_a_restart_new_operations_wait_until_all_are_back)
 
 	begin();
 	ino = world_made(&w, a, INODE_ROOT, "f", S_IFREG | 0644);
-	lease = (struct ms_lease){ ino, 0, MS_LEASE_WRITE };
+	lease = (struct ms_lease){ .ino = ino, .mode = MS_LEASE_WRITE };
 	world_restart(&w);
 	ck_assert_int_eq(world_rc(&w, reclaim(b, NULL, 0)), 0);
 	ck_assert_ptr_null(world_do(&w, world_getattr(b, ino)));
@@ -202,7 +202,7 @@ END_TEST
 
 START_TEST(contradicting_claims_cost_the_later_claimant)
 {
-	struct ms_lease lease = { INODE_ROOT, 5, MS_LEASE_WRITE };
+	struct ms_lease lease = { .ino = INODE_ROOT, .name_hash = 5, .mode = MS_LEASE_WRITE };
 
 	begin();
 	world_restart(&w);
