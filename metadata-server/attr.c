@@ -249,3 +249,41 @@ int ms_attr_set(struct ms_op *op)
 	ms_lease_grant_reply(op, req->ino, 0, MS_LEASE_READ);
 	return ms_attr_reply(op, &inode);
 }
+
+/* --- access times ----------------------------------------------------------------------------- */
+
+#define DAY_NS	(INT64_C(86400) * 1000000000)
+
+/*
+ * Told some time after the read: a change that came in between, utimensat() above all, has the last
+ * word. Of many nodes that read a file for the first time, one moves its time.
+ */
+static bool atime_moves(const struct ms_attr *a, int64_t when_ns, bool is_strict)
+{
+	if (when_ns <= a->atime_ns || when_ns <= a->ctime_ns)
+		return false;
+	return is_strict || a->atime_ns <= a->ctime_ns || a->atime_ns <= a->mtime_ns ||
+	       a->atime_ns <= when_ns - DAY_NS;
+}
+
+/*
+ * No version, no lease: nobody builds on an access time, and whoever caches the inode keeps what he
+ * has of its content. No slot (I7): told twice is told once.
+ */
+int ms_attr_atimes(struct ms_op *op)
+{
+	const struct ms_request *req = op->req;
+	struct ms_inode inode;
+
+	for (uint32_t i = 0; i < req->open_count; i++) {
+		if (ms_txn_event_bytes(op->state->txn) > MS_EVENT_BYTES_SOFT)
+			break;		/* the rest was not promised */
+		if (ms_inode_get(op->state->txn, req->opens[i], &inode) < 0 ||
+		    !atime_moves(&inode.attr, req->times[i], req->force))
+			continue;
+		inode.attr.atime_ns = req->times[i];
+		ms_inode_put(op->state->txn, &inode);
+		ms_lease_outdate(op->state, op->session, inode.attr.ino);
+	}
+	return 0;
+}

@@ -170,6 +170,26 @@ static void recall(struct ms_op *op, struct ms_claim *claim, enum ms_lease_mode 
 	recall_emit(state, claim);
 }
 
+/* A recall down to what they have: nothing is waited for. */
+void ms_lease_outdate(struct ms_state *state, const struct ms_session *session, inode_no ino)
+{
+	const struct ms_node *node = ms_lease_node(state, ino, 0);
+	const struct ms_claim *claim;
+
+	if (!node)
+		return;
+	DL_FOREACH(node->claims, claim) {
+		struct ms_effect fx = { .kind = MS_FX_RECALL, .session = claim->session->number,
+					.lease_count = 1 };
+
+		if (claim->session == session || claim->mode != MS_LEASE_READ || claim->is_recalled)
+			continue;
+		fx.token = ++state->recall_number;
+		fx.leases[0] = (struct ms_lease){ ino, 0, MS_LEASE_READ };
+		ms_step_emit(state, &fx);
+	}
+}
+
 void ms_lease_want(struct ms_op *op, inode_no ino, uint64_t name_hash, enum ms_lease_mode mode)
 {
 	ASSERT(op->want_count < MS_WANTS_MAX);

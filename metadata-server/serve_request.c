@@ -144,6 +144,17 @@ static int take_setattr(const Wire__SetAttr *m, struct ms_request *out)
 	return 0;
 }
 
+static int take_atimes(const Wire__Atimes *m, struct ms_request *out)
+{
+	if (m->n_inodes != m->n_atime_ns)
+		return -E_MALFORMED;
+	out->opens = m->inodes;
+	out->times = m->atime_ns;
+	out->force = m->strict;
+	out->open_count = (uint32_t)m->n_inodes;
+	return 0;
+}
+
 static int take_make(const Wire__Make *m, struct ms_request *out)
 {
 	take_caller(m->caller, out);
@@ -384,6 +395,8 @@ int ms_serve_request(struct ms_server *s, const struct rpc_request *req, struct 
 		return take_session_renew(MESSAGE(Wire__SessionRenew, req), out);
 	case MSG_SESSION_RECLAIM:
 		return take_session_reclaim(s, MESSAGE(Wire__SessionReclaim, req), out);
+	case MSG_ATIMES:
+		return take_atimes(MESSAGE(Wire__Atimes, req), out);
 	case MSG_LEASE_RETURN:
 		return take_leases(s, MESSAGE(Wire__LeaseReturn, req)->leases,
 				   MESSAGE(Wire__LeaseReturn, req)->n_leases, out);
@@ -436,6 +449,6 @@ bool ms_serve_request_grows(uint16_t op)
 bool ms_serve_request_changes(uint16_t op)
 {
 	return ms_serve_request_grows(op) || op == MSG_SETATTR || op == MSG_UNLINK ||
-	       op == MSG_REMOVEXATTR || op == MSG_SESSION_OPEN || op == MSG_SERVER_SET ||
-	       op == MSG_QUOTA_SET;
+	       op == MSG_REMOVEXATTR || op == MSG_ATIMES || op == MSG_SESSION_OPEN ||
+	       op == MSG_SERVER_SET || op == MSG_QUOTA_SET;
 }

@@ -61,6 +61,7 @@ static const struct op_row ops[OPS_MAX] = {
 	[MS_OP_STATFS] = { ms_space_statfs, OP_RECOVERY },
 	[MS_OP_FSYNC] = { ms_session_fsync, OP_RECOVERY },
 	[MS_OP_CLONE] = { ms_clone, SESSION_CHANGES },
+	[MS_OP_ATIMES] = { ms_attr_atimes, OP_SESSION },
 	[MS_OP_LEASE_RETURN] = { lease_return, OP_SESSION | OP_RECOVERY },
 	[MS_OP_LOCK] = { ms_locking_set, OP_SESSION },
 	[MS_OP_LOCK_TEST] = { ms_locking_test, OP_SESSION },

@@ -165,6 +165,7 @@ struct ms_request {
 	 * whose locks were taken
 	 */
 	const inode_no *opens; uint32_t open_count;
+	const int64_t *times;		/* access times: of each of `opens` */
 	/* reclaim: not the last message of it */
 	bool more;
 	/* renewal: newest epoch told; `collection`: oldest */

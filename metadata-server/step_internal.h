@@ -268,6 +268,8 @@ void ms_step_reply(struct ms_state *state, uint64_t token, int rc);	/* a bare re
 void ms_step_counters_put(struct ms_state *state);
 
 /* lease.c */
+/* Other readers of the inode keep their leases, and ask for its attributes again. */
+void ms_lease_outdate(struct ms_state *state, const struct ms_session *session, inode_no ino);
 void ms_lease_want(struct ms_op *op, inode_no ino, uint64_t name_hash, enum ms_lease_mode mode);
 /*
  * Is another session's lease in the way of the wants? Then it is recalled, and the operation parks.
@@ -354,6 +356,7 @@ void ms_session_slot_store(struct ms_op *op, int rc, bool durable);
 int ms_attr_lookup(struct ms_op *op);
 int ms_attr_get(struct ms_op *op);
 int ms_attr_set(struct ms_op *op);
+int ms_attr_atimes(struct ms_op *op);
 /* Of a SETATTR, or a PUBLISH that comes with one: may its caller, and do it; the size apart. */
 must_check int ms_attr_may_set(const struct ms_request *req, const struct ms_inode *inode);
 void ms_attr_change(struct ms_op *op, struct ms_inode *inode);

@@ -5,6 +5,7 @@
  */
 #include "client/core/cache_policy.h"
 #include "client/core/draft.h"
+#include "client/core/atime.h"
 #include "client/core/file.h"
 #include "client/core/fill.h"
 #include "client/core/guess.h"
@@ -354,6 +355,7 @@ static void sweep_fired(struct loop_timer *timer)
 	}
 	ops_interrupted(c);
 	ops_past_deadline(c, now_ns);
+	cl_atime_sweep(c);
 	cl_publish_sweep(c);
 	cl_opens_sweep(c);
 	cl_locks_sweep(c);
@@ -517,6 +519,7 @@ void client_stop(struct client *c, void (*done)(void *arg, int rc), void *arg)
 	c->stopped = done;
 	c->life_arg = arg;
 	c->life = CL_STOPPING;
+	cl_atime_tell(c);
 	cl_draft_finish(c);
 	cl_guess_stop(c->guess);
 	cl_fill_stop(c);
@@ -530,6 +533,7 @@ void client_destroy(struct client *c)
 		return;
 	c->life = CL_STOPPED;
 	loop_timer_stop(c->options.loop, &c->sweep);
+	cl_atime_finish(c);
 	while (c->ops) {
 		struct cl_op *op = c->ops;
 		ASSERT(op->cancel);

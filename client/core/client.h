@@ -42,6 +42,9 @@ struct cl_edit {
 	uint64_t size;			/* of the content, after it */
 };
 
+/* Access times: by the rule of relatime unless one of these says otherwise. */
+enum { CL_ATIME_NEVER = 1, CL_ATIME_NOT_OF_FOLDERS = 2, CL_ATIME_STRICT = 4 };
+
 struct cl_options {
 	struct loop *loop;
 	struct net *net;
@@ -79,6 +82,8 @@ struct cl_options {
 	 * part of one that an error, its deadline or an interrupt ended halfway. May be NULL.
 	 */
 	void (*on_edit)(void *arg, const struct cl_edit *edit);
+	/* How the mount wants access times now: CL_ATIME_*. Must not wait. NULL: relatime. */
+	unsigned (*atime_policy)(void *arg);
 	/* For reports: "" if the kernel reads tier files itself, else why not; may be NULL. */
 	const char *(*passthrough)(void *arg);
 	void *arg;
@@ -300,6 +305,9 @@ bool client_may_have_lock(const struct client *c, inode_no ino, uint64_t owner);
  * loop's thread. Of an open it counts as a use (tier_use), which is the caller's to say.
  */
 struct tier_file *client_tier_find(struct client *c, inode_no ino);
+
+/* The kernel reads it by itself, and will not tell: its access time. On the loop's thread. */
+void client_was_read(struct client *c, inode_no ino);
 
 /*
  * The front did not use the keep_cache of an open as meant: the next open of the inode has none. On

@@ -7,6 +7,9 @@
  */
 #include <string.h>
 
+#include <fcntl.h>
+
+#include "client/core/atime.h"
 #include "client/core/file.h"
 #include "client/core/quota.h"
 
@@ -197,6 +200,8 @@ int cl_copy_step(struct cl_op *op)
 	int rc = source_ready(op, source);
 	if (rc != 0)
 		return rc;
+	if (!(op->handle->flags & O_NOATIME))
+		cl_atime_read(op->client, source->node);
 	uint64_t size = source->size;
 	uint64_t length = op->offset >= size
 				  ? 0

@@ -134,6 +134,12 @@ struct client {
 	uint64_t dirty_bytes, dirty_bytes_max;
 	struct loop_timer sweep;
 	struct loop_timer turn;		/* a recall waits for the end of a turn */
+	/* access times that the server does not know yet (atime.h), and when it was told last */
+	struct cl_node *read_nodes;
+	uint32_t read_count;
+	uint64_t read_told_ns;
+	struct loop_timer read_timer;
+	unsigned atime_policy;		/* CL_ATIME_* */
 	struct loop_task interrupt_task;
 	int interrupt_posted;		/* atomic */
 	void (*started)(void *arg, int rc, const char *why);
@@ -195,6 +201,7 @@ struct cl_req {
 		Wire__Unlink unlink; Wire__Rename rename; Wire__ReadDir read_dir; Wire__Open open;
 		Wire__Release release;
 		Wire__GetInline get_inline;
+		Wire__Atimes atimes;
 		Wire__Publish publish;
 		Wire__SetXattr set_xattr;
 		Wire__GetXattr get_xattr;

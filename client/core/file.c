@@ -3,6 +3,7 @@
  * Files in use: content loaded and refreshed, handles, errors that the next fsync or close reports.
  * See file.h.
  */
+#include "client/core/atime.h"
 #include "client/core/file.h"
 #include "client/core/quota.h"
 #include "client/core/draft.h"
@@ -448,12 +449,31 @@ static bool pages_are_right(const struct cl_node *node)
 	return root_equal(&node->pages_root, &node->attr.root);
 }
 
+static bool reads(uint32_t flags)
+{
+	return (flags & O_ACCMODE) != O_WRONLY && !(flags & O_NOATIME);
+}
+
+/*
+ * A read of pages that the kernel kept does not come to us. Of small files it drops them when an
+ * access time is due, so that it must; who opens a large one is taken to read it.
+ */
+static void read_unseen(struct client *c, struct cl_node *node, struct cl_op *op)
+{
+	if (node->attr.st.st_size <= (off_t)MiB(1))
+		op->keep_cache = false;
+	else
+		client_was_read(c, node->ino);
+}
+
 void cl_file_opened(struct client *c, struct cl_node *node, struct cl_op *op)
 {
 	bool is_unknown = node->pages_version == UINT64_MAX;
 	op->keep_cache = pages_are_right(node) ||
 			 (node->file && cl_file_is_dirty(node->file) && !is_unknown);
 	op->direct_io = node->lease == CL_LEASE_NONE;
+	if (op->keep_cache && reads(op->flags) && cl_atime_is_due(c, node))
+		read_unseen(c, node, op);
 	node->has_pages = true;
 	node->pages_root = node->attr.root;
 	node->pages_version = node->attr.version;

@@ -92,6 +92,8 @@ static void item_end(struct item *item)
 	struct client *c = recall->client;
 	struct cl_node *node = item->node;
 	bool is_lowered = node->lease > item->keep;
+	/* It was read elsewhere: only its attributes are old (Atimes of the protocol). */
+	bool is_outdated = node->lease == CL_LEASE_READ && item->keep == CL_LEASE_READ;
 	drop_leave(item);
 	if (is_lowered && item->keep == CL_LEASE_NONE)
 		cl_node_dir_lost(c, node);
@@ -101,7 +103,9 @@ static void item_end(struct item *item)
 	if (is_lowered)
 		cl_pins_changed(c->pins, node->ino);	/* it changes elsewhere */
 	/* Attributes that were read while we published are as old as the lease. */
-	if (is_lowered && item->keep == CL_LEASE_NONE && c->options.on_inval_attr)
+	node->is_outdated |= is_outdated;
+	is_outdated |= is_lowered && item->keep == CL_LEASE_NONE;
+	if (is_outdated && c->options.on_inval_attr)
 		c->options.on_inval_attr(c->options.arg, node->ino);
 	cl_lease_continue(c, node);	/* another recall that waited for this one */
 	if (node->file)

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "client/core/atime.h"
 #include "client/core/file.h"
 
 /* of a listing in the kernel's form */
@@ -51,6 +52,7 @@ void cl_listing_open(struct cl_op *op)
 	struct cl_node *dir = cl_node_find(c, op->ino);
 	op->opened = cl_file_handle_dir(c, op->ino);
 	op->keep_cache = cl_node_is_fresh(c, dir) && dir->stale_dir_handles == 0 &&
+			 !cl_atime_is_due(c, dir) &&
 			 loop_now_ns(c->options.loop) < dir->listed_until_ns;
 	if (dir && op->opened) {
 		dir->dir_handles++;
@@ -310,6 +312,9 @@ static void listing_begins(struct cl_op *op)
 void cl_listing_read(struct cl_op *op)
 {
 	struct cl_handle *h = op->handle;
+	struct cl_node *dir = cl_node_find(op->client, op->ino);
+	if (dir)
+		cl_atime_read(op->client, dir);
 	forget_recalled(op->client, h);
 	if (ahead_serves(op) && h->ahead->req) {
 		cl_op_wait(op, &h->ahead->waiters, "the metadata server", cl_listing_read);

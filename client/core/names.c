@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/core/atime.h"
 #include "client/core/file.h"
 
 static ProtobufCBinaryData name_of(const char *name)
@@ -205,6 +206,7 @@ static void setattr_send(struct cl_op *op, int rc)
 	Wire__SetAttr *msg = &req->msg.set_attr;
 	const struct cl_node *node = cl_node_find(op->client, op->ino);
 	req->orphaned = priv_give_back;
+	cl_atime_tell_before_change(op->client, cl_node_find(op->client, op->ino));
 	msg->ino = op->ino;
 	msg->mask = op->set_mask & ~(uint32_t)CL_SET_SIZE;
 	if (node && node->has_attr && cl_file_kill_of(op, &node->attr) & CL_KILL_SGID)
@@ -290,6 +292,9 @@ static void setattr_of_nothing(struct cl_op *op)
 
 void cl_names_setattr(struct cl_op *op)
 {
+	struct cl_node *node = cl_node_find(op->client, op->ino);
+	if (node && op->set_mask & (CL_SET_ATIME | CL_SET_ATIME_NOW))
+		cl_atime_forget(op->client, node);
 	if (op->set_mask & CL_SET_SIZE)
 		cl_edit_start(op);
 	else if (op->set_mask == 0)
@@ -541,6 +546,8 @@ static void readlink_done(struct cl_req *req)
 void cl_names_readlink(struct cl_op *op)
 {
 	struct cl_node *node = cl_node_find(op->client, op->ino);
+	if (node)
+		cl_atime_read(op->client, node);
 	if (node && node->target) {
 		target_finish(op, node->target);
 		return;

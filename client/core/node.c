@@ -12,6 +12,7 @@
 #include <sys/sysmacros.h>
 #include <utlist.h>
 
+#include "client/core/atime.h"
 #include "client/core/file.h"
 #include "client/core/pins.h"
 
@@ -23,12 +24,13 @@ static bool node_is_used(const struct cl_node *node)
 {
 	return node->file || node->readers || node->writers || node->is_opening ||
 	       node->has_open_read || node->has_open_write || node->is_idle_open ||
-	       node->releasing || node->is_recalling || node->turn_recalls ||
+	       node->releasing || node->is_recalling || node->turn_recalls || node->read_ns ||
 	       node->ino == INODE_ROOT;
 }
 
 static void node_free(struct client *c, struct cl_node *node)
 {
+	cl_atime_forget(c, node);
 	HASH_DEL(c->nodes, node);
 	DL_DELETE(c->node_lru, node);
 	c->node_count--;
@@ -245,6 +247,8 @@ void cl_node_show(struct client *c, const struct cl_node *node, struct cl_attr *
 		out->st.st_mode = cl_file_kill_mode(out->st.st_mode,
 						    file->kill_priv | file->flush.kill_priv);
 	}
+	if (node->read_ns)
+		out->st.st_atim = cl_time_of_ns(node->read_ns);
 	bool is_ours = node->lease != CL_LEASE_NONE && !node->is_recalling && !node->is_outdated;
 	out->valid_ms = is_ours ? cl_session_valid_ms(c) : 0;
 }

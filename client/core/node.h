@@ -55,6 +55,9 @@ struct cl_node {
 	struct cl_node *idle_prev, *idle_next;
 	struct cl_op *open_waiters;
 	uint64_t reclaim_round;		/* the last that it was told in */
+	/* read here then, and not told to the server; 0: nothing is to be told (atime.h) */
+	int64_t read_ns;
+	struct cl_node *read_prev, *read_next;
 	/* where it was seen last: a hint for shards and reports, true when it was seen */
 	inode_no parent_hint;
 	char *name_hint;		/* NULL: never */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/core/atime.h"
 #include "client/core/publish_internal.h"
 #include "client/core/quota.h"
 #include "fs/base/metrics.h"
@@ -172,6 +173,7 @@ void cl_publish_send(struct cl_file *file)
 		cl_publish_end(file, -E_NOMEM);
 		return;
 	}
+	cl_atime_tell_before_change(c, file->node);
 	flush->state = CL_FLUSH_SEND;
 	root_encode(&flush->root, req->root);
 	Wire__Publish *msg = &req->msg.publish;

@@ -5,11 +5,13 @@
  * inode that is read at random a small piece is fetched alone, and not kept. Also what walks
  * extents: lseek for data and holes, and the map of a file.
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <utlist.h>
 
+#include "client/core/atime.h"
 #include "client/core/file.h"
 #include "client/core/tiered.h"
 
@@ -401,6 +403,8 @@ void cl_read_start(struct cl_op *op)
 		cl_op_finish(op, -E_NOMEM);
 		return;
 	}
+	if (!(op->handle && op->handle->flags & O_NOATIME))
+		cl_atime_read(c, node);
 	op->state = r;
 	op->is_fresh = false;
 	op->wait_rc = 0;

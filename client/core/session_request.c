@@ -90,6 +90,7 @@ static void init_message(struct cl_req *req, uint16_t type)
 		break;
 	case MSG_OPEN: wire__open__init(&req->msg.open); req->msg.open.caller = &req->caller; break;
 	case MSG_RELEASE: wire__release__init(&req->msg.release); break;
+	case MSG_ATIMES: wire__atimes__init(&req->msg.atimes); break;
 	case MSG_GET_INLINE: wire__get_inline__init(&req->msg.get_inline); break;
 	case MSG_PUBLISH:
 		wire__publish__init(&req->msg.publish);

@@ -244,6 +244,7 @@ int front_create(const struct front_options *options, struct front **out)
 	f->magic = FRONT_MAGIC;
 	f->options = *options;
 	f->has_epoch = true;
+	f->mounts_fd = -1;
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->wake, NULL);
 	sem_init(&f->ended, 0, 0);
@@ -266,6 +267,7 @@ void front_client_options(struct front *f, struct cl_options *options)
 	options->on_inval_pages = front_notify_pages;
 	options->on_edit = front_notify_edit;
 	options->passthrough = pass_problem;
+	options->atime_policy = front_atime_policy;
 	options->arg = f;
 }
 
@@ -371,6 +373,7 @@ void front_destroy(struct front *f)
 		fuse_session_destroy(f->session);
 	}
 	front_device_finish(f);
+	front_atime_finish(f);
 	passthrough_destroy(f->pass);
 	sem_destroy(&f->stopped);
 	sem_destroy(&f->ended);

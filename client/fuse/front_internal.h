@@ -51,6 +51,8 @@ struct front {
 	sem_t ended, stopped;
 	bool is_gone;			/* unmounted by another, or broken */
 	bool has_begun;			/* INIT was answered */
+	int mounts_fd;			/* tells when a mount changes; -1: not open yet */
+	unsigned atime_policy;
 	int device_rc;			/* of that */
 
 	pthread_t notifier;		/* drops pages; serves nothing */
@@ -135,6 +137,10 @@ void front_open_fill(struct fuse_lowlevel_ops *ops);
 void front_open_lapse(void *arg, void *kept);	/* a front_op that passthrough.h kept */
 /* Open what was found, for a thread that is to open it again. True: its reply follows later. */
 bool front_open_hold(struct front_op *lookup);
+
+/* front_atime.c */
+unsigned front_atime_policy(void *arg);
+void front_atime_finish(struct front *f);
 
 /* front_notify.c: the callbacks of cl_options, and the thread behind them */
 must_check int front_notify_start(struct front *f);

@@ -166,6 +166,9 @@ static bool pass_opened(struct front_op *fop)
 
 	passthrough_is(pt, &fop->op.attr);
 	rc = passthrough_open(pt, &open);
+	/* The kernel reads the tier's file, and does not tell. */
+	if (rc == 0 && fop->fi.backing_id && !(fop->fi.flags & O_NOATIME))
+		client_was_read(fop->front->client, fop->op.attr.st.st_ino);
 	if (rc < 0 || knode_is_aside(fop->node))
 		client_pages_unknown(fop->front->client, fop->op.attr.st.st_ino);
 	if (rc == 0)

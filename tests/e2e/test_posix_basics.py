@@ -2,6 +2,7 @@
 """Owners, modes, times, links, names, extended attributes: what any program may rely on."""
 import ctypes
 import errno
+import mmap
 import os
 import signal
 import stat
@@ -145,6 +146,59 @@ def test_a_write_moves_mtime_and_ctime_a_chmod_only_ctime(here):
     assert after.st_mtime_ns == 0 and after.st_ctime_ns > before.st_ctime_ns
     path.write_text("2")
     assert path.stat().st_mtime_ns > before.st_ctime_ns
+
+
+def atime_moves(path, call):
+    """Does the access time of what is at the path move by the call?"""
+    before = path.lstat().st_atime_ns
+    time.sleep(0.002)
+    call()
+    return path.lstat().st_atime_ns != before
+
+
+def test_reading_moves_atime_as_relatime_says(here):
+    path, folder, link = here / "file", here / "folder", here / "link"
+    path.write_bytes(b"1" * 100_000)
+    folder.mkdir()
+    (folder / "name").touch()
+    link.symlink_to("file")
+    for name, read in ((path, path.read_bytes), (folder, lambda: os.listdir(folder)), (link, lambda: os.readlink(link))):
+        assert not atime_moves(name, lambda: os.close(os.open(name, os.O_PATH | os.O_NOFOLLOW)))
+        assert atime_moves(name, read), name            # the first time after a change
+        assert not atime_moves(name, read), name
+    path.write_bytes(b"2" * 100_000)
+    (folder / "another").touch()
+    assert atime_moves(path, path.read_bytes) and atime_moves(folder, lambda: os.listdir(folder))
+    yesterday = time.time_ns() - 86_500 * 10**9
+    for name in (path, folder):
+        os.utime(name, ns=(yesterday, yesterday - 1))   # newer than the last write, older than a day
+    path.read_bytes()
+    os.listdir(folder)
+    assert path.stat().st_atime_ns > yesterday and folder.stat().st_atime_ns > yesterday
+    os.utime(path, ns=(5, 5))
+    assert path.stat().st_atime_ns == 5                 # whatever reads are still to be told
+    assert not atime_moves(path, lambda: os.close(os.open(path, os.O_RDONLY)))
+    fd = os.open(path, os.O_RDONLY | os.O_NOATIME)
+    assert not atime_moves(path, lambda: os.read(fd, 10))
+    os.close(fd)
+
+
+def test_other_nodes_see_when_a_file_was_read(shared, here):
+    other = shared.mnt2 / here.name
+    for i in range(20):
+        (here / str(i)).write_text("text")
+    for i in range(20):
+        before = (here / str(i)).stat().st_atime_ns
+        (here / str(i)).read_text()
+        assert (here / str(i)).stat().st_atime_ns > before
+    eventually(lambda: all((other / str(i)).stat().st_atime_ns == (here / str(i)).stat().st_atime_ns
+                           for i in range(20)), what="told")
+
+
+def test_a_map_moves_atime_when_it_is_read(here):
+    (here / "file").write_bytes(b"1" * 100_000)
+    with (here / "file").open("rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert atime_moves(here / "file", lambda: mapped[50_000])
 
 
 def test_tar_keeps_times_and_modes(here):

@@ -380,6 +380,40 @@ START_TEST(attributes_change_by_the_rules_of_setattr)
 }
 END_TEST
 
+static int64_t atime_after(inode_no ino, int64_t when_ns)
+{
+	struct ms_request req = { .op = MSG_ATIMES, .session = s, .opens = &ino, .times = &when_ns,
+				  .open_count = 1 };
+
+	ck_assert_int_eq(world_rc(&w, req), 0);
+	return world_do(&w, world_getattr(s, ino))->attr.atime_ns;
+}
+
+START_TEST(an_access_time_is_told_late_and_changes_nothing_else)
+{
+	struct ms_attr before;
+	struct ms_request req;
+	int64_t late;
+
+	begin();
+	before = world_do(&w, world_make(s, INODE_ROOT, "f", S_IFREG | 0644))->attr;
+	ck_assert_int_eq(atime_after(before.ino, before.ctime_ns + 5), before.ctime_ns + 5);
+	ck_assert_int_eq(atime_after(before.ino, before.ctime_ns + 4), before.ctime_ns + 5);
+	ck_assert_uint_eq(world_do(&w, world_getattr(s, before.ino))->attr.version, before.version);
+	late = (int64_t)w.wall_ns;
+	req = setattr(before.ino, MS_SET_ATIME);	/* who read before that is told after it */
+	req.atime_ns = 77;
+	ck_assert_int_eq(world_do(&w, req)->attr.atime_ns, 77);
+	ck_assert_int_eq(atime_after(before.ino, late), 77);
+	ck_assert_int_gt(atime_after(before.ino, (int64_t)w.wall_ns + 1), late);
+	ck_assert_int_eq(world_rc(&w, world_unlink(s, INODE_ROOT, "f", false)), 0);
+	req = (struct ms_request){ .op = MSG_ATIMES, .session = s, .opens = &before.ino,
+				   .times = &late, .open_count = 1 };
+	ck_assert_int_eq(world_rc(&w, req), 0);
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(sizes_that_need_no_data_are_set)
 {
 	struct ms_request req;
@@ -495,6 +529,7 @@ TEST_MAIN("namespace",
 	tcase_add_test(tc, an_unnamed_file_ends_with_its_last_close);
 	tcase_add_test(tc, a_symbolic_link_tells_its_target);
 	tcase_add_test(tc, attributes_change_by_the_rules_of_setattr);
+	tcase_add_test(tc, an_access_time_is_told_late_and_changes_nothing_else);
 	tcase_add_test(tc, sizes_that_need_no_data_are_set);
 	tcase_add_test(tc, a_listing_comes_in_batches_without_gaps);
 	tcase_add_test(tc, extended_attributes_are_set_listed_and_removed))
