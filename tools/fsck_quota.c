@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Quotas: what is charged to each is counted anew, and every inode must be charged to the quota of
- * its directory, unless the metadata server has yet to go through a tree (metadata-server/quota.c).
+ * Quotas: what is charged to each is counted anew, and every directory must be charged to the quota
+ * of the one above, unless the metadata server has yet to go through a tree
+ * (metadata-server/quota.c).
  *
  * Memory: one entry for each quota that an inode or a row names.
  */
@@ -198,9 +199,8 @@ static bool is_tagged(struct fsck *f, const struct fsck_inode *i)
 
 	if (own && own->has_row && !own->stored.is_ending)
 		return i->quota == own->index;
-	if (!dir || i->names != 1)
-		return true;
-	return i->quota == dir->quota;
+	/* a file that had names in two trees is charged to the one that was counted last */
+	return !dir || !S_ISDIR(i->mode) || i->quota == dir->quota;
 }
 
 static bool tags_matter(const struct fsck *f)

@@ -435,6 +435,102 @@ START_TEST(wrong_counters)
 }
 END_TEST
 
+static void charge_to(inode_no ino, inode_no quota)
+{
+	struct ms_inode inode;
+
+	ck_assert_int_eq(ms_inode_get(world.txn, ino, &inode), 0);
+	inode.attr.quota = quota;
+	ms_inode_put(world.txn, &inode);
+}
+
+static void quota_row(inode_no dir, inode_no parent, uint64_t bytes, uint64_t files)
+{
+	struct ms_quota q = { .parent = parent, .bytes_max = MiB(1), .bytes = bytes,
+			      .files = files };
+	uint8_t value[MS_QUOTA_BYTES];
+
+	ms_key_quota_encode(&q, value);
+	world_put(&world, ms_key_number(MS_KEY_QUOTA, dir), value, sizeof value);
+}
+
+/* /models with a quota that holds what is there: the directory and a.bin. */
+static void quota_of_models(void)
+{
+	charge_to(INO_MODELS, INO_MODELS);
+	charge_to(INO_A, INO_MODELS);
+	quota_row(INO_MODELS, 0, root_data_bytes(&world.root), 2);
+}
+
+START_TEST(a_quota_that_is_right)
+{
+	quota_of_models();
+	world_commit(&world);
+	expect_clean();
+}
+END_TEST
+
+START_TEST(a_quota_that_was_counted_wrong)
+{
+	quota_of_models();
+	quota_row(INO_MODELS, 0, 1, 9);
+	world_commit(&world);
+	expect_fault(FSCK_COUNTERS, "/models");
+	expect_mended();
+}
+END_TEST
+
+START_TEST(a_quota_below_one_that_is_not_there)
+{
+	quota_of_models();
+	quota_row(INO_MODELS, 77, root_data_bytes(&world.root), 2);
+	world_commit(&world);
+	expect_fault(FSCK_COUNTERS, "/models");
+	expect_mended();
+}
+END_TEST
+
+START_TEST(quotas_in_a_ring)
+{
+	quota_of_models();
+	quota_row(INO_MODELS, INO_MODELS, root_data_bytes(&world.root), 2);
+	world_commit(&world);
+	expect_fault(FSCK_COUNTERS, "/models");
+	expect_mended();
+}
+END_TEST
+
+START_TEST(inodes_of_a_quota_that_is_not_there)
+{
+	charge_to(INO_A, 77);
+	charge_to(INO_NOTE, INO_MODELS);
+	world_commit(&world);
+	expect_fault(FSCK_COUNTERS, "/models");
+	expect_mended();
+}
+END_TEST
+
+START_TEST(a_directory_that_is_not_charged)
+{
+	quota_of_models();
+	charge_to(INO_MODELS, 0);
+	quota_row(INO_MODELS, 0, root_data_bytes(&world.root), 1);
+	world_commit(&world);
+	expect_fault(FSCK_COUNTERS, "/models");
+	expect_mended();
+}
+END_TEST
+
+START_TEST(a_malformed_quota)
+{
+	charge_to(INO_A, INO_MODELS);
+	world_put(&world, ms_key_number(MS_KEY_QUOTA, INO_MODELS), "?", 1);
+	world_put(&world, ms_key_number(MS_KEY_QUOTA_WALK, INO_MODELS), "?", 1);
+	world_commit(&world);
+	expect_mended();
+}
+END_TEST
+
 START_TEST(a_malformed_inode)
 {
 	world_put(&world, ms_key_number(MS_KEY_INODE, INO_NOTE), "?", 1);
@@ -552,6 +648,13 @@ TEST_MAIN("fsck", log_init("test_fsck", LOG_LEVEL_ERROR);
 	  tcase_add_test(tc, a_wrong_link_count); tcase_add_test(tc, a_dangling_name);
 	  tcase_add_test(tc, an_inode_without_a_name); tcase_add_test(tc, directories_in_a_ring);
 	  tcase_add_test(tc, inline_content_of_a_wrong_length); tcase_add_test(tc, wrong_counters);
+	  tcase_add_test(tc, a_quota_that_is_right);
+	  tcase_add_test(tc, a_quota_that_was_counted_wrong);
+	  tcase_add_test(tc, a_quota_below_one_that_is_not_there);
+	  tcase_add_test(tc, quotas_in_a_ring);
+	  tcase_add_test(tc, inodes_of_a_quota_that_is_not_there);
+	  tcase_add_test(tc, a_directory_that_is_not_charged);
+	  tcase_add_test(tc, a_malformed_quota);
 	  tcase_add_test(tc, a_malformed_inode);
 	  tcase_add_test(tc, a_placement_group_on_a_server_that_is_not_there);
 	  tcase_add_loop_test(tc, a_turned_byte_in_a_record, 0, 16);
