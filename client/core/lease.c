@@ -195,18 +195,31 @@ static bool turn_is_waited_for(struct item *item)
 	return true;
 }
 
+/* The next one whose turn is over; *goes_on: others still wait. NULL: none. */
+static struct item *turn_over(struct client *c, bool *goes_on)
+{
+	struct cl_recall *recall;
+	*goes_on = false;
+	DL_FOREACH(c->recalls, recall)
+		for (uint32_t i = 0; i < recall->item_count; i++) {
+			struct item *item = &recall->items[i];
+			if (item->is_turn && !turn_goes_on(item->node))
+				return item;
+			*goes_on |= item->is_turn;
+		}
+	return NULL;
+}
+
+/* A step may end its recall, and others: each time from the start. */
 static void turn_looked_at(struct loop_timer *timer)
 {
 	struct client *c = container_of(timer, struct client, turn);
-	struct cl_recall *recall, *next;
-	DL_FOREACH_SAFE(c->recalls, recall, next) {
-		recall->left++;		/* so that it stays */
-		for (uint32_t i = 0; i < recall->item_count; i++)
-			if (recall->items[i].is_turn)
-				item_step(&recall->items[i]);
-		if (--recall->left == 0)
-			recall_answer(recall);
-	}
+	struct item *item;
+	bool goes_on;
+	while ((item = turn_over(c, &goes_on)) != NULL)
+		item_step(item);
+	if (goes_on && !c->turn.is_active)
+		loop_timer_start(c->options.loop, &c->turn, 1);
 }
 
 /* --- one inode of a recall -------------------------------------------------------------------- */
