@@ -15,6 +15,8 @@ import glob
 import importlib
 import inspect
 import os
+import random
+import select
 import stat
 import sys
 import time
@@ -162,10 +164,10 @@ def write_once(fd, content, offset=None):
     equal(done, len(content), "bytes written")
 
 
+@functools.lru_cache(64)
 def pattern(length, seed=1):
-    """Bytes that tell their place: no two words of a MiB are equal."""
-    words = (length + 7) // 8
-    return b"".join((i * 0x9E3779B97F4A7C15 + seed & (1 << 64) - 1).to_bytes(8, "little") for i in range(words))[:length]
+    """Bytes that tell their place, the same for the same seed."""
+    return random.Random(seed).randbytes(length)
 
 
 def exists(path):
@@ -274,7 +276,6 @@ class Other:
 
     def is_waiting(self):
         """Nothing was said yet."""
-        import select
         return not select.select([self.answer], [], [], 0)[0]
 
     def is_blocked(self):
