@@ -227,6 +227,7 @@ install: all                  ## install programs and pages under PREFIX
 	install $(BIN)/cairn $(DESTDIR)$(PREFIX)/bin
 	install $(filter-out $(BIN)/cairn,$(PROGRAMS)) $(DESTDIR)$(PREFIX)/sbin
 	install -d $(DESTDIR)/sbin && ln -sf $(PREFIX)/sbin/mount.cairn $(DESTDIR)/sbin/mount.cairn
+	ln -sf $(PREFIX)/sbin/mount.cairn $(DESTDIR)/sbin/mount.fuse.cairn # mount -o remount asks for it
 	for s in 1 5 7 8; do for p in man/*.$$s; do [ -f $$p ] && install -m644 $$p $(DESTDIR)$(PREFIX)/share/man/man$$s/; done; done
 
 clean:                        ## remove what was built (libfuse in build/deps stays)

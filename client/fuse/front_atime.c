@@ -15,11 +15,11 @@ static unsigned policy_of(const struct mountinfo *mount)
 {
 	unsigned policy = 0;
 
-	if (mountinfo_has(mount, "noatime") || mountinfo_has(mount, "ro"))
+	if (mountinfo_has(mount->options, "noatime") || mountinfo_has(mount->options, "ro"))
 		policy |= CL_ATIME_NEVER;
-	if (mountinfo_has(mount, "nodiratime"))
+	if (mountinfo_has(mount->options, "nodiratime"))
 		policy |= CL_ATIME_NOT_OF_FOLDERS;
-	if (!mountinfo_has(mount, "relatime"))
+	if (!mountinfo_has(mount->options, "relatime"))
 		policy |= CL_ATIME_STRICT;
 	return policy;
 }

@@ -43,6 +43,9 @@ static const char *const kernel_names[] = {
 	"noatime", "nodiratime", "relatime", "strictatime", "allow_other", "default_permissions",
 };
 
+/* What mount(8) finds in the table of mounts, and gives back for a remount. */
+static const char *const kernel_values[] = { "user_id", "group_id", "max_read", "blksize" };
+
 /* For mount(8) and fstab; nothing to do here. */
 static const char *const ignored_names[] = {
 	"defaults", "auto",  "noauto",	"user",	  "nouser",   "users",
@@ -125,6 +128,8 @@ static int set_option(struct mount_options *o, char *option, struct error *err)
 	for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
 		if (strcmp(rows[i].name, option) == 0)
 			return set_row(&rows[i], o, value, err);
+	if (value && is_among(option, kernel_values, ARRAY_COUNT(kernel_values)))
+		return 0;
 	if (value && strcmp(option, "log") == 0)
 		return text_copy(o->log_file, sizeof o->log_file, value) ? 0 :
 		       error_say(err, -E_INVAL, "option 'log': value is too long");

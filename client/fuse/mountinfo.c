@@ -50,11 +50,11 @@ int mountinfo_find(const char *mountpoint, struct mountinfo *out)
 	return rc;
 }
 
-bool mountinfo_has(const struct mountinfo *info, const char *word)
+bool mountinfo_has(const char *options, const char *word)
 {
 	size_t len = strlen(word);
 
-	for (const char *at = info->options; *at; at += strcspn(at, ","), at += *at == ',') {
+	for (const char *at = options; *at; at += strcspn(at, ","), at += *at == ',') {
 		if (strncmp(at, word, len) == 0 && (at[len] == ',' || at[len] == '\0'))
 			return true;
 	}

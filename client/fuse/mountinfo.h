@@ -16,7 +16,7 @@ struct mountinfo {
 
 /* -E_NOENT: there is no mount on that path. */
 must_check int mountinfo_find(const char *mountpoint, struct mountinfo *out);
-/* Is the word among the options? */
-bool mountinfo_has(const struct mountinfo *info, const char *word);
+/* Is the word among options that commas part? */
+bool mountinfo_has(const char *options, const char *word);
 
 #endif

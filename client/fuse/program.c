@@ -11,6 +11,7 @@
 #include "client/fuse/dead_mount.h"
 #include "client/fuse/front.h"
 #include "client/fuse/mount_options.h"
+#include "client/fuse/remount.h"
 #include "client/fuse/tier_setup.h"
 
 #include <errno.h>
@@ -460,37 +461,6 @@ static int mount_in_background(const struct mount_options *o)
 	return mount_process(o, fds[1]);
 }
 
-static int remount(const struct mount_options *o)
-{
-	static const struct {
-		const char *name;
-		unsigned long flag;
-	} flags[] = {
-		{"ro", MS_RDONLY},
-		{"nosuid", MS_NOSUID},
-		{"nodev", MS_NODEV},
-		{"noexec", MS_NOEXEC},
-		{"sync", MS_SYNCHRONOUS},
-		{"noatime", MS_NOATIME},
-		{"nodiratime", MS_NODIRATIME},
-		{"relatime", MS_RELATIME},
-		{"strictatime", MS_STRICTATIME},
-		{"dirsync", MS_DIRSYNC},
-	};
-	unsigned long mask = MS_REMOUNT;
-	char copy[MOUNT_TEXT_BYTES], *rest = copy, *name;
-
-	(void)text_copy(copy, sizeof copy, o->kernel_options);
-	while ((name = strsep(&rest, ",")))
-		for (size_t i = 0; i < ARRAY_COUNT(flags); i++)
-			if (strcmp(flags[i].name, name) == 0)
-				mask |= flags[i].flag;
-	if (mount(o->source, o->mountpoint, NULL, mask, NULL) == 0)
-		return PROGRAM_DONE;
-	fprintf(stderr, "mount.cairn: cannot remount '%s': %s\n", o->mountpoint, strerror(errno));
-	return PROGRAM_FAILED;
-}
-
 int program_run(int argc, char **argv)
 {
 	struct mount_options o;
@@ -508,6 +478,6 @@ int program_run(int argc, char **argv)
 	if (o.is_fake)
 		return PROGRAM_DONE;
 	if (o.is_remount)
-		return remount(&o);
+		return remount(&o) == 0 ? PROGRAM_DONE : PROGRAM_FAILED;
 	return o.is_foreground ? mount_process(&o, -1) : mount_in_background(&o);
 }

@@ -238,6 +238,11 @@ def source_of(cluster):
     return re.search(r"mds = (\S+)", (cluster.dir / "cairn.conf").read_text())[1] + ":/"
 
 
+def mount_flags(mount):
+    lines = [line.split() for line in open("/proc/self/mountinfo", encoding="utf-8")]
+    return set([line[5] for line in lines if line[4] == str(mount)][-1].split(","))
+
+
 def test_a_background_mount_and_its_options(cluster, tmp_path):
     mount, log = tmp_path / "mnt", tmp_path / "log"
     mount.mkdir()
@@ -250,8 +255,15 @@ def test_a_background_mount_and_its_options(cluster, tmp_path):
         with pytest.raises(OSError):
             (mount / "new").touch()
         done = run("mount.cairn", source_of(cluster), mount, "-o", f"{options},remount,rw")
-        if done.returncode == 0:
-            (mount / "new").touch()
+        assert done.returncode == 0, done
+        (mount / "new").touch()
+        # as mount(8) gives the helper what it finds in the table of mounts
+        found = "user_id=0,group_id=0,default_permissions,allow_other"
+        done = run("mount.cairn", source_of(cluster), mount, "-o", f"rw,remount,nosuid,nodev,noatime,{found}")
+        assert done.returncode == 0 and {"nosuid", "nodev", "noatime"} <= mount_flags(mount), done
+        done = run("mount.cairn", source_of(cluster), mount, "-o", "remount,ro,dev")
+        assert done.returncode == 0, done
+        assert mount_flags(mount) == {"ro", "nosuid", "noatime"}
     finally:
         subprocess.run(["umount", mount], check=True, timeout=60)
     nothing_is_left(tmp_path / "mnt")
