@@ -75,6 +75,9 @@ static void print_people(const struct status *s)
 	else if (r->heal_pending_blocks || r->owed)
 		printf("  healing: %s\n", s->heal_text);
 	print_garbage(r);
+	if (r->lock_waits)
+		printf("  locks: %llu held, %llu waited for; see cairn locks\n",
+		       (unsigned long long)r->locks, (unsigned long long)r->lock_waits);
 	for (size_t i = 0; i < r->n_warnings; i++)
 		printf("  warning: %s (%s)\n", r->warnings[i]->text, r->warnings[i]->code);
 }

@@ -13,6 +13,7 @@ static const struct command commands[] = {
 	{ "df", cmd_df, "what is stored, and what dedup and codecs save" },
 	{ "servers", cmd_servers, "the chunk servers and their state" },
 	{ "heal", cmd_heal, "what is being healed, and what is waited for" },
+	{ "locks", cmd_locks, "who has locks, and who waits for them" },
 	{ "drain", cmd_drain, "move the share of a chunk server to the others" },
 	{ "remove", cmd_remove, "forget a chunk server whose data is not needed" },
 	{ "scrub", cmd_scrub, "re-reading of what is stored: how far, begin, pause" },

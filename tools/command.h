@@ -39,6 +39,7 @@ int cmd_status(int argc, char **argv);
 int cmd_df(int argc, char **argv);
 int cmd_servers(int argc, char **argv);
 int cmd_heal(int argc, char **argv);
+int cmd_locks(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
 int cmd_remove(int argc, char **argv);
 int cmd_scrub(int argc, char **argv);

@@ -73,7 +73,7 @@ void lock_inode_leave(struct client *c, struct lock_entry *e)
 	inode_settle(c, i);
 }
 
-/* --- telling the server ------------------------------------------------------------------------ */
+/* --- telling the server ---------------------------------------------------------------------- */
 
 void lock_inode_told(struct client *c, struct lock_inode *i, bool is_done)
 {
@@ -110,7 +110,7 @@ bool cl_locks_keep_lease(struct client *c, inode_no ino)
 	return true;
 }
 
-/* --- deciding ---------------------------------------------------------------------------------- */
+/* --- deciding -------------------------------------------------------------------------------- */
 
 static const struct lock_entry *blocker(const struct lock_inode *i, uint64_t owner, uint64_t kind,
 					const struct cl_lock *lock, const struct range **at)
@@ -179,7 +179,7 @@ bool lock_local_set(struct cl_op *op, struct lock_entry *e)
 	return true;
 }
 
-/* Of any inode: an owner of one kind of lock may be taken for one of the other, on the safe side. */
+/* Of any inode and kind: to be taken for one that holds something harms nobody. */
 bool lock_owner_has_local(const struct client *c, uint64_t owner)
 {
 	const struct lock_entry *e, *next;

@@ -2,6 +2,7 @@
 """Locks of fcntl(2), of processes and of open files, and of flock(2), on two mounts."""
 import errno
 import fcntl
+import json
 import multiprocessing
 import os
 import signal
@@ -196,6 +197,11 @@ def test_a_writer_is_not_overtaken_by_readers(shared, ab, processes):
     eventually(lambda: waiting(shared) == 1)
     late.begin("posix", READ, 0, 0, True)
     eventually(lambda: waiting(shared) == 2)
+    listed = json.loads(shared.cairn("locks", "--json", ab[0]).stdout)
+    assert [(one["mode"], one["pid"], one["waiting"]) for one in listed["locks"]] == [
+        ("read", first.pid, False), ("write", writer.pid, True), ("read", late.pid, True)]
+    assert (listed["held"], listed["waiting"], listed["more"]) == (1, 2, False)
+    assert f"{writer.pid}" in shared.cairn("locks").stdout
     assert first("posix", NONE) == 0
     assert writer.end() == 0
     assert late.is_blocked()

@@ -258,7 +258,7 @@ START_TEST(a_claim_that_another_has_is_refused)
 }
 END_TEST
 
-/* --- anything, beside an array --------------------------------------------------------------------- */
+/* --- anything, beside an array ---------------------------------------------------------------- */
 
 #define OWNERS 6u
 #define BYTES  24u
