@@ -16,6 +16,7 @@
 #include "fs/base/log.h"
 
 #define LOG_MODULE "front"
+#define EPOCH_MINOR 44u		/* of FUSE 7: the kernel takes FUSE_NOTIFY_INC_EPOCH */
 
 /* --- one request ---------------------------------------------------------------------------- */
 
@@ -202,6 +203,7 @@ static void acl_ask(struct front *f, struct fuse_conn_info *conn)
 
 static void front_init(void *userdata, struct fuse_conn_info *conn)
 {
+	struct front *f = CHECKED_CAST(userdata, struct front, FRONT_MAGIC);
 	static const uint64_t wanted[] = {
 		FUSE_CAP_ASYNC_READ,	 FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_HANDLE_KILLPRIV_V2,
 		FUSE_CAP_READDIRPLUS,	 FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_ASYNC_DIO,
@@ -221,8 +223,12 @@ static void front_init(void *userdata, struct fuse_conn_info *conn)
 		(void)fuse_set_feature_flag(conn, wanted[i]);
 	for (size_t i = 0; i < ARRAY_COUNT(unwanted); i++)
 		fuse_unset_feature_flag(conn, unwanted[i]);
-	acl_ask(CHECKED_CAST(userdata, struct front, FRONT_MAGIC), conn);
-	pass_ask(CHECKED_CAST(userdata, struct front, FRONT_MAGIC), conn);
+	acl_ask(f, conn);
+	f->has_epoch = conn->proto_minor >= EPOCH_MINOR;
+	if (!f->has_epoch)
+		log_warn("this kernel cannot forget all names at once (FUSE 7.44): names are asked "
+			 "for each time, which is slower");
+	pass_ask(f, conn);
 	conn->max_background = 64;
 	conn->congestion_threshold = 48;
 	conn->time_gran = 1;
@@ -243,7 +249,6 @@ int front_create(const struct front_options *options, struct front **out)
 	}
 	f->magic = FRONT_MAGIC;
 	f->options = *options;
-	f->has_epoch = true;
 	f->mounts_fd = -1;
 	pthread_mutex_init(&f->lock, NULL);
 	pthread_cond_init(&f->wake, NULL);

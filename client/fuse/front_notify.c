@@ -20,16 +20,10 @@
 void front_notify_names(void *arg)
 {
 	struct front *f = arg;
-	int rc;
 
-	if (!f->is_mounted || !f->has_epoch)
-		return;
-	rc = fuse_lowlevel_notify_increment_epoch(f->session);
-	if (rc == -ENOSYS || rc == -EINVAL) {
-		f->has_epoch = false;
-		log_warn("this kernel cannot forget all names at once (FUSE 7.44); "
-			 "names changed by other nodes show after their lease");
-	}
+	if (f->is_mounted && f->has_epoch)
+		/* an error means that the mount ends */
+		(void)fuse_lowlevel_notify_increment_epoch(f->session);
 }
 
 void front_notify_node(struct front *f, uint64_t node)

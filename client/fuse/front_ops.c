@@ -21,6 +21,12 @@ double front_attr_seconds(const struct front *f, const struct cl_attr *attr)
 								      front_seconds(attr->valid_ms);
 }
 
+/* A kernel that cannot be told to forget names has to ask for each. */
+static double entry_seconds(const struct front *f, uint64_t valid_ms)
+{
+	return f->has_epoch ? front_seconds(valid_ms) : 0;
+}
+
 void front_entry_param(const struct front *f, const struct cl_attr *attr, uint64_t entry_valid_ms,
 		       struct fuse_entry_param *out)
 {
@@ -28,7 +34,7 @@ void front_entry_param(const struct front *f, const struct cl_attr *attr, uint64
 	out->ino = attr->st.st_ino;
 	out->attr = attr->st;
 	out->attr_timeout = front_attr_seconds(f, attr);
-	out->entry_timeout = front_seconds(entry_valid_ms);
+	out->entry_timeout = entry_seconds(f, entry_valid_ms);
 }
 
 /* The node that is told: 0, or a code. */
@@ -56,7 +62,7 @@ void front_reply_entry(struct front_op *fop)
 
 	if (fop->op.rc == -E_NOENT && fop->op.kind == CL_LOOKUP && fop->op.entry_valid_ms > 0) {
 		memset(&e, 0, sizeof e);	/* a name known to be absent, under lease */
-		e.entry_timeout = front_seconds(fop->op.entry_valid_ms);
+		e.entry_timeout = entry_seconds(fop->front, fop->op.entry_valid_ms);
 		fuse_reply_entry(fop->req, &e);
 		return;
 	}
