@@ -169,6 +169,7 @@ static void show_store(struct ms_clone *c, struct ms_inode *dir, struct ms_dir_s
 	ms_inode_put(state->txn, dir);
 	/* a quota may have come above it meanwhile */
 	(void)ms_quota_follow(state, head, dir->attr.quota);
+	ms_trash_follow(state, head, dir, slot->name);
 	ms_inode_touch(head, state->wall_ns, false);
 	ms_inode_put(state->txn, head);
 	ms_txn_del(state->txn, key.bytes, key.len);

@@ -185,6 +185,7 @@ static int make_copy(struct ms_clone *c, const struct ms_inode *source, inode_no
 	*out = *source;
 	a->quota = dir.attr.quota;
 	out->parent = ms_inode_is_dir(source) ? parent : 0;
+	out->trash = 0;			/* it gets the one of its place when it is shown */
 	a->ino = ino;
 	a->nlink = ms_inode_is_dir(source) ? 2 : 1;
 	a->version = 1;

@@ -10,7 +10,8 @@ enum present {
 	HAS_SIZE = 1 << 4,
 	HAS_RDEV = 1 << 5, HAS_FLAGS = 1 << 6, HAS_PARENT = 1 << 7, HAS_INLINE = 1 << 8,
 	HAS_BLOCK = 1 << 9,
-	HAS_NODE = 1 << 10, HAS_QUOTA = 1 << 11, HAS_ALL = (1 << 12) - 1,
+	HAS_NODE = 1 << 10, HAS_QUOTA = 1 << 11, HAS_TRASH = 1 << 13,
+	HAS_ALL = ((1 << 12) - 1) | HAS_TRASH,
 };
 
 bool ms_inode_is_dir(const struct ms_inode *inode)
@@ -36,6 +37,7 @@ static uint16_t present_of(const struct ms_inode *i)
 	bits |= a->rdev ? HAS_RDEV : 0;
 	bits |= a->flags ? HAS_FLAGS : 0;
 	bits |= ms_inode_is_dir(i) ? HAS_PARENT : 0;
+	bits |= i->trash ? HAS_TRASH : 0;
 	bits |= a->root.kind == ROOT_INLINE ? HAS_INLINE : 0;
 	bits |= a->root.kind == ROOT_BLOCK ? HAS_BLOCK : 0;
 	bits |= a->root.kind == ROOT_NODE ? HAS_NODE : 0;
@@ -90,6 +92,8 @@ size_t ms_inode_encode(const struct ms_inode *i, uint8_t out[MS_INODE_BYTES_MAX]
 	root_write(&w, &a->root);
 	if (bits & HAS_QUOTA)
 		wr_u64(&w, a->quota);
+	if (bits & HAS_TRASH)
+		wr_u64(&w, i->trash);
 	ASSERT(wr_ok(&w));
 	return wr_len(&w);
 }
@@ -164,6 +168,8 @@ int ms_inode_decode(const void *in, size_t len, struct ms_inode *out)
 	root_read(&r, bits, &a->root);
 	if (bits & HAS_QUOTA)
 		a->quota = rd_u64(&r);
+	if (bits & HAS_TRASH)
+		out->trash = rd_u64(&r);
 	if (!(bits & HAS_SIZE))
 		a->size = a->root.length;
 	return rd_done(&r) && is_sound(out, bits) ? 0 : -E_CORRUPT;

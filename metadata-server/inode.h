@@ -17,6 +17,8 @@
  *   bit 10 root: depth u8 · length u64 · data bytes u64 · id 32   manifest node; of bits 8 to 10 at
  *          most one is set
  *   bit 11 quota u64                 else 0; the nearest directory, itself included, with a quota
+ *   bit 13 trash u64                 else 0; the directory in whose trash names of this one end,
+ *                                    or, without links, this inode lies
  *
  * So a regular file in one block, owned by a user, takes 80 bytes.
  * Pure: reads and writes rows through the overlay. One thread.
@@ -30,12 +32,13 @@
 #define MS_INODE_FLAG_ACL	1u
 #define MS_INODE_FLAG_XATTRS	2u
 #define MS_INODE_FLAG_LINKABLE	4u
-#define MS_INODE_BYTES_MAX	(28u + 8u + 4u + 8u + 8u + 8u + 4u + 4u + 8u + 49u + 8u)
+#define MS_INODE_BYTES_MAX	(28u + 8u + 4u + 8u + 8u + 8u + 4u + 4u + 8u + 49u + 8u + 8u)
 #define MS_DIRECTORY_SIZE	4096u	/* what st_size of a directory says: nothing, as on ext4 */
 
 struct ms_inode {
 	struct ms_attr attr;
 	inode_no parent;	/* of a directory; else 0 */
+	inode_no trash;		/* trash.c; 0: none */
 };
 
 size_t ms_inode_encode(const struct ms_inode *inode, uint8_t out[MS_INODE_BYTES_MAX]);

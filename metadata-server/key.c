@@ -113,6 +113,30 @@ struct ms_key ms_key_content(server_no server)
 	return key_of_server(MS_KEY_CONTENT, server);
 }
 
+struct ms_key ms_key_trash(enum ms_trash_kind kind, inode_no dir)
+{
+	struct ms_key key;
+	struct wr w = key_begin(&key, MS_KEY_TRASH);
+
+	wr_u8(&w, (uint8_t)kind);
+	wr_be64(&w, dir);
+	key_end(&key, &w);
+	return key;
+}
+
+struct ms_key ms_key_trash_entry(inode_no tree, uint64_t time_ns, inode_no ino)
+{
+	struct ms_key key;
+	struct wr w = key_begin(&key, MS_KEY_TRASH);
+
+	wr_u8(&w, MS_TRASH_ENTRY);
+	wr_be64(&w, tree);
+	wr_be64(&w, time_ns);
+	wr_be64(&w, ino);
+	key_end(&key, &w);
+	return key;
+}
+
 struct ms_key ms_key_clone_work(inode_no clone, uint32_t kind, inode_no ino)
 {
 	struct ms_key key;
@@ -386,6 +410,77 @@ void ms_key_quota_walk_encode(uint64_t hash, uint8_t out[MS_QUOTA_WALK_BYTES])
 }
 
 int ms_key_quota_walk_decode(const void *in, size_t len, uint64_t *hash)
+{
+	struct rd r = rd_init(in, len);
+
+	*hash = rd_u64(&r);
+	return rd_done(&r) ? 0 : -E_CORRUPT;
+}
+
+void ms_key_trash_encode(const struct ms_trash *v, uint8_t out[MS_TRASH_BYTES])
+{
+	struct wr w = wr_init(out, MS_TRASH_BYTES);
+
+	wr_u64(&w, v->keep_ms);
+	wr_u64(&w, v->entries);
+	wr_u64(&w, v->bytes);
+	wr_u64(&w, v->is_on);
+	ASSERT(wr_ok(&w));
+}
+
+int ms_key_trash_decode(const void *in, size_t len, struct ms_trash *out)
+{
+	struct rd r = rd_init(in, len);
+	uint64_t flags;
+
+	out->keep_ms = rd_u64(&r);
+	out->entries = rd_u64(&r);
+	out->bytes = rd_u64(&r);
+	flags = rd_u64(&r);
+	out->is_on = flags & 1;
+	return rd_done(&r) && flags <= 1 && out->keep_ms && out->keep_ms <= MS_TRASH_KEEP_MS_MAX
+		       ? 0
+		       : -E_CORRUPT;
+}
+
+size_t ms_key_trash_entry_encode(const struct ms_trash_entry *v,
+				 uint8_t out[MS_TRASH_ENTRY_BYTES_MAX])
+{
+	struct wr w = wr_init(out, MS_TRASH_ENTRY_BYTES_MAX);
+
+	wr_u64(&w, v->bytes);
+	wr_u32(&w, v->uid);
+	wr_bytes(&w, v->path.bytes, v->path.len);
+	ASSERT(wr_ok(&w));
+	return wr_len(&w);
+}
+
+int ms_key_trash_entry_decode(struct rd *key, const void *in, size_t len,
+			      struct ms_trash_entry *out)
+{
+	struct rd r = rd_init(in, len);
+
+	out->time_ns = rd_be64(key);
+	out->ino = rd_be64(key);
+	out->bytes = rd_u64(&r);
+	out->uid = rd_u32(&r);
+	out->path.len = (uint32_t)rd_left(&r);
+	out->path.bytes = rd_view(&r, out->path.len);
+	return rd_done(key) && rd_ok(&r) && out->ino && out->path.len &&
+			       out->path.len <= MS_TRASH_PATH_MAX
+		       ? 0
+		       : -E_CORRUPT;
+}
+
+void ms_key_trash_walk_encode(uint64_t hash, uint8_t out[MS_TRASH_WALK_BYTES])
+{
+	struct wr w = wr_init(out, MS_TRASH_WALK_BYTES);
+
+	wr_u64(&w, hash);
+	ASSERT(wr_ok(&w));
+}
+
+int ms_key_trash_walk_decode(const void *in, size_t len, uint64_t *hash)
 {
 	struct rd r = rd_init(in, len);
 

@@ -33,6 +33,14 @@
  *                                          names u64 · bytes u64 · uid u32 · state u32
  *   0x69  clone u64 · kind u8 · inode u64  left to do for it, or done:
  *                                          target u64 · name hash u64 · name
+ *   0x6a  0 u8 · directory u64             its trash: milliseconds to keep u64 · entries u64 ·
+ *                                          bytes u64 · flags u64 (1: it is on)
+ *   0x6a  1 u8 · directory u64 · deleted   bytes u64 · user who deleted it u32 · path below the
+ *         at u64 (wall clock, ns) ·        directory
+ *         inode u64
+ *   0x6a  2 u8 · directory u64             its name, of one below such a directory
+ *   0x6a  3 u8 · directory u64             its directories are to be told of its trash: from
+ *                                          hash u64 of a name on
  *
  * Types below 0x01 belong to the view (snapshot.h). Pure; threads: any.
  */
@@ -51,7 +59,7 @@ enum ms_key_type {
 	MS_KEY_PG = 0x40, MS_KEY_SERVER = 0x41, MS_KEY_MAP = 0x42, MS_KEY_CONTENT = 0x43,
 	MS_KEY_COLLECTION = 0x50,
 	MS_KEY_QUOTA = 0x60, MS_KEY_QUOTA_WALK = 0x61,
-	MS_KEY_CLONE = 0x68, MS_KEY_CLONE_WORK = 0x69,
+	MS_KEY_CLONE = 0x68, MS_KEY_CLONE_WORK = 0x69, MS_KEY_TRASH = 0x6a,
 };
 
 /* A directory row's, and one byte more to look behind it. */
@@ -74,6 +82,10 @@ struct ms_key ms_key_slot(session_no session, uint32_t slot);
 struct ms_key ms_key_pg(pg_no pg);
 struct ms_key ms_key_server(server_no server);
 struct ms_key ms_key_content(server_no server);
+/* The first byte behind the type. */
+enum ms_trash_kind { MS_TRASH_TREE = 0, MS_TRASH_ENTRY, MS_TRASH_NAME, MS_TRASH_WALK };
+struct ms_key ms_key_trash(enum ms_trash_kind kind, inode_no dir);
+struct ms_key ms_key_trash_entry(inode_no tree, uint64_t time_ns, inode_no ino);
 struct ms_key ms_key_clone_work(inode_no clone, uint32_t kind, inode_no ino);
 
 /* Is this row of the given type? *r then stands behind the type byte. */
@@ -177,5 +189,32 @@ must_check int ms_key_quota_decode(const void *in, size_t len, struct ms_quota *
 #define MS_QUOTA_WALK_BYTES 8u
 void ms_key_quota_walk_encode(uint64_t hash, uint8_t out[MS_QUOTA_WALK_BYTES]);
 must_check int ms_key_quota_walk_decode(const void *in, size_t len, uint64_t *hash);
+
+#define MS_TRASH_BYTES	     32u
+#define MS_TRASH_KEEP_MS_MAX (UINT64_C(3650) * 24 * 3600 * 1000)
+struct ms_trash {
+	uint64_t keep_ms, entries, bytes;
+	bool is_on;
+};
+void ms_key_trash_encode(const struct ms_trash *v, uint8_t out[MS_TRASH_BYTES]);
+must_check int ms_key_trash_decode(const void *in, size_t len, struct ms_trash *out);
+
+#define MS_TRASH_PATH_MAX	 4096u	/* of a longer one, its end */
+#define MS_TRASH_ENTRY_BYTES_MAX (12u + MS_TRASH_PATH_MAX)
+struct ms_trash_entry {
+	inode_no ino;
+	uint64_t time_ns, bytes;
+	uint32_t uid;
+	struct ms_name path;	/* borrowed */
+};
+size_t ms_key_trash_entry_encode(const struct ms_trash_entry *v,
+				 uint8_t out[MS_TRASH_ENTRY_BYTES_MAX]);
+/* `key` behind the tree */
+must_check int ms_key_trash_entry_decode(struct rd *key, const void *in, size_t len,
+					 struct ms_trash_entry *out);
+
+#define MS_TRASH_WALK_BYTES 8u
+void ms_key_trash_walk_encode(uint64_t hash, uint8_t out[MS_TRASH_WALK_BYTES]);
+must_check int ms_key_trash_walk_decode(const void *in, size_t len, uint64_t *hash);
 
 #endif

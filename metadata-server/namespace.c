@@ -239,6 +239,8 @@ int ms_namespace_make(struct ms_op *op)
 	    !ms_lease_open(op->state, op->session, inode.attr.ino))
 		return -E_NOMEM;
 	ms_acl_inherit(op, &acl, &inode);
+	inode.trash = ms_inode_is_dir(&inode) ? dir.trash : 0;
+	ms_trash_follow(op->state, &inode, &dir, slot.name);
 	store_new(op, &dir, &inode, &slot);
 	ms_lease_grant_reply(op, inode.attr.ino, 0, op->req->open ? MS_LEASE_WRITE : MS_LEASE_READ);
 	ms_lease_grant_reply(op, slot.dir, slot.hash, MS_LEASE_READ);
@@ -252,7 +254,8 @@ int ms_namespace_make(struct ms_op *op)
 /* One that lost its last name has no way back; one that never had a name has. */
 static bool is_gone(const struct ms_inode *inode)
 {
-	return inode->attr.nlink == 0 && !(inode->attr.flags & MS_INODE_FLAG_LINKABLE);
+	return inode->attr.nlink == 0 &&
+	       (inode->trash || !(inode->attr.flags & MS_INODE_FLAG_LINKABLE));
 }
 
 static void add_link(struct ms_op *op, struct ms_inode *inode)
@@ -352,7 +355,7 @@ int ms_namespace_unlink(struct ms_op *op)
 		dir.attr.nlink--;
 	store_dir(op, &dir);
 	ms_inode_touch(&victim, op->state->wall_ns, false);
-	ms_orphan_unlinked(op->state, &victim);
+	ms_trash_unlinked(op, &dir, op->req->name, &victim);
 	op->effect.reply.attr = victim.attr;
 	ms_lease_grant_reply(op, slot.dir, slot.hash, MS_LEASE_READ);
 	return 0;

@@ -41,17 +41,13 @@ void ms_orphan_opened(struct ms_state *state, const struct ms_session *session, 
 	ms_txn_put(state->txn, key.bytes, key.len, "", 0);
 }
 
-/* One name less. An empty directory loses "." with its name. Stores the inode, or frees it. */
-void ms_orphan_unlinked(struct ms_state *state, struct ms_inode *inode)
+void ms_orphan_end(struct ms_state *state, struct ms_inode *inode)
 {
 	const struct ms_node *node = ms_lease_node(state, inode->attr.ino, 0);
 	const struct ms_claim *claim;
 	bool is_open = false;
 
-	inode->attr.nlink = ms_inode_is_dir(inode) ? 0 : inode->attr.nlink - 1;
-	if (ms_inode_is_dir(inode))
-		ms_quota_dir_gone(state, inode);
-	if (inode->attr.nlink == 0 && node) {
+	if (node) {
 		DL_FOREACH(node->claims, claim) {
 			if (!claim->opens)
 				continue;
@@ -59,10 +55,22 @@ void ms_orphan_unlinked(struct ms_state *state, struct ms_inode *inode)
 			is_open = true;
 		}
 	}
-	if (inode->attr.nlink || is_open)
+	if (is_open)
 		ms_inode_put(state->txn, inode);
 	else
 		free_inode(state, inode);
+}
+
+/* One name less. An empty directory loses "." with its name. Stores the inode, or frees it. */
+void ms_orphan_unlinked(struct ms_state *state, struct ms_inode *inode)
+{
+	inode->attr.nlink = ms_inode_is_dir(inode) ? 0 : inode->attr.nlink - 1;
+	if (ms_inode_is_dir(inode))
+		ms_quota_dir_gone(state, inode);
+	if (inode->attr.nlink)
+		ms_inode_put(state->txn, inode);
+	else
+		ms_orphan_end(state, inode);
 }
 
 /* Free the inode if no orphan row names it any more. */
@@ -76,7 +84,7 @@ static void free_if_last(struct ms_state *state, inode_no ino)
 	if (ms_txn_next(state->txn, from.bytes, from.len, &row) == 0 &&
 	    ms_key_is(&row, MS_KEY_ORPHAN, &r) && rd_be64(&r) == ino)
 		return;
-	if (ms_inode_get(state->txn, ino, &inode) == 0 && inode.attr.nlink == 0)
+	if (ms_inode_get(state->txn, ino, &inode) == 0 && inode.attr.nlink == 0 && !inode.trash)
 		free_inode(state, &inode);
 }
 

@@ -169,6 +169,9 @@ static void store(struct rename *r)
 	change_parent(&r->moved, &r->from_dir, to_dir);
 	if (r->exchange)
 		change_parent(&r->target, to_dir, &r->from_dir);
+	ms_trash_follow(state, &r->moved, to_dir, r->to.name);
+	if (r->exchange)
+		ms_trash_follow(state, &r->target, &r->from_dir, r->from.name);
 	else if (r->to.ino && ms_inode_is_dir(&r->target))
 		to_dir->attr.nlink--;
 
@@ -183,7 +186,7 @@ static void store(struct rename *r)
 		if (r->exchange)
 			ms_inode_put(state->txn, &r->target);
 		else
-			ms_orphan_unlinked(state, &r->target);
+			ms_trash_unlinked(r->op, to_dir, r->to.name, &r->target);
 	}
 	ms_inode_touch(&r->from_dir, state->wall_ns, true);
 	ms_inode_put(state->txn, &r->from_dir);

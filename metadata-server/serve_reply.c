@@ -185,6 +185,54 @@ static ProtobufCMessage *publish_reply(struct cutter *c, struct ms_pending *p,
 	return &m->base;
 }
 
+static ProtobufCMessage *trash_reply(struct cutter *c, struct ms_pending *p,
+				     const struct ms_reply *r)
+{
+	Wire__TrashReply *m = cut(c, sizeof(*m));
+
+	wire__trash_reply__init(m);
+	m->stamp = cut_stamp(c, p);
+	m->ino = r->attr.ino;
+	m->done = r->end;
+	return &m->base;
+}
+
+/* The paths are one piece of memory, which r->target names. */
+static ProtobufCMessage *trash_list_reply(struct cutter *c, struct ms_pending *p,
+					  const struct ms_reply *r)
+{
+	Wire__TrashListReply *m = cut(c, sizeof(*m));
+	uint8_t *paths = cut(c, r->target.len);
+
+	wire__trash_list_reply__init(m);
+	m->stamp = cut_stamp(c, p);
+	m->tree = r->attr.ino;
+	m->on = r->trash_is_on;
+	m->keep_ms = r->trash_keep_ms;
+	m->entries = r->trash_entries;
+	m->bytes = r->trash_bytes;
+	m->end = r->end;
+	m->next_time_ns = r->list_time_ns;
+	m->next_ino = r->list_ino;
+	m->n_list = r->entry_count;
+	m->list = cut(c, r->entry_count * sizeof(*m->list));
+	for (uint32_t i = 0; i < r->entry_count; i++) {
+		const struct ms_dir_entry *e = &r->entries[i];
+		Wire__TrashEntry *out = m->list[i] = cut(c, sizeof(*out));
+
+		wire__trash_entry__init(out);
+		out->ino = e->ino;
+		out->time_ns = e->cookie;
+		out->uid = e->attr.uid;
+		out->mode = e->attr.mode;
+		out->size = e->attr.size;
+		out->path = (ProtobufCBinaryData){ .len = e->name.len, .data = paths };
+		memcpy(paths, e->name.bytes, e->name.len);
+		paths += e->name.len;
+	}
+	return &m->base;
+}
+
 static ProtobufCMessage *clone_reply(struct cutter *c, struct ms_pending *p,
 				     const struct ms_reply *r)
 {
@@ -334,6 +382,10 @@ static ProtobufCMessage *build(struct cutter *c, struct ms_pending *p, const str
 		return inline_reply(c, p, r);
 	case MSG_PUBLISH:
 		return publish_reply(c, p, r);
+	case MSG_TRASH:
+		return trash_reply(c, p, r);
+	case MSG_TRASH_LIST:
+		return trash_list_reply(c, p, r);
 	case MSG_CLONE:
 		return clone_reply(c, p, r);
 	case MSG_STATFS:

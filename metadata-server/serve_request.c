@@ -191,6 +191,28 @@ static int take_readdir(const Wire__ReadDir *m, struct ms_request *out)
 	return 0;
 }
 
+static int take_trash(const Wire__Trash *m, struct ms_request *out)
+{
+	take_caller(m->caller, out);
+	out->action = m->action;
+	out->ino = m->ino;
+	out->keep_ms = m->keep_ms;
+	out->tree = m->tree;
+	out->time_ns = m->time_ns;
+	out->parent = m->parent;
+	out->name = name_of(m->name);
+	return 0;
+}
+
+static int take_trash_list(const Wire__TrashList *m, struct ms_request *out)
+{
+	take_caller(m->caller, out);
+	out->ino = m->ino;
+	out->time_ns = m->after_time_ns;
+	out->cookie = m->after_ino;
+	return 0;
+}
+
 static int take_clone(const Wire__Clone *m, struct ms_request *out)
 {
 	take_caller(m->caller, out);
@@ -278,6 +300,10 @@ static int take_names(struct ms_server *s, const struct rpc_request *req, struct
 		out->opens = MESSAGE(Wire__Release, req)->inodes;
 		out->open_count = (uint32_t)MESSAGE(Wire__Release, req)->n_inodes;
 		return 0;
+	case MSG_TRASH:
+		return take_trash(MESSAGE(Wire__Trash, req), out);
+	case MSG_TRASH_LIST:
+		return take_trash_list(MESSAGE(Wire__TrashList, req), out);
 	case MSG_CLONE:
 		return take_clone(MESSAGE(Wire__Clone, req), out);
 	case MSG_PUBLISH:
@@ -450,5 +476,5 @@ bool ms_serve_request_changes(uint16_t op)
 {
 	return ms_serve_request_grows(op) || op == MSG_SETATTR || op == MSG_UNLINK ||
 	       op == MSG_REMOVEXATTR || op == MSG_ATIMES || op == MSG_SESSION_OPEN ||
-	       op == MSG_SERVER_SET || op == MSG_QUOTA_SET;
+	       op == MSG_SERVER_SET || op == MSG_QUOTA_SET || op == MSG_TRASH;
 }

@@ -182,6 +182,8 @@ static void fill(struct ms_server *s, struct status *st)
 	m->pgs_lost = counts.pgs_lost;
 	m->files = counts.files;
 	m->directories = counts.directories;
+	m->deleted_files = counts.trash_entries;
+	m->deleted_bytes = counts.trash_bytes;
 	m->bytes_logical = counts.bytes_logical;
 	m->metadata_copies = ms_journal_copies(s->journal) + ms_copies_count(s->copies);
 	m->sessions = (uint32_t)counts.sessions;

@@ -62,6 +62,8 @@ static const struct op_row ops[OPS_MAX] = {
 	[MS_OP_FSYNC] = { ms_session_fsync, OP_RECOVERY },
 	[MS_OP_CLONE] = { ms_clone, SESSION_CHANGES },
 	[MS_OP_ATIMES] = { ms_attr_atimes, OP_SESSION },
+	[MS_OP_TRASH] = { ms_trash_change, SESSION_CHANGES },
+	[MS_OP_TRASH_LIST] = { ms_trash_list, OP_SESSION },
 	[MS_OP_LEASE_RETURN] = { lease_return, OP_SESSION | OP_RECOVERY },
 	[MS_OP_LOCK] = { ms_locking_set, OP_SESSION },
 	[MS_OP_LOCK_TEST] = { ms_locking_test, OP_SESSION },
@@ -217,6 +219,7 @@ static void tick(struct ms_state *state)
 	ms_publish_tick(state);
 	ms_clone_tick(state);
 	ms_quota_tick(state);
+	ms_trash_tick(state);
 }
 
 void ms_step(struct ms_state *state, const struct ms_event *event, ms_effect_fn fn, void *arg)
@@ -292,6 +295,8 @@ int ms_state_create(const struct ms_config *config, struct ms_txn *txn, struct m
 		rc = ms_membership_load(state);
 	if (rc == 0)
 		rc = ms_collection_load(state);
+	if (rc == 0)
+		rc = ms_trash_load(state);
 	if (rc < 0) {
 		ms_state_destroy(state);
 		return rc;
@@ -356,7 +361,9 @@ void ms_state_counts(const struct ms_state *state, struct ms_counts *out)
 	*out = (struct ms_counts){
 		.locks = locks.held, .lock_waits = locks.waiting,
 		.files = state->counters.files, .directories = state->counters.directories,
-		.bytes_logical = state->counters.bytes_logical, .leases = state->lease_count,
+		.bytes_logical = state->counters.bytes_logical,
+		.trash_entries = state->trash_entries, .trash_bytes = state->trash_bytes,
+		.leases = state->lease_count,
 		.parked = state->parked_count, .sessions = state->session_count,
 		.recovering = state->is_recovering };
 	ms_health_counts(state, out);

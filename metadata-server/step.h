@@ -97,6 +97,9 @@ static inline uint64_t ms_quota_percent(uint64_t used, uint64_t max)
 	return max == 0 ? 0 : max < 100 ? used * 100 / max : used / (max / 100);
 }
 
+/* Trash.action */
+enum ms_trash_action { MS_TRASH_ENABLE = 1, MS_TRASH_DISABLE, MS_TRASH_RESTORE, MS_TRASH_EMPTY };
+
 /* Where copied content comes from: `ino` had this root. */
 struct ms_source { inode_no ino; struct root root; };
 #define MS_SOURCES_MAX 8u	/* of one publish */
@@ -150,8 +153,11 @@ struct ms_request {
 		credit_used;
 	int64_t atime_ns, mtime_ns;
 	bool exclusive, open, write, directory, attributes, lease, unnamed;
-	uint32_t action;		/* clone: enum ms_clone_action */
+	uint32_t action;		/* of a clone, or a trash: enum above */
 	uint64_t ticket;		/* clone: who began it, knows it */
+	/* trash: how long it is kept, or how old; of an entry */
+	uint64_t keep_ms, time_ns;
+	inode_no tree;
 	struct root root;
 	const uint8_t *bulk; uint32_t bulk_len;		/* inline content, xattr value */
 	uint32_t umask;			/* make: not yet taken from the mode */
@@ -242,6 +248,10 @@ struct ms_reply {
 	uint64_t clone_names, clone_bytes;	/* so far */
 	bool is_queued;				/* the lock: MS_FX_LOCK_GRANTED follows */
 	struct ms_lock_claim lock;		/* in the way; mode RANGE_NONE: none is */
+	uint64_t trash_keep_ms, trash_entries, trash_bytes;
+	bool trash_is_on;
+	uint64_t list_time_ns;			/* trash: list on behind this entry */
+	inode_no list_ino;
 	inode_no parent_ino;
 	session_no session;
 	uint32_t lease_ms;
@@ -324,6 +334,7 @@ must_check int ms_publish_inline(struct ms_state *state, inode_no ino, uint64_t 
 				 struct ms_attr *attr, const void **bytes, uint32_t *len);
 
 struct ms_counts {
+	uint64_t trash_entries, trash_bytes;	/* deleted, and kept */
 	uint64_t files, directories, bytes_logical, leases, parked, sessions;
 	uint64_t locks, lock_waits;
 	/* as they are now: also silence and debts degrade */

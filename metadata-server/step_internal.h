@@ -32,6 +32,7 @@
 #include "metadata-server/key.h"
 #include "metadata-server/lock.h"
 #include "metadata-server/step.h"
+#include "metadata-server/trash.h"
 #include "metadata-server/txn.h"
 
 enum ms_op_number {
@@ -227,6 +228,9 @@ struct ms_state {
 	struct ms_quota_info quotas[MS_REPLY_QUOTAS_MAX];
 
 	uint64_t collection;		/* epoch */
+	uint64_t trash_entries, trash_bytes;	/* of all trees */
+	inode_no trash_from;		/* tree to look at next, */
+	uint64_t trash_next_ms;		/* once it is 0: not before */
 	struct ms_clone_heard { inode_no ino; uint64_t heard_ms; } clones[MS_CLONES_MAX];
 
 	struct map *map;
@@ -388,6 +392,8 @@ int ms_rename(struct ms_op *op);
 /* orphan.c: the end of an inode */
 /* one name less; stores it */
 void ms_orphan_unlinked(struct ms_state *state, struct ms_inode *inode);
+/* It has no name any more, and lies in no trash: freed, or an orphan of who has it open. */
+void ms_orphan_end(struct ms_state *state, struct ms_inode *inode);
 void ms_orphan_opened(struct ms_state *state, const struct ms_session *session, inode_no ino);
 /* It got a name again: its opens keep it alive no longer. */
 void ms_orphan_linked(struct ms_state *state, inode_no ino);

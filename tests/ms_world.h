@@ -142,7 +142,7 @@ static inline bool world_changes(uint16_t op)
 {
 	return op == MSG_SETATTR || op == MSG_MAKE || op == MSG_LINK || op == MSG_UNLINK ||
 	       op == MSG_RENAME || op == MSG_PUBLISH || op == MSG_SETXATTR ||
-	       op == MSG_REMOVEXATTR || op == MSG_CLONE;
+	       op == MSG_REMOVEXATTR || op == MSG_CLONE || op == MSG_TRASH;
 }
 
 /* Send; the reply, or NULL if it parked. w->token is then its token. */

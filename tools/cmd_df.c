@@ -31,6 +31,9 @@ static void print_people(const struct status *s)
 	uint32_t copies = s->reply->copies ? s->reply->copies : 1;
 
 	print_line("logical", s->reply->bytes_logical, "what the files say they hold");
+	if (s->reply->deleted_files)
+		print_line("deleted", s->reply->deleted_bytes,
+			   "of that, in trash for a time: cairn trash");
 	snprintf(note, sizeof note, "distinct blocks and manifests, plain: dedup %.2f",
 		 s->ratio_dedup);
 	print_line("unique", s->bytes_unique, note);

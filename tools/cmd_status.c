@@ -45,6 +45,10 @@ static void print_garbage(const Wire__StatusReply *r)
 {
 	char trash[TEXT_BYTES_HUMAN], dead[TEXT_BYTES_HUMAN];
 
+	if (r->deleted_files)
+		printf("  %llu of the files, %s, are deleted and kept for a time: cairn trash\n",
+		       (unsigned long long)r->deleted_files,
+		       text_bytes_human(trash, r->deleted_bytes));
 	if (r->blocks_trash || r->bytes_dead)
 		printf("  garbage: %s in trash, %s freed and not yet given back\n",
 		       text_bytes_human(trash, r->bytes_stored_trash),

@@ -20,6 +20,7 @@ static const struct command commands[] = {
 	{ "gc", cmd_gc, "garbage collection: what it does, run it now, count only" },
 	{ "metrics", cmd_metrics, "the counters of every server" },
 	{ "stat", cmd_stat, "what a file is made of, and which servers hold it" },
+	{ "trash", cmd_trash, "what was deleted below a folder: keep, list, restore, empty" },
 	{ "clone", cmd_clone, "copy a file or a whole tree by reference" },
 	{ "warm", cmd_warm, "bring models into this node's cache tiers" },
 	{ "pin", cmd_pin, "keep them there; in every later version, over restarts" },

@@ -52,6 +52,7 @@ int cmd_unpin(int argc, char **argv);
 int cmd_evict(int argc, char **argv);
 int cmd_cache(int argc, char **argv);
 int cmd_swap(int argc, char **argv);
+int cmd_trash(int argc, char **argv);
 int cmd_clone(int argc, char **argv);
 int cmd_quota(int argc, char **argv);
 int cmd_dump(int argc, char **argv);

@@ -74,6 +74,8 @@ _Static_assert(sizeof(struct fsck_inode) <= 56, "one for each inode of the file 
 #define FSCK_INODE_BAD_BYTES  32u /* has a bytes row of a wrong length */
 #define FSCK_INODE_XATTRS     16u /* its row says that it has extended attributes, */
 #define FSCK_INODE_ACL	      128u /* or an ACL */
+#define FSCK_INODE_IN_TRASH   512u  /* by its own row */
+#define FSCK_INODE_HAS_TRASH  1024u /* a row of a trash says so */
 #define FSCK_INODE_HIDDEN     256u /* a row stands for its name: a clone that is not shown */
 #define FSCK_INODE_NAME_SEEN  64u /* a directory of which repair has seen the name that stays */
 
@@ -189,6 +191,10 @@ void fsck_end(struct fsck *f);
 enum fsck_acl { FSCK_ACL_GOOD, FSCK_ACL_BAD, FSCK_ACL_MODE };
 enum fsck_acl fsck_rows_acl(const struct fsck *f, const struct fsck_inode *i, struct ms_name name,
 			    const struct row *row, struct acl *out);
+/* fsck_trash.c: what is wrong with a row of a trash, `r` behind its type; NULL: nothing is. */
+const char *fsck_trash_fault(struct fsck *f, const struct row *row, struct rd *r);
+/* Its count set to what was found; false: it is not the count that is wrong. */
+bool fsck_trash_count(struct fsck *f, struct ms_txn *txn, const struct row *row);
 struct fsck_inode *fsck_rows_find(struct fsck *f, inode_no ino);
 /* A path of the inode for messages, "/models/x", or "inode 7" if no name leads to it. */
 char *fsck_rows_path(struct fsck *f, inode_no ino, char out[PATH_MAX]);

@@ -158,6 +158,7 @@ static int attach(struct mend *m, struct fsck_inode *i)
 	else
 		inode.attr.nlink = MAX_OF(inode.attr.nlink, 1u);
 	inode.attr.ino = i->ino;
+	inode.trash = 0;
 	ms_inode_put(m->txn, &inode);
 	i->dir = m->lost_found;
 	told(m, FSCK_LINKS, i->ino, "had no name");
@@ -381,6 +382,20 @@ static void mend_clone(struct mend *m, const struct row *row, struct rd *r)
 		row_drop(m, row, "work of a clone that does not exist removed");
 }
 
+static void mend_trash(struct mend *m, const struct row *row, struct rd *r)
+{
+	const char *text = fsck_trash_fault(m->f, row, r);
+
+	if (!text)
+		return;
+	if (!fsck_trash_count(m->f, m->txn, row)) {
+		row_drop(m, row, "row of a trash that is wrong removed");
+		return;
+	}
+	fsck_corrected(&m->f->report, FSCK_ROW, "trash", "its entries counted anew");
+	changed(m);
+}
+
 static void mend_row(struct mend *m, const struct row *row)
 {
 	struct rd r = rd_init(row->key, row->key_len);
@@ -408,6 +423,9 @@ static void mend_row(struct mend *m, const struct row *row)
 	case MS_KEY_QUOTA:
 	case MS_KEY_QUOTA_WALK:
 		mend_small(m, row, &r);
+		break;
+	case MS_KEY_TRASH:
+		mend_trash(m, row, &r);
 		break;
 	case MS_KEY_CLONE:
 	case MS_KEY_CLONE_WORK:
@@ -505,7 +523,8 @@ static int mend_names(struct mend *m)
 		if (S_ISDIR(i->mode) && i->walk == 3 && is_on_ring(f, i))
 			rc = ring_cut(m, i);
 		else if (i->names == 0 && !(i->flags & FSCK_INODE_HIDDEN) &&
-			 (i->nlink > 0 || !(i->flags & FSCK_INODE_HAS_ORPHAN)))
+			 (i->nlink > 0 ||
+			  !(i->flags & (FSCK_INODE_HAS_ORPHAN | FSCK_INODE_HAS_TRASH))))
 			rc = attach(m, i);
 	}
 	return rc;

@@ -159,6 +159,7 @@ static int take_inode(struct pass *p, const struct row *row, struct rd *r)
 	i.flags = is_moving(&a->root) ? FSCK_INODE_MOVE : 0;
 	i.flags |= a->flags & MS_INODE_FLAG_XATTRS ? FSCK_INODE_XATTRS : 0;
 	i.flags |= a->flags & MS_INODE_FLAG_ACL ? FSCK_INODE_ACL : 0;
+	i.flags |= inode.trash && a->nlink == 0 ? FSCK_INODE_IN_TRASH : 0;
 	p->sums->found.directories += S_ISDIR(a->mode);
 	p->sums->found.files += a->mode && !S_ISDIR(a->mode);
 	p->sums->found.bytes_logical += S_ISREG(a->mode) ? a->size : 0;
@@ -423,6 +424,14 @@ static void take_clone_work(struct pass *p, const struct row *row, struct rd *r)
 		(void)owner_of(p, row, work.target, "work of a clone");
 }
 
+static void take_trash(struct pass *p, const struct row *row, struct rd *r)
+{
+	const char *text = fsck_trash_fault(p->f, row, r);
+
+	if (text)
+		row_fault(p->f, row, text);
+}
+
 static int take_row(struct pass *p, const struct row *row)
 {
 	struct rd r = rd_init(row->key, row->key_len);
@@ -496,6 +505,9 @@ static int take_row(struct pass *p, const struct row *row)
 		if (!fsck_quota_take_walk(p->f, row, &r))
 			row_fault(p->f, row, "is a malformed mark of a quota");
 		return 0;
+	case MS_KEY_TRASH:
+		take_trash(p, row, &r);
+		return 0;
 	case 0:
 		return 0; /* the view's */
 	default:
@@ -512,7 +524,7 @@ static void check_links(struct fsck *f, const struct fsck_inode *i)
 	uint32_t wanted = S_ISDIR(i->mode) ? 2 + i->subdirs : i->names;
 
 	if (i->ino != INODE_ROOT && i->names == 0 && i->nlink == 0) {
-		if (!(i->flags & FSCK_INODE_HAS_ORPHAN))
+		if (!(i->flags & (FSCK_INODE_HAS_ORPHAN | FSCK_INODE_HAS_TRASH)))
 			inode_fault(f, FSCK_LINKS, i->ino, "has no name and nobody has it open");
 		return;
 	}

@@ -220,6 +220,10 @@ json_t *status_json(const struct status *s)
 		json_object_set_new(json, "gc", gc_json(r));
 		json_object_set_new(json, "locks", json_integer((json_int_t)r->locks));
 		json_object_set_new(json, "lock_waits", json_integer((json_int_t)r->lock_waits));
+		json_object_set_new(json, "deleted",
+				    json_pack("{s:I, s:I}", "files",
+					      (json_int_t)r->deleted_files, "bytes",
+					      (json_int_t)r->deleted_bytes));
 	}
 	return json;
 }

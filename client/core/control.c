@@ -17,6 +17,11 @@
  *   {"do":"clone-step","ino":INO,"ticket":T}   go on; how far it is, and if it is built
  *   {"do":"clone-show","ino":INO,"ticket":T,"name":N}   in the folder that is asked
  *   {"do":"clone-drop","ino":INO,"ticket":T}
+ *   {"do":"trash-enable","keep_ms":MS}     of the folder that is asked
+ *   {"do":"trash-disable"}
+ *   {"do":"trash-list","after_ns":NS,"after_ino":INO}   of the tree it is in, in pages
+ *   {"do":"trash-restore","ino":INO,"tree":INO,"time_ns":NS,"name":N}   to the folder that is asked
+ *   {"do":"trash-empty","keep_ms":MS}      what is older; "done": nothing is left of that
  */
 #include "client/core/control.h"
 
@@ -445,6 +450,11 @@ static const struct request {
 	{ .name = "unpin", .run = do_unpin, .wants_inode = true, .is_guarded = true },
 	{ .name = "evict", .run = do_evict, .wants_inode = true, .is_guarded = true },
 	{ .name = "evict-all", .run = do_evict_all, .is_guarded = true },
+	{ .name = "trash-enable", .ask = cl_control_trash, .action = CL_TRASH_ENABLE },
+	{ .name = "trash-disable", .ask = cl_control_trash, .action = CL_TRASH_DISABLE },
+	{ .name = "trash-restore", .ask = cl_control_trash, .action = CL_TRASH_RESTORE },
+	{ .name = "trash-empty", .ask = cl_control_trash, .action = CL_TRASH_EMPTY },
+	{ .name = "trash-list", .ask = cl_control_trash_list },
 	{ .name = "clone-begin", .ask = cl_control_clone, .action = CL_CLONE_BEGIN },
 	{ .name = "clone-step", .ask = cl_control_clone, .action = CL_CLONE_STEP },
 	{ .name = "clone-show", .ask = cl_control_clone, .action = CL_CLONE_SHOW },

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Requests of the control plane that the metadata server answers: clones. What is asked for an
- * inode is asked on an open file of it (op->at), so that the kernel has proved that the caller may
- * reach it; the metadata server checks the rest, as the caller with all his groups.
+ * Requests of the control plane that the metadata server answers: clones, trash. What is asked for
+ * an inode is asked on an open file of it (op->at), so that the kernel has proved that the caller
+ * may reach it; the metadata server checks the rest, as the caller with all his groups.
  *
  * What the server refuses is an answer here, with "error" (errno), "text" and the name it is about:
  * an ioctl that fails could only say the first.
@@ -86,6 +86,22 @@ static json_t *refusal_json(int rc, ProtobufCBinaryData name)
 			 "name", name_json(name));
 }
 
+/* The end of an op whose request did not come to a reply: true, and it is over. */
+static bool has_failed(struct cl_op *op, const struct cl_req *req, ProtobufCBinaryData name)
+{
+	int rc = req->call.rc;
+
+	if (rc >= 0 && req->call.reply)
+		return false;
+	if (rc >= 0)
+		cl_op_finish(op, -E_MALFORMED);
+	else if (is_refusal(rc))
+		finish(op, refusal_json(rc, name));
+	else
+		cl_op_finish(op, rc);
+	return true;
+}
+
 /* --- clones ----------------------------------------------------------------------------------- */
 
 static void clone_done(struct cl_req *req)
@@ -97,20 +113,12 @@ static void clone_done(struct cl_req *req)
 
 	if (reply)
 		cl_session_stamp(req->client, reply->stamp);
-	if (req->call.rc < 0 && !is_refusal(req->call.rc)) {
-		cl_op_finish(op, req->call.rc);
-	} else if (req->call.rc < 0) {
-		finish(op, refusal_json(req->call.rc,
-					reply ? reply->name : (ProtobufCBinaryData){ 0 }));
-	} else if (!reply) {
-		cl_op_finish(op, -E_MALFORMED);
-	} else {
-		text_hex(hex, &ticket, sizeof ticket);
-		finish(op, json_pack("{s:I, s:s, s:b, s:I, s:I}", "ino", (json_int_t)reply->ino,
-				     "ticket", hex, "built", reply->built, "names",
-				     (json_int_t)reply->names, "bytes",
-				     (json_int_t)reply->bytes));
-	}
+	if (has_failed(op, req, reply ? reply->name : (ProtobufCBinaryData){ 0 }))
+		return;
+	text_hex(hex, &ticket, sizeof ticket);
+	finish(op, json_pack("{s:I, s:s, s:b, s:I, s:I}", "ino", (json_int_t)reply->ino, "ticket",
+			     hex, "built", reply->built, "names", (json_int_t)reply->names, "bytes",
+			     (json_int_t)reply->bytes));
 }
 
 /* What the caller says of it; `name` is what the message points to. */
@@ -154,6 +162,112 @@ int cl_control_clone(struct cl_op *op, const json_t *request, uint32_t action)
 	msg.caller = &req->caller;
 	req->msg.clone = msg;
 	req->more = name;
+	cl_session_send(req);
+	return 1;
+}
+
+/* --- trash ------------------------------------------------------------------------------------ */
+
+static void trash_done(struct cl_req *req)
+{
+	const Wire__TrashReply *reply = (const void *)req->call.reply;
+	struct cl_op *op = req->op;
+
+	if (reply)
+		cl_session_stamp(req->client, reply->stamp);
+	if (!has_failed(op, req, (ProtobufCBinaryData){ 0 }))
+		finish(op, json_pack("{s:I, s:b}", "ino", (json_int_t)reply->ino, "done",
+				     reply->done));
+}
+
+static int trash_parse(const struct cl_op *op, const json_t *request, Wire__Trash *msg,
+		       uint8_t *name)
+{
+	int rc;
+
+	msg->ino = op->at;
+	msg->keep_ms = number(request, "keep_ms");
+	if (msg->action != CL_TRASH_RESTORE)
+		return 0;
+	msg->ino = number(request, "ino");
+	msg->tree = number(request, "tree");
+	msg->time_ns = number(request, "time_ns");
+	msg->parent = op->at;
+	rc = bytes_of_hex(request, "name", name, NAME_BYTES_MAX);
+	msg->name = (ProtobufCBinaryData){ .len = rc < 0 ? 0 : (size_t)rc, .data = name };
+	return rc < 0 ? rc : 0;
+}
+
+int cl_control_trash(struct cl_op *op, const json_t *request, uint32_t action)
+{
+	Wire__Trash msg = WIRE__TRASH__INIT;
+	uint8_t *name = calloc(1, NAME_BYTES_MAX);
+	struct cl_req *req = NULL;
+	int rc = name ? 0 : -E_NOMEM;
+
+	msg.action = action;
+	if (rc == 0)
+		rc = trash_parse(op, request, &msg, name);
+	if (rc == 0)
+		req = cl_session_req(op->client, op, MSG_TRASH, trash_done);
+	if (!req) {
+		free(name);
+		return rc < 0 ? rc : -E_NOMEM;
+	}
+	msg.caller = &req->caller;
+	req->msg.trash = msg;
+	req->more = name;
+	cl_session_send(req);
+	return 1;
+}
+
+static json_t *entry_json(const Wire__TrashEntry *e)
+{
+	char *hex = malloc(2 * e->path.len + 1);
+	json_t *json;
+
+	if (!hex)
+		return NULL;
+	text_hex(hex, e->path.data, e->path.len);
+	json = json_pack("{s:I, s:I, s:I, s:i, s:I, s:s}", "ino", (json_int_t)e->ino, "time_ns",
+			 (json_int_t)e->time_ns, "uid", (json_int_t)e->uid, "mode",
+			 (int)e->mode, "size", (json_int_t)e->size, "path", hex);
+	free(hex);
+	return json;
+}
+
+static void trash_list_done(struct cl_req *req)
+{
+	const Wire__TrashListReply *reply = (const void *)req->call.reply;
+	struct cl_op *op = req->op;
+	json_t *list;
+
+	if (reply)
+		cl_session_stamp(req->client, reply->stamp);
+	if (has_failed(op, req, (ProtobufCBinaryData){ 0 }))
+		return;
+	list = json_array();
+	for (size_t i = 0; i < reply->n_list; i++)
+		json_array_append_new(list, entry_json(reply->list[i]));
+	finish(op, json_pack("{s:I, s:b, s:I, s:I, s:I, s:o, s:b, s:I, s:I}", "tree",
+			     (json_int_t)reply->tree, "on", reply->on, "keep_ms",
+			     (json_int_t)reply->keep_ms, "entries", (json_int_t)reply->entries,
+			     "bytes", (json_int_t)reply->bytes, "list", list, "end", reply->end,
+			     "next_ns", (json_int_t)reply->next_time_ns, "next_ino",
+			     (json_int_t)reply->next_ino));
+}
+
+int cl_control_trash_list(struct cl_op *op, const json_t *request, uint32_t unused)
+{
+	struct cl_req *req = cl_session_req(op->client, op, MSG_TRASH_LIST, trash_list_done);
+
+	(void)unused;
+	if (!req)
+		return -E_NOMEM;
+	req->msg.trash_list.caller = &req->caller;
+	req->msg.trash_list.ino = op->at;
+	req->msg.trash_list.after_time_ns = number(request, "after_ns");
+	req->msg.trash_list.after_ino = number(request, "after_ino");
 	cl_session_send(req);
 	return 1;
 }

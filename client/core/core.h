@@ -208,7 +208,7 @@ struct cl_req {
 		Wire__ListXattr list_xattr;
 		Wire__RemoveXattr remove_xattr;
 		Wire__StatFs stat_fs; Wire__Fsync fsync;
-		Wire__Clone clone;
+		Wire__Clone clone; Wire__Trash trash; Wire__TrashList trash_list;
 		Wire__Lock lock; Wire__LockTest lock_test;
 		Wire__QuotaReserve quota_reserve;
 	} msg;

@@ -51,8 +51,7 @@ static bool is_mutation(uint16_t type)
 	case MSG_RENAME:
 	case MSG_OPEN:
 	case MSG_RELEASE: case MSG_PUBLISH: case MSG_SETXATTR: case MSG_REMOVEXATTR:
-	case MSG_CLONE:
-	case MSG_LOCK:
+	case MSG_CLONE: case MSG_TRASH: case MSG_LOCK:
 		return true;
 	default:
 		return false;
@@ -116,6 +115,8 @@ static void init_message(struct cl_req *req, uint16_t type)
 		wire__stat_fs__init(&req->msg.stat_fs);
 		req->msg.stat_fs.caller = &req->caller;
 		break;
+	case MSG_TRASH: wire__trash__init(&req->msg.trash); break;
+	case MSG_TRASH_LIST: wire__trash_list__init(&req->msg.trash_list); break;
 	case MSG_CLONE: wire__clone__init(&req->msg.clone); break;
 	case MSG_FSYNC: wire__fsync__init(&req->msg.fsync); break;
 	case MSG_LOCK: wire__lock__init(&req->msg.lock); break;
