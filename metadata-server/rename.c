@@ -100,12 +100,27 @@ static int check_replace(struct rename *r)
 	return rc == 0 ? -E_NOTEMPTY : rc < 0 ? rc : 0;
 }
 
+/*
+ * From one quota tree to another: who moves it copies it then, and is charged there. While a tree is
+ * being counted its directories still differ, and what moves takes the quota of where it goes.
+ */
+static int check_quota(struct rename *r)
+{
+	inode_no to = r->to_dir.attr.quota;
+
+	if (r->from_dir.attr.quota == to)
+		return 0;
+	if (!r->op->state->quota_walks)
+		return -E_XDEV;
+	return ms_quota_check(r->op->state, r->op->session, to, ms_quota_usage(&r->moved));
+}
+
 static int check(struct rename *r)
 {
 	int rc = ms_namespace_may_remove(r->op, &r->from_dir, &r->moved);
 
-	if (rc == 0 && r->from_dir.attr.quota != r->to_dir.attr.quota)
-		rc = -E_XDEV;	/* who moves it copies it then, and is charged there */
+	if (rc == 0)
+		rc = check_quota(r);
 	if (rc == 0)
 		rc = check_loop(r);
 	if (rc < 0 || !r->to.ino)

@@ -102,7 +102,8 @@ static void look_at(const struct ms_inode *inode, const struct ms_inode *dir)
 	bool has_own = ms_inode_is_dir(inode) && quota_of(inode->attr.ino, &own) && !own.is_ending;
 	inode_no want = has_own ? inode->attr.ino : dir->attr.quota;
 
-	ck_assert_msg(inode->attr.quota == want || had_names(inode), "seed %llu: inode %llu names quota %llu, not %llu",
+	ck_assert_msg(inode->attr.quota == want || had_names(inode),
+		      "seed %llu: inode %llu names quota %llu, not %llu",
 		      (unsigned long long)seed, (unsigned long long)inode->attr.ino,
 		      (unsigned long long)inode->attr.quota, (unsigned long long)want);
 	if (has_own)
@@ -314,7 +315,8 @@ static void run_seed(uint64_t number)
 	}
 	settle();
 	recount();
-	ck_assert_msg(refused > 0 && crossed > 0, "seed %llu tested too little: %u refused, %u crossed",
+	ck_assert_msg(refused > 0 && crossed > 0,
+		      "seed %llu tested too little: %u refused, %u crossed",
 		      (unsigned long long)number, refused, crossed);
 	world_finish(&w);
 }

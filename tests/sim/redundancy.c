@@ -102,24 +102,73 @@ static void name_root(struct walk *w, inode_no ino, const struct root *root)
 		name(w, &what);
 }
 
+/* Usage of the one quota, which is the root's, as counted and as its row says. */
+struct usage {
+	uint64_t bytes, files;
+	uint64_t missed;	/* inodes with a name that are charged to none */
+	bool has_row, is_counting;
+	struct ms_quota row;
+};
+
+static void use(struct walk *w, struct usage *u, const struct ms_inode *inode)
+{
+	u->missed += inode->attr.quota == 0 && inode->attr.nlink > 0;
+	if (inode->attr.quota == 0)
+		return;
+	if (inode->attr.quota != INODE_ROOT)
+		complain(w, "an inode is charged to no quota");
+	u->files++;
+	u->bytes += ms_inode_is_file(inode) ? root_data_bytes(&inode->attr.root) : 0;
+}
+
+static void use_row(struct walk *w, struct usage *u, const struct row *row)
+{
+	struct rd r;
+
+	u->is_counting |= ms_key_is(row, MS_KEY_QUOTA_WALK, &r);
+	if (!ms_key_is(row, MS_KEY_QUOTA, &r))
+		return;
+	u->has_row = true;
+	if (ms_key_quota_decode(row->value, row->value_len, &u->row) < 0)
+		complain(w, "the quota is malformed");
+}
+
+static void compare_usage(struct walk *w, const struct usage *u)
+{
+	uint64_t files = u->has_row ? u->row.files : 0, bytes = u->has_row ? u->row.bytes : 0;
+
+	if (files != u->files || bytes != u->bytes)
+		complain(w, "the quota says %llu files and %llu bytes, counted %llu and %llu",
+			 (unsigned long long)files, (unsigned long long)bytes,
+			 (unsigned long long)u->files, (unsigned long long)u->bytes);
+	if (u->has_row && !u->row.is_ending && !u->is_counting && u->missed > 0)
+		complain(w, "%llu inodes are not charged to the quota of the root",
+			 (unsigned long long)u->missed);
+}
+
 static void name_inodes(struct walk *w)
 {
 	struct rows_snapshot *rows;
+	struct usage usage = {.bytes = 0};
 	struct row row;
 	struct rd r;
 
 	ASSERT(rows_snapshot_open(cluster_mds(w->cluster)->rows[0], &rows) == 0);
 	while (rows_snapshot_next(rows, &row) == 1) {
 		struct ms_inode inode;
+		use_row(w, &usage, &row);
 		if (!ms_key_is(&row, MS_KEY_INODE, &r))
 			continue;
-		if (ms_inode_decode(row.value, row.value_len, &inode) < 0)
+		if (ms_inode_decode(row.value, row.value_len, &inode) < 0) {
 			complain(w, "an inode row is malformed");
-		else
+		} else {
 			name_root(w, rd_be64(&r), &inode.attr.root);
+			use(w, &usage, &inode);
+		}
 		w->out->inodes++;
 	}
 	rows_snapshot_close(rows);
+	compare_usage(w, &usage);
 }
 
 static void name_below(struct walk *w, const struct named *n, uint32_t len)

@@ -333,6 +333,8 @@ static void fault_begin(struct schedule *s, struct fault *f)
 		break;
 	case FAULT_GC:
 		steward_gc(s->cluster, 1);
+		s->has_quota = !s->has_quota;
+		steward_quota(s->cluster, s->has_quota);
 		break;
 	default:
 		break;

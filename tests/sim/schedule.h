@@ -64,6 +64,7 @@ struct schedule {
 	uint64_t count;			      /* of faults so far */
 	uint32_t losses; /* disks since all was whole: content, not only time */
 	bool has_rot;	 /* since then */
+	bool has_quota;	 /* the root, as asked for last */
 };
 
 void schedule_init(struct schedule *s, struct cluster *cluster, struct oracle *oracle,

@@ -116,6 +116,18 @@ void steward_gc(struct cluster *c, uint32_t action)
 	order(c, MSG_GC, &ask.base);
 }
 
+void steward_quota(struct cluster *c, bool on)
+{
+	Wire__QuotaSet ask;
+
+	wire__quota_set__init(&ask);
+	ask.ino = INODE_ROOT;
+	ask.mask = on ? 3 : 4;	/* both limits; none any more */
+	ask.bytes = ask.files = UINT64_C(1) << 50;
+	sim_world_note(c->world, "steward: quota %s", on ? "set" : "cleared");
+	order(c, MSG_QUOTA_SET, &ask.base);
+}
+
 /* --- status
  * ----------------------------------------------------------------------------------------- */
 

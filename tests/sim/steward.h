@@ -23,6 +23,8 @@ void steward_destroy(struct cluster *c); /* NULL steward is allowed */
 void steward_set(struct cluster *c, server_no server, enum server_state state);
 /* 1 run now, 2 dry run, 3 stop (message GC). */
 void steward_gc(struct cluster *c, uint32_t action);
+/* The root directory gets a quota that nobody fills, or has none any more: all is counted anew. */
+void steward_quota(struct cluster *c, bool on);
 
 /* What `cairn status` says of health. */
 struct steward_status {
