@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where checks run: ext4 on a loop device, which proves them; cairn on one mount; cairn on two."""
 import contextlib
+import errno
 import os
 import subprocess
 import tempfile
@@ -38,13 +39,11 @@ def ext4():
 
 
 @contextlib.contextmanager
-def cairn(mounts, sets=()):
+def cairn(mounts, *options):
     """A cluster on this machine, and its mounts."""
     with tempfile.TemporaryDirectory() as scratch:
         cluster, ready = os.path.join(scratch, "c"), os.path.join(scratch, "ready")
-        command = [os.path.join(BIN, "cairn"), "dev", "--dir", cluster, "--mounts", str(mounts)]
-        for item in sets:
-            command += ["--set", item]
+        command = [os.path.join(BIN, "cairn"), "dev", "--dir", cluster, "--mounts", str(mounts), *options]
         log = open(os.path.join(scratch, "log"), "w+", encoding="utf-8")
         process = subprocess.Popen([*command, "--", "sh", "-c", f"touch '{ready}'; read line || true"],
                                    stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True)
@@ -80,9 +79,24 @@ def abort_mounts(folder):
                 f.write("1")
 
 
+def has_acls(folder):
+    try:
+        os.getxattr(folder, "system.posix_acl_access")
+    except OSError as e:
+        return e.errno == errno.ENODATA
+    return True
+
+
+class Target:
+    """Where, and which checks: those that two views can judge, and those about ACLs, are told from the rest."""
+
+    def __init__(self, where, asks):
+        self.where, self.asks = where, asks
+
+
 TARGETS = {
-    "ext4": ext4,
-    "cairn": lambda: cairn(1),
-    "cairn on two mounts": lambda: cairn(2),
+    "ext4": Target(ext4, lambda check: True),
+    "cairn": Target(lambda: cairn(1), lambda check: not check.is_about_acls),
+    "cairn on two mounts": Target(lambda: cairn(2), lambda check: check.views == 2 and not check.is_about_acls),
+    "cairn with ACLs on two mounts": Target(lambda: cairn(2, "--acl"), lambda check: check.is_about_acls),
 }
-LAST = "cairn on two mounts"        # judges what needs two views; the rest was judged on one
