@@ -9,7 +9,6 @@
 
 #include <fcntl.h>
 
-#include "client/core/atime.h"
 #include "client/core/file.h"
 #include "client/core/quota.h"
 
@@ -201,7 +200,7 @@ int cl_copy_step(struct cl_op *op)
 	if (rc != 0)
 		return rc;
 	if (!(op->handle->flags & O_NOATIME))
-		cl_atime_read(op->client, source->node);
+		client_was_read(op->client, op->handle->ino);	/* the kernel does not see it */
 	uint64_t size = source->size;
 	uint64_t length = op->offset >= size
 				  ? 0
