@@ -6,6 +6,7 @@ import pwd
 import re
 import shutil
 import sqlite3
+import stat
 import subprocess
 
 import pytest
@@ -113,6 +114,9 @@ class Postgres:
         self.user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         for place in (folder, socket_dir):
             os.chown(place, user.pw_uid, user.pw_gid)
+        for above in folder.parents:            # temporary folders are their owner's only
+            if not above.stat().st_mode & stat.S_IXOTH:
+                above.chmod(above.stat().st_mode | stat.S_IXOTH)
 
     def command(self, program, *args):
         reach = [] if program in ("initdb", "pg_ctl", "pg_checksums") else ["-h", self.socket_dir]
