@@ -19,11 +19,11 @@ def here(shared, request):
 
 
 @pytest.mark.parametrize("option", ["", "-rw"])
-def test_ping_pong_finds_locks_and_data_coherent(shared, here, option):
+def test_ping_pong_finds_locks_and_data_coherent(shared, here, tmp_path, option):
     """Of ctdb: each byte is locked in turn; with -rw each one's increment of it must show."""
     program = package_folder("ctdb") / "usr/bin/ping_pong"
     files, seconds = [here / "file", shared.mnt2 / here.name / "file"], 20 if LONG else 2
-    outputs = [open(here.parent / f"{here.name}.{i}", "w+b") for i in range(len(files))]
+    outputs = [open(tmp_path / str(i), "w+b") for i in range(len(files))]
     running = [subprocess.Popen([program, *option.split(), file, "3"], stdout=out, stderr=subprocess.STDOUT)
                for file, out in zip(files, outputs)]
     time.sleep(seconds)             # it has no end of its own
