@@ -2,17 +2,17 @@
 """SQLite in each of its journal modes, on one node and on two; PostgreSQL through a crash."""
 import os
 import pathlib
-import pwd
 import re
 import shutil
 import sqlite3
-import stat
 import subprocess
 
 import pytest
 
 from conftest import LONG, Job, eventually, seeded_bytes
-from programs import needs
+from programs import package_folder
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -99,81 +99,98 @@ def test_two_nodes_write_one_sqlite_database(shared, here, journal):
 
 # ---- PostgreSQL --------------------------------------------------------------------------------------
 
+POSTGRES_PACKAGES = ("postgresql-15", "postgresql-client-15", "libpq5")
+
+
+# Temporary folders are their owner's only: the mount is seen elsewhere by those whom this starts, and by nobody else.
+AS_NOBODY = 'mount --bind "$1" "$2"; shift 2; exec setpriv --reuid=65534 --regid=65534 --clear-groups "$@"'
+
+
 class Postgres:
-    """A server of its own in a folder on the mount, run as `postgres` and reached by a socket below socket_dir."""
+    """A server of its own in a folder on the mount, run as nobody, who knows that folder as at/db."""
 
-    def __init__(self, folder, socket_dir):
-        versions = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-        if not versions:
-            pytest.skip("no PostgreSQL here")
-        try:
-            user = pwd.getpwnam("postgres")
-        except KeyError:
-            pytest.skip("no user postgres here")
-        self.bin, self.data, self.socket_dir = versions[-1].parent, folder / "data", socket_dir
-        self.user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-        for place in (folder, socket_dir):
-            os.chown(place, user.pw_uid, user.pw_gid)
-        for above in folder.parents:            # temporary folders are their owner's only
-            if not above.stat().st_mode & stat.S_IXOTH:
-                above.chmod(above.stat().st_mode | stat.S_IXOTH)
+    def __init__(self, folder, at):
+        self.folder, self.at, self.place, self.data = folder, at, at / "db", at / "db/data"
+        self.place.mkdir()
+        self.env = {"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        self.bin = self.installed() or self.unpacked()
+        for mine in (folder, at):
+            os.chown(mine, NOBODY, NOBODY)
 
-    def command(self, program, *args):
-        reach = [] if program in ("initdb", "pg_ctl", "pg_checksums") else ["-h", self.socket_dir]
-        return [self.bin / program, *reach, *args]
+    @staticmethod
+    def installed():
+        found = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        return found[-1].parent if found else None
+
+    def unpacked(self):
+        """Onto the mount itself."""
+        for package in POSTGRES_PACKAGES:
+            shutil.copytree(package_folder(package), self.folder / "software", symlinks=True, dirs_exist_ok=True)
+        library = next(self.folder.glob("software/usr/lib/*/libpq.so.5")).relative_to(self.folder)
+        self.env["LD_LIBRARY_PATH"] = str(self.place / library.parent)
+        initdb = next(self.folder.glob("software/usr/lib/postgresql/*/bin/initdb")).relative_to(self.folder)
+        self.bin = self.place / initdb.parent
+        if "PostgreSQL" not in self.run("postgres", "--version", check=False):
+            pytest.skip("PostgreSQL does not run here: a library of it is missing")
+        return self.bin
 
     def start_of(self, program, *args):
-        return subprocess.Popen(self.command(program, *args), cwd="/", env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"},
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                **self.user)
+        return subprocess.Popen(["unshare", "-m", "sh", "-ec", AS_NOBODY, "sh", self.folder, self.place,
+                                 self.bin / program, *args], cwd="/", env=self.env, stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def ask(self, program, *args):
+        return self.start_of(program, "-h", self.at, "-U", "nobody", *args)
 
     def run(self, program, *args, check=True):
-        process = self.start_of(program, *args)
+        return self.end_of(self.start_of(program, *args), check)
+
+    @staticmethod
+    def end_of(process, check=True):
         try:
             output = process.communicate(timeout=150)[0]
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-        assert not check or process.returncode == 0, f"{program}: {output}"
+        assert not check or process.returncode == 0, f"{process.args}: {output}"
         return output
 
     def sql(self, command):
-        return self.run("psql", "-XAtc", command, "postgres").strip()
+        return self.end_of(self.ask("psql", "-XAtc", command, "postgres")).strip()
 
     def start(self):
         # A log that is not its standard output: else it would keep our pipe.
-        self.run("pg_ctl", "-w", "-t", "120", "-D", self.data, "-l", self.socket_dir / "log", "start")
+        self.run("pg_ctl", "-w", "-t", "120", "-D", self.data, "-l", self.at / "log", "start")
 
     def stop(self, mode):
         self.run("pg_ctl", "-w", "-t", "120", "-D", self.data, "-m", mode, "stop")
 
 
 @pytest.fixture
-def postgres(here, request):
-    socket_dir = pathlib.Path(f"/tmp/cairn-pg-{os.getpid()}")       # a path of 107 bytes at most, that `postgres` may enter
-    socket_dir.mkdir()
-    server = None
+def postgres(here):
+    at = pathlib.Path(f"/tmp/cairn-pg-{os.getpid()}")       # short, since it has the socket, and open to nobody
+    at.mkdir()
     try:
-        server = Postgres(here, socket_dir)
+        server = Postgres(here, at)
         yield server
+        if (here / "data/postmaster.pid").exists():
+            server.stop("immediate")
     finally:
-        if server and (server.data / "postmaster.pid").exists():
-            server.run("pg_ctl", "-D", server.data, "-m", "immediate", "stop", check=False)
-        shutil.rmtree(socket_dir, ignore_errors=True)
+        shutil.rmtree(at, ignore_errors=True)
 
 
-def test_postgresql_loses_no_commit_when_it_crashes(postgres):
+def test_postgresql_loses_no_commit_when_it_crashes(here, postgres):
     pg = postgres
-    pg.run("initdb", "-D", pg.data, "--no-locale", "-A", "trust", "--data-checksums", "--no-sync")
-    with (pg.data / "postgresql.conf").open("a") as f:
-        f.write(f"listen_addresses=''\nunix_socket_directories='{pg.socket_dir}'\nshared_buffers=16MB\n"
+    pg.run("initdb", "-D", pg.data, "--no-locale", "-A", "trust", "-U", "nobody", "--data-checksums", "--no-sync")
+    with (here / "data/postgresql.conf").open("a") as f:
+        f.write(f"listen_addresses=''\nunix_socket_directories='{pg.at}'\nshared_buffers=16MB\n"
                 "autovacuum=off\ncheckpoint_timeout=30s\n")
     pg.start()
-    pg.run("pgbench", "-i", "-q", "-s", "10" if LONG else "1", "postgres")
+    pg.end_of(pg.ask("pgbench", "-i", "-q", "-s", "10" if LONG else "1", "postgres"))
     acknowledged = 0
     for _ in range(5 if LONG else 1):
         before = int(pg.sql("select count(*) from pgbench_history"))
-        bench = pg.start_of("pgbench", "-n", "-c", "4", "-T", "120", "postgres")
+        bench = pg.ask("pgbench", "-n", "-c", "4", "-T", "120", "postgres")
         eventually(lambda: int(pg.sql("select count(*) from pgbench_history")) > before + (3000 if LONG else 100), 90)
         pg.stop("immediate")
         output = bench.communicate(timeout=60)[0]
@@ -181,7 +198,7 @@ def test_postgresql_loses_no_commit_when_it_crashes(postgres):
         pg.start()
         assert acknowledged <= int(pg.sql("select count(*) from pgbench_history"))
     pg.sql("create extension amcheck")
-    pg.run("pg_amcheck", "--heapallindexed", "--parent-check", "postgres")
+    pg.end_of(pg.ask("pg_amcheck", "--heapallindexed", "--parent-check", "postgres"))
     sums = pg.sql("select (select sum(abalance) from pgbench_accounts), (select sum(tbalance) from pgbench_tellers), "
                   "(select sum(bbalance) from pgbench_branches), (select sum(delta) from pgbench_history)").split("|")
     assert len(set(sums)) == 1, sums

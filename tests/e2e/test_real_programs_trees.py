@@ -24,8 +24,8 @@ def test_git_sees_at_once_that_nothing_changed(shared, here, tmp_path):
     needs("git")
     source = tmp_path / "source"
     source.mkdir()
-    for i in range(300):
-        (source / f"file{i}").write_bytes(seeded_bytes(300 * i, i))
+    for i in range(100):
+        (source / f"file{i}").write_bytes(seeded_bytes(900 * i, i))
     sh(f"git init -q . && {GIT} add . && {GIT} commit -qm one && {GIT} checkout -q -b two && echo >>file1 && "
        f"{GIT} commit -qam two", source)
     sh(f"{GIT} clone -q file://{source} copy", here)
@@ -40,12 +40,12 @@ def test_git_sees_at_once_that_nothing_changed(shared, here, tmp_path):
 
 
 def test_a_source_tree_comes_out_as_it_went_in(shared, here, tmp_path):
-    """tar -d compares content, size, mode, owner and mtime: of Linux, or else of some thousand files of this system."""
+    """tar -d compares content, size, mode, owner and mtime: of Linux, or else of Python, two thousand files."""
     if LONG:
         archives = sorted(package_folder("linux-source-6.1").glob("usr/src/*.tar.xz"))
         sh(f"xz -dc {archives[0]} >{tmp_path}/tree.tar", here, timeout=300)
     else:
-        sh(f"tar -cf {tmp_path}/tree.tar --exclude='*.pyc' -C /usr lib/python3 include", here)
+        sh(f"tar -cf {tmp_path}/tree.tar --exclude='*.pyc' -C /usr lib/python3.11", here)
     sh(f"tar -xpf {tmp_path}/tree.tar --numeric-owner", here, timeout=1200)
     for folder in (here, shared.mnt2 / here.name):
         assert sh(f"tar -df {tmp_path}/tree.tar --numeric-owner", folder, timeout=1200) == ""
@@ -60,7 +60,7 @@ def test_copies_and_moves_of_a_tree_are_the_tree(shared, here, tmp_path):
     there = shared.mnt2 / here.name
     for name in ("in", "back"):
         assert sh(f"{COMPARE} {tmp_path}/tree/ {name}/", there) == ""
-    assert sh("stat -c %b in/sparse", here).split() < ["1000"], "its hole is no hole"
+    assert (there / "in/sparse").stat().st_blocks < 1000        # of 100,000
 
 
 def test_newer_files_are_found_and_saved(shared, here):
@@ -144,7 +144,7 @@ def test_containers_put_layers_on_the_mount(here, tmp_path, upper):
 
 
 def test_editors_save_without_losing_owner_links_or_content(shared, here):
-    """In place with a backup, by rename over the old one, with a swap file that another editor must see."""
+    """By rename over the old file, and in place beside a swap file."""
     there = shared.mnt2 / here.name
     (here / "text").write_text("one\ntwo\n")
     (here / "text").chmod(0o640)
@@ -156,9 +156,9 @@ def test_editors_save_without_losing_owner_links_or_content(shared, here):
     assert ((here / "text").read_text(), (here / "hard").read_text()) == ("1\ntwo\n", "one\ntwo\n")
     needs("vim.tiny")
     with (here / "hard").open() as old:
-        sh("vim.tiny -u NONE -es -c 'set backup backupcopy=yes backupdir=. directory=.' -c '%s/two/2/' -c wq hard", there)
-        assert (here / "hard").read_text() == "one\n2\n" == old.read()          # in place
-    assert (here / "hard~").read_text() == "one\ntwo\n"
-    sh("vim.tiny -u NONE -es -c 'set backup backupcopy=no backupdir=. directory=.' -c '%s/one/1/' -c wq hard", there)
+        sh("vim.tiny -u NONE -n -es -c '%s/two/2/' -c wq hard", there)
+        assert (here / "hard").read_text() == "one\n2\n" == old.read()
+    edit = "vim.tiny -u NONE -es -c 'set directory=.'"
+    sh(f"{edit} -c 'preserve' -c '!ls .hard.swp >seen' -c '%s/one/1/' -c wq hard", there)
+    assert (here / "seen").read_text() == ".hard.swp\n" and not (here / ".hard.swp").exists()
     assert (here / "hard").read_text() == "1\n2\n"
-    assert not [name for name in os.listdir(here) if name.endswith(".swp")]
