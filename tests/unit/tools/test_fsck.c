@@ -235,6 +235,76 @@ static void make_view(bool is_closed)
 		ck_assert_int_eq(view_built(path), 0);
 }
 
+/* /note lies in the trash of /models, which says it has `entries`. */
+static void delete_note(uint64_t entries, bool has_entry)
+{
+	struct ms_inode note = world_inode(INO_NOTE, S_IFREG | 0644, 0, 4);
+	struct ms_trash trash = { .keep_ms = 1000, .entries = entries, .bytes = 4, .is_on = true };
+	struct ms_trash_entry entry = { .ino = INO_NOTE, .time_ns = 7, .bytes = 4,
+					.path = { (const uint8_t *)"note", 4 } };
+	uint8_t value[MS_TRASH_ENTRY_BYTES_MAX];
+	struct ms_dir_slot slot = { .dir = INODE_ROOT, .name = entry.path };
+
+	slot.hash = checksum_name(WORLD_KEY, slot.name.bytes, slot.name.len);
+	ms_dir_del(world.txn, &slot);
+	note.attr.root = (struct root){ .kind = ROOT_INLINE, .length = 4 };
+	note.trash = INO_MODELS;
+	ms_inode_put(world.txn, &note);
+	ms_key_trash_encode(&trash, value);
+	world_put(&world, ms_key_trash(MS_TRASH_TREE, INO_MODELS), value, MS_TRASH_BYTES);
+	if (has_entry)
+		world_put(&world, ms_key_trash_entry(INO_MODELS, 7, INO_NOTE), value,
+			  ms_key_trash_entry_encode(&entry, value));
+	world_commit(&world);
+}
+
+START_TEST(what_lies_in_a_trash_needs_no_name)
+{
+	delete_note(1, true);
+	expect_clean();
+}
+END_TEST
+
+START_TEST(a_trash_is_counted)
+{
+	delete_note(2, true);
+	expect_fault(FSCK_ROW, "counts its entries wrongly");
+	expect_mended();
+}
+END_TEST
+
+START_TEST(what_no_trash_names_gets_a_name)
+{
+	delete_note(1, false);
+	expect_fault(FSCK_LINKS, "has no name");
+	expect_mended();
+}
+END_TEST
+
+/* /note is a clone that is not shown yet, or what is left of one. */
+START_TEST(a_clone_that_is_not_shown_needs_no_name)
+{
+	struct ms_name name = { (const uint8_t *)"note", 4 };
+	struct ms_dir_slot slot = { .dir = INODE_ROOT, .name = name };
+	struct ms_clone_value clone = { .source = INO_A, .parent = INODE_ROOT, .session = 1,
+					.state = MS_CLONE_BUILT };
+	uint8_t value[MS_CLONE_VALUE_BYTES];
+
+	slot.hash = checksum_name(WORLD_KEY, name.bytes, name.len);
+	ms_dir_del(world.txn, &slot);
+	ms_key_clone_encode(&clone, value);
+	if (!_i)
+		world_put(&world, ms_key_number(MS_KEY_CLONE, INO_NOTE), value, sizeof value);
+	world_commit(&world);
+	if (!_i) {
+		expect_clean();
+	} else {
+		expect_fault(FSCK_LINKS, "has no name");
+		expect_mended();
+	}
+}
+END_TEST
+
 START_TEST(a_view_that_a_crash_left_behind_is_compared)
 {
 	struct ms_key key = ms_key_number(MS_KEY_BYTES, INO_NOTE);
@@ -639,6 +709,10 @@ TEST_MAIN("fsck", log_init("test_fsck", LOG_LEVEL_ERROR);
 	  tcase_add_test(tc, a_turned_byte_in_the_middle_of_the_journal);
 	  tcase_add_test(tc, a_missing_journal); tcase_add_test(tc, a_turned_byte_in_a_snapshot);
 	  tcase_add_test(tc, a_bad_snapshot_is_replaced_from_an_older_one);
+	  tcase_add_test(tc, what_lies_in_a_trash_needs_no_name);
+	  tcase_add_test(tc, a_trash_is_counted);
+	  tcase_add_test(tc, what_no_trash_names_gets_a_name);
+	  tcase_add_loop_test(tc, a_clone_that_is_not_shown_needs_no_name, 0, 2);
 	  tcase_add_loop_test(tc, a_view_that_a_crash_left_behind_is_compared, 0, 2);
 	  tcase_add_test(tc, a_view_is_compared_with_the_truth);
 	  tcase_add_test(tc, a_journal_that_ends_before_its_view);
