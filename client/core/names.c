@@ -108,9 +108,9 @@ void cl_names_lookup(struct cl_op *op)
 
 /*
  * It was removed on another node after the kernel had found it here: as on one machine it is what
- * it was, without links. So who opens a path goes on to its open, which looks the name up again; and
- * who is in a directory, or has it open, needs no server that would keep it for him. A file that is
- * open here is never removed: of such a handle it is news.
+ * it was, without links. So who opens a path goes on to its open, which looks the name up again;
+ * and who is in a directory, or has it open, needs no server that would keep it for him. A file
+ * that is open here is never removed: of such a handle it is news.
  */
 static bool show_removed(struct cl_op *op)
 {
