@@ -349,6 +349,47 @@ def _(a, b):
     equal(map_of(os.open(b / "it", os.O_RDONLY)), [(0, MiB), (2 * MiB, 3 * MiB)])
 
 
+# ---- what a file takes -----------------------------------------------------------------------------------------------
+
+def takes(change, least, most, a, b):
+    """Blocks of 512 bytes, in MiB, once all is synced."""
+    fd = os.open(a / "it", RW)
+    change(fd)
+    os.fsync(fd)
+    os.close(fd)
+    got = os.stat(b / "it").st_blocks * 512 / MiB
+    true(least <= got <= most, f"st_blocks tell {got:.2f} MiB")
+
+
+def written(*places):
+    def change(fd):
+        for i in places:
+            write_once(fd, pattern(MiB, i), i * MiB)
+    return change
+
+
+def and_then(change, call):
+    def both(fd):
+        change(fd)
+        os.fsync(fd)
+        call(fd)
+    return both
+
+
+@table
+def space():
+    for story, change, least, most in (
+            ("two MiB that were written", written(0, 1), 2, 2.2),
+            ("a hole takes none", lambda fd: os.ftruncate(fd, 8 * MiB), 0, 0.1),
+            ("a hole between data takes none", written(0, 7), 2, 2.2),
+            ("written twice, it takes once", written(0, 1, 0, 1), 2, 2.2),
+            ("truncated to nothing", and_then(written(0, 1), lambda fd: os.ftruncate(fd, 0)), 0, 0.1),
+            ("truncated to the half", and_then(written(0, 1), lambda fd: os.ftruncate(fd, MiB)), 1, 1.1),
+            ("a hole that was punched", and_then(written(0, 1, 2), lambda fd: sys_.fallocate(fd, PUNCH, MiB, MiB)), 2, 2.2),
+            ("a hole that was filled", and_then(lambda fd: os.ftruncate(fd, 4 * MiB), written(1)), 1, 1.1)):
+        yield f"stat(2) st_blocks: {story}", takes, change, least, most
+
+
 # ---- reads and writes in all forms ---------------------------------------------------------------------------------
 
 def reads(use, want, a, b):
