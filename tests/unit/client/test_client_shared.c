@@ -905,6 +905,35 @@ START_TEST(a_caught_signal_ends_an_operation_only_in_a_while)
 }
 END_TEST
 
+static bool nobody_is_there(const struct cl_op *op)
+{
+	(void)op;
+	return true;
+}
+
+/* A process that was killed closes its files beyond the reach of signals; its data is not lost. */
+START_TEST(a_close_that_nobody_can_interrupt_does_not_wait_for_servers_that_are_gone)
+{
+	struct cl_handle *h = file_create(&w, a, "left");
+	file_pattern(bytes, sizeof bytes, 2);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, sizeof bytes), 0);
+	cluster_cs_stop(&w, 1);
+	cluster_cs_stop(&w, 2);
+	uint64_t began_ns = loop_now_ns(w.loop);
+	struct cl_op flush = { .kind = CL_FLUSH, .handle = h, .is_abandoned = nobody_is_there };
+	ck_assert_int_eq(cluster_op(&w, a, &flush), -E_TIMEDOUT);
+	ck_assert_uint_ge(loop_now_ns(w.loop) - began_ns, 1900 * UINT64_C(1000000));
+	struct cl_op release = { .kind = CL_RELEASE, .handle = h };
+	ck_assert_int_eq(cluster_op(&w, a, &release), 0);
+	cluster_cs_start(&w, 1, 78);
+	cluster_cs_start(&w, 2, 79);
+	h = file_open(&w, b, "left", O_RDONLY);
+	ck_assert_int_eq(file_read(&w, b, h, 0, found, sizeof found), sizeof found);
+	ck_assert_mem_eq(found, bytes, sizeof bytes);
+	ck_assert_int_eq(file_close(&w, b, h), 0);
+}
+END_TEST
+
 TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, names_are_seen_at_once);
 	  tcase_add_test(tc, absent_names_of_a_directory_made_here_need_no_server);
@@ -938,5 +967,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, an_interrupted_rename_that_happens_is_seen);
 	  tcase_add_test(tc, an_edit_that_outlives_its_session_begins_again);
 	  tcase_add_test(tc, an_fsync_across_a_restart_does_not_hide_it);
+	  tcase_add_test(tc,
+			 a_close_that_nobody_can_interrupt_does_not_wait_for_servers_that_are_gone);
 	  tcase_add_test(tc, an_interrupted_operation_ends);
 	  tcase_add_test(tc, a_caught_signal_ends_an_operation_only_in_a_while))
