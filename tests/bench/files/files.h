@@ -41,6 +41,32 @@ uint8_t *files_noise(size_t len, uint64_t seed);
 /* Give each page of it its place, so that no two pages of a file (or of two files) are equal. */
 void files_mark(uint8_t *bytes, size_t len, uint64_t place);
 
+/* Seconds of single calls, in the order they came; print as " WHAT_p50_us=... WHAT_p99_us=...". */
+struct latencies {
+	double *seconds;
+	size_t count;
+};
+
+void latencies_init(struct latencies *l, size_t count_max);
+void latencies_add(struct latencies *l, double seconds);
+void latencies_print(struct latencies *l, const char *what);	/* and free them */
+
+/*
+ * `count` processes: each prepares itself, time is taken from when all have, then each runs. One
+ * that fails ends the program.
+ */
+struct together {
+	void (*prepare)(void *arg, unsigned index);	/* NULL: nothing to prepare */
+	void (*run)(void *arg, unsigned index);
+	void *arg;
+	unsigned count;
+};
+
+void files_together(const struct together *t);
+
+/* Create, write a page that no other `index` has, close. */
+void names_make(const char *name, uint64_t index);
+
 /* The verbs; arguments as main.c lists them. */
 uint64_t data_write(const struct arguments *a);
 uint64_t data_read(const struct arguments *a);
@@ -56,7 +82,17 @@ uint64_t names_rename(const struct arguments *a);
 uint64_t names_unlink(const struct arguments *a);
 uint64_t names_mkdir(const struct arguments *a);
 uint64_t names_rmdir(const struct arguments *a);
+uint64_t nodes_lock(const struct arguments *a);
+uint64_t nodes_ping_pong(const struct arguments *a);
+uint64_t nodes_look(const struct arguments *a);
+uint64_t nodes_names(const struct arguments *a);
+uint64_t nodes_create_in_turn(const struct arguments *a);
+uint64_t nodes_create(const struct arguments *a);
+uint64_t nodes_append(const struct arguments *a);
 uint64_t swap_models(const struct arguments *a);
-void swap_print(void); /* the latencies of the last swap_models, behind its count and seconds */
+/* The latencies of the last such verb, behind its count and seconds. */
+void nodes_print_looks(void);
+void nodes_print_names(void);
+void swap_print(void);
 
 #endif

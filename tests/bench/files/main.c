@@ -32,9 +32,22 @@ static const struct verb {
 	{"unlink", "DIR COUNT [PROCESSES]", "remove them", names_unlink, NULL},
 	{"mkdir", "DIR COUNT [PROCESSES]", "make folders", names_mkdir, NULL},
 	{"rmdir", "DIR COUNT [PROCESSES]", "remove those folders", names_rmdir, NULL},
+	{"lock", "FILE COUNT flock|fcntl [FILE]",
+	 "lock and unlock; the other FILE is held open", nodes_lock, NULL},
+	{"ping-pong", "FILE FILE COUNT", "a lock goes to and fro between two nodes",
+	 nodes_ping_pong, NULL},
+	{"look", "DIR DIR COUNT stat|read", "one node writes new files, the other looks (timed)",
+	 nodes_look, nodes_print_looks},
+	{"names", "DIR DIR COUNT", "a node makes and removes (timed) what the other looks at",
+	 nodes_names, nodes_print_names},
+	{"create-in-turn", "DIR DIR COUNT", "create, write 4 KiB, close: two nodes in turn",
+	 nodes_create_in_turn, NULL},
+	{"create-both", "DIR DIR COUNT", "the same, both at once", nodes_create, NULL},
+	{"append-both", "FILE FILE COUNT", "records of 128 bytes by O_APPEND, both at once",
+	 nodes_append, NULL},
 	{"swap", "DIR DIR COUNT [drop]",
-	 "open all files of one, then of the other, and read the first bytes; drop: with the\n"
-	 "                  kernel's caches dropped before each",
+	 "open all files of one, then of the other, and read the first bytes; drop: with\n"
+	 "                 the kernel's caches dropped before each",
 	 swap_models, swap_print},
 };
 
@@ -42,7 +55,7 @@ static int usage(void)
 {
 	fprintf(stderr, "usage: bench_files VERB ARGUMENTS\n");
 	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
-		fprintf(stderr, "  %-9s %s\n                  %s\n", verbs[i].name,
+		fprintf(stderr, "  %-14s %s\n                 %s\n", verbs[i].name,
 			verbs[i].arguments, verbs[i].what);
 	return 2;
 }

@@ -10,10 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define NAME_BYTES 4352
@@ -24,7 +22,7 @@ struct small {
 	unsigned calls; /* that count, per name */
 };
 
-static void file_create(const char *name, uint64_t index)
+void names_make(const char *name, uint64_t index)
 {
 	static uint8_t *page;
 	int fd = open(name, O_WRONLY | O_CREAT | O_EXCL, 0644);
@@ -98,45 +96,34 @@ static void run_each(const struct small *s, const char *dir, uint64_t count)
 	}
 }
 
-/* A child that begins when the pipe is closed at the other end, together with the others. */
-static void fork_one(const struct small *s, const char *dir, uint64_t count, const int start[2])
-{
-	pid_t pid = fork();
-	char byte;
+/* What each of several processes does, in its own folder. */
+struct share {
+	const struct small *small;
+	const char *dir;
+	uint64_t each;
+};
 
-	if (pid < 0)
-		files_die("start a process for", dir);
-	if (pid > 0)
-		return;
-	close(start[1]);
-	if (read(start[0], &byte, 1) != 0)
-		_exit(1);
-	run_each(s, dir, count);
-	_exit(0);
+static void own_folder(const struct share *s, unsigned index, char name[NAME_BYTES])
+{
+	snprintf(name, NAME_BYTES, "%.4096s/process-%u", s->dir, index);
 }
 
-static void run_by_processes(const struct small *s, const char *dir, uint64_t each,
-			     uint64_t processes)
+static void make_own_folder(void *arg, unsigned index)
 {
-	int start[2], status, failed = 0;
+	char own[NAME_BYTES];
 
-	if (pipe(start) != 0)
-		files_die("make a pipe for", dir);
-	for (uint64_t i = 0; i < processes; i++) {
-		char own[NAME_BYTES];
+	own_folder(arg, index, own);
+	if (mkdir(own, 0755) != 0 && errno != EEXIST)
+		files_die("make", own);
+}
 
-		snprintf(own, sizeof own, "%.4096s/process-%llu", dir, (unsigned long long)i);
-		if (mkdir(own, 0755) != 0 && errno != EEXIST)
-			files_die("make", own);
-		fork_one(s, own, each, start);
-	}
-	files_begin();
-	close(start[1]);
-	close(start[0]);
-	while (wait(&status) > 0)
-		failed |= status;
-	if (failed)
-		exit(1);
+static void run_own(void *arg, unsigned index)
+{
+	const struct share *s = arg;
+	char own[NAME_BYTES];
+
+	own_folder(s, index, own);
+	run_each(s->small, own, s->each);
 }
 
 static uint64_t run(const struct small *s, const struct arguments *a)
@@ -146,13 +133,16 @@ static uint64_t run(const struct small *s, const struct arguments *a)
 	if (processes == 1)
 		run_each(s, files_text(a, 0), count);
 	else
-		run_by_processes(s, files_text(a, 0), count / processes, processes);
+		files_together(&(struct together){
+			make_own_folder, run_own,
+			&(struct share){ s, files_text(a, 0), count / processes },
+			(unsigned)processes });
 	return s->calls * (count / processes * processes);
 }
 
 uint64_t names_create(const struct arguments *a)
 {
-	return run(&(struct small){ "file", file_create, 1 }, a);
+	return run(&(struct small){ "file", names_make, 1 }, a);
 }
 
 uint64_t names_stat(const struct arguments *a)

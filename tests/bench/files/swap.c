@@ -25,12 +25,6 @@ struct model {
 	int fds[SHARDS_MAX];		/* -1: closed */
 };
 
-/* Seconds, in the order they came. */
-struct latencies {
-	double *seconds;
-	size_t count;
-};
-
 static struct latencies first, all;
 
 static int is_shard(const struct dirent *e)
@@ -48,18 +42,6 @@ static void model_init(struct model *m, const char *dir)
 		files_die("list the shards of", dir);
 	for (int i = 0; i < m->count; i++)
 		m->fds[i] = -1;
-}
-
-static void latencies_init(struct latencies *l, size_t count_max)
-{
-	l->seconds = calloc(count_max, sizeof *l->seconds);
-	if (!l->seconds)
-		files_die("allocate", "latencies");
-}
-
-static void latencies_add(struct latencies *l, double seconds)
-{
-	l->seconds[l->count++] = seconds;
 }
 
 static void model_open(struct model *m)
@@ -131,31 +113,8 @@ uint64_t swap_models(const struct arguments *a)
 	return count;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-/* Nearest rank: the smallest latency that `percent` of them do not pass. */
-static double percentile_us(const struct latencies *l, size_t percent)
-{
-	size_t rank = (l->count * percent + 99) / 100;
-
-	return l->seconds[rank ? rank - 1 : 0] * 1e6;
-}
-
-static void print_latencies(struct latencies *l, const char *what)
-{
-	qsort(l->seconds, l->count, sizeof *l->seconds, compare);
-	printf(" %s_p50_us=%.1f %s_p99_us=%.1f", what, percentile_us(l, 50), what,
-	       percentile_us(l, 99));
-	free(l->seconds);
-}
-
 void swap_print(void)
 {
-	print_latencies(&first, "first");
-	print_latencies(&all, "all");
+	latencies_print(&first, "first");
+	latencies_print(&all, "all");
 }

@@ -3,6 +3,7 @@
 Where to measure: a mount of a cluster of its own, the local file system, any other mounted folder. A place knows
 how to become cold, how to restart what serves it, and how to have its tier full.
 """
+import contextlib
 import json
 import os
 import pathlib
@@ -47,6 +48,11 @@ class Local:
     def make_room(self, wanted):
         """Removed files are gone."""
 
+    @contextlib.contextmanager
+    def second_node(self):
+        """The folder as another node shows it; here another process is all that there is."""
+        yield self.folder
+
     def stored_bytes(self):
         os.sync()
         state = os.statvfs(self.folder)
@@ -68,6 +74,8 @@ class Cluster:
         self.tier = self.cluster.with_name(self.cluster.name + "-tier") if tiers == ON else None
         setting = f"client.tier={self.tier}:{tier_bytes}" if self.tier else "client.tier=none"
         self.settings = ["--set", setting] if can_have_tiers(binaries) else []
+        if not self.tier:           # a tier is of one node
+            self.settings += ["--mounts", "2"]
         if self.tier and not self.settings:
             raise Unavailable("mount.cairn --help names no option `tier`")
         if self.tier:
@@ -81,12 +89,23 @@ class Cluster:
             start_new_session=True)
         if "ready\n" not in self.process.stdout:
             raise Unavailable(f"cairn dev did not start: exit status {self.process.wait()}")
+        if not self.tier:
+            self.cairn("dev", "stop", "client2")
         self.folder = self.mount_point / "bench"
         self.folder.mkdir()
 
     @property
     def mount_point(self):
         return self.cluster / "mnt1"
+
+    @contextlib.contextmanager
+    def second_node(self):
+        """Mounted for those who want it: figures of one node are those of one node."""
+        self.cairn("dev", "start", "client2")
+        try:
+            yield self.cluster / "mnt2" / self.folder.name
+        finally:
+            self.cairn("dev", "stop", "client2")
 
     def cairn(self, *arguments):
         return subprocess.run([self.binaries / "cairn", *arguments], text=True, stdout=subprocess.PIPE, check=False,

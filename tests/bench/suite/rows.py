@@ -10,6 +10,7 @@ GROUPS = {
     "sequential": "Sequential reads and writes",
     "random": "Random reads and writes of 4 KiB",
     "small": "Small files and metadata",
+    "nodes": "Two nodes at once",
     "alone": "Parts alone: no FUSE, no network",
 }
 
@@ -112,6 +113,24 @@ ROWS = [
     Row("small.rename", OFF, "rename", "/s", least(3000)),
     Row("small.mkdir", OFF, "mkdir", "/s", least(3000)),
     Row("small.unlink", OFF, "unlink", "/s", least(4000)),
+
+    Row("nodes.flock", OFF, "flock + unlock, open on one node", "/s"),
+    Row("nodes.fcntl", OFF, "fcntl lock + unlock, open on one node", "/s"),
+    Row("nodes.fcntl_shared", OFF, "fcntl lock + unlock, open on both", "/s"),
+    Row("nodes.ping_pong", OFF, "ping_pong: a lock goes to and fro", "/s"),
+    Row("nodes.stat_p50", OFF, "stat of what the other writes, p50", "ms"),
+    Row("nodes.stat_p99", OFF, "stat of what the other writes, p99", "ms"),
+    Row("nodes.read_p50", OFF, "open + read of what the other writes, p50", "ms"),
+    Row("nodes.read_p99", OFF, "open + read of what the other writes, p99", "ms"),
+    Row("nodes.create_p50", OFF, "create of a name the other missed, p50", "ms"),
+    Row("nodes.create_p99", OFF, "create of a name the other missed, p99", "ms"),
+    Row("nodes.unlink_p50", OFF, "unlink of a name the other saw, p50", "ms"),
+    Row("nodes.unlink_p99", OFF, "unlink of a name the other saw, p99", "ms"),
+    Row("nodes.create_in_turn", OFF, "create + write 4 KiB + close, in turn", "/s"),
+    Row("nodes.create_one", OFF, "the same, both at once, one folder", "/s"),
+    Row("nodes.create_two", OFF, "the same, both at once, a folder each", "/s"),
+    Row("nodes.list", OFF, "ls -l of what the other made", "/s"),
+    Row("nodes.append", OFF, "O_APPEND of 128 bytes, both at once", "/s"),
 
     Row("alone.sha256", ALONE, "SHA-256 of blocks, one core", "GB/s", least(3.3)),
     Row("alone.creates", ALONE, "metadata core: durable creates", "/s", least(40000)),

@@ -3,6 +3,7 @@
 How the samples are taken: each story is told at every place in turn, again in each repetition. A story may rely on
 nothing an earlier one left: what it needs is made, untimed, when it is missing.
 """
+import contextlib
 import dataclasses
 import os
 import subprocess
@@ -32,6 +33,10 @@ class Sizes:
     @property
     def dropped_swaps(self):
         return max(4, self.mib // 16)
+
+    @property
+    def rounds(self):       # of calls that wait for another node
+        return max(20, self.files // 10)
 
     @property
     def tier_bytes(self):   # two models, the large file, and one of them anew
@@ -87,6 +92,10 @@ class Teller:
     def figure(self, name, value, **details):
         self.kept.add(name, self.place.name, value, repetition=self.repetition, **details)
 
+    def percentiles(self, name, what, details, us):
+        for percent in ("p50", "p99"):
+            self.figure(f"{name}_{percent}", us[f"{what}_{percent}_us"] / 1000, **details)
+
     # ---- what stories need --------------------------------------------------------------------------
 
     def own(self, name):
@@ -98,6 +107,12 @@ class Teller:
         is_new = not folder.exists()
         folder.mkdir(exist_ok=True)
         return folder, is_new
+
+    @contextlib.contextmanager
+    def two_nodes(self, folder):
+        """The folder as each of two nodes shows it."""
+        with self.place.second_node() as other:
+            yield folder, other / folder.relative_to(self.place.folder)
 
     def _whole(self, path, mib):
         if not path.exists() or path.stat().st_size != mib << 20:
@@ -143,14 +158,13 @@ def model_swap(t):
     folders = [model[0].parent for model in models]
     t.untimed("swap", *folders, 2)
     swap_latencies(t, "", [*folders, t.sizes.swaps])
-    swap_latencies(t, "dropped_", [*folders, t.sizes.dropped_swaps, "drop"])
+    swap_latencies(t, "_dropped", [*folders, t.sizes.dropped_swaps, "drop"])
 
 
-def swap_latencies(t, prefix, arguments):
+def swap_latencies(t, kind, arguments):
     details, us = t.measure(lambda: t.untimed("swap", *arguments))
-    for percent in ("p50", "p99"):
-        t.figure(f"models.swap_{prefix}{percent}", us[f"first_{percent}_us"] / 1000, **details)
-    t.figure(f"models.swap_{prefix}all_p99", us["all_p99_us"] / 1000, **details)
+    t.percentiles(f"models.swap{kind}", "first", details, us)
+    t.figure(f"models.swap{kind}_all_p99", us["all_p99_us"] / 1000, **details)
 
 
 # ---- sequential -------------------------------------------------------------------------------------
@@ -242,6 +256,41 @@ def removals(t):
     t.take("small.unlink", "unlink", folder, t.sizes.files)
 
 
+# ---- two nodes --------------------------------------------------------------------------------------
+
+def node_locks(t):
+    folder, _ = t.own("locks")
+    for kind in ("flock", "fcntl"):
+        t.take(f"nodes.{kind}", "lock", folder / kind, t.sizes.files, kind)
+    with t.two_nodes(folder) as (one, other):
+        t.take("nodes.fcntl_shared", "lock", one / "fcntl", t.sizes.files, "fcntl", other / "fcntl")
+        t.take("nodes.ping_pong", "ping-pong", one / "ball", other / "ball", t.sizes.files)
+
+
+def node_looks(t):
+    folder, _ = t.own("looks")
+    with t.two_nodes(folder) as (one, other):
+        for how in ("stat", "read"):
+            (one / how).mkdir()
+            details, us = t.measure(lambda: t.untimed("look", one / how, other / how, t.sizes.rounds, how))
+            t.percentiles(f"nodes.{how}", "look", details, us)
+        details, us = t.measure(lambda: t.untimed("names", one, other, t.sizes.rounds))
+        for what in ("create", "unlink"):
+            t.percentiles(f"nodes.{what}", what, details, us)
+
+
+def node_creates(t):
+    folder, _ = t.own("both")
+    for name in ("turn", "shared", "first", "second"):
+        (folder / name).mkdir(exist_ok=True)
+    with t.two_nodes(folder) as (one, other):
+        t.take("nodes.create_in_turn", "create-in-turn", one / "turn", other / "turn", t.sizes.files)
+        t.take("nodes.create_one", "create-both", one / "shared", other / "shared", t.sizes.files)
+        t.take("nodes.create_two", "create-both", one / "first", other / "second", t.sizes.files)
+        t.take_command("nodes.list", t.sizes.files // 2, "ls", "-l", other / "first")
+        t.take("nodes.append", "append-both", one / "log", other / "log", 4 * t.sizes.files)
+
+
 @dataclasses.dataclass(frozen=True)
 class Story:
     tell: typing.Callable
@@ -262,4 +311,9 @@ STORIES = [
     Story(untar, ("small.untar",)),
     Story(folders, ("small.mkdir",)),
     Story(removals, ("small.unlink",)),
+    Story(node_locks, ("nodes.flock", "nodes.fcntl", "nodes.fcntl_shared", "nodes.ping_pong")),
+    Story(node_looks, ("nodes.stat_p50", "nodes.stat_p99", "nodes.read_p50", "nodes.read_p99", "nodes.create_p50",
+                       "nodes.create_p99", "nodes.unlink_p50", "nodes.unlink_p99")),
+    Story(node_creates, ("nodes.create_in_turn", "nodes.create_one", "nodes.create_two", "nodes.list",
+                         "nodes.append")),
 ]
