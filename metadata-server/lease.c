@@ -145,8 +145,10 @@ static void recall_emit(struct ms_state *state, struct ms_claim *claim)
 	struct ms_effect fx = { .kind = MS_FX_RECALL, .token = ++state->recall_number,
 				.session = claim->session->number, .lease_count = 1 };
 
-	fx.leases[0] = (struct ms_lease){ claim->node->key.ino, claim->node->key.name_hash,
-					  claim->recall_to, claim->recall_owner };
+	fx.leases[0] = (struct ms_lease){ .ino = claim->node->key.ino,
+					  .name_hash = claim->node->key.name_hash,
+					  .mode = claim->recall_to,
+					  .owner = claim->recall_owner };
 	claim->recall_sent_ms = state->now_ms;
 	ms_step_emit(state, &fx);
 }
@@ -185,7 +187,7 @@ void ms_lease_outdate(struct ms_state *state, const struct ms_session *session, 
 		if (claim->session == session || claim->mode != MS_LEASE_READ || claim->is_recalled)
 			continue;
 		fx.token = ++state->recall_number;
-		fx.leases[0] = (struct ms_lease){ ino, 0, MS_LEASE_READ };
+		fx.leases[0] = (struct ms_lease){ .ino = ino, .mode = MS_LEASE_READ };
 		ms_step_emit(state, &fx);
 	}
 }
@@ -315,6 +317,8 @@ enum ms_lease_mode ms_lease_grant(struct ms_op *op, inode_no ino, uint64_t name_
 	if (claim->is_recalled)
 		return MS_LEASE_NONE;	/* it is on its way back: not to be said again */
 	*out = (struct ms_lease){ .ino = ino, .name_hash = name_hash, .mode = claim->mode };
+	out->open_elsewhere = claim->mode == MS_LEASE_WRITE &&
+			      ms_lease_is_open_elsewhere(op->state, op->session, ino);
 	return claim->mode;
 }
 

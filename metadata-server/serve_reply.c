@@ -70,6 +70,7 @@ static Wire__Lease *cut_lease(struct cutter *c, const struct ms_lease *lease)
 	out->ino = lease->ino;
 	out->name_hash = lease->name_hash;
 	out->mode = lease->mode;
+	out->open_elsewhere = lease->open_elsewhere;
 	return out;
 }
 

@@ -54,6 +54,7 @@ struct ms_lease {
 	uint64_t name_hash;	/* 0: the inode itself */
 	enum ms_lease_mode mode;
 	bool owner;		/* of a recall: the inode gets another owner or group */
+	bool open_elsewhere;	/* of a grant for writing: others have it open, too */
 };
 
 /* A lock: asked for, claimed, or in the way (metadata-server/lock.h). */

@@ -22,11 +22,13 @@ static struct lock_inode *inode_find(const struct client *c, inode_no ino)
 	return i;
 }
 
+/* A turn to append is none to lock: others have it open, and may ask the server for locks. */
 static bool has_lease(struct client *c, inode_no ino)
 {
 	const struct cl_node *node = cl_node_find(c, ino);
 
-	return node && cl_node_can_write(c, node) && !node->is_recalling;
+	return node && cl_node_can_write(c, node) && !node->is_open_elsewhere &&
+	       !node->is_recalling;
 }
 
 bool lock_inode_join(struct client *c, struct lock_entry *e)

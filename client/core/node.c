@@ -206,8 +206,10 @@ void cl_node_take_lease(struct cl_req *req, const Wire__Lease *lease)
 	if (req->return_count != c->session.return_count || req->call.session != c->session.number)
 		return;
 	struct cl_node *node = cl_node_find(c, lease->ino);
-	if (node && !node->is_recalling && lease->mode > node->lease)
+	if (node && !node->is_recalling && lease->mode > node->lease) {
 		node->lease = (enum cl_lease)lease->mode;
+		node->is_open_elsewhere = lease->open_elsewhere;
+	}
 }
 
 int cl_node_take_reply(struct cl_req *req, const Wire__NodeReply *reply, struct cl_node **out)

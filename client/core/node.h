@@ -19,6 +19,7 @@ enum cl_lease { CL_LEASE_NONE = 0, CL_LEASE_READ = 1, CL_LEASE_WRITE = 2 };
 struct cl_node {
 	inode_no ino;
 	enum cl_lease lease;
+	bool is_open_elsewhere;		/* its write lease is a turn, beside others (lease.c) */
 	bool has_attr;
 	struct cl_attr attr;		/* as the server last told it */
 	/* an operation of ours changed it, and its reply did not show it */
