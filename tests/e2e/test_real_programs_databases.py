@@ -186,12 +186,12 @@ def test_postgresql_loses_no_commit_when_it_crashes(here, postgres):
         f.write(f"listen_addresses=''\nunix_socket_directories='{pg.at}'\nshared_buffers=16MB\n"
                 "autovacuum=off\ncheckpoint_timeout=30s\n")
     pg.start()
-    pg.end_of(pg.ask("pgbench", "-i", "-q", "-s", "10" if LONG else "1", "postgres"))
+    pg.end_of(pg.ask("pgbench", "-i", "-q", "-s", "3" if LONG else "1", "postgres"))
     acknowledged = 0
     for _ in range(5 if LONG else 1):
         before = int(pg.sql("select count(*) from pgbench_history"))
         bench = pg.ask("pgbench", "-n", "-c", "4", "-T", "120", "postgres")
-        eventually(lambda: int(pg.sql("select count(*) from pgbench_history")) > before + (3000 if LONG else 100), 90)
+        eventually(lambda: int(pg.sql("select count(*) from pgbench_history")) > before + (1000 if LONG else 100), 90)
         pg.stop("immediate")
         output = bench.communicate(timeout=60)[0]
         acknowledged += int(re.search(r"actually processed: (\d+)", output)[1])
