@@ -44,7 +44,7 @@ def get_acl(path, kind=ACCESS):
     return entries_of(os.getxattr(path, kind))
 
 
-# ---- the access check algorithm of acl(5) ------------------------------------------------------------------------
+# ---- the access check algorithm of acl(5) ------------------------------------------------------------
 
 def judged(entries, uid, gid, groups, rights, code, a, b):
     write_file(a / "it", b"content")
@@ -58,9 +58,11 @@ def judged(entries, uid, gid, groups, rights, code, a, b):
 
 ALGORITHM = (
     ("the owner's entry counts for the owner", (("u:", R), ("g:", 0), ("o", 0)), OWNER, STRANGER, [], R, 0),
-    ("the owner's entry counts alone", (("u:", 0), ("u", OWNER, 7), ("g:", 7), ("m", 7), ("o", 7)), OWNER, GROUP, [], R, EACCES),
+    ("the owner's entry counts alone", (("u:", 0), ("u", OWNER, 7), ("g:", 7), ("m", 7), ("o", 7)), OWNER, GROUP, [],
+     R, EACCES),
     ("the mask is not for the owner", (("u:", R), ("g:", R), ("m", 0), ("o", 0)), OWNER, STRANGER, [], R, 0),
-    ("a named user's entry counts", (("u:", 0), ("u", STRANGER, R), ("g:", 0), ("m", 7), ("o", 0)), STRANGER, STRANGER, [], R, 0),
+    ("a named user's entry counts", (("u:", 0), ("u", STRANGER, R), ("g:", 0), ("m", 7), ("o", 0)), STRANGER, STRANGER,
+     [], R, 0),
     ("a named user has what both allow", (("u:", 0), ("u", STRANGER, R | W), ("g:", 0), ("m", R), ("o", 0)),
      STRANGER, STRANGER, [], W, EACCES),
     ("a named user keeps what the mask leaves", (("u:", 0), ("u", STRANGER, R | W), ("g:", 0), ("m", R), ("o", 0)),
@@ -71,8 +73,10 @@ ALGORITHM = (
      STRANGER, STRANGER, [], R, EACCES),
     ("the owning group's entry counts", (("u:", 0), ("g:", R), ("m", 7), ("o", 0)), STRANGER, GROUP, [], R, 0),
     ("the mask is for the owning group", (("u:", 7), ("g:", R), ("m", W), ("o", 7)), STRANGER, GROUP, [], R, EACCES),
-    ("a named group's entry counts", (("u:", 0), ("g:", 0), ("g", EXTRA, R), ("m", 7), ("o", 0)), STRANGER, EXTRA, [], R, 0),
-    ("a named group's entry counts for a supplementary group", (("u:", 0), ("g:", 0), ("g", EXTRA, R), ("m", 7), ("o", 0)),
+    ("a named group's entry counts", (("u:", 0), ("g:", 0), ("g", EXTRA, R), ("m", 7), ("o", 0)), STRANGER, EXTRA, [],
+     R, 0),
+    ("a named group's entry counts for a supplementary group",
+     (("u:", 0), ("g:", 0), ("g", EXTRA, R), ("m", 7), ("o", 0)),
      STRANGER, STRANGER, [EXTRA], R, 0),
     ("the mask is for named groups", (("u:", 7), ("g:", 0), ("g", EXTRA, R), ("m", W), ("o", 7)),
      STRANGER, EXTRA, [], R, EACCES),
@@ -82,9 +86,11 @@ ALGORITHM = (
      STRANGER, GROUP, [EXTRA], R | W, EACCES),
     ("who is in a group that is named is not others", (("u:", 7), ("g:", 7), ("g", EXTRA, 0), ("m", 7), ("o", 7)),
      STRANGER, EXTRA, [], R, EACCES),
-    ("others' entry counts for others", (("u:", 0), ("u", THIRD, 0), ("g:", 0), ("m", 0), ("o", R)), STRANGER, STRANGER, [], R, 0),
+    ("others' entry counts for others", (("u:", 0), ("u", THIRD, 0), ("g:", 0), ("m", 0), ("o", R)), STRANGER,
+     STRANGER, [], R, 0),
     ("the mask is not for others", (("u:", 7), ("g:", 7), ("m", 0), ("o", R)), STRANGER, STRANGER, [], R, 0),
-    ("others' entry refuses others", (("u:", 7), ("u", THIRD, 7), ("g:", 7), ("m", 7), ("o", 0)), STRANGER, STRANGER, [], R, EACCES),
+    ("others' entry refuses others", (("u:", 7), ("u", THIRD, 7), ("g:", 7), ("m", 7), ("o", 0)), STRANGER, STRANGER,
+     [], R, EACCES),
     ("root is asked by no entry", (("u:", 0), ("g:", 0), ("m", 0), ("o", 0)), 0, 0, [], R | W, 0),
     ("all rights of a named user", (("u:", 0), ("u", STRANGER, 7), ("g:", 0), ("m", 7), ("o", 0)),
      STRANGER, STRANGER, [], R | W, 0),
@@ -118,7 +124,7 @@ def folders():
         yield f"acl(5) EACCES: {story} against a named user's entry", on_folder, 7 & ~needs, call, EACCES
 
 
-# ---- ACL and mode are one ----------------------------------------------------------------------------------------------
+# ---- ACL and mode are one ----------------------------------------------------------------------------
 
 @check("acl(5): a minimal ACL is the mode, and is not stored")
 def _(a, b):
@@ -207,13 +213,16 @@ def stays(change, a, b):
 
 @table
 def survival():
-    for story, change in (("rename(2)", lambda d: os.rename(d / "it", d / "new")), ("link(2)", lambda d: os.link(d / "it", d / "new")),
-                          ("chown(2)", lambda d: os.chown(d / "it", 7, 8)), ("truncate(2)", lambda d: os.truncate(d / "it", 0)),
-                          ("write(2)", lambda d: write_file(d / "it", b"content")), ("utimensat(2)", lambda d: os.utime(d / "it"))):
+    for story, change in (("rename(2)", lambda d: os.rename(d / "it", d / "new")),
+        ("link(2)", lambda d: os.link(d / "it", d / "new")),
+                          ("chown(2)", lambda d: os.chown(d / "it", 7, 8)), ("truncate(2)",
+                           lambda d: os.truncate(d / "it", 0)),
+                          ("write(2)", lambda d: write_file(d / "it", b"content")), ("utimensat(2)",
+                           lambda d: os.utime(d / "it"))):
         yield f"acl(5): outlives {story}", stays, change
 
 
-# ---- who may, and what is no ACL ---------------------------------------------------------------------------------------------
+# ---- who may, and what is no ACL ---------------------------------------------------------------------
 
 @check("setxattr(2): the owner sets an ACL")
 def _(a, b):
@@ -265,7 +274,8 @@ def no_acl(value, code, kind, name, d):
 def malformed():
     for story, value in (
             ("no owner's entry", acl(("g:", 4), ("o", 0))), ("no group's entry", acl(("u:", 6), ("o", 0))),
-            ("no others' entry", acl(("u:", 6), ("g:", 4))), ("a named user without a mask", acl(("u:", 6), ("u", 5, 4), ("g:", 4), ("o", 0))),
+            ("no others' entry", acl(("u:", 6), ("g:", 4))), ("a named user without a mask",
+             acl(("u:", 6), ("u", 5, 4), ("g:", 4), ("o", 0))),
             ("two owner's entries", acl(("u:", 6), ("u:", 6), ("g:", 4), ("o", 0))),
             ("two masks", acl(("u:", 6), ("g:", 4), ("m", 4), ("m", 4), ("o", 0))),
             ("entries in another order", acl(("o", 0), ("g:", 4), ("u:", 6))),
@@ -273,7 +283,8 @@ def malformed():
             ("an unknown tag", struct.pack("<IHHI", 2, 64, 4, NOBODY)),
             ("half an entry", acl(*BASE)[:-3])):
         yield f"setxattr(2) EINVAL: an ACL with {story}", no_acl, value, EINVAL, "file", ACCESS
-    yield ("setxattr(2) EOPNOTSUPP: an ACL of another version", no_acl, b"\3\0\0\0" + acl(*BASE)[4:], EOPNOTSUPP, "file", ACCESS)
+    yield ("setxattr(2) EOPNOTSUPP: an ACL of another version", no_acl, b"\3\0\0\0" + acl(*BASE)[4:], EOPNOTSUPP,
+        "file", ACCESS)
     yield "setxattr(2) EACCES: a default ACL of a file", no_acl, acl(*BASE), EACCES, "file", DEFAULT
 
 
@@ -283,7 +294,7 @@ def _(d):
     fails(EOPNOTSUPP, os.setxattr, d / "link", ACCESS, acl(*BASE), follow_symlinks=False)
 
 
-# ---- default ACLs --------------------------------------------------------------------------------------------------------------
+# ---- default ACLs ------------------------------------------------------------------------------------
 
 DEFAULTS = (("u:", 7), ("u", STRANGER, 7), ("g:", 5), ("m", 7), ("o", 1))
 

@@ -199,7 +199,7 @@ def changes_and_witnesses():
                     yield f"{change.name}: seen by {witness}, of {story}", seen, change, witness, size
 
 
-# ---- attributes, by who has them cached ---------------------------------------------------------------------------------
+# ---- attributes, by who has them cached --------------------------------------------------------------
 
 ATTRIBUTES = (
     ("chmod(2)", lambda p: os.chmod(p, 0o604), lambda p: os.stat(p).st_mode & 0o7777, 0o604),
@@ -236,7 +236,7 @@ def attributes_seen():
             yield f"{story}: the new attribute is seen {way}", attribute_seen, change, look, want, way
 
 
-# ---- both nodes in turns ---------------------------------------------------------------------------------------------------
+# ---- both nodes in turns -----------------------------------------------------------------------------
 
 @check("write(2): two nodes write one file in turns, each sees the other's bytes")
 def _(a, b):

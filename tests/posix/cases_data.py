@@ -17,7 +17,7 @@ PAGE = 4096
 RW = os.O_RDWR | os.O_CREAT
 
 
-# ---- states: (bytes, where they are holes) -------------------------------------------------------------------
+# ---- states: (bytes, where they are holes) -----------------------------------------------------------
 
 def solid(length):
     return [(0, pattern(length, 7))] if length else []
@@ -49,7 +49,7 @@ def make_state(path, state):
     return os.open(path, os.O_RDWR), model
 
 
-# ---- operations: each does the same to a descriptor and to the model -------------------------------------------
+# ---- operations: each does the same to a descriptor and to the model ---------------------------------
 
 def write(offset, data):
     def on(fd, model):
@@ -193,7 +193,7 @@ def model_of_bytes():
         yield f"{operation}, of {state}", like_the_model, state, operation
 
 
-# ---- fallocate's other modes: done as the manual says, or refused with nothing changed --------------------------
+# ---- fallocate's other modes: done as the manual says, or refused with nothing changed ---------------
 
 def shift(mode, begin, length, a, b):
     data = pattern(20 * PAGE)
@@ -211,7 +211,8 @@ def shift(mode, begin, length, a, b):
 
 @table
 def shifts():
-    for name, mode in (("FALLOC_FL_COLLAPSE_RANGE", sys_.FALLOC_COLLAPSE), ("FALLOC_FL_INSERT_RANGE", sys_.FALLOC_INSERT)):
+    for name, mode in (("FALLOC_FL_COLLAPSE_RANGE", sys_.FALLOC_COLLAPSE),
+        ("FALLOC_FL_INSERT_RANGE", sys_.FALLOC_INSERT)):
         yield f"fallocate(2) {name}: at the begin, or EOPNOTSUPP", shift, mode, 0, PAGE
         yield f"fallocate(2) {name}: in the middle, or EOPNOTSUPP", shift, mode, 8 * PAGE, 2 * PAGE
 
@@ -225,7 +226,8 @@ def bad_allocation(mode, offset, length, code, d):
 @table
 def bad_allocations():
     for story, *case in (("a length of 0", 0, 0, 0, EINVAL), ("a negative length", 0, 0, -1, EINVAL),
-                         ("a negative offset", 0, -1, 10, EINVAL), ("beyond the largest size", 0, 2**63 - 10, 100, EFBIG),
+                         ("a negative offset", 0, -1, 10, EINVAL), ("beyond the largest size", 0, 2**63 - 10, 100,
+                          EFBIG),
                          ("a hole without FALLOC_FL_KEEP_SIZE", sys_.FALLOC_PUNCH, 0, 10, EOPNOTSUPP),
                          ("an unknown mode", 0x800, 0, 10, EOPNOTSUPP),
                          ("punch and zero at once", sys_.FALLOC_PUNCH | ZERO | KEEP, 0, 10, EOPNOTSUPP)):
@@ -234,7 +236,7 @@ def bad_allocations():
         yield f"fallocate(2): {story} is refused", bad_allocation, *case[:3], codes
 
 
-# ---- SEEK_DATA and SEEK_HOLE ----------------------------------------------------------------------------------------
+# ---- SEEK_DATA and SEEK_HOLE -------------------------------------------------------------------------
 
 def map_of(fd):
     """[(begin, end)] of data."""
@@ -309,7 +311,8 @@ def seeking():
     for story, whence, start, want in SEEKS:
         yield f"lseek(2) {story}", seeks, whence, start, want
     for name, whence in (("SEEK_DATA", os.SEEK_DATA), ("SEEK_HOLE", os.SEEK_HOLE)):
-        for story, state, start in (("at the end", "200,000 bytes", 200_000), ("behind the end", "200,000 bytes", 200_001),
+        for story, state, start in (("at the end", "200,000 bytes", 200_000),
+            ("behind the end", "200,000 bytes", 200_001),
                                     ("of an empty file", "an empty file", 0)):
             yield f"lseek(2) {name} ENXIO: {story}", cannot_seek, whence, state, start, ENXIO
         yield f"lseek(2) {name} ENXIO: of a negative offset", cannot_seek, whence, "100 bytes", -1, ENXIO
@@ -349,7 +352,7 @@ def _(a, b):
     equal(map_of(os.open(b / "it", os.O_RDONLY)), [(0, MiB), (2 * MiB, 3 * MiB)])
 
 
-# ---- what a file takes -----------------------------------------------------------------------------------------------
+# ---- what a file takes -------------------------------------------------------------------------------
 
 def takes(change, least, most, a, b):
     """Blocks of 512 bytes, in MiB, once all is synced."""
@@ -385,12 +388,13 @@ def space():
             ("written twice, it takes once", written(0, 1, 0, 1), 2, 2.2),
             ("truncated to nothing", and_then(written(0, 1), lambda fd: os.ftruncate(fd, 0)), 0, 0.1),
             ("truncated to the half", and_then(written(0, 1), lambda fd: os.ftruncate(fd, MiB)), 1, 1.1),
-            ("a hole that was punched", and_then(written(0, 1, 2), lambda fd: sys_.fallocate(fd, PUNCH, MiB, MiB)), 2, 2.2),
+            ("a hole that was punched", and_then(written(0, 1, 2), lambda fd: sys_.fallocate(fd, PUNCH, MiB, MiB)), 2,
+             2.2),
             ("a hole that was filled", and_then(lambda fd: os.ftruncate(fd, 4 * MiB), written(1)), 1, 1.1)):
         yield f"stat(2) st_blocks: {story}", takes, change, least, most
 
 
-# ---- reads and writes in all forms ---------------------------------------------------------------------------------
+# ---- reads and writes in all forms -------------------------------------------------------------------
 
 def reads(use, want, a, b):
     write_file(a / "it", b"0123456789")
@@ -478,7 +482,7 @@ def _(a, b):
         equal(os.pread(view, length, offset), data[offset:offset + length])
 
 
-# ---- limits ----------------------------------------------------------------------------------------------------------
+# ---- limits ------------------------------------------------------------------------------------------
 
 @check("setrlimit(2) RLIMIT_FSIZE, write(2) EFBIG and SIGXFSZ: behind the limit")
 def _(d):
@@ -556,7 +560,7 @@ def _(a, b):
     equal((os.pread(view, 5, (1 << 40) - 2), os.fstat(view).st_size), (b"\0\0far"[:5], (1 << 40) + 3))
 
 
-# ---- copy_file_range between files --------------------------------------------------------------------------------------
+# ---- copy_file_range between files -------------------------------------------------------------------
 
 def copies(state, a, b):
     fd, model = make_state(a / "from", state)

@@ -17,7 +17,7 @@ def fill(d, count, width=0):
     return names
 
 
-# ---- readdir ----------------------------------------------------------------------------------------------------
+# ---- readdir -----------------------------------------------------------------------------------------
 
 def lists_all(count, a, b):
     names = fill(a, count)
@@ -171,7 +171,7 @@ def _(d):
     equal((first, len(os.listdir(fd))), (10, 10))       # listdir rewinds a dup of it
 
 
-# ---- counts of links ---------------------------------------------------------------------------------------------
+# ---- counts of links ---------------------------------------------------------------------------------
 
 @check("stat(2) st_nlink: a folder has two and one for each sub-folder")
 def _(a, b):
@@ -291,7 +291,7 @@ def _(d):
     true(exists(d / "it"), "it is gone")
 
 
-# ---- rename ---------------------------------------------------------------------------------------------------------
+# ---- rename ------------------------------------------------------------------------------------------
 
 @check("rename(2): the new name is there at once, the old one is not")
 def _(a, b):
@@ -392,7 +392,8 @@ def into_itself(flags, old, new, d):
 @table
 def renames_into_itself():
     for name, flags in (("rename(2)", 0), ("renameat2(2) RENAME_NOREPLACE", 1)):
-        for story, old, new in (("its child", "x", "x/new"), ("a grandchild", "x", "x/y/z/new"), ("itself, by '..'", "x", "x/../x/n")):
+        for story, old, new in (("its child", "x", "x/new"), ("a grandchild", "x", "x/y/z/new"),
+            ("itself, by '..'", "x", "x/../x/n")):
             yield f"{name} EINVAL: a folder into {story}", into_itself, flags, old, new
     yield "renameat2(2) RENAME_EXCHANGE EINVAL: a folder with its child", into_itself, 2, "x", "x/y"
     yield "renameat2(2) RENAME_EXCHANGE EINVAL: a folder with its grandparent", into_itself, 2, "x/y/z", "x"
@@ -506,7 +507,7 @@ def _(a, b):
     equal(sorted(other.wait() for other in others), [0, EEXIST])
 
 
-# ---- rmdir and mkdir -----------------------------------------------------------------------------------------------
+# ---- rmdir and mkdir ---------------------------------------------------------------------------------
 
 def not_empty(fill_it, d):
     os.mkdir(d / "it")
@@ -599,7 +600,7 @@ def _(a, b):
     equal(os.listdir(b), [])
 
 
-# ---- the *at() calls ------------------------------------------------------------------------------------------------
+# ---- the *at() calls ---------------------------------------------------------------------------------
 
 AT_CALLS = (
     ("openat(2)", "file", lambda n, fd, d: os.close(os.open(n, os.O_RDONLY, dir_fd=fd))),
@@ -660,7 +661,7 @@ def calls_at_descriptors():
         yield f"{story}: an absolute path needs no descriptor", at_absolute, needs, call
 
 
-# ---- what is known of absence -------------------------------------------------------------------------------------------
+# ---- what is known of absence ------------------------------------------------------------------------
 
 def absence_ends(make, name, a, b):
     write_file(a / "other")

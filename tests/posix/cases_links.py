@@ -13,7 +13,7 @@ from types_of_files import make_socket
 
 RW = os.O_RDWR | os.O_CREAT
 
-# ---- symbolic links ------------------------------------------------------------------------------------------------
+# ---- symbolic links ----------------------------------------------------------------------------------
 
 TARGETS = (
     ("of one byte", "x"), ("that does not exist", "no/such/name"), ("that is absolute", "/etc/hostname"),
@@ -145,7 +145,7 @@ def _(a, b):
     equal((os.stat(b / "target").st_uid, os.lstat(b / "link").st_uid), (1, 2))
 
 
-# ---- FIFOs and sockets ----------------------------------------------------------------------------------------------
+# ---- FIFOs and sockets -------------------------------------------------------------------------------
 
 def ends(d):
     os.mkfifo(d / "fifo")
@@ -285,13 +285,14 @@ def _(d):
 @check("unix(7): datagrams by the socket's name")
 def _(d):
     os.chdir(d)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as two:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one, socket.socket(socket.AF_UNIX,
+        socket.SOCK_DGRAM) as two:
         one.bind("sock")
         two.sendto(b"hello", "sock")
         equal(one.recv(10), b"hello")
 
 
-# ---- files that have no name any more ------------------------------------------------------------------------------------
+# ---- files that have no name any more ----------------------------------------------------------------
 
 def copy_out(fd):
     out = os.open("copy", RW)
@@ -319,7 +320,8 @@ AFTERLIFE = (
                                                   equal(os.pread(fd, 9, 0), b"Content"))),
     ("copy_file_range(2) from it", lambda fd: equal(copy_out(fd), b"content")),
     ("a MiB written and read", lambda fd: (write_once(fd, pattern(1 << 20), 0), equal(read_all(fd), pattern(1 << 20)))),
-    ("dup(2) and close(2) of the first", lambda fd: (os.dup2(fd, 500), os.close(fd), equal(os.pread(500, 7, 0), b"content"))),
+    ("dup(2) and close(2) of the first", lambda fd: (os.dup2(fd, 500), os.close(fd), equal(os.pread(500, 7, 0),
+     b"content"))),
     ("in a child process", lambda fd: equal(in_child(os.pread, fd, 7, 0), b"content")),
     ("truncate(2) through /proc", lambda fd: (os.truncate(f"/proc/self/fd/{fd}", 2), equal(read_all(fd), b"co"))),
 )
@@ -364,7 +366,7 @@ def _(a, b):
     equal(os.listdir(b), [])
 
 
-# ---- O_TMPFILE -----------------------------------------------------------------------------------------------------------
+# ---- O_TMPFILE ---------------------------------------------------------------------------------------
 
 def nameless(d, flags=os.O_RDWR, mode=0o600):
     return os.open(d, os.O_TMPFILE | flags, mode)
@@ -490,7 +492,7 @@ def _(a, b):
     equal(os.getxattr(b / "it", "user.n"), b"v")
 
 
-# ---- handles ---------------------------------------------------------------------------------------------------------------
+# ---- handles -----------------------------------------------------------------------------------------
 
 @check("name_to_handle_at(2) EOVERFLOW: too little room")
 def _(d):
@@ -596,7 +598,7 @@ def _(d):
         fails(EPERM, sys_.open_by_handle, root, handle)
 
 
-# ---- statvfs, inotify -----------------------------------------------------------------------------------------------------------
+# ---- statvfs, inotify --------------------------------------------------------------------------------
 
 def facts(what, holds, d):
     st = os.statvfs(d)
@@ -618,7 +620,8 @@ def facts_of_the_file_system():
 @check("statvfs(3): the same by path, by descriptor, by another file")
 def _(d):
     fd = os.open(write_file(d / "it"), os.O_RDONLY)
-    told = {(s.f_bsize, s.f_frsize, s.f_blocks, s.f_namemax) for s in (os.statvfs(d), os.fstatvfs(fd), os.statvfs(d / "it"))}
+    told = {(s.f_bsize, s.f_frsize, s.f_blocks, s.f_namemax) for s in (os.statvfs(d), os.fstatvfs(fd),
+        os.statvfs(d / "it"))}
     equal(len(told), 1)
 
 

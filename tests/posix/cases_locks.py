@@ -52,7 +52,7 @@ def holder(folder, *locks, how=POSIX):
     return other
 
 
-# ---- which ranges meet --------------------------------------------------------------------------------------------
+# ---- which ranges meet -------------------------------------------------------------------------------
 
 # the holder has [100, 200); (story, start, length, do they meet?)
 RANGES = (
@@ -81,7 +81,8 @@ def ranges():
         for story, start, length, meet in RANGES:
             conflict = meet and W in (held, wanted)
             said = "EAGAIN" if conflict else "success"
-            yield (f"{name} {said}: {WORDS[wanted]} lock of {story}, beside a {WORDS[held]} lock", meets, how, held, wanted,
+            yield (f"{name} {said}: {WORDS[wanted]} lock of {story}, beside a {WORDS[held]} lock", meets, how, held,
+                wanted,
                    start, length, conflict)
             if story in ("the same bytes", "everything", "bytes up to it"):
                 yield (f"{name.replace('SETLK', 'GETLK')}: {WORDS[wanted]} lock of {story}, beside a {WORDS[held]} lock",
@@ -134,7 +135,7 @@ def _(a, b):
     lock(opened(b / "it"), W)
 
 
-# ---- one process: what it has, grows, shrinks, changes ----------------------------------------------------------------
+# ---- one process: what it has, grows, shrinks, changes -----------------------------------------------
 
 def map_of_locks(fd, how=POSIX, end=300):
     """What others see, byte by byte, in steps of ten: '-', 'r', 'w'."""
@@ -215,7 +216,8 @@ def arguments():
         yield f"{name} EINVAL: a start before the file", refused, how, (W, -1, 10), EINVAL
         yield f"{name} EINVAL: a negative length that begins before the file", refused, how, (W, 5, -10), EINVAL
         yield f"{name} EINVAL: an unknown type", refused, how, (77, 0, 10), EINVAL
-        yield f"{name} EOVERFLOW: an end behind the largest offset", refused, how, (W, 2**63 - 5, 10), (EOVERFLOW, EINVAL)
+        yield f"{name} EOVERFLOW: an end behind the largest offset", refused, how, (W, 2**63 - 5, 10), (EOVERFLOW,
+            EINVAL)
 
 
 @check("fcntl(2) F_OFD_SETLK EINVAL: l_pid is not 0")
@@ -247,7 +249,7 @@ def _(d):
     equal(who(fd, W).type, U)
 
 
-# ---- whose they are -----------------------------------------------------------------------------------------------------
+# ---- whose they are ----------------------------------------------------------------------------------
 
 @check("fcntl(2) F_SETLK: two descriptors of one process do not conflict")
 def _(d):
@@ -355,12 +357,15 @@ def owners():
     for name, how in every.items():
         by_process = how is POSIX
         yield f"{name}: dup(2) shares the lock", shared_by_dup, lambda fd, how=how: take(fd, how)
-        yield (f"{name}: close(2) of a duplicate {'frees' if by_process else 'keeps'} the lock", closed, how, "dup", by_process)
-        yield (f"{name}: close(2) of another open {'frees' if by_process else 'keeps'} the lock", closed, how, "open", by_process)
+        yield (f"{name}: close(2) of a duplicate {'frees' if by_process else 'keeps'} the lock", closed, how, "dup",
+            by_process)
+        yield (f"{name}: close(2) of another open {'frees' if by_process else 'keeps'} the lock", closed, how, "open",
+            by_process)
         yield f"{name}: exit(3) frees the lock", ended, how, 0
         yield f"{name}: SIGKILL frees the lock", ended, how, signal.SIGKILL
         yield f"{name}: a child of fork(2) {'has no' if by_process else 'has the'} lock", in_fork, how, not by_process
-        yield (f"{name}: the parent's close(2) {'frees' if by_process else 'keeps'} the lock beside a child", fork_keeps, how,
+        yield (f"{name}: the parent's close(2) {'frees' if by_process else 'keeps'} the lock beside a child",
+            fork_keeps, how,
                not by_process)
 
 
@@ -463,7 +468,7 @@ def _(a, b):
     fails(EAGAIN, fcntl.lockf, fd, fcntl.LOCK_EX | NB)
 
 
-# ---- waiting ---------------------------------------------------------------------------------------------------------------
+# ---- waiting -----------------------------------------------------------------------------------------
 
 def grab(fd, how, kind=W):
     if how is None:

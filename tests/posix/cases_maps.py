@@ -7,17 +7,19 @@ from errno import EINVAL, ENODEV
 
 from suite import (Other, check, equal, eventually, fails, pattern, read_file, status_of_child, table, tick, true,
                    write_file, write_once)
+from syscalls import map_anything
 
 PAGE = mmap.PAGESIZE
 SHARED, PRIVATE = mmap.MAP_SHARED, mmap.MAP_PRIVATE
-READ, WRITE = mmap.PROT_READ, mmap.PROT_WRITE
+READ = mmap.PROT_READ
 
 
 def opened(path, content=b"", flags=os.O_RDWR):
     return os.open(write_file(path, content), flags)
 
 
-SIZES = (("a byte", 1), ("a page", PAGE), ("a page and a byte", PAGE + 1), ("64 KiB", 65536), ("64 KiB and a byte", 65537),
+SIZES = (("a byte", 1), ("a page", PAGE), ("a page and a byte", PAGE + 1), ("64 KiB", 65536),
+    ("64 KiB and a byte", 65537),
          ("1 MiB", 1 << 20), ("3 MiB and a bit", (3 << 20) + 77))
 
 
@@ -332,23 +334,15 @@ def _(d):
 @check("mmap(2) EINVAL: an offset that is no multiple of the page size")
 def _(d):
     fd = opened(d / "it", bytes(2 * PAGE))
-    fails(EINVAL, lambda: mmap_raw(fd, PAGE, 512))
-
-
-def mmap_raw(fd, length, offset):
-    from syscalls import ctypes, libc
-    libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-    if libc.mmap(None, length, READ, SHARED, fd, offset) == ctypes.c_void_p(-1).value:
-        raise OSError(ctypes.get_errno(), "mmap")
+    fails(EINVAL, map_anything, fd, PAGE, 512)
 
 
 @check("mmap(2) EINVAL: of no length")
 def _(d):
     fd = opened(d / "it", bytes(PAGE))
-    fails(EINVAL, lambda: mmap_raw(fd, 0, 0))
+    fails(EINVAL, map_anything, fd, 0, 0)
 
 
 @check("mmap(2) ENODEV: of a folder")
 def _(d):
-    fails(ENODEV, lambda: mmap_raw(os.open(d, os.O_RDONLY), PAGE, 0))
+    fails(ENODEV, map_anything, os.open(d, os.O_RDONLY), PAGE, 0)

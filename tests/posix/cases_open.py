@@ -8,7 +8,8 @@ import struct
 from errno import EACCES, EBADF, EEXIST, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR, EPERM, EXDEV, ENXIO
 
 import syscalls as sys_
-from suite import (STRANGER, Other, acting_as, check, equal, exists, fails, in_child, mode_of, name_of, outcome, read_all, read_file, table,
+from suite import (STRANGER, Other, acting_as, check, equal, exists, fails, in_child, mode_of, name_of, outcome,
+    read_all, read_file, table,
                    true, umask, write_file, write_once)
 
 MODES = {"O_RDONLY": os.O_RDONLY, "O_WRONLY": os.O_WRONLY, "O_RDWR": os.O_RDWR}
@@ -30,7 +31,8 @@ def prepare(state, d):
 def due(mode, flags, state):
     """(errno, what is at the end of the name afterwards): POSIX open(), and open(2) where POSIX leaves it open."""
     creates, is_link = "O_CREAT" in flags, "link" in state
-    end = {"a link to a file": "a file", "a link to a folder": "a folder", "a dangling link": "nothing"}.get(state, state)
+    end = {"a link to a file": "a file", "a link to a folder": "a folder", "a dangling link": "nothing"}.get(state,
+        state)
     if creates and "O_DIRECTORY" in flags:
         return EINVAL, end
     if creates and "O_EXCL" in flags and state != "nothing":
@@ -73,7 +75,7 @@ def flags_on_states():
             yield f"open(2) {'|'.join((mode, *flags))} {name_of(code)}: where {state} is", opens, mode, flags, state
 
 
-# ---- what a descriptor may do, by how it was opened -----------------------------------------------------------
+# ---- what a descriptor may do, by how it was opened --------------------------------------------------
 
 USES = (
     ("read(2)", lambda fd: os.read(fd, 1), "r", EBADF),
@@ -163,7 +165,7 @@ def uses_of_path_descriptors():
         yield f"open(2) O_PATH: {story}", used, use, 0, os.O_PATH
 
 
-# ---- one by one ------------------------------------------------------------------------------------------------
+# ---- one by one --------------------------------------------------------------------------------------
 
 @check("open(2) O_CREAT: a file of mode 0 may be written through the descriptor that made it")
 def _(d):
@@ -399,7 +401,7 @@ def _(d):
     fails(ELOOP, sys_.openat2, d / "link/it", os.O_PATH, 0, sys_.RESOLVE_NO_SYMLINKS)
 
 
-# ---- umask --------------------------------------------------------------------------------------------------------
+# ---- umask -------------------------------------------------------------------------------------------
 
 MAKERS = (
     ("open(2) O_CREAT", 0o666, lambda p, m: os.close(os.open(p, os.O_CREAT | os.O_WRONLY, m))),
@@ -438,7 +440,7 @@ def _(a, b):
     equal(mode_of(b / "it"), 0o6755)
 
 
-# ---- O_DIRECT -------------------------------------------------------------------------------------------------------
+# ---- O_DIRECT ----------------------------------------------------------------------------------------
 
 def aligned(length):
     """Memory at a page boundary."""

@@ -4,13 +4,14 @@ import os
 from errno import (EACCES, EADDRINUSE, EEXIST, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR)
 
 from calls import CALLS, make_for, other
+from suite import (STRANGER, Folder, acting_as, check, equal, exists, fails, name_of, open_folder, table, true,
+                   write_file)
 from syscalls import name_to_handle
-from suite import (STRANGER, Folder, acting_as, check, equal, exists, fails, name_of, open_folder, table, true, write_file)
 
 NAME_MAX, PATH_MAX = 255, 4096
 
 
-# ---- places where nothing can be found: each makes the place in d and returns the path to ask for ------
+# ---- places where nothing can be found: each makes the place in d and returns the path to ask for -----
 
 def below_nothing(d):
     return d / "absent" / "name"
@@ -88,7 +89,7 @@ def paths_that_lead_nowhere():
             yield f"{call.name} {name_of(code)}: {story}", leads_nowhere, call, code, place
 
 
-# ---- what is missing, in the way, or closed ------------------------------------------------------------
+# ---- what is missing, in the way, or closed ----------------------------------------------------------
 
 def is_missing(call, d):
     fails(ENOENT, call.call, d / "absent", d)
@@ -97,7 +98,8 @@ def is_missing(call, d):
 def is_in_the_way(call, kind, d):
     path = d / "there"
     {"a file": lambda: write_file(path), "a folder": lambda: os.mkdir(path), "a FIFO": lambda: os.mkfifo(path),
-     "a symbolic link": lambda: os.symlink("other", path), "a dangling symbolic link": lambda: os.symlink("absent", path),
+     "a symbolic link": lambda: os.symlink("other", path), "a dangling symbolic link": lambda: os.symlink("absent",
+         path),
      }[kind]()
     other(d)
     fails(EADDRINUSE if call.name == "bind(2)" else EEXIST, call.call, path, d)
@@ -149,7 +151,7 @@ def missing_or_in_the_way():
         yield f"{call.name} EACCES: a folder of the path may not be searched", is_closed, call
 
 
-# ---- ways that lead there -------------------------------------------------------------------------------
+# ---- ways that lead there ----------------------------------------------------------------------------
 
 def through_link(d):
     os.mkdir(d / "real")
@@ -243,7 +245,7 @@ def ways_that_lead_there():
         yield f"{call.name} ENOENT: the current folder was removed", in_a_removed_folder, call
 
 
-# ---- a slash behind what is to be made ------------------------------------------------------------------
+# ---- a slash behind what is to be made ---------------------------------------------------------------
 
 def slash_makes(call, code, d):
     other(d)
@@ -291,7 +293,7 @@ def _(d):
     fails(EINVAL, os.readlink, d / "link/")
 
 
-# ---- bytes of names -------------------------------------------------------------------------------------
+# ---- bytes of names ----------------------------------------------------------------------------------
 
 NAMES = (
     ("a space", b" "), ("a newline", b"a\nb"), ("a tab", b"\t"), ("a backslash", b"a\\b"), ("a quote", b"'\""),

@@ -89,7 +89,8 @@ TRUNC = os.O_WRONLY | os.O_TRUNC
 MOVES = (
     ("open(2) and close(2)", with_file, on_descriptor(RD, lambda fd: None), {IT: "", FOLDER: ""}),
     ("open(2) O_RDWR and close(2)", with_file, on_descriptor(os.O_RDWR, lambda fd: None), {IT: ""}),
-    ("open(2) O_CREAT of what is there", with_file, on_descriptor(WR | os.O_CREAT, lambda fd: None), {IT: "", FOLDER: ""}),
+    ("open(2) O_CREAT of what is there", with_file, on_descriptor(WR | os.O_CREAT, lambda fd: None),
+     {IT: "", FOLDER: ""}),
     ("open(2) O_NOATIME, read(2)", with_file, on_descriptor(RD | os.O_NOATIME, lambda fd: os.read(fd, 3)), {IT: ""}),
     ("stat(2)", with_file, lambda d: os.stat(d / IT), {IT: "", FOLDER: ""}),
     ("access(2)", with_file, lambda d: os.access(d / IT, os.R_OK), {IT: ""}),
@@ -134,7 +135,8 @@ MOVES = (
      {"folder/sub:second/sub": "c", FOLDER: "mc", SECOND: "mc"}),
     ("open(2) O_CREAT", with_file, lambda d: write_file(d / "folder/new"), {FOLDER: "mc", IT: ""}),
     ("mkdir(2)", with_file, lambda d: os.mkdir(d / "folder/new"), {FOLDER: "mc", IT: ""}),
-    ("mkdir(2) two levels below", with_folder, lambda d: os.mkdir(d / "folder/sub/new"), {FOLDER: "", "folder/sub": "mc"}),
+    ("mkdir(2) two levels below", with_folder, lambda d: os.mkdir(d / "folder/sub/new"),
+     {FOLDER: "", "folder/sub": "mc"}),
     ("mkfifo(3)", with_file, lambda d: os.mkfifo(d / "folder/new"), {FOLDER: "mc"}),
     ("symlink(2)", with_file, lambda d: os.symlink("it", d / "folder/new"), {FOLDER: "mc", IT: ""}),
     ("bind(2)", with_file, lambda d: calls.bind(d / "folder/new", d), {FOLDER: "mc"}),
@@ -143,7 +145,8 @@ MOVES = (
     ("mkdir(2) that fails", with_file, lambda d: fails(EEXIST, os.mkdir, d / IT), {FOLDER: "", IT: ""}),
     ("rmdir(2) that fails", with_folder, lambda d: fails(ENOTEMPTY, os.rmdir, d / FOLDER), {FOLDER: ""}),
     ("rename(2) that fails", with_two,
-     lambda d: fails(EEXIST, sys_.renameat2, d / IT, d / OTHER, sys_.RENAME_NOREPLACE), {IT: "", FOLDER: "", SECOND: ""}),
+     lambda d: fails(EEXIST, sys_.renameat2, d / IT, d / OTHER, sys_.RENAME_NOREPLACE), {IT: "", FOLDER: "",
+         SECOND: ""}),
     ("utimensat(2) with times", with_file, lambda d: sys_.utimensat(d / IT, GIVEN, GIVEN), {IT: "amc", FOLDER: ""}),
     ("utimensat(2) with the same times", with_file, lambda d: age(d / IT), {IT: "c"}),
     ("utimensat(2) UTIME_NOW twice", with_file, lambda d: sys_.utimensat(d / IT, NOW, NOW), {IT: "amc"}),
@@ -169,7 +172,7 @@ def what_moves_what():
     return rows_of(MOVES)
 
 
-# ---- new files ---------------------------------------------------------------------------------------------------
+# ---- new files ---------------------------------------------------------------------------------------
 
 def newborn(make, a, b):
     low = time.clock_gettime_ns(5)      # CLOCK_REALTIME_COARSE, as the kernel takes it
@@ -188,7 +191,7 @@ def newborns():
         yield f"stat(2): all times of {story} that is new are now", newborn, make
 
 
-# ---- utimensat ------------------------------------------------------------------------------------------------------
+# ---- utimensat ---------------------------------------------------------------------------------------
 
 KINDS = {"given": GIVEN, "UTIME_NOW": NOW, "UTIME_OMIT": OMIT}
 
@@ -203,7 +206,8 @@ def set_times(how, atime, mtime, a, b):
     if how == "a descriptor":
         sys_.futimens(os.open(a / "it", os.O_RDONLY), KINDS[atime], KINDS[mtime])
     else:
-        sys_.utimensat(a / "it", KINDS[atime], KINDS[mtime], sys_.AT_SYMLINK_NOFOLLOW if how == "a symbolic link" else 0)
+        sys_.utimensat(a / "it", KINDS[atime], KINDS[mtime],
+            sys_.AT_SYMLINK_NOFOLLOW if how == "a symbolic link" else 0)
     for word, before, now in zip((atime, mtime), old, times(b / "it")):
         if word == "UTIME_NOW":
             true(now > low, f"{word} made it {now}")
@@ -218,7 +222,8 @@ def pairs_of_times():
 
 
 MOMENTS = (
-    ("the epoch", (0, 0)), ("a nanosecond after the epoch", (0, 1)), ("the last nanosecond of a second", (0, 999_999_999)),
+    ("the epoch", (0, 0)), ("a nanosecond after the epoch", (0, 1)), ("the last nanosecond of a second",
+     (0, 999_999_999)),
     ("a second before the epoch", (-1, 0)), ("half a second before the epoch", (-1, 500_000_000)),
     ("1901", (-2**31, 0)), ("January 2038, the last second of 31 bits", (2**31 - 1, 999_999_999)),
     ("January 2038, the first second of 32 bits", (2**31, 1)), ("2106, beyond 32 bits", (2**32, 3)),
@@ -254,7 +259,7 @@ def no_moments():
         yield f"utimensat(2) EINVAL: {story}", refused, (1, ns)
 
 
-# ---- times and open files -------------------------------------------------------------------------------------------
+# ---- times and open files ----------------------------------------------------------------------------
 
 @check("close(2): mtime is that of the write, not of the close")
 def _(a, b):

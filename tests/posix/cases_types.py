@@ -93,7 +93,7 @@ def operations_on_names():
                 yield f"{operation} {name_of(code)}: {kind}", answers, call, kind, code
 
 
-# ---- what is said of each type ------------------------------------------------------------------------------
+# ---- what is said of each type -----------------------------------------------------------------------
 
 def shows_type(kind, a, b):
     make(kind, a / "it")
@@ -252,7 +252,7 @@ def facts_of_each_type():
             yield f"link(2): {kind} has two names", linked_twice, kind
 
 
-# ---- rename over and exchange ------------------------------------------------------------------------------
+# ---- rename over and exchange ------------------------------------------------------------------------
 
 def rename_over(old, new, code, a, b):
     make(old, a / "old")
@@ -285,7 +285,7 @@ def pairs_of_types():
                 yield f"renameat2(2) RENAME_EXCHANGE: {old} with {new}", exchange, old, new
 
 
-# ---- what descriptors of each type do -------------------------------------------------------------------------
+# ---- what descriptors of each type do ----------------------------------------------------------------
 
 DESCRIPTORS = {
     "a file": os.O_RDWR, "a folder": os.O_RDONLY, "a FIFO": os.O_RDWR | NONBLOCK, "a character device": os.O_RDWR,
@@ -297,7 +297,8 @@ BY_DESCRIPTOR = (
     ("pwrite(2)", lambda fd: os.pwrite(fd, b"x", 0), {"a folder": EBADF, "a FIFO": ESPIPE}),
     ("lseek(2) SEEK_SET", lambda fd: os.lseek(fd, 0, 0), {"a FIFO": ESPIPE}),
     ("lseek(2) SEEK_CUR", lambda fd: os.lseek(fd, 0, 1), {"a FIFO": ESPIPE}),
-    ("ftruncate(2)", lambda fd: os.ftruncate(fd, 0), {"a folder": EINVAL, "a FIFO": EINVAL, "a character device": EINVAL}),
+    ("ftruncate(2)", lambda fd: os.ftruncate(fd, 0), {"a folder": EINVAL, "a FIFO": EINVAL,
+     "a character device": EINVAL}),
     ("fsync(2)", os.fsync, {"a FIFO": EINVAL, "a character device": EINVAL}),
     ("fdatasync(2)", os.fdatasync, {"a FIFO": EINVAL, "a character device": EINVAL}),
     ("syncfs(2)", sys_.syncfs, {}),
@@ -320,7 +321,8 @@ BY_DESCRIPTOR = (
     ("copy_file_range(2) from it", lambda fd: os.copy_file_range(fd, scratch_fd(), 10),
      {"a folder": EISDIR, "a FIFO": EINVAL, "a character device": EINVAL}),
     ("posix_fadvise(2)", lambda fd: os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL), {"a FIFO": ESPIPE}),
-    ("readahead(2)", lambda fd: sys_.readahead(fd, 0, 4096), {"a folder": EINVAL, "a FIFO": EINVAL, "a character device": EINVAL}),
+    ("readahead(2)", lambda fd: sys_.readahead(fd, 0, 4096), {"a folder": EINVAL, "a FIFO": EINVAL,
+     "a character device": EINVAL}),
     ("linkat(2) AT_EMPTY_PATH", lambda fd: link_descriptor(fd), {"a folder": EPERM}),
 )
 
@@ -348,7 +350,7 @@ def operations_on_descriptors():
             yield f"{operation} {name_of(code)}: a descriptor of {kind}", does_by_descriptor, call, kind, code
 
 
-# ---- execve --------------------------------------------------------------------------------------------------
+# ---- execve ------------------------------------------------------------------------------------------
 
 def cannot_run(kind, d):
     make(kind, d / "it")
@@ -416,7 +418,7 @@ def _(a, b):
     equal(os.waitstatus_to_exitcode(status_of_child(os.execv, b / "true", ["true"])), 0)
 
 
-# ---- device numbers ------------------------------------------------------------------------------------------
+# ---- device numbers ----------------------------------------------------------------------------------
 
 def device_number(kind, major, minor, a, b):
     os.mknod(a / "it", kind | 0o600, os.makedev(major, minor))

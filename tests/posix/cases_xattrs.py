@@ -16,7 +16,7 @@ def it(d, kind="a file"):
     return d / "it"
 
 
-# ---- values -----------------------------------------------------------------------------------------------------
+# ---- values ------------------------------------------------------------------------------------------
 
 VALUES = (
     ("of no bytes", b""), ("of one byte", b"x"), ("with NUL bytes", b"a\0b\0"), ("of 4096 bytes", pattern(4096)),
@@ -142,7 +142,7 @@ def _(a, b):
     equal(sorted(os.listxattr(b / "it")), sorted(f"{space}n" for space in SPACES))
 
 
-# ---- room of the caller ---------------------------------------------------------------------------------------------
+# ---- room of the caller ------------------------------------------------------------------------------
 
 def room(call, size, want, d):
     os.setxattr(it(d), "user.name", b"0123456789")
@@ -158,14 +158,15 @@ def rooms():
         return sys_.getxattr_room(path, "user.name", size)
     for story, call, size, want in (
             ("getxattr(2): no room asks for the length", get, 0, 10), ("getxattr(2): just enough room", get, 10, 10),
-            ("getxattr(2): more room than is needed", get, 1000, 10), ("getxattr(2) ERANGE: too little room", get, 9, (ERANGE,)),
+            ("getxattr(2): more room than is needed", get, 1000, 10), ("getxattr(2) ERANGE: too little room", get, 9,
+             (ERANGE,)),
             ("listxattr(2): no room asks for the length", sys_.listxattr_room, 0, 10),
             ("listxattr(2): just enough room", sys_.listxattr_room, 10, 10),
             ("listxattr(2) ERANGE: too little room", sys_.listxattr_room, 9, (ERANGE,))):
         yield story, room, call, size, want
 
 
-# ---- what they live and die with -----------------------------------------------------------------------------------------
+# ---- what they live and die with ---------------------------------------------------------------------
 
 def stays(change, a, b):
     os.setxattr(it(a), "user.name", b"value")
@@ -177,9 +178,11 @@ def stays(change, a, b):
 @table
 def survival():
     for story, change in (
-            ("rename(2)", lambda d: os.rename(d / "it", d / "new")), ("link(2)", lambda d: os.link(d / "it", d / "new")),
+            ("rename(2)", lambda d: os.rename(d / "it", d / "new")), ("link(2)",
+             lambda d: os.link(d / "it", d / "new")),
             ("truncate(2)", lambda d: os.truncate(d / "it", 0)), ("chmod(2)", lambda d: os.chmod(d / "it", 0o600)),
-            ("chown(2)", lambda d: os.chown(d / "it", 7, 7)), ("write(2)", lambda d: write_file(d / "it", pattern(100_000))),
+            ("chown(2)", lambda d: os.chown(d / "it", 7, 7)), ("write(2)",
+             lambda d: write_file(d / "it", pattern(100_000))),
             ("utimensat(2)", lambda d: os.utime(d / "it")),
             ("unlink(2) of another name", lambda d: (os.link(d / "it", d / "x"), os.unlink(d / "x")))):
         yield f"xattr(7): outlives {story}", stays, change
@@ -240,7 +243,8 @@ def _(a, b):
     before = os.stat(b / "it")
     os.setxattr(a / "it", "user.name", pattern(5000))
     after = os.stat(b / "it")
-    equal((after.st_size, after.st_mtime_ns, after.st_atime_ns), (before.st_size, before.st_mtime_ns, before.st_atime_ns))
+    equal((after.st_size, after.st_mtime_ns, after.st_atime_ns),
+        (before.st_size, before.st_mtime_ns, before.st_atime_ns))
 
 
 @check("setxattr(2): user. on a sticky folder, by its owner")

@@ -179,12 +179,6 @@ def mode_of(path):
     return stat.S_IMODE(os.lstat(path).st_mode)
 
 
-def forced_mode(path, mode):
-    """A mode that umask has no part in."""
-    os.chmod(path, mode)
-    return path
-
-
 def open_folder(path, mode=0o777):
     """A folder that anybody may use."""
     os.mkdir(path)

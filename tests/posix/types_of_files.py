@@ -41,7 +41,6 @@ TYPES = {
     "a block device": (device(stat.S_IFBLK, LOOP), stat.S_IFBLK, 6),
     "a symbolic link": (symlink, stat.S_IFLNK, 10),
 }
-SPECIAL = ("a FIFO", "a socket", "a character device", "a block device")
 
 
 def make(kind, path):

@@ -4,6 +4,7 @@ A few long-lived processes that run checks, and who watches over them: a check t
 its process replaced.
 """
 import collections
+import contextlib
 import ctypes
 import gc
 import multiprocessing.connection
@@ -45,16 +46,21 @@ def stage(views):
     return [f"{STAGE}/{'ab'[number]}" for number in range(len(views))]
 
 
-def clear_up(first_fd):
-    """What a check may have left: identity first, else the rest would not be allowed."""
+def clear_up_identity():
     if os.getresuid()[2] == 0:
         os.setresuid(0, 0, 0)
         os.setresgid(0, 0, 0)
+        os.setgroups([])
+
+
+def clear_up(first_fd):
+    """What a check may have left: identity first, else the rest would not be allowed."""
+    clear_up_identity()
     os.umask(0o022)
     os.chdir("/")
     gc.collect(0)
     os.closerange(first_fd, 1024)
-    with suite.contextlib.suppress(ChildProcessError):
+    with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
@@ -68,11 +74,6 @@ def run_one(check, folders):
         clear_up_identity()
         return "fail", suite.where(e)
     return "pass", ""
-
-
-def clear_up_identity():
-    if os.getresuid()[2] == 0:
-        os.setresuid(0, 0, 0)
 
 
 def work(pipe, checks, views):
@@ -117,7 +118,7 @@ class Worker:
 
     def end(self, seconds=5):
         """Its children, too. False if it is stuck in the kernel, where no signal reaches it."""
-        with suite.contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
             os.killpg(self.pid, signal.SIGKILL)
         deadline = time.monotonic() + seconds
