@@ -226,12 +226,14 @@ int ms_xattr_list(struct ms_op *op)
 void ms_xattr_drop_capability(struct ms_state *state, struct ms_inode *inode)
 {
 	struct ms_name name = { (const uint8_t *)XATTR_CAPABILITY, sizeof XATTR_CAPABILITY - 1 };
-	struct ms_key key = ms_key_xattr(inode->attr.ino, name);
+	struct ms_key key;
 	const void *value;
 	uint32_t len;
 
-	if (!(inode->attr.flags & MS_INODE_FLAG_XATTRS) ||
-	    ms_txn_get(state->txn, key.bytes, key.len, &value, &len) < 0)
+	if (!(inode->attr.flags & MS_INODE_FLAG_XATTRS))
+		return;
+	key = ms_key_xattr(inode->attr.ino, name);
+	if (ms_txn_get(state->txn, key.bytes, key.len, &value, &len) < 0)
 		return;
 	ms_txn_del(state->txn, key.bytes, key.len);
 	(void)store_flags(state, inode);	/* as in ms_xattr_changed() */
