@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls of Linux that Python's os module lacks, or makes prettier than they are. All raise OSError."""
 import ctypes
+import errno
 import os
 import struct
 from collections import namedtuple
@@ -110,7 +111,13 @@ def name_to_handle(path, flags=0, fd=AT_FDCWD, room=128):
 
 def open_by_handle(mount_fd, handle, flags=os.O_RDONLY):
     kind, data = handle
-    return _open_handle(mount_fd, ctypes.c_char_p(struct.pack("=Ii", len(data), kind) + data), flags)
+    packed = ctypes.c_char_p(struct.pack("=Ii", len(data), kind) + data)
+    for left in range(100, -1, -1):
+        try:
+            return _open_handle(mount_fd, packed, flags)
+        except OSError as e:        # the number of the inode is being given to a new file: iget_locked() in Linux
+            if e.errno != errno.ENOMEM or not left:
+                raise
 
 
 def openat2(path, flags=0, mode=0, resolve=0, fd=AT_FDCWD):
