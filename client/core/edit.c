@@ -188,15 +188,17 @@ void cl_edit_again(struct cl_op *op)
 	edit_step(op);
 }
 
+/* A recall that goes on may end, and run edits, and with the last of them the file ends. */
 void cl_edit_run(struct cl_file *file)
 {
-	struct cl_op *op = file->edits;
+	file->refs++;
 	if (file->node->is_recalling && !file->is_editing)
 		cl_lease_continue(file->client, file->node);
-	if (!op || file->is_editing || file->node->is_recalling)
-		return;
-	file->is_editing = true;
-	edit_step(op);
+	if (file->edits && !file->is_editing && !file->node->is_recalling) {
+		file->is_editing = true;
+		edit_step(file->edits);
+	}
+	cl_file_put(file);
 }
 
 void cl_edit_resume(struct cl_fetch *fetch)

@@ -69,5 +69,62 @@ START_TEST(a_turn_to_append_is_none_to_lock)
 }
 END_TEST
 
+static uint8_t bytes[300000];
+
+static struct cl_op begun(struct cl_handle *h, enum cl_op_kind kind)
+{
+	return (struct cl_op){ .kind = kind, .ino = h->ino, .handle = h,
+			       .done = cluster_op_done, .user = &w };
+}
+
+static void finish(struct cl_op *op, int rc)
+{
+	while (!op->is_finished)
+		loop_uv_run(w.loop);
+	ck_assert_int_eq(op->rc, rc);
+}
+
+/*
+ * A recall waits for a write; when that is interrupted the recall ends, and runs the next edit,
+ * which ends at once: nothing of it is left to be run by whoever looked at the recall.
+ */
+START_TEST(an_edit_that_ends_with_a_recall_is_not_run_again)
+{
+	struct cl_handle *h = file_create(&w, a, "f");
+
+	file_pattern(bytes, sizeof bytes, 1);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, sizeof bytes), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	cluster_client_stop(&w, a);	/* with what it has in memory */
+	a = cluster_client(&w);
+	h = file_open(&w, a, "f", O_RDWR);
+	ck_assert_int_eq(h->file->node->lease, CL_LEASE_WRITE);
+	struct cl_op slow = begun(h, CL_WRITE), nothing = begun(h, CL_FALLOCATE);
+	struct cl_op look = begun(h, CL_GETATTR);
+
+	slow.bytes = "x";
+	slow.bytes_len = 1;
+	slow.offset = 1000;
+	look.handle = NULL;
+	for (uint32_t i = 0; i < 3; i++)
+		cluster_cs_stop(&w, i);
+	client_submit(a, &slow);
+	cluster_run_for(&w, 20);
+	client_submit(b, &look);
+	cluster_run_for(&w, 50);
+	ck_assert(!slow.is_finished && !look.is_finished && h->file->node->is_recalling);
+	client_submit(a, &nothing);
+	cluster_run_for(&w, 20);
+	client_interrupt(a, &slow);
+	finish(&slow, -E_INTR);
+	finish(&nothing, -E_INVAL);
+	finish(&look, 0);
+	for (uint32_t i = 0; i < 3; i++)
+		cluster_cs_start(&w, i, 77 + i);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+}
+END_TEST
+
 TEST_MAIN("locks of clients", tcase_add_checked_fixture(tc, setup, teardown);
-	  tcase_add_test(tc, a_turn_to_append_is_none_to_lock))
+	  tcase_add_test(tc, a_turn_to_append_is_none_to_lock);
+	  tcase_add_test(tc, an_edit_that_ends_with_a_recall_is_not_run_again))
