@@ -49,8 +49,7 @@ const struct lock_owner *lock_blocker(const struct lock_file *file, const struct
 	return NULL;
 }
 
-/* Somebody may wait for the owner. */
-static bool holds_something(const struct lock_owner *owner)
+static bool holds(const struct lock_owner *owner)
 {
 	const struct lock_wait *w;
 
@@ -60,16 +59,28 @@ static bool holds_something(const struct lock_owner *owner)
 	return owner->holders != NULL;
 }
 
+/* Somebody may wait for the owner, or for another of its process: each open file is one. */
+static bool holds_something(const struct lock_owner *owner)
+{
+	const struct lock_owner *o;
+
+	if (holds(owner))
+		return true;
+	if (owner->pid)
+		DL_FOREACH(owner->session->owners, o)
+			if (o->pid == owner->pid && holds(o))
+				return true;
+	return false;
+}
+
 bool lock_has_turn(const struct lock_file *file, const struct lock_owner *owner,
 		   const struct range *r, const struct lock_wait *until)
 {
 	const struct lock_wait *w;
 
-	if (holds_something(owner))
-		return true;
 	for (w = file->waits; w && w != until; w = w->next)
 		if (!w->is_granted && wait_meets(w, owner, r))
-			return false;
+			return holds_something(owner);
 	return true;
 }
 

@@ -93,7 +93,8 @@ bool lock_local_set(struct cl_op *op, struct lock_entry *entry);
 void lock_inode_told(struct client *c, struct lock_inode *inode, bool is_done);
 /* True: it was answered here. */
 bool cl_locks_get_local(struct cl_op *op);
-bool lock_owner_has_local(const struct client *c, uint64_t owner);
+/* Does the owner, or its process, hold what the server was not told of? */
+bool lock_owner_has_local(const struct client *c, const struct lock_entry *owner);
 
 /* locks_send.c */
 must_check int lock_send(struct lock_call *call);

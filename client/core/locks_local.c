@@ -182,12 +182,13 @@ bool lock_local_set(struct cl_op *op, struct lock_entry *e)
 }
 
 /* Of any inode and kind: to be taken for one that holds something harms nobody. */
-bool lock_owner_has_local(const struct client *c, uint64_t owner)
+bool lock_owner_has_local(const struct client *c, const struct lock_entry *owner)
 {
 	const struct lock_entry *e, *next;
 
 	HASH_ITER(hh, c->locks->entries, e, next)
-		if (e->key.owner == owner && e->inode->is_local && e->ranges.count)
+		if ((e->key.owner == owner->key.owner || e->pid == owner->pid) &&
+		    e->inode->is_local && e->ranges.count)
 			return true;
 	return false;
 }

@@ -125,7 +125,7 @@ int lock_send(struct lock_call *call)
 	req->msg.lock.wait = call->wait;
 	req->msg.lock.may_cycle = call->op->lock.may_cycle;
 	req->msg.lock.holds =
-		call->wait && lock_owner_has_local(call->client, call->entry->key.owner);
+		call->wait && lock_owner_has_local(call->client, call->entry);
 	cl_session_send(req);
 	return 0;
 }

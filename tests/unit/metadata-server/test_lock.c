@@ -182,6 +182,24 @@ START_TEST(who_came_first_is_served_first_unless_others_hold_something)
 }
 END_TEST
 
+/* Each open file is an owner: nobody waits for a turn behind one who waits for him. */
+START_TEST(a_process_does_not_wait_behind_who_waits_for_it)
+{
+	struct world *w = world();
+	struct ms_lock_request again = ask(1, 1, 0, 0, RANGE_READ), other = again;
+
+	ck_assert_int_eq(lock(w, 1, 0, 0, RANGE_READ), 0);
+	ck_assert_int_eq(lock_wait(w, ask(2, 0, 0, 0, RANGE_WRITE), 1), MS_LOCK_QUEUED);
+	again.pid = 100;
+	ck_assert_int_eq(lock_wait(w, again, 1), 0);
+	other.key.owner++;
+	ck_assert_int_eq(lock_wait(w, other, 2), MS_LOCK_QUEUED);
+	ms_locks_drop_session(w->locks, 1);
+	assert_told(w, 2, 1);
+	world_end(w);
+}
+END_TEST
+
 START_TEST(whoever_would_close_a_cycle_is_refused)
 {
 	struct world *w = world();
@@ -385,6 +403,7 @@ TEST_MAIN("locks",
 	  tcase_add_test(tc, a_waiter_gets_it_once_and_has_it_once_taken);
 	  tcase_add_test(tc, what_nobody_takes_goes_to_the_next);
 	  tcase_add_test(tc, who_came_first_is_served_first_unless_others_hold_something);
+	  tcase_add_test(tc, a_process_does_not_wait_behind_who_waits_for_it);
 	  tcase_add_test(tc, whoever_would_close_a_cycle_is_refused);
 	  tcase_add_test(tc, flock_gives_up_what_it_has_before_it_asks_for_more);
 	  tcase_add_test(tc, the_number_of_locks_is_bounded);
