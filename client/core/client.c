@@ -240,8 +240,6 @@ static bool is_left(struct cl_op *op, uint64_t now_ns)
 static bool is_renewed(const struct cl_op *op)
 {
 	const struct client *c = op->client;
-	if (op->is_unbounded && cl_session_is_valid(c))
-		return true;
 	return c->options.is_hard && c->life == CL_RUNNING &&
 	       !(op->is_abandoned && op->is_abandoned(op));
 }
@@ -250,6 +248,8 @@ static void ops_past_deadline(struct client *c, uint64_t now_ns)
 {
 	struct cl_op *op, *next;
 	DL_FOREACH_SAFE(c->ops, op, next) {
+		if (op->is_unbounded && cl_session_is_valid(c))	/* what is left when that ends */
+			op->due_ns = now_ns + c->options.timeout_ms * UINT64_C(1000000);
 		bool is_due = op->due_ns <= now_ns;
 		if (!op->cancel || (!is_due && !is_left(op, now_ns)))
 			continue;

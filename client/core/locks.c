@@ -279,25 +279,38 @@ void lock_call_end(struct lock_call *call, int rc, bool is_queued)
 }
 
 /*
- * Its operation gave up before the answer. A lock that nobody knows of is given back, unless its
- * owner has something there by another request: then it ends with that.
+ * A lock that nobody knows of. It is given back, and who asks again waits for that; unless its owner
+ * has something there, or asks for it: then it ends with that.
  */
-void lock_call_orphaned(struct lock_call *call, int rc, bool is_queued)
+static void give_back(struct lock_call *call)
 {
-	struct client *c = call->client;
 	struct lock_entry *e = call->entry;
 
+	if (ranges_find(&e->ranges, call->start, call->end))
+		(void)!lock_call_apply(call);	/* without memory less is claimed than held */
+	else if (e->calls > 1 || e->is_dropping)
+		return;
+	else if (e->ranges.count == 0)
+		drop(call->client, e);
+	else
+		lock_send_unlock(call->client, e, call->start, call->end);
+}
+
+/* Its operation gave up before the answer. */
+void lock_call_orphaned(struct lock_call *call, int rc, bool is_queued)
+{
 	call->op = NULL;
 	if (!is_decided(rc) && rc != -E_CANCELED) {	/* that was never sent */
 		call_is_doubtful(call);
-	} else if (rc == 0 && is_queued) {
-		not_converted(call);
-		lock_send_cancel(c, call);
 	} else if (rc == 0 && call->mode == RANGE_NONE) {
 		(void)!lock_call_apply(call);	/* without memory more is claimed than held */
-	} else if (rc == 0 && e->calls == 1 && !e->is_dropping &&
-		   !ranges_find(&e->ranges, call->start, call->end)) {
-		lock_send_unlock(c, e, call->start, call->end);
+	} else if (rc == 0) {
+		if (is_queued)
+			not_converted(call);
+		if (is_queued && !call->is_granted)
+			lock_send_cancel(call->client, call);
+		else
+			give_back(call);
 	}
 	lock_call_free(call);
 }
