@@ -12,8 +12,8 @@ from errno import EEXIST, EINVAL, ENOENT, ENOTEMPTY
 
 import calls
 import syscalls as sys_
-from suite import (LONG_AGO, STRANGER, acting_as, check, equal, eventually, fails, open_folder, outcome, pattern, table,
-                   tick, true, write_file, write_once)
+from suite import (CLOCK_REALTIME_COARSE, LONG_AGO, STRANGER, acting_as, check, equal, eventually, fails, open_folder,
+                   outcome, pattern, table, tick, true, write_file, write_once)
 
 OLD_NS = LONG_AGO * 10**9
 LETTERS = "amc"
@@ -175,7 +175,7 @@ def what_moves_what():
 # ---- new files ---------------------------------------------------------------------------------------
 
 def newborn(make, a, b):
-    low = time.clock_gettime_ns(5)      # CLOCK_REALTIME_COARSE, as the kernel takes it
+    low = time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
     make(a / "it")
     tick()
     high = time.time_ns()
