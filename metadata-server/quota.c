@@ -189,6 +189,8 @@ static int begin(struct ms_op *op, struct ms_inode *dir, struct ms_quota *q)
 	}
 	q->is_ending = false;
 	ms_quota_put(state, dir->attr.ino, q);
+	if (dir->attr.quota != dir->attr.ino)	/* what is above may have changed meanwhile */
+		ms_quota_hang(state, dir->attr.ino, dir->attr.quota);
 	ms_quota_move(state, dir->attr.quota, dir->attr.ino, ms_quota_usage(dir));
 	dir->attr.quota = dir->attr.ino;
 	ms_inode_put(state->txn, dir);
@@ -240,15 +242,27 @@ int ms_quota_set(struct ms_op *op)
 	return 0;
 }
 
-void ms_quota_dir_gone(struct ms_state *state, const struct ms_inode *dir)
+static void set_ending(struct ms_state *state, const struct ms_inode *dir, bool is_ending)
 {
 	struct ms_quota q;
 
 	if (dir->attr.quota != dir->attr.ino ||
 	    ms_quota_get(state->txn, dir->attr.ino, &q) < 0)
 		return;
-	q.is_ending = true;
+	if (q.is_ending == is_ending)
+		return;
+	q.is_ending = is_ending;
 	ms_quota_put(state, dir->attr.ino, &q);
+}
+
+void ms_quota_dir_gone(struct ms_state *state, const struct ms_inode *dir)
+{
+	set_ending(state, dir, true);
+}
+
+void ms_quota_dir_back(struct ms_state *state, const struct ms_inode *dir)
+{
+	set_ending(state, dir, false);
 }
 
 /* --- telling ---------------------------------------------------------------------------------- */
@@ -268,9 +282,10 @@ static int list_chain(struct ms_op *op, struct ms_reply *reply)
 	struct ms_quota q;
 	int rc = ms_inode_get(op->state->txn, op->req->ino, &inode);
 
-	for (inode_no at = inode.attr.quota; rc == 0 && at; at = q.parent) {
+	for (inode_no at = inode.attr.quota;
+	     rc == 0 && at && reply->quota_count < MS_QUOTA_DEPTH_MAX; at = q.parent) {
 		rc = ms_quota_get(op->state->txn, at, &q);
-		if (rc == 0 && reply->quota_count < MS_REPLY_QUOTAS_MAX)
+		if (rc == 0)
 			tell(op->state, at, &q, reply);
 	}
 	reply->end = true;

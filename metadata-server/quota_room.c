@@ -58,7 +58,9 @@ static void reserve_above(struct ms_state *state, inode_no quota, uint64_t from,
 		struct ms_quota_room *room = room_of(state, quota, to > from);
 
 		if (room) {
-			room->bytes += to > from ? to - from : 0;
+			uint64_t more = to > from ? to - from : 0;
+
+			room->bytes += MIN_OF(more, UINT64_MAX - room->bytes);
 			room->bytes -= from > to ? MIN_OF(room->bytes, from - to) : 0;
 		}
 		if (room && room->bytes == 0) {

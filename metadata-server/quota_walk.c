@@ -24,17 +24,16 @@ void ms_quota_walk_add(struct ms_state *state, inode_no dir)
 	state->quota_walks = true;
 }
 
-/* A directory with a quota of its own: all that is charged to it follows, by its row. */
-static void follow_quota(struct ms_state *state, const struct ms_inode *dir, inode_no quota)
+void ms_quota_hang(struct ms_state *state, inode_no dir, inode_no quota)
 {
 	struct ms_quota q;
 
-	if (ms_quota_get(state->txn, dir->attr.ino, &q) < 0 || q.parent == quota)
+	if (ms_quota_get(state->txn, dir, &q) < 0 || q.parent == quota)
 		return;
 	struct ms_usage all = { .bytes = (int64_t)q.bytes, .files = (int64_t)q.files };
 	inode_no from = q.parent;
 	q.parent = quota;
-	ms_quota_put(state, dir->attr.ino, &q);
+	ms_quota_put(state, dir, &q);
 	ms_quota_move(state, from, quota, all);
 	ms_quota_rooms_again(state);
 }
@@ -42,7 +41,8 @@ static void follow_quota(struct ms_state *state, const struct ms_inode *dir, ino
 bool ms_quota_follow(struct ms_state *state, struct ms_inode *inode, inode_no quota)
 {
 	if (inode->attr.quota && inode->attr.quota == inode->attr.ino) {
-		follow_quota(state, inode, quota);
+		ms_quota_dir_back(state, inode);
+		ms_quota_hang(state, inode->attr.ino, quota);
 		return false;
 	}
 	if (inode->attr.quota == quota)

@@ -101,8 +101,8 @@ static int check_replace(struct rename *r)
 }
 
 /*
- * From one quota tree to another: who moves it copies it then, and is charged there. While a tree is
- * being counted its directories still differ, and what moves takes the quota of where it goes.
+ * From one quota tree to another: who moves it copies it then, and is charged there. While a tree
+ * is being counted its directories still differ, and what moves takes the quota of where it goes.
  */
 static int check_quota(struct rename *r)
 {

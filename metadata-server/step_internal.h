@@ -133,7 +133,7 @@ struct ms_reservation {
 #define MS_RESERVATIONS_MAX	1024u	/* of a session */
 #define MS_QUOTAS_MAX		4096u
 #define MS_QUOTA_DEPTH_MAX	16u	/* a charge changes so many rows */
-/* whatever a session says: sums of it cannot overflow */
+/* whatever a session says: what it needs beside what it uses cannot overflow */
 #define MS_QUOTA_CLAIM_MAX	(UINT64_C(1) << 62)
 
 /* --- parked requests (park.c) ----------------------------------------------------------------- */
@@ -525,7 +525,9 @@ must_check int ms_quota_check(struct ms_state *state, const struct ms_session *s
 /* A change of what an inode with this quota holds; to the quotas above, too. */
 void ms_quota_charge(struct ms_state *state, inode_no quota, struct ms_usage change);
 void ms_quota_move(struct ms_state *state, inode_no from, inode_no to, struct ms_usage what);
+/* Its quota ends with a directory; and is back with it, out of a trash. */
 void ms_quota_dir_gone(struct ms_state *state, const struct ms_inode *dir);
+void ms_quota_dir_back(struct ms_state *state, const struct ms_inode *dir);
 must_check int ms_quota_statfs(struct ms_state *state, inode_no quota, struct ms_reply *reply);
 int ms_quota_set(struct ms_op *op);
 int ms_quota_list(struct ms_op *op);
@@ -537,6 +539,8 @@ void ms_quota_walk_add(struct ms_state *state, inode_no dir);
  * changed, the caller stores it.
  */
 bool ms_quota_follow(struct ms_state *state, struct ms_inode *inode, inode_no quota);
+/* The quota of `dir` is below `quota` now: all that is charged to it follows, by its row. */
+void ms_quota_hang(struct ms_state *state, inode_no dir, inode_no quota);
 void ms_quota_load(struct ms_state *state);
 void ms_quota_tick(struct ms_state *state);
 

@@ -9,7 +9,9 @@
 #include "tests/check_main.h"
 #include "tests/ms_world.h"
 
-#define DIRS_MAX  24u
+#define DIRS_MAX  64u
+#define DIRS_MADE 24u
+#define KEEP_MS	  5000u
 #define STEPS	  1500u
 #define NAMES	  6u
 
@@ -24,8 +26,8 @@ struct counted {
 
 static struct counted counts[DIRS_MAX];
 static uint32_t count_count;
-static inode_no dirs[DIRS_MAX], linked[64], ever_linked[STEPS];
-static uint32_t dir_count, linked_count, ever_count;
+static inode_no dirs[DIRS_MAX], ever_linked[STEPS], unnamed[STEPS];
+static uint32_t dir_count, ever_count, unnamed_count;
 
 static uint32_t pick(uint32_t below)
 {
@@ -75,19 +77,6 @@ static void charge(inode_no quota, uint64_t bytes)
 	}
 }
 
-/* An inode of several names is charged once. */
-static bool was_seen(const struct ms_inode *inode)
-{
-	if (ms_inode_is_dir(inode) || inode->attr.nlink == 1)
-		return false;
-	for (uint32_t i = 0; i < linked_count; i++)
-		if (linked[i] == inode->attr.ino)
-			return true;
-	ck_assert_uint_lt(linked_count, ARRAY_COUNT(linked));
-	linked[linked_count++] = inode->attr.ino;
-	return false;
-}
-
 static bool had_names(const struct ms_inode *inode)
 {
 	for (uint32_t i = 0; i < ever_count; i++)
@@ -108,9 +97,25 @@ static void look_at(const struct ms_inode *inode, const struct ms_inode *dir)
 		      (unsigned long long)inode->attr.quota, (unsigned long long)want);
 	if (has_own)
 		ck_assert_uint_eq(own.parent, dir->attr.quota);
-	if (!was_seen(inode))
-		charge(inode->attr.quota,
-		       ms_inode_is_file(inode) ? root_data_bytes(&inode->attr.root) : 0);
+}
+
+/* Also what lies in a trash, is open without a name, or is no more than the part of a clone. */
+static void charge_all(void)
+{
+	struct ms_key key = ms_key_number(MS_KEY_INODE, 0);
+	struct ms_inode inode;
+	struct row row;
+	struct rd r;
+
+	while (ms_txn_next(w.txn, key.bytes, key.len, &row) == 0 &&
+	       ms_key_is(&row, MS_KEY_INODE, &r)) {
+		inode_no ino = rd_be64(&r);
+
+		inode = inode_of(ino);
+		charge(inode.attr.quota,
+		       ms_inode_is_file(&inode) ? root_data_bytes(&inode.attr.root) : 0);
+		key = ms_key_number(MS_KEY_INODE, ino + 1);
+	}
 }
 
 static void walk(inode_no ino)
@@ -137,9 +142,10 @@ static void recount(void)
 	struct row row;
 	struct rd r;
 
-	count_count = dir_count = linked_count = 0;
+	count_count = dir_count = 0;
 	look_at(&root, &none_above);
 	walk(INODE_ROOT);
+	charge_all();
 	while (ms_txn_next(w.txn, key.bytes, key.len, &row) == 0 &&
 	       ms_key_is(&row, MS_KEY_QUOTA, &r)) {
 		inode_no dir = rd_be64(&r);
@@ -185,7 +191,7 @@ static inode_no find(inode_no dir, const char *name)
 
 static int make(inode_no dir, const char *name)
 {
-	bool is_dir = dir_count + 2 < DIRS_MAX && pick(3) == 0;
+	bool is_dir = dir_count + 2 < DIRS_MADE && pick(3) == 0;
 
 	return world_rc(&w, world_make(session, dir, name, is_dir ? S_IFDIR | 0755
 								  : S_IFREG | 0644));
@@ -244,6 +250,104 @@ static int rename_or_link(inode_no dir, const char *name, inode_no ino)
 	return world_rc(&w, req);
 }
 
+/* O_TMPFILE; some are closed, and some get a name first. */
+static int make_unnamed(inode_no dir)
+{
+	struct ms_request req = { .op = MSG_MAKE, .session = session, .parent = dir,
+				  .mode = S_IFREG | 0600, .open = true, .unnamed = true };
+	const struct ms_reply *reply = world_do(&w, req);
+
+	if (reply->rc == 0)
+		unnamed[unnamed_count++] = reply->attr.ino;
+	return reply->rc;
+}
+
+static int end_unnamed(inode_no dir, const char *name)
+{
+	inode_no ino = unnamed[--unnamed_count];
+	struct ms_request req = { .op = MSG_LINK, .session = session, .ino = ino, .parent = dir,
+				  .name = world_name(name) };
+	int rc = pick(2) ? publish(ino) : 0;
+
+	if (rc == 0)
+		rc = world_rc(&w, req);
+	if (rc == 0)
+		ever_linked[ever_count++] = ino;
+	(void)world_rc(&w, world_release(session, ino));
+	return rc;
+}
+
+/* The reply, once every lease in the way was given back. */
+static struct ms_reply settled(struct ms_request req)
+{
+	const struct ms_reply *reply = world_do(&w, req);
+	uint64_t token = w.token;
+
+	if (!reply) {
+		world_answer_all(&w);
+		reply = world_reply(&w, token);
+	}
+	return reply ? *reply : (struct ms_reply){ .rc = -E_BUSY };
+}
+
+/* The first that lies there comes back, or all goes. */
+static int use_trash(inode_no dir, const char *name)
+{
+	struct ms_request req = { .op = MSG_TRASH_LIST, .session = session, .ino = dir };
+	const struct ms_reply *reply = world_do(&w, req);
+
+	req.op = MSG_TRASH;
+	req.keep_ms = KEEP_MS;
+	req.action = pick(4) ? MS_TRASH_ENABLE : MS_TRASH_DISABLE;
+	if (reply->rc == 0 && pick(3)) {
+		req.keep_ms = 0;
+		req.action = MS_TRASH_EMPTY;
+	}
+	if (reply->rc == 0 && reply->entry_count && pick(3)) {
+		req.action = MS_TRASH_RESTORE;
+		req.tree = reply->attr.ino;
+		req.ino = reply->entries[0].ino;
+		req.time_ns = reply->entries[0].cookie;
+		req.parent = dir;
+		req.name = world_name(name);
+	}
+	return settled(req).rc;
+}
+
+static int clone(inode_no from, inode_no dir, const char *name)
+{
+	struct ms_request req = { .op = MSG_CLONE, .session = session, .ticket = 1, .ino = from,
+				  .parent = dir, .name = world_name(name),
+				  .action = MS_CLONE_BEGIN };
+	struct ms_reply reply = settled(req);
+
+	req.ino = reply.attr.ino;
+	req.action = MS_CLONE_STEP;
+	while (reply.rc == 0 && !reply.end) {
+		if (pick(8) == 0)
+			return 0;		/* nobody goes on with it */
+		reply = settled(req);
+	}
+	req.action = pick(4) ? MS_CLONE_SHOW : MS_CLONE_DROP;
+	return reply.rc == 0 ? settled(req).rc : reply.rc;
+}
+
+static int change_more(inode_no dir, const char *name)
+{
+	inode_no from = dirs[pick(dir_count)];
+
+	switch (pick(5)) {
+	case 0:
+		return make_unnamed(dir);
+	case 1:
+		return unnamed_count ? end_unnamed(dir, name) : 0;
+	case 2:
+		return dir_count < 12 ? clone(from, dir, name) : 0;
+	default:
+		return use_trash(dir, name);
+	}
+}
+
 static int change(void)
 {
 	inode_no dir = dirs[pick(dir_count)], ino;
@@ -253,6 +357,8 @@ static int change(void)
 	ino = find(dir, name);
 	if (pick(12) == 0)
 		return set_quota(dir);
+	if (pick(6) == 0)
+		return change_more(dir, name);
 	if (!ino)
 		return make(dir, name);
 	inode = inode_of(ino);
@@ -283,6 +389,13 @@ static void dirs_again(inode_no ino)
 	}
 }
 
+static void pass_time(void)
+{
+	(void)world_rc(&w, (struct ms_request){ .op = MSG_SESSION_RENEW, .session = session });
+	w.wall_ns += UINT64_C(300000000);
+	world_tick(&w, 300);
+}
+
 static void run_seed(uint64_t number)
 {
 	uint32_t refused = 0, crossed = 0;
@@ -290,7 +403,7 @@ static void run_seed(uint64_t number)
 	seed = state = number;
 	world_init(&w);
 	session = world_session(&w);
-	dir_count = ever_count = 0;
+	dir_count = ever_count = unnamed_count = 0;
 	dirs_again(INODE_ROOT);
 	for (uint32_t i = 0; i < STEPS; i++) {
 		int rc = change();
@@ -300,11 +413,12 @@ static void run_seed(uint64_t number)
 		dir_count = 0;
 		dirs_again(INODE_ROOT);
 		if (pick(5) == 0)
-			world_tick(&w, 0);
+			pass_time();
 		if (pick(200) == 0) {
 			world_restart(&w);
 			world_tick(&w, 2 * WORLD_LEASE_MS);
 			session = world_session(&w);
+			unnamed_count = 0;
 		}
 		if (pick(20) == 0) {
 			settle();
@@ -328,4 +442,44 @@ START_TEST(usage_is_what_recounting_finds)
 }
 END_TEST
 
-TEST_MAIN("quota", tcase_set_timeout(tc, 120); tcase_add_test(tc, usage_is_what_recounting_finds))
+static int quota_rc(inode_no dir, uint32_t mask)
+{
+	return world_rc(&w, (struct ms_request){ .op = MSG_QUOTA_SET, .ino = dir,
+						 .quota_mask = mask, .quota_files = 1000 });
+}
+
+START_TEST(a_quota_that_returns_while_it_ends_is_below_what_is_above_it_then)
+{
+	struct ms_quota q;
+	inode_no outer, inner;
+	char name[16];
+
+	seed = state = 0;
+	ever_count = 0;
+	world_init(&w);
+	session = world_session(&w);
+	outer = world_made(&w, session, INODE_ROOT, "outer", S_IFDIR | 0755);
+	inner = world_made(&w, session, outer, "inner", S_IFDIR | 0755);
+	for (uint32_t i = 0; i < 600; i++) {
+		(void)snprintf(name, sizeof name, "%u", i);
+		(void)world_made(&w, session, inner, name, S_IFREG | 0644);
+	}
+	ck_assert_int_eq(quota_rc(outer, MS_QUOTA_FILES_MAX), 0);
+	ck_assert_int_eq(quota_rc(inner, MS_QUOTA_FILES_MAX), 0);
+	settle();
+	ck_assert_int_eq(quota_rc(inner, MS_QUOTA_CLEAR), 0);
+	ck_assert_int_eq(quota_rc(outer, MS_QUOTA_CLEAR), 0);
+	world_tick(&w, 0);		/* outer was walked, inner in part */
+	ck_assert_int_eq(quota_rc(inner, MS_QUOTA_FILES_MAX), 0);
+	settle();
+	ck_assert(!quota_of(outer, &q));
+	ck_assert(quota_of(inner, &q));
+	ck_assert_uint_eq(q.parent, 0);
+	ck_assert_uint_eq(q.files, 601);
+	recount();
+	world_finish(&w);
+}
+END_TEST
+
+TEST_MAIN("quota", tcase_set_timeout(tc, 120); tcase_add_test(tc, usage_is_what_recounting_finds);
+	  tcase_add_test(tc, a_quota_that_returns_while_it_ends_is_below_what_is_above_it_then))
