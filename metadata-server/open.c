@@ -27,7 +27,7 @@ int ms_open_inode(struct ms_op *op, struct ms_inode *inode, bool write)
 		return rc;
 	if (!ms_lease_open(op->state, op->session, ino))
 		return -E_NOMEM;
-	if (inode->attr.nlink == 0)
+	if (inode->attr.nlink == 0 && !inode->trash)	/* else once its trash lets it go */
 		ms_orphan_opened(op->state, op->session, ino);
 	ms_lease_grant_reply(op, ino, 0, alone ? MS_LEASE_WRITE : MS_LEASE_READ);
 	return 0;

@@ -195,6 +195,7 @@ static ProtobufCMessage *trash_reply(struct cutter *c, struct ms_pending *p,
 	m->stamp = cut_stamp(c, p);
 	m->ino = r->attr.ino;
 	m->done = r->end;
+	m->next_time_ns = r->list_time_ns;
 	return &m->base;
 }
 

@@ -223,10 +223,14 @@ static uint64_t before_ns(const struct ms_state *state, uint64_t age_ms)
 	return age_ns < state->wall_ns ? state->wall_ns - age_ns : 0;
 }
 
-/* Entries from before `end_ns`, of `uid` (0: of all). 1: no such are left; 0: there may be more. */
-static int purge_before(struct ms_state *state, inode_no tree, uint64_t end_ns, uint32_t uid)
+/*
+ * Entries from *from_ns on and before `end_ns`, of `uid` (0: of all). 1: no such are left; 0: there
+ * may be more, from *from_ns on.
+ */
+static int purge_before(struct ms_state *state, inode_no tree, uint64_t *from_ns, uint64_t end_ns,
+			uint32_t uid)
 {
-	struct ms_trash_entry entry = { .ino = 0 };
+	struct ms_trash_entry entry = { .time_ns = *from_ns };
 	struct ms_trash trash;
 	uint32_t looked = 0;
 	uint64_t entries;
@@ -235,10 +239,13 @@ static int purge_before(struct ms_state *state, inode_no tree, uint64_t end_ns, 
 	if (rc < 0)
 		return rc == -E_NOENT ? 1 : rc;
 	entries = trash.entries;
-	while (!is_full(state) && looked++ < LOOKED_AT_ONCE) {
+	for (;;) {
 		rc = entry_next(state, tree, entry.time_ns, entry.ino + 1, &entry);
-		if (rc < 0 || entry.time_ns >= end_ns)
+		/* those of one moment are looked at together, so that the time is place enough */
+		if (rc < 0 || entry.time_ns >= end_ns || is_full(state) ||
+		    (looked++ >= LOOKED_AT_ONCE && entry.time_ns != *from_ns))
 			break;
+		*from_ns = entry.time_ns;
 		if (uid == 0 || entry.uid == uid)
 			purge(state, tree, &trash, &entry);
 	}
@@ -316,6 +323,7 @@ static int disable(struct ms_op *op)
 static int empty(struct ms_op *op)
 {
 	const struct ms_request *req = op->req;
+	uint64_t from_ns = req->time_ns;
 	struct ms_inode dir;
 	int rc = ms_inode_get(op->state->txn, req->ino, &dir);
 
@@ -323,10 +331,11 @@ static int empty(struct ms_op *op)
 		return rc;
 	if (!dir.trash || req->keep_ms > MS_TRASH_KEEP_MS_MAX)
 		return dir.trash ? -E_INVAL : -E_NOENT;
-	rc = purge_before(op->state, dir.trash, before_ns(op->state, req->keep_ms),
+	rc = purge_before(op->state, dir.trash, &from_ns, before_ns(op->state, req->keep_ms),
 			  req->caller.uid);
 	if (rc < 0)
 		return rc;
+	op->effect.reply.list_time_ns = from_ns;
 	op->effect.reply.end = rc == 1;
 	op->effect.reply.attr = (struct ms_attr){ .ino = dir.trash };
 	return 0;
@@ -496,6 +505,7 @@ static void expire(struct ms_state *state)
 		struct row row;
 		struct rd r;
 		inode_no tree;
+		uint64_t from_ns = 0;
 
 		if (ms_txn_next(state->txn, key.bytes, key.len, &row) < 0 ||
 		    !ms_key_is(&row, MS_KEY_TRASH, &r) || rd_u8(&r) != MS_TRASH_TREE) {
@@ -505,7 +515,7 @@ static void expire(struct ms_state *state)
 		}
 		tree = rd_be64(&r);
 		if (ms_key_trash_decode(row.value, row.value_len, &trash) == 0 && trash.entries &&
-		    purge_before(state, tree, before_ns(state, trash.keep_ms), 0) == 0)
+		    purge_before(state, tree, &from_ns, before_ns(state, trash.keep_ms), 0) == 0)
 			return;		/* more of this one with the next tick */
 		state->trash_from = tree + 1;
 	}

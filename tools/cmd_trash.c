@@ -460,14 +460,17 @@ static int run_restore(struct trash *t, const char *from, struct error *err)
 
 static int run_empty(struct trash *t, struct error *err)
 {
+	uint64_t from_ns = 0;
 	bool done = false;
 	int rc = 0;
 
 	while (rc == 0 && !done) {
 		json_t *reply = NULL;
 
-		rc = ask(t->m, json_pack("{s:s, s:I}", "do", "trash-empty", "keep_ms",
-					 (json_int_t)t->age_ms), &reply, err);
+		rc = ask(t->m, json_pack("{s:s, s:I, s:I}", "do", "trash-empty", "keep_ms",
+					 (json_int_t)t->age_ms, "time_ns", (json_int_t)from_ns),
+			 &reply, err);
+		from_ns = rc == 0 ? mount_u64(reply, "next_ns") : 0;
 		done = rc == 0 && json_is_true(json_object_get(reply, "done"));
 		json_decref(reply);
 		if (rc == 0 && !done)

@@ -176,8 +176,8 @@ static void trash_done(struct cl_req *req)
 	if (reply)
 		cl_session_stamp(req->client, reply->stamp);
 	if (!has_failed(op, req, (ProtobufCBinaryData){ 0 }))
-		finish(op, json_pack("{s:I, s:b}", "ino", (json_int_t)reply->ino, "done",
-				     reply->done));
+		finish(op, json_pack("{s:I, s:b, s:I}", "ino", (json_int_t)reply->ino, "done",
+				     reply->done, "next_ns", (json_int_t)reply->next_time_ns));
 }
 
 static int trash_parse(const struct cl_op *op, const json_t *request, Wire__Trash *msg,
@@ -187,11 +187,11 @@ static int trash_parse(const struct cl_op *op, const json_t *request, Wire__Tras
 
 	msg->ino = op->at;
 	msg->keep_ms = number(request, "keep_ms");
+	msg->time_ns = number(request, "time_ns");
 	if (msg->action != CL_TRASH_RESTORE)
 		return 0;
 	msg->ino = number(request, "ino");
 	msg->tree = number(request, "tree");
-	msg->time_ns = number(request, "time_ns");
 	msg->parent = op->at;
 	rc = bytes_of_hex(request, "name", name, NAME_BYTES_MAX);
 	msg->name = (ProtobufCBinaryData){ .len = rc < 0 ? 0 : (size_t)rc, .data = name };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Trash: what goes in, where it came from, how it comes out, when it is over; whole trees told. */
+#include "metadata-server/key.h"
 #include "tests/ms_world.h"
 
 #include "tests/check_main.h"
@@ -299,10 +300,94 @@ START_TEST(other_names_and_other_trees_are_not_kept)
 }
 END_TEST
 
+/* However much others have deleted before him. */
+START_TEST(who_empties_is_not_stopped_by_what_others_deleted)
+{
+	struct ms_request req;
+	const struct ms_reply *reply;
+	uint32_t requests = 0;
+
+	begin();
+	for (uint32_t i = 0; i < 5000; i++) {
+		(void)world_made(&w, s, sub, "x", S_IFIFO | 0644);
+		gone(sub, "x", false);
+	}
+	(void)world_made(&w, s, sub, "x", S_IFIFO | 0644);
+	req = world_unlink(s, sub, "x", false);
+	req.caller.uid = 1;
+	ck_assert_int_eq(world_rc(&w, req), 0);
+	req = change(MS_TRASH_EMPTY, sub);
+	req.caller.uid = 1;
+	do {
+		reply = settled(req);
+		ck_assert_int_eq(reply->rc, 0);
+		req.time_ns = reply->list_time_ns;
+		ck_assert_uint_lt(++requests, 5);
+	} while (!reply->end);
+	ck_assert_uint_eq(counts().trash_entries, 5000);
+	world_finish(&w);
+}
+END_TEST
+
+static struct ms_quota quota_of(inode_no dir)
+{
+	struct ms_key key = ms_key_number(MS_KEY_QUOTA, dir);
+	struct ms_quota q;
+	const void *value;
+	uint32_t len;
+
+	ck_assert_int_eq(ms_txn_get(w.txn, key.bytes, key.len, &value, &len), 0);
+	ck_assert_int_eq(ms_key_quota_decode(value, len, &q), 0);
+	return q;
+}
+
+START_TEST(a_quota_comes_back_with_its_directory)
+{
+	begin();
+	ck_assert_int_eq(world_rc(&w, (struct ms_request){ .op = MSG_QUOTA_SET, .ino = sub,
+							    .quota_mask = MS_QUOTA_FILES_MAX,
+							    .quota_files = 2 }), 0);
+	ticks();
+	gone(tree, "sub", true);
+	ck_assert(quota_of(sub).is_ending);
+	ck_assert_int_eq(settled(restore(list(tree), 0, INODE_ROOT, "back"))->rc, 0);
+	ck_assert(!quota_of(sub).is_ending);
+	ck_assert_uint_eq(quota_of(sub).files, 1);
+	(void)world_made(&w, s, sub, "x", S_IFREG | 0644);
+	ck_assert_int_eq(world_rc(&w, world_make(s, sub, "y", S_IFREG | 0644)), -E_DQUOT);
+	world_finish(&w);
+}
+END_TEST
+
+/* By its number, as who exports the file system by handle does. */
+START_TEST(what_is_opened_in_a_trash_is_no_orphan)
+{
+	struct ms_key key;
+	struct row row;
+	struct rd r;
+	inode_no file;
+
+	begin();
+	file = file_in(sub, "x", "x");
+	gone(sub, "x", false);
+	ck_assert_int_eq(settled(world_open(s, file, false))->rc, 0);
+	ck_assert_int_eq(settled(restore(list(tree), 0, tree, "x"))->rc, 0);
+	key = ms_key_orphan(file, 0);
+	ck_assert(ms_txn_next(w.txn, key.bytes, key.len, &row) < 0 ||
+		  !ms_key_is(&row, MS_KEY_ORPHAN, &r));
+	ck_assert_int_eq(world_rc(&w, world_release(s, file)), 0);
+	ck_assert_uint_eq(counts().files, 1);
+	world_finish(&w);
+}
+END_TEST
+
 TEST_MAIN("trash", tcase_add_test(tc, what_is_deleted_is_kept_and_comes_back_as_it_was);
 	  tcase_add_test(tc, what_is_replaced_is_kept_and_directories_are);
 	  tcase_add_test(tc, its_time_ends);
 	  tcase_add_test(tc, an_open_file_outlives_its_trash);
 	  tcase_add_test(tc, a_tree_that_was_there_is_told_in_pieces);
 	  tcase_add_test(tc, each_sees_and_empties_his_own);
-	  tcase_add_test(tc, other_names_and_other_trees_are_not_kept))
+	  tcase_add_test(tc, other_names_and_other_trees_are_not_kept);
+	  tcase_add_test(tc, who_empties_is_not_stopped_by_what_others_deleted);
+	  tcase_add_test(tc, a_quota_comes_back_with_its_directory);
+	  tcase_add_test(tc, what_is_opened_in_a_trash_is_no_orphan))
