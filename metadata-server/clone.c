@@ -117,6 +117,8 @@ static int begin(struct ms_op *op)
 
 	if (rc == 0)
 		rc = ms_namespace_dir(op, req->parent, &parent);
+	if (rc == 0)	/* where it is charged, and at its end shown */
+		rc = ms_access(op->state, &req->caller, &parent, MS_ACCESS_WRITE | MS_ACCESS_EXEC);
 	if (rc < 0)
 		return rc;
 	if (!ms_inode_is_dir(&source) && !ms_inode_is_file(&source))

@@ -249,8 +249,10 @@ static int link_copy(struct ms_clone *c, const struct ms_dir_slot *slot, struct 
 	struct ms_inode copy;
 	int rc;
 
-	if (S_ISDIR(slot->type))
+	if (S_ISDIR(slot->type)) {
+		c->has_changed = true;		/* it was passed: so many go on in the next step */
 		return 0;
+	}
 	rc = ms_inode_get(c->state->txn, target, &copy);
 	if (rc < 0)
 		return rc;
