@@ -158,6 +158,7 @@ static int attach(struct mend *m, struct fsck_inode *i)
 	else
 		inode.attr.nlink = MAX_OF(inode.attr.nlink, 1u);
 	inode.attr.ino = i->ino;
+	inode.attr.flags &= ~MS_INODE_FLAG_LINKABLE;
 	inode.trash = 0;
 	ms_inode_put(m->txn, &inode);
 	i->dir = m->lost_found;
