@@ -38,7 +38,7 @@ class Round:
         self.mounts = [mounts[w % len(mounts)] for w in range(self.workers)]
         self.name = f"history-{seed}"
         self.kind = self.random.choice(kinds)
-        self.object = self.kind([os.path.join(m, self.name) for m in self.mounts], self.random)
+        self.object = self.kind([os.path.join(m, self.name) for m in self.mounts], self.random, may_fail)
         self.failure = None
 
     def prepare(self):

@@ -32,11 +32,14 @@ def expect(fits, state, result, wanted):
 
 
 class Object:
-    """A folder for one history; paths[w] is what worker w calls it."""
+    """
+    A folder for one history; paths[w] is what worker w calls it. Where nodes may fail, what was written and not closed
+    may be lost with them: no file is kept open then.
+    """
     initial = ()                # state
 
-    def __init__(self, paths, random):
-        self.paths, self.fds = paths, {}
+    def __init__(self, paths, random, may_fail=False):
+        self.paths, self.fds, self.may_fail = paths, {}, may_fail
         self.token = 0
         self.random = random
 
@@ -199,9 +202,9 @@ class Appends(Object):
     """
     initial = 0                 # how many
 
-    def __init__(self, paths, random):
-        super().__init__(paths, random)
-        self.is_kept_open = random.random() < 0.5
+    def __init__(self, paths, random, may_fail=False):
+        super().__init__(paths, random, may_fail)
+        self.is_kept_open = random.random() < 0.5 and not may_fail
         self.kind = "kept open" if self.is_kept_open else "opened each time"
 
     def prepare(self):
@@ -259,12 +262,12 @@ class Register(Object):
     page_bytes = 4096
     judged_pages = (0, 9, 23)
 
-    def __init__(self, paths, random):
-        super().__init__(paths, random)
+    def __init__(self, paths, random, may_fail=False):
+        super().__init__(paths, random, may_fail)
         self.kind = random.choice(self.kinds)
         self.pages = {"inline": (0,), "blocks": self.judged_pages}.get(self.kind, ())
         self.bytes = (max(self.pages) + 1) * self.page_bytes if self.pages else 0
-        self.is_kept_open = self.bytes > 0 and random.random() < 0.5
+        self.is_kept_open = self.bytes > 0 and random.random() < 0.5 and not may_fail
 
     def prepare(self):
         with open(self.path(0, "value"), "xb") as f:
@@ -337,8 +340,8 @@ class Locks(Object):
     """One file that all lock, shared or exclusive, by flock() or by locks of open file descriptions; some wait."""
     initial = ()                # sorted (worker, is exclusive)
 
-    def __init__(self, paths, random):
-        super().__init__(paths, random)
+    def __init__(self, paths, random, may_fail=False):
+        super().__init__(paths, random, may_fail)
         self.is_flock = random.random() < 0.5
         self.kind = "flock" if self.is_flock else "OFD"
         self.holds = set()
