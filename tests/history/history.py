@@ -26,6 +26,14 @@ class Stuck(AssertionError):
     """A call that does not return."""
 
 
+def open_root(mount, must_be_mounted):
+    fd = os.open(mount, os.O_PATH)
+    if must_be_mounted and os.fstat(fd).st_dev == os.stat(os.path.dirname(mount)).st_dev:
+        os.close(fd)
+        raise OSError(errno.ENOTCONN, "not mounted", mount)
+    return fd
+
+
 class Round:
     """One history of one object."""
 
@@ -38,7 +46,10 @@ class Round:
         self.mounts = [mounts[w % len(mounts)] for w in range(self.workers)]
         self.name = f"history-{seed}"
         self.kind = self.random.choice(kinds)
-        self.object = self.kind([os.path.join(m, self.name) for m in self.mounts], self.random, may_fail)
+        # By descriptor: where a mount is killed and another one comes, the path between them is a plain folder.
+        self.roots = {m: open_root(m, may_fail) for m in mounts}
+        paths = [os.path.join(f"/proc/self/fd/{self.roots[m]}", self.name) for m in self.mounts]
+        self.object = self.kind(paths, self.random, may_fail)
         self.failure = None
 
     def prepare(self):
@@ -80,9 +91,19 @@ class Round:
             self.failure = error
 
     def look_back(self):
-        """What is left in the end, as worker 0 sees it once its mount works."""
+        """What is left in the end, by the mount that is there then."""
         call, ends = self.object.last_call(), time.monotonic() + WORKER_S
-        while call and not self.make(0, call):
+        while call and not self.object.last:
+            if not self.may_fail or is_there(self.mounts[:1], f"probe-{self.name}"):
+                self.object.paths[0] = os.path.join(self.mounts[0], self.name)
+                op = linearizable.Op(0, call, time.monotonic())
+                try:
+                    op.result, op.end = self.object.do(0, call), time.monotonic()
+                    self.object.last = op
+                    return
+                except OSError:
+                    if not self.may_fail:
+                        raise
             if time.monotonic() > ends:
                 raise Stuck(f"{self.title()}: {call[0]} fails for {WORKER_S} s")
             time.sleep(0.1)
@@ -130,13 +151,16 @@ class Round:
 
     def remove(self):
         shutil.rmtree(os.path.join(self.mounts[0], self.name), ignore_errors=True)
+        for fd in self.roots.values():
+            os.close(fd)
 
 
 def is_there(mounts, name):
-    """Do all mounts work, and see each other's work?"""
+    """Do all mounts work?"""
     try:
         for mount in mounts:
             probe = os.path.join(mount, f"{name}-{os.path.basename(mount)}")
+            os.close(open_root(mount, True))
             os.close(os.open(probe, os.O_CREAT | os.O_WRONLY))
             os.unlink(probe)
         return True
@@ -155,16 +179,18 @@ def record(mounts, seconds, seed, may_fail=lambda: False, kinds=objects.ALL):
     while time.monotonic() < ends:
         seed += 1
         faulty = may_fail()
-        one = Round(mounts, seed, faulty, kinds)
         try:
-            operations += one.run()
-            histories += 1
+            one = Round(mounts, seed, faulty, kinds)
+            try:
+                operations += one.run()
+                histories += 1
+            finally:
+                one.remove()
         except OSError:
             if not faulty:
                 raise
-            while not is_there(mounts, one.name):
+            while not is_there(mounts, f"probe-{seed}"):
                 if time.monotonic() > ends + WORKER_S:
                     raise Stuck(f"the mounts {mounts} do not come back") from None
                 time.sleep(0.05)
-        one.remove()
     return histories, operations

@@ -40,6 +40,7 @@ class Object:
 
     def __init__(self, paths, random, may_fail=False):
         self.paths, self.fds, self.may_fail = paths, {}, may_fail
+        self.last = None        # the operation last_call(), as it was done
         self.token = 0
         self.random = random
 
@@ -240,9 +241,9 @@ class Appends(Object):
         return ("read",)
 
     def judge(self, history):
-        order = max((op for op in history if op.call[0] == "read"), key=lambda op: op.begin).result
+        order = self.last.result
         known = [op for op in history if op.result is not None or op.call[1] in order]
-        linearizable.check(known, self.initial, lambda *args: self.step(order, *args))
+        linearizable.check([*known, self.last], self.initial, lambda *args: self.step(order, *args))
 
     @staticmethod
     def step(order, state, call, result):
