@@ -12,8 +12,8 @@
  *
  * Nobody starves: who holds nothing waits behind those who came first, if they are in each other's
  * way. Who holds something, or whose process does, takes what is free: made to wait for another's
- * turn he might wait for himself. A cycle of owners who wait for what the next one holds is refused to the one who would
- * close it (POSIX owners only).
+ * turn he might wait for himself. A cycle of owners who wait for what the next one holds is refused
+ * to the one who would close it (POSIX owners only).
  *
  * Bounded (I11): locks and waits of a session, and of all. Pure; one thread.
  */

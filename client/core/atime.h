@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Access times. The kernel leaves them to us: what is read through us is stamped here, by the rule
- * of relatime (once after each change, else once a day), and the server is told soon after, many in
- * one message. So who reads pays no message, and who reads twice nothing at all.
+ * of relatime (once after each change, else once a day), and the server is told soon after, many
+ * in one message. So who reads pays no message, and who reads twice nothing at all.
  *
- * Nobody else's lease is recalled for it, so who has read the file keeps its pages; other nodes that
- * know its attributes are told to ask again.
+ * Nobody else's lease is recalled for it, so who has read the file keeps its pages; other nodes
+ * that know its attributes are told to ask again.
  */
 #ifndef CAIRN_CLIENT_CORE_ATIME_H
 #define CAIRN_CLIENT_CORE_ATIME_H

@@ -279,8 +279,8 @@ void lock_call_end(struct lock_call *call, int rc, bool is_queued)
 }
 
 /*
- * A lock that nobody knows of. It is given back, and who asks again waits for that; unless its owner
- * has something there, or asks for it: then it ends with that.
+ * A lock that nobody knows of. It is given back, and who asks again waits for that; unless its
+ * owner has something there, or asks for it: then it ends with that.
  */
 static void give_back(struct lock_call *call)
 {

@@ -11,8 +11,8 @@
 #include <sys/mount.h>
 
 /*
- * What is not named stays as it is: mount(2) would take away nosuid from who asks for ro. The kernel
- * does so itself for access times, if none of them is named.
+ * What is not named stays as it is: mount(2) would take away nosuid from who asks for ro. The
+ * kernel does so itself for access times, if none of them is named.
  */
 int remount(const struct mount_options *o)
 {
