@@ -24,8 +24,8 @@ static int64_t wall_ns(const struct client *c)
 
 static int64_t changed_ns(const struct cl_node *node)
 {
-	int64_t at_ns = MAX_OF(cl_ns_of_time(&node->attr.st.st_mtim),
-			       cl_ns_of_time(&node->attr.st.st_ctim));
+	int64_t at_ns = MAX_OF(cl_node_ns_of_time(&node->attr.st.st_mtim),
+			       cl_node_ns_of_time(&node->attr.st.st_ctim));
 	if (node->file && node->file->is_loaded && cl_file_is_dirty(node->file))
 		at_ns = MAX_OF(at_ns, node->file->mtime_ns);
 	return at_ns;
@@ -37,7 +37,7 @@ bool cl_atime_is_due(const struct client *c, const struct cl_node *node)
 	    (S_ISDIR(node->attr.st.st_mode) && c->atime_policy & CL_ATIME_NOT_OF_FOLDERS))
 		return false;
 	int64_t now_ns = wall_ns(c);
-	int64_t read_ns = node->read_ns ? node->read_ns : cl_ns_of_time(&node->attr.st.st_atim);
+	int64_t read_ns = node->read_ns ? node->read_ns : cl_node_ns_of_time(&node->attr.st.st_atim);
 	int64_t change_ns = changed_ns(node);
 	if (c->atime_policy & CL_ATIME_STRICT)
 		return now_ns != read_ns;
@@ -62,7 +62,7 @@ void cl_atime_read(struct client *c, struct cl_node *node)
 		c->read_count++;
 	}
 	/* The clocks of a server and ours may differ: its last change was before this read. */
-	node->read_ns = MAX_OF(wall_ns(c), cl_ns_of_time(&node->attr.st.st_ctim) + 1);
+	node->read_ns = MAX_OF(wall_ns(c), cl_node_ns_of_time(&node->attr.st.st_ctim) + 1);
 	if (c->read_count >= TELL_MAX)
 		cl_atime_tell(c);
 	else if (!c->read_timer.is_active) {
@@ -103,7 +103,7 @@ static void tell_one(struct client *c, Wire__Atimes *msg, struct cl_node *node)
 {
 	msg->inodes[msg->n_inodes++] = node->ino;
 	msg->atime_ns[msg->n_atime_ns++] = node->read_ns;
-	node->attr.st.st_atim = cl_time_of_ns(node->read_ns);
+	node->attr.st.st_atim = cl_node_time_of_ns(node->read_ns);
 	cl_atime_forget(c, node);
 }
 

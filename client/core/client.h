@@ -131,8 +131,8 @@ struct cl_attr {
 };
 
 /* Nanoseconds since 1970 reach from 1677 to 2262; what lies beyond is the nearest that they do. */
-struct timespec cl_time_of_ns(int64_t ns);
-int64_t cl_ns_of_time(const struct timespec *t);
+struct timespec cl_node_time_of_ns(int64_t ns);
+int64_t cl_node_ns_of_time(const struct timespec *t);
 
 struct cl_entry {			/* of a listing */
 	char name[NAME_BYTES_MAX + 1];

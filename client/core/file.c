@@ -223,7 +223,7 @@ static void content_is(struct cl_file *file)
 	file->version = attr->version;
 	file->root = attr->root;
 	file->size = (uint64_t)attr->st.st_size;
-	file->mtime_ns = cl_ns_of_time(&attr->st.st_mtim);
+	file->mtime_ns = cl_node_ns_of_time(&attr->st.st_mtim);
 }
 
 static void inline_done(struct cl_req *req)

@@ -111,7 +111,7 @@ void cl_node_forget(struct client *c, inode_no ino, uint64_t lookups)
 		node->lookups -= MIN_OF(lookups, node->lookups);
 }
 
-struct timespec cl_time_of_ns(int64_t ns)
+struct timespec cl_node_time_of_ns(int64_t ns)
 {
 	struct timespec t = { ns / NS_PER_S, ns % NS_PER_S };
 	if (t.tv_nsec < 0) {		/* before 1970 */
@@ -121,7 +121,7 @@ struct timespec cl_time_of_ns(int64_t ns)
 	return t;
 }
 
-int64_t cl_ns_of_time(const struct timespec *t)
+int64_t cl_node_ns_of_time(const struct timespec *t)
 {
 	if (t->tv_sec >= INT64_MAX / NS_PER_S)
 		return INT64_MAX;
@@ -153,9 +153,9 @@ static void attr_of_wire(const Wire__Attr *in, struct cl_attr *out)
 	st->st_size = (off_t)in->size;
 	st->st_blksize = (blksize_t)MiB(1);
 	st->st_blocks = blocks_of(S_ISREG(in->mode) ? root_data_bytes(&out->root) : in->size);
-	st->st_atim = cl_time_of_ns(in->atime_ns);
-	st->st_mtim = cl_time_of_ns(in->mtime_ns);
-	st->st_ctim = cl_time_of_ns(in->ctime_ns);
+	st->st_atim = cl_node_time_of_ns(in->atime_ns);
+	st->st_mtim = cl_node_time_of_ns(in->mtime_ns);
+	st->st_ctim = cl_node_time_of_ns(in->ctime_ns);
 	out->btime_ns = in->btime_ns;
 	out->version = in->version;
 	out->has_acl = (in->flags & ATTR_FLAG_ACL) != 0;
@@ -243,14 +243,14 @@ void cl_node_show(struct client *c, const struct cl_node *node, struct cl_attr *
 		/* as the publish will set them */
 		out->st.st_size = (off_t)file->size;
 		out->st.st_blocks = blocks_of(cl_file_data_bytes(file, file->size));
-		out->st.st_mtim = cl_time_of_ns(file->mtime_ns);
-		if (file->mtime_ns > cl_ns_of_time(&out->st.st_ctim))
+		out->st.st_mtim = cl_node_time_of_ns(file->mtime_ns);
+		if (file->mtime_ns > cl_node_ns_of_time(&out->st.st_ctim))
 			out->st.st_ctim = out->st.st_mtim;
 		out->st.st_mode = cl_file_kill_mode(out->st.st_mode,
 						    file->kill_priv | file->flush.kill_priv);
 	}
 	if (node->read_ns)
-		out->st.st_atim = cl_time_of_ns(node->read_ns);
+		out->st.st_atim = cl_node_time_of_ns(node->read_ns);
 	bool is_ours = node->lease != CL_LEASE_NONE && !node->is_recalling && !node->is_outdated;
 	out->valid_ms = is_ours ? cl_session_valid_ms(c) : 0;
 }

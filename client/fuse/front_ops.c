@@ -238,8 +238,8 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 	fop->op.new_uid = st->st_uid;
 	fop->op.new_gid = st->st_gid;
 	fop->op.size = (uint64_t)st->st_size;
-	fop->op.atime_ns = cl_ns_of_time(&st->st_atim);
-	fop->op.mtime_ns = cl_ns_of_time(&st->st_mtim);
+	fop->op.atime_ns = cl_node_ns_of_time(&st->st_atim);
+	fop->op.mtime_ns = cl_node_ns_of_time(&st->st_mtim);
 	fop->op.kill_priv = (fop->op.set_mask & CL_SET_KILL_PRIV) != 0;
 	if (fi)
 		fop->op.handle = (struct cl_handle *)(uintptr_t)fi->fh;

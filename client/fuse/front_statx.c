@@ -28,7 +28,7 @@ static void fill(const struct cl_attr *attr, struct statx *out)
 		.stx_atime = stamp_of(st->st_atim),
 		.stx_mtime = stamp_of(st->st_mtim),
 		.stx_ctime = stamp_of(st->st_ctim),
-		.stx_btime = stamp_of(cl_time_of_ns(attr->btime_ns)),
+		.stx_btime = stamp_of(cl_node_time_of_ns(attr->btime_ns)),
 		.stx_rdev_major = major(st->st_rdev),
 		.stx_rdev_minor = minor(st->st_rdev),
 	};
