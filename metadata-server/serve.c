@@ -580,10 +580,12 @@ static void on_request(void *arg, struct rpc_request *req)
 	struct ms_server *s = arg;
 	struct ms_event event = { .kind = MS_EV_REQUEST };
 	struct ms_pending *p;
-	int rc = is_replaced(s, req) ? -E_FENCED : admit(s, req->header.type);
+	int refused = is_replaced(s, req) ? -E_FENCED : admit(s, req->header.type), rc = refused;
 
-	if (rc >= 0)
+	if (refused >= 0 || refused == -E_NOSPC)
 		rc = ms_serve_request(s, req, &event.req);
+	if (refused == -E_NOSPC && rc >= 0 && !ms_state_has_heard(s->state, &event.req))
+		rc = refused;
 	p = rc >= 0 ? pending_create(s, req, req->header.type) : NULL;
 	if (!p) {
 		rpc_answer(req, rc < 0 ? rc : -E_NOMEM, NULL, NULL);

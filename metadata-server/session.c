@@ -385,6 +385,18 @@ static void answer_from_slot(struct ms_op *op, const struct ms_slot_value *slot)
 	reply->attr.version = slot->version;
 }
 
+bool ms_state_has_heard(const struct ms_state *state, const struct ms_request *req)
+{
+	const struct ms_session *s = ms_session_find((struct ms_state *)state, req->session);
+	const struct ms_parked *parked;
+
+	if (!s || req->slot_seq == 0 || req->slot >= SESSION_SLOTS)
+		return false;
+	parked = s->slot_parked[req->slot];
+	return req->slot_seq <= s->slots[req->slot].seq ||
+	       (parked && req->slot_seq == parked->req.slot_seq);
+}
+
 int ms_session_slot_check(struct ms_op *op)
 {
 	const struct ms_request *req = op->req;

@@ -355,6 +355,9 @@ void ms_state_counts(const struct ms_state *state, struct ms_counts *out);
  */
 bool ms_health_pg_waits(const struct ms_state *state, pg_no pg, uint32_t place);
 
+/* Was it run already, or does it wait? Then it is this answer that its sender wants again (I7). */
+bool ms_state_has_heard(const struct ms_state *state, const struct ms_request *req);
+
 /* Locks and waits of an inode, 0: of all, as many as `count_max`, each with its node's name. */
 void ms_state_locks(const struct ms_state *state, inode_no ino, uint32_t count_max,
 		    void (*fn)(void *arg, const struct ms_lock_info *info, const char *node),

@@ -8,6 +8,7 @@
 #include "fs/base/fault.h"
 #include "fs/net/rpc.h"
 #include "metadata-server/format.h"
+#include "metadata-server/serve_internal.h"
 #include "metadata-server/snapshot.h"
 #include "tests/check_main.h"
 #include "tests/scratch.h"
@@ -305,6 +306,21 @@ START_TEST(a_resent_change_has_its_first_answer)
 }
 END_TEST
 
+/* What was done before there was no room is not refused because there is none now (I7). */
+START_TEST(a_change_resent_to_a_full_server_has_its_first_answer)
+{
+	uint64_t ino, again, number;
+
+	ck_assert_int_eq(make("a", &ino, &number), 0);
+	server->is_nearly_full = true;
+	slot_seq--;
+	ck_assert_int_eq(make("a", &again, &number), 0);
+	ck_assert_uint_eq(again, ino);
+	ck_assert_int_eq(make("b", &again, &number), -E_NOSPC);
+	server->is_nearly_full = false;
+}
+END_TEST
+
 START_TEST(a_restart_keeps_names_with_and_without_the_rows)
 {
 	uint64_t ino, found, number;
@@ -515,6 +531,7 @@ TEST_MAIN("serve",
 	tcase_add_test(tc, a_made_file_is_found);
 	tcase_add_test(tc, fsync_answers_when_the_number_is_durable);
 	tcase_add_test(tc, a_resent_change_has_its_first_answer);
+	tcase_add_test(tc, a_change_resent_to_a_full_server_has_its_first_answer);
 	tcase_add_test(tc, a_restart_keeps_names_with_and_without_the_rows);
 	tcase_add_test(tc, a_server_that_was_replaced_changes_nothing_any_more);
 	tcase_add_test(tc, a_snapshot_is_written_and_the_journal_trimmed);
