@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/core/file.h"
+
 #define READ_BYTES (44000u * ORACLE_CELLS_MAX)
 
 enum script {
@@ -83,9 +85,13 @@ static void call_begin(struct load_lane *lane, enum oracle_kind kind)
 	oracle_begin(lane->load->oracle, &lane->call);
 }
 
+/* Who lost a lock with his session neither reads nor writes until he has closed the file. */
 static void call_end(struct load_lane *lane)
 {
-	oracle_end(lane->load->oracle, &lane->call);
+	if (lane->call.rc == -E_IO && lane->handle && lane->handle->is_lock_lost)
+		oracle_abandon(lane->load->oracle, &lane->call);
+	else
+		oracle_end(lane->load->oracle, &lane->call);
 }
 
 static inode_no directory_of(const struct load_lane *lane, uint32_t slot)
@@ -129,8 +135,10 @@ static void script_end(struct load_lane *lane)
 	submit(lane, CL_FORGET, script_ended);
 }
 
+/* Locks end with the handle; those of a process with a flush already, as the kernel has it. */
 static void release(struct load_lane *lane)
 {
+	lane->is_locking = false;
 	op_clear(lane);
 	lane->op.handle = lane->handle;
 	lane->handle = NULL;
@@ -140,16 +148,68 @@ static void release(struct load_lane *lane)
 /* --- writing
  * ---------------------------------------------------------------------------------------- */
 
+/* --- locking
+ * ---------------------------------------------------------------------------------------- */
+
+/* Of this lane, on this client: never two at once. */
+static uint64_t lock_owner(const struct load_lane *lane)
+{
+	return 1 + (uint64_t)(lane - lane->load->lanes);
+}
+
+static void lock(struct load_lane *lane, enum range_mode mode, void (*after)(struct load_lane *))
+{
+	uint64_t first = below(lane, 3) == 0 ? below(lane, 8) : 0;
+
+	op_clear(lane);
+	lane->op.ino = lane->ino;
+	lane->op.handle = lane->handle;
+	lane->op.lock = (struct cl_lock){ .owner = lock_owner(lane), .mode = mode,
+					  .is_flock = lane->is_flock, .end = RANGE_END,
+					  .waits = below(lane, 4) > 0 };
+	if (!lane->is_flock && first > 0) {
+		lane->op.lock.start = first;
+		lane->op.lock.end = first + below(lane, 8);
+	}
+	submit(lane, CL_SETLK, after);
+}
+
+static void work_begin(struct load_lane *lane);
+
+/* Another one, of a part, or none any more; whatever came of the last. */
+static void lock_done(struct load_lane *lane)
+{
+	if (lane->op.rc < 0 && below(lane, 2)) {
+		release(lane);
+	} else if (below(lane, 4) == 0) {
+		lock(lane, (enum range_mode)below(lane, 3), lock_done);
+	} else {
+		work_begin(lane);
+	}
+}
+
+static void lock_begin(struct load_lane *lane)
+{
+	lane->is_locking = true;
+	lane->is_flock = below(lane, 2);
+	lock(lane, lane->script == SCRIPT_READ ? RANGE_READ : RANGE_WRITE, lock_done);
+}
+
 static void flush_done(struct load_lane *lane)
 {
 	call_end(lane);
-	release(lane);
+	if (lane->is_locking && below(lane, 2))
+		lock(lane, RANGE_NONE, release);
+	else
+		release(lane);
 }
 
 static void flush(struct load_lane *lane)
 {
 	op_clear(lane);
 	lane->op.handle = lane->handle;
+	lane->op.ino = lane->ino;
+	lane->op.lock.owner = lock_owner(lane);
 	call_begin(lane, ORACLE_FLUSH);
 	submit(lane, CL_FLUSH, flush_done);
 }
@@ -297,6 +357,14 @@ static void size_done(struct load_lane *lane)
 /* --- with a file
  * ------------------------------------------------------------------------------------ */
 
+static void work_begin(struct load_lane *lane)
+{
+	if (lane->script == SCRIPT_READ)
+		read_begin(lane);
+	else
+		write_begin(lane);
+}
+
 static void open_done(struct load_lane *lane)
 {
 	call_end(lane);
@@ -305,10 +373,10 @@ static void open_done(struct load_lane *lane)
 		return;
 	}
 	lane->handle = lane->op.opened;
-	if (lane->script == SCRIPT_READ)
-		read_begin(lane);
+	if (below(lane, 3) == 0)
+		lock_begin(lane);
 	else
-		write_begin(lane);
+		work_begin(lane);
 }
 
 static void content_done(struct load_lane *lane)
@@ -576,6 +644,8 @@ void client_load_tick(struct client_load *l)
 		return;
 	for (uint32_t i = 0; i < LOAD_LANES; i++) {
 		struct load_lane *lane = &l->lanes[i];
+		if (lane->is_busy && lane->op.kind == CL_SETLK && below(lane, 100) == 0)
+			client_interrupt(l->client->client, &lane->op);
 		if (lane->is_busy || now_ns < lane->wait_ns)
 			continue;
 		if (lane->after != NULL)
@@ -621,6 +691,7 @@ void client_load_died(struct client_load *l)
 		lane->handle = NULL;
 		lane->node = 0;
 		lane->lookups = 0;
+		lane->is_locking = false;
 	}
 	oracle_crashed(l->oracle, l->client->index);
 	l->is_gone = false;

@@ -32,6 +32,7 @@ struct load_lane {
 	uint16_t node; /* in use by this lane; 0: none */
 	struct cl_handle *handle;
 	uint32_t writes_left, lookups;
+	bool is_locking, is_flock;	       /* the handle; by flock, or fcntl */
 	uint8_t *bytes;
 	uint64_t len; /* of a read */
 	inode_no listed[ORACLE_NAMES];

@@ -7,9 +7,11 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <utlist.h>
 
 #include "chunk-server/format.h"
 #include "chunk-server/serve.h"
+#include "client/core/locks_internal.h"
 #include "client/core/node.h"
 #include "client/tier/tier.h"
 #include "metadata-server/format.h"
@@ -561,7 +563,47 @@ static bool conflict(struct cluster_node *a, struct cluster_node *b)
 	return false;
 }
 
-const char *cluster_lease_conflict(struct cluster *c)
+/* What is on its way to the server may have been decided. */
+static bool is_changing(const struct client *c, const struct lock_entry *e)
+{
+	const struct lock_call *call;
+
+	DL_FOREACH(c->locks->calls, call)
+		if (call->entry == e && !call->is_waiting)
+			return true;
+	return false;
+}
+
+static const struct range *meets(const struct ranges *of, const struct ranges *others)
+{
+	const struct range *r, *met = NULL;
+
+	DL_FOREACH(of->first, r)
+		if (met == NULL)
+			met = ranges_conflict(others, r->start, r->end, r->mode);
+	return met;
+}
+
+static bool lock_conflict(struct cluster_node *a, struct cluster_node *b)
+{
+	const struct lock_entry *e, *e_next, *other, *next;
+
+	HASH_ITER (hh, a->client->locks->entries, e, e_next) {
+		HASH_ITER (hh, b->client->locks->entries, other, next) {
+			if (e->key.ino != other->key.ino || e->key.kind != other->key.kind ||
+			    !meets(&e->ranges, &other->ranges) || is_changing(a->client, e) ||
+			    is_changing(b->client, other))
+				continue;
+			(void)snprintf(sentence, sizeof(sentence),
+				       "%s and %s both have a lock of inode %llu, one for writing",
+				       a->host, b->host, (unsigned long long)e->key.ino);
+			return true;
+		}
+	}
+	return false;
+}
+
+const char *cluster_conflict(struct cluster *c)
 {
 	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++) {
 		struct cluster_node *a = cluster_client(c, i);
@@ -569,7 +611,8 @@ const char *cluster_lease_conflict(struct cluster *c)
 			continue;
 		for (uint32_t j = 0; j < CLUSTER_CLIENTS; j++) {
 			struct cluster_node *b = cluster_client(c, j);
-			if (j != i && b->is_up && cl_session_is_valid(b->client) && conflict(a, b))
+			if (j != i && b->is_up && cl_session_is_valid(b->client) &&
+			    (conflict(a, b) || (i < j && lock_conflict(a, b))))
 				return sentence;
 		}
 	}

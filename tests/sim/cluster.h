@@ -101,8 +101,8 @@ const char *cluster_why_unwell(struct cluster_node *n);
 bool cluster_mds_is_failed(struct cluster *c);
 /* It has given up a directory of its journal, until it is started again. */
 bool cluster_mds_lacks_disk(struct cluster *c);
-/* Two clients that trust conflicting leases on one inode (I5, I6), or NULL; a sentence. */
-const char *cluster_lease_conflict(struct cluster *c);
+/* Two clients that trust conflicting leases or locks of one inode (I5, I6), or NULL; a sentence. */
+const char *cluster_conflict(struct cluster *c);
 /*
  * With the metadata server down: bring up a fresh view from its disk twice, and compare; and with
  * the kept view brought up to the journal's end (I3, I15). NULL, or what differs.
