@@ -291,6 +291,17 @@ static bool may_grant(const struct ms_op *op, const struct ms_node *node, enum m
 	       (!node->recalled && !node->waits && !others_forbid(op, node, mode));
 }
 
+/* Has a session other than this one the inode of the node open? */
+static bool is_open_elsewhere(const struct ms_node *node, const struct ms_session *session)
+{
+	const struct ms_claim *c;
+
+	DL_FOREACH(node->claims, c)
+		if (c->session != session && c->opens)
+			return true;
+	return false;
+}
+
 enum ms_lease_mode ms_lease_grant(struct ms_op *op, inode_no ino, uint64_t name_hash,
 				  enum ms_lease_mode mode, struct ms_lease *out)
 {
@@ -317,8 +328,8 @@ enum ms_lease_mode ms_lease_grant(struct ms_op *op, inode_no ino, uint64_t name_
 	if (claim->is_recalled)
 		return MS_LEASE_NONE;	/* it is on its way back: not to be said again */
 	*out = (struct ms_lease){ .ino = ino, .name_hash = name_hash, .mode = claim->mode };
-	out->open_elsewhere = claim->mode == MS_LEASE_WRITE &&
-			      ms_lease_is_open_elsewhere(op->state, op->session, ino);
+	out->open_elsewhere = claim->mode == MS_LEASE_WRITE && name_hash == 0 &&
+			      is_open_elsewhere(node, op->session);
 	return claim->mode;
 }
 
@@ -355,14 +366,8 @@ bool ms_lease_is_open_elsewhere(struct ms_state *state, const struct ms_session 
 				inode_no ino)
 {
 	const struct ms_node *node = ms_lease_node(state, ino, 0);
-	const struct ms_claim *c;
 
-	if (!node)
-		return false;
-	DL_FOREACH(node->claims, c)
-		if (c->session != session && c->opens)
-			return true;
-	return false;
+	return node && is_open_elsewhere(node, session);
 }
 
 struct ms_claim *ms_lease_open(struct ms_state *state, struct ms_session *session, inode_no ino)

@@ -105,21 +105,17 @@ static bool entry_take(struct cl_req *req, inode_no dir, const Wire__DirEntry *i
 }
 
 /* It is told now, which may be a while after it was taken. An entry shown counts a lookup. */
-static void entry_show(struct cl_op *op, struct cl_entry *entry)
+static void entry_show(struct cl_op *op, struct cl_entry *entry, bool with_attr)
 {
 	struct client *c = op->client;
 	struct cl_node *node = NULL;
 	inode_no named;
-	if (entry->has_attr && op->want_attr)
+	if (entry->has_attr && with_attr)
 		node = cl_node_find(c, entry->ino);
 	entry->has_attr = node && node->has_attr;
 	entry->entry_valid_ms = 0;
 	if (!entry->has_attr)
 		return;		/* the kernel asks for it, if it cares */
-	if (is_contended(c, op->ino)) {
-		entry->has_attr = false;
-		return;
-	}
 	node->lookups++;
 	cl_node_show(c, node, &entry->attr);
 	if (cl_node_name_find(c, op->ino, entry->name, &named) && named == entry->ino)
@@ -262,6 +258,7 @@ static void listing_goes_on(struct cl_op *op, bool is_known)
 /* As many entries as the asker has room for; the next listing goes on behind the last of them. */
 static void page_show(struct cl_op *op, struct cl_listing *page)
 {
+	bool with_attr = op->want_attr && !is_contended(op->client, op->ino);
 	uint64_t used = 0;
 	op->entries = page->entries;
 	op->entry_count = 0;
@@ -273,7 +270,7 @@ static void page_show(struct cl_op *op, struct cl_listing *page)
 			op->end = false;
 			break;
 		}
-		entry_show(op, &page->entries[op->entry_count++]);
+		entry_show(op, &page->entries[op->entry_count++], with_attr);
 	}
 	listing_goes_on(op, page->is_known);
 	if (!op->end && op->entry_count > 0)

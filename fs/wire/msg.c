@@ -63,7 +63,7 @@ struct rule {
 	uint32_t min, max;
 };
 
-/* The first rule of a kind that fits a field holds. */
+/* The first rule of a kind that fits a field holds; what there is most of stands in front. */
 static const struct rule RULES[] = {
 	{NULL, "cluster", RULE_OPTIONAL, 0, 16},
 	{NULL, "nonce", RULE_BYTES, 16, 16},
@@ -71,13 +71,14 @@ static const struct rule RULES[] = {
 	{NULL, "id", RULE_BYTES, BLOCK_ID_BYTES, BLOCK_ID_BYTES},
 	{NULL, "ids", RULE_BYTES, BLOCK_ID_BYTES, BLOCK_ID_BYTES},
 	{"Attr", "root", RULE_ROOT, 0, ROOT_BYTES},
+	{"Make", "name", RULE_NAME, 0, NAME_BYTES_MAX}, /* none: an unnamed file */
+	{"DirEntry", "name", RULE_NAME, 1, NAME_BYTES_MAX},
+	{"Lookup", "name", RULE_NAME, 1, NAME_BYTES_MAX},
 	{"Publish", "root", RULE_ROOT, ROOT_BYTES, ROOT_BYTES},
 	{"Source", "root", RULE_ROOT, ROOT_BYTES, ROOT_BYTES},
 	{"SetXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},
 	{"GetXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},
 	{"RemoveXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},
-	{"Lookup", "name", RULE_NAME, 1, NAME_BYTES_MAX},
-	{"Make", "name", RULE_NAME, 0, NAME_BYTES_MAX}, /* none: an unnamed file */
 	{"Link", "name", RULE_NAME, 1, NAME_BYTES_MAX},
 	{"Unlink", "name", RULE_NAME, 1, NAME_BYTES_MAX},
 	{"Rename", "name", RULE_NAME, 1, NAME_BYTES_MAX},
@@ -86,7 +87,6 @@ static const struct rule RULES[] = {
 	{"TrashEntry", "path", RULE_BYTES, 1, 4096},
 	{"Clone", "name", RULE_NAME, 0, NAME_BYTES_MAX},
 	{"CloneReply", "name", RULE_NAME, 0, NAME_BYTES_MAX},
-	{"DirEntry", "name", RULE_NAME, 1, NAME_BYTES_MAX},
 	{NULL, "target", RULE_BYTES, 0, SYMLINK_BYTES_MAX},
 	{NULL, "capability", RULE_BYTES, 0, 256},
 	{NULL, "pg_row", RULE_BYTES, 0, PG_ROW_BYTES_MAX},
