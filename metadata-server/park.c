@@ -28,6 +28,7 @@ static size_t copied_bytes(const struct ms_request *r)
 			  r->lease_count * sizeof *r->leases, r->open_count * sizeof *r->opens,
 			  r->source_count * sizeof *r->sources,
 			  r->caller.group_count * sizeof *r->caller.groups,
+			  r->times ? r->open_count * sizeof *r->times : 0,
 			  r->lock_count * sizeof *r->locks };
 	size_t sum = 0;
 
@@ -51,6 +52,8 @@ static void copy_request(struct ms_request *to, const struct ms_request *r, uint
 	to->bulk = copy_bytes(&at, r->bulk, r->bulk_len);
 	to->leases = (const void *)copy_bytes(&at, r->leases, r->lease_count * sizeof *r->leases);
 	to->opens = (const void *)copy_bytes(&at, r->opens, r->open_count * sizeof *r->opens);
+	to->times = (const void *)copy_bytes(&at, r->times,
+					     r->times ? r->open_count * sizeof *r->times : 0);
 	to->sources =
 		(const void *)copy_bytes(&at, r->sources, r->source_count * sizeof *r->sources);
 	to->caller.groups = (const void *)copy_bytes(

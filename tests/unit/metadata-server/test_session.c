@@ -200,6 +200,31 @@ START_TEST(who_does_not_come_back_is_fenced)
 }
 END_TEST
 
+/* The message they came in is gone when they run. */
+START_TEST(access_times_that_wait_are_kept)
+{
+	int64_t *when = malloc(sizeof *when);
+	struct ms_request req = { .op = MSG_ATIMES, .open_count = 1 };
+	int64_t read_at;
+	inode_no ino;
+
+	begin();
+	ino = world_made(&w, a, INODE_ROOT, "f", S_IFREG | 0644);
+	world_restart(&w);
+	ck_assert_int_eq(world_rc(&w, reclaim(b, NULL, 0)), 0);
+	*when = read_at = (int64_t)w.wall_ns;
+	req.session = b;
+	req.opens = &ino;
+	req.times = when;
+	ck_assert_ptr_null(world_do(&w, req));
+	*when = 0;
+	free(when);
+	ck_assert_int_eq(world_rc(&w, reclaim(a, NULL, 0)), 0);
+	ck_assert_int_eq(world_do(&w, world_getattr(b, ino))->attr.atime_ns, read_at);
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(contradicting_claims_cost_the_later_claimant)
 {
 	struct ms_lease lease = { .ino = INODE_ROOT, .name_hash = 5, .mode = MS_LEASE_WRITE };
@@ -353,6 +378,7 @@ TEST_MAIN("session",
 	tcase_add_test(tc, after_a_restart_new_operations_wait_until_all_are_back);
 	tcase_add_test(tc, who_does_not_come_back_is_fenced);
 	tcase_add_test(tc, contradicting_claims_cost_the_later_claimant);
+	  tcase_add_test(tc, access_times_that_wait_are_kept);
 	tcase_add_test(tc, what_was_lost_is_told_also_to_whom_the_session_was_lost);
 	tcase_add_test(tc, what_a_power_loss_took_is_told);
 	tcase_add_test(tc, inode_numbers_are_not_used_again_after_a_restart);
