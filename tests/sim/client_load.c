@@ -29,6 +29,8 @@ enum script {
 	SCRIPT_READ,
 	SCRIPT_SIZE,
 	SCRIPT_SYNC,
+	SCRIPT_UNNAMED,
+	SCRIPT_WHITEOUT,
 };
 
 static const struct {
@@ -38,7 +40,8 @@ static const struct {
 	{SCRIPT_MAKE, 4},    {SCRIPT_MKDIR, 3},	 {SCRIPT_UNLINK, 7},  {SCRIPT_RMDIR, 3},
 	{SCRIPT_RENAME, 8},  {SCRIPT_LINK, 3},	 {SCRIPT_LOOKUP, 10}, {SCRIPT_LIST, 5},
 	{SCRIPT_CREATE, 12}, {SCRIPT_WRITE, 16}, {SCRIPT_APPEND, 8},  {SCRIPT_TRUNCATE, 4},
-	{SCRIPT_READ, 20},   {SCRIPT_SIZE, 6},	 {SCRIPT_SYNC, 1},
+	{SCRIPT_READ, 20},   {SCRIPT_SIZE, 6},	 {SCRIPT_SYNC, 1},    {SCRIPT_UNNAMED, 3},
+	{SCRIPT_WHITEOUT, 2},
 };
 
 static uint64_t below(const struct load_lane *lane, uint64_t bound)
@@ -563,6 +566,120 @@ static void list(struct load_lane *lane)
 	submit(lane, CL_OPENDIR, opendir_done);
 }
 
+/* --- a file without a name (O_TMPFILE)
+ * -------------------------------------------------------------------------------------------------
+ * No other client knows it: it holds an attribute and some bytes, and goes with its last close, or
+ * with its client. What is left of any the reckoning finds. It may fail, but not lie.
+ */
+
+#define UNNAMED_BYTES 3000u
+
+static void unnamed_read(struct load_lane *lane)
+{
+	if (lane->op.rc == 0 &&
+	    (lane->op.out_len != sizeof(uint64_t) ||
+	     memcmp(lane->bytes + sizeof(uint64_t), lane->bytes, sizeof(uint64_t)) != 0))
+		oracle_fail(lane->load->oracle, "an attribute of inode %llu is not what was set",
+			    (unsigned long long)lane->ino);
+	release(lane);
+}
+
+static void unnamed_written(struct load_lane *lane)
+{
+	op_clear(lane);
+	lane->op.ino = lane->ino;
+	lane->op.name = "user.sim";
+	lane->op.out = lane->bytes + sizeof(uint64_t);
+	lane->op.out_capacity = sizeof(uint64_t);
+	submit(lane, CL_GETXATTR, unnamed_read);
+}
+
+static void unnamed_set(struct load_lane *lane)
+{
+	if (lane->op.rc < 0) {
+		release(lane);
+		return;
+	}
+	op_clear(lane);
+	lane->op.handle = lane->handle;
+	lane->op.bytes = lane->bytes;
+	lane->op.bytes_len = UNNAMED_BYTES;
+	lane->op.offset = below(lane, 3) * READ_BYTES / 4;
+	submit(lane, CL_WRITE, unnamed_written);
+}
+
+static void unnamed_made(struct load_lane *lane)
+{
+	uint64_t value = below(lane, UINT64_MAX);
+
+	if (lane->op.rc < 0) {
+		script_end(lane);
+		return;
+	}
+	lane->ino = lane->op.attr.st.st_ino;
+	lane->handle = lane->op.opened;
+	lane->lookups = 1;
+	memcpy(lane->bytes, &value, sizeof(value));
+	op_clear(lane);
+	lane->op.ino = lane->ino;
+	lane->op.name = "user.sim";
+	lane->op.bytes = lane->bytes;
+	lane->op.bytes_len = sizeof(value);
+	submit(lane, CL_SETXATTR, unnamed_set);
+}
+
+static void make_unnamed(struct load_lane *lane)
+{
+	op_clear(lane);
+	lane->op.parent = directory_of(lane, lane->call.slot);
+	lane->op.mode = S_IFREG | 0600;
+	lane->op.unnamed = lane->op.want_open = true;
+	lane->op.flags = O_RDWR;
+	submit(lane, CL_MAKE, unnamed_made);
+}
+
+/* --- names that nobody else uses, left as whiteouts
+ * -------------------------------------------------------------------------------------------------
+ * A rename leaves a whiteout, then both go. Any step may fail, or find what a crash left.
+ */
+
+static void whiteout_unlink(struct load_lane *lane)
+{
+	at_slot(lane);
+	lane->op.name = lane->new_name;
+	submit(lane, CL_UNLINK, script_end);
+}
+
+static void whiteout_renamed(struct load_lane *lane)
+{
+	at_slot(lane);
+	lane->op.name = lane->name;
+	lane->name[0] = 'w';
+	submit(lane, CL_UNLINK, whiteout_unlink);
+}
+
+static void whiteout_made(struct load_lane *lane)
+{
+	lane->ino = lane->op.rc == 0 ? lane->op.attr.st.st_ino : 0;
+	lane->lookups = lane->op.rc == 0;
+	at_slot(lane);
+	lane->name[0] = 'w';
+	lane->op.new_parent = lane->op.parent;
+	lane->op.new_name = lane->new_name;
+	lane->op.flags = RENAME_WHITEOUT;
+	submit(lane, CL_RENAME, whiteout_renamed);
+}
+
+static void make_whiteout(struct load_lane *lane)
+{
+	at_slot(lane);
+	lane->name[0] = 'w';
+	(void)snprintf(lane->new_name, sizeof(lane->new_name), "v%u", lane->load->client->index);
+	lane->op.mode = S_IFIFO | 0600;
+	lane->op.exclusive = true;
+	submit(lane, CL_MAKE, whiteout_made);
+}
+
 /* --- choosing
  * --------------------------------------------------------------------------------------- */
 
@@ -599,6 +716,12 @@ static void script_begin(struct load_lane *lane)
 		return;
 	case SCRIPT_LIST:
 		list(lane);
+		return;
+	case SCRIPT_UNNAMED:
+		make_unnamed(lane);
+		return;
+	case SCRIPT_WHITEOUT:
+		make_whiteout(lane);
 		return;
 	case SCRIPT_SYNC:
 		op_clear(lane);

@@ -146,10 +146,58 @@ static void compare_usage(struct walk *w, const struct usage *u)
 			 (unsigned long long)u->missed);
 }
 
+/* What the counters say, and what is open without a name, against what there is. */
+struct counts {
+	struct ms_counters stored, found;
+	uint64_t unnamed, orphans;
+	inode_no last_orphan;
+};
+
+static void count_inode(struct counts *c, const struct ms_inode *inode)
+{
+	if (ms_inode_is_dir(inode))
+		c->found.directories++;
+	else
+		c->found.files++;
+	if (ms_inode_is_file(inode))
+		c->found.bytes_logical += inode->attr.size;
+	c->unnamed += inode->attr.nlink == 0 && inode->trash == 0;
+}
+
+static void count_row(struct walk *w, struct counts *c, const struct row *row)
+{
+	inode_no ino;
+	struct rd r;
+
+	if (ms_key_is(row, MS_KEY_COUNTERS, &r) &&
+	    ms_key_counters_decode(row->value, row->value_len, &c->stored) < 0)
+		complain(w, "the counters are malformed");
+	if (!ms_key_is(row, MS_KEY_ORPHAN, &r))
+		return;
+	ino = rd_be64(&r);
+	c->orphans += ino != c->last_orphan;
+	c->last_orphan = ino;
+}
+
+static void compare_counts(struct walk *w, const struct counts *c)
+{
+	const struct ms_counters *s = &c->stored, *f = &c->found;
+
+	if (s->files != f->files || s->directories != f->directories ||
+	    s->bytes_logical != f->bytes_logical)
+		complain(w, "counted %llu files, %llu directories, %llu bytes, and not as told",
+			 (unsigned long long)f->files, (unsigned long long)f->directories,
+			 (unsigned long long)f->bytes_logical);
+	if (c->unnamed != c->orphans)
+		complain(w, "%llu inodes have no name, %llu are open without one",
+			 (unsigned long long)c->unnamed, (unsigned long long)c->orphans);
+}
+
 static void name_inodes(struct walk *w)
 {
 	struct rows_snapshot *rows;
 	struct usage usage = {.bytes = 0};
+	struct counts counts = {.unnamed = 0};
 	struct row row;
 	struct rd r;
 
@@ -157,6 +205,7 @@ static void name_inodes(struct walk *w)
 	while (rows_snapshot_next(rows, &row) == 1) {
 		struct ms_inode inode;
 		use_row(w, &usage, &row);
+		count_row(w, &counts, &row);
 		if (!ms_key_is(&row, MS_KEY_INODE, &r))
 			continue;
 		if (ms_inode_decode(row.value, row.value_len, &inode) < 0) {
@@ -164,11 +213,13 @@ static void name_inodes(struct walk *w)
 		} else {
 			name_root(w, rd_be64(&r), &inode.attr.root);
 			use(w, &usage, &inode);
+			count_inode(&counts, &inode);
 		}
 		w->out->inodes++;
 	}
 	rows_snapshot_close(rows);
 	compare_usage(w, &usage);
+	compare_counts(w, &counts);
 }
 
 static void name_below(struct walk *w, const struct named *n, uint32_t len)
