@@ -37,7 +37,9 @@ bool cl_atime_is_due(const struct client *c, const struct cl_node *node)
 	    (S_ISDIR(node->attr.st.st_mode) && c->atime_policy & CL_ATIME_NOT_OF_FOLDERS))
 		return false;
 	int64_t now_ns = wall_ns(c);
-	int64_t read_ns = node->read_ns ? node->read_ns : cl_node_ns_of_time(&node->attr.st.st_atim);
+	int64_t read_ns = node->read_ns;
+	if (read_ns == 0)
+		read_ns = cl_node_ns_of_time(&node->attr.st.st_atim);
 	int64_t change_ns = changed_ns(node);
 	if (c->atime_policy & CL_ATIME_STRICT)
 		return now_ns != read_ns;
