@@ -29,7 +29,7 @@ struct entry {
 };
 
 struct trash {
-	const char *action, *words[2], *keep, *to;
+	const char *action, *words[2], *folder, *to;
 	bool json, force, parents;
 	uint64_t age_ms;
 	struct mount_client *m;
@@ -51,11 +51,12 @@ static const struct argp_option options[] = {
 	{0},
 };
 
+static const struct { char unit; uint64_t ms; } units[] = {
+	{'w', 604800000}, {'d', 86400000}, {'h', 3600000}, {'m', 60000}, {'s', 1000},
+};
+
 static int parse_time(const char *text, uint64_t *ms)
 {
-	static const struct { char unit; uint64_t ms; } units[] = {
-		{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}, {'w', 604800000},
-	};
 	char *end;
 	unsigned long long value;
 
@@ -78,6 +79,21 @@ static void take_time(struct argp_state *state, const char *text, uint64_t *out)
 		argp_error(state, "'%s' is no time, such as 90s, 12h or 7d", text);
 }
 
+static void check_words(const struct trash *t, struct argp_state *state)
+{
+	static const char *const actions[] = { "list", "empty", "enable", "disable", "restore" };
+	size_t i = 0;
+
+	while (i < ARRAY_COUNT(actions) && t->action && strcmp(t->action, actions[i]) != 0)
+		i++;
+	if (!t->action || i == ARRAY_COUNT(actions))
+		argp_error(state, "wants enable, disable, list, restore or empty");
+	else if (i >= 2 && !t->words[0])
+		argp_error(state, "%s wants a %s", t->action, i == 4 ? "name" : "folder");
+	else if (i < 4 && t->words[1])
+		argp_error(state, "%s takes one folder", t->action);
+}
+
 static error_t parse_option(int key, char *text, struct argp_state *state)
 {
 	struct trash *t = state->input;
@@ -85,6 +101,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	switch (key) {
 	case 'k':
 		take_time(state, text, &t->keep_ms);
+		if (t->keep_ms == 0)
+			argp_error(state, "to keep nothing, disable the trash");
 		return 0;
 	case 'o':
 		take_time(state, text, &t->age_ms);
@@ -107,8 +125,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		*(state->arg_num ? &t->words[state->arg_num - 1] : &t->action) = text;
 		return 0;
 	case ARGP_KEY_END:
-		if (!t->action)
-			argp_error(state, "wants enable, disable, list, restore or empty");
+		check_words(t, state);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -133,15 +150,29 @@ static int ask(struct mount_client *m, json_t *request, json_t **reply, struct e
 	int sys = rc < 0 ? 0 : (int)mount_u64(answer, "error");
 
 	if (sys)
-		rc = error_say(err, error_from_errno(sys), "%s",
-			       sys == ENOENT ? "there is no trash, or not this entry"
-					     : mount_text(answer, "text"));
+		rc = error_say(err, error_from_errno(sys), "%s", mount_text(answer, "text"));
 	if (rc == 0 && reply)
 		*reply = answer;
 	else
 		json_decref(answer);
 	return rc;
 }
+
+/* What is asked of the folder; `none` says what it means that there is no trash. */
+static int ask_folder(struct trash *t, json_t *request, json_t **reply, const char *none,
+		      struct error *err)
+{
+	int rc = ask(t->m, request, reply, err);
+
+	if (rc == -E_NOENT)
+		return error_say(err, rc, "'%s' %s", t->folder, none);
+	if (rc == -E_PERM)
+		return error_say(err, rc, "only root and the owner of '%s' may %s its trash",
+				 t->folder, t->action);
+	return rc < 0 ? error_wrap(err, "'%s'", t->folder) : 0;
+}
+
+static const char no_trash[] = "is in no tree with a trash: 'cairn trash enable' makes one";
 
 static char *path_of_hex(const char *hex)
 {
@@ -183,9 +214,10 @@ static int list_page(struct trash *t, uint64_t *after_ns, uint64_t *after_ino, b
 {
 	json_t *reply = NULL, *entry;
 	size_t i;
-	int rc = ask(t->m, json_pack("{s:s, s:I, s:I}", "do", "trash-list", "after_ns",
-				     (json_int_t)*after_ns, "after_ino", (json_int_t)*after_ino),
-		     &reply, err);
+	int rc = ask_folder(t, json_pack("{s:s, s:I, s:I}", "do", "trash-list", "after_ns",
+					 (json_int_t)*after_ns, "after_ino",
+					 (json_int_t)*after_ino),
+			    &reply, no_trash, err);
 
 	if (rc < 0)
 		return rc;
@@ -261,6 +293,7 @@ static void print_json(const struct trash *t)
 static int run_list(struct trash *t, struct error *err)
 {
 	char size[TEXT_BYTES_HUMAN];
+	size_t u = 0;
 	int rc = list_all(t, err);
 
 	if (rc < 0)
@@ -271,9 +304,11 @@ static int run_list(struct trash *t, struct error *err)
 	}
 	for (size_t i = 0; i < t->count; i++)
 		print_entry(&t->list[i]);
-	printf("%llu deleted, %s, kept for %llu s%s\n", (unsigned long long)t->entries,
-	       text_bytes_human(size, t->bytes), (unsigned long long)t->keep_ms / 1000,
-	       t->is_on ? "" : "; the trash is off, and empties itself");
+	while (u + 1 < ARRAY_COUNT(units) && t->keep_ms % units[u].ms != 0)
+		u++;
+	printf("%llu deleted, %s, kept for %llu%c%s\n", (unsigned long long)t->entries,
+	       text_bytes_human(size, t->bytes), (unsigned long long)(t->keep_ms / units[u].ms),
+	       units[u].unit, t->is_on ? "" : "; the trash is off, and empties itself");
 	return 0;
 }
 
@@ -306,12 +341,20 @@ static int restore_as(struct trash *t, const struct entry *e, const char *folder
 		return error_say(err, -E_NAMETOOLONG, "the name is too long");
 	text_hex(hex, name, strlen(name));
 	rc = mount_client_open_exactly(folder, &m, err);
+	if (rc == -E_NOENT)
+		return error_say(err, rc, "the folder '%s' is not there: --parents makes it",
+				 folder);
 	if (rc == 0)
 		rc = ask(m, json_pack("{s:s, s:I, s:I, s:I, s:s}", "do", "trash-restore", "ino",
 				      (json_int_t)e->ino, "tree", (json_int_t)t->tree, "time_ns",
 				      (json_int_t)e->time_ns, "name", hex), NULL, err);
 	mount_client_close(m);
-	return rc;
+	if (rc == -E_EXIST)
+		return error_say(err, rc, "'%s/%s' exists already: --force replaces it, --to "
+				 "restores elsewhere", folder, name);
+	if (rc == -E_NOENT)
+		return error_say(err, rc, "'%s' is not in the trash any more", e->path);
+	return rc < 0 ? error_wrap(err, "cannot restore '%s/%s'", folder, name) : 0;
 }
 
 /* Beside it first, then over it by rename(2), which checks what the kernel checks. */
@@ -422,7 +465,7 @@ static int tree_path(const struct trash *t, const char *from, char out[PATH_MAX]
 	return -E_NOENT;
 }
 
-static int run_restore(struct trash *t, const char *from, struct error *err)
+static int run_restore(struct trash *t, struct error *err)
 {
 	char top[PATH_MAX], path[PATH_MAX + PATH_BYTES_MAX + 2];
 	const struct entry *e;
@@ -433,12 +476,13 @@ static int run_restore(struct trash *t, const char *from, struct error *err)
 		return rc;
 	e = entry_find(t, t->words[0]);
 	if (!e)
-		return error_say(err, -E_NOENT, "'%s' is not in this trash", t->words[0]);
+		return error_say(err, -E_NOENT, "'%s' is not in this trash, or somebody else "
+				 "deleted it: see 'cairn trash list'", t->words[0]);
 	if (!t->to) {
-		rc = tree_path(t, from, top);
+		rc = tree_path(t, t->folder, top);
 		if (rc < 0)
 			return error_say(err, rc, "the folder with the trash is not above '%s'; "
-					 "say where to with --to", from);
+					 "say where to with --to", t->folder);
 		(void)snprintf(path, sizeof path, "%s/%s", top, e->path);
 	} else if (!text_copy(path, sizeof path, t->to)) {
 		return error_say(err, -E_NAMETOOLONG, "the path is too long");
@@ -467,9 +511,10 @@ static int run_empty(struct trash *t, struct error *err)
 	while (rc == 0 && !done) {
 		json_t *reply = NULL;
 
-		rc = ask(t->m, json_pack("{s:s, s:I, s:I}", "do", "trash-empty", "keep_ms",
-					 (json_int_t)t->age_ms, "time_ns", (json_int_t)from_ns),
-			 &reply, err);
+		rc = ask_folder(t, json_pack("{s:s, s:I, s:I}", "do", "trash-empty", "keep_ms",
+					     (json_int_t)t->age_ms, "time_ns",
+					     (json_int_t)from_ns),
+				&reply, no_trash, err);
 		from_ns = rc == 0 ? mount_u64(reply, "next_ns") : 0;
 		done = rc == 0 && json_is_true(json_object_get(reply, "done"));
 		json_decref(reply);
@@ -481,35 +526,25 @@ static int run_empty(struct trash *t, struct error *err)
 
 static int run(struct trash *t, struct error *err)
 {
-	bool is_restore = strcmp(t->action, "restore") == 0;
-	const char *folder = is_restore ? t->words[1] : t->words[0];
-	int rc = mount_client_open_exactly(folder ? folder : ".", &t->m, err);
+	const char *folder = t->words[strcmp(t->action, "restore") == 0];
+	int rc;
 
+	t->folder = folder ? folder : ".";
+	rc = mount_client_open_exactly(t->folder, &t->m, err);
 	if (rc < 0)
 		return rc;
 	if (strcmp(t->action, "enable") == 0)
-		return ask(t->m, json_pack("{s:s, s:I}", "do", "trash-enable", "keep_ms",
-					   (json_int_t)(t->keep_ms ? t->keep_ms : 604800000)),
-			   NULL, err);
+		return ask_folder(t, json_pack("{s:s, s:I}", "do", "trash-enable", "keep_ms",
+					       (json_int_t)(t->keep_ms ? t->keep_ms : 604800000)),
+				  NULL, "is not there any more", err);
 	if (strcmp(t->action, "disable") == 0)
-		return ask(t->m, json_pack("{s:s}", "do", "trash-disable"), NULL, err);
+		return ask_folder(t, json_pack("{s:s}", "do", "trash-disable"), NULL,
+				  "has no trash of its own", err);
 	if (strcmp(t->action, "list") == 0)
 		return run_list(t, err);
 	if (strcmp(t->action, "empty") == 0)
 		return run_empty(t, err);
-	return run_restore(t, folder ? folder : ".", err);
-}
-
-static bool is_usage(const struct trash *t)
-{
-	static const char *const actions[] = { "enable", "disable", "list", "restore", "empty" };
-	bool is_known = false;
-
-	for (size_t i = 0; i < ARRAY_COUNT(actions); i++)
-		is_known |= strcmp(t->action, actions[i]) == 0;
-	if (!is_known || (t->words[1] && strcmp(t->action, "restore") != 0))
-		return true;
-	return !t->words[0] && strcmp(t->action, "list") != 0 && strcmp(t->action, "empty") != 0;
+	return run_restore(t, err);
 }
 
 int cmd_trash(int argc, char **argv)
@@ -521,10 +556,6 @@ int cmd_trash(int argc, char **argv)
 	/* Options may stand behind what they are about: nothing else is run here. */
 	if (argp_parse(&argp, argc, argv, 0, NULL, &t) != 0)
 		return COMMAND_USAGE;
-	if (is_usage(&t)) {
-		fprintf(stderr, "cairn trash: see cairn trash --help\n");
-		return COMMAND_USAGE;
-	}
 	if (run(&t, &err) < 0)
 		status = command_fail("trash", &err);
 	for (size_t i = 0; i < t.count; i++)

@@ -48,7 +48,7 @@ def test_deleted_and_replaced_files_come_back(shared, bin_):
     assert shared.status()["deleted"]["files"] >= 2
 
     refused = trash(shared, "restore", "sub/one", a, check=False)
-    assert refused.returncode == 1 and "exists" in refused.stderr
+    assert refused.returncode == 1 and f"{a}/sub/one' exists" in refused.stderr and "--force" in refused.stderr
     trash(shared, "restore", told["entries"][0]["id"], a, "--to", a / "old")
     after = os.stat(b / "old")
     assert (b / "old").read_text() == "first" and os.getxattr(b / "old", "user.note") == b"kept"
@@ -79,7 +79,7 @@ def test_a_folder_comes_back_with_what_was_deleted_below_it(shared, bin_):
     os.unlink(a / "d/deep/er/x")
     os.rmdir(a / "d/deep/er")
     missing = trash(shared, "restore", "d/deep/er/x", a, check=False)
-    assert missing.returncode == 1
+    assert missing.returncode == 1 and "--parents" in missing.stderr
     trash(shared, "restore", "-p", "d/deep/er/x", a)
     assert (b / "d/deep/er/x").read_text() == "x"
     trash(shared, "empty", a)
@@ -95,7 +95,8 @@ def test_only_the_last_name_and_only_below_the_folder(shared, bin_):
     assert paths(shared, a) == [] and os.stat(a / "g").st_nlink == 1
     (outside / "h").write_text("x")
     os.unlink(outside / "h")
-    assert trash(shared, "list", outside, check=False).returncode == 1
+    none = trash(shared, "list", outside, check=False)
+    assert none.returncode == 1 and f"'{outside}' is in no tree with a trash" in none.stderr
     # A tree that moves in belongs to it, one that moves out does not.
     (outside / "t/u").mkdir(parents=True)
     (outside / "t/u/v").write_text("x")
@@ -129,7 +130,17 @@ def test_it_is_told_of_what_was_there_before_and_forgotten_when_disabled(shared)
     assert sorted(paths(shared, top)) == sorted(f"d{i}/e/f" for i in range(30))
     trash(shared, "disable", top)
     os.unlink(top / "d0/e/g")
-    assert trash(shared, "disable", top, check=False).returncode == 1
+    assert "has no trash of its own" in trash(shared, "disable", top, check=False).stderr
+
+
+def test_wrong_words_are_refused_with_what_is_wanted(shared, bin_):
+    a, _ = bin_
+    for words, why in ((["bogus"], "wants enable"), ([], "wants enable"), (["restore"], "restore wants a name"),
+                       (["enable"], "enable wants a folder"), (["list", a, a], "list takes one folder"),
+                       (["enable", "--keep", "0", a], "disable"), (["enable", "--keep", "1x", a], "is no time")):
+        refused = trash(shared, *words, check=False)
+        assert refused.returncode == 2 and why in refused.stderr, refused
+    assert "kept for 1d\n" in trash(shared, "list", a).stdout
 
 
 def test_who_may_what(shared, bin_):
