@@ -194,7 +194,6 @@ static void lock_done(struct load_lane *lane)
 static void lock_begin(struct load_lane *lane)
 {
 	lane->is_locking = true;
-	lane->is_flock = below(lane, 2);
 	lock(lane, lane->script == SCRIPT_READ ? RANGE_READ : RANGE_WRITE, lock_done);
 }
 
@@ -287,6 +286,12 @@ static void write_next(struct load_lane *lane)
 		set_attributes(lane);
 		return;
 	}
+	/* Between two writes its leases are others than at the open. */
+	if (below(lane, 5) == 0) {
+		lane->is_locking = true;
+		lock(lane, (enum range_mode)below(lane, 3), write_next);
+		return;
+	}
 	op_clear(lane);
 	lane->op.handle = lane->handle;
 	if (lane->writes_left == 0) {
@@ -376,6 +381,7 @@ static void open_done(struct load_lane *lane)
 		return;
 	}
 	lane->handle = lane->op.opened;
+	lane->is_flock = below(lane, 2);
 	if (below(lane, 3) == 0)
 		lock_begin(lane);
 	else
