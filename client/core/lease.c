@@ -107,9 +107,11 @@ static void item_end(struct item *item)
 	is_outdated |= is_lowered && item->keep == CL_LEASE_NONE;
 	if (is_outdated && c->options.on_inval_attr)
 		c->options.on_inval_attr(c->options.arg, node->ino);
+	node->turn_recalls++;		/* what goes on now may need room for other nodes */
 	cl_lease_continue(c, node);	/* another recall that waited for this one */
 	if (node->file)
 		cl_edit_run(node->file);
+	node->turn_recalls--;
 	if (--recall->left == 0)
 		recall_answer(recall);
 }
