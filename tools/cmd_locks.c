@@ -102,8 +102,9 @@ static void print_people(const Wire__LockListReply *r)
 	for (size_t i = 0; i < r->n_locks; i++)
 		if (r->locks[i]->lock)
 			print_one(r->locks[i]);
-	printf("%s%" PRIu64 " held, %" PRIu64 " waited for, in all\n", r->more ? "...\n" : "",
+	printf("%s%" PRIu64 " held, %" PRIu64 " waited for, in all", r->more ? "...\n" : "",
 	       r->held, r->waiting);
+	puts(r->held ? "" : "; a node that has a file for itself keeps its locks to itself");
 }
 
 static int ask(const struct locks_arguments *a, ProtobufCMessage **reply, struct error *err)

@@ -190,7 +190,8 @@ bool local_mounts_print_waiting(const char *mds)
 		long count = calls_waiting(dev_minor);
 
 		if (count >= 0)
-			printf("  mount %s: %ld calls wait\n", directory, count);
+			printf("  mount %s: %ld call%s\n", directory, count,
+			       count == 1 ? " waits" : "s wait");
 		else
 			printf("  mount %s waits for it\n", directory);
 		found = true;

@@ -67,6 +67,7 @@ static int set_row(const struct row *row, struct mount_options *o, const char *v
 
 	if (!value)
 		return error_say(err, -E_INVAL, "option '%s' needs a value", row->name);
+	o->has_settings = true;
 	snprintf(text, sizeof text, "%s%s", value, row->suffix);
 	if (config_set(&o->config, row->setting, text, err) < 0)
 		return error_wrap(err, "option '%s=%s'", row->name, value);
@@ -80,7 +81,7 @@ static int add_tier(struct mount_options *o, const char *value, struct error *er
 
 	if (!o->has_tier)
 		list->count = 0;
-	o->has_tier = true;
+	o->has_tier = o->has_settings = true;
 	if (!value || !*value)
 		return error_say(err, -E_INVAL, "option 'tier' needs a value");
 	if (list->count == ARRAY_COUNT(list->path) ||
@@ -94,12 +95,14 @@ static int add_tier(struct mount_options *o, const char *value, struct error *er
 /* Words without a value that are ours; false: not one of them. */
 static bool set_word(struct mount_options *o, const char *word)
 {
-	if (strcmp(word, "hard") == 0 || strcmp(word, "soft") == 0)
+	if (strcmp(word, "hard") == 0 || strcmp(word, "soft") == 0) {
 		o->is_hard = word[0] == 'h';
-	else if (strcmp(word, "remount") == 0)
+		o->has_settings = true;
+	} else if (strcmp(word, "remount") == 0) {
 		o->is_remount = true;
-	else
+	} else {
 		return false;
+	}
 	return true;
 }
 

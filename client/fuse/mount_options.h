@@ -29,6 +29,7 @@ struct mount_options {
 	char pid_file[PATH_MAX];		/* "": none */
 	bool is_foreground, is_fake, is_verbose, is_remount, is_hard, is_help;
 	bool has_tier;				/* by -o, however often */
+	bool has_settings;			/* by -o: what a remount cannot change */
 	/* its client_cache_dir is never empty: the session is kept there */
 	struct config config;
 };

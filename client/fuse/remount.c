@@ -44,6 +44,10 @@ int remount(const struct mount_options *o)
 	for (size_t i = 0; i < ARRAY_COUNT(times); i++)
 		if (mountinfo_has(o->kernel_options, times[i].name))
 			mask |= times[i].flag;
+	if (o->has_settings)	/* those of fstab(5) come along: no error */
+		fprintf(stderr, "mount.cairn: a remount changes ro, noatime and the like; other "
+			"options, such as soft and timeo, stay as they are until '%s' is unmounted "
+			"and mounted\n", o->mountpoint);
 	if (mount(o->source, o->mountpoint, NULL, mask, NULL) == 0)
 		return 0;
 	fprintf(stderr, "mount.cairn: cannot remount '%s': %s\n", o->mountpoint, strerror(errno));
