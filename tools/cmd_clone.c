@@ -122,8 +122,8 @@ static int refusal(const struct clone *c, const json_t *reply, struct error *err
 
 	if (sys == 0)
 		return 0;
-	return error_say(err, error_from_errno(sys), "cannot clone '%s'%s%s%s: %s",
-			 text_printable(c->source), *name ? ": '" : "", name, *name ? "'" : "",
+	return error_say(err, error_from_errno(sys), "cannot clone '%s' to '%s'%s%s%s: %s",
+			 c->source, c->target, *name ? ": '" : "", name, *name ? "'" : "",
 			 mount_text(reply, "text"));
 }
 

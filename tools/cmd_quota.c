@@ -165,16 +165,23 @@ static error_t take_word(struct arguments *a, char *text)
 	return 0;
 }
 
-static bool is_complete(const struct arguments *a)
+static void check_words(const struct arguments *a, struct argp_state *state)
 {
-	if (!a->action)
-		return false;
-	if (strcmp(a->action, "list") == 0)
-		return !a->path && !a->mask;
-	if (strcmp(a->action, "set") == 0)
-		return a->path && a->mask;
-	return (strcmp(a->action, "get") == 0 || strcmp(a->action, "clear") == 0) && a->path &&
-	       !a->mask;
+	static const char *const actions[] = {"list", "get", "clear", "set"};
+	size_t i = 0;
+
+	while (i < ARRAY_COUNT(actions) && a->action && strcmp(a->action, actions[i]) != 0)
+		i++;
+	if (!a->action || i == ARRAY_COUNT(actions))
+		argp_error(state, "wants set, get, clear or list");
+	else if (i > 0 && !a->path)
+		argp_error(state, "%s wants a path", a->action);
+	else if (i == 0 && a->path)
+		argp_error(state, "list takes no path: get shows the quotas of one");
+	else if (i < 3 && a->mask)
+		argp_error(state, "only set takes --bytes and --files");
+	else if (i == 3 && !a->mask)
+		argp_error(state, "set wants --bytes, --files or both");
 }
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -185,7 +192,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'b':
 		a->mask |= MASK_BYTES;
 		if (text_parse_bytes(text, &a->bytes) < 0)
-			argp_error(state, "'%s' is no number of bytes", text);
+			argp_error(state, "'%s' is no number of bytes, such as 500G", text);
 		return 0;
 	case 'f':
 		a->mask |= MASK_FILES;
@@ -203,9 +210,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 			argp_error(state, "too many arguments");
 		return 0;
 	case ARGP_KEY_END:
-		if (!is_complete(a))
-			argp_error(state, "wanted: set PATH with a limit, get PATH, clear PATH, "
-					  "or list");
+		check_words(a, state);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;

@@ -220,7 +220,11 @@ def test_commands_say_what_is_wrong(cluster, here, tmp_path):
     (here / "f").touch()
     assert "no directory" in cluster.cairn("quota", "set", here / "f", "--files=1", check=False).stderr
     assert "no quota" in cluster.cairn("quota", "clear", here, check=False).stderr
-    assert cluster.cairn("quota", "set", here, check=False).returncode == 2
+    for words, why in ((["set", here], "wants --bytes, --files"), (["get"], "get wants a path"), (["bogus"], "wants set"),
+                       (["list", here], "takes no path"), (["clear", here, "--files", "1"], "only set"),
+                       (["set", here, "--bytes", "1Z"], "such as 500G")):
+        wrong = cluster.cairn("quota", *words, check=False)
+        assert wrong.returncode == 2 and why in wrong.stderr, wrong
     assert "no quota limits" in cluster.cairn("quota", "get", here).stdout
 
 
