@@ -90,7 +90,7 @@ static struct lock_file *file_make(struct ms_locks *t, inode_no ino)
 	return f;
 }
 
-void lock_settle(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner)
+void ms_lock_settle(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner)
 {
 	if (file && !file->holders && !file->waits) {
 		HASH_DEL(t->files, file);
@@ -153,7 +153,7 @@ static void holder_count(struct ms_locks *t, struct lock_holder *h, uint32_t bef
 	h->owner->session->count -= before;
 }
 
-int lock_apply(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner,
+int ms_lock_apply(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner,
 	       const struct range *r)
 {
 	struct lock_holder *h = r->mode == RANGE_NONE ? holder_find(file, owner) :
@@ -203,7 +203,7 @@ static void convert(struct ms_locks *t, struct lock_file *file, struct lock_owne
 	if (owner->key.kind != MS_LOCK_FLOCK || !h || h->ranges.first->mode == r->mode)
 		return;
 	holder_drop(t, h);
-	lock_wake(t, file);
+	ms_lock_wake(t, file);
 }
 
 static int set(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner,
@@ -216,20 +216,20 @@ static int set(struct ms_locks *t, struct lock_file *file, struct lock_owner *ow
 		return -E_NOLCK;
 	if (r->mode != RANGE_NONE) {
 		convert(t, file, owner, &range);
-		if (lock_blocker(file, owner, &range, NULL)) {
+		if (ms_lock_blocker(file, owner, &range, NULL)) {
 			if (!r->wait)
 				return -E_AGAIN;
 			if (r->key.kind == MS_LOCK_POSIX && !r->may_cycle &&
-			    lock_closes_cycle(t, file, owner, &range))
+			    ms_lock_closes_cycle(t, file, owner, &range))
 				return -E_DEADLK;
-			return lock_enqueue(t, file, owner, r);
+			return ms_lock_enqueue(t, file, owner, r);
 		}
-		if (r->wait && !r->holds && !lock_has_turn(file, owner, &range, NULL))
-			return lock_enqueue(t, file, owner, r);
+		if (r->wait && !r->holds && !ms_lock_has_turn(file, owner, &range, NULL))
+			return ms_lock_enqueue(t, file, owner, r);
 	}
-	rc = lock_apply(t, file, owner, &range);
+	rc = ms_lock_apply(t, file, owner, &range);
 	if (rc == 0)
-		lock_wake(t, file);	/* it may be less than before */
+		ms_lock_wake(t, file);	/* it may be less than before */
 	return rc;
 }
 
@@ -241,7 +241,7 @@ int ms_locks_set(struct ms_locks *t, const struct ms_lock_request *r)
 
 	if (!range_is_valid(r->start, r->end))
 		return -E_INVAL;
-	if (r->wait && lock_wait_find(t, r->key.session, r->wait))
+	if (r->wait && ms_lock_wait_find(t, r->key.session, r->wait))
 		return MS_LOCK_QUEUED;
 	if (r->mode == RANGE_NONE && !owner_find(t, &r->key))
 		return 0;
@@ -252,7 +252,7 @@ int ms_locks_set(struct ms_locks *t, const struct ms_lock_request *r)
 		rc = set(t, file, owner, r);
 	}
 	if (file)
-		lock_settle(t, file, owner);
+		ms_lock_settle(t, file, owner);
 	return rc;
 }
 
@@ -272,7 +272,7 @@ bool ms_locks_test(const struct ms_locks *t, const struct ms_lock_request *r,
 	const struct range range = { .start = r->start, .end = r->end, .mode = r->mode };
 	struct range at;
 
-	other = file ? lock_blocker(file, owner ? owner : &nobody, &range, &at) : NULL;
+	other = file ? ms_lock_blocker(file, owner ? owner : &nobody, &range, &at) : NULL;
 	if (other)
 		info_fill(out, other, r->ino, &at);
 	return other != NULL;
@@ -291,7 +291,7 @@ int ms_locks_claim(struct ms_locks *t, const struct ms_lock_request *r)
 
 int ms_locks_take(struct ms_locks *t, session_no session, uint64_t wait)
 {
-	struct lock_wait *w = lock_wait_find(t, session, wait);
+	struct lock_wait *w = ms_lock_wait_find(t, session, wait);
 	int rc;
 
 	if (!w || !w->is_granted)
@@ -302,27 +302,27 @@ int ms_locks_take(struct ms_locks *t, session_no session, uint64_t wait)
 
 	if (w->pid)
 		owner->pid = w->pid;
-	rc = lock_apply(t, file, owner, &range);
+	rc = ms_lock_apply(t, file, owner, &range);
 	if (rc < 0)
 		return rc;
-	lock_wait_end(t, w);
-	lock_wake(t, file);
-	lock_settle(t, file, owner);
+	ms_lock_wait_end(t, w);
+	ms_lock_wake(t, file);
+	ms_lock_settle(t, file, owner);
 	return 0;
 }
 
 void ms_locks_cancel(struct ms_locks *t, session_no session, uint64_t wait)
 {
-	struct lock_wait *w = lock_wait_find(t, session, wait);
+	struct lock_wait *w = ms_lock_wait_find(t, session, wait);
 
 	if (!w)
 		return;
 	struct lock_file *file = w->file;
 	struct lock_owner *owner = w->owner;
 
-	lock_wait_end(t, w);
-	lock_wake(t, file);
-	lock_settle(t, file, owner);
+	ms_lock_wait_end(t, w);
+	ms_lock_wake(t, file);
+	ms_lock_settle(t, file, owner);
 }
 
 void ms_locks_tell(struct ms_locks *t, session_no session)
@@ -351,19 +351,19 @@ void ms_locks_drop_session(struct ms_locks *t, session_no session)
 		while (o->waits) {
 			struct lock_file *file = o->waits->file;
 
-			lock_wait_end(t, o->waits);
-			lock_wake(t, file);
-			lock_settle(t, file, NULL);
+			ms_lock_wait_end(t, o->waits);
+			ms_lock_wake(t, file);
+			ms_lock_settle(t, file, NULL);
 		}
 	DL_FOREACH_SAFE(s->owners, o, next) {
 		while (o->holders) {
 			struct lock_file *file = o->holders->file;
 
 			holder_drop(t, o->holders);
-			lock_wake(t, file);
-			lock_settle(t, file, NULL);
+			ms_lock_wake(t, file);
+			ms_lock_settle(t, file, NULL);
 		}
-		lock_settle(t, NULL, o);	/* with the last goes the session */
+		ms_lock_settle(t, NULL, o);	/* with the last goes the session */
 	}
 }
 

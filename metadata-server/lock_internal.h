@@ -74,24 +74,25 @@ struct ms_locks {
 
 /* lock.c */
 /* Free what holds nothing any more. */
-void lock_settle(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner);
-must_check int lock_apply(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner,
+void ms_lock_settle(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner);
+must_check int ms_lock_apply(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner,
 			  const struct range *r);
 
 /* lock_wait.c */
 /* Is what another owner holds in the way? One such, or NULL. */
-const struct lock_owner *lock_blocker(const struct lock_file *file, const struct lock_owner *owner,
-				      const struct range *r, struct range *at);
+const struct lock_owner *ms_lock_blocker(const struct lock_file *file,
+					 const struct lock_owner *owner, const struct range *r,
+					 struct range *at);
 /* Is one who came before `until` (NULL: everybody) waiting for what is in the way of this? */
-bool lock_has_turn(const struct lock_file *file, const struct lock_owner *owner,
+bool ms_lock_has_turn(const struct lock_file *file, const struct lock_owner *owner,
 		   const struct range *r, const struct lock_wait *until);
-bool lock_closes_cycle(struct ms_locks *t, const struct lock_file *file,
+bool ms_lock_closes_cycle(struct ms_locks *t, const struct lock_file *file,
 		       const struct lock_owner *owner, const struct range *r);
-must_check int lock_enqueue(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner,
+must_check int ms_lock_enqueue(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner,
 			    const struct ms_lock_request *r);
-struct lock_wait *lock_wait_find(const struct ms_locks *t, session_no session, uint64_t number);
-void lock_wait_end(struct ms_locks *t, struct lock_wait *w);
+struct lock_wait *ms_lock_wait_find(const struct ms_locks *t, session_no session, uint64_t number);
+void ms_lock_wait_end(struct ms_locks *t, struct lock_wait *w);
 /* Set aside what waits for bytes of this file and is free now. */
-void lock_wake(struct ms_locks *t, struct lock_file *file);
+void ms_lock_wake(struct ms_locks *t, struct lock_file *file);
 
 #endif

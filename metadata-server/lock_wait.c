@@ -24,8 +24,9 @@ static bool wait_meets(const struct lock_wait *w, const struct lock_owner *owner
 	       range_modes_conflict(w->mode, r->mode);
 }
 
-const struct lock_owner *lock_blocker(const struct lock_file *file, const struct lock_owner *owner,
-				      const struct range *r, struct range *at)
+const struct lock_owner *ms_lock_blocker(const struct lock_file *file,
+					 const struct lock_owner *owner, const struct range *r,
+					 struct range *at)
 {
 	const struct lock_holder *h;
 	const struct lock_wait *w;
@@ -73,7 +74,7 @@ static bool holds_something(const struct lock_owner *owner)
 	return false;
 }
 
-bool lock_has_turn(const struct lock_file *file, const struct lock_owner *owner,
+bool ms_lock_has_turn(const struct lock_file *file, const struct lock_owner *owner,
 		   const struct range *r, const struct lock_wait *until)
 {
 	const struct lock_wait *w;
@@ -131,7 +132,7 @@ static bool leads_on(struct search *s, struct lock_owner *o)
 	return false;
 }
 
-bool lock_closes_cycle(struct ms_locks *t, const struct lock_file *file,
+bool ms_lock_closes_cycle(struct ms_locks *t, const struct lock_file *file,
 		       const struct lock_owner *owner, const struct range *r)
 {
 	struct search s = { .target = owner, .mark = ++t->mark, .left = CYCLE_OWNERS_MAX };
@@ -141,7 +142,7 @@ bool lock_closes_cycle(struct ms_locks *t, const struct lock_file *file,
 
 /* --- the queue -------------------------------------------------------------------------------- */
 
-int lock_enqueue(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner,
+int ms_lock_enqueue(struct ms_locks *t, struct lock_file *file, struct lock_owner *owner,
 		 const struct ms_lock_request *r)
 {
 	struct lock_wait *w = calloc(1, sizeof *w);
@@ -163,7 +164,7 @@ int lock_enqueue(struct ms_locks *t, struct lock_file *file, struct lock_owner *
 	return MS_LOCK_QUEUED;
 }
 
-struct lock_wait *lock_wait_find(const struct ms_locks *t, session_no session, uint64_t number)
+struct lock_wait *ms_lock_wait_find(const struct ms_locks *t, session_no session, uint64_t number)
 {
 	struct lock_wait_key key = { session, number };
 	struct lock_wait *w;
@@ -172,7 +173,7 @@ struct lock_wait *lock_wait_find(const struct ms_locks *t, session_no session, u
 	return w;
 }
 
-void lock_wait_end(struct ms_locks *t, struct lock_wait *w)
+void ms_lock_wait_end(struct ms_locks *t, struct lock_wait *w)
 {
 	HASH_DEL(t->waits, w);
 	DL_DELETE(w->file->waits, w);
@@ -182,15 +183,15 @@ void lock_wait_end(struct ms_locks *t, struct lock_wait *w)
 	free(w);
 }
 
-void lock_wake(struct ms_locks *t, struct lock_file *file)
+void ms_lock_wake(struct ms_locks *t, struct lock_file *file)
 {
 	struct lock_wait *w;
 
 	DL_FOREACH(file->waits, w) {
 		const struct range r = range_of(w);
 
-		if (w->is_granted || lock_blocker(file, w->owner, &r, NULL) ||
-		    (!w->holds && !lock_has_turn(file, w->owner, &r, w)))
+		if (w->is_granted || ms_lock_blocker(file, w->owner, &r, NULL) ||
+		    (!w->holds && !ms_lock_has_turn(file, w->owner, &r, w)))
 			continue;
 		w->is_granted = true;
 		t->granted(t->arg, w->key.session, w->key.number);

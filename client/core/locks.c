@@ -42,7 +42,7 @@ static struct lock_entry *entry_make(const struct cl_op *op)
 		free(e);
 		return NULL;
 	}
-	if (!lock_inode_join(op->client, e)) {
+	if (!cl_locks_inode_join(op->client, e)) {
 		HASH_DEL(locks->entries, e);
 		free(e);
 		return NULL;
@@ -68,13 +68,13 @@ static void handle_join(struct lock_entry *e, struct cl_handle *h)
 		DL_APPEND(h->locks, e);
 }
 
-void lock_entry_settle(struct client *c, struct lock_entry *e)
+void cl_locks_entry_settle(struct client *c, struct lock_entry *e)
 {
 	if (e->ranges.count || e->calls || e->is_dropping || e->waiters)
 		return;
 	handle_leave(e);
 	HASH_DEL(c->locks->entries, e);
-	lock_inode_leave(c, e);
+	cl_locks_inode_leave(c, e);
 	free(e);
 }
 
@@ -83,16 +83,16 @@ void lock_entry_settle(struct client *c, struct lock_entry *e)
 static void drop(struct client *c, struct lock_entry *e)
 {
 	if (e->inode->is_local)
-		lock_local_clear(c, e);
+		cl_locks_local_clear(c, e);
 	ranges_clear(&e->ranges);
 	if (e->inode->is_local && !e->inode->pushes && !e->inode->has_failed)
 		return;		/* the server knows nothing of it */
 	e->is_dropping = true;
-	e->is_drop_sent = !e->inode->is_local && lock_send_drop(c, e);
+	e->is_drop_sent = !e->inode->is_local && cl_locks_send_drop(c, e);
 	c->locks->has_unsent |= !e->is_drop_sent;
 }
 
-void lock_entry_dropped(struct client *c, struct lock_entry *e, bool is_done)
+void cl_locks_entry_dropped(struct client *c, struct lock_entry *e, bool is_done)
 {
 	e->is_drop_sent = false;
 	if (!is_done) {
@@ -103,7 +103,7 @@ void lock_entry_dropped(struct client *c, struct lock_entry *e, bool is_done)
 	e->calls++;		/* it stays until all have been woken */
 	cl_op_wake(&e->waiters);
 	e->calls--;
-	lock_entry_settle(c, e);
+	cl_locks_entry_settle(c, e);
 }
 
 void cl_locks_sweep(struct client *c)
@@ -116,7 +116,7 @@ void cl_locks_sweep(struct client *c)
 	c->locks->has_unsent = false;
 	HASH_ITER(hh, c->locks->inodes, i, i_next)
 		if (i->has_failed && !i->pushes)
-			lock_send_held(c, i);
+			cl_locks_send_held(c, i);
 	HASH_ITER(hh, c->locks->entries, e, next)
 		if (e->is_dropping && !e->is_drop_sent)
 			drop(c, e);
@@ -139,7 +139,7 @@ void cl_locks_flushed(struct cl_op *op, int rc)
 		drop(c, e);
 	if (!e || !e->is_dropping || rpc_peer_is_away(c->mds)) {
 		if (e)
-			lock_entry_settle(c, e);
+			cl_locks_entry_settle(c, e);
 		cl_op_finish(op, rc);
 		return;
 	}
@@ -156,13 +156,13 @@ void cl_locks_released(struct cl_handle *h)
 		handle_leave(e);
 		if (!e->is_dropping && (e->ranges.count || e->calls))
 			drop(h->client, e);
-		lock_entry_settle(h->client, e);
+		cl_locks_entry_settle(h->client, e);
 	}
 }
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-void lock_call_free(struct lock_call *call)
+void cl_locks_call_free(struct lock_call *call)
 {
 	struct client *c = call->client;
 	struct lock_entry *e = call->entry;
@@ -170,11 +170,11 @@ void lock_call_free(struct lock_call *call)
 	DL_DELETE(c->locks->calls, call);
 	free(call);
 	e->calls--;
-	lock_entry_settle(c, e);
+	cl_locks_entry_settle(c, e);
 }
 
 /* What the server did. */
-int lock_call_apply(struct lock_call *call)
+int cl_locks_call_apply(struct lock_call *call)
 {
 	return ranges_set(&call->entry->ranges, call->start, call->end, call->mode);
 }
@@ -193,17 +193,17 @@ static void call_finish(struct lock_call *call, int rc)
 	op->is_unbounded = false;
 	op->cancel = NULL;
 	op->waiting_for = NULL;
-	lock_call_free(call);
+	cl_locks_call_free(call);
 	cl_op_finish(op, rc);
 }
 
 /* It has the lock. Without memory to remember it by it must not. */
 static void call_is_granted(struct lock_call *call)
 {
-	int rc = lock_call_apply(call);
+	int rc = cl_locks_call_apply(call);
 
 	if (rc < 0) {
-		lock_send_unlock(call->client, call->entry, call->start, call->end);
+		cl_locks_send_unlock(call->client, call->entry, call->start, call->end);
 		rc = -E_NOLCK;
 	}
 	call_finish(call, rc);
@@ -216,8 +216,8 @@ static void wait_cancel(struct cl_op *op)
 	op->state = NULL;
 	op->is_unbounded = false;
 	if (op->client->session.number)
-		lock_send_cancel(op->client, call);
-	lock_call_free(call);
+		cl_locks_send_cancel(op->client, call);
+	cl_locks_call_free(call);
 }
 
 static void call_waits(struct lock_call *call)
@@ -239,7 +239,7 @@ static void call_again(struct lock_call *call)
 	op->is_unbounded = false;
 	op->cancel = NULL;
 	op->waiting_for = NULL;
-	lock_call_free(call);
+	cl_locks_call_free(call);
 	cl_op_dispatch(op);
 }
 
@@ -258,7 +258,7 @@ static bool is_decided(int rc)
 	       rc == -E_INVAL || rc == -E_NO_SESSION;
 }
 
-void lock_call_end(struct lock_call *call, int rc, bool is_queued)
+void cl_locks_call_end(struct lock_call *call, int rc, bool is_queued)
 {
 	if (!is_decided(rc))
 		call_is_doubtful(call);
@@ -287,32 +287,33 @@ static void give_back(struct lock_call *call)
 	struct lock_entry *e = call->entry;
 
 	if (ranges_find(&e->ranges, call->start, call->end))
-		(void)!lock_call_apply(call);	/* without memory less is claimed than held */
+		(void)!cl_locks_call_apply(call);	/* without memory less is claimed than held */
 	else if (e->calls > 1 || e->is_dropping)
 		return;
 	else if (e->ranges.count == 0)
 		drop(call->client, e);
 	else
-		lock_send_unlock(call->client, e, call->start, call->end);
+		cl_locks_send_unlock(call->client, e, call->start, call->end);
 }
 
 /* Its operation gave up before the answer. */
-void lock_call_orphaned(struct lock_call *call, int rc, bool is_queued)
+void cl_locks_call_orphaned(struct lock_call *call, int rc, bool is_queued)
 {
 	call->op = NULL;
 	if (!is_decided(rc) && rc != -E_CANCELED) {	/* that was never sent */
 		call_is_doubtful(call);
 	} else if (rc == 0 && call->mode == RANGE_NONE) {
-		(void)!lock_call_apply(call);	/* without memory more is claimed than held */
+		/* without memory more is claimed than held */
+		(void)!cl_locks_call_apply(call);
 	} else if (rc == 0) {
 		if (is_queued)
 			not_converted(call);
 		if (is_queued && !call->is_granted)
-			lock_send_cancel(call->client, call);
+			cl_locks_send_cancel(call->client, call);
 		else
 			give_back(call);
 	}
-	lock_call_free(call);
+	cl_locks_call_free(call);
 }
 
 static void call_begin(struct cl_op *op, struct lock_entry *e)
@@ -321,7 +322,7 @@ static void call_begin(struct cl_op *op, struct lock_entry *e)
 	struct lock_call *call = calloc(1, sizeof *call);
 
 	if (!call) {
-		lock_entry_settle(op->client, e);
+		cl_locks_entry_settle(op->client, e);
 		cl_op_finish(op, -E_NOMEM);
 		return;
 	}
@@ -332,7 +333,7 @@ static void call_begin(struct cl_op *op, struct lock_entry *e)
 		call->wait = ++locks->wait_number;
 	DL_APPEND(locks->calls, call);
 	e->calls++;
-	if (lock_send(call) < 0)
+	if (cl_locks_send(call) < 0)
 		call_finish(call, -E_NOMEM);
 }
 
@@ -353,7 +354,7 @@ void cl_locks_set(struct cl_op *op)
 	} else {
 		e->pid = op->lock.pid ? op->lock.pid : e->pid;
 		handle_join(e, h);
-		if (!lock_local_set(op, e))
+		if (!cl_locks_local_set(op, e))
 			call_begin(op, e);
 	}
 }
@@ -364,13 +365,13 @@ void cl_locks_granted(struct client *c, struct rpc_request *req)
 	Wire__LockGrantedReply reply = WIRE__LOCK_GRANTED_REPLY__INIT;
 	struct lock_call *call;
 
-	reply.taken = lock_is_taken(c->locks, wait);
+	reply.taken = cl_locks_is_taken(c->locks, wait);
 	DL_FOREACH(c->locks->calls, call)
 		if (call->wait == wait && wait)
 			break;
 	if (call && call->op && !reply.taken)
 		reply.taken = req->header.session == c->session.number &&
-			      lock_taken_add(c->locks, wait) == 0;
+			      cl_locks_taken_add(c->locks, wait) == 0;
 	rpc_answer(req, 0, &reply.base, NULL);
 	if (!call || !reply.taken)
 		return;
@@ -447,8 +448,8 @@ void cl_locks_fence(struct client *c)
 		lost += e->ranges.count;
 		if (e->ranges.count && e->handle)
 			e->handle->is_lock_lost = true;
-		lock_local_clear(c, e);
-		lock_entry_settle(c, e);
+		cl_locks_local_clear(c, e);
+		cl_locks_entry_settle(c, e);
 	}
 	locks->local_ranges = 0;
 	if (lost)
@@ -478,7 +479,7 @@ bool cl_locks_are_held(const struct client *c)
 	return c->locks->entries != NULL;
 }
 
-void lock_claim_entry(struct lock_entry *e, struct lock_claims *out)
+void cl_locks_claim_entry(struct lock_entry *e, struct lock_claims *out)
 {
 	const struct range *r;
 
@@ -529,7 +530,7 @@ int cl_locks_claim(struct client *c, Wire__SessionReclaim *msg, bool *more)
 			e->reclaim_from = 0;
 		e->reclaim_round = c->session.reclaim_round;
 		if (is_to_claim(c, e))
-			lock_claim_entry(e, claims);
+			cl_locks_claim_entry(e, claims);
 	}
 	msg->locks = claims->list;
 	msg->n_locks = claims->count;
@@ -553,7 +554,7 @@ void cl_locks_again(struct client *c)
 		call->is_waiting = false;
 		call->op->cancel = NULL;
 		call->op->is_unbounded = false;
-		if (lock_send(call) < 0)
+		if (cl_locks_send(call) < 0)
 			call_finish(call, -E_NOMEM);
 	}
 }

@@ -70,46 +70,46 @@ struct cl_locks {
 };
 
 /* locks.c */
-void lock_entry_settle(struct client *c, struct lock_entry *entry);
-must_check int lock_call_apply(struct lock_call *call);
-void lock_call_free(struct lock_call *call);
-void lock_entry_dropped(struct client *c, struct lock_entry *entry, bool is_done);
+void cl_locks_entry_settle(struct client *c, struct lock_entry *entry);
+must_check int cl_locks_call_apply(struct lock_call *call);
+void cl_locks_call_free(struct lock_call *call);
+void cl_locks_entry_dropped(struct client *c, struct lock_entry *entry, bool is_done);
 
 struct lock_claims {
 	Wire__LockClaim claims[LOCK_CLAIMS_MAX], *list[LOCK_CLAIMS_MAX];
 	size_t count;
 };
 /* The entry's ranges from reclaim_from on, as far as there is room. */
-void lock_claim_entry(struct lock_entry *entry, struct lock_claims *out);
+void cl_locks_claim_entry(struct lock_entry *entry, struct lock_claims *out);
 
 /* locks_local.c */
-must_check bool lock_inode_join(struct client *c, struct lock_entry *entry);
+must_check bool cl_locks_inode_join(struct client *c, struct lock_entry *entry);
 /* What is not told goes. */
-void lock_local_clear(struct client *c, struct lock_entry *entry);
-void lock_inode_leave(struct client *c, struct lock_entry *entry);
+void cl_locks_local_clear(struct client *c, struct lock_entry *entry);
+void cl_locks_inode_leave(struct client *c, struct lock_entry *entry);
 /* Decide it here: true, the operation has ended or waits; false: the server decides. */
-bool lock_local_set(struct cl_op *op, struct lock_entry *entry);
+bool cl_locks_local_set(struct cl_op *op, struct lock_entry *entry);
 /* An inode of which the server knows all now. */
-void lock_inode_told(struct client *c, struct lock_inode *inode, bool is_done);
+void cl_locks_inode_told(struct client *c, struct lock_inode *inode, bool is_done);
 /* True: it was answered here. */
 bool cl_locks_get_local(struct cl_op *op);
 /* Does the owner, or its process, hold what the server was not told of? */
-bool lock_owner_has_local(const struct client *c, const struct lock_entry *owner);
+bool cl_locks_owner_has_local(const struct client *c, const struct lock_entry *owner);
 
 /* locks_send.c */
-must_check int lock_send(struct lock_call *call);
-void lock_send_cancel(struct client *c, const struct lock_call *call);
-void lock_send_unlock(struct client *c, const struct lock_entry *entry, uint64_t start,
+must_check int cl_locks_send(struct lock_call *call);
+void cl_locks_send_cancel(struct client *c, const struct lock_call *call);
+void cl_locks_send_unlock(struct client *c, const struct lock_entry *entry, uint64_t start,
 		      uint64_t end);
-/* Its whole owner; false: out of memory. lock_entry_dropped() follows. */
-must_check bool lock_send_drop(struct client *c, struct lock_entry *entry);
-must_check int lock_taken_add(struct cl_locks *locks, uint64_t wait);
-bool lock_is_taken(const struct cl_locks *locks, uint64_t wait);
+/* Its whole owner; false: out of memory. cl_locks_entry_dropped() follows. */
+must_check bool cl_locks_send_drop(struct client *c, struct lock_entry *entry);
+must_check int cl_locks_taken_add(struct cl_locks *locks, uint64_t wait);
+bool cl_locks_is_taken(const struct cl_locks *locks, uint64_t wait);
 /* What came of it, once it is out of the hands of requests. */
-void lock_call_end(struct lock_call *call, int rc, bool is_queued);
-void lock_call_orphaned(struct lock_call *call, int rc, bool is_queued);
+void cl_locks_call_end(struct lock_call *call, int rc, bool is_queued);
+void cl_locks_call_orphaned(struct lock_call *call, int rc, bool is_queued);
 
 /* What they hold of the inode: as many messages as it takes. */
-void lock_send_held(struct client *c, struct lock_inode *inode);
+void cl_locks_send_held(struct client *c, struct lock_inode *inode);
 
 #endif

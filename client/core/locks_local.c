@@ -31,7 +31,7 @@ static bool has_lease(struct client *c, inode_no ino)
 	       !node->is_recalling;
 }
 
-bool lock_inode_join(struct client *c, struct lock_entry *e)
+bool cl_locks_inode_join(struct client *c, struct lock_entry *e)
 {
 	struct lock_inode *i = inode_find(c, e->key.ino);
 
@@ -60,13 +60,13 @@ static void inode_settle(struct client *c, struct lock_inode *i)
 	free(i);
 }
 
-void lock_local_clear(struct client *c, struct lock_entry *e)
+void cl_locks_local_clear(struct client *c, struct lock_entry *e)
 {
 	c->locks->local_ranges -= MIN_OF(c->locks->local_ranges, e->ranges.count);
 	ranges_clear(&e->ranges);
 }
 
-void lock_inode_leave(struct client *c, struct lock_entry *e)
+void cl_locks_inode_leave(struct client *c, struct lock_entry *e)
 {
 	struct lock_inode *i = e->inode;
 
@@ -77,7 +77,7 @@ void lock_inode_leave(struct client *c, struct lock_entry *e)
 
 /* --- telling the server ---------------------------------------------------------------------- */
 
-void lock_inode_told(struct client *c, struct lock_inode *i, bool is_done)
+void cl_locks_inode_told(struct client *c, struct lock_inode *i, bool is_done)
 {
 	struct cl_node *node;
 	struct lock_entry *e;
@@ -108,7 +108,7 @@ bool cl_locks_keep_lease(struct client *c, inode_no ino)
 	if (!i || !i->is_local)
 		return false;
 	if (!i->pushes && !i->has_failed)
-		lock_send_held(c, i);
+		cl_locks_send_held(c, i);
 	return true;
 }
 
@@ -133,7 +133,7 @@ static const struct lock_entry *blocker(const struct lock_inode *i, uint64_t own
 static void convert(struct client *c, struct lock_entry *e, const struct cl_lock *lock)
 {
 	if (lock->is_flock && e->ranges.first && e->ranges.first->mode != lock->mode)
-		lock_local_clear(c, e);
+		cl_locks_local_clear(c, e);
 }
 
 /* As many as the server will take when it is told, beside those that it has. */
@@ -152,7 +152,7 @@ static int set(struct client *c, struct lock_entry *e, const struct cl_lock *loc
 	return rc;
 }
 
-bool lock_local_set(struct cl_op *op, struct lock_entry *e)
+bool cl_locks_local_set(struct cl_op *op, struct lock_entry *e)
 {
 	struct client *c = op->client;
 	struct lock_inode *i = e->inode;
@@ -171,18 +171,18 @@ bool lock_local_set(struct cl_op *op, struct lock_entry *e)
 		rc = set(c, e, &op->lock);
 	} else if (op->lock.waits) {
 		cl_op_wait(op, &i->waiters, "the metadata server to know of locks", cl_op_dispatch);
-		lock_send_held(c, i);
+		cl_locks_send_held(c, i);
 		return true;
 	} else {
 		rc = -E_AGAIN;
 	}
-	lock_entry_settle(c, e);
+	cl_locks_entry_settle(c, e);
 	cl_op_finish(op, rc);
 	return true;
 }
 
 /* Of any inode and kind: to be taken for one that holds something harms nobody. */
-bool lock_owner_has_local(const struct client *c, const struct lock_entry *owner)
+bool cl_locks_owner_has_local(const struct client *c, const struct lock_entry *owner)
 {
 	const struct lock_entry *e, *next;
 

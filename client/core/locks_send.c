@@ -12,7 +12,7 @@
 
 /* --- what was taken --------------------------------------------------------------------------- */
 
-int lock_taken_add(struct cl_locks *locks, uint64_t wait)
+int cl_locks_taken_add(struct cl_locks *locks, uint64_t wait)
 {
 	if (locks->taken_count == locks->taken_capacity) {
 		uint32_t capacity = locks->taken_capacity ? 2 * locks->taken_capacity : 8;
@@ -27,7 +27,7 @@ int lock_taken_add(struct cl_locks *locks, uint64_t wait)
 	return 0;
 }
 
-bool lock_is_taken(const struct cl_locks *locks, uint64_t wait)
+bool cl_locks_is_taken(const struct cl_locks *locks, uint64_t wait)
 {
 	for (uint32_t i = 0; i < locks->taken_count; i++)
 		if (locks->taken[i] == wait)
@@ -102,17 +102,17 @@ static void lock_done(struct cl_req *req)
 {
 	bool is_queued, is_ours = take_answer(req, &is_queued);
 
-	lock_call_end(req->arg, is_ours ? req->call.rc : -E_NO_SESSION, is_queued);
+	cl_locks_call_end(req->arg, is_ours ? req->call.rc : -E_NO_SESSION, is_queued);
 }
 
 static void lock_orphaned(struct cl_req *req)
 {
 	bool is_queued, is_ours = take_answer(req, &is_queued);
 
-	lock_call_orphaned(req->arg, is_ours ? req->call.rc : -E_NO_SESSION, is_queued);
+	cl_locks_call_orphaned(req->arg, is_ours ? req->call.rc : -E_NO_SESSION, is_queued);
 }
 
-int lock_send(struct lock_call *call)
+int cl_locks_send(struct lock_call *call)
 {
 	struct cl_req *req = request(call->client, call->op, call->entry, lock_done);
 
@@ -125,7 +125,7 @@ int lock_send(struct lock_call *call)
 	req->msg.lock.wait = call->wait;
 	req->msg.lock.may_cycle = call->op->lock.may_cycle;
 	req->msg.lock.holds =
-		call->wait && lock_owner_has_local(call->client, call->entry);
+		call->wait && cl_locks_owner_has_local(call->client, call->entry);
 	cl_session_send(req);
 	return 0;
 }
@@ -138,7 +138,7 @@ static void answered(struct cl_req *req)
 }
 
 /* Without memory for it: when its lock is granted nobody takes it. */
-void lock_send_cancel(struct client *c, const struct lock_call *call)
+void cl_locks_send_cancel(struct client *c, const struct lock_call *call)
 {
 	struct cl_req *req = request(c, NULL, call->entry, answered);
 
@@ -150,7 +150,7 @@ void lock_send_cancel(struct client *c, const struct lock_call *call)
 }
 
 /* Without memory for it the lock ends with its owner's others. */
-void lock_send_unlock(struct client *c, const struct lock_entry *entry, uint64_t start,
+void cl_locks_send_unlock(struct client *c, const struct lock_entry *entry, uint64_t start,
 		      uint64_t end)
 {
 	struct cl_req *req = request(c, NULL, entry, answered);
@@ -166,10 +166,10 @@ static void drop_done(struct cl_req *req)
 	struct lock_entry *entry = req->arg;
 	bool is_queued, is_ours = take_answer(req, &is_queued);
 
-	lock_entry_dropped(req->client, entry, !is_ours || req->call.rc == 0);
+	cl_locks_entry_dropped(req->client, entry, !is_ours || req->call.rc == 0);
 }
 
-bool lock_send_drop(struct client *c, struct lock_entry *entry)
+bool cl_locks_send_drop(struct client *c, struct lock_entry *entry)
 {
 	struct cl_req *req = request(c, NULL, entry, drop_done);
 
@@ -187,7 +187,7 @@ static void held_done(struct cl_req *req)
 	/* Nobody else could have one: the server and we do not agree what we have. */
 	if (is_ours && (req->call.rc == -E_NO_LEASE || req->call.rc == -E_NOLCK))
 		cl_session_lost(req->client);
-	lock_inode_told(req->client, req->arg, !is_ours || req->call.rc == 0);
+	cl_locks_inode_told(req->client, req->arg, !is_ours || req->call.rc == 0);
 }
 
 static bool send_claims(struct client *c, struct lock_inode *inode, struct lock_claims *claims)
@@ -217,7 +217,7 @@ static bool send_all(struct client *c, struct lock_inode *inode)
 	while (e && is_sent) {
 		if (!claims && !(claims = calloc(1, sizeof *claims)))
 			return false;
-		lock_claim_entry(e, claims);
+		cl_locks_claim_entry(e, claims);
 		if (claims->count < LOCK_CLAIMS_MAX) {
 			e = e->inode_next;
 			continue;
@@ -231,7 +231,7 @@ static bool send_all(struct client *c, struct lock_inode *inode)
 	return is_sent;
 }
 
-void lock_send_held(struct client *c, struct lock_inode *inode)
+void cl_locks_send_held(struct client *c, struct lock_inode *inode)
 {
 	struct lock_entry *e;
 
@@ -241,5 +241,5 @@ void lock_send_held(struct client *c, struct lock_inode *inode)
 	inode->has_failed = false;
 	bool is_done = send_all(c, inode);
 
-	lock_inode_told(c, inode, is_done);
+	cl_locks_inode_told(c, inode, is_done);
 }
