@@ -286,8 +286,9 @@ static void give_back(struct lock_call *call)
 {
 	struct lock_entry *e = call->entry;
 
+	/* without memory less is claimed than held */
 	if (ranges_find(&e->ranges, call->start, call->end))
-		(void)!cl_locks_call_apply(call);	/* without memory less is claimed than held */
+		(void)!cl_locks_call_apply(call);
 	else if (e->calls > 1 || e->is_dropping)
 		return;
 	else if (e->ranges.count == 0)
