@@ -19,6 +19,7 @@
 
 #define PROGRESS_MS 2000u	/* what is shorter needs none */
 #define PAUSE_US    20000u	/* before something that is busy is asked again */
+#define DROP_S       2u	/* for a clone to be removed, before it is left to the server */
 
 struct clone {
 	char *source, *target;
@@ -220,6 +221,7 @@ static void drop(struct clone *c)
 {
 	struct error unheard = { 0 };
 
+	(void)alarm(DROP_S);	/* who has interrupted it wants to go */
 	(void)!ask(c, c->folder, about(c, "clone-drop"), &unheard);
 }
 
@@ -247,10 +249,11 @@ int cmd_clone(int argc, char **argv)
 
 	if (argp_parse(&argp, argc, argv, 0, NULL, &c) != 0)
 		return COMMAND_USAGE;
+	rc = open_both(&c, &err);	/* a signal ends it: there is nothing to remove */
 	(void)sigaction(SIGINT, &action, NULL);
 	(void)sigaction(SIGTERM, &action, NULL);
 	(void)sigaction(SIGHUP, &action, NULL);
-	rc = open_both(&c, &err);
+	(void)sigaction(SIGALRM, &action, NULL);
 	if (rc == 0)
 		rc = build(&c, &err);
 	if (rc == 0)

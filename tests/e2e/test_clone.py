@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 from conftest import BIN, LONG, MiB, eventually, seeded_bytes
 
@@ -236,3 +237,19 @@ def test_interrupted_or_with_a_server_killed_it_is_whole_or_not_there(make_clust
         cluster.stop(name)
     done = cluster.fsck()
     assert done.returncode == 0, done.stdout
+
+
+def test_one_ctrl_c_ends_it_while_the_metadata_server_is_away(make_cluster):
+    cluster = make_cluster()
+    (cluster.mnt / "top").mkdir()
+    waiting = Path(f"/sys/fs/fuse/connections/{os.minor(os.stat(cluster.mnt).st_dev)}/waiting")
+    cluster.kill("mds", signal.SIGSTOP)
+    try:
+        job = subprocess.Popen([BIN / "cairn", "clone", "top", "new"], env=cluster.env, cwd=cluster.mnt,
+                               stderr=subprocess.PIPE)
+        eventually(lambda: waiting.read_text() != "0\n", what="it waits, in whichever call")
+        job.send_signal(signal.SIGINT)
+        assert job.wait(20) != 0
+    finally:
+        cluster.kill("mds", signal.SIGCONT)
+    assert os.listdir(cluster.mnt) == ["top"]
