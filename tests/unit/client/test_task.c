@@ -27,6 +27,7 @@ static pid_t child_start(void)
 		sigprocmask(SIG_BLOCK, &blocked, NULL);
 		signal(SIGUSR1, handler);
 		signal(SIGPIPE, SIG_IGN);
+		signal(SIGQUIT, SIG_DFL);	/* who is started in the background ignores it */
 		raise(SIGSTOP);
 		_exit(0);
 	}
