@@ -95,7 +95,10 @@ def test_a_full_metadata_disk_says_so_and_deleting_works(on_small_disks):
     for i in range(0, made, 2):
         (cluster.mnt / f"file{i}").unlink()
     assert len(os.listdir(cluster.mnt)) in (made // 2, made // 2 + 1)
-    eventually(lambda: can_write(cluster.mnt / "again"), 30, "room for a new file")
+    try:
+        eventually(lambda: can_write(cluster.mnt / "again"), 90, "room for a new file")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {cluster.logs(6000)}") from None
     cluster.restart_all()
     assert (cluster.mnt / "file77").read_bytes() == bytes(4000)
     assert (cluster.mnt / "again").read_text() == "again"
