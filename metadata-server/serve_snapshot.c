@@ -242,11 +242,17 @@ static void write_done(struct loop_work *work)
 	ms_server_stop_check(s);
 }
 
-/* Only a snapshot lets the journal be trimmed, and only whole files of it go. */
+/*
+ * Only a snapshot lets the journal be trimmed, and only whole files of it go; and with it goes the
+ * older one of the two, which may be most of what fills a small disk while the journal is short.
+ */
 static bool is_urgent(struct ms_server *s)
 {
-	return s->is_nearly_full && ms_journal_bytes(s->journal) >= SERVE_BATCH_BYTES &&
-	       loop_now_ms(s->options.loop) >= s->snapshotter.urgent_after_ms;
+	const struct ms_snapshotter *t = &s->snapshotter;
+	uint64_t gain = ms_journal_bytes(s->journal) + t->before.bytes;
+
+	return s->is_nearly_full && gain >= SERVE_BATCH_BYTES &&
+	       loop_now_ms(s->options.loop) >= t->urgent_after_ms;
 }
 
 void ms_serve_snapshot_tick(struct ms_server *s)
