@@ -83,6 +83,8 @@ def test_a_bit_in_every_hundredth_record_is_found_and_mended(make_cluster):
 def test_a_scrub_alone_finds_every_one(make_cluster):
     cluster = make_cluster(sets=["cs.segment_bytes=4M", "cs.scrub_period=0"])
     (cluster.mnt / "model").write_bytes(seeded_bytes(MiB(20), 1))
+    # A close waits for two copies of a block, not for the third.
+    eventually(lambda: min(s["blocks"] for s in cluster.status()["servers"]) >= MiB(20) // 65536, what="every copy")
     cluster.stop("cs3")
     bad = rot(cluster.dir / "cs3", 10)
     cluster.start("cs3")
