@@ -104,6 +104,24 @@ static bool has_failed(struct cl_op *op, const struct cl_req *req, ProtobufCBina
 
 /* --- clones ----------------------------------------------------------------------------------- */
 
+/*
+ * Of what was parsed (*rc), with the name that it points to; NULL: *rc says why, and the name is
+ * freed.
+ */
+static struct cl_req *named_req(struct cl_op *op, uint16_t type, void (*done)(struct cl_req *req),
+				uint8_t *name, int *rc)
+{
+	struct cl_req *req = *rc == 0 ? cl_session_req(op->client, op, type, done) : NULL;
+
+	if (!req) {
+		free(name);
+		*rc = *rc < 0 ? *rc : -E_NOMEM;
+		return NULL;
+	}
+	req->more = name;
+	return req;
+}
+
 static void clone_done(struct cl_req *req)
 {
 	const Wire__CloneReply *reply = (const void *)req->call.reply;
@@ -147,21 +165,16 @@ int cl_control_clone(struct cl_op *op, const json_t *request, uint32_t action)
 {
 	Wire__Clone msg = WIRE__CLONE__INIT;
 	uint8_t *name = calloc(1, NAME_BYTES_MAX);
-	struct cl_req *req = NULL;
-	int rc = name ? 0 : -E_NOMEM;
+	struct cl_req *req;
+	int rc;
 
 	msg.action = action;
-	if (rc == 0)
-		rc = clone_parse(op, request, &msg, name);
-	if (rc == 0)
-		req = cl_session_req(op->client, op, MSG_CLONE, clone_done);
-	if (!req) {
-		free(name);
-		return rc < 0 ? rc : -E_NOMEM;
-	}
+	rc = name ? clone_parse(op, request, &msg, name) : -E_NOMEM;
+	req = named_req(op, MSG_CLONE, clone_done, name, &rc);
+	if (!req)
+		return rc;
 	msg.caller = &req->caller;
 	req->msg.clone = msg;
-	req->more = name;
 	cl_session_send(req);
 	return 1;
 }
@@ -202,21 +215,16 @@ int cl_control_trash(struct cl_op *op, const json_t *request, uint32_t action)
 {
 	Wire__Trash msg = WIRE__TRASH__INIT;
 	uint8_t *name = calloc(1, NAME_BYTES_MAX);
-	struct cl_req *req = NULL;
-	int rc = name ? 0 : -E_NOMEM;
+	struct cl_req *req;
+	int rc;
 
 	msg.action = action;
-	if (rc == 0)
-		rc = trash_parse(op, request, &msg, name);
-	if (rc == 0)
-		req = cl_session_req(op->client, op, MSG_TRASH, trash_done);
-	if (!req) {
-		free(name);
-		return rc < 0 ? rc : -E_NOMEM;
-	}
+	rc = name ? trash_parse(op, request, &msg, name) : -E_NOMEM;
+	req = named_req(op, MSG_TRASH, trash_done, name, &rc);
+	if (!req)
+		return rc;
 	msg.caller = &req->caller;
 	req->msg.trash = msg;
-	req->more = name;
 	cl_session_send(req);
 	return 1;
 }
