@@ -20,9 +20,8 @@
 enum gc_action { GC_TELL, GC_NOW, GC_DRY_RUN, GC_STOP };
 
 struct gc_arguments {
+	struct command_target target;
 	enum gc_action action;
-	bool json;
-	const char *mds;
 };
 
 static const struct argp_option options[] = {
@@ -32,8 +31,6 @@ static const struct argp_option options[] = {
 	{"dry-run", 'd', NULL, 0, "find out what would go, and delete nothing; waits for the end",
 	 0},
 	{"stop", 'S', NULL, 0, "end what runs; nothing more is deleted", 0},
-	{"json", 'j', NULL, 0, "print JSON", 0},
-	{"mds", 'm', "HOST:PORT", 0, "the metadata server", 0},
 	{0},
 };
 
@@ -46,8 +43,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'n': a->action = GC_NOW; break;
 	case 'd': a->action = GC_DRY_RUN; break;
 	case 'S': a->action = GC_STOP; break;
-	case 'j': a->json = true; break;
-	case 'm': a->mds = text; break;
+	case ARGP_KEY_INIT: state->child_inputs[0] = &a->target; break;
 	case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", text); break;
 	default: return ARGP_ERR_UNKNOWN;
 	}
@@ -61,7 +57,7 @@ static const struct argp argp = {
 	"Blocks that no file names any more are collected every mds.gc_ms, kept in trash for "
 	"mds.gc_grace_ms, and then "
 	"freed. Show what the collector does, run it now, count only, or stop it.",
-	NULL,
+	command_target_options,
 	NULL,
 	NULL};
 
@@ -206,9 +202,9 @@ static int run(const struct gc_arguments *a, struct admin *admin, struct error *
 	s = status_of(reply);
 	rc = (a->action == GC_NOW || a->action == GC_DRY_RUN) && s->last_rc < 0 ? COMMAND_FAILED
 										: COMMAND_DONE;
-	if (a->json && status_print_json(status_to_json(s)) != COMMAND_DONE)
+	if (a->target.json && status_print_json(status_to_json(s)) != COMMAND_DONE)
 		rc = COMMAND_FAILED;
-	if (!a->json)
+	if (!a->target.json)
 		print_status(s);
 	msg_free(reply);
 	return rc;
@@ -224,7 +220,7 @@ int cmd_gc(int argc, char **argv)
 
 	if (command_parse(&argp, argc, argv, &a) != 0)
 		return COMMAND_USAGE;
-	rc = admin_find(a.mds, mds, sizeof mds, &err);
+	rc = admin_find(a.target.mds, mds, sizeof mds, &err);
 	if (rc == 0)
 		rc = admin_open(mds, &admin, &err);
 	rc = rc < 0 ? command_fail("gc", &err) : run(&a, admin, &err);

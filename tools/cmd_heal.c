@@ -17,14 +17,11 @@
 #define POLL_US 300000u
 
 struct heal_arguments {
-	bool json;
-	const char *mds;
+	struct command_target target;
 	uint64_t wait_s;
 };
 
 static const struct argp_option options[] = {
-	{"json", 'j', NULL, 0, "print JSON", 0},
-	{"mds", 'm', "HOST:PORT", 0, "the metadata server", 0},
 	{"wait", 'w', "SECONDS", 0, "stay until nothing is to be healed, at most so long", 0},
 	{0},
 };
@@ -34,11 +31,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	struct heal_arguments *a = state->input;
 
 	switch (key) {
-	case 'j':
-		a->json = true;
-		break;
-	case 'm':
-		a->mds = text;
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &a->target;
 		break;
 	case 'w':
 		if (text_parse_u64(text, &a->wait_s) < 0)
@@ -131,14 +125,14 @@ static void print_people(const struct status *s)
 static int ask(const struct heal_arguments *a, struct status *s, struct error *err)
 {
 	struct timespec begun, at;
-	int rc = status_get(a->mds, s, err);
+	int rc = status_get(a->target.mds, s, err);
 
 	(void)clock_gettime(CLOCK_MONOTONIC, &begun);
 	at = begun;
 	while (rc == 0 && !is_done(s) && (uint64_t)(at.tv_sec - begun.tv_sec) < a->wait_s) {
 		status_finish(s);
 		(void)usleep(POLL_US);
-		rc = status_get(a->mds, s, err);
+		rc = status_get(a->target.mds, s, err);
 		(void)clock_gettime(CLOCK_MONOTONIC, &at);
 	}
 	return rc;
@@ -152,7 +146,7 @@ int cmd_heal(int argc, char **argv)
 					 "Show what is being healed, how fast, and what is waited "
 					 "for. Exit status 1: something is to be "
 					 "healed.",
-					 NULL,
+					 command_target_options,
 					 NULL,
 					 NULL};
 	struct heal_arguments a = {0};
@@ -164,7 +158,7 @@ int cmd_heal(int argc, char **argv)
 		return COMMAND_USAGE;
 	if (ask(&a, &s, &err) < 0)
 		return command_fail("heal", &err);
-	if (a.json)
+	if (a.target.json)
 		status = status_print_json(heal_json(&s));
 	else
 		print_people(&s);

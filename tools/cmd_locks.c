@@ -17,14 +17,8 @@
 #define LOCKS_MS 5000u
 
 struct locks_arguments {
-	bool json;
-	const char *mds, *path;
-};
-
-static const struct argp_option options[] = {
-	{"json", 'j', NULL, 0, "print JSON with stable keys", 0},
-	{"mds", 'm', "HOST:PORT", 0, "the metadata server", 0},
-	{0},
+	struct command_target target;
+	const char *path;
 };
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -32,11 +26,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	struct locks_arguments *a = state->input;
 
 	switch (key) {
-	case 'j':
-		a->json = true;
-		break;
-	case 'm':
-		a->mds = text;
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &a->target;
 		break;
 	case ARGP_KEY_ARG:
 		if (a->path)
@@ -113,7 +104,7 @@ static int ask(const struct locks_arguments *a, ProtobufCMessage **reply, struct
 	struct admin *admin;
 	char address[256];
 	inode_no ino = 0;
-	int rc = admin_find(a->mds, address, sizeof address, err);
+	int rc = admin_find(a->target.mds, address, sizeof address, err);
 
 	if (rc == 0 && a->path)
 		rc = path_inode(a->path, &ino, err);
@@ -130,11 +121,11 @@ static int ask(const struct locks_arguments *a, ProtobufCMessage **reply, struct
 int cmd_locks(int argc, char **argv)
 {
 	static const struct argp argp = {
-		options, parse_option, "[PATH]",
+		NULL, parse_option, "[PATH]",
 		"Show who has locks of fcntl(2) and flock(2), and who waits for them: of one file, "
 		"or of all. Locks of a file that only one node has open are known to that node "
 		"alone, and not shown.",
-		NULL, NULL, NULL};
+		command_target_options, NULL, NULL};
 	struct locks_arguments a = {0};
 	struct error err = {0};
 	ProtobufCMessage *reply = NULL;
@@ -144,7 +135,7 @@ int cmd_locks(int argc, char **argv)
 		return COMMAND_USAGE;
 	if (ask(&a, &reply, &err) < 0)
 		return command_fail("locks", &err);
-	if (a.json)
+	if (a.target.json)
 		status = status_print_json(locks_json((const void *)reply));
 	else
 		print_people((const void *)reply);

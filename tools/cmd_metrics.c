@@ -11,14 +11,8 @@
 #define METRICS_MS 5000u
 
 struct metrics_arguments {
-	bool json;
-	const char *mds, *address;
-};
-
-static const struct argp_option options[] = {
-	{ "json", 'j', NULL, 0, "print JSON: an object for each server, by address", 0 },
-	{ "mds", 'm', "HOST:PORT", 0, "the metadata server", 0 },
-	{ 0 },
+	struct command_target target;
+	const char *address;
 };
 
 static error_t parse_option(int key, char *text, struct argp_state *state)
@@ -26,8 +20,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	struct metrics_arguments *a = state->input;
 
 	switch (key) {
-	case 'j': a->json = true; break;
-	case 'm': a->mds = text; break;
+	case ARGP_KEY_INIT: state->child_inputs[0] = &a->target; break;
 	case ARGP_KEY_ARG:
 		if (a->address)
 			argp_error(state, "unexpected argument '%s'", text);
@@ -38,13 +31,14 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	return 0;
 }
 
-static const struct argp argp = {options,
+static const struct argp argp = {NULL,
 				 parse_option,
 				 "[HOST:PORT]",
 				 "Print the counters of the metadata server and of all chunk "
 				 "servers, or of one server. They only rise, from "
-				 "the start of the process.",
-				 NULL,
+				 "the start of the process. With --json an object for each "
+				 "server, by address.",
+				 command_target_options,
 				 NULL,
 				 NULL};
 
@@ -117,8 +111,8 @@ int cmd_metrics(int argc, char **argv)
 
 	if (command_parse(&argp, argc, argv, &a) != 0)
 		return COMMAND_USAGE;
-	all = a.json ? json_object() : NULL;
-	rc = admin_find(a.mds, mds, sizeof mds, &err);
+	all = a.target.json ? json_object() : NULL;
+	rc = admin_find(a.target.mds, mds, sizeof mds, &err);
 	if (rc == 0)
 		rc = admin_open(mds, &admin, &err);
 	if (rc == 0)

@@ -22,10 +22,10 @@
 enum { MASK_BYTES = 1, MASK_FILES = 2, MASK_CLEAR = 4 };
 
 struct arguments {
-	const char *action, *path, *mds;
+	struct command_target target;
+	const char *action, *path;
 	uint64_t bytes, files;
 	uint32_t mask;
-	bool json;
 };
 
 /* --- showing ---------------------------------------------------------------------------------- */
@@ -99,10 +99,10 @@ static int list_pages(struct admin *admin, inode_no ino, struct listing *l, stru
 
 static int list(struct admin *admin, const struct arguments *a, inode_no ino, struct error *err)
 {
-	struct listing l = {.array = a->json ? json_array() : NULL};
+	struct listing l = {.array = a->target.json ? json_array() : NULL};
 	int rc = list_pages(admin, ino, &l, err);
 
-	if (rc == 0 && a->json) {
+	if (rc == 0 && a->target.json) {
 		json_t *all = json_pack("{s:O, s:b}", "quotas", l.array, "counting",
 					(int)l.counting);
 		if (json_dumpf(all, stdout, JSON_INDENT(2) | JSON_SORT_KEYS) == 0)
@@ -149,8 +149,6 @@ static int set(struct admin *admin, const struct arguments *a, inode_no ino, str
 static const struct argp_option options[] = {
 	{"bytes", 'b', "N", 0, "limit of data bytes, as 500G; 0: none", 0},
 	{"files", 'f', "N", 0, "limit of inodes; 0: none", 0},
-	{"json", 'j', NULL, 0, "print JSON with stable keys (get, list)", 0},
-	{"mds", 'm', "HOST:PORT", 0, "the metadata server", 0},
 	{0},
 };
 
@@ -199,11 +197,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		if (text_parse_u64(text, &a->files) < 0)
 			argp_error(state, "'%s' is no number", text);
 		return 0;
-	case 'j':
-		a->json = true;
-		return 0;
-	case 'm':
-		a->mds = text;
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &a->target;
 		return 0;
 	case ARGP_KEY_ARG:
 		if (take_word(a, text) != 0)
@@ -225,7 +220,7 @@ static int run(const struct arguments *a, struct error *err)
 	int rc = a->path ? path_inode(a->path, &ino, err) : 0;
 
 	if (rc == 0)
-		rc = admin_find(a->mds, address, sizeof address, err);
+		rc = admin_find(a->target.mds, address, sizeof address, err);
 	if (rc == 0)
 		rc = admin_open(address, &admin, err);
 	if (rc == 0)
@@ -244,7 +239,7 @@ int cmd_quota(int argc, char **argv)
 					 "list",
 					 "Limit what a directory and all below it may hold: data "
 					 "bytes, and inodes.",
-					 NULL,
+					 command_target_options,
 					 NULL,
 					 NULL};
 	struct arguments a = {.action = NULL};

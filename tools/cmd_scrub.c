@@ -22,9 +22,9 @@
 enum scrub_action { SCRUB_TELL, SCRUB_START, SCRUB_STOP };
 
 struct scrub_arguments {
-	bool json, deep, wait;
+	struct command_target target;
+	bool deep, wait;
 	enum scrub_action action;
-	const char *mds;
 	const char *named[NAMED_MAX];
 	uint32_t named_count;
 };
@@ -47,8 +47,6 @@ static const struct argp_option options[] = {
 	{"deep", 'd', NULL, 0, "with --now: decode every block and prove its id, too", 0},
 	{"wait", 'w', NULL, 0, "stay until no pass is running, with progress on a terminal", 0},
 	{"stop", 'S', NULL, 0, "pause, until --now or a restart of the server", 0},
-	{"json", 'j', NULL, 0, "print JSON", 0},
-	{"mds", 'm', "HOST:PORT", 0, "the metadata server", 0},
 	{0},
 };
 
@@ -72,11 +70,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'w':
 		a->wait = true;
 		break;
-	case 'j':
-		a->json = true;
-		break;
-	case 'm':
-		a->mds = text;
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &a->target;
 		break;
 	case ARGP_KEY_ARG:
 		if (a->named_count == NAMED_MAX)
@@ -100,7 +95,7 @@ static const struct argp argp = {options,
 				 "check it; what is wrong is fetched from "
 				 "another replica. Show how far they are, begin a pass, or pause. "
 				 "SERVER: a number or an address; none: all.",
-				 NULL,
+				 command_target_options,
 				 NULL,
 				 NULL};
 
@@ -260,11 +255,12 @@ static int run(const struct scrub_arguments *a, struct admin *admin, const struc
 	round = (struct scrub_round){.admin = admin,
 				     .a = a,
 				     .action = a->wait ? SCRUB_TELL : a->action,
-				     .all = a->json ? json_array() : NULL};
-	if (!a->json)
+				     .all = a->target.json ? json_array() : NULL};
+	if (!a->target.json)
 		print_head();
 	ask_all(&round, s);
-	if (a->json && status_print_json(json_pack("{s:o}", "servers", round.all)) != COMMAND_DONE)
+	if (a->target.json &&
+	    status_print_json(json_pack("{s:o}", "servers", round.all)) != COMMAND_DONE)
 		rc = -E_IO;
 	*err = round.why;
 	return rc == 0 ? round.why.code : rc;
@@ -281,7 +277,7 @@ int cmd_scrub(int argc, char **argv)
 
 	if (command_parse(&argp, argc, argv, &a) != 0)
 		return COMMAND_USAGE;
-	rc = admin_find(a.mds, mds, sizeof mds, &err);
+	rc = admin_find(a.target.mds, mds, sizeof mds, &err);
 	if (rc == 0)
 		rc = admin_open(mds, &admin, &err);
 	if (rc == 0)

@@ -33,7 +33,7 @@ static void print_people(const struct status *s)
 
 int cmd_servers(int argc, char **argv)
 {
-	struct status_arguments a;
+	struct command_target a;
 	struct status s;
 	struct error err = { 0 };
 	int status = COMMAND_DONE;

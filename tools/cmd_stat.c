@@ -22,8 +22,8 @@
 #include "tools/tree_reader.h"
 
 struct arguments {
-	bool json, blocks;
-	const char *mds;
+	struct command_target target;
+	bool blocks;
 	char **paths;
 	int path_count;
 };
@@ -262,12 +262,10 @@ static int stat_one(struct report *r, const char *path, json_t *all)
 
 static const struct argp_option argp_options[] = {
 	{"blocks", 'b', NULL, 0, "list every block with its servers", 0},
-	{"json", 'j', NULL, 0, "print JSON with stable keys: an array, one object a path", 0},
-	{"mds", 'm', "HOST:PORT", 0, "the metadata server", 0},
 	{0},
 };
 
-static error_t parse_option(int key, char *text, struct argp_state *state)
+static error_t parse_option(int key, char *text unused_arg, struct argp_state *state)
 {
 	struct arguments *a = state->input;
 
@@ -275,11 +273,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'b':
 		a->blocks = true;
 		break;
-	case 'j':
-		a->json = true;
-		break;
-	case 'm':
-		a->mds = text;
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &a->target;
 		break;
 	case ARGP_KEY_ARGS:
 		a->paths = state->argv + state->next;
@@ -301,13 +296,13 @@ static const struct argp argp = {
 	"Show what files of a mount are made of, and which servers hold their blocks."
 	"\vExit status: 0 every block has all its copies, 1 not, 2 usage, 3 unreachable. See "
 	"cairn-stat(1).",
-	NULL,
+	command_target_options,
 	NULL,
 	NULL};
 
 int cmd_stat(int argc, char **argv)
 {
-	struct arguments a = {.mds = NULL};
+	struct arguments a = {0};
 	struct error err = {0};
 	struct tree_reader *reader = NULL;
 	json_t *all = NULL;
@@ -315,9 +310,9 @@ int cmd_stat(int argc, char **argv)
 
 	if (command_parse(&argp, argc, argv, &a) != 0)
 		return COMMAND_USAGE;
-	if (tree_reader_open(a.mds, &reader, &err) < 0)
+	if (tree_reader_open(a.target.mds, &reader, &err) < 0)
 		return command_fail("stat", &err);
-	all = a.json ? json_array() : NULL;
+	all = a.target.json ? json_array() : NULL;
 	for (int i = 0; i < a.path_count; i++) {
 		struct report *r = calloc(1, sizeof *r);
 		int rc = r ? 0 : error_set(&err, -E_NOMEM, "cannot start");

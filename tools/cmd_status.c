@@ -110,7 +110,7 @@ static void print_mount(const json_t *mount)
 }
 
 /* Lost is the metadata server; who waits for it on this host can be said without it. */
-static void print_unreachable(const struct status_arguments *a)
+static void print_unreachable(const struct command_target *a)
 {
 	struct error err = {0};
 	char mds[256];
@@ -134,7 +134,7 @@ static json_t *mounts_of(const struct status *s, const char *given_mds)
 	return local_mounts(cluster->data, mds);
 }
 
-static int report(const struct status *s, const struct status_arguments *a)
+static int report(const struct status *s, const struct command_target *a)
 {
 	json_t *mounts = mounts_of(s, a->mds), *all, *mount;
 	int status = COMMAND_DONE;
@@ -155,7 +155,7 @@ static int report(const struct status *s, const struct status_arguments *a)
 
 int cmd_status(int argc, char **argv)
 {
-	struct status_arguments a;
+	struct command_target a;
 	struct status s;
 	struct error err = {0};
 	int status;

@@ -72,6 +72,26 @@ int command_run(int argc, char **argv)
 	return COMMAND_USAGE;
 }
 
+static const struct argp_option target_options[] = {
+	{ "json", 'j', NULL, 0, "print JSON with stable keys", 0 },
+	{ "mds", 'm', "HOST:PORT", 0, "the metadata server", 0 },
+	{ 0 },
+};
+
+static error_t target_option(int key, char *text, struct argp_state *state)
+{
+	struct command_target *target = state->input;
+
+	switch (key) {
+	case 'j': target->json = true; return 0;
+	case 'm': target->mds = text; return 0;
+	default: return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp target_argp = { .options = target_options, .parser = target_option };
+const struct argp_child command_target_options[] = { { .argp = &target_argp }, { 0 } };
+
 int command_parse(const struct argp *argp, int argc, char **argv, void *input)
 {
 	/*

@@ -26,6 +26,16 @@ int command_run(int argc, char **argv);
 /* argp_parse with our exit status for usage errors; 0, or an errno value. */
 int command_parse(const struct argp *argp, int argc, char **argv, void *input);
 /*
+ * --json and --mds, of every command that shows what servers say: a command names the options as
+ * its argp's children, and at ARGP_KEY_INIT gives state->child_inputs[0] the address of its target
+ * (one without a parser of its own: is parsed into a target).
+ */
+struct command_target {
+	bool json;
+	const char *mds; /* HOST:PORT; NULL: found as admin_find() says */
+};
+extern const struct argp_child command_target_options[];
+/*
  * Print "cairn NAME: sentence" and return COMMAND_FAILED, or COMMAND_UNREACHABLE for a lost
  * cluster.
  */

@@ -228,35 +228,9 @@ json_t *status_json(const struct status *s)
 	return json;
 }
 
-static const struct argp_option shared_options[] = {
-	{"json", 'j', NULL, 0, "print JSON with stable keys", 0},
-	{"mds", 'm', "HOST:PORT", 0, "the metadata server", 0},
-	{0},
-};
-
-static error_t parse_shared(int key, char *text, struct argp_state *state)
+bool status_arguments_parse(int argc, char **argv, const char *doc, struct command_target *out)
 {
-	struct status_arguments *a = state->input;
-
-	switch (key) {
-	case 'j':
-		a->json = true;
-		break;
-	case 'm':
-		a->mds = text;
-		break;
-	case ARGP_KEY_ARG:
-		argp_error(state, "unexpected argument '%s'", text);
-		break;
-	default:
-		return ARGP_ERR_UNKNOWN;
-	}
-	return 0;
-}
-
-bool status_arguments_parse(int argc, char **argv, const char *doc, struct status_arguments *out)
-{
-	struct argp argp = {shared_options, parse_shared, "", doc, NULL, NULL, NULL};
+	const struct argp argp = {NULL, NULL, "", doc, command_target_options, NULL, NULL};
 
 	memset(out, 0, sizeof *out);
 	return command_parse(&argp, argc, argv, out) == 0;

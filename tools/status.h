@@ -9,6 +9,7 @@
 #include <jansson.h>
 
 #include "fs/wire/msg.h"
+#include "tools/command.h"
 
 #define STATUS_HEAL_BYTES 256u
 
@@ -34,12 +35,8 @@ must_check int status_get(const char *mds, struct status *out, struct error *err
 void status_finish(struct status *s);
 json_t *status_json(const struct status *s); /* NULL: out of memory */
 
-/* Parse the options that these commands share: --json, --mds. False: usage error was printed. */
-struct status_arguments {
-	bool json;
-	const char *mds;
-};
-bool status_arguments_parse(int argc, char **argv, const char *doc, struct status_arguments *out);
+/* Parse a command line of --json and --mds alone. False: a usage error was printed. */
+bool status_arguments_parse(int argc, char **argv, const char *doc, struct command_target *out);
 int status_print_json(json_t *json); /* takes it; exit status */
 
 /* A moment of the servers' wall clock, in local time; 0: "never". */
