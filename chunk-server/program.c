@@ -182,6 +182,7 @@ static int begin_serving(struct program *p, struct error *err)
 		.full_percent = (uint32_t)c->cs_full_percent,
 		.scrub_period_ms = c->cs_scrub_period,
 		.scrub_bytes_per_s = c->cs_scrub_bytes_per_s,
+		.cold_after_ms = c->cs_cold_after,
 	};
 
 	if (gethostname(p->name, sizeof(p->name) - 1) < 0)

@@ -16,6 +16,8 @@
 #define STOP_MS_MAX  10000u
 /* Debts that cannot be noted come in swarms, and each number told degrades every group of ours. */
 #define CONTENT_PAUSE_MS 5000u
+#define COLD_AFTER_MS	 (7u * 24 * 3600 * 1000)
+#define HOT_USES	 4u /* within a day of that week, or twice as often the day before */
 
 /* --- requests ---- */
 
@@ -347,10 +349,27 @@ static int open_disks(struct cs_server *s, struct error *err)
 	return rc < 0 ? error_set(err, rc, "cannot start") : open_content(s, err);
 }
 
+/* A byte for each block that the disks could hold. */
+static int make_heat(struct cs_server *s)
+{
+	struct cs_store_stats stats;
+	uint64_t period_ms = s->options.cold_after_ms;
+
+	cs_disks_stats(s->disks, &stats);
+	struct cs_heat_options options = {
+		.period_ms = period_ms != 0 ? period_ms : COLD_AFTER_MS,
+		.bytes = stats.bytes_total / BLOCK_BYTES_MAX,
+		.hot_uses = HOT_USES,
+	};
+	return cs_heat_create(&options, loop_now_ms(s->options.loop), &s->heat);
+}
+
 static int make_tables(struct cs_server *s)
 {
 	int rc = cs_verifier_create(s->options.loop, s->hash, &s->verifier);
 
+	if (rc == 0)
+		rc = make_heat(s);
 	if (rc == 0)
 		rc = map_create(&s->map);
 	if (rc == 0)
@@ -542,6 +561,7 @@ void cs_server_destroy(struct cs_server *s)
 	cs_damage_destroy(s);
 	cs_serve_heal_finish(s);
 	cs_verifier_destroy(s->verifier);
+	cs_heat_destroy(s->heat);
 	map_destroy(s->map);
 	free(s->advertise);
 	free(s->name);

@@ -54,6 +54,7 @@ struct cs_server_options {
 	uint32_t full_percent;
 	uint64_t scrub_period_ms;   /* 0: only when asked */
 	uint64_t scrub_bytes_per_s; /* of each disk; 0: as the period needs */
+	uint64_t cold_after_ms;	    /* what nobody used for so long is cold; 0: a week */
 };
 
 /*

@@ -141,10 +141,12 @@ void cs_serve_get(struct cs_server *s, struct rpc_request *req)
 	memcpy(job->get.id.bytes, msg->id.data, BLOCK_ID_BYTES);
 	job->part_from = msg->from;
 	job->part_len = msg->length;
-	if (msg->background)
+	if (msg->background) {
 		park(job);
-	else
-		cs_disks_get(s->disks, &job->get);
+		return;
+	}
+	cs_heat_note(s->heat, &job->get.id, loop_now_ms(s->options.loop));
+	cs_disks_get(s->disks, &job->get);
 }
 
 /* --- SYNC ---- */

@@ -11,6 +11,7 @@
 
 #include "chunk-server/content.h"
 #include "chunk-server/disks.h"
+#include "chunk-server/heat.h"
 #include "chunk-server/serve.h"
 #include "chunk-server/share.h"
 #include "chunk-server/verify.h"
@@ -73,6 +74,7 @@ struct cs_server {
 	struct damage *damage;
 	struct heal *heal;
 	struct cs_share share;
+	struct cs_heat *heat; /* of the blocks that clients use */
 	struct get_job *parked; /* of the background: they wait for its share */
 	uint32_t parked_count;
 	struct loop_timer parked_timer;

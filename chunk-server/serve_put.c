@@ -269,6 +269,7 @@ static void stored(struct cs_put *put)
 	/* Now, not when we answer: a disk that fails in between changes the boot id (I4). */
 	if (put->rc == 0)
 		add_holder(job, s->number, s->boot_id, cs_disks_generation(s->disks));
+	cs_heat_note(s->heat, &job->id, loop_now_ms(s->options.loop));
 	part_done(job);
 }
 
