@@ -83,6 +83,8 @@ struct cs_server {
 	struct put_job *puts, *puts_free;
 	uint32_t client_puts, client_puts_max; /* jobs that forward */
 	struct get_job *gets, *gets_free;
+	struct codec_scratch *part_codec; /* to answer with a part of an encoded block */
+	uint8_t *part_plain;
 	struct sync_job *syncs, *syncs_free;
 	struct have_job *haves, *haves_free;
 	struct check_job *checks, *checks_free;
