@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Asked of the compiler's own library, which knows what registers the system keeps. */
+#include "fs/base/cpu.h"
+
+#if defined(__x86_64__)
+
+static bool has_avx2(void)
+{
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+	       __builtin_cpu_supports("bmi2");
+}
+
+static bool has_avx512(void)
+{
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+	       __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2");
+}
+
+enum cpu_level cpu_level(void)
+{
+	if (!has_avx2())
+		return CPU_PLAIN;
+	return has_avx512() ? CPU_AVX512 : CPU_AVX2;
+}
+
+#else
+
+enum cpu_level cpu_level(void)
+{
+	return CPU_PLAIN;
+}
+
+#endif
+
+const char *cpu_level_name(enum cpu_level level)
+{
+	static const char *const names[CPU_LEVEL_COUNT] = {"plain", "avx2", "avx512"};
+
+	ASSERT(level < CPU_LEVEL_COUNT);
+	return names[level];
+}
