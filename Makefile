@@ -27,9 +27,9 @@ PKG_CONFIG := PKG_CONFIG_PATH=$(CURDIR)/$(DEPS)/lib/pkgconfig:$(PKG_CONFIG_PATH)
 APT_BUILD := gcc make pkg-config protobuf-c-compiler libprotobuf-c-dev libuv1-dev liblmdb-dev libssl-dev \
 	libxxhash-dev liblz4-dev libzstd-dev uthash-dev libinih-dev libjansson-dev libsystemd-dev \
 	meson ninja-build dpkg-dev ca-certificates fuse3 git
-APT_CHECK := check clang libclang-rt-14-dev python3 python3-pytest python3-hypothesis xfsprogs e2fsprogs \
+APT_CHECK := check clang libclang-rt-14-dev python3 python3-pytest python3-hypothesis python3-numpy xfsprogs e2fsprogs \
 	strace rsync sqlite3 acl attr mandoc iproute2 nftables procps psmisc
-APT_BENCH := python3 python3-pytest util-linux gnuplot-nox valgrind
+APT_BENCH := python3 python3-pytest python3-numpy util-linux gnuplot-nox valgrind
 
 # Optional: the system journal as the log of daemons under systemd (fs/base/log.c).
 SYSTEMD   := $(shell $(PKG_CONFIG) --exists libsystemd && echo libsystemd)
