@@ -22,6 +22,9 @@
 #include "metadata-server/inode.h"
 #include "tools/fsck_report.h"
 
+struct tree_attr; /* tools/tree_reader.h */
+struct tree_reader;
+
 struct fsck_dir { /* a metadata, journal or chunk directory */
 	const char *path;
 	struct disk *disk; /* NULL: cannot be used */
@@ -233,7 +236,8 @@ struct fsck_links {
 	inode_no ino;
 	uint64_t version;
 	uint32_t nlink, names, subdirs;
-	bool is_dir, has_changed; /* meanwhile */
+	bool is_dir;
+	bool is_suspect; /* the counts did not agree when last looked at */
 	char path[256];		  /* its first name, cut if it is long */
 };
 /* all zero: new */
@@ -241,6 +245,11 @@ must_check int fsck_index_links_get(struct fsck *f, inode_no ino, struct fsck_li
 must_check int fsck_index_links_put(struct fsck *f, const struct fsck_links *links);
 /* behind links->ino; -E_NOENT */
 must_check int fsck_index_links_next(struct fsck *f, struct fsck_links *links);
+/* Live (fsck_live_links.c): `attr` was found under a name in `dir`, whose path that is. */
+must_check int fsck_live_links_take(struct fsck *f, inode_no dir, const char *path,
+				    const struct tree_attr *attr);
+/* After all were taken: tell the inodes that say another number of links than they have. */
+must_check int fsck_live_links_check(struct fsck *f, struct tree_reader *reader, struct error *err);
 /* Owed: `server` is known to lack the block. */
 must_check int fsck_index_owe(struct fsck *f, const struct block_id *id, server_no server,
 			      bool owed);

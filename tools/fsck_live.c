@@ -263,7 +263,6 @@ static void check_gone(struct live *l, inode_no dir, const struct name *n)
 }
 
 static int check_directory(struct live *l, inode_no dir);
-static int take_links(struct live *l, inode_no dir, const struct tree_attr *attr);
 
 static int check_name(struct live *l, inode_no dir, const struct name *n)
 {
@@ -290,7 +289,7 @@ static int check_name(struct live *l, inode_no dir, const struct name *n)
 	else if ((attr.mode & S_IFMT) != n->type)
 		fsck_fault(&l->f->report, FSCK_NAME, l->path, "says another type than its inode");
 	if (rc == 0)
-		rc = take_links(l, dir, &attr);
+		rc = fsck_live_links_take(l->f, dir, l->path, &attr);
 	if (rc == 0) {
 		l->f->report.result->directories += S_ISDIR(attr.mode);
 		l->f->report.result->files += !S_ISDIR(attr.mode);
@@ -324,51 +323,6 @@ static int check_directory(struct live *l, inode_no dir)
 	return rc;
 }
 
-/* --- link counts ------------------------------------------------------------------------------ */
-
-/* `attr` was seen under a name in `dir`, which is l->path. */
-static int take_links(struct live *l, inode_no dir, const struct tree_attr *attr)
-{
-	struct fsck_links links;
-	int rc = fsck_index_links_get(l->f, attr->ino, &links);
-
-	if (rc < 0)
-		return rc;
-	if (links.names++ == 0 && attr->ino != INODE_ROOT)
-		(void)text_copy(links.path, sizeof links.path, l->path);
-	links.has_changed |= links.names > 1 && links.version != attr->version;
-	links.version = attr->version;
-	links.nlink = attr->nlink;
-	links.is_dir = S_ISDIR(attr->mode);
-	rc = fsck_index_links_put(l->f, &links);
-	if (rc < 0 || !links.is_dir || attr->ino == INODE_ROOT)
-		return rc;
-	rc = fsck_index_links_get(l->f, dir, &links);
-	links.subdirs++;
-	return rc < 0 ? rc : fsck_index_links_put(l->f, &links);
-}
-
-/* Whatever gets or loses a name gets a new version: of the same version the counts must agree. */
-static int check_links(struct live *l)
-{
-	struct fsck_links links = {.ino = 0};
-	int rc;
-
-	while ((rc = fsck_index_links_next(l->f, &links)) == 0) {
-		uint32_t found = links.is_dir ? 2 + links.subdirs : links.names;
-		struct tree_attr now;
-		struct error ignored = {0};
-
-		if (links.has_changed || found == links.nlink || links.names == 0 ||
-		    tree_reader_attr(l->reader, links.ino, &now, &ignored) < 0 ||
-		    now.version != links.version)
-			continue;
-		fsck_fault(&l->f->report, FSCK_LINKS, links.path[0] ? links.path : "/",
-			   "says %" PRIu32 " links, has %" PRIu32, links.nlink, found);
-	}
-	return rc == -E_NOENT ? 0 : rc;
-}
-
 /* --- all -------------------------------------------------------------------------------------- */
 
 static void tell_servers(struct live *l)
@@ -400,11 +354,11 @@ static int check_all(struct live *l)
 	l->f->report.result->directories = 1;
 	rc = tree_reader_attr(l->reader, INODE_ROOT, &root, l->err);
 	if (rc == 0)
-		rc = take_links(l, INODE_ROOT, &root);
+		rc = fsck_live_links_take(l->f, INODE_ROOT, "", &root);
 	if (rc == 0)
 		rc = check_directory(l, INODE_ROOT);
 	if (rc == 0)
-		rc = check_links(l);
+		rc = fsck_live_links_check(l->f, l->reader, l->err);
 	if (l->degraded)
 		fsck_note(&l->f->report, "copies",
 			  "%" PRIu64 " copies are still to be made, by healing", l->degraded);

@@ -178,6 +178,7 @@ def test_a_live_check_has_the_cluster_mend_itself(make_cluster):
 
 
 def test_a_live_check_of_a_changing_tree_finds_no_fault(make_cluster):
+    """Names come, move and go at every moment between its listing, its question and its count."""
     cluster = make_cluster()
     top = cluster.mnt / "top"
     top.mkdir()
@@ -185,11 +186,12 @@ def test_a_live_check_of_a_changing_tree_finds_no_fault(make_cluster):
         (top / f"f{i}").write_bytes(seeded_bytes(100_000, i))
     (top / "go").touch()
     churn = subprocess.Popen(["sh", "-c", """cd "$0"; i=0; while [ -e go ]; do i=$((i + 1))
-        mkdir d$i; head -c 90000 /dev/urandom >d$i/x; ln d$i/x y$i; mv d$i e$i; rm -r e$i y$i; done""", top])
+        mkdir d$i; head -c 90000 /dev/urandom >d$i/x; sleep 0.1; ln d$i/x y$i; sleep 0.1; mv d$i e$i
+        rm -r e$i y$i; done""", top])
     try:
-        for _ in range(3):
+        for look in range(8):
             live = cluster.fsck("--live")
-            assert live.returncode == 0, live.stdout
+            assert live.returncode == 0, f"look {look}: {live.stdout}"
     finally:
         (top / "go").unlink()
         churn.wait(30)
