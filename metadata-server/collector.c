@@ -506,8 +506,8 @@ int ms_collector_create(struct ms_server *s, uint64_t every_ms, uint64_t grace_m
 	struct ms_collector *c = calloc(1, sizeof(*c));
 	struct blocks_options o = {
 		.rpc = s->rpc, .loop = s->options.loop, .pool = s->options.pool,
-		.hash = super->hash, .min_copies = super->min_copies, .codec = s->options.codec,
-		.codec_param = s->options.codec_param, .call_ms = BLOCK_CALL_MS,
+		.hash = super->hash, .min_copies = super->min_copies, .aim = s->options.aim,
+		.call_ms = BLOCK_CALL_MS,
 	};
 	int rc;
 

@@ -177,8 +177,8 @@ int ms_mover_create(struct ms_server *s, struct ms_mover **out)
 	struct ms_mover *m = calloc(1, sizeof(*m));
 	struct blocks_options o = {
 		.rpc = s->rpc, .loop = s->options.loop, .pool = s->options.pool,
-		.hash = super->hash, .min_copies = super->min_copies, .codec = s->options.codec,
-		.codec_param = s->options.codec_param, .call_ms = CALL_MS,
+		.hash = super->hash, .min_copies = super->min_copies, .aim = s->options.aim,
+		.call_ms = CALL_MS,
 	};
 	int rc;
 

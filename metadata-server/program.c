@@ -116,7 +116,7 @@ static void take_settings(struct program *p, struct ms_server_options *o)
 	o->gc_grace_ms = c->mds_gc_grace_ms;
 	o->heartbeat_ms = (uint32_t)c->server_heartbeat_ms;
 	o->metadata_copies = (uint32_t)c->mds_metadata_copies;
-	o->codec = CODEC_LZ4;
+	o->aim = CODEC_AIM_FAST;
 	o->config.lease_ms = c->lease_ms;
 	o->config.suspect_ms = c->server_suspect_ms;
 	o->config.down_ms = c->server_down_ms;

@@ -43,8 +43,7 @@ struct ms_server_options {
 	uint64_t gc_grace_ms;		/* and keep it in trash so long */
 	/* chunk servers that keep a copy of the metadata; 0: none */
 	uint32_t metadata_copies;
-	enum codec codec;		/* for inline content that moves to blocks */
-	uint8_t codec_param;
+	enum codec_aim aim;		/* for inline content that moves to blocks */
 };
 
 /* Recover, listen, serve. disks, rows, loop, net and pool outlive the server. */

@@ -400,7 +400,7 @@ static inline struct buf *record_of(uint32_t number, struct block_id *id)
 	struct buf *record = buf_get(world.pool, RECORD_BYTES_MAX);
 
 	plain_of(number, plain);
-	record->len = record_build(world.codec, HASH_SHA256, CODEC_LZ4, 0, plain, sizeof(plain),
+	record->len = record_build(world.codec, HASH_SHA256, CODEC_AIM_LZ4, plain, sizeof(plain),
 				   record->data);
 	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
 	return record;

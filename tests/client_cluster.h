@@ -257,7 +257,7 @@ static inline struct client *cluster_client_of(struct cluster *w, const char *se
 	struct cl_options options = {
 		.loop = w->loop, .net = w->net, .pool = w->pool, .mds_address = w->mds_address,
 		.node_name = "test", .timeout_ms = timeout_ms, .memory_bytes = MiB(32),
-		.flush_ms = 300, .blocks_in_flight = 16, .codec = CODEC_LZ4,
+		.flush_ms = 300, .blocks_in_flight = 16, .codec = CODEC_AIM_FAST,
 		.session_file = session_file,
 	};
 	if (cluster_client_hook)

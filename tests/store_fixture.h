@@ -141,7 +141,7 @@ static inline struct buf *store_record(struct store_fixture *f, uint32_t number,
 	}
 	struct buf *record = buf_get(f->pool, RECORD_BYTES_MAX);
 	ck_assert_ptr_nonnull(record);
-	record->len = record_build(f->codec, HASH_SHA256, CODEC_RAW, 0, plain, len, record->data);
+	record->len = record_build(f->codec, HASH_SHA256, CODEC_AIM_RAW, plain, len, record->data);
 	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
 	return record;
 }

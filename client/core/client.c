@@ -378,8 +378,7 @@ static void mds_up(void *arg)
 			.rpc = c->rpc, .mds = c->mds, .loop = c->options.loop,
 			.pool = c->options.pool, .hash = c->hash,
 			.min_copies = (uint8_t)MAX_OF(hello->min_copies, 1u),
-			.codec = (enum codec)c->options.codec,
-			.codec_param = c->options.codec == CODEC_ZSTD ? 1 : 0,
+			.aim = (enum codec_aim)c->options.codec,
 			.call_ms = MIN_OF(c->options.timeout_ms, 5000u),
 		};
 		int rc = blocks_create(&options, &c->blocks);

@@ -59,7 +59,7 @@ struct cl_options {
 	uint64_t memory_bytes;		/* dirty data and blocks in flight */
 	uint32_t flush_ms;		/* gathered writes are published after this: 1,000 */
 	uint32_t blocks_in_flight;	/* of one read or write stream */
-	int codec;			/* enum codec for what it writes */
+	int codec;			/* enum codec_aim for what it writes */
 	struct tiers *tiers;		/* client/tier/tier.h; stays the caller's; NULL: none */
 	uint64_t tier_min_bytes;	/* smaller files stay out of them */
 	const char *pins_file;		/* where pins are kept; NULL: not kept */

@@ -33,7 +33,7 @@ static const struct row {
 	{ "passthrough", "client.passthrough", "", "yes|no", "kernel reads tier files (yes)" },
 	{ "transport", "cluster.transport", "", "NAME", "auto, or tcp also on one host" },
 	{ "workers", "client.workers", "", "COUNT", "threads for digests and disk (4)" },
-	{ "codec", "client.codec", "", "NAME", "of written blocks: raw, lz4, zstd (lz4)" },
+	{ "codec", "client.codec", "", "NAME", "of written blocks (auto)" },
 };
 
 /* For the kernel or libfuse, passed on as they are. */

@@ -136,13 +136,12 @@ static void *loop_main(void *arg)
 static int create_client(struct mount *m, struct error *err)
 {
 	struct cl_options o = { 0 };
-	enum codec codec;
+	enum codec_aim aim;
 	const struct config *config = &m->options.config;
-	int rc = codec_parse(config->client_codec, &codec);
+	int rc = codec_aim_parse(config->client_codec, &aim);
 
 	if (rc < 0)
-		return error_say(err, rc, "unknown codec '%s': wants raw, lz4 or zstd",
-				 config->client_codec);
+		return error_say(err, rc, "unknown codec '%s'", config->client_codec);
 	snprintf(m->session_file, sizeof m->session_file, "%s/session", config->client_cache_dir);
 	snprintf(m->pins_file, sizeof m->pins_file, "%s/pins", config->client_cache_dir);
 	snprintf(m->predictor_file, sizeof m->predictor_file, "%s/predictor",
@@ -160,7 +159,7 @@ static int create_client(struct mount *m, struct error *err)
 	o.memory_bytes = config->client_memory_bytes;
 	o.flush_ms = (uint32_t)config->client_flush_ms;
 	o.blocks_in_flight = (uint32_t)config->client_blocks_in_flight;
-	o.codec = (int)codec;
+	o.codec = (int)aim;
 	front_client_options(m->front, &o);
 	o.tiers = tier_setup_tiers(m->tiers);
 	o.tier_min_bytes = config->client_tier_min_bytes;

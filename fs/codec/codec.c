@@ -24,21 +24,19 @@ struct codec_scratch {
 
 struct codec_row {
 	const char *name;
-	/*
-	 * Encode into at most `room` bytes; the length, or 0: does not fit. *param may be settled.
-	 */
-	uint32_t (*encode)(struct codec_scratch *s, const void *plain, uint32_t plain_len,
-			   void *out, uint32_t room, uint8_t *param);
+	/* Encode into at most `room` bytes; the length, or 0: does not fit. */
+	uint32_t (*encode)(struct codec_scratch *s, const struct codec_plan *plan,
+			   const struct codec_bytes *plain, void *out, uint32_t room);
 	/* Decode into at most `room` bytes; the length, or negative: not an encoding. */
 	int64_t (*decode)(struct codec_scratch *s, const void *stored, uint32_t stored_len,
 			  void *out, uint32_t room);
 };
 
-static uint32_t raw_encode(struct codec_scratch *s, const void *plain, uint32_t plain_len,
-			   void *out, uint32_t room, uint8_t *param)
+static uint32_t raw_encode(struct codec_scratch *s, const struct codec_plan *plan,
+			   const struct codec_bytes *plain, void *out, uint32_t room)
 {
-	(void)s, (void)plain, (void)plain_len, (void)out, (void)room, (void)param;
-	return 0; /* saves nothing: codec_encode copies whatever does not shrink */
+	(void)s, (void)plan, (void)plain, (void)out, (void)room;
+	return 0; /* saves nothing */
 }
 
 static int64_t raw_decode(struct codec_scratch *s, const void *stored, uint32_t stored_len,
@@ -51,12 +49,11 @@ static int64_t raw_decode(struct codec_scratch *s, const void *stored, uint32_t 
 	return stored_len;
 }
 
-static uint32_t lz4_encode(struct codec_scratch *s, const void *plain, uint32_t plain_len,
-			   void *out, uint32_t room, uint8_t *param)
+static uint32_t lz4_encode(struct codec_scratch *s, const struct codec_plan *plan unused_arg,
+			   const struct codec_bytes *plain, void *out, uint32_t room)
 {
-	*param = 0;
-	return (uint32_t)LZ4_compress_fast_extState(s->lz4_state, plain, out, (int)plain_len,
-						    (int)room, 1);
+	return (uint32_t)LZ4_compress_fast_extState(s->lz4_state, plain->bytes, out,
+						    (int)plain->len, (int)room, 1);
 }
 
 static int64_t lz4_decode(struct codec_scratch *s, const void *stored, uint32_t stored_len,
@@ -66,12 +63,12 @@ static int64_t lz4_decode(struct codec_scratch *s, const void *stored, uint32_t 
 	return LZ4_decompress_safe(stored, out, (int)stored_len, (int)room);
 }
 
-static uint32_t zstd_encode(struct codec_scratch *s, const void *plain, uint32_t plain_len,
-			    void *out, uint32_t room, uint8_t *param)
+static uint32_t zstd_encode(struct codec_scratch *s, const struct codec_plan *plan,
+			    const struct codec_bytes *plain, void *out, uint32_t room)
 {
-	if (*param == 0)
-		*param = ZSTD_LEVEL_DEFAULT;
-	size_t len = ZSTD_compressCCtx(s->zstd_encoder, out, room, plain, plain_len, *param);
+	int level = plan->param ? plan->param : ZSTD_LEVEL_DEFAULT;
+	size_t len = ZSTD_compressCCtx(s->zstd_encoder, out, room, plain->bytes, plain->len, level);
+
 	return ZSTD_isError(len) ? 0 : (uint32_t)len;
 }
 
@@ -87,6 +84,12 @@ static const struct codec_row rows[CODEC_COUNT] = {
 	[CODEC_RAW] = {"raw", raw_encode, raw_decode},
 	[CODEC_LZ4] = {"lz4", lz4_encode, lz4_decode},
 	[CODEC_ZSTD] = {"zstd", zstd_encode, zstd_decode},
+};
+
+static const char *const aims[CODEC_AIM_COUNT] = {
+	[CODEC_AIM_RAW] = "raw",       [CODEC_AIM_FAST] = "auto",     [CODEC_AIM_SMALL] = "small",
+	[CODEC_AIM_LZ4] = "lz4",       [CODEC_AIM_ZSTD] = "zstd",     [CODEC_AIM_NIBBLE] = "nibble",
+	[CODEC_AIM_PLANES] = "planes",
 };
 
 struct codec_scratch *codec_scratch_create(void)
@@ -135,29 +138,59 @@ bool codec_is_known(unsigned number)
 	return number < CODEC_COUNT;
 }
 
-uint32_t codec_shrink(struct codec_scratch *s, enum codec want, uint8_t *param,
+const char *codec_aim_name(enum codec_aim aim)
+{
+	ASSERT(aim < CODEC_AIM_COUNT);
+	return aims[aim];
+}
+
+int codec_aim_parse(const char *name, enum codec_aim *out)
+{
+	for (size_t i = 0; i < CODEC_AIM_COUNT; i++) {
+		if (strcmp(aims[i], name) != 0)
+			continue;
+		*out = (enum codec_aim)i;
+		return 0;
+	}
+	return -E_INVAL;
+}
+
+enum codec_aim codec_aim_of(enum codec codec)
+{
+	static const enum codec_aim of[] = {
+		[CODEC_RAW] = CODEC_AIM_RAW,	   [CODEC_LZ4] = CODEC_AIM_LZ4,
+		[CODEC_ZSTD] = CODEC_AIM_ZSTD,	   [CODEC_NIBBLE] = CODEC_AIM_NIBBLE,
+		[CODEC_PLANES] = CODEC_AIM_PLANES,
+	};
+
+	ASSERT(codec_is_known(codec));
+	return of[codec];
+}
+
+/* So far the aim alone says so. */
+void codec_detect(enum codec_aim aim, const struct codec_bytes *plain unused_arg,
+		  const struct codec_plan *previous unused_arg, struct codec_plan *out)
+{
+	static const enum codec of[CODEC_AIM_COUNT] = {
+		[CODEC_AIM_RAW] = CODEC_RAW,	 [CODEC_AIM_FAST] = CODEC_LZ4,
+		[CODEC_AIM_SMALL] = CODEC_ZSTD,	 [CODEC_AIM_LZ4] = CODEC_LZ4,
+		[CODEC_AIM_ZSTD] = CODEC_ZSTD,	 [CODEC_AIM_NIBBLE] = CODEC_LZ4,
+		[CODEC_AIM_PLANES] = CODEC_ZSTD,
+	};
+
+	ASSERT(aim < CODEC_AIM_COUNT);
+	*out = (struct codec_plan){.codec = of[aim]};
+}
+
+uint32_t codec_shrink(struct codec_scratch *s, const struct codec_plan *plan,
 		      const struct codec_bytes *plain, void *out)
 {
-	ASSERT(codec_is_known(want));
+	ASSERT(codec_is_known(plan->codec));
 	ASSERT(plain->len >= 1 && plain->len <= BLOCK_BYTES_MAX);
 
 	/* Decoding costs every reader: it must be worth a sixteenth of the block. */
 	uint32_t room = plain->len - DIV_CEIL(plain->len, 16u);
-	return room ? rows[want].encode(s, plain->bytes, plain->len, out, room, param) : 0;
-}
-
-void codec_encode(struct codec_scratch *s, enum codec want, uint8_t param, const void *plain,
-		  uint32_t plain_len, void *out, struct codec_result *result)
-{
-	const struct codec_bytes bytes = {plain, plain_len};
-	uint32_t len = codec_shrink(s, want, &param, &bytes, out);
-
-	if (len > 0) {
-		*result = (struct codec_result){.codec = want, .param = param, .len = len};
-		return;
-	}
-	memcpy(out, plain, plain_len);
-	*result = (struct codec_result){.codec = CODEC_RAW, .len = plain_len};
+	return room ? rows[plan->codec].encode(s, plan, plain, out, room) : 0;
 }
 
 int codec_decode(struct codec_scratch *s, unsigned codec, const void *stored, uint32_t stored_len,

@@ -10,8 +10,24 @@
 
 #include "fs/base/base.h"
 
-enum codec { CODEC_RAW = 0, CODEC_LZ4 = 1, CODEC_ZSTD = 2 };	/* on disk: for ever */
+/* On disk: for ever. NIBBLE and PLANES are reserved until their rows are there. */
+enum codec { CODEC_RAW = 0, CODEC_LZ4 = 1, CODEC_ZSTD = 2, CODEC_NIBBLE = 3, CODEC_PLANES = 4 };
 #define CODEC_COUNT 3
+
+/*
+ * What is wanted of an encoding. FAST: what is written, and hot data: decodes at the speed of
+ * memory (nibble, lz4, raw). SMALL: cold data (planes, zstd, raw). The others ask for one codec.
+ */
+enum codec_aim {
+	CODEC_AIM_RAW,
+	CODEC_AIM_FAST,
+	CODEC_AIM_SMALL,
+	CODEC_AIM_LZ4,
+	CODEC_AIM_ZSTD,
+	CODEC_AIM_NIBBLE,
+	CODEC_AIM_PLANES,
+};
+#define CODEC_AIM_COUNT 7
 
 struct codec_scratch;
 struct codec_scratch *codec_scratch_create(void);	/* NULL: out of memory */
@@ -20,31 +36,41 @@ void codec_scratch_destroy(struct codec_scratch *s);
 const char *codec_name(enum codec codec);		/* "raw", "lz4", "zstd" */
 must_check int codec_parse(const char *name, enum codec *out);
 bool codec_is_known(unsigned number);
+/* "raw", "auto", "small", and for those that ask for one codec its name: what the option takes. */
+const char *codec_aim_name(enum codec_aim aim);
+must_check int codec_aim_parse(const char *name, enum codec_aim *out);
+/* The aim that asks for just this codec. */
+enum codec_aim codec_aim_of(enum codec codec);
 
 struct codec_bytes {
 	const void *bytes;
 	uint32_t len;
 };
 
-/* What encoding came to. */
-struct codec_result {
-	enum codec codec;	/* CODEC_RAW when the asked one did not shrink the block */
-	uint8_t param;		/* zstd: level; else 0 */
-	uint32_t len;		/* stored bytes, 1 .. plain_len */
+/*
+ * How a block is to be encoded. NIBBLE and PLANES see words of `stride` bytes (1, 2, 4) behind
+ * `phase` bytes (0 .. stride - 1), rotated left by one bit if `rotate`, so that the exponent of a
+ * float stands alone in the last byte. These stand in the stored bytes as well.
+ */
+struct codec_plan {
+	enum codec codec;
+	uint8_t param;		/* zstd: level, 0: the default; else 0 */
+	uint8_t stride, phase, rotate;	/* 0 with other codecs */
 };
+/*
+ * Look at a sample of the block and say how to encode it; CODEC_RAW: nothing will come of it.
+ * `previous`: the plan of the block before it in the same stream, tried first; may be NULL.
+ */
+void codec_detect(enum codec_aim aim, const struct codec_bytes *plain,
+		  const struct codec_plan *previous, struct codec_plan *out);
 
 /*
- * Encode as codec_encode() does, but 0 and nothing useful in out if the block is to be stored raw:
- * the plain bytes are then the stored ones, wherever they are. *param is settled.
+ * Encode 1 .. BLOCK_BYTES_MAX bytes into out (capacity: as many) by the plan; the length, or 0 and
+ * nothing useful in out if that would not save at least 1/16: the block is then stored raw, the
+ * plain bytes are the stored ones, wherever they are. Never fails, never grows.
  */
-must_check uint32_t codec_shrink(struct codec_scratch *s, enum codec want, uint8_t *param,
+must_check uint32_t codec_shrink(struct codec_scratch *s, const struct codec_plan *plan,
 				 const struct codec_bytes *plain, void *out);
-/*
- * Encode plain_len (1 .. BLOCK_BYTES_MAX) bytes into out (capacity >= plain_len) with `want`,
- * or raw if that would not save at least 1/16. Never fails, never grows.
- */
-void codec_encode(struct codec_scratch *s, enum codec want, uint8_t param, const void *plain,
-		  uint32_t plain_len, void *out, struct codec_result *result);
 
 /*
  * Decode exactly plain_len bytes into out. -E_MALFORMED if the stored bytes are not the encoding

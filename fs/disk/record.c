@@ -66,16 +66,15 @@ uint32_t record_split(struct codec_scratch *s, const struct record_plan *plan,
 		      uint8_t head[RECORD_HEADER_BYTES], void *stored)
 {
 	const struct codec_bytes plain = {plan->plain, plan->plain_len};
-	uint8_t param = plan->param;
-	uint32_t len = plan->codec == CODEC_RAW
+	uint32_t len = plan->codec.codec == CODEC_RAW
 			       ? 0
-			       : codec_shrink(s, plan->codec, &param, &plain, stored);
+			       : codec_shrink(s, &plan->codec, &plain, stored);
 	struct record r = {
 		.id = plan->id,
 		.plain_len = plain.len,
 		.stored_len = len ? len : plain.len,
-		.codec = (uint8_t)(len ? plan->codec : CODEC_RAW),
-		.param = len ? param : 0,
+		.codec = (uint8_t)(len ? plan->codec.codec : CODEC_RAW),
+		.param = len ? plan->codec.param : 0,
 		.checksum = len ? checksum_of(stored, len) : checksum_of(plain.bytes, plain.len),
 	};
 
@@ -83,33 +82,28 @@ uint32_t record_split(struct codec_scratch *s, const struct record_plan *plan,
 	return len;
 }
 
-uint32_t record_build_named(struct codec_scratch *s, const struct block_id *id, enum codec codec,
-			    uint8_t param, const void *plain, uint32_t plain_len,
-			    uint8_t out[RECORD_BYTES_MAX])
+uint32_t record_build_named(struct codec_scratch *s, const struct block_id *id, enum codec_aim aim,
+			    const void *plain, uint32_t plain_len, uint8_t out[RECORD_BYTES_MAX])
 {
-	const struct record_plan plan = {
-		.id = *id,
-		.codec = codec,
-		.param = param,
-		.plain = plain,
-		.plain_len = plain_len,
-	};
+	const struct codec_bytes bytes = {plain, plain_len};
+	struct record_plan plan = {.id = *id, .plain = plain, .plain_len = plain_len};
 	uint8_t *stored = out + RECORD_HEADER_BYTES;
-	uint32_t len = record_split(s, &plan, out, stored);
 
+	codec_detect(aim, &bytes, NULL, &plan.codec);
+	uint32_t len = record_split(s, &plan, out, stored);
 	if (len > 0)
 		return RECORD_HEADER_BYTES + len;
 	memcpy(stored, plain, plain_len);
 	return RECORD_HEADER_BYTES + plain_len;
 }
 
-uint32_t record_build(struct codec_scratch *s, enum hash_kind hash, enum codec codec, uint8_t param,
+uint32_t record_build(struct codec_scratch *s, enum hash_kind hash, enum codec_aim aim,
 		      const void *plain, uint32_t plain_len, uint8_t out[RECORD_BYTES_MAX])
 {
 	struct block_id id;
 
 	block_id_of(hash, plain, plain_len, &id);
-	return record_build_named(s, &id, codec, param, plain, plain_len, out);
+	return record_build_named(s, &id, aim, plain, plain_len, out);
 }
 
 int record_check(const void *bytes, size_t len, struct record *out)

@@ -33,13 +33,15 @@ void record_encode_header(const struct record *r, uint8_t out[RECORD_HEADER_BYTE
 /* -E_BAD_MAGIC, -E_CORRUPT (header checksum), -E_MALFORMED (fields out of bounds). */
 must_check int record_decode_header(const uint8_t in[RECORD_HEADER_BYTES], struct record *out);
 
-/* Build a whole record (header + stored bytes) of a plain block; returns its length. */
-uint32_t record_build(struct codec_scratch *s, enum hash_kind hash, enum codec codec, uint8_t param,
+/*
+ * Build a whole record (header + stored bytes) of a plain block as the detector says; returns its
+ * length.
+ */
+uint32_t record_build(struct codec_scratch *s, enum hash_kind hash, enum codec_aim aim,
 		      const void *plain, uint32_t plain_len, uint8_t out[RECORD_BYTES_MAX]);
 /* The same when the id is known already. */
-uint32_t record_build_named(struct codec_scratch *s, const struct block_id *id, enum codec codec,
-			    uint8_t param, const void *plain, uint32_t plain_len,
-			    uint8_t out[RECORD_BYTES_MAX]);
+uint32_t record_build_named(struct codec_scratch *s, const struct block_id *id, enum codec_aim aim,
+			    const void *plain, uint32_t plain_len, uint8_t out[RECORD_BYTES_MAX]);
 
 /*
  * The same in two pieces, so that a block that does not shrink is not copied: the header into
@@ -48,8 +50,7 @@ uint32_t record_build_named(struct codec_scratch *s, const struct block_id *id, 
  */
 struct record_plan {
 	struct block_id id;
-	enum codec codec;
-	uint8_t param;
+	struct codec_plan codec;
 	const void *plain;
 	uint32_t plain_len;
 };

@@ -29,8 +29,7 @@ struct blocks_options {
 	struct buf_pool *pool;
 	enum hash_kind hash;
 	uint8_t min_copies;
-	enum codec codec;
-	uint8_t codec_param;
+	enum codec_aim aim;		/* how blocks that are put get stored */
 	uint32_t call_ms;		/* deadline of one attempt */
 };
 must_check int blocks_create(const struct blocks_options *options, struct blocks **out);

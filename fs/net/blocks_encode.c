@@ -24,6 +24,7 @@ struct encode_batch {
 	struct blocks_scratch *scratch;
 	struct blocks_encode *at[BATCH_MAX];
 	uint32_t count;
+	struct codec_plan plan; /* of the block before */
 };
 
 /* --- on a worker ---- */
@@ -43,16 +44,18 @@ static void batch_name(struct encode_batch *batch)
 	block_id_of_all(batch->b->o.hash, jobs, count);
 }
 
-static void encode_one(const struct encode_batch *batch, struct blocks_encode *e)
+static void encode_one(struct encode_batch *batch, struct blocks_encode *e)
 {
+	const struct codec_bytes plain = {e->plain->data, e->plain->len};
+
+	codec_detect(e->aim, &plain, &batch->plan, &e->plan);
+	batch->plan = e->plan;
 	const struct record_plan plan = {
 		.id = e->id,
-		.codec = e->codec,
-		.param = batch->b->o.codec_param,
-		.plain = e->plain->data,
-		.plain_len = e->plain->len,
+		.codec = e->plan,
+		.plain = plain.bytes,
+		.plain_len = plain.len,
 	};
-
 	e->stored_len = record_split(batch->scratch->codec, &plan, e->head,
 				     e->stored ? e->stored->data : NULL);
 }
@@ -75,7 +78,7 @@ static void learn(struct blocks *b, const struct blocks_encode *e)
 {
 	if (e->stored_len > 0)
 		b->dense_row = 0;
-	else if (e->codec != CODEC_RAW)
+	else if (e->aim != CODEC_AIM_RAW)
 		b->dense_row = MIN_OF(b->dense_row + 1, DENSE_ROW);
 }
 
@@ -98,6 +101,7 @@ static void batch_done(struct loop_work *work)
 	struct encode_batch *batch = container_of(work, struct encode_batch, work);
 	struct blocks *b = batch->b;
 
+	b->plan = batch->plan;
 	for (uint32_t i = 0; i < batch->count; i++) {
 		encode_settle(b, batch->at[i]);
 		batch->at[i]->done(batch->at[i]);
@@ -118,6 +122,7 @@ static int batch_start(struct blocks *b)
 	struct encode_batch *batch = blocks_state_new(sizeof(*batch));
 	batch->b = b;
 	batch->scratch = scratch;
+	batch->plan = b->plan;
 	while (b->encodes && batch->count < BATCH_MAX) {
 		struct blocks_encode *e = b->encodes;
 
@@ -145,25 +150,25 @@ void blocks_encode_turn(struct loop_timer *timer)
 	}
 }
 
-static enum codec codec_choose(struct blocks *b)
+static enum codec_aim aim_choose(struct blocks *b)
 {
 	bool is_tried = b->dense_row < DENSE_ROW || ++b->dense_skipped >= DENSE_EVERY;
 
 	if (is_tried)
 		b->dense_skipped = 0;
-	return is_tried ? b->o.codec : CODEC_RAW;
+	return is_tried ? b->o.aim : CODEC_AIM_RAW;
 }
 
 bool blocks_encode_is_cheap(const struct blocks *b)
 {
-	return b->o.codec == CODEC_RAW || b->dense_row == DENSE_ROW;
+	return b->o.aim == CODEC_AIM_RAW || b->dense_row == DENSE_ROW;
 }
 
 int blocks_encode_start(struct blocks *b, struct blocks_encode *e)
 {
 	ASSERT(!e->is_waiting && !e->is_busy && !e->stored);
-	e->codec = e->wants_record ? codec_choose(b) : CODEC_RAW;
-	if (e->codec != CODEC_RAW) {
+	e->aim = e->wants_record ? aim_choose(b) : CODEC_AIM_RAW;
+	if (e->aim != CODEC_AIM_RAW) {
 		e->stored = buf_get(b->o.pool, BLOCK_BYTES_MAX);
 		if (!e->stored)
 			return -E_OVERLOADED;

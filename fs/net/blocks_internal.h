@@ -71,6 +71,7 @@ struct blocks {
 	uint32_t probe_hits; /* of 1,024, smoothed: how often a probe found its block */
 	uint32_t probe_skipped;
 	uint32_t dense_row, dense_skipped; /* blocks in a row that no encoder shrank */
+	struct codec_plan plan;		   /* of the block before */
 	struct blocks_encode *encodes;	   /* wait for the end of this turn */
 	struct loop_timer encode_timer;
 	struct blocks_probe *probes; /* the same */
@@ -138,7 +139,8 @@ struct blocks_encode {
 	uint8_t head[RECORD_HEADER_BYTES]; /* the record: this, and behind it */
 	struct buf *stored;		   /* ours; NULL: the plain bytes themselves */
 	bool is_waiting, is_busy;	   /* private */
-	enum codec codec;
+	enum codec_aim aim;
+	struct codec_plan plan; /* how it was encoded, or tried to be */
 	uint32_t stored_len;
 	struct blocks_encode *prev, *next;
 };

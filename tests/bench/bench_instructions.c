@@ -58,10 +58,10 @@ static void make_records(struct counted *c)
 	ASSERT(c->codec);
 	for (uint32_t i = 0; i < BLOCK_BYTES_MAX; i++)
 		c->plain[i] = (uint8_t)"block manifest segment journal "[i % 31 + i / 4096 % 2];
-	c->text_len = record_build(c->codec, HASH_SHA256, CODEC_LZ4, 0, c->plain, BLOCK_BYTES_MAX,
+	c->text_len = record_build(c->codec, HASH_SHA256, CODEC_AIM_LZ4, c->plain, BLOCK_BYTES_MAX,
 				   c->text_record);
 	fill_noise(c->plain, sizeof c->plain);
-	c->noise_len = record_build(c->codec, HASH_SHA256, CODEC_LZ4, 0, c->plain, BLOCK_BYTES_MAX,
+	c->noise_len = record_build(c->codec, HASH_SHA256, CODEC_AIM_LZ4, c->plain, BLOCK_BYTES_MAX,
 				    c->noise_record);
 }
 
@@ -197,7 +197,7 @@ COUNTED(op_record_build_noise)
 	struct block_id id = { { 1 } };
 
 	for (uint32_t i = 0; i < count; i++)
-		ASSERT(record_build_named(c->codec, &id, CODEC_LZ4, 0, c->plain, BLOCK_BYTES_MAX,
+		ASSERT(record_build_named(c->codec, &id, CODEC_AIM_LZ4, c->plain, BLOCK_BYTES_MAX,
 					  out) > 0);
 }
 

@@ -128,7 +128,8 @@ static void block_store(struct bench *b, const struct block_id *id, const void *
 		segment_end(b);
 	if (!b->file)
 		segment_begin(b);
-	bytes = record_build_named(b->codec, id, CODEC_RAW, 0, plain, len, b->buffer + b->buffered);
+	bytes = record_build_named(b->codec, id, CODEC_AIM_RAW, plain, len,
+				   b->buffer + b->buffered);
 	b->entries[b->count++] = (struct segment_entry){ .id = *id, .offset = b->tail + b->buffered,
 							 .length = bytes, .plain_len = len,
 							 .codec = CODEC_RAW };

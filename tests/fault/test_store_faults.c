@@ -121,7 +121,8 @@ static struct buf *record_of(uint32_t number, struct block_id *id)
 		plain[i] = (uint8_t)(number * 37 + i * (number | 1));
 	memcpy(plain, &number, MIN_OF(sizeof(number), LEN_OF(number)));
 	record->len =
-		record_build(codec, HASH_SHA256, CODEC_RAW, 0, plain, LEN_OF(number), record->data);
+		record_build(codec, HASH_SHA256, CODEC_AIM_RAW, plain, LEN_OF(number),
+			     record->data);
 	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
 	return record;
 }

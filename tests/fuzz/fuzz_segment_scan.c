@@ -58,7 +58,7 @@ static void body_damage(void *arg, uint64_t offset, uint64_t bytes)
 static void plant(struct body *b, const uint8_t *plain, uint32_t len)
 {
 	uint8_t record[RECORD_BYTES_MAX];
-	uint32_t total = record_build(NULL, HASH_SHA256, CODEC_RAW, 0, plain, len, record);
+	uint32_t total = record_build(NULL, HASH_SHA256, CODEC_AIM_RAW, plain, len, record);
 
 	if (b->len + total + RECORD_ALIGN > FILE_BYTES_MOST || b->planted_count == PLANTED_MOST)
 		return;

@@ -60,8 +60,9 @@ static struct buf *record_of(struct model *m, uint32_t number, struct block_id *
 	for (uint32_t i = 0; i < length_of(number); i++)
 		plain[i] = (uint8_t)(number * 31 + i * (number | 1));
 	memcpy(plain, &number, MIN_OF(sizeof(number), length_of(number)));
-	record->len = record_build(m->codec, HASH_SHA256, (enum codec)(number % CODEC_COUNT), 3,
-				   plain, length_of(number), record->data);
+	enum codec_aim aim = codec_aim_of((enum codec)(number % CODEC_COUNT));
+	record->len = record_build(m->codec, HASH_SHA256, aim, plain, length_of(number),
+				   record->data);
 	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
 	return record;
 }

@@ -177,7 +177,7 @@ static int start_mds(struct cluster_node *n, struct error *err)
 		.gc_ms = CLUSTER_GC_MS,
 		.gc_grace_ms = CLUSTER_GRACE_MS,
 		.metadata_copies = 2,
-		.codec = CODEC_LZ4,
+		.aim = CODEC_AIM_FAST,
 	};
 	return ms_server_create(&options, &n->ms, err);
 }
@@ -264,7 +264,7 @@ static int start_client(struct cluster_node *n)
 		.memory_bytes = MiB(8),
 		.flush_ms = 500,
 		.blocks_in_flight = 8,
-		.codec = CODEC_LZ4,
+		.codec = CODEC_AIM_FAST,
 		.tiers = n->tiers,
 		.tier_min_bytes = KiB(48),
 	};

@@ -39,7 +39,7 @@ START_TEST(defaults_are_sane)
 	ck_assert_uint_eq(config.cs_sync_bytes, MiB(64));
 	ck_assert_uint_eq(config.cs_dirs.count, 1);
 	ck_assert_uint_eq(config.journal_dirs.count, 0);
-	ck_assert_str_eq(config.client_codec, "lz4");
+	ck_assert_str_eq(config.client_codec, "auto");
 	ck_assert_int_eq(config_check(&config, &err), 0);
 }
 END_TEST
@@ -105,8 +105,10 @@ START_TEST(words_addresses_and_paths_are_checked)
 	ck_assert_int_eq(config_assign(&config, "client.codec=zstd", &err), 0);
 	ck_assert_int_eq(config_assign(&config, "cs.advertise=", &err), 0);
 	ck_assert_int_eq(config_assign(&config, "cs.listen=[::1]:0", &err), 0);
-	refuse("client.codec=zst", "client.codec: 'zst' is not one of raw|lz4|zstd");
-	refuse("client.codec=", "client.codec: '' is not one of raw|lz4|zstd");
+	refuse("client.codec=zst", "client.codec: 'zst' is not one of "
+	       "auto|small|raw|lz4|zstd|nibble|planes");
+	refuse("client.codec=", "client.codec: '' is not one of "
+	       "auto|small|raw|lz4|zstd|nibble|planes");
 	refuse("cs.listen=", "cs.listen: '' is not HOST:PORT");
 	refuse("cs.listen=host", "cs.listen: 'host' is not HOST:PORT");
 	refuse("cs.listen=host:65536", "cs.listen: 'host:65536' is not HOST:PORT");

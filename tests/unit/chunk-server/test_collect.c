@@ -170,7 +170,7 @@ static void connect_all(void)
 	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
 		ck_assert_int_eq(rpc_peer_create(rpc, w.cs[i].address, &peers[i]), 0);
 	struct blocks_options b = { .rpc = rpc, .mds = mds, .loop = w.loop, .pool = w.pool,
-				    .hash = HASH_SHA256, .min_copies = 2, .codec = CODEC_RAW,
+				    .hash = HASH_SHA256, .min_copies = 2, .aim = CODEC_AIM_RAW,
 				    .call_ms = 2000 };
 	ck_assert_int_eq(blocks_create(&b, &blocks), 0);
 }

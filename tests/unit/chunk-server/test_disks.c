@@ -130,7 +130,7 @@ static int put(uint32_t number)
 	struct buf *record = buf_get(pool, RECORD_BYTES_MAX);
 	struct cs_put p = {.record = record, .id = id_of(number), .plain_len = 4, .done = put_done};
 
-	record->len = record_build(codec, HASH_SHA256, CODEC_RAW, 0, &number, sizeof(number),
+	record->len = record_build(codec, HASH_SHA256, CODEC_AIM_RAW, &number, sizeof(number),
 				   record->data);
 	is_done = false;
 	cs_disks_put(disks, &p);

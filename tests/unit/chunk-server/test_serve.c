@@ -368,7 +368,7 @@ static struct buf *record_of(uint32_t number, struct block_id *id)
 		plain[i] = (uint8_t)(number * 7 + i * i);
 	memcpy(plain, &number, sizeof(number)); /* another block for each */
 	record->len =
-		record_build(codec, HASH_SHA256, CODEC_LZ4, 0, plain, sizeof(plain), record->data);
+		record_build(codec, HASH_SHA256, CODEC_AIM_LZ4, plain, sizeof(plain), record->data);
 	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
 	return record;
 }
@@ -409,7 +409,8 @@ static struct buf *record_with(enum codec want, struct block_id *id, uint8_t pla
 
 	for (uint32_t i = 0; i < 1000; i++)
 		plain[i] = (uint8_t)(want == CODEC_RAW ? i * i * 2654435761u >> 13 : i / 100);
-	record->len = record_build(codec, HASH_SHA256, want, 0, plain, 1000, record->data);
+	record->len = record_build(codec, HASH_SHA256, codec_aim_of(want), plain, 1000,
+				   record->data);
 	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
 	return record;
 }
@@ -797,12 +798,12 @@ static void swap_content(uint32_t node, uint32_t number)
 	struct buf *record = record_of(number, &id);
 	struct disk_file *file;
 	struct disk *disk;
-	uint32_t len = record_build_named(codec, &id, CODEC_LZ4, 0, plain, sizeof(plain), bytes);
+	uint32_t len = record_build_named(codec, &id, CODEC_AIM_LZ4, plain, sizeof(plain), bytes);
 
 	/* Its header says how long it is: pad by taking another length of the content. */
 	for (uint32_t i = 1; len != record->len && i < sizeof(plain); i++) {
 		plain[i] = (uint8_t)(i * 31 + i * i * 7);
-		len = record_build_named(codec, &id, CODEC_LZ4, 0, plain, sizeof(plain), bytes);
+		len = record_build_named(codec, &id, CODEC_AIM_LZ4, plain, sizeof(plain), bytes);
 	}
 	ck_assert_uint_eq(len, record->len);
 	ck_assert_int_eq(sim_disk_create(nodes[node].media, &disk), 0);

@@ -38,12 +38,34 @@ static void fill_noise(void)
 	}
 }
 
-static struct codec_result round_trip(enum codec want, uint8_t param, uint32_t len)
+/* What encoding came to. */
+struct result {
+	enum codec codec; /* CODEC_RAW when the asked one did not shrink the block */
+	uint32_t len;
+};
+
+/* The first len bytes as the detector would have them, at a level of zstd. */
+static struct result encode_at(enum codec want, uint8_t level, uint32_t len)
 {
-	struct codec_result result;
+	const struct codec_bytes bytes = {plain, len};
+	struct codec_plan plan;
+
+	codec_detect(codec_aim_of(want), &bytes, NULL, &plan);
+	ck_assert(plan.codec == want || plan.codec == CODEC_RAW);
+	if (plan.codec == CODEC_ZSTD)
+		plan.param = level;
+	uint32_t stored_len = codec_shrink(scratch, &plan, &bytes, stored);
+	if (stored_len)
+		return (struct result){plan.codec, stored_len};
+	memcpy(stored, plain, len);
+	return (struct result){CODEC_RAW, len};
+}
+
+static struct result round_trip(enum codec want, uint32_t len)
+{
+	struct result result = encode_at(want, 0, len);
 
 	memset(again, 0xee, sizeof(again));
-	codec_encode(scratch, want, param, plain, len, stored, &result);
 	ck_assert_uint_ge(result.len, 1);
 	ck_assert_uint_le(result.len, len);
 	ck_assert_int_eq(codec_decode(scratch, result.codec, stored, result.len, again, len), 0);
@@ -55,11 +77,11 @@ START_TEST(what_shrinks_is_stored_shrunk)
 {
 	fill_text();
 	for (enum codec want = CODEC_LZ4; want <= CODEC_ZSTD; want++) {
-		struct codec_result result = round_trip(want, 0, BLOCK_BYTES_MAX);
+		struct result result = round_trip(want, BLOCK_BYTES_MAX);
 		ck_assert_int_eq(result.codec, want);
 		ck_assert_uint_lt(result.len, BLOCK_BYTES_MAX / 4);
 	}
-	ck_assert_int_eq(round_trip(CODEC_RAW, 0, BLOCK_BYTES_MAX).codec, CODEC_RAW);
+	ck_assert_int_eq(round_trip(CODEC_RAW, BLOCK_BYTES_MAX).codec, CODEC_RAW);
 }
 END_TEST
 
@@ -67,9 +89,8 @@ START_TEST(what_does_not_shrink_is_stored_raw)
 {
 	fill_noise();
 	for (enum codec want = CODEC_RAW; want <= CODEC_ZSTD; want++) {
-		struct codec_result result = round_trip(want, 0, BLOCK_BYTES_MAX);
+		struct result result = round_trip(want, BLOCK_BYTES_MAX);
 		ck_assert_int_eq(result.codec, CODEC_RAW);
-		ck_assert_uint_eq(result.param, 0);
 		ck_assert_uint_eq(result.len, BLOCK_BYTES_MAX);
 	}
 }
@@ -80,7 +101,7 @@ START_TEST(every_small_length_comes_back)
 	fill_text();
 	for (enum codec want = CODEC_RAW; want <= CODEC_ZSTD; want++)
 		for (uint32_t len = 1; len <= 300; len++)
-			(void)round_trip(want, 0, len);
+			(void)round_trip(want, len);
 }
 END_TEST
 
@@ -89,18 +110,18 @@ START_TEST(a_saving_below_a_sixteenth_is_not_taken)
 	/* Noise with zeros at the end: about 4,000 bytes to save is less than 65,536 / 16. */
 	fill_noise();
 	memset(plain + BLOCK_BYTES_MAX - 4000, 0, 4000);
-	ck_assert_int_eq(round_trip(CODEC_LZ4, 0, BLOCK_BYTES_MAX).codec, CODEC_RAW);
+	ck_assert_int_eq(round_trip(CODEC_LZ4, BLOCK_BYTES_MAX).codec, CODEC_RAW);
 	memset(plain + BLOCK_BYTES_MAX - 5000, 0, 5000);
-	ck_assert_int_eq(round_trip(CODEC_LZ4, 0, BLOCK_BYTES_MAX).codec, CODEC_LZ4);
+	ck_assert_int_eq(round_trip(CODEC_LZ4, BLOCK_BYTES_MAX).codec, CODEC_LZ4);
 }
 END_TEST
 
-START_TEST(zstd_keeps_its_level_as_parameter)
+START_TEST(zstd_takes_its_level_from_the_plan)
 {
 	fill_text();
-	ck_assert_uint_eq(round_trip(CODEC_ZSTD, 9, BLOCK_BYTES_MAX).param, 9);
-	ck_assert_uint_ge(round_trip(CODEC_ZSTD, 0, BLOCK_BYTES_MAX).param, 1);
-	ck_assert_uint_eq(round_trip(CODEC_LZ4, 9, BLOCK_BYTES_MAX).param, 0);
+	uint32_t fast = encode_at(CODEC_ZSTD, 1, BLOCK_BYTES_MAX).len;
+	ck_assert_uint_eq(encode_at(CODEC_ZSTD, 0, BLOCK_BYTES_MAX).len, fast);
+	ck_assert_uint_lt(encode_at(CODEC_ZSTD, 19, BLOCK_BYTES_MAX).len, fast);
 }
 END_TEST
 
@@ -108,8 +129,7 @@ START_TEST(an_encoding_of_another_length_is_malformed)
 {
 	fill_text();
 	for (enum codec want = CODEC_RAW; want <= CODEC_ZSTD; want++) {
-		struct codec_result r;
-		codec_encode(scratch, want, 0, plain, 4096, stored, &r);
+		struct result r = encode_at(want, 0, 4096);
 		ck_assert_int_eq(codec_decode(scratch, r.codec, stored, r.len, again, 4095),
 				 -E_MALFORMED);
 		ck_assert_int_eq(codec_decode(scratch, r.codec, stored, r.len, again, 4097),
@@ -145,13 +165,28 @@ START_TEST(names_and_numbers_agree)
 }
 END_TEST
 
+START_TEST(aims_have_names_and_each_codec_has_one)
+{
+	enum codec_aim aim;
+
+	for (enum codec_aim want = CODEC_AIM_RAW; want < CODEC_AIM_COUNT; want++) {
+		ck_assert_int_eq(codec_aim_parse(codec_aim_name(want), &aim), 0);
+		ck_assert_int_eq(aim, want);
+	}
+	ck_assert_int_eq(codec_aim_parse("fast", &aim), -E_INVAL);
+	for (enum codec want = CODEC_RAW; want < CODEC_COUNT; want++)
+		ck_assert_str_eq(codec_aim_name(codec_aim_of(want)), codec_name(want));
+}
+END_TEST
+
 TEST_MAIN("codec",
 	  tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, what_shrinks_is_stored_shrunk);
 	  tcase_add_test(tc, what_does_not_shrink_is_stored_raw);
 	  tcase_add_test(tc, every_small_length_comes_back);
 	  tcase_add_test(tc, a_saving_below_a_sixteenth_is_not_taken);
-	  tcase_add_test(tc, zstd_keeps_its_level_as_parameter);
+	  tcase_add_test(tc, zstd_takes_its_level_from_the_plan);
 	  tcase_add_test(tc, an_encoding_of_another_length_is_malformed);
 	  tcase_add_test(tc, lengths_and_codecs_out_of_bounds_are_malformed);
-	  tcase_add_test(tc, names_and_numbers_agree))
+	  tcase_add_test(tc, names_and_numbers_agree);
+	  tcase_add_test(tc, aims_have_names_and_each_codec_has_one))

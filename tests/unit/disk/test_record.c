@@ -27,7 +27,7 @@ static void teardown(void)
 
 static uint32_t build(enum codec codec, uint32_t plain_len)
 {
-	return record_build(scratch, HASH_SHA256, codec, 0, plain, plain_len, bytes);
+	return record_build(scratch, HASH_SHA256, codec_aim_of(codec), plain, plain_len, bytes);
 }
 
 static int open_record(size_t len)
@@ -70,7 +70,7 @@ START_TEST(a_record_in_two_pieces_is_the_same_record)
 	for (enum codec codec = CODEC_RAW; codec < CODEC_COUNT; codec++) {
 		for (uint32_t len = 1; len <= BLOCK_BYTES_MAX; len *= 4) {
 			struct record_plan plan = {
-				.codec = codec, .plain = plain, .plain_len = len};
+				.codec = {.codec = codec}, .plain = plain, .plain_len = len};
 			uint32_t whole = build(codec, len);
 
 			block_id_of(HASH_SHA256, plain, len, &plan.id);
@@ -173,7 +173,7 @@ START_TEST(a_wrong_name_is_found_only_when_the_digest_is_asked_for)
 {
 	struct block_id other = {{1}};
 	struct record r;
-	uint32_t len = record_build_named(scratch, &other, CODEC_RAW, 0, plain, 100, bytes);
+	uint32_t len = record_build_named(scratch, &other, CODEC_AIM_RAW, plain, 100, bytes);
 	static uint8_t found[BLOCK_BYTES_MAX];
 
 	ck_assert_int_eq(record_check(bytes, len, &r), 0);

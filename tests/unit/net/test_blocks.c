@@ -373,7 +373,7 @@ static void world_start(void)
 				   .pool = w.pool,
 				   .hash = HASH_SHA256,
 				   .min_copies = 2,
-				   .codec = CODEC_LZ4,
+				   .aim = CODEC_AIM_LZ4,
 				   .call_ms = 2000};
 	ck_assert_int_eq(blocks_create(&o, &w.blocks), 0);
 	w.guard.fn = guard_fired;

@@ -173,7 +173,7 @@ static inline void world_block(struct fsck_world *w, uint32_t index, const void 
 
 	w->records[index] = malloc(RECORD_BYTES_MAX);
 	w->lengths[index] =
-		record_build(codec, HASH_SHA256, CODEC_LZ4, 0, plain, len, w->records[index]);
+		record_build(codec, HASH_SHA256, CODEC_AIM_LZ4, plain, len, w->records[index]);
 	block_id_of(HASH_SHA256, plain, len, &w->ids[index]);
 	w->offsets[index] = w->tail;
 	w->tail += (w->lengths[index] + 7u) & ~7u;
