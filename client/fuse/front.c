@@ -208,8 +208,9 @@ static void front_init(void *userdata, struct fuse_conn_info *conn)
 		FUSE_CAP_ASYNC_READ,	 FUSE_CAP_AUTO_INVAL_DATA, FUSE_CAP_HANDLE_KILLPRIV_V2,
 		FUSE_CAP_READDIRPLUS,	 FUSE_CAP_PARALLEL_DIROPS, FUSE_CAP_ASYNC_DIO,
 		FUSE_CAP_CACHE_SYMLINKS, FUSE_CAP_EXPORT_SUPPORT,  FUSE_CAP_DIRECT_IO_ALLOW_MMAP,
-		FUSE_CAP_IOCTL_DIR,	 FUSE_CAP_POSIX_LOCKS,	   FUSE_CAP_FLOCK_LOCKS,
+		FUSE_CAP_IOCTL_DIR,
 	};
+	static const uint64_t locks[] = { FUSE_CAP_POSIX_LOCKS, FUSE_CAP_FLOCK_LOCKS };
 	/* Splicing is slower than copying. */
 	static const uint64_t unwanted[] = {
 		FUSE_CAP_SPLICE_READ,	  FUSE_CAP_SPLICE_WRITE,     FUSE_CAP_SPLICE_MOVE,
@@ -223,6 +224,11 @@ static void front_init(void *userdata, struct fuse_conn_info *conn)
 		(void)fuse_set_feature_flag(conn, wanted[i]);
 	for (size_t i = 0; i < ARRAY_COUNT(unwanted); i++)
 		fuse_unset_feature_flag(conn, unwanted[i]);
+	for (size_t i = 0; i < ARRAY_COUNT(locks); i++)
+		if (f->options.has_node_locks)
+			fuse_unset_feature_flag(conn, locks[i]);
+		else
+			(void)fuse_set_feature_flag(conn, locks[i]);
 	acl_ask(f, conn);
 	f->has_epoch = conn->proto_minor >= EPOCH_MINOR;
 	if (!f->has_epoch)

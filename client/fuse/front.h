@@ -27,6 +27,7 @@ struct front_options {
 	uint32_t read_ahead_kb;
 	struct loop *loop;
 	bool wants_passthrough;
+	bool has_node_locks;	/* the kernel keeps them itself */
 };
 
 /* The callbacks of cl_options are the front's: set them before client_create(). */

@@ -31,6 +31,7 @@ static const struct row {
 	{ "tier_policy", "client.tier_policy", "", "NAME", "adaptive, lru or lfu (adaptive)" },
 	{ "predict", "client.predict", "", "yes|no", "fetch the likely next model (yes)" },
 	{ "passthrough", "client.passthrough", "", "yes|no", "kernel reads tier files (yes)" },
+	{ "locks", "client.locks", "", "cluster|node", "where locks hold (cluster)" },
 	{ "transport", "cluster.transport", "", "NAME", "auto, or tcp also on one host" },
 	{ "workers", "client.workers", "", "COUNT", "threads for digests and disk (4)" },
 	{ "codec", "client.codec", "", "NAME", "of written blocks (auto)" },

@@ -192,6 +192,7 @@ static int create_front(struct mount *m)
 		.read_ahead_kb = (uint32_t)m->options.config.client_read_ahead_kb,
 		.loop = m->loop,
 		.wants_passthrough = m->options.config.client_passthrough,
+		.has_node_locks = strcmp(m->options.config.client_locks, "node") == 0,
 	};
 
 	return front_create(&o, &m->front);

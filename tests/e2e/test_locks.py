@@ -423,3 +423,14 @@ def test_two_nodes_count_together(shared, ab):
         one.join(600 if LONG else 120)
         assert one.exitcode == 0
     assert int(ab[1].read_bytes()) == int(ab[0].read_bytes()) == 2 * times
+
+
+def test_locks_of_a_node_cost_no_request_and_stay_there(make_cluster, processes):
+    cluster = make_cluster(servers=1, copies=1, sets=["client.locks=node"], mounts=2)
+    (cluster.mnt / "f").write_bytes(b"1" * 10)
+    a, same, other = (processes(mnt / "f") for mnt in (cluster.mnt, cluster.mnt, cluster.mnt2))
+    for kind in ("posix", "flock"):
+        assert a(kind, WRITE) == 0
+        assert same(kind, WRITE) == -errno.EAGAIN
+        assert other(kind, WRITE) == 0
+    assert cluster.status()["locks"] == 0
