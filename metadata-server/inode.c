@@ -11,7 +11,8 @@ enum present {
 	HAS_RDEV = 1 << 5, HAS_FLAGS = 1 << 6, HAS_PARENT = 1 << 7, HAS_INLINE = 1 << 8,
 	HAS_BLOCK = 1 << 9,
 	HAS_NODE = 1 << 10, HAS_QUOTA = 1 << 11, HAS_TRASH = 1 << 13,
-	HAS_ALL = ((1 << 12) - 1) | HAS_TRASH,
+	HAS_RECUT = 1 << 14,
+	HAS_ALL = ((1 << 12) - 1) | HAS_TRASH | HAS_RECUT,
 };
 
 bool ms_inode_is_dir(const struct ms_inode *inode)
@@ -42,6 +43,7 @@ static uint16_t present_of(const struct ms_inode *i)
 	bits |= a->root.kind == ROOT_BLOCK ? HAS_BLOCK : 0;
 	bits |= a->root.kind == ROOT_NODE ? HAS_NODE : 0;
 	bits |= a->quota ? HAS_QUOTA : 0;
+	bits |= a->recut_of.kind != ROOT_EMPTY ? HAS_RECUT : 0;
 	return (uint16_t)bits;
 }
 
@@ -51,6 +53,7 @@ static void root_write(struct wr *w, const struct root *root)
 		return;
 	if (root->kind == ROOT_NODE) {
 		wr_u8(w, root->depth);
+		wr_u8(w, root->cutter);
 		wr_u64(w, root->length);
 		wr_u64(w, root->data);
 	} else {
@@ -94,6 +97,11 @@ size_t ms_inode_encode(const struct ms_inode *i, uint8_t out[MS_INODE_BYTES_MAX]
 		wr_u64(&w, a->quota);
 	if (bits & HAS_TRASH)
 		wr_u64(&w, i->trash);
+	if (bits & HAS_RECUT) {
+		wr_u8(&w, a->recut_of.depth);
+		wr_u8(&w, a->recut_of.cutter);
+		wr_bytes(&w, a->recut_of.id.bytes, sizeof a->recut_of.id.bytes);
+	}
 	ASSERT(wr_ok(&w));
 	return wr_len(&w);
 }
@@ -103,6 +111,7 @@ static void root_read(struct rd *r, unsigned bits, struct root *root)
 	if (bits & HAS_NODE) {
 		root->kind = ROOT_NODE;
 		root->depth = rd_u8(r);
+		root->cutter = rd_u8(r);
 		root->length = rd_u64(r);
 		root->data = rd_u64(r);
 	} else if (bits & (HAS_INLINE | HAS_BLOCK)) {
@@ -111,6 +120,15 @@ static void root_read(struct rd *r, unsigned bits, struct root *root)
 	}
 	if (bits & (HAS_BLOCK | HAS_NODE))
 		rd_bytes(r, root->id.bytes, sizeof root->id.bytes);
+}
+
+static void recut_read(struct rd *r, struct ms_attr *a)
+{
+	a->recut_of = (struct root){ .kind = ROOT_NODE, .length = a->root.length,
+				     .data = a->root.data };
+	a->recut_of.depth = rd_u8(r);
+	a->recut_of.cutter = rd_u8(r);
+	rd_bytes(r, a->recut_of.id.bytes, sizeof a->recut_of.id.bytes);
 }
 
 /* One encoding of a root is the law; it lives in fs/tree. */
@@ -135,7 +153,10 @@ static bool is_sound(const struct ms_inode *i, unsigned bits)
 		return false;
 	if (i->attr.size > FILE_BYTES_MAX || i->attr.size < i->attr.root.length)
 		return false;
-	return present_of(i) == bits && root_is_sound(&i->attr.root);
+	if (bits & HAS_RECUT && !(bits & HAS_NODE))
+		return false;
+	return present_of(i) == bits && root_is_sound(&i->attr.root) &&
+	       root_is_sound(&i->attr.recut_of);
 }
 
 int ms_inode_decode(const void *in, size_t len, struct ms_inode *out)
@@ -170,6 +191,8 @@ int ms_inode_decode(const void *in, size_t len, struct ms_inode *out)
 		a->quota = rd_u64(&r);
 	if (bits & HAS_TRASH)
 		out->trash = rd_u64(&r);
+	if (bits & HAS_RECUT)
+		recut_read(&r, a);
 	if (!(bits & HAS_SIZE))
 		a->size = a->root.length;
 	return rd_done(&r) && is_sound(out, bits) ? 0 : -E_CORRUPT;

@@ -14,11 +14,13 @@
  *   bit 7  parent u64                directories, and only they
  *   bit 8  root: length u32          inline
  *   bit 9  root: length u32 · id 32  one block
- *   bit 10 root: depth u8 · length u64 · data bytes u64 · id 32   manifest node; of bits 8 to 10 at
- *          most one is set
+ *   bit 10 root: depth u8 · cutter u8 · length u64 · data bytes u64 · id 32   manifest node; of bits
+ *          8 to 10 at most one is set
  *   bit 11 quota u64                 else 0; the nearest directory, itself included, with a quota
  *   bit 13 trash u64                 else 0; the directory in whose trash names of this one end,
  *                                    or, without links, this inode lies
+ *   bit 14 depth u8 · cutter u8 · id 32   the manifest node of which the root is a recut, with the
+ *                                    same length and data bytes
  *
  * So a regular file in one block, owned by a user, takes 80 bytes.
  * Pure: reads and writes rows through the overlay. One thread.
@@ -32,7 +34,7 @@
 #define MS_INODE_FLAG_ACL	1u
 #define MS_INODE_FLAG_XATTRS	2u
 #define MS_INODE_FLAG_LINKABLE	4u
-#define MS_INODE_BYTES_MAX	(28u + 8u + 4u + 8u + 8u + 8u + 4u + 4u + 8u + 49u + 8u + 8u)
+#define MS_INODE_BYTES_MAX	(28u + 8u + 4u + 8u + 8u + 8u + 4u + 4u + 8u + 50u + 8u + 8u + 34u)
 #define MS_DIRECTORY_SIZE	4096u	/* what st_size of a directory says: nothing, as on ext4 */
 
 struct ms_inode {

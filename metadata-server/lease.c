@@ -360,6 +360,21 @@ bool ms_lease_is_written(struct ms_state *state, const struct ms_session *sessio
 	return false;
 }
 
+bool ms_lease_is_contended(struct ms_state *state, const struct ms_session *session, inode_no ino)
+{
+	const struct ms_node *node = ms_lease_node(state, ino, 0);
+	const struct ms_claim *c;
+
+	if (!node)
+		return false;
+	if (node->waits || node->recalled)
+		return true;
+	DL_FOREACH(node->claims, c)
+		if (c->session != session && (c->mode == MS_LEASE_WRITE || c->is_writer))
+			return true;
+	return false;
+}
+
 /* --- opens ------------------------------------------------------------------------------------ */
 
 bool ms_lease_is_open_elsewhere(struct ms_state *state, const struct ms_session *session,
@@ -370,12 +385,15 @@ bool ms_lease_is_open_elsewhere(struct ms_state *state, const struct ms_session 
 	return node && is_open_elsewhere(node, session);
 }
 
-struct ms_claim *ms_lease_open(struct ms_state *state, struct ms_session *session, inode_no ino)
+struct ms_claim *ms_lease_open(struct ms_state *state, struct ms_session *session, inode_no ino,
+			       bool write)
 {
 	struct ms_claim *claim = claim_make(state, session, ino, 0);
 
-	if (claim)
+	if (claim) {
 		claim->opens++;
+		claim->is_writer |= write;
+	}
 	return claim;
 }
 
@@ -387,6 +405,7 @@ bool ms_lease_close(struct ms_state *state, struct ms_session *session, inode_no
 	if (!claim || claim->opens == 0)
 		return false;
 	last = --claim->opens == 0;
+	claim->is_writer &= !last;
 	claim_settle(state, claim);
 	return last;
 }

@@ -16,6 +16,8 @@
 #define ENTRY_BYTES		32u
 #define ENTRY_ATTR_BYTES	230u
 #define LISTING_NAMES_BYTES	ROW_VALUE_BYTES_MAX
+/* Entries of a batch that tell what their root is a recut of: others tell it when they are opened. */
+#define LISTING_RECUTS_MAX	32u
 #define FIRST_COOKIE		3u	/* below: the start, "." and ".." */
 
 _Static_assert(MS_LISTING_BYTES_MAX / ENTRY_BYTES >= MS_LISTING_ENTRIES_MAX, "entries suffice");
@@ -23,7 +25,7 @@ _Static_assert(MS_LISTING_BYTES_MAX + NAME_BYTES_MAX <= LISTING_NAMES_BYTES, "th
 
 struct listing {
 	struct ms_op *op;
-	uint32_t count, budget, used, names_len;
+	uint32_t count, budget, used, names_len, recuts;
 };
 
 static uint32_t entry_cost(const struct ms_op *op, uint32_t name_len)
@@ -91,8 +93,9 @@ static int collect(struct listing *l, uint64_t from)
 	return rc == -E_NOENT ? 1 : rc;
 }
 
-static int add_attributes(struct ms_op *op, struct ms_dir_entry *e, uint64_t dir)
+static int add_attributes(struct listing *l, struct ms_dir_entry *e, uint64_t dir)
 {
+	struct ms_op *op = l->op;
 	struct ms_inode inode;
 	int rc;
 
@@ -103,6 +106,8 @@ static int add_attributes(struct ms_op *op, struct ms_dir_entry *e, uint64_t dir
 	if (rc < 0)
 		return rc == -E_STALE ? -E_CORRUPT : rc;
 	e->attr = inode.attr;
+	if (e->attr.recut_of.kind != ROOT_EMPTY && l->recuts++ >= LISTING_RECUTS_MAX)
+		e->attr.recut_of = (struct root){ .kind = ROOT_EMPTY };
 	ms_lease_grant(op, e->ino, 0, MS_LEASE_READ, &e->lease);
 	return 0;
 }
@@ -127,7 +132,7 @@ int ms_listing_read(struct ms_op *op)
 		return rc;
 	reply->end = rc == 1;
 	for (uint32_t i = 0; i < l.count && req->attributes; i++) {
-		rc = add_attributes(op, &state->entries[i], req->ino);
+		rc = add_attributes(&l, &state->entries[i], req->ino);
 		if (rc < 0)
 			return rc;
 	}

@@ -203,7 +203,7 @@ static int make_unnamed(struct ms_op *op)
 		return rc;
 	inode.attr.nlink = 0;
 	inode.attr.flags = op->req->exclusive ? 0 : MS_INODE_FLAG_LINKABLE;
-	if (!ms_lease_open(op->state, op->session, inode.attr.ino))
+	if (!ms_lease_open(op->state, op->session, inode.attr.ino, true))
 		return -E_NOMEM;
 	ms_orphan_opened(op->state, op->session, inode.attr.ino);
 	ms_acl_inherit(op, &acl, &inode);
@@ -236,7 +236,7 @@ int ms_namespace_make(struct ms_op *op)
 	if (rc < 0)
 		return rc;
 	if (op->req->open && ms_inode_is_file(&inode) &&
-	    !ms_lease_open(op->state, op->session, inode.attr.ino))
+	    !ms_lease_open(op->state, op->session, inode.attr.ino, true))
 		return -E_NOMEM;
 	ms_acl_inherit(op, &acl, &inode);
 	inode.trash = ms_inode_is_dir(&inode) ? dir.trash : 0;

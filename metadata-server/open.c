@@ -25,7 +25,7 @@ int ms_open_inode(struct ms_op *op, struct ms_inode *inode, bool write)
 	rc = ms_attr_reply(op, inode);
 	if (rc < 0)
 		return rc;
-	if (!ms_lease_open(op->state, op->session, ino))
+	if (!ms_lease_open(op->state, op->session, ino, write))
 		return -E_NOMEM;
 	if (inode->attr.nlink == 0 && !inode->trash)	/* else once its trash lets it go */
 		ms_orphan_opened(op->state, op->session, ino);

@@ -42,6 +42,7 @@ void ms_publish_content(struct ms_state *state, struct ms_inode *inode, const st
 	ms_quota_charge(state, inode->attr.quota,
 			(struct ms_usage){ .bytes = growth(inode, root) });
 	inode->attr.root = *root;
+	inode->attr.recut_of = (struct root){ .kind = ROOT_EMPTY };
 	inode->attr.size = root->length;
 }
 
@@ -115,6 +116,8 @@ int ms_publish(struct ms_op *op)
 		return rc;
 	if (!ms_inode_is_file(&inode))
 		return ms_inode_is_dir(&inode) ? -E_ISDIR : -E_INVAL;
+	if (op->req->recut_of.kind != ROOT_EMPTY)
+		return ms_recut(op, &inode);
 	rc = op->req->mask ? ms_attr_may_set(op->req, &inode) : 0;
 	if (rc < 0)
 		return rc;

@@ -26,13 +26,21 @@ static void *cut(struct cutter *c, size_t bytes)
 }
 
 #define NODE_BYTES                                                                                 \
-	(sizeof(Wire__NodeReply) + 2 * (sizeof(Wire__Attr) + ROOT_BYTES) + sizeof(Wire__Stamp) +   \
+	(sizeof(Wire__NodeReply) + 2 * (sizeof(Wire__Attr) + 2 * ROOT_BYTES) + sizeof(Wire__Stamp) +   \
 	 MS_REPLY_LEASES_MAX * (sizeof(Wire__Lease) + sizeof(void *)) + 512)
-#define ENTRY_BYTES (sizeof(void *) + sizeof(Wire__DirEntry) + sizeof(Wire__Attr) + ROOT_BYTES + \
-		     2 * sizeof(Wire__Lease) + NAME_BYTES_MAX + 128)
+#define ENTRY_BYTES (sizeof(void *) + sizeof(Wire__DirEntry) + sizeof(Wire__Attr) + \
+		     2 * ROOT_BYTES + 2 * sizeof(Wire__Lease) + NAME_BYTES_MAX + 128)
 
 #define QUOTA_BYTES (sizeof(void *) + sizeof(Wire__Quota) + MS_PATH_BYTES + 64)
 #define QUOTA_NAMES_MAX 50000u	/* looked at for the paths of one answer */
+
+static ProtobufCBinaryData cut_root(struct cutter *c, const struct root *root)
+{
+	ProtobufCBinaryData out = { .len = ROOT_BYTES, .data = cut(c, ROOT_BYTES) };
+
+	root_encode(root, out.data);
+	return out;
+}
 
 static Wire__Attr *cut_attr(struct cutter *c, const struct ms_attr *attr)
 {
@@ -56,9 +64,9 @@ static Wire__Attr *cut_attr(struct cutter *c, const struct ms_attr *attr)
 	out->rdev = attr->rdev;
 	out->flags = attr->flags;
 	out->quota = attr->quota;
-	out->root.len = ROOT_BYTES;
-	out->root.data = cut(c, ROOT_BYTES);
-	root_encode(&attr->root, out->root.data);
+	out->root = cut_root(c, &attr->root);
+	if (attr->recut_of.kind != ROOT_EMPTY)
+		out->recut_of = cut_root(c, &attr->recut_of);
 	return out;
 }
 

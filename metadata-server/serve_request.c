@@ -253,6 +253,8 @@ static int take_publish(struct ms_server *s, const Wire__Publish *m, struct ms_r
 	out->kill_priv = m->kill_priv;
 	if (m->root.len != ROOT_BYTES || take_sources(s, m, out) < 0)
 		return -E_MALFORMED;
+	if (m->recut_of.len == ROOT_BYTES && root_decode(m->recut_of.data, &out->recut_of) < 0)
+		return -E_MALFORMED;
 	return root_decode(m->root.data, &out->root);
 }
 

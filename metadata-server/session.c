@@ -361,7 +361,7 @@ static void redo_opens(struct ms_op *op, const struct ms_slot_value *slot)
 		/*
 		 * Without memory for it the open is not counted: as if it had not been reclaimed.
 		 */
-		(void)!ms_lease_open(op->state, op->session, slot->ino);
+		(void)!ms_lease_open(op->state, op->session, slot->ino, true);
 }
 
 static void answer_from_slot(struct ms_op *op, const struct ms_slot_value *slot)

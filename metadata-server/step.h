@@ -75,6 +75,7 @@ struct ms_attr {
 	uint64_t size, version;
 	int64_t atime_ns, mtime_ns, ctime_ns, btime_ns;
 	struct root root;
+	struct root recut_of;	/* the root before it, of the same bytes; EMPTY: it is none */
 	inode_no quota;		/* the nearest directory, itself included, with a quota; 0: none */
 };
 
@@ -160,6 +161,8 @@ struct ms_request {
 	uint64_t keep_ms, time_ns;
 	inode_no tree;
 	struct root root;
+	/* publish: of which `root` is a recut (recut.c); EMPTY: it is new content */
+	struct root recut_of;
 	const uint8_t *bulk; uint32_t bulk_len;		/* inline content, xattr value */
 	uint32_t umask;			/* make: not yet taken from the mode */
 	uint32_t kill_priv;		/* publish: enum ms_kill */

@@ -82,6 +82,7 @@ struct ms_claim {
 	struct ms_session *session;
 	enum ms_lease_mode mode;
 	uint32_t opens;
+	bool is_writer;			/* one of the opens is to write; not known after a restart */
 	uint32_t reclaim_opens;		/* counted in the reclaim message `reclaim_mark` */
 	uint64_t reclaim_mark;
 	bool is_recalled;
@@ -274,6 +275,8 @@ void ms_step_counters_put(struct ms_state *state);
 /* lease.c */
 /* Other readers of the inode keep their leases, and ask for its attributes again. */
 void ms_lease_outdate(struct ms_state *state, const struct ms_session *session, inode_no ino);
+/* Does another session write it, as far as is known, or wait for it? */
+bool ms_lease_is_contended(struct ms_state *state, const struct ms_session *session, inode_no ino);
 void ms_lease_want(struct ms_op *op, inode_no ino, uint64_t name_hash, enum ms_lease_mode mode);
 /*
  * Is another session's lease in the way of the wants? Then it is recalled, and the operation parks.
@@ -298,7 +301,7 @@ bool ms_lease_is_open_elsewhere(struct ms_state *state, const struct ms_session 
 				inode_no ino);
 /* Count one open; NULL: out of memory. */
 must_check struct ms_claim *ms_lease_open(struct ms_state *state, struct ms_session *session,
-					  inode_no ino);
+					  inode_no ino, bool write);
 /* One open less; true: it was the session's last of this inode. */
 bool ms_lease_close(struct ms_state *state, struct ms_session *session, inode_no ino);
 void ms_lease_lower(struct ms_state *state, struct ms_claim *claim, enum ms_lease_mode mode);
@@ -407,6 +410,8 @@ int ms_open_release(struct ms_op *op);
 
 /* publish.c */
 int ms_publish(struct ms_op *op);
+/* recut.c */
+int ms_recut(struct ms_op *op, struct ms_inode *inode);
 int ms_publish_get_inline(struct ms_op *op);
 void ms_publish_moved(struct ms_state *state, const struct ms_request *req);
 void ms_publish_tick(struct ms_state *state);

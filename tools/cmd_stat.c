@@ -192,6 +192,7 @@ static void print_people(const struct report *r, const char *path, const struct 
 		return;
 	printf("  root %s, depth %u; %" PRIu64 " blocks, %" PRIu64 " nodes, %" PRIu64 " distinct\n",
 	       block_id_hex(&a->root.id, hex), a->root.depth, r->blocks, r->nodes, r->distinct);
+	printf("  cut %s\n", a->root.cutter ? "by content" : "on a grid");
 	printf("  %s of data, %s shared within the file, %s stored in one copy\n",
 	       text_bytes_human(plain, r->plain_bytes), text_bytes_human(shared, r->shared_bytes),
 	       text_bytes_human(stored, r->stored_bytes));
@@ -221,7 +222,7 @@ static json_t *make_json(const struct report *r, const char *path, const struct 
 		json_object_set_new(servers, number, json_integer((json_int_t)r->on_server[i]));
 	}
 	object = json_pack("{s:s%, s:I, s:I, s:I, s:s, s:s, s:i, s:I, s:I, s:I, s:I, s:I, s:I, "
-			   "s:o, s:o, s:I, s:b}",
+			   "s:o, s:o, s:I, s:b, s:b}",
 			   "path", path, strlen(path), "inode", (json_int_t)a->ino, "version",
 			   (json_int_t)a->version, "size", (json_int_t)a->size, "kind",
 			   kind_name(a), "root", block_id_hex(&a->root.id, hex), "depth",
@@ -230,7 +231,7 @@ static json_t *make_json(const struct report *r, const char *path, const struct 
 			   (json_int_t)r->plain_bytes, "bytes_shared", (json_int_t)r->shared_bytes,
 			   "bytes_stored", (json_int_t)r->stored_bytes, "copies", histogram,
 			   "servers", servers, "unanswered", (json_int_t)r->silent, "complete",
-			   r->short_blocks == 0);
+			   r->short_blocks == 0, "cut_by_content", a->root.cutter > 0);
 	if (object && r->list)
 		json_object_set(object, "list", r->list);
 	return object;

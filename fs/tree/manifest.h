@@ -84,7 +84,8 @@ must_check int manifest_append_root(struct manifest *m, const struct root *root)
  * the node; if it returns < 0 sealing stops with that code and may be called again. At the end
  * *out is the new root and all nodes are clean. A tree that became small is emitted in its
  * canonical form: no content is ROOT_EMPTY, exactly one block is ROOT_BLOCK, an inner node with
- * one child is replaced by the child.
+ * one child is replaced by the child. After an edit its cutter is 0: who cut it by content says so
+ * in the root himself.
  */
 typedef int (*manifest_emit_fn)(void *arg, const struct block_id *id, const void *bytes,
 				uint32_t len);

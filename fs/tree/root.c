@@ -10,6 +10,8 @@ static bool root_agrees(const struct root *root)
 
 	if (root->data > (root->kind == ROOT_NODE ? root->length : 0))
 		return false;
+	if (root->cutter > 0 && root->kind != ROOT_NODE)
+		return false;
 	switch (root->kind) {
 	case ROOT_EMPTY:
 		return root->depth == 0 && root->length == 0 && !has_id;
@@ -32,7 +34,8 @@ void root_encode(const struct root *root, uint8_t out[ROOT_BYTES])
 
 	wr_u8(&w, (uint8_t)root->kind);
 	wr_u8(&w, root->depth);
-	wr_zeros(&w, 6);
+	wr_u8(&w, root->cutter);
+	wr_zeros(&w, 5);
 	wr_u64(&w, root->length);
 	wr_u64(&w, root->data);
 	wr_bytes(&w, root->id.bytes, sizeof root->id.bytes);
@@ -45,7 +48,8 @@ int root_decode(const uint8_t in[ROOT_BYTES], struct root *out)
 
 	*out = (struct root){ .kind = (enum root_kind)rd_u8(&r) };
 	out->depth = rd_u8(&r);
-	rd_zeros(&r, 6);
+	out->cutter = rd_u8(&r);
+	rd_zeros(&r, 5);
 	out->length = rd_u64(&r);
 	out->data = rd_u64(&r);
 	rd_bytes(&r, out->id.bytes, sizeof out->id.bytes);
@@ -54,6 +58,12 @@ int root_decode(const uint8_t in[ROOT_BYTES], struct root *out)
 
 bool root_equal(const struct root *a, const struct root *b)
 {
-	return a->kind == b->kind && a->depth == b->depth && a->length == b->length &&
-	       a->data == b->data && block_id_equal(&a->id, &b->id);
+	return a->kind == b->kind && a->depth == b->depth && a->cutter == b->cutter &&
+	       a->length == b->length && a->data == b->data && block_id_equal(&a->id, &b->id);
+}
+
+bool root_is_recut(const struct root *root, const struct root *again)
+{
+	return root->kind == ROOT_NODE && again->kind == ROOT_NODE &&
+	       root->length == again->length && root->data == again->data;
 }

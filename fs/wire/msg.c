@@ -71,10 +71,12 @@ static const struct rule RULES[] = {
 	{NULL, "id", RULE_BYTES, BLOCK_ID_BYTES, BLOCK_ID_BYTES},
 	{NULL, "ids", RULE_BYTES, BLOCK_ID_BYTES, BLOCK_ID_BYTES},
 	{"Attr", "root", RULE_ROOT, 0, ROOT_BYTES},
+	{"Attr", "recut_of", RULE_ROOT, 0, ROOT_BYTES},
 	{"Make", "name", RULE_NAME, 0, NAME_BYTES_MAX}, /* none: an unnamed file */
 	{"DirEntry", "name", RULE_NAME, 1, NAME_BYTES_MAX},
 	{"Lookup", "name", RULE_NAME, 1, NAME_BYTES_MAX},
 	{"Publish", "root", RULE_ROOT, ROOT_BYTES, ROOT_BYTES},
+	{"Publish", "recut_of", RULE_ROOT, 0, ROOT_BYTES},
 	{"Source", "root", RULE_ROOT, ROOT_BYTES, ROOT_BYTES},
 	{"SetXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},
 	{"GetXattr", "name", RULE_BYTES, 1, XATTR_NAME_BYTES_MAX},

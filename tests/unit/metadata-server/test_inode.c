@@ -50,9 +50,14 @@ START_TEST(every_part_may_be_there)
 	i.attr.size = 1000;
 	i.attr.flags = 3;
 	i.attr.root = (struct root){ .kind = ROOT_NODE, .depth = 2, .length = 999,
-				     .data = 500,
+				     .cutter = 1, .data = 500,
 				     .id = { { 9 } } };
-	assert_round_trip(&i, 28 + 8 + 4 + 8 + 8 + 8 + 4 + 49);
+	assert_round_trip(&i, 28 + 8 + 4 + 8 + 8 + 8 + 4 + 50);
+	i.attr.recut_of = i.attr.root;
+	i.attr.recut_of.depth = 1;
+	i.attr.recut_of.cutter = 0;
+	i.attr.recut_of.id.bytes[5] = 1;
+	assert_round_trip(&i, 28 + 8 + 4 + 8 + 8 + 8 + 4 + 50 + 34);
 }
 END_TEST
 

@@ -30,6 +30,8 @@ START_TEST(sound_roots_survive)
 						   .length = FILE_BYTES_MAX, .id = some_id }), 0);
 	ck_assert_int_eq(round_trip((struct root){ .kind = ROOT_NODE, .depth = 1, .length = 9,
 						   .data = 9, .id = some_id }), 0);
+	ck_assert_int_eq(round_trip((struct root){ .kind = ROOT_NODE, .depth = 1, .cutter = 255,
+						   .length = 9, .id = some_id }), 0);
 }
 END_TEST
 
@@ -51,6 +53,8 @@ START_TEST(roots_that_disagree_are_refused)
 		{ .kind = ROOT_NODE, .length = 5, .data = 6, .depth = 1, .id = { .bytes = { 1 } } },
 		{ .kind = ROOT_BLOCK, .length = 5, .data = 5, .id = { .bytes = { 1 } } },
 		{ .kind = ROOT_INLINE, .length = 5, .data = 5 },
+		{ .kind = ROOT_INLINE, .length = 5, .cutter = 1 },
+		{ .kind = ROOT_BLOCK, .length = 5, .cutter = 1, .id = { .bytes = { 1 } } },
 		{ .kind = (enum root_kind)4, .length = 1, .id = { .bytes = { 1 } } },
 	};
 
@@ -65,11 +69,30 @@ START_TEST(reserved_bytes_are_checked)
 	struct root out;
 
 	ck_assert_int_eq(root_decode(bytes, &out), 0);
-	for (int i = 2; i < 8; i++) {
+	for (int i = 2; i < 8; i++)	/* the cutter too: nothing was cut */ {
 		bytes[i] = 1;
 		ck_assert_int_eq(root_decode(bytes, &out), -E_MALFORMED);
 		bytes[i] = 0;
 	}
+}
+END_TEST
+
+START_TEST(a_recut_has_the_length_and_the_data)
+{
+	struct root a = { .kind = ROOT_NODE, .depth = 1, .length = 9, .data = 8, .id = some_id };
+	struct root b = a;
+
+	b.cutter = 1;
+	b.depth = 2;
+	b.id.bytes[9] = 9;
+	ck_assert(!root_equal(&a, &b));
+	ck_assert(root_is_recut(&a, &b));
+	b.data = 9;
+	ck_assert(!root_is_recut(&a, &b));
+	b = a;
+	b.length = 10;
+	ck_assert(!root_is_recut(&a, &b));
+	ck_assert(!root_is_recut(&(struct root){ .kind = ROOT_EMPTY }, &a));
 }
 END_TEST
 
@@ -90,4 +113,6 @@ END_TEST
 
 TEST_MAIN("root", tcase_add_test(tc, sound_roots_survive);
 	  tcase_add_test(tc, roots_that_disagree_are_refused);
-	  tcase_add_test(tc, reserved_bytes_are_checked); tcase_add_test(tc, cuts_lie_on_the_grid))
+	  tcase_add_test(tc, reserved_bytes_are_checked);
+	  tcase_add_test(tc, a_recut_has_the_length_and_the_data);
+	  tcase_add_test(tc, cuts_lie_on_the_grid))
