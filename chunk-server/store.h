@@ -84,7 +84,8 @@ bool cs_store_takes_puts(struct cs_store *store);
 /* What a put may use of a full disk. */
 enum cs_put_kind {
 	CS_PUT_ORDINARY,
-	CS_PUT_HEALING, /* half of the reserve: copies that were promised already */
+	/* half of the reserve: copies that were promised already, and what gives space back */
+	CS_PUT_HEALING,
 	CS_PUT_MOVE,	/* all: compaction, which gives back more than it takes. The store's own */
 };
 
@@ -102,7 +103,10 @@ struct cs_put {
 	void *user;
 	struct cs_put *prev, *next; /* private */
 	struct cs_put *twins;	    /* private: puts of the same id that came meanwhile */
-	uint64_t segment, offset;   /* private: where it was written */
+	uint64_t segment, offset;   /* private: where it was written, and as what */
+	uint32_t length;
+	uint8_t codec;
+	bool is_replacement; /* private: indexed with its round */
 	struct cs_store *store;
 	struct loop_task task;
 };
@@ -166,6 +170,38 @@ struct cs_sync {
 void cs_store_sync(struct cs_store *store, struct cs_sync *sync);
 uint64_t cs_store_durable(const struct cs_store *store);
 uint64_t cs_store_generation(const struct cs_store *store); /* that a put answered now would get */
+
+/*
+ * Another record of a block that is here already (compacted, encoded anew): cs_store_append() writes
+ * it like a put, but the index does not know it until its round ends. Those that were written, rc 0,
+ * are added to a round, each with the place it takes; the end of a round syncs them, and leads the
+ * index to them in one commit. A block that was freed, quarantined or put elsewhere meanwhile is
+ * left alone; trash and touched epochs stay. The old records are dead then: compaction gives them
+ * back. A crash before the end leaves the old records in service.
+ */
+void cs_store_append(struct cs_store *store, struct cs_put *put);
+
+#define CS_ROUND_MAX 256u
+struct cs_replaced { /* private */
+	struct block_id id;
+	uint64_t from_segment, from_offset, segment, offset;
+	uint32_t length;
+	uint8_t codec;
+};
+struct cs_round { /* set store and done; nothing else */
+	struct cs_store *store;
+	void (*done)(struct cs_round *round);
+	int rc; /* 0; -E_NOSPC: the index is full; -E_IO: the disk was given up */
+	/* of the round that ended: blocks that have a new place, what their records take, padded */
+	uint64_t blocks, bytes_before, bytes_after;
+	uint32_t count; /* added so far; 0 again when done */
+	struct cs_replaced replaced[CS_ROUND_MAX];
+	uint64_t generation;
+	struct cs_sync sync;
+};
+void cs_round_add(struct cs_round *round, const struct cs_put *put, const struct cs_place *from);
+/* done() once the index leads to all, or the reason why not. May be empty. */
+void cs_round_end(struct cs_round *round);
 
 /* The first block >= *id (or > *id: is_behind) into *id, and where it is; -E_NO_BLOCK: no more. */
 must_check int cs_store_next(struct cs_store *store, struct block_id *id, bool is_behind,

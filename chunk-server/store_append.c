@@ -30,7 +30,7 @@ static void put_answer(struct cs_put *put, int rc, bool was_there, uint64_t gene
 	put->generation = generation;
 	if (rc == 0 && was_there)
 		METRIC_INC(block_puts_present);
-	else if (rc == 0 && put->kind != CS_PUT_MOVE)
+	else if (rc == 0 && !put->is_replacement)
 		METRIC_INC(block_puts);
 	put->done(put);
 	while (twins != NULL) {
@@ -248,8 +248,8 @@ static int batch_index(struct cs_store *store)
 	int rc = 0;
 
 	for (uint32_t i = 0; i < store->batch_count && rc == 0; i++) {
-		/* What compaction moves is indexed once it is synced. */
-		if (store->batch[i]->kind != CS_PUT_MOVE)
+		/* What replaces another record is indexed once it is synced. */
+		if (!store->batch[i]->is_replacement)
 			rc = cs_store_index_add(store, store->active->number,
 						&store->entries.at[first + i]);
 	}
@@ -278,6 +278,8 @@ static void batch_written(struct cs_store *store)
 		};
 		put->segment = store->active->number;
 		put->offset = at;
+		put->length = put->record->len;
+		put->codec = record.codec;
 		at += store_padded(put->record->len);
 	}
 	ASSERT(at == store->batch_tail);
@@ -395,11 +397,11 @@ static struct cs_put *put_in_flight(struct cs_store *store, const struct block_i
 
 	for (uint32_t i = 0; i < store->batch_count; i++) {
 		put = store->batch[i];
-		if (put->kind != CS_PUT_MOVE && block_id_equal(&put->id, id))
+		if (!put->is_replacement && block_id_equal(&put->id, id))
 			return put;
 	}
 	DL_FOREACH (store->queue, put) {
-		if (put->kind != CS_PUT_MOVE && block_id_equal(&put->id, id))
+		if (!put->is_replacement && block_id_equal(&put->id, id))
 			return put;
 	}
 	return NULL;
@@ -446,6 +448,7 @@ void cs_store_append(struct cs_store *store, struct cs_put *put)
 {
 	put->store = store;
 	put->twins = NULL;
+	put->is_replacement = true;
 	put->record = buf_ref(put->record);
 	int rc = enqueue(store, put);
 	if (rc < 0)
@@ -466,6 +469,7 @@ void cs_store_put(struct cs_store *store, struct cs_put *put)
 	ASSERT(put->record->len > RECORD_HEADER_BYTES && put->record->len <= RECORD_BYTES_MAX);
 	put->store = store;
 	put->twins = NULL;
+	put->is_replacement = false;
 	put->record = buf_ref(put->record);
 	if (cs_store_find(store, &put->id, &place) == 0) {
 		int rc = cs_store_touch(store, &put->id);

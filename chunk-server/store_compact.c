@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Compaction: the deadest sealed segment gives its live records away and goes. What lives, trash
- * too, is read, checked, appended to the active segment like any put, and synced; only then does
- * the index lead to the new places, and when it leads into the segment no more, its row and then
- * its file are removed. So at any moment either the old place or a synced new one is found, by the
- * index and by a start that reads segments alone (the later place wins, both are the block).
+ * too, is read, checked, and appended to the active segment; rounds of them replace the old records
+ * (store_replace.c). When the index leads into the segment no more, its row and then its file are
+ * removed.
  *
  * A record that does not check is quarantined, as for any reader. A record that cannot be read, or
  * rows that name what the segment does not list, leave the segment where it is. Keeps I4, I8, I11:
@@ -215,65 +214,23 @@ static void segment_end(struct cs_store *store)
 		remove_start(store);
 }
 
-/* Lead to the new place, unless the block was freed or quarantined meanwhile. */
-static int switch_one(struct cs_store *store, const struct store_moved *moved)
+static void round_ended(struct cs_round *round)
 {
-	struct cs_place old;
-	int rc = cs_store_index_get(store, &moved->id, &old);
-
-	if (rc == -E_NO_BLOCK ||
-	    (rc == 0 && (old.segment != store->compact.number || old.offset != moved->from_offset)))
-		return 0;
-	if (rc < 0)
-		return rc;
-	struct cs_place place = old;
-	place.segment = moved->segment;
-	place.offset = moved->offset;
-	store->compact.bytes_moved += store_padded(old.length);
-	return cs_store_index_set(store, &moved->id, &old, &place);
-}
-
-static int switch_all(struct cs_store *store)
-{
-	struct store_compact *c = &store->compact;
-	int rc = cs_store_changes_commit(store);
-
-	if (rc < 0)
-		return rc;
-	for (uint32_t i = 0; i < c->moved_count && rc == 0; i++)
-		rc = switch_one(store, &c->moved[i]);
-	if (rc == 0)
-		rc = cs_store_index_commit(store);
-	else
-		cs_store_index_undo(store);
-	if (rc < 0 && rc != -E_NOSPC)
-		cs_store_fail(store, rc);
-	return rc;
-}
-
-static void synced(struct cs_sync *sync)
-{
-	struct store_compact *c = container_of(sync, struct store_compact, sync);
+	struct store_compact *c = container_of(round, struct store_compact, round);
 	struct cs_store *store = container_of(c, struct cs_store, compact);
-	int rc = store->is_failed ? -E_IO : sync->rc;
 
-	if (rc == 0)
-		rc = switch_all(store);
-	c->vain_count = rc < 0 ? c->vain_count + 1 : 0;
-	if (rc < 0)
-		c->rc = rc;
-	c->moved_count = 0;
+	c->bytes_moved += round->bytes_after;
+	c->vain_count = round->rc < 0 ? c->vain_count + 1 : 0;
+	if (round->rc < 0)
+		c->rc = round->rc;
 	c->state = COMPACT_MOVES;
 	compact_pump(store);
 }
 
-static void sync_start(struct cs_store *store)
+static void round_end(struct store_compact *c)
 {
-	struct store_compact *c = &store->compact;
-
 	c->state = COMPACT_SYNCS;
-	c->sync = (struct cs_sync){.generation = c->generation, .done = synced};
-	cs_store_sync(store, &c->sync);
+	cs_round_end(&c->round);
 }
 
 static void move_end(struct store_move *move, int rc)
@@ -296,14 +253,7 @@ static void move_appended(struct cs_put *put)
 	struct store_compact *c = &move->store->compact;
 
 	if (put->rc == 0) {
-		ASSERT(c->moved_count < STORE_ROUND_MAX);
-		c->moved[c->moved_count++] = (struct store_moved){
-			.id = move->id,
-			.from_offset = move->from.offset,
-			.segment = put->segment,
-			.offset = put->offset,
-		};
-		c->generation = MAX_OF(c->generation, put->generation);
+		cs_round_add(&c->round, put, &move->from);
 		METRIC_ADD(compact_bytes_moved, move->from.length);
 	}
 	move_end(move, put->rc);
@@ -383,7 +333,7 @@ static bool may_move(const struct cs_store *store)
 
 	return c->rc == 0 && !store->is_failed && !c->is_quiet &&
 	       c->next_entry < c->entries.count && c->busy < most &&
-	       c->moved_count + c->busy < STORE_ROUND_MAX;
+	       c->round.count + c->busy < CS_ROUND_MAX;
 }
 
 static void turn_task(struct loop_task *task)
@@ -413,8 +363,8 @@ static void compact_pump(struct cs_store *store)
 	}
 	if (c->busy > 0)
 		return;
-	if (c->moved_count > 0) {
-		sync_start(store);
+	if (c->round.count > 0) {
+		round_end(c);
 	} else if (!may_move(store)) {
 		segment_end(store);
 	} else if (!has_buffer) {
@@ -451,8 +401,8 @@ static void segment_begin(struct cs_store *store, const struct store_segment *se
 
 	c->number = segment->number;
 	c->rc = 0;
-	c->next_entry = c->moved_count = c->entries.count = 0;
-	c->bytes_moved = c->generation = 0;
+	c->next_entry = c->entries.count = 0;
+	c->bytes_moved = 0;
 	c->has_damage = false;
 	if (segment->live == 0) {
 		remove_start(store);
@@ -565,6 +515,8 @@ void cs_store_compact_init(struct cs_store *store)
 
 	c->percent = COMPACT_PERCENT;
 	c->timer.fn = timer_fired;
+	c->round.store = store;
+	c->round.done = round_ended;
 	for (uint32_t i = 0; i < STORE_MOVES_MAX; i++) {
 		c->moves[i].store = store;
 		c->moves[i].next = c->free_moves;

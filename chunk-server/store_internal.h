@@ -30,7 +30,6 @@
 #define STORE_FILES_MAX		256u /* open segments */
 #define STORE_STREAMED_MAX	16384u /* runs of which we know that they were read just now */
 #define STORE_MOVES_MAX		8u   /* records that compaction has in flight */
-#define STORE_ROUND_MAX		256u /* records that it moves between two syncs */
 #define STORE_DIRTY_MAX		64u  /* segments of which we remember that they changed */
 #define STORE_SEGMENT_BYTES_MIN (4u * RECORD_BYTES_MAX)
 #define STORE_SEGMENT_BYTES_MAX GiB(1) /* a footer of its smallest records stays below 4 GiB */
@@ -116,12 +115,6 @@ struct store_move {
 	struct store_move *next; /* free ones */
 };
 
-/* It is there, but not synced yet: the index still leads to the old place. */
-struct store_moved {
-	struct block_id id;
-	uint64_t from_offset, segment, offset;
-};
-
 enum store_compact_state {
 	COMPACT_RESTS,
 	COMPACT_ROLLS,	 /* waits for the active segment to be sealed */
@@ -141,15 +134,12 @@ struct store_compact {
 	uint32_t next_entry;
 	struct store_move moves[STORE_MOVES_MAX], *free_moves;
 	uint32_t busy;
-	struct store_moved moved[STORE_ROUND_MAX];
-	uint32_t moved_count;
+	struct cs_round round;		   /* what was moved since the last sync */
 	uint32_t vain_count;		   /* rounds in a row whose copies the index did not take */
-	uint64_t generation;		   /* of the last one appended */
 	uint64_t bytes_moved, bytes_freed; /* of this segment */
 	uint64_t bytes_back;		   /* of this pass */
 	uint32_t segments_back;
 	bool has_damage; /* reported, and soon quarantined */
-	struct cs_sync sync;
 	struct loop_work work;
 	struct loop_timer timer;
 	struct loop_task task;
@@ -300,8 +290,6 @@ must_check int cs_store_changes_commit(struct cs_store *store);
 
 void cs_store_pump(struct cs_store *store);
 void cs_store_turn_ended(struct loop_timer *timer);
-/* Append a record that is there already, without indexing it. */
-void cs_store_append(struct cs_store *store, struct cs_put *put);
 /* Space came back, perhaps: may puts be taken again? */
 void cs_store_level_check(struct cs_store *store);
 /* Give the disk up: queued puts and waiting syncs end with rc. */

@@ -210,8 +210,7 @@ static void segment_end(struct recovery *r, uint64_t end)
 	cs_store_segment_changed(r->store, segment);
 }
 
-static int recover_sealed(struct recovery *r, const struct segment_trailer *trailer,
-			  uint64_t file_bytes, bool is_last)
+static int recover_sealed(struct recovery *r, const struct segment_trailer *trailer)
 {
 	struct cs_scan scan;
 	int rc = segment_begin(r);
@@ -222,10 +221,6 @@ static int recover_sealed(struct recovery *r, const struct segment_trailer *trai
 		count_damage(r, trailer->entries_offset, "footer is damaged, scanning the records");
 		rc = scan_segment(r, trailer->entries_offset, &scan);
 	}
-	if (rc == 0 && is_last)
-		rc = write_again(r, file_bytes);
-	if (rc == 0 && is_last)
-		rc = disk_sync(r->file);
 	if (rc == 0)
 		segment_end(r, trailer->entries_offset);
 	return rc;
@@ -320,8 +315,12 @@ static int recover_file(struct recovery *r, bool is_last)
 	rc = cs_store_trailer_read(r->file, r->number, &trailer, &file_bytes);
 	if (rc < 0)
 		return rc;
-	return rc == 1 ? recover_sealed(r, &trailer, file_bytes, is_last)
-		       : recover_unsealed(r, file_bytes, is_last);
+	/*
+	 * Of the one written last the footer may have reached the disk, and records not: believed, it
+	 * would lead to those instead of older ones that they were to replace (I4).
+	 */
+	bool is_sealed = rc == 1 && (!is_last || r->store->options.tail_is_durable);
+	return is_sealed ? recover_sealed(r, &trailer) : recover_unsealed(r, file_bytes, is_last);
 }
 
 static int recover_segment(struct recovery *r, uint32_t index)

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The store against a dictionary, over seeds: puts, gets, touches, trash, freeing, compaction,
- * syncs, rolls, clean ends, killed processes and power cuts. After each: durable is a subset of
- * what is readable after a power cut, acknowledged of what is readable after a crash, what was
- * never put is never there, what was freed may come back but only as what it was, and what is
- * accounted for each segment is what its rows say (I1, I4, I9, I15).
+ * records encoded anew, syncs, rolls, clean ends, killed processes and power cuts. After each:
+ * durable is a subset of what is readable after a power cut, acknowledged of what is readable after
+ * a crash, what was never put is never there, what was freed may come back but only as what it was,
+ * and what is accounted for each segment is what its rows say (I1, I4, I9, I15).
  */
 #include "chunk-server/store_internal.h"
 #include "tests/check_main.h"
@@ -15,7 +15,8 @@
 
 #define BLOCKS	 96u
 #define PUTS_MAX 64u
-#define STEPS	 600u
+#define STEPS	 640u
+#define ANEW_MAX 6u
 
 /* GONE was freed in this life of the process, so it is not there; after it, as TRIED. */
 enum known { NEVER, GONE, TRIED, ACKED, DURABLE };
@@ -27,6 +28,13 @@ struct model_put {
 	struct model *model;
 	uint32_t number;
 	bool is_busy;
+};
+
+/* A record that is to take the place of another one. */
+struct model_anew {
+	struct cs_put put;
+	struct cs_place from;
+	struct model *model;
 };
 
 struct model {
@@ -44,6 +52,9 @@ struct model {
 	uint64_t touched[BLOCKS]; /* at least */
 	uint64_t collection;
 	struct model_put puts[PUTS_MAX];
+	struct model_anew anew[ANEW_MAX];
+	uint32_t anew_count, anew_written; /* 0: no round is under way */
+	struct cs_round round;
 };
 
 static uint32_t length_of(uint32_t number)
@@ -51,7 +62,8 @@ static uint32_t length_of(uint32_t number)
 	return 1 + number * 7919 % 40000;
 }
 
-static struct buf *record_of(struct model *m, uint32_t number, struct block_id *id)
+static struct buf *record_as(struct model *m, uint32_t number, enum codec_aim aim,
+			     struct block_id *id)
 {
 	static uint8_t plain[BLOCK_BYTES_MAX];
 	struct buf *record = buf_get(m->pool, RECORD_BYTES_MAX);
@@ -60,11 +72,15 @@ static struct buf *record_of(struct model *m, uint32_t number, struct block_id *
 	for (uint32_t i = 0; i < length_of(number); i++)
 		plain[i] = (uint8_t)(number * 31 + i * (number | 1));
 	memcpy(plain, &number, MIN_OF(sizeof(number), length_of(number)));
-	enum codec_aim aim = codec_aim_of((enum codec)(number % CODEC_COUNT));
 	record->len = record_build(m->codec, HASH_SHA256, aim, plain, length_of(number),
 				   record->data);
 	memcpy(id->bytes, record->data + 8, BLOCK_ID_BYTES);
 	return record;
+}
+
+static struct buf *record_of(struct model *m, uint32_t number, struct block_id *id)
+{
+	return record_as(m, number, codec_aim_of((enum codec)(number % CODEC_COUNT)), id);
 }
 
 /* --- lives ---- */
@@ -105,15 +121,16 @@ static void begin_life(struct model *m, bool index_is_trusted)
 	ck_assert_msg(rc == 0, "seed %llu: %s", (unsigned long long)sim_world_seed(m->world),
 		      err.text);
 	memset(m->puts, 0, sizeof(m->puts));
+	m->anew_count = 0;
 	/* Epochs are told anew: all that is there counts as touched in the first one. */
 	cs_store_set_collection(m->store, ++m->collection);
 	for (uint32_t i = 0; i < BLOCKS; i++) {
 		m->touched[i] = m->collection;
+		/* What left the trash stays out; what went there, or was freed, may not be noted. */
+		if (m->trashed[i] == YES || m->known[i] == GONE)
+			m->trashed[i] = MAYBE;
 		if (m->known[i] == GONE)
 			m->known[i] = TRIED;
-		/* What left the trash stays out; what went there may not have been noted. */
-		if (m->trashed[i] == YES)
-			m->trashed[i] = MAYBE;
 		if (is_rebuilt(m))
 			m->trashed[i] = NO;
 	}
@@ -258,6 +275,54 @@ static void do_compact(struct model *m)
 	cs_store_compact(m->store, (uint32_t)sim_world_below(m->world, 60));
 }
 
+/* --- records encoded anew ---- */
+
+static void round_done(struct cs_round *round)
+{
+	struct model *m = container_of(round, struct model, round);
+
+	ck_assert_int_eq(round->rc, 0);
+	ck_assert_uint_le(round->blocks, m->anew_count);
+	m->anew_count = 0;
+}
+
+static void anew_written(struct cs_put *put)
+{
+	struct model_anew *a = container_of(put, struct model_anew, put);
+	struct model *m = a->model;
+
+	ck_assert_int_eq(put->rc, 0);
+	cs_round_add(&m->round, put, &a->from);
+	if (++m->anew_written == m->anew_count)
+		cs_round_end(&m->round);
+}
+
+static void do_encode_anew(struct model *m)
+{
+	if (m->anew_count > 0)
+		return;
+	m->round = (struct cs_round){.store = m->store, .done = round_done};
+	m->anew_written = 0;
+	for (uint32_t i = 0; i < ANEW_MAX; i++) {
+		struct model_anew *a = &m->anew[m->anew_count];
+		uint32_t number = (uint32_t)sim_world_below(m->world, BLOCKS);
+		enum codec_aim aim =
+			(enum codec_aim)sim_world_below(m->world, CODEC_AIM_COUNT);
+		memset(a, 0, sizeof(*a));
+		struct buf *record = record_as(m, number, aim, &a->put.id);
+		a->model = m;
+		a->put.kind = CS_PUT_HEALING;
+		a->put.plain_len = length_of(number);
+		a->put.done = anew_written;
+		a->put.record = record;
+		if (cs_store_find(m->store, &a->put.id, &a->from) == 0) {
+			m->anew_count++;
+			cs_store_append(m->store, &a->put);
+		}
+		buf_put(record);
+	}
+}
+
 /* What is accounted for each segment is what the rows of its blocks say. */
 static void check_segments(struct model *m)
 {
@@ -308,8 +373,14 @@ static void check_block(struct model *m, uint32_t number)
 	if (known == NEVER || known == GONE)
 		ck_assert_int_eq(g.get.rc, -E_NO_BLOCK);
 	if (g.get.rc == 0) {
-		ck_assert_uint_eq(g.get.record->len, record->len);
-		ck_assert_mem_eq(g.get.record->data, record->data, record->len);
+		static uint8_t plain[BLOCK_BYTES_MAX], expected[BLOCK_BYTES_MAX];
+		struct record found;
+		ck_assert_int_eq(record_open(m->codec, HASH_SHA256, g.get.record->data,
+					     g.get.record->len, true, &found, plain), 0);
+		ck_assert_int_eq(record_open(m->codec, HASH_SHA256, record->data, record->len,
+					     true, &found, expected), 0);
+		ck_assert_uint_eq(found.plain_len, length_of(number));
+		ck_assert_mem_eq(plain, expected, found.plain_len);
 	}
 	buf_put(g.get.record);
 	buf_put(record);
@@ -318,6 +389,7 @@ static void check_block(struct model *m, uint32_t number)
 static void check_all(struct model *m)
 {
 	uint32_t held = 0, trashed = 0;
+	uint64_t stored = 0;
 	struct cs_store_stats stats;
 
 	for (uint32_t i = 0; i < BLOCKS; i++)
@@ -331,6 +403,7 @@ static void check_all(struct model *m)
 			continue;
 		held++;
 		trashed += place.trashed_ms != 0;
+		stored += place.trashed_ms != 0 ? 0 : place.length;
 		ck_assert_uint_ge(place.touched, m->touched[i]);
 		ck_assert(place.trashed_ms == 0 || place.trashed_ms == 1000 + i);
 		ck_assert(m->trashed[i] == MAYBE ||
@@ -339,6 +412,7 @@ static void check_all(struct model *m)
 	cs_store_stats(m->store, &stats);
 	ck_assert_uint_eq(stats.blocks + stats.blocks_trash, held);
 	ck_assert_uint_eq(stats.blocks_trash, trashed);
+	ck_assert_uint_eq(stats.bytes_stored, stored);
 	check_segments(m);
 }
 
@@ -428,11 +502,13 @@ static void step(struct model *m)
 		do_epoch(m);
 	else if (dice < 945)
 		do_compact(m);
-	else if (dice < 965)
+	else if (dice < 955)
+		do_encode_anew(m);
+	else if (dice < 970)
 		do_sync(m);
-	else if (dice < 975)
+	else if (dice < 978)
 		do_end_in_order(m);
-	else if (dice < 983)
+	else if (dice < 985)
 		do_crash(m);
 	else if (dice < 991)
 		do_power_cut(m);
