@@ -46,6 +46,7 @@ struct program {
 	const char *paths[DISKS_MAX];
 	struct disk *disks[DISKS_MAX];
 	struct view indexes[DISKS_MAX];
+	struct media media[DISKS_MAX];
 	struct view owed; /* on the first that the server uses */
 	char name[256];
 	struct cs_server *server;
@@ -78,6 +79,18 @@ static void close_view(struct view *view, bool is_clean)
 		log_warn("cannot mark '%s' as clean: %s", view->directory, error_text(rc));
 }
 
+static int find_media(struct program *p, const char *path, struct error *err)
+{
+	struct media *media = &p->media[p->disk_count];
+
+	media_detect(&MEDIA_SYSTEM, path, media);
+	int rc = media_chosen(&p->config->cs_media, path, &media->kind, err);
+	if (rc >= 0)
+		log_info("disk '%s' is %s on '%s'%s", path, media_profile(media->kind)->name,
+			 media->device, rc == 1 ? ", as set" : "");
+	return rc < 0 ? rc : 0;
+}
+
 static int open_directory(struct program *p, const char *path, struct error *err)
 {
 	struct disk **disk = &p->disks[p->disk_count];
@@ -97,7 +110,9 @@ static int open_directory(struct program *p, const char *path, struct error *err
 		return error_set(err, rc, "cannot use '%s': another cairn-cs serves it", path);
 	if (rc < 0)
 		return error_set(err, rc, "cannot lock '%s'", path);
-	return open_view(&p->indexes[p->disk_count], path, "index", INDEX_BYTES_MAX, err);
+	rc = find_media(p, path, err);
+	return rc < 0 ? rc : open_view(&p->indexes[p->disk_count], path, "index", INDEX_BYTES_MAX,
+				       err);
 }
 
 static void leave_out(struct program *p, const struct error *err)
@@ -193,7 +208,7 @@ static int begin_serving(struct program *p, struct error *err)
 		o.disks[i] = (struct cs_server_disk){p->disks[i], p->indexes[i].rows,
 						     p->indexes[i].state.is_trusted,
 						     p->indexes[i].state.was_closed,
-						     p->paths[i]};
+						     p->paths[i], p->media[i]};
 	do {
 		loop_random(p->loop, &o.boot_id, sizeof(o.boot_id));
 	} while (o.boot_id == 0);
@@ -254,8 +269,10 @@ static int serve(struct program *p, struct error *err)
 
 static int bring_up(struct program *p, struct error *err)
 {
-	int rc = open_directories(p, err);
+	int rc = media_check(&p->config->cs_media, &p->config->cs_dirs, err);
 
+	if (rc >= 0)
+		rc = open_directories(p, err);
 	if (rc < 0)
 		return rc;
 	p->pool = buf_pool_create(p->config->cs_memory_bytes);

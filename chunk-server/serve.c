@@ -262,6 +262,7 @@ static int open_store(struct cs_server *s, uint32_t index, struct error *err)
 		.sync_ms = o->sync_ms,
 		.sync_bytes = o->sync_bytes,
 		.full_percent = o->full_percent,
+		.media = o->disks[index].media.kind,
 		.on_failed = disk_failed,
 		.on_damaged = block_damaged,
 		.arg = s,

@@ -24,6 +24,7 @@ struct cs_server_disk {
 	bool index_is_trusted; /* I15 */
 	bool was_closed;       /* cleanly */
 	const char *name;      /* for people; NULL: its number */
+	struct media media;    /* what it is */
 };
 
 struct cs_server_options {

@@ -23,6 +23,7 @@
 #include "fs/base/buf.h"
 #include "fs/disk/segment.h"
 #include "fs/io/disk.h"
+#include "fs/io/media.h"
 #include "fs/io/rows.h"
 
 struct cs_store;
@@ -41,6 +42,7 @@ struct cs_store_options {
 	uint32_t sync_ms;	/* 100 */
 	uint64_t sync_bytes;	/* 64 MiB */
 	uint32_t full_percent;	/* 95: refuse puts above; two segments are kept for healing */
+	enum media_kind media;	/* how the disk is read */
 	void (*on_failed)(void *arg, int rc); /* once, when the disk is given up; may be NULL */
 	/* Compaction met a record that does not check: quarantine it. NULL: the store does. */
 	void (*on_damaged)(void *arg, struct cs_store *store, const struct block_id *id,
@@ -127,7 +129,9 @@ must_check int cs_store_find(struct cs_store *store, const struct block_id *id,
 
 /*
  * Read a record, checked: record_check(), and its id. What is asked for in one turn of the loop and
- * lies together is read at once, up to a mebibyte; pages in memory without a worker.
+ * lies together is read at once, up to a mebibyte; pages in memory without a worker. The medium
+ * bounds how many reads are in flight; what waits for them goes in the order of its places, on from
+ * where the disk is, together with what has come to lie beside it meanwhile.
  */
 #define STORE_RUN_MAX 16u
 struct cs_get {
@@ -144,6 +148,7 @@ struct cs_get {
 	struct iovec iov[STORE_RUN_MAX];
 	uint32_t run_count, run_bytes;
 	uint32_t cached_bytes; /* of them, what needed no worker */
+	bool is_alone;	       /* its run failed: it goes by itself, and does not wait */
 	struct store_file *file;
 	struct buf *run; /* read directly: all of it, from `run_offset` on */
 	uint64_t run_offset;

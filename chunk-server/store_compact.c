@@ -329,8 +329,10 @@ static int move_start(struct cs_store *store, const struct segment_entry *entry)
 static bool may_move(const struct cs_store *store)
 {
 	const struct store_compact *c = &store->compact;
-	uint32_t most = store->queue_count > BUSY_QUEUE ? 1 : STORE_MOVES_MAX;
+	uint32_t most = MIN_OF(STORE_MOVES_MAX, store->media->queue_depth);
 
+	if (store->queue_count > BUSY_QUEUE)
+		most = 1;
 	return c->rc == 0 && !store->is_failed && !c->is_quiet &&
 	       c->next_entry < c->entries.count && c->busy < most &&
 	       c->round.count + c->busy < CS_ROUND_MAX;

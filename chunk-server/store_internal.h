@@ -192,11 +192,16 @@ struct cs_store {
 	bool is_rolling, is_roll_wanted;
 
 	/* read */
+	const struct media_profile *media;
 	struct cs_get *asked; /* in this turn */
+	/* For the disk; only while `reads` are as many as it takes. Sorted, if is_sorted. */
+	struct cs_get *waiting;
+	bool is_sorted;
+	struct cs_place read_place; /* where the last read began */
 	struct loop_task read_task;
 	bool is_read_posted;
 	struct store_streamed streamed[STORE_STREAMED_MAX]; /* store_run.c */
-	uint32_t reads; /* in flight */
+	uint32_t reads; /* in flight, for gets */
 	uint32_t tasks; /* posted answers */
 
 	/* sync */
@@ -314,6 +319,14 @@ void cs_store_files_close(struct cs_store *store);
 /* 0: `bytes` bytes that were read are the record of this block; -E_CORRUPT. */
 must_check int cs_store_record_judge(const struct buf *record, int bytes, const struct block_id *id,
 				     const struct cs_place *place);
+
+/* Does the medium take no more reads now? */
+bool cs_store_reads_are_full(const struct cs_store *store);
+/* The gets of a run wait until it does. */
+void cs_store_read_wait(struct cs_get *first);
+/* A read of gets begins at this place; it has ended. */
+void cs_store_read_begins(struct cs_store *store, const struct cs_place *place);
+void cs_store_read_ended(struct cs_store *store);
 
 /* --- store_run.c ---- */
 

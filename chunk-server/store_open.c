@@ -441,6 +441,7 @@ int cs_store_open(const struct cs_store_options *options, struct cs_store **out,
 	if (store == NULL)
 		return error_set(err, -E_NOMEM, "cannot open the store");
 	store->options = *options;
+	store->media = media_profile(options->media);
 	store->generation = 1;
 	int rc = clip_segment_bytes(store, err);
 	if (rc == 0)

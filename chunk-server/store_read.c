@@ -157,14 +157,11 @@ static int by_place(const struct cs_get *a, const struct cs_get *b)
 	return (a->place.offset > b->place.offset) - (a->place.offset < b->place.offset);
 }
 
-static void asked_run(struct loop_task *task)
+/* Find them, sort them by place, read them by runs. */
+static void gets_start(struct cs_get *asked)
 {
-	struct cs_store *store = container_of(task, struct cs_store, read_task);
-	struct cs_get *asked = store->asked, *found = NULL;
+	struct cs_get *found = NULL;
 
-	/* What done() asks for waits for the next turn. */
-	store->asked = NULL;
-	store->is_read_posted = false;
 	while (asked != NULL) {
 		struct cs_get *get = asked;
 
@@ -180,13 +177,94 @@ static void asked_run(struct loop_task *task)
 			found = found->next;
 		cs_store_run(first);
 	}
+}
+
+static void asked_run(struct loop_task *task)
+{
+	struct cs_store *store = container_of(task, struct cs_store, read_task);
+	struct cs_get *asked = store->asked;
+
+	/* What done() asks for waits for the next turn. */
+	store->asked = NULL;
+	store->is_read_posted = false;
+	gets_start(asked);
 	store->tasks--;
+}
+
+/* --- what waits for the disk ---- */
+
+bool cs_store_reads_are_full(const struct cs_store *store)
+{
+	return store->reads >= store->media->queue_depth;
+}
+
+void cs_store_read_wait(struct cs_get *first)
+{
+	struct cs_store *store = first->store;
+	struct cs_get *next = first;
+
+	ASSERT(store->reads > 0); /* whose end starts them */
+	for (uint32_t count = first->run_count; count > 0; count--) {
+		struct cs_get *get = next;
+
+		next = get->next;
+		LL_PREPEND(store->waiting, get);
+	}
+	store->is_sorted = false;
+}
+
+void cs_store_read_begins(struct cs_store *store, const struct cs_place *place)
+{
+	store->reads++;
+	store->read_place = *place;
+}
+
+static bool is_before(const struct cs_place *a, const struct cs_place *b)
+{
+	return a->segment < b->segment || (a->segment == b->segment && a->offset < b->offset);
+}
+
+/* The next run of what waits: on from where the disk is; behind the last one, from the first. */
+static struct cs_get *waiting_take(struct cs_store *store)
+{
+	struct cs_get *before = NULL, *first, *last;
+
+	if (!store->is_sorted)
+		LL_SORT(store->waiting, by_place);
+	store->is_sorted = true;
+	for (first = store->waiting; first != NULL; before = first, first = first->next) {
+		if (!is_before(&first->place, &store->read_place))
+			break;
+	}
+	if (first == NULL) {
+		before = NULL;
+		first = store->waiting;
+	}
+	last = first;
+	for (uint32_t left = cs_store_run_count(first); left > 1; left--)
+		last = last->next;
+	if (before != NULL)
+		before->next = last->next;
+	else
+		store->waiting = last->next;
+	last->next = NULL;
+	return first;
+}
+
+void cs_store_read_ended(struct cs_store *store)
+{
+	ASSERT(store->reads > 0);
+	store->reads--;
+	/* Found again: compaction may have moved them while they waited. */
+	while (store->waiting != NULL && !cs_store_reads_are_full(store))
+		gets_start(waiting_take(store));
 }
 
 void cs_store_get(struct cs_store *store, struct cs_get *get)
 {
 	get->store = store;
 	get->record = NULL;
+	get->is_alone = false;
 	LL_PREPEND(store->asked, get);
 	if (store->is_read_posted)
 		return;

@@ -21,9 +21,8 @@
 #define LOG_MODULE "store"
 
 #define RUN_BYTES_MAX	 (STORE_RUN_MAX * RECORD_BYTES_MAX)
-#define GAP_BYTES_MAX	 (2 * RECORD_BYTES_MAX)
 #define LIVE_PER_DEAD	 3u	/* at least, but for the first gaps */
-#define GAPS_AT_START	 (4 * RECORD_BYTES_MAX)
+#define GAPS_AT_START	 2u
 #define DIRECT_COUNT_MIN 3u	/* records; fewer are no stream */
 #define AGAIN_S		 5u
 #define DIRECT_POOL_PART 2u	/* of the pool: beyond it, huge buffers keep too much */
@@ -162,9 +161,10 @@ static int run_gather(struct cs_get *first)
 static void cached_done(struct disk_op *op)
 {
 	struct cs_get *first = container_of(op, struct cs_get, op);
+	struct cs_store *store = first->store;
 
-	first->store->reads--;
 	run_ended(first, op->rc < 0 ? op->rc : op->rc + (int)first->cached_bytes);
+	cs_store_read_ended(store);
 }
 
 /* The rest, behind what memory held, by a worker. */
@@ -176,7 +176,7 @@ static void cached_submit(struct cs_get *first)
 		skip -= (uint32_t)first->iov[index++].iov_len;
 	first->iov[index].iov_base = (uint8_t *)first->iov[index].iov_base + skip;
 	first->iov[index].iov_len -= skip;
-	first->store->reads++;
+	cs_store_read_begins(first->store, &first->place);
 	first->op = (struct disk_op){
 		.kind = DISK_OP_READV,
 		.file = first->file->file,
@@ -186,6 +186,19 @@ static void cached_submit(struct cs_get *first)
 		.done = cached_done,
 	};
 	disk_submit(first->store->options.loop, &first->op);
+}
+
+/* Without buffers: those in memory go first. */
+static void run_wait(struct cs_get *first)
+{
+	struct cs_get *get = first;
+
+	cs_store_file_put(first->store, first->file);
+	for (uint32_t i = 0; i < first->run_count; i++, get = get->next) {
+		buf_put(get->record);
+		get->record = NULL;
+	}
+	cs_store_read_wait(first);
 }
 
 static void run_cached(struct cs_get *first)
@@ -206,6 +219,8 @@ static void run_cached(struct cs_get *first)
 	first->cached_bytes = rc > 0 ? (uint32_t)rc : 0;
 	if (first->cached_bytes == first->run_bytes)
 		run_answer(first, rc);
+	else if (cs_store_reads_are_full(first->store) && !first->is_alone)
+		run_wait(first);
 	else
 		cached_submit(first);
 }
@@ -215,6 +230,7 @@ static void run_alone(struct cs_get *get, struct store_file *file)
 	get->run_count = 1;
 	get->run = NULL;
 	get->file = file;
+	get->is_alone = true;
 	run_cached(get);
 }
 
@@ -264,9 +280,10 @@ static struct disk_file *direct_file(struct cs_store *store, struct store_file *
 static void direct_done(struct disk_op *op)
 {
 	struct cs_get *first = container_of(op, struct cs_get, op);
+	struct cs_store *store = first->store;
 
-	first->store->reads--;
 	run_ended(first, op->rc);
+	cs_store_read_ended(store);
 }
 
 static bool run_direct(struct cs_get *first)
@@ -278,7 +295,9 @@ static bool run_direct(struct cs_get *first)
 	uint64_t from = first->place.offset / DISK_ALIGN * DISK_ALIGN;
 	uint64_t end = DIV_CEIL(end_of(last), DISK_ALIGN) * DISK_ALIGN;
 	uint32_t bytes = (uint32_t)(end - from);
-	if (!may_be_direct(first, end) || disk_cached(first->file->file, bytes, from) != 0 ||
+	/* Smaller buffers are not aligned as a direct read needs it. */
+	if (bytes <= BUF_LARGE_BYTES || cs_store_reads_are_full(first->store) ||
+	    !may_be_direct(first, end) || disk_cached(first->file->file, bytes, from) != 0 ||
 	    was_streamed(first->store, &first->place))
 		return false;
 	struct disk_file *file = direct_file(first->store, first->file);
@@ -286,7 +305,7 @@ static bool run_direct(struct cs_get *first)
 	if (first->run == NULL)
 		return false;
 	first->run_offset = from;
-	first->store->reads++;
+	cs_store_read_begins(first->store, &first->place);
 	first->op = (struct disk_op){
 		.kind = DISK_OP_READ,
 		.file = file,
@@ -307,6 +326,8 @@ static bool run_direct(struct cs_get *first)
  */
 uint32_t cs_store_run_count(struct cs_get *first)
 {
+	const struct media_profile *media = first->store->media;
+	uint64_t bytes_max = MIN_OF(RUN_BYTES_MAX, media->request_bytes);
 	uint64_t dead = 0, live = store_padded(first->place.length);
 	uint32_t count = 1;
 
@@ -314,12 +335,12 @@ uint32_t cs_store_run_count(struct cs_get *first)
 		uint64_t gap = next->place.offset - end_of(get);
 
 		if (count == STORE_RUN_MAX || next->place.segment != first->place.segment ||
-		    next->place.offset < end_of(get) || gap > GAP_BYTES_MAX ||
-		    end_of(next) - first->place.offset > RUN_BYTES_MAX)
+		    next->place.offset < end_of(get) || gap > media->gap_bytes ||
+		    end_of(next) - first->place.offset > bytes_max)
 			break;
 		dead += gap;
 		live += store_padded(next->place.length);
-		if (dead * LIVE_PER_DEAD > live + GAPS_AT_START)
+		if (dead * LIVE_PER_DEAD > live + GAPS_AT_START * media->gap_bytes)
 			break;
 		count++;
 	}

@@ -28,6 +28,7 @@ struct store_fixture {
 	struct cs_store *store;
 	uint32_t failures; /* how often on_failed was called */
 	uint32_t damaged;  /* and on_damaged */
+	enum media_kind media; /* from the next opening on */
 };
 
 static inline void store_failed(void *arg, int rc)
@@ -58,6 +59,7 @@ static inline int store_try_open(struct store_fixture *f, bool index_is_trusted)
 		.sync_ms = 100,
 		.sync_bytes = MiB(64),
 		.full_percent = 100,
+		.media = f->media,
 		.on_failed = store_failed,
 		.on_damaged = store_damaged,
 		.arg = f,

@@ -20,7 +20,8 @@
 #define DEPTH_MAX	  8u /* of disks on disks */
 #define LINE_BYTES	  512u
 #define MOUNTS_BYTES_MAX  4096u /* of a line of mountinfo that we look at */
-#define RUN		  KiB(1024) /* a run of the store */
+#define RUN		  KiB(1028) /* sixteen records of full blocks */
+#define GAP		  KiB(132)  /* two of them */
 
 /*
  * Records are at most 64 KiB, so requests are what is merged of them: a longer one costs less of
@@ -28,11 +29,11 @@
  * reading if that takes no longer than the seek it saves.
  */
 static const struct media_profile PROFILES[MEDIA_COUNT] = {
-	[MEDIA_OTHER] = {"other", 16, RUN, KiB(128), 2, MiB(200)},
-	[MEDIA_MEMORY] = {"memory", 32, RUN, KiB(128), 0, MiB(8000)},
-	[MEDIA_NVME] = {"nvme", 32, RUN, KiB(128), 1, MiB(2500)},
-	[MEDIA_SSD] = {"ssd", 8, RUN, KiB(128), 2, MiB(500)},
-	[MEDIA_VIRTUAL] = {"virtual", 16, RUN, KiB(128), 2, MiB(500)},
+	[MEDIA_OTHER] = {"other", 16, RUN, GAP, 2, MiB(200)},
+	[MEDIA_MEMORY] = {"memory", 32, RUN, GAP, 0, MiB(8000)},
+	[MEDIA_NVME] = {"nvme", 32, RUN, GAP, 1, MiB(2500)},
+	[MEDIA_SSD] = {"ssd", 8, RUN, GAP, 2, MiB(500)},
+	[MEDIA_VIRTUAL] = {"virtual", 16, RUN, GAP, 2, MiB(500)},
 	[MEDIA_EMMC] = {"emmc", 8, KiB(512), KiB(64), 3, MiB(200)},
 	[MEDIA_ROTATING] = {"rotating", 1, RUN, KiB(512), 4, MiB(150)},
 	[MEDIA_SD] = {"sd", 1, RUN, KiB(32), 5, MiB(60)},
