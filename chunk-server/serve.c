@@ -45,6 +45,9 @@ static void on_request(void *arg, struct rpc_request *req)
 	case MSG_WHERE:
 		cs_serve_where(s, req);
 		break;
+	case MSG_SIZES:
+		cs_serve_sizes(s, req);
+		break;
 	case MSG_HEAL_DIGEST:
 	case MSG_HEAL_LIST:
 		cs_serve_heal(s, req);

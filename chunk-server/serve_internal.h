@@ -150,6 +150,7 @@ void cs_serve_get_stop(struct cs_server *s); /* what waits for its share ends */
 void cs_serve_get(struct cs_server *s, struct rpc_request *req);
 void cs_serve_sync(struct cs_server *s, struct rpc_request *req);
 void cs_serve_where(struct cs_server *s, struct rpc_request *req);
+void cs_serve_sizes(struct cs_server *s, struct rpc_request *req);
 must_check int cs_serve_have_init(struct cs_server *s);
 void cs_serve_have_finish(struct cs_server *s);
 void cs_serve_have(struct cs_server *s, struct rpc_request *req);

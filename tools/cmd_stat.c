@@ -89,7 +89,7 @@ static int see(struct report *r, const struct tree_block *block, struct seen **o
 	if (!s)
 		return error_set(r->err, -E_NOMEM, "cannot remember a block");
 	s->id = block->id;
-	rc = tree_reader_copies(r->reader, &s->id, &s->copies, r->err);
+	rc = tree_reader_copies(r->reader, &s->id, 1, &s->copies, r->err);
 	if (rc == 0) {
 		HASH_ADD(hh, r->seen, id, sizeof s->id, s);
 		rc = s->hh.tbl ? 0 : error_set(r->err, -E_NOMEM, "cannot remember a block");
@@ -99,12 +99,12 @@ static int see(struct report *r, const struct tree_block *block, struct seen **o
 		return rc;
 	}
 	r->distinct++;
-	r->stored_bytes += s->copies.stored_len;
+	r->stored_bytes += s->copies.held_count ? s->copies.held[0].stored : 0;
 	r->with_copies[s->copies.held_count]++;
 	r->short_blocks += s->copies.held_count < s->copies.wanted;
 	r->silent += s->copies.silent_count;
 	for (uint32_t i = 0; i < s->copies.held_count; i++)
-		count_server(r, s->copies.held[i]);
+		count_server(r, s->copies.held[i].server);
 	*out = s;
 	return 0;
 }
@@ -118,19 +118,19 @@ static void show_block(struct report *r, const struct tree_block *b, const struc
 	if (r->list) {
 		held = json_array();
 		for (uint32_t i = 0; i < c->held_count; i++)
-			json_array_append_new(held, json_integer(c->held[i]));
+			json_array_append_new(held, json_integer(c->held[i].server));
 		json_array_append_new(
 			r->list, json_pack("{s:s, s:I, s:I, s:b, s:I, s:o}", "id", hex, "offset",
 					   (json_int_t)b->offset, "length", (json_int_t)b->length,
 					   "node", (int)b->is_node, "stored",
-					   (json_int_t)c->stored_len, "servers", held));
+					   (json_int_t)(c->held_count ? c->held[0].stored : 0), "servers", held));
 		return;
 	}
 	for (uint32_t i = 0; i < c->held_count; i++)
 		(void)snprintf(servers + strlen(servers), sizeof servers - strlen(servers),
-			       " %" PRIu32, c->held[i]);
+			       " %" PRIu32, c->held[i].server);
 	printf("  %12" PRIu64 " %8" PRIu64 " %-5s %s %7" PRIu32 " stored, servers%s\n", b->offset,
-	       b->length, b->is_node ? "node" : "block", hex, c->stored_len,
+	       b->length, b->is_node ? "node" : "block", hex, c->held_count ? c->held[0].stored : 0,
 	       servers[0] ? servers : " none");
 }
 

@@ -12,6 +12,7 @@
 #include "tools/admin.h"
 
 #define CALL_MS	    10000u
+#define SILENCE_MS  10000u
 #define RECOVERY_MS 60000u /* a metadata server that has just started lets nobody in for a lease   \
 			    */
 
@@ -23,6 +24,7 @@ struct tree_reader {
 	char address[256]; /* of the metadata server */
 	bool has_session;
 	uint64_t lease_ms, renewed_ms;
+	uint64_t silent_until_ms[SERVERS_MAX]; /* by place in the map */
 };
 
 static uint64_t now_ms(void)
@@ -236,48 +238,75 @@ static uint32_t servers_of(const struct tree_reader *r, const struct block_id *i
 	return count;
 }
 
-static int ask_where(struct tree_reader *r, server_no server, const struct block_id *id,
+/* One question: the ids, and which of the caller's blocks they are. */
+struct sizes {
+	ProtobufCBinaryData ids[SIZES_IDS_MAX];
+	uint32_t index[SIZES_IDS_MAX];
+	uint32_t count;
+};
+
+static int ask_sizes(struct tree_reader *r, uint32_t index, struct sizes *q,
 		     struct tree_copies *out)
 {
-	const struct server_row *row = map_server(r->map, server);
-	struct block_id copy = *id;
-	Wire__Where ask = WIRE__WHERE__INIT;
+	const struct server_row *server = map_server_at(r->map, index);
+	Wire__Sizes ask = WIRE__SIZES__INIT;
 	ProtobufCMessage *reply = NULL;
-	const Wire__WhereReply *where;
+	const Wire__SizesReply *sizes;
 	struct error ignored;
+	int rc;
 
-	ask.id = (ProtobufCBinaryData){sizeof copy.bytes, copy.bytes};
-	if (!row || row->state > SERVER_SUSPECT ||
-	    admin_call_at(r->admin, row->address, MSG_WHERE, &ask.base, CALL_MS, &reply, NULL,
-			  &ignored) < 0)
+	if (server->state > SERVER_SUSPECT || now_ms() < r->silent_until_ms[index])
 		return -E_NOTCONN;
-	where = (const Wire__WhereReply *)(const void *)reply;
-	if (where->held) {
-		if (out->held_count == 0) {
-			out->stored_len = where->stored_len;
-			out->plain_len = where->plain_len;
-		}
-		out->held[out->held_count++] = server;
+	ask.n_ids = q->count;
+	ask.ids = q->ids;
+	rc = admin_call_at(r->admin, server->address, MSG_SIZES, &ask.base, CALL_MS, &reply, NULL,
+			   &ignored);
+	if (rc < 0) {
+		r->silent_until_ms[index] = now_ms() + SILENCE_MS;
+		return rc;
+	}
+	sizes = (const Wire__SizesReply *)(const void *)reply;
+	if (sizes->n_stored != q->count || sizes->codecs.len != q->count)
+		rc = -E_MALFORMED;
+	for (uint32_t i = 0; rc == 0 && i < q->count; i++) {
+		struct tree_copies *c = &out[q->index[i]];
+
+		if (sizes->stored[i] > 0)
+			c->held[c->held_count++] = (struct tree_copy){
+				server->server, sizes->stored[i], sizes->codecs.data[i]};
 	}
 	msg_free(reply);
-	return 0;
+	return rc;
 }
 
-int tree_reader_copies(struct tree_reader *r, const struct block_id *id, struct tree_copies *out,
-		       struct error *err)
+int tree_reader_copies(struct tree_reader *r, const struct block_id *ids, uint32_t count,
+		       struct tree_copies *out, struct error *err)
 {
-	server_no servers[COPIES_MAX + FORMERS_MAX];
-	uint32_t count = servers_of(r, id, servers);
+	struct sizes *q = malloc(sizeof *q);
+	int rc = q ? session_keep(r, err) : error_set(err, -E_NOMEM, "cannot ask for blocks");
 
-	*out = (struct tree_copies){.wanted = map_pg(r->map, block_id_pg(id))->replica_count};
-	if (count == 0)
-		return error_say(err, -E_NO_REPLICA,
-				 "no server is responsible for placement group %u",
-				 block_id_pg(id));
+	ASSERT(count <= SIZES_IDS_MAX);
 	for (uint32_t i = 0; i < count; i++)
-		if (ask_where(r, servers[i], id, out) < 0)
-			out->silent_count++;
-	return 0;
+		out[i] = (struct tree_copies){
+			.wanted = map_pg(r->map, block_id_pg(&ids[i]))->replica_count};
+	for (uint32_t s = 0; rc == 0 && s < map_server_count(r->map); s++) {
+		const struct server_row *server = map_server_at(r->map, s);
+
+		q->count = 0;
+		for (uint32_t i = 0; i < count; i++) {
+			if (!pg_row_names(map_pg(r->map, block_id_pg(&ids[i])), server->server))
+				continue;
+			q->ids[q->count] = (ProtobufCBinaryData){
+				sizeof ids[i].bytes, (uint8_t *)(uintptr_t)ids[i].bytes};
+			q->index[q->count++] = i;
+		}
+		if (q->count == 0 || ask_sizes(r, s, q, out) == 0)
+			continue;
+		for (uint32_t i = 0; i < q->count; i++)
+			out[q->index[i]].silent_count++;
+	}
+	free(q);
+	return rc;
 }
 
 int tree_reader_get_at(struct tree_reader *r, server_no server, const struct block_id *id,

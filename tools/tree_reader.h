@@ -38,14 +38,20 @@ must_check int tree_reader_list(struct tree_reader *r, inode_no dir, tree_name_f
 must_check int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr,
 				  uint32_t *bytes, struct error *err);
 
-/* Which servers of the block's group hold it, as they say. What a server does not answer is
- * counted. */
-struct tree_copies {
-	server_no held[COPIES_MAX + FORMERS_MAX];
-	uint32_t held_count, silent_count, wanted; /* wanted: replicas of its group */
-	uint32_t stored_len, plain_len;		   /* of the first that holds it */
+/*
+ * Which servers of each block's group hold it, as they say, at most SIZES_IDS_MAX blocks at once.
+ * What a server does not answer is counted, and it is left alone for some seconds.
+ */
+struct tree_copy {
+	server_no server;
+	uint32_t stored; /* bytes of the record, its header too */
+	uint8_t codec;
 };
-must_check int tree_reader_copies(struct tree_reader *r, const struct block_id *id,
+struct tree_copies {
+	struct tree_copy held[COPIES_MAX + FORMERS_MAX];
+	uint32_t held_count, silent_count, wanted; /* wanted: replicas of its group */
+};
+must_check int tree_reader_copies(struct tree_reader *r, const struct block_id *ids, uint32_t count,
 				  struct tree_copies *out, struct error *err);
 
 /*

@@ -54,6 +54,7 @@
 #define FRAME_HEADER_BYTES	80u
 #define MESSAGE_BYTES_MAX	65536u
 #define BULK_BYTES_MAX		RECORD_BYTES_MAX
+#define SIZES_IDS_MAX		1024u /* of one question: they fit a message, with room */
 
 /*
  * A record of the journal: the row changes of one decided event. The largest moves 64 KiB of inline

@@ -98,6 +98,7 @@ static const struct rule RULES[] = {
 	{"Join", "host", RULE_BYTES, 0, SERVER_DOMAIN_BYTES_MAX - 1},
 	{"Join", "rack", RULE_BYTES, 0, SERVER_DOMAIN_BYTES_MAX - 1},
 	{"Warning", "text", RULE_BYTES, 0, 1024},
+	{"SizesReply", "codecs", RULE_BYTES, 0, SIZES_IDS_MAX},
 	{"HealList", "from", RULE_OPTIONAL, 0, BLOCK_ID_BYTES},
 	{"HealList", "to", RULE_OPTIONAL, 0, BLOCK_ID_BYTES},
 	{"Heartbeat", "merged", RULE_BYTES, 0, HEAL_MERGED_BYTES * PG_COUNT},
@@ -112,6 +113,8 @@ static const struct rule RULES[] = {
 	{"Caller", "groups", RULE_COUNT, 0, 1024},
 	{"LockListReply", "locks", RULE_COUNT, 0, 1024},
 	{"SessionReclaim", "opens", RULE_COUNT, 0, 8192},
+	{"Sizes", "ids", RULE_COUNT, 0, SIZES_IDS_MAX},
+	{"SizesReply", "stored", RULE_COUNT, 0, SIZES_IDS_MAX},
 	{NULL, "holders", RULE_COUNT, 0, COPIES_MAX + FORMERS_MAX},
 };
 

@@ -287,6 +287,8 @@ static struct {
 	bool is_part;
 	uint32_t files, complete;
 	Wire__WhereReply where;
+	uint32_t sizes, stored[8];
+	uint8_t codecs[8];
 	Wire__CheckReply check;
 	Wire__ScrubReply scrub;
 } got;
@@ -323,6 +325,14 @@ static void done(struct rpc_call *call)
 		got.is_part = ((const Wire__GetReply *)call->reply)->is_part;
 	} else if (call->type == MSG_WHERE) {
 		got.where = *(const Wire__WhereReply *)call->reply;
+	} else if (call->type == MSG_SIZES) {
+		const Wire__SizesReply *reply = (const Wire__SizesReply *)call->reply;
+		got.sizes = (uint32_t)reply->n_stored;
+		ck_assert_uint_eq(reply->codecs.len, reply->n_stored);
+		for (size_t i = 0; i < reply->n_stored && i < ARRAY_COUNT(got.stored); i++) {
+			got.stored[i] = reply->stored[i];
+			got.codecs[i] = reply->codecs.data[i];
+		}
 	} else if (call->type == MSG_CHECK) {
 		got.check = *(const Wire__CheckReply *)call->reply;
 	} else if (call->type == MSG_SCRUB) {
@@ -486,6 +496,36 @@ START_TEST(a_put_reaches_every_replica_and_is_synced)
 		ck_assert_int_eq(sync_with(i, boot_ids[i + 1] + 1, 1), -E_STALE_GENERATION);
 	}
 	ck_assert_int_eq(get(0, 2), -E_NO_BLOCK);
+}
+END_TEST
+
+START_TEST(sizes_of_many_blocks_are_told_at_once)
+{
+	Wire__Sizes msg = WIRE__SIZES__INIT;
+	struct block_id ids[3];
+	ProtobufCBinaryData wanted[3];
+	uint32_t lengths[3];
+
+	for (uint32_t i = 0; i < 3; i++) {
+		struct buf *record = record_of(i, &ids[i]);
+
+		lengths[i] = record->len;
+		buf_put(record);
+		wanted[i] = (ProtobufCBinaryData){BLOCK_ID_BYTES, ids[i].bytes};
+	}
+	ck_assert_int_eq(put(0, 0, 5), 0);
+	ck_assert_int_eq(put(0, 2, 5), 0);
+	msg.n_ids = 3;
+	msg.ids = wanted;
+	ck_assert_int_eq(ask(1, MSG_SIZES, &msg.base, NULL, 0), 0);
+	ck_assert_uint_eq(got.sizes, 3);
+	ck_assert_uint_eq(got.stored[0], lengths[0]);
+	ck_assert_uint_eq(got.stored[1], 0);
+	ck_assert_uint_eq(got.stored[2], lengths[2]);
+	ck_assert_uint_eq(got.codecs[0], CODEC_LZ4);
+	msg.n_ids = 0;
+	ck_assert_int_eq(ask(1, MSG_SIZES, &msg.base, NULL, 0), 0);
+	ck_assert_uint_eq(got.sizes, 0);
 }
 END_TEST
 
@@ -1073,6 +1113,7 @@ END_TEST
 
 TEST_MAIN("serve", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, a_put_reaches_every_replica_and_is_synced);
+	  tcase_add_test(tc, sizes_of_many_blocks_are_told_at_once);
 	  tcase_add_test(tc, an_old_epoch_is_refused_with_the_newer_row);
 	  tcase_add_test(tc, a_newer_epoch_makes_the_server_fetch_the_map);
 	  tcase_add_test(tc, a_block_under_a_wrong_name_is_refused);
