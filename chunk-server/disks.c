@@ -80,6 +80,8 @@ void cs_disks_stats(const struct cs_disks *disks, struct cs_store_stats *out)
 		out->bytes_trash += one.bytes_trash;
 		out->bytes_dead += one.bytes_dead;
 		out->damaged += one.damaged;
+		for (uint32_t c = 0; c < CS_CODECS_MAX; c++)
+			out->bytes_codec[c] += one.bytes_codec[c];
 		out->was_rebuilt = out->was_rebuilt || one.was_rebuilt;
 		out->is_failed = out->is_failed && one.is_failed;
 	}

@@ -61,6 +61,7 @@ bool cs_store_is_idle(const struct cs_store *store);
 /* Forget the store without a sync, as a crash does; its loop and disk call it no more. */
 void cs_store_drop(struct cs_store *store);
 
+#define CS_CODECS_MAX 8u
 struct cs_store_stats {
 	uint64_t blocks, bytes_stored, bytes_plain; /* stored: header and encoded bytes */
 	/* for puts: whole segments but one, without the reserve that full_percent keeps */
@@ -69,6 +70,7 @@ struct cs_store_stats {
 	uint64_t segments;
 	uint64_t blocks_trash, bytes_trash; /* in trash; not among blocks and bytes_stored */
 	uint64_t bytes_dead; /* of segments: records that nothing leads to */
+	uint64_t bytes_codec[CS_CODECS_MAX]; /* of bytes_stored, by enum codec */
 	uint64_t damaged; /* places that did not check, found since the start */
 	bool is_failed;
 	bool was_rebuilt; /* the index was built anew at the start: the disk may lack what it had */
@@ -119,6 +121,7 @@ struct cs_place {
 	uint64_t segment, offset;
 	uint32_t length, plain_len;
 	uint8_t codec;
+	bool is_dense; /* tried: no stronger encoding makes it smaller (a hint, lost with the index) */
 	uint64_t generation;
 	/* collection epoch of the last put, HAVE or healing; 0: not known yet */
 	uint64_t touched;
@@ -207,6 +210,13 @@ struct cs_round { /* set store and done; nothing else */
 void cs_round_add(struct cs_round *round, const struct cs_put *put, const struct cs_place *from);
 /* done() once the index leads to all, or the reason why not. May be empty. */
 void cs_round_end(struct cs_round *round);
+
+/* Keep in mind that the block at this place does not shrink; a no-op if it moved. -E_NO_BLOCK. */
+must_check int cs_store_set_dense(struct cs_store *store, const struct block_id *id,
+				  const struct cs_place *place);
+/* The first sealed segment >= *number into *number, and what lives in it; false: no more. */
+must_check bool cs_store_segment_next(const struct cs_store *store, uint64_t *number,
+				      uint64_t *live);
 
 /* The first block >= *id (or > *id: is_behind) into *id, and where it is; -E_NO_BLOCK: no more. */
 must_check int cs_store_next(struct cs_store *store, struct block_id *id, bool is_behind,

@@ -107,6 +107,19 @@ int cs_store_free(struct cs_store *store, const struct block_id *id)
 	return cs_store_change(store, id, &old, NULL, false);
 }
 
+int cs_store_set_dense(struct cs_store *store, const struct block_id *id,
+		       const struct cs_place *at)
+{
+	struct cs_place old;
+	int rc = cs_store_find(store, id, &old);
+
+	if (rc < 0 || old.segment != at->segment || old.offset != at->offset || old.is_dense)
+		return rc;
+	struct cs_place place = old;
+	place.is_dense = true;
+	return cs_store_change(store, id, &old, &place, false);
+}
+
 int cs_store_next(struct cs_store *store, struct block_id *id, bool is_behind, struct cs_place *out)
 {
 	int rc;

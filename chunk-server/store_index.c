@@ -18,9 +18,11 @@
 #define SEGMENT_KEY_BYTES   5u
 #define SEGMENT_VALUE_BYTES 16u
 #define STATE_KEY	    "s"
-#define STATE_VERSION	    2u
-#define STATE_VALUE_BYTES   (4u + 5u * 8u + UUID_BYTES)
+#define STATE_VERSION	    3u
+#define STATE_VALUE_BYTES   (4u + 5u * 8u + CS_CODECS_MAX * 8u + UUID_BYTES)
 #define LENGTH_BITS	    24u
+#define CODEC_BITS	    7u
+#define DENSE		    (1u << (LENGTH_BITS + CODEC_BITS))
 
 _Static_assert(RECORD_BYTES_MAX < 1u << LENGTH_BITS, "a length fits its field");
 
@@ -40,7 +42,9 @@ static uint32_t place_encode(const struct cs_place *place, uint8_t out[TRASH_VAL
 	ASSERT(place->plain_len >= 1 && place->plain_len <= BLOCK_BYTES_MAX);
 	wr_u32(&w, (uint32_t)place->segment);
 	wr_u32(&w, (uint32_t)(place->offset / RECORD_ALIGN));
-	wr_u32(&w, place->length | (uint32_t)place->codec << LENGTH_BITS);
+	ASSERT(place->codec < CS_CODECS_MAX);
+	wr_u32(&w, place->length | (uint32_t)place->codec << LENGTH_BITS |
+			   (place->is_dense ? DENSE : 0));
 	wr_u16(&w, (uint16_t)(place->plain_len - 1));
 	wr_u64(&w, place->touched);
 	if (place->trashed_ms != 0)
@@ -57,12 +61,14 @@ static int place_decode(const void *value, uint32_t len, struct cs_place *out)
 	out->offset = (uint64_t)rd_u32(&r) * RECORD_ALIGN;
 	uint32_t packed = rd_u32(&r);
 	out->length = packed & ((1u << LENGTH_BITS) - 1);
-	out->codec = (uint8_t)(packed >> LENGTH_BITS);
+	out->codec = (uint8_t)(packed >> LENGTH_BITS & ((1u << CODEC_BITS) - 1));
+	out->is_dense = packed & DENSE;
 	out->plain_len = (uint32_t)rd_u16(&r) + 1;
 	out->touched = rd_u64(&r);
 	out->trashed_ms = len > BLOCK_VALUE_BYTES ? rd_u64(&r) : 0;
 	out->generation = 0;
-	if (!rd_done(&r) || out->length <= RECORD_HEADER_BYTES || out->length > RECORD_BYTES_MAX)
+	if (!rd_done(&r) || out->length <= RECORD_HEADER_BYTES || out->length > RECORD_BYTES_MAX ||
+	    out->codec >= CS_CODECS_MAX)
 		return -E_MALFORMED;
 	return 0;
 }
@@ -149,6 +155,7 @@ static void account_add(struct cs_store *store, const struct cs_place *place)
 		counts->blocks++;
 		counts->bytes_stored += place->length;
 		counts->bytes_plain += place->plain_len;
+		counts->bytes_codec[place->codec] += place->length;
 	}
 	cs_store_segment_lives(store, place->segment, (int64_t)store_padded(place->length));
 }
@@ -164,6 +171,7 @@ static void account_remove(struct cs_store *store, const struct cs_place *place)
 		take(&counts->blocks, 1);
 		take(&counts->bytes_stored, place->length);
 		take(&counts->bytes_plain, place->plain_len);
+		take(&counts->bytes_codec[place->codec], place->length);
 	}
 	cs_store_segment_lives(store, place->segment, -(int64_t)store_padded(place->length));
 }
@@ -248,6 +256,8 @@ static int put_state(struct cs_store *store)
 	wr_u64(&w, store->counts.bytes_plain);
 	wr_u64(&w, store->counts.blocks_trash);
 	wr_u64(&w, store->counts.bytes_trash);
+	for (uint32_t i = 0; i < CS_CODECS_MAX; i++)
+		wr_u64(&w, store->counts.bytes_codec[i]);
 	wr_bytes(&w, store->options.disk_uuid, UUID_BYTES);
 	ASSERT(wr_ok(&w));
 	return rows_put(store->options.index, STATE_KEY, sizeof(STATE_KEY) - 1, value,
@@ -288,6 +298,8 @@ static int load_state(struct cs_store *store)
 	counts.bytes_plain = rd_u64(&r);
 	counts.blocks_trash = rd_u64(&r);
 	counts.bytes_trash = rd_u64(&r);
+	for (uint32_t i = 0; i < CS_CODECS_MAX; i++)
+		counts.bytes_codec[i] = rd_u64(&r);
 	rd_bytes(&r, uuid, sizeof(uuid));
 	if (!rd_done(&r) || version != STATE_VERSION ||
 	    memcmp(uuid, store->options.disk_uuid, UUID_BYTES) != 0)

@@ -517,6 +517,7 @@ void cs_store_stats(const struct cs_store *store, struct cs_store_stats *out)
 		.is_failed = store->is_failed,
 		.was_rebuilt = store->was_rebuilt,
 	};
+	memcpy(out->bytes_codec, store->counts.bytes_codec, sizeof(out->bytes_codec));
 	if (disk_space(store->options.disk, &space) < 0)
 		return;
 	out->bytes_total = space.bytes_total;

@@ -21,6 +21,7 @@ static int switch_one(struct cs_round *round, const struct cs_replaced *r)
 	struct cs_place place = old; /* touched and trash stay what they are */
 	place.segment = r->segment;
 	place.offset = r->offset;
+	place.is_dense = old.is_dense && old.codec == r->codec;
 	place.length = r->length;
 	place.codec = r->codec;
 	round->blocks++;

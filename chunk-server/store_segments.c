@@ -33,6 +33,20 @@ struct store_segment *cs_store_segment_find(struct cs_store *store, uint64_t num
 		       : NULL;
 }
 
+bool cs_store_segment_next(const struct cs_store *store, uint64_t *number, uint64_t *live)
+{
+	uint32_t at = position_of(store, *number);
+
+	if (at < store->segment_count && store->active != NULL &&
+	    store->segments[at].number == store->active->number)
+		at++;
+	if (at >= store->segment_count)
+		return false;
+	*number = store->segments[at].number;
+	*live = store->segments[at].live;
+	return true;
+}
+
 struct store_segment *cs_store_segment_add(struct cs_store *store, uint64_t number)
 {
 	uint32_t at = position_of(store, number);
