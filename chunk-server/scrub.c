@@ -66,7 +66,7 @@ struct scrub_disk {
 	uint32_t slice;
 	int scan_rc;
 	bool is_scan_end;
-	uint32_t entry_at;
+	struct cs_scrub_fill fill;
 
 	struct cs_scrub_reader reader;
 	struct loop_work work;
@@ -486,38 +486,11 @@ static void open_step(struct scrub_disk *d)
 		return;
 	}
 	d->phase = SCRUB_SEGMENT;
-	d->entry_at = 0;
+	d->fill = (struct cs_scrub_fill){.store = d->store, .segment = d->plan[d->plan_at].number};
 	d->reader.item_count = 0;
 	d->judged = 0;
 	d->open_number = d->plan[d->plan_at].number;
 	work_start(d, open_run);
-}
-
-/* The next records of the footer that the index has there, as many as one window holds. */
-static void items_fill(struct scrub_disk *d)
-{
-	struct cs_scrub_reader *r = &d->reader;
-	uint64_t number = d->plan[d->plan_at].number, first = 0;
-	uint32_t looked = 0;
-
-	r->item_count = d->judged = 0;
-	for (; d->entry_at < r->entry_count && looked < SLICE_ROWS; d->entry_at++, looked++) {
-		struct cs_scrub_item item = {.entry = r->entries[d->entry_at], .segment = number};
-		struct cs_place place;
-		if (!is_still_there(d, &item, &place))
-			continue;
-		item.entry.length = place.length;
-		if (r->item_count == 0)
-			first = item.entry.offset;
-		else if (item.entry.offset + item.entry.length >
-			 first + SCRUB_WINDOW_BYTES - DISK_ALIGN)
-			break;
-		r->items[r->item_count++] = item;
-		if (r->item_count == SCRUB_ITEMS_MAX) {
-			d->entry_at++;
-			break;
-		}
-	}
 }
 
 static void segment_step(struct scrub_disk *d)
@@ -526,10 +499,11 @@ static void segment_step(struct scrub_disk *d)
 		step_after(d, RETRY_MS);
 		return;
 	}
-	items_fill(d);
+	d->judged = 0;
+	cs_scrub_fill(&d->reader, &d->fill);
 	if (d->reader.item_count > 0)
 		check_start(d);
-	else if (d->entry_at < d->reader.entry_count)
+	else if (d->fill.entry_at < d->reader.entry_count)
 		step_after(d, SLICE_PAUSE_MS);
 	else
 		segment_end(d);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading for a scrub. A segment passes through one aligned window, so that sequential items cost
+ * Reading for walks over segments. A segment passes through one aligned window, so that sequential items cost
  * one large read a MiB.
  */
 #include "chunk-server/scrub_read.h"
@@ -8,8 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "chunk-server/store.h"
 #include "fs/hash/checksum.h"
+
+#define FILL_ROWS 512u /* of a footer, looked at in one turn of the loop */
 
 int cs_scrub_reader_init(struct cs_scrub_reader *r, struct disk *disk, enum hash_kind hash)
 {
@@ -171,17 +172,26 @@ int cs_scrub_open(struct cs_scrub_reader *r, uint64_t segment)
 
 /* --- records ---- */
 
-static int record_read(struct cs_scrub_reader *r, const struct cs_scrub_item *item)
+int cs_scrub_record(struct cs_scrub_reader *r, const struct cs_scrub_item *item,
+		    const uint8_t **out)
 {
-	const struct segment_entry *e = &item->entry;
-	struct record record;
 	int rc = segment_open(r, item->segment);
 
 	if (rc < 0)
 		return rc == -E_NOENT ? -E_CORRUPT : rc;
-	const uint8_t *bytes = window_get(r, e->offset, e->length, &rc);
-	if (bytes == NULL)
-		return rc < 0 ? rc : -E_CORRUPT;
+	*out = window_get(r, item->entry.offset, item->entry.length, &rc);
+	return *out != NULL ? 0 : rc < 0 ? rc : -E_CORRUPT;
+}
+
+static int record_read(struct cs_scrub_reader *r, const struct cs_scrub_item *item)
+{
+	const struct segment_entry *e = &item->entry;
+	const uint8_t *bytes;
+	struct record record;
+	int rc = cs_scrub_record(r, item, &bytes);
+
+	if (rc < 0)
+		return rc;
 	rc = r->is_deep ? record_prove(r->codec, r->hash, bytes, e->length, &record, r->plain)
 			: record_check(bytes, e->length, &record);
 	if (rc < 0)
@@ -198,5 +208,39 @@ void cs_scrub_check(struct cs_scrub_reader *r)
 			continue;
 		r->window_len = 0;
 		item->rc = record_read(r, item);
+	}
+}
+
+/* --- which records ---- */
+
+/* Of a window that begins with `first`: is there room for `entry`? */
+static bool window_takes(const struct cs_scrub_reader *r, const struct segment_entry *entry)
+{
+	uint64_t first = r->items[0].entry.offset;
+
+	return r->item_count == 0 ||
+	       entry->offset + entry->length <= first + SCRUB_WINDOW_BYTES - DISK_ALIGN;
+}
+
+void cs_scrub_fill(struct cs_scrub_reader *r, struct cs_scrub_fill *fill)
+{
+	r->item_count = 0;
+	for (uint32_t looked = 0; looked < FILL_ROWS && r->item_count < SCRUB_ITEMS_MAX &&
+				  fill->entry_at < r->entry_count;
+	     looked++, fill->entry_at++) {
+		struct cs_scrub_item item = {.entry = r->entries[fill->entry_at],
+					     .segment = fill->segment};
+		struct cs_place place;
+		if (cs_store_find(fill->store, &item.entry.id, &place) < 0 ||
+		    place.segment != item.segment || place.offset != item.entry.offset)
+			continue; /* it moved or went */
+		item.entry.length = place.length;
+		if (!window_takes(r, &item.entry))
+			return;
+		int wanted = fill->wants ? fill->wants(fill->arg, &item.entry.id, &place) : 1;
+		if (wanted < 0)
+			return;
+		if (wanted > 0)
+			r->items[r->item_count++] = item;
 	}
 }
