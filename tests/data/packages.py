@@ -79,6 +79,8 @@ def named(name):
 
 def cache_folder():
     base = os.environ.get("CAIRN_WEIGHTS")
+    if base == "none":
+        raise Unavailable("CAIRN_WEIGHTS is none")
     if not base:
         base = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "cairn-weights"
     folder = pathlib.Path(base)

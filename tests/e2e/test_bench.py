@@ -27,6 +27,17 @@ JUDGED = {
     "small.untar/off": ">= 2,000", "small.list_cold/off": ">= 1 x local", "small.list_warm/off": ">= 1 x local",
     "small.stat/off": ">= 0.8 x local", "small.rename/off": ">= 3,000", "small.mkdir/off": ">= 3,000",
     "small.unlink/off": ">= 4,000", "alone.sha256/alone": ">= 3.3",
+    "weights.small.bf16.tuned.ratio/alone": ">= 1.5", "weights.small.bf16.tuned.least/alone": ">= 1.46",
+    "weights.small.bf16.tuned.decode/alone": ">= 3", "weights.small.bf16.tuned.encode/alone": ">= 0.8",
+    "weights.small.fp32.tuned.ratio/alone": ">= 1.2", "weights.small.fp32.tuned.least/alone": ">= 1.15",
+    "weights.small.fp32.tuned.decode/alone": ">= 3.4", "weights.small.fp32.tuned.encode/alone": ">= 0.85",
+    "weights.small.fp16.tuned.ratio/alone": ">= 1.15", "weights.small.fp16.tuned.decode/alone": ">= 1.7",
+    "weights.small.int8.tuned.ratio/alone": ">= 1.32", "weights.small.int8.tuned.decode/alone": ">= 1.1",
+    "weights.small.text.tuned.ratio/alone": ">= 2.4", "weights.nibble.bf16.tuned.ratio/alone": ">= 1.33",
+    "weights.nibble.fp32.tuned.ratio/alone": ">= 1.14", "weights.nibble.bf16.tuned.memcpy/alone": ">= 0.9",
+    "weights.noise.more/alone": "<= 64", "weights.noise.detect/alone": "<= 20",
+    "dedup.header/alone": ">= 0.97", "dedup.sorted/alone": ">= 0.95", "dedup.from-onnx/alone": ">= 0.95",
+    "dedup.speed/alone": ">= 2",
 }
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="drops the page cache: needs root")
@@ -53,7 +64,7 @@ def test_every_figure_that_we_are_judged_by_has_its_row_and_target():
 
 def test_the_smallest_run_says_something_about_each_row(tmp_path):
     done = subprocess.run(bench(tmp_path), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=240,
-                          check=False)
+                          check=False, env=dict(os.environ, CAIRN_WEIGHTS="none"))     # no downloads
     told = set()
     for line in map(json.loads, (tmp_path / "out" / "samples.jsonl").read_text().splitlines()[1:]):
         kinds = {"cairn-on": "on", "cairn-off": "off", "alone": "alone"}

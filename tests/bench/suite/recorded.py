@@ -34,8 +34,8 @@ class Recorded:
         return change, abs(change) > noise
 
 
-def write(heading, rows, table):
-    FILE.write_text(json.dumps({**heading, "rows": rows}, indent=1, sort_keys=True) + "\n")
+def write(heading, rows, table, packages):
+    FILE.write_text(json.dumps({**heading, "rows": rows, "packages": packages}, indent=1, sort_keys=True) + "\n")
     text = README.read_text()
     before, _, rest = text.partition(BEGIN)
     if rest:

@@ -19,6 +19,7 @@ class Results:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.out = path, path.open("w")
         self.samples, self.failures, self.peaks = {}, {}, {}
+        self.matrix = []                # weights.py: what each aim makes of each package
         self.has_errors = False
         self._write(heading)
 

@@ -3,7 +3,7 @@
 import dataclasses
 
 ON, OFF, ALONE = "on", "off", "alone"       # the mount with a tier, the one without, no mount at all
-LESS_IS_BETTER = {"s", "ms", "%", "B/file"}
+LESS_IS_BETTER = {"s", "ms", "us", "%", "B", "B/file"}
 
 GROUPS = {
     "models": "Models: opening them and swapping them",
@@ -11,6 +11,8 @@ GROUPS = {
     "random": "Random reads and writes of 4 KiB",
     "small": "Small files and metadata",
     "nodes": "Two nodes at once",
+    "weights": "Codecs on real weights, one core, from and to cold memory",
+    "dedup": "Cutting by content: how much of a second file a first one holds",
     "alone": "Parts alone: no FUSE, no network",
 }
 
@@ -71,6 +73,36 @@ def most(bound):
 
 def local(bound, stretch=None):
     return Target(bound, of_local=True, stretch=stretch)
+
+
+# aim of the codec, class of weights: ratio (mean of the packages, the worst), encode GB/s, decode GB/s or x memcpy
+WEIGHTS = {
+    ("small", "bf16"): {"ratio": 1.50, "least": 1.46, "encode": 0.8, "decode": 3.0},
+    ("small", "fp32"): {"ratio": 1.20, "least": 1.15, "encode": 0.85, "decode": 3.4},
+    ("small", "fp16"): {"ratio": 1.15, "least": 1.11, "encode": 0.6, "decode": 1.7},
+    ("small", "fp16-rounded"): {"ratio": 1.15, "least": 1.11, "encode": 0.6, "decode": 1.7},
+    ("small", "int8"): {"ratio": 1.32, "encode": 0.25, "decode": 1.1},
+    ("small", "text"): {"ratio": 2.4, "least": None, "encode": 0.15, "decode": 0.9},
+    ("nibble", "bf16"): {"ratio": 1.33, "encode": 0.8, "memcpy": 0.9},
+    ("nibble", "fp32"): {"ratio": 1.14, "encode": 0.8, "memcpy": 0.9},
+    ("auto", "bf16"): {"ratio": None, "encode": None, "decode": None},
+    ("auto", "fp32"): {"ratio": None, "encode": None, "decode": None},
+}
+WHAT = {"ratio": ("ratio", "x"), "least": ("ratio, the worst package", "x"), "encode": ("encode", "GB/s"),
+        "decode": ("decode", "GB/s"), "memcpy": ("decode, memcpy = 1", "x")}
+HELD_OUT = {"bf16", "fp32", "fp16-rounded", "int8", "text"}
+
+
+def weight_rows():
+    """Each figure twice: on what codecs were tuned on, and on what was held out."""
+    for (aim, kind), bounds in WEIGHTS.items():
+        for held in ("tuned", "held-out"):
+            if held == "held-out" and kind not in HELD_OUT:
+                continue
+            for what, bound in bounds.items():
+                title, unit = WHAT[what]
+                yield Row(f"weights.{aim}.{kind}.{held}.{what}", ALONE, f"{aim}: {kind}, {held}: {title}", unit,
+                          least(bound) if bound else None)
 
 
 ROWS = [
@@ -139,4 +171,23 @@ ROWS = [
     Row("alone.file_bytes", ALONE, "metadata core: LMDB file", "B/file", most(300)),
     Row("alone.scrub", ALONE, "scrub by checksum, one core", "GB/s", least(1)),
     Row("alone.scrub_digest", ALONE, "scrub by digest, one core", "GB/s"),
+
+    *weight_rows(),
+    Row("weights.noise.more", ALONE, "noise: bytes more a block than raw", "B", most(64)),
+    Row("weights.noise.memcpy", ALONE, "noise: decode, memcpy = 1", "x"),
+    Row("weights.noise.detect", ALONE, "noise: the detector, a block", "us", most(20)),
+
+    Row("dedup.header", ALONE, "a metadata key more", "share", least(0.97)),
+    Row("dedup.renamed", ALONE, "names with a prefix", "share", least(0.97)),
+    Row("dedup.sharded", ALONE, "one file as three", "share", least(0.97)),
+    Row("dedup.joined", ALONE, "three files as one", "share", least(0.97)),
+    Row("dedup.sorted", ALONE, "tensors in another order", "share", least(0.95)),
+    Row("dedup.rows", ALONE, "48 rows inserted into a tensor", "share", least(0.978)),
+    Row("dedup.tuned", ALONE, "the last tenth trained further", "share", least(0.88)),
+    Row("dedup.from-onnx", ALONE, "ONNX, then safetensors", "share", least(0.95)),
+    Row("dedup.onnx", ALONE, "safetensors, then ONNX", "share", least(0.95)),
+    Row("dedup.gguf", ALONE, "safetensors, then GGUF", "share", least(0.95)),
+    Row("dedup.npz", ALONE, "safetensors, then npz", "share", least(0.95)),
+    Row("dedup.pt", ALONE, "safetensors, then a PyTorch archive", "share", least(0.95)),
+    Row("dedup.speed", ALONE, "cutting, one core", "GB/s", least(2)),
 ]
