@@ -1,24 +1,81 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Cutting: where the blocks of newly written bytes begin and end. Today a fixed grid of
- * BLOCK_BYTES_MAX from the file's start; a manifest allows cuts anywhere, so cutting at tensor
- * starts can come here without touching a format. Pure; threads: any.
+ * Cutting by content: where the blocks of a file that is sealed begin and end, so that what two
+ * files share becomes the same blocks wherever it lies in them.
  *
- * To cut [offset, end):
- *	for (at = offset; at < end; at = next)
- *		next = cut_next(at, end);	the block is [at, next)
- * A write into a block that exists reads, changes and replaces [cut_start(at), cut_next(at, end)).
+ * A run begins at offset 0, where data begins behind a header, at both ends of each tensor of
+ * CUT_TENSOR_BYTES_MIN and more, and at each anchor. Blocks are a grid of BLOCK_BYTES_MAX that is
+ * restarted at each run. An anchor is a place, at least CUT_ANCHOR_BYTES_MIN into a run, whose
+ * CUT_WINDOW_BYTES before it say so: about every CUT_ANCHOR_BYTES_MEAN. So the blocks of a tensor
+ * depend on its own bytes alone, and behind an insertion they are the old ones from the next
+ * anchor on. A run has no greatest length: a cut at a multiple of the grid would change no block.
+ *
+ * First the plan, from a walk of the headers (tensors.h), then the bytes, in pieces of any length;
+ * the blocks are the same however the bytes were fed:
+ *
+ *	cut_plan_init(&plan);
+ *	tensors = tensors_create(&source, &(struct tensors_sink){cut_plan_span, &plan});
+ *	... tensors_walk() ...
+ *	cut_plan_seal(&plan, tensors_data_start(tensors));
+ *	cut_init(&cut, &plan, 0);
+ *	while there are bytes:
+ *		n = cut_feed(&cut, bytes, len, &ends);	the block under way has n bytes more
+ *		if (ends) it is whole, the next byte begins another
+ *
+ * The end of the file ends the last block. Pure, deterministic; one thread for each cut.
  */
 #ifndef CAIRN_FS_TREE_CUT_H
 #define CAIRN_FS_TREE_CUT_H
 
 #include "fs/base/base.h"
 
-/* Start of the grid block that covers `offset`. */
-uint64_t cut_start(uint64_t offset);
-/* End of the grid block that covers `offset`, but at most `end` (> offset). */
-uint64_t cut_next(uint64_t offset, uint64_t end);
-/* How many blocks [offset, end) is cut into; 0 if it is empty. */
-uint64_t cut_count(uint64_t offset, uint64_t end);
+/*
+ * Goes up whenever the same content would be cut elsewhere: a root of another version may be cut
+ * anew, and until then shares less. 0 says: not cut by content.
+ */
+#define CUT_VERSION		1u
+
+#define CUT_TENSOR_BYTES_MIN	65536u
+#define CUT_ANCHOR_BYTES_MIN	65536u
+#define CUT_ANCHOR_BYTES_MEAN	262144u
+#define CUT_WINDOW_BYTES	64u
+#define CUT_TENSORS_MAX		262144u	/* kept of a file, 16 bytes each; others are as any bytes */
+
+struct tensors_span;
+
+/* Where runs must begin. */
+struct cut_plan {
+	struct cut_extent {
+		uint64_t start, end;
+	} *extents;			/* in any order until it is sealed, then apart and rising */
+	uint32_t count, room;
+	uint64_t data_start;
+	bool is_sealed, is_short;	/* short: memory was lacking, or it holds its maximum */
+};
+
+void cut_plan_init(struct cut_plan *plan);
+void cut_plan_finish(struct cut_plan *plan);	/* a zeroed one, too */
+/* The sink of a walk; `plan` is the plan. Spans that are too short are left out. */
+void cut_plan_span(void *plan, const struct tensors_span *span);
+/* No more spans: of those that overlap, the first stays. `data_start`: 0 for none. */
+void cut_plan_seal(struct cut_plan *plan, uint64_t data_start);
+
+struct cut {
+	const struct cut_plan *plan;	/* not owned; NULL: none */
+	uint32_t extent_index;		/* the first that does not end before `offset` */
+	uint64_t offset;		/* of the next byte */
+	uint64_t run_bytes;		/* since the last cut that began a run */
+	uint8_t window[CUT_WINDOW_BYTES]; /* the bytes before `offset`, as far as the run has any */
+};
+
+/* A run begins at `offset`. `plan` is sealed, or NULL; it outlives the cut. */
+void cut_init(struct cut *cut, const struct cut_plan *plan, uint64_t offset);
+/*
+ * The bytes that follow; how many of them belong to the block under way, at least one. Where
+ * `*ends` it ends with these. Else all were taken.
+ */
+must_check uint32_t cut_feed(struct cut *cut, const void *bytes, uint32_t len, bool *ends);
+/* What was fed ends here, and a run begins at `offset`, not before: behind a hole. */
+void cut_restart(struct cut *cut, uint64_t offset);
 
 #endif

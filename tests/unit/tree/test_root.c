@@ -2,7 +2,6 @@
 /* Roots: what was encoded is decoded, and only roots that agree with themselves are. */
 #include <string.h>
 
-#include "fs/tree/cut.h"
 #include "fs/tree/root.h"
 #include "tests/check_main.h"
 
@@ -96,23 +95,7 @@ START_TEST(a_recut_has_the_length_and_the_data)
 }
 END_TEST
 
-START_TEST(cuts_lie_on_the_grid)
-{
-	ck_assert_uint_eq(cut_next(0, 10), 10);
-	ck_assert_uint_eq(cut_next(0, BLOCK_BYTES_MAX), BLOCK_BYTES_MAX);
-	ck_assert_uint_eq(cut_next(BLOCK_BYTES_MAX - 1, 1 << 20), BLOCK_BYTES_MAX);
-	ck_assert_uint_eq(cut_next(BLOCK_BYTES_MAX, 1 << 20), 2 * BLOCK_BYTES_MAX);
-	ck_assert_uint_eq(cut_next(FILE_BYTES_MAX - 1, FILE_BYTES_MAX), FILE_BYTES_MAX);
-	ck_assert_uint_eq(cut_start(BLOCK_BYTES_MAX + 1), BLOCK_BYTES_MAX);
-	ck_assert_uint_eq(cut_count(5, 5), 0);
-	ck_assert_uint_eq(cut_count(5, 6), 1);
-	ck_assert_uint_eq(cut_count(BLOCK_BYTES_MAX - 1, BLOCK_BYTES_MAX + 1), 2);
-	ck_assert_uint_eq(cut_count(0, 4 * BLOCK_BYTES_MAX), 4);
-}
-END_TEST
-
 TEST_MAIN("root", tcase_add_test(tc, sound_roots_survive);
 	  tcase_add_test(tc, roots_that_disagree_are_refused);
 	  tcase_add_test(tc, reserved_bytes_are_checked);
-	  tcase_add_test(tc, a_recut_has_the_length_and_the_data);
-	  tcase_add_test(tc, cuts_lie_on_the_grid))
+	  tcase_add_test(tc, a_recut_has_the_length_and_the_data))

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Cutting by content: blocks depend on the bytes of their run alone, never on how they came. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/tree/cut.h"
+#include "fs/tree/tensors.h"
+#include "tests/check_main.h"
+
+#define CUTS_MAX 4096u
+
+struct cuts {
+	uint64_t at[CUTS_MAX];		/* ends of blocks */
+	uint32_t count;
+};
+
+static uint64_t random_next(uint64_t *seed)
+{
+	uint64_t z = (*seed += 0x9e3779b97f4a7c15u);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+static uint8_t *random_bytes(uint64_t len, uint64_t seed)
+{
+	uint8_t *bytes = malloc(len + 8);
+
+	ck_assert_ptr_nonnull(bytes);
+	for (uint64_t i = 0; i < len; i += 8) {
+		uint64_t number = random_next(&seed);
+		memcpy(bytes + i, &number, 8);
+	}
+	return bytes;
+}
+
+/* Pieces of up to `piece` bytes, of any length where `seed` is not 0. */
+static struct cuts cuts_of(const struct cut_plan *plan, const uint8_t *bytes, uint64_t len,
+			   uint64_t piece, uint64_t seed)
+{
+	static struct cuts cuts;
+	struct cut cut;
+	uint64_t at = 0;
+
+	cuts.count = 0;
+	cut_init(&cut, plan, 0);
+	while (at < len) {
+		uint64_t most = seed ? 1 + random_next(&seed) % piece : piece;
+		uint64_t end = at + MIN_OF(most, len - at);
+
+		while (at < end) {
+			bool ends;
+			uint32_t took = cut_feed(&cut, bytes + at, (uint32_t)(end - at), &ends);
+
+			ck_assert(took > 0 && (ends || at + took == end));
+			at += took;
+			if (ends) {
+				ck_assert_uint_lt(cuts.count, CUTS_MAX);
+				cuts.at[cuts.count++] = at;
+			}
+		}
+	}
+	return cuts;
+}
+
+static bool has_cut(const struct cuts *cuts, uint64_t at)
+{
+	for (uint32_t i = 0; i < cuts->count; i++)
+		if (cuts->at[i] == at)
+			return true;
+	return false;
+}
+
+START_TEST(pieces_of_any_length_cut_alike)
+{
+	const uint64_t len = MiB(8) + 1234;
+	uint8_t *bytes = random_bytes(len, 1);
+	struct cuts whole = cuts_of(NULL, bytes, len, len, 0);
+
+	for (uint64_t piece = 1; piece < MiB(1); piece = piece * 5 + 2) {
+		struct cuts other = cuts_of(NULL, bytes, len, piece, piece > 9 ? piece : 0);
+
+		ck_assert_uint_eq(other.count, whole.count);
+		ck_assert_mem_eq(other.at, whole.at, whole.count * sizeof whole.at[0]);
+	}
+	free(bytes);
+}
+END_TEST
+
+START_TEST(blocks_are_a_grid_restarted_at_anchors)
+{
+	const uint64_t len = MiB(64);
+	uint8_t *bytes = random_bytes(len, 2);
+	struct cuts cuts = cuts_of(NULL, bytes, len, len, 0);
+	uint64_t run = 0, anchors = 0;
+
+	for (uint32_t i = 0; i < cuts.count; i++) {
+		uint64_t before = i ? cuts.at[i - 1] : 0;
+
+		ck_assert_uint_le(cuts.at[i] - before, BLOCK_BYTES_MAX);
+		if ((cuts.at[i] - run) % BLOCK_BYTES_MAX == 0)
+			continue;
+		ck_assert_uint_ge(cuts.at[i] - run, CUT_ANCHOR_BYTES_MIN);
+		run = cuts.at[i];
+		anchors++;
+	}
+	ck_assert_uint_ge(anchors, len / CUT_ANCHOR_BYTES_MEAN / 2);
+	ck_assert_uint_le(anchors, len / CUT_ANCHOR_BYTES_MEAN * 2);
+	free(bytes);
+}
+END_TEST
+
+START_TEST(behind_an_insertion_the_blocks_are_the_old_ones)
+{
+	const uint64_t len = MiB(16), at = MiB(5) + 77, more = 99999;
+	uint8_t *old = random_bytes(len, 3), *inserted = random_bytes(more, 4);
+	uint8_t *new = malloc(len + more);
+
+	memcpy(new, old, at);
+	memcpy(new + at, inserted, more);
+	memcpy(new + at + more, old + at, len - at);
+	struct cuts before = cuts_of(NULL, old, len, len, 0);
+	struct cuts after = cuts_of(NULL, new, len + more, len, 0);
+	uint32_t lost = 0;
+
+	for (uint32_t i = 0; i < before.count; i++)
+		lost += !has_cut(&after, before.at[i] <= at ? before.at[i] : before.at[i] + more);
+	ck_assert_uint_le(lost, 16);
+	free(old);
+	free(new);
+	free(inserted);
+}
+END_TEST
+
+START_TEST(equal_numbers_have_no_anchors)
+{
+	static const uint8_t patterns[][4] = {{0}, {7, 7, 7, 7}, {1, 2, 1, 2}, {0, 0, 0x80, 0x3f}};
+	const uint64_t len = MiB(4);
+	uint8_t *bytes = malloc(len);
+
+	for (uint32_t p = 0; p < ARRAY_COUNT(patterns); p++) {
+		for (uint64_t i = 0; i < len; i++)
+			bytes[i] = patterns[p][i % 4];
+		struct cuts cuts = cuts_of(NULL, bytes, len, len, 0);
+		ck_assert_uint_eq(cuts.count, len / BLOCK_BYTES_MAX);
+	}
+	free(bytes);
+}
+END_TEST
+
+static void plan_with(struct cut_plan *plan, const uint64_t (*spans)[2], uint32_t count)
+{
+	cut_plan_init(plan);
+	for (uint32_t i = 0; i < count; i++)
+		cut_plan_span(plan, &(struct tensors_span){.offset = spans[i][0],
+							   .length = spans[i][1]});
+	cut_plan_seal(plan, 1000);
+}
+
+START_TEST(tensors_begin_and_end_blocks)
+{
+	static const uint64_t spans[][2] = {
+		{400000, 70000}, {1000, 65536}, {66536, 100}, {70000, 65535}, {200000, 200000},
+	};
+	uint8_t *bytes = random_bytes(500000, 5);
+	struct cut_plan plan;
+
+	plan_with(&plan, spans, ARRAY_COUNT(spans));
+	struct cuts cuts = cuts_of(&plan, bytes, 500000, 5000, 7);
+	ck_assert(has_cut(&cuts, 1000) && has_cut(&cuts, 66536));
+	ck_assert(has_cut(&cuts, 200000) && has_cut(&cuts, 400000) && has_cut(&cuts, 470000));
+	ck_assert(!has_cut(&cuts, 66636) && !has_cut(&cuts, 70000) && !has_cut(&cuts, 135535));
+	cut_plan_finish(&plan);
+	free(bytes);
+}
+END_TEST
+
+START_TEST(overlapping_tensors_cost_no_blocks)
+{
+	uint8_t *bytes = random_bytes(MiB(1), 6);
+	struct cut_plan plan;
+
+	cut_plan_init(&plan);
+	for (uint64_t i = 0; i < 100000; i++)
+		cut_plan_span(&plan, &(struct tensors_span){.offset = i, .length = 65536 + i});
+	cut_plan_seal(&plan, 0);
+	struct cuts cuts = cuts_of(&plan, bytes, MiB(1), MiB(1), 0);
+	ck_assert_uint_le(cuts.count, 3 * (MiB(1) / BLOCK_BYTES_MAX));
+	cut_plan_finish(&plan);
+	free(bytes);
+}
+END_TEST
+
+START_TEST(a_tensor_is_cut_alike_wherever_it_lies)
+{
+	const uint64_t len = MiB(3) + 17;
+	uint8_t *tensor = random_bytes(len, 8), *file = random_bytes(len + 90000, 9);
+	struct cuts alone = cuts_of(NULL, tensor, len, len, 0);
+	struct cut_plan plan;
+
+	memcpy(file + 70001, tensor, len);
+	cut_plan_init(&plan);
+	cut_plan_span(&plan, &(struct tensors_span){.offset = 70001, .length = len});
+	cut_plan_seal(&plan, 0);
+	struct cuts inside = cuts_of(&plan, file, len + 90000, MiB(1), 0);
+	for (uint32_t i = 0; i < alone.count; i++)
+		ck_assert(has_cut(&inside, 70001 + alone.at[i]));
+	cut_plan_finish(&plan);
+	free(tensor);
+	free(file);
+}
+END_TEST
+
+START_TEST(a_hole_begins_a_run)
+{
+	uint8_t *bytes = random_bytes(MiB(1), 10);
+	struct cut cut;
+	bool ends;
+
+	cut_init(&cut, NULL, 0);
+	ck_assert_uint_eq(cut_feed(&cut, bytes, 1000, &ends), 1000);
+	ck_assert(!ends);
+	cut_restart(&cut, MiB(7));
+	ck_assert_uint_eq(cut_feed(&cut, bytes, BLOCK_BYTES_MAX + 1, &ends), BLOCK_BYTES_MAX);
+	ck_assert(ends && cut.offset == MiB(7) + BLOCK_BYTES_MAX);
+	free(bytes);
+}
+END_TEST
+
+TEST_MAIN("cut", tcase_add_test(tc, pieces_of_any_length_cut_alike);
+	  tcase_add_test(tc, blocks_are_a_grid_restarted_at_anchors);
+	  tcase_add_test(tc, behind_an_insertion_the_blocks_are_the_old_ones);
+	  tcase_add_test(tc, equal_numbers_have_no_anchors);
+	  tcase_add_test(tc, tensors_begin_and_end_blocks);
+	  tcase_add_test(tc, overlapping_tensors_cost_no_blocks);
+	  tcase_add_test(tc, a_tensor_is_cut_alike_wherever_it_lies);
+	  tcase_add_test(tc, a_hole_begins_a_run))
