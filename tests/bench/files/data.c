@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define THREADS_MAX   64u
+#define COPY_MARK_EACH ((size_t)32 << 10) /* so that no two blocks are equal */
 #define RANDOM_SEED   UINT64_C(0x9e3779b97f4a7c15)
 
 struct reader {
@@ -55,6 +56,47 @@ uint64_t data_write(const struct arguments *a)
 			files_die("write", path);
 	}
 	close_synced(fd, path, with_fsync);
+	free(bytes);
+	return mib * CALL_BYTES;
+}
+
+static uint8_t *map_file(const char *path, size_t *bytes)
+{
+	off_t size;
+	int fd = open_file(path, O_RDONLY, &size);
+	uint8_t *map = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+
+	if (map == MAP_FAILED || size < (off_t)CALL_BYTES)
+		files_die("map", path);
+	close(fd);
+	*bytes = (size_t)size;
+	return map;
+}
+
+/* As data_write(), but the contents are those of another file, as often as they are needed. */
+uint64_t data_copy(const struct arguments *a)
+{
+	const char *path = files_text(a, 1);
+	uint64_t mib = files_number(a, 2), seed = files_number(a, 3);
+	uint8_t *bytes = files_noise(CALL_BYTES, 1);
+	size_t source_bytes;
+	uint8_t *source = map_file(files_text(a, 0), &source_bytes);
+	size_t calls = source_bytes / CALL_BYTES;
+	int fd;
+
+	files_begin();
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	if (fd < 0)
+		files_die("create", path);
+	for (uint64_t i = 0; i < mib; i++) {
+		memcpy(bytes, source + i % calls * CALL_BYTES, CALL_BYTES);
+		for (size_t at = 0; at < CALL_BYTES; at += COPY_MARK_EACH)
+			files_mark(bytes + at, PAGE_BYTES, (seed << 40) + i * CALL_BYTES + at);
+		if (write(fd, bytes, CALL_BYTES) != (ssize_t)CALL_BYTES)
+			files_die("write", path);
+	}
+	close_synced(fd, path, 1);
+	munmap(source, source_bytes);
 	free(bytes);
 	return mib * CALL_BYTES;
 }

@@ -69,6 +69,7 @@ void names_make(const char *name, uint64_t index);
 
 /* The verbs; arguments as main.c lists them. */
 uint64_t data_write(const struct arguments *a);
+uint64_t data_copy(const struct arguments *a);
 uint64_t data_read(const struct arguments *a);
 uint64_t data_mmap(const struct arguments *a);
 uint64_t data_random(const struct arguments *a);

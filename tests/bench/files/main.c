@@ -15,6 +15,9 @@ static const struct verb {
 } verbs[] = {
 	{"write", "FILE MIB [fsync [SEED]]", "1 MiB writes; equal seeds are equal contents",
 	 data_write, NULL},
+	{"copy", "SOURCE FILE MIB SEED",
+	 "write what SOURCE holds, again and again, a mark of SEED in each block; fsync",
+	 data_copy, NULL},
 	{"read", "FILE", "1 MiB reads to the end", data_read, NULL},
 	{"mmap", "FILE...", "map all, touch every page in order", data_mmap, NULL},
 	{"random", "FILE COUNT [THREADS]", "4 KiB reads at seeded random places", data_random,

@@ -53,6 +53,14 @@ class Local:
         """The folder as another node shows it; here another process is all that there is."""
         yield self.folder
 
+    @contextlib.contextmanager
+    def codec(self, name):
+        """It stores what it is given, as it is."""
+        yield
+
+    def cairn(self, *arguments):
+        """Nothing to ask of it."""
+
     def stored_bytes(self):
         os.sync()
         state = os.statvfs(self.folder)
@@ -106,6 +114,19 @@ class Cluster:
             yield self.cluster / "mnt2" / self.folder.name
         finally:
             self.cairn("dev", "stop", "client2")
+
+    @contextlib.contextmanager
+    def codec(self, name):
+        """The mount encodes what it writes by this codec."""
+        config = self.cluster / "cairn.conf"
+        before = config.read_text()
+        config.write_text(f"{before}\n[client]\ncodec = {name}\n")
+        try:
+            self.restart()
+            yield
+        finally:
+            config.write_text(before)
+            self.restart()
 
     def cairn(self, *arguments):
         return subprocess.run([self.binaries / "cairn", *arguments], text=True, stdout=subprocess.PIPE, check=False,

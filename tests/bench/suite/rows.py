@@ -12,6 +12,7 @@ GROUPS = {
     "small": "Small files and metadata",
     "nodes": "Two nodes at once",
     "weights": "Codecs on real weights, one core, from and to cold memory",
+    "stored": "A bf16 model on a cluster: what codecs cost and save",
     "dedup": "Cutting by content: how much of a second file a first one holds",
     "alone": "Parts alone: no FUSE, no network",
 }
@@ -171,6 +172,15 @@ ROWS = [
     Row("alone.file_bytes", ALONE, "metadata core: LMDB file", "B/file", most(300)),
     Row("alone.scrub", ALONE, "scrub by checksum, one core", "GB/s", least(1)),
     Row("alone.scrub_digest", ALONE, "scrub by digest, one core", "GB/s"),
+
+    Row("stored.write_auto", OFF, "write + fsync, 3 copies, codec auto", "MB/s", least(300)),
+    Row("stored.write_raw", OFF, "the same, codec raw", "MB/s"),
+    Row("stored.write_small", OFF, "the same, codec small", "MB/s"),
+    Row("stored.cold_auto", OFF, "cold read, codec auto", "MB/s", least(900)),
+    Row("stored.cold_raw", OFF, "the same, codec raw", "MB/s"),
+    Row("stored.cold_small", OFF, "the same, codec small", "MB/s"),
+    Row("stored.ratio_auto", OFF, "plain bytes of a stored one, codec auto", "x", least(1.3)),
+    Row("stored.ratio_small", OFF, "the same, codec small", "x", least(1.46)),
 
     *weight_rows(),
     Row("weights.noise.more", ALONE, "noise: bytes more a block than raw", "B", most(64)),

@@ -10,10 +10,11 @@ import subprocess
 import time
 import typing
 
-from suite import processes, results
+from suite import processes, results, weights
 from suite.rows import ON
 
 SHARDS = 4
+COPIES = 3
 TIMEOUT_S = 900
 
 
@@ -201,6 +202,27 @@ def second_copy(t):
         path.unlink()
 
 
+# ---- a model of real weights -------------------------------------------------------------------------
+
+def stored_by(codec):
+    """Written by one codec, and read cold; each time other blocks, so that nothing is there before."""
+    def tell(t):
+        path = t.place.folder / f"real-{codec}.safetensors"
+        path.unlink(missing_ok=True)
+        t.place.make_room(t.sizes.room_bytes)
+        with t.place.codec(codec):
+            before = t.place.stored_bytes()
+            t.take(f"stored.write_{codec}", "copy", weights.bf16(t.tools), path, t.sizes.mib,
+                   int.from_bytes(os.urandom(2), "big"))
+            stored = t.place.stored_bytes() - before
+            t.place.cold()
+            t.take(f"stored.cold_{codec}", "read", path)
+        if t.place.tiers and codec != "raw":
+            t.figure(f"stored.ratio_{codec}", COPIES * path.stat().st_size / stored)
+        path.unlink()
+    return tell
+
+
 # ---- random -----------------------------------------------------------------------------------------
 
 def random_reads(t):
@@ -304,6 +326,9 @@ STORIES = [
                        "models.swap_dropped_p99", "models.swap_dropped_all_p99")),
     Story(sequential, ("sequential.write", "sequential.cold", "sequential.warm", "sequential.warm_mmap")),
     Story(second_copy, ("sequential.copy", "sequential.copy_bytes")),
+    Story(stored_by("auto"), ("stored.write_auto", "stored.cold_auto", "stored.ratio_auto")),
+    Story(stored_by("raw"), ("stored.write_raw", "stored.cold_raw")),
+    Story(stored_by("small"), ("stored.write_small", "stored.cold_small", "stored.ratio_small")),
     Story(random_reads, ("random.read1", "random.read16")),
     Story(random_writes, ("random.overwrite", "random.append")),
     Story(small_files, ("small.create1", "small.list_cold", "small.list_warm", "small.stat", "small.rename")),

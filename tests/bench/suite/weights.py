@@ -16,7 +16,7 @@ CLASSES = ("bf16", "fp32", "fp16", "fp16-rounded", "int8", "text")
 OTHER_ARCHITECTURES = {"tesseract"}     # int8, but no transformer: in the table, not in the judged rows
 STREAM_MIB = 64                         # in memory for one figure: more than the caches hold
 NOISE = "random"
-DEDUP_PACKAGE = "use"                   # whose model has the relatives
+BF16_PACKAGE = DEDUP_PACKAGE = "use"    # whose model clusters store, and has the relatives
 
 
 def tool(tools, *arguments):
@@ -28,6 +28,11 @@ def tool(tools, *arguments):
     if done.returncode:
         raise OSError(f"tests/data/weights ended with {done.returncode}: {done.stderr[-200:]}")
     return done.stdout
+
+
+def bf16(tools):
+    """The file of a bf16 model."""
+    return tool(tools, "list", "bf16", "--package", BF16_PACKAGE).strip()
 
 
 class Figures:
