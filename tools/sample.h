@@ -30,6 +30,7 @@ struct sample_block {
 	uint32_t length;		     /* plain */
 	uint32_t what_if;		     /* its record otherwise; 0: was not tried */
 	bool is_node;			     /* of a manifest */
+	uint64_t met;			     /* bytes, as often as it was met */
 	uint64_t groups[SAMPLE_GROUPS / 64]; /* a bit for each group that has it */
 	struct tree_copies copies;	     /* all zero while nobody was asked */
 	UT_hash_handle hh;

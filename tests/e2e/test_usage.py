@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""cairn df PATH and cairn stat: what files take, against what was written."""
+import json
+import subprocess
+
+import pytest
+
+from conftest import NO_TIER, MiB, eventually, seeded_bytes
+
+
+def df(cluster, *args):
+    done = cluster.cairn("df", *args, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def by_name(report):
+    return {group["name"]: group for group in report["groups"]}
+
+
+def stored(report):
+    return report["stored"]["bytes"] + report["manifests"]["bytes"]
+
+
+def make_tree(cluster):
+    """Two folders that share a model; text that shrinks; a hole; a small file; a second name."""
+    top = cluster.mnt / "top"
+    for name in ["a", "b"]:
+        (top / name).mkdir(parents=True)
+    model = seeded_bytes(MiB(2), 1)
+    (top / "a/m.bin").write_bytes(model)
+    (top / "a/own.bin").write_bytes(seeded_bytes(MiB(1), 2))
+    (top / "b/copy.bin").write_bytes(model)
+    (top / "b/again.bin").hardlink_to(top / "b/copy.bin")
+    (top / "b/words.txt").write_bytes(b"what is said often takes little room\n" * 10000)
+    (top / "b/small.txt").write_bytes(b"x" * 100)
+    with open(top / "hole", "wb") as f:
+        f.truncate(MiB(4))
+        f.write(seeded_bytes(65536, 3))
+    return top
+
+
+def test_df_of_a_tree_tells_what_was_written(make_cluster):
+    cluster = make_cluster(sets=[NO_TIER])
+    top = make_tree(cluster)
+    text, small, grain = 37 * 10000, 100, 65536
+    report = df(cluster, top, "--by", "dir")
+    assert (report["files"], report["names_again"], report["sample"]["rate"]) == (6, 1, 1.0)
+    assert report["bytes_logical"] == MiB(5) + text + small + MiB(4)
+    assert (report["bytes_holes"], report["bytes_inline"]) == (MiB(4) - grain, small)
+    unique = MiB(3) + text + grain # no block of the text begins with the same letter as another
+    assert report["unique"] == {"bytes": unique, "bound": 0}
+    assert report["ratio"]["dedup"] == pytest.approx((MiB(5) + text + grain) / unique, rel=1e-4)
+    groups = by_name(report)
+    assert sorted(groups) == [".", "a", "b"]
+    assert groups["a"]["own"]["bytes"] == MiB(1) and groups["a"]["unique"]["bytes"] == MiB(3)
+    assert groups["b"]["files"] == 3 and groups["b"]["own"]["bytes"] == text
+    (pair,) = report["shared"]
+    assert (sorted(pair["groups"]), pair["bytes"], pair["bound"]) == (["a", "b"], MiB(2), 0)
+    # Three servers, three copies; nothing was deleted, so all that they hold is of the tree.
+    eventually(lambda: stored(df(cluster, top)) == cluster.status()["bytes_stored"], what="the servers' own count")
+    people = cluster.cairn("df", top, "--by", "dir").stdout
+    assert "share 2.0 MiB" in people
+
+
+def test_df_asks_what_another_codec_would_store(make_cluster):
+    cluster = make_cluster(sets=[NO_TIER, "client.codec=raw"])
+    top = make_tree(cluster)
+    raw = df(cluster, top, "--by", "type")
+    report = df(cluster, top, "--by", "type", "--what-if", "zstd")
+    words, noise = by_name(report)["txt"], by_name(report)["bin"]
+    assert words["what_if"]["bytes"] < words["stored"]["bytes"] / 20
+    assert noise["what_if"]["bytes"] == noise["stored"]["bytes"]
+    assert report["what_if"]["bytes"] < raw["stored"]["bytes"] == report["stored"]["bytes"]
+    assert report["what_if"]["bound"] == 0 # every block was tried
+    assert cluster.cairn("df", top, "--what-if", "rar", check=False).returncode == 2
+
+
+def test_a_sample_says_how_far_it_may_be_off(make_cluster):
+    """A bound of two standard errors: of these seeds nearly all keep it, and the sum of a sample is never exact."""
+    cluster = make_cluster(sets=[NO_TIER])
+    top = cluster.mnt / "top"
+    top.mkdir()
+    for i in range(20):
+        (top / f"{i}.bin").write_bytes(seeded_bytes(MiB(1), i))
+    kept = 0
+    for seed in range(12):
+        report = df(cluster, top, "--sample", 64, "--seed", seed)
+        assert report["sample"]["blocks"] <= 64 and report["sample"]["rate"] < 1
+        assert report["bytes_logical"] == MiB(20)
+        kept += abs(report["unique"]["bytes"] - MiB(20)) <= report["unique"]["bound"]
+    assert kept >= 10
+    assert "One block of" in cluster.cairn("df", top, "--sample", 64).stdout
+
+
+def test_df_walks_a_tree_that_changes(make_cluster):
+    cluster = make_cluster(sets=[NO_TIER])
+    top = cluster.mnt / "top"
+    top.mkdir()
+    (top / "stays.bin").write_bytes(seeded_bytes(MiB(1), 1))
+    (top / "go").touch()
+    churn = subprocess.Popen(["sh", "-c", """cd "$0"; while [ -e go ]; do
+        head -c 200000 /dev/urandom >new; mkdir d; mv new d/x; rm -r d; done""", top])
+    try:
+        for _ in range(6):
+            report = df(cluster, top)
+            assert report["unreadable"] == 0
+            assert report["unique"]["bytes"] >= MiB(1)
+    finally:
+        (top / "go").unlink()
+        churn.wait(30)

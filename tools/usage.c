@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The walk, and the questions to chunk servers. Sums: usage_sums.c. */
+#define HASH_NONFATAL_OOM 1 /* an add that failed leaves hh.tbl NULL */
+#include "tools/usage.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fs/base/text.h"
+
+#define LINKED_MAX	 1000000u /* inodes with several names that are remembered */
+#define TRIES		 3u	  /* for a file that changes while it is walked */
+#define PROGRESS_FROM_MS 2000u
+#define PROGRESS_MS	 200u
+
+struct usage_links {
+	inode_no ino;
+	UT_hash_handle hh;
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+struct usage *usage_create(struct tree_reader *reader, enum usage_by by, uint32_t sample_max,
+			   uint64_t seed)
+{
+	struct usage *u = calloc(1, sizeof *u);
+
+	if (!u)
+		return NULL;
+	u->reader = reader;
+	u->by = by;
+	u->name = "";
+	u->sample = sample_create(sample_max, seed);
+	u->pairs = calloc(SAMPLE_GROUPS * SAMPLE_GROUPS, sizeof *u->pairs);
+	u->started_ms = now_ms();
+	if (u->sample && u->pairs)
+		return u;
+	usage_destroy(u);
+	return NULL;
+}
+
+void usage_destroy(struct usage *u)
+{
+	struct usage_links *link, *next;
+
+	if (!u)
+		return;
+	HASH_ITER (hh, u->links, link, next) {
+		HASH_DEL(u->links, link);
+		free(link);
+	}
+	sample_destroy(u->sample);
+	free(u->pairs);
+	free(u);
+}
+
+static void show_progress(struct usage *u, const char *what, uint64_t done, uint64_t all)
+{
+	char human[TEXT_BYTES_HUMAN];
+	uint64_t now = now_ms();
+
+	if (!u->shows_progress || now - u->started_ms < PROGRESS_FROM_MS ||
+	    now - u->shown_ms < PROGRESS_MS)
+		return;
+	u->shown_ms = now;
+	if (all)
+		fprintf(stderr, "\r%s %llu of %llu\033[K", what, (unsigned long long)done,
+			(unsigned long long)all);
+	else
+		fprintf(stderr, "\r%s: %llu files, %s\033[K", what, (unsigned long long)u->files,
+			text_bytes_human(human, u->logical));
+}
+
+static void end_progress(struct usage *u)
+{
+	if (u->shown_ms)
+		fprintf(stderr, "\r\033[K");
+	u->shown_ms = 0;
+}
+
+/* --- groups ----------------------------------------------------------------------------------- */
+
+void usage_type(const char *path, char out[USAGE_GROUP_BYTES])
+{
+	const char *slash = strrchr(path, '/');
+	const char *dot = strrchr(slash ? slash : path, '.');
+	size_t len = dot ? strlen(dot + 1) : 0;
+
+	(void)text_copy(out, USAGE_GROUP_BYTES, "(none)");
+	if (len == 0 || len > 16 || dot == path || dot[-1] == '/')
+		return;
+	for (size_t i = 0; i < len; i++)
+		if (!isalnum((unsigned char)dot[1 + i]) && dot[1 + i] != '_' && dot[1 + i] != '-')
+			return;
+	for (size_t i = 0; i <= len; i++)
+		out[i] = (char)tolower((unsigned char)dot[1 + i]);
+}
+
+/* The first name of the path; "." for a file that lies where the walk began. */
+static void directory_of(const char *path, char out[USAGE_GROUP_BYTES])
+{
+	const char *slash = strchr(path, '/');
+
+	if (slash)
+		(void)snprintf(out, USAGE_GROUP_BYTES, "%.*s", (int)(slash - path), path);
+	else
+		(void)text_copy(out, USAGE_GROUP_BYTES, ".");
+}
+
+/* The last one takes whatever comes when all are in use. */
+static struct usage_group *group_named(struct usage *u, const char *name)
+{
+	for (uint32_t i = 0; i < u->group_count; i++)
+		if (strcmp(u->groups[i].name, name) == 0)
+			return &u->groups[i];
+	if (u->group_count < SAMPLE_GROUPS - 1) {
+		(void)text_copy(u->groups[u->group_count].name, USAGE_GROUP_BYTES, name);
+		return &u->groups[u->group_count++];
+	}
+	u->group_count = SAMPLE_GROUPS;
+	(void)text_copy(u->groups[SAMPLE_GROUPS - 1].name, USAGE_GROUP_BYTES, "(others)");
+	return &u->groups[SAMPLE_GROUPS - 1];
+}
+
+/* Of a file; NULL: its blocks have groups, or there are none. */
+static struct usage_group *group_of_file(struct usage *u, const char *path)
+{
+	char name[USAGE_GROUP_BYTES] = "";
+
+	if (u->by == USAGE_BY_TYPE)
+		usage_type(path, name);
+	else if (u->by == USAGE_BY_DIR)
+		directory_of(path, name);
+	else
+		return NULL;
+	return group_named(u, name);
+}
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+struct file_walk {
+	struct usage *u;
+	struct usage_group *group;
+	struct error *err;
+};
+
+static int on_block(void *arg, const struct tree_block *block)
+{
+	struct file_walk *w = arg;
+	struct usage *u = w->u;
+	struct sample_block *b;
+
+	u->nodes += block->is_node;
+	u->blocks += !block->is_node;
+	show_progress(u, "walking", 0, 0);
+	if (sample_meet(u->sample, &block->id, &b) < 0)
+		return error_set(w->err, -E_NOMEM, "cannot remember a block");
+	if (!b)
+		return 0;
+	b->is_node = block->is_node;
+	if (block->is_node)
+		return 0;
+	b->length = (uint32_t)block->length;
+	b->met += block->length;
+	if (w->group) {
+		uint32_t i = (uint32_t)(w->group - u->groups);
+
+		b->groups[i / 64] |= UINT64_C(1) << i % 64;
+	}
+	return 0;
+}
+
+/* Has it been counted under another name? One of more than we remember is counted again. */
+static bool was_counted(struct usage *u, const struct tree_attr *attr)
+{
+	struct usage_links *link;
+
+	if (attr->nlink < 2)
+		return false;
+	HASH_FIND(hh, u->links, &attr->ino, sizeof attr->ino, link);
+	if (link)
+		return true;
+	if (HASH_COUNT(u->links) >= LINKED_MAX)
+		return false;
+	link = calloc(1, sizeof *link);
+	if (!link)
+		return false;
+	link->ino = attr->ino;
+	HASH_ADD(hh, u->links, ino, sizeof link->ino, link);
+	if (!link->hh.tbl)
+		free(link);
+	return false;
+}
+
+/* Walk the content that it has now; *attr is what was walked. */
+static int walk_content(struct file_walk *w, struct tree_attr *attr)
+{
+	uint64_t version = attr->version;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < TRIES; i++) {
+		struct error why = {0};
+
+		rc = tree_reader_walk(w->u->reader, &attr->root, on_block, w, w->err);
+		if (rc == 0 || rc == -E_NOMEM)
+			return rc;
+		/* Was it replaced, and its old blocks collected? */
+		if (tree_reader_attr(w->u->reader, attr->ino, attr, &why) < 0)
+			return -E_STALE;
+		if (attr->version == version)
+			return rc;
+		version = attr->version;
+	}
+	return rc;
+}
+
+static void count_file(struct usage *u, struct usage_group *group, const struct tree_attr *attr)
+{
+	uint64_t data = root_data_bytes(&attr->root), logical = attr->root.length;
+	uint64_t inlined = attr->root.kind == ROOT_INLINE ? logical : 0;
+	uint64_t holes = logical - data;
+
+	u->files++;
+	u->logical += logical;
+	u->holes += holes;
+	u->inlined += inlined;
+	u->in_blocks += data - inlined;
+	if (!group)
+		return;
+	group->files++;
+	group->logical += logical;
+	group->holes += holes;
+	group->inlined += inlined;
+}
+
+static int on_file(void *arg, const struct tree_file *file)
+{
+	struct file_walk *w = arg;
+	struct usage *u = w->u;
+	struct tree_attr attr = *file->attr;
+	int rc;
+
+	if (was_counted(u, &attr)) {
+		u->again++;
+		return 0;
+	}
+	w->group = group_of_file(u, file->path[0] ? file->path : u->name);
+	rc = walk_content(w, &attr);
+	if (rc == 0) {
+		count_file(u, w->group, &attr);
+		show_progress(u, "walking", 0, 0);
+		return 0;
+	}
+	if (tree_files_is_gone(rc)) {
+		u->gone++;
+		return 0;
+	}
+	if (rc == -E_NOMEM || rc == -E_NOTCONN || rc == -E_NO_SESSION)
+		return rc;
+	if (u->unreadable++ == 0)
+		(void)text_copy(u->first_unreadable, sizeof u->first_unreadable,
+				file->path[0] ? file->path : u->name);
+	return 0;
+}
+
+int usage_walk(struct usage *u, inode_no from, struct error *err)
+{
+	struct file_walk w = {.u = u, .err = err};
+	struct tree_files files = {.reader = u->reader, .fn = on_file, .arg = &w};
+	int rc = tree_files_walk(&files, from, err);
+
+	u->directories += files.directories;
+	u->gone += files.gone;
+	u->unreadable += files.too_long;
+	end_progress(u);
+	return rc;
+}
+
+/* --- chunk servers ---------------------------------------------------------------------------- */
+
+struct asking {
+	struct block_id ids[SIZES_IDS_MAX];
+	struct tree_copies copies[SIZES_IDS_MAX];
+	struct sample_block *blocks[SIZES_IDS_MAX];
+	uint32_t count;
+};
+
+static int ask(struct usage *u, struct asking *q, struct error *err)
+{
+	int rc = tree_reader_copies(u->reader, q->ids, q->count, q->copies, err);
+
+	for (uint32_t i = 0; rc == 0 && i < q->count; i++) {
+		q->blocks[i]->copies = q->copies[i];
+		u->unanswered += q->copies[i].silent_count;
+		u->absent += q->copies[i].held_count == 0;
+	}
+	q->count = 0;
+	return rc;
+}
+
+int usage_ask(struct usage *u, struct error *err)
+{
+	struct asking *q = calloc(1, sizeof *q);
+	uint64_t done = 0;
+	int rc = q ? 0 : error_set(err, -E_NOMEM, "cannot ask for sizes");
+
+	for (struct sample_block *b = sample_next(u->sample, NULL); b && rc == 0;
+	     b = sample_next(u->sample, b)) {
+		q->ids[q->count] = b->id;
+		q->blocks[q->count++] = b;
+		if (q->count == SIZES_IDS_MAX)
+			rc = ask(u, q, err);
+		show_progress(u, "asking for the sizes of block", ++done, sample_count(u->sample));
+	}
+	if (rc == 0 && q->count > 0)
+		rc = ask(u, q, err);
+	free(q);
+	end_progress(u);
+	return rc;
+}
+
+/* The record that the block would be. */
+static uint32_t encode(struct codec_scratch *s, enum codec_aim aim, const void *plain, uint32_t len,
+		       void *out)
+{
+	struct codec_bytes bytes = {plain, len};
+	struct codec_plan plan;
+	uint32_t stored;
+
+	codec_detect(aim, &bytes, NULL, &plan);
+	stored = codec_shrink(s, &plan, &bytes, out);
+	return RECORD_HEADER_BYTES + (stored ? stored : len);
+}
+
+int usage_what_if(struct usage *u, enum codec_aim aim, uint32_t blocks_max, struct error *err)
+{
+	struct codec_scratch *s = codec_scratch_create();
+	uint8_t *plain = malloc(2 * (size_t)BLOCK_BYTES_MAX);
+	int rc = s && plain ? 0 : error_set(err, -E_NOMEM, "cannot encode");
+
+	u->what_if_aim = aim;
+	u->what_if_rate = sample_rate_for(u->sample, blocks_max);
+	for (struct sample_block *b = sample_next(u->sample, NULL); b && rc == 0;
+	     b = sample_next(u->sample, b)) {
+		struct error why = {0};
+		uint32_t len = 0;
+
+		if (b->is_node || !sample_is_below(u->sample, b, u->what_if_rate))
+			continue;
+		/* One that went away meanwhile, or has no good copy, is not of the sample. */
+		if (tree_reader_get(u->reader, &b->id, plain, &len, &why) < 0)
+			continue;
+		b->what_if = encode(s, aim, plain, len, plain + BLOCK_BYTES_MAX);
+		show_progress(u, "encoding block", ++u->what_if_blocks,
+			      MIN_OF(blocks_max, sample_count(u->sample)));
+	}
+	codec_scratch_destroy(s);
+	free(plain);
+	end_progress(u);
+	return rc;
+}
