@@ -23,6 +23,7 @@ def gigabytes_per_s(output):
 # program, its arguments, {row: how to find it in the output}
 PROGRAMS = [
     ("bench_hash", lambda sizes, scratch: ["sha256", 4 * sizes.mib, 16], {"alone.sha256": gigabytes_per_s}),
+    ("bench_cut", lambda sizes, scratch: [2 * sizes.mib], {"dedup.speed": gigabytes_per_s}),
     ("bench_metadata_core", lambda sizes, scratch: [20 * sizes.files, 64, scratch], {
         "alone.creates": number(r"durable creates\s+([\d.]+) /s"),
         "alone.publishes": number(r"durable publishes\s+([\d.]+) /s"),
@@ -39,8 +40,12 @@ def tell(kept, tools, sizes, scratch, wanted, repetition):
         names = sorted(wanted.intersection(figures))
         if not names:
             continue
-        done = subprocess.run([str(a) for a in [tools.folder / program, *arguments(sizes, scratch)]], text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        try:
+            done = subprocess.run([str(a) for a in [tools.folder / program, *arguments(sizes, scratch)]], text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        except OSError as why:
+            kept.fail(names, PLACE, str(why))
+            continue
         if done.returncode:
             kept.fail(names, PLACE, f"{program} ended with {done.returncode}: {done.stdout[-200:]}")
             continue

@@ -73,7 +73,7 @@ class Codecs:
     """bench_codec over everything, a process for each package, class and aim; what was asked once is kept."""
 
     def __init__(self, tools, sizes):
-        self.program, self.kept = tools.folder / "bench_codec", {}
+        self.tools, self.kept = tools, {}
         self.mib = min(STREAM_MIB, sizes.mib)
         self.groups = {}                # (class, set, package) -> paths
         for entry in json.loads(tool(tools, "list", "--json", *CLASSES)):
@@ -83,11 +83,8 @@ class Codecs:
     def of(self, aim, paths):
         key = (aim, *paths)
         if key not in self.kept:
-            done = subprocess.run([self.program, aim, "-j", "-n", "1", "-m", str(self.mib), *paths], text=True,
-                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-            if done.returncode:
-                raise OSError(f"bench_codec {aim} ended with {done.returncode}: {done.stdout[-200:]}")
-            self.kept[key] = Figures.parse(done.stdout.strip())
+            line = run(self.tools, "bench_codec", aim, "-j", "-n", "1", "-m", self.mib, *paths)
+            self.kept[key] = Figures.parse(line.strip())
         return self.kept[key]
 
     def judged(self, kind, held):
@@ -169,21 +166,20 @@ def tell_dedup(kept, tools, scratch, wanted, repetition):
         for pair in json.loads((folder / "variants.json").read_text())["pairs"]:
             if f"dedup.{pair['name']}" in names and repetition == 0:        # it has no spread
                 files = [[str(folder / name) for name in pair[which]] for which in ("first", "second")]
-                kept.add(f"dedup.{pair['name']}", PLACE, float(cut(tools, "share", *files[0], "--", *files[1])))
-        if "dedup.speed" in names:
-            count, seconds = cut(tools, "speed", folder / "base.safetensors").split()
-            kept.add("dedup.speed", PLACE, float(count) / float(seconds) / 1e9, repetition=repetition)
+                share, grid = (float(run(tools, "bench_share", *how, *files[0], "--", *files[1]))
+                               for how in ([], ["-g"]))
+                kept.add(f"dedup.{pair['name']}", PLACE, share, by_the_grid=grid)
     except Unavailable as why:
         kept.fail(sorted(names), PLACE, str(why), is_error=False)
     except OSError as why:
         kept.fail(sorted(names), PLACE, str(why))
 
 
-def cut(tools, *arguments):
-    done = subprocess.run([str(a) for a in [tools.folder / "bench_cut", *arguments]], text=True,
+def run(tools, program, *arguments):
+    done = subprocess.run([str(a) for a in [tools.folder / program, *arguments]], text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
-        raise OSError(f"bench_cut ended with {done.returncode}: {done.stdout[-200:]}")
+        raise OSError(f"{program} ended with {done.returncode}: {done.stdout[-200:]}")
     return done.stdout
 
 
