@@ -14,8 +14,8 @@
  *   bit 7  parent u64                directories, and only they
  *   bit 8  root: length u32          inline
  *   bit 9  root: length u32 · id 32  one block
- *   bit 10 root: depth u8 · cutter u8 · length u64 · data bytes u64 · id 32   manifest node; of bits
- *          8 to 10 at most one is set
+ *   bit 10 root: depth u8 · cutter u8 · length u64 · data bytes u64 · id 32   manifest node;
+ *          of bits 8 to 10 at most one is set
  *   bit 11 quota u64                 else 0; the nearest directory, itself included, with a quota
  *   bit 13 trash u64                 else 0; the directory in whose trash names of this one end,
  *                                    or, without links, this inode lies

@@ -16,7 +16,7 @@
 #define ENTRY_BYTES		32u
 #define ENTRY_ATTR_BYTES	230u
 #define LISTING_NAMES_BYTES	ROW_VALUE_BYTES_MAX
-/* Entries of a batch that tell what their root is a recut of: others tell it when they are opened. */
+/* Entries of a batch that tell what their root is a recut of; others do when they are opened. */
 #define LISTING_RECUTS_MAX	32u
 #define FIRST_COOKIE		3u	/* below: the start, "." and ".." */
 

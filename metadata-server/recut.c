@@ -7,8 +7,8 @@
  *
  * It loses to every writer: where another client writes, or waits, it is refused, and recalls
  * nobody. Readers keep their leases, since what they read is what it was; they are told that their
- * attributes are old, and ask again. One who was not reached goes on by the old root, asks again when
- * a block of it was collected, and finds the new one.
+ * attributes are old, and ask again. One who was not reached goes on by the old root, asks again
+ * when a block of it was collected, and finds the new one.
  */
 #include "metadata-server/step_internal.h"
 

@@ -26,7 +26,8 @@ static void *cut(struct cutter *c, size_t bytes)
 }
 
 #define NODE_BYTES                                                                                 \
-	(sizeof(Wire__NodeReply) + 2 * (sizeof(Wire__Attr) + 2 * ROOT_BYTES) + sizeof(Wire__Stamp) +   \
+	(sizeof(Wire__NodeReply) + 2 * (sizeof(Wire__Attr) + 2 * ROOT_BYTES) +                     \
+	 sizeof(Wire__Stamp) +                                                                     \
 	 MS_REPLY_LEASES_MAX * (sizeof(Wire__Lease) + sizeof(void *)) + 512)
 #define ENTRY_BYTES (sizeof(void *) + sizeof(Wire__DirEntry) + sizeof(Wire__Attr) + \
 		     2 * ROOT_BYTES + 2 * sizeof(Wire__Lease) + NAME_BYTES_MAX + 128)

@@ -82,7 +82,7 @@ struct ms_claim {
 	struct ms_session *session;
 	enum ms_lease_mode mode;
 	uint32_t opens;
-	bool is_writer;			/* one of the opens is to write; not known after a restart */
+	bool is_writer;			/* some open is to write; not known after a restart */
 	uint32_t reclaim_opens;		/* counted in the reclaim message `reclaim_mark` */
 	uint64_t reclaim_mark;
 	bool is_recalled;

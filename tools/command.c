@@ -22,6 +22,7 @@ static const struct command commands[] = {
 	{ "stat", cmd_stat, "what a file is made of, and which servers hold it" },
 	{ "trash", cmd_trash, "what was deleted below a folder: keep, list, restore, empty" },
 	{ "clone", cmd_clone, "copy a file or a whole tree by reference" },
+	{ "seal", cmd_seal, "cut files by content, so that versions share blocks" },
 	{ "warm", cmd_warm, "bring models into this node's cache tiers" },
 	{ "pin", cmd_pin, "keep them there; in every later version, over restarts" },
 	{ "unpin", cmd_unpin, "let them leave again" },

@@ -57,6 +57,7 @@ int cmd_gc(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
 int cmd_warm(int argc, char **argv);
+int cmd_seal(int argc, char **argv);
 int cmd_pin(int argc, char **argv);
 int cmd_unpin(int argc, char **argv);
 int cmd_evict(int argc, char **argv);

@@ -5,17 +5,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fs/base/text.h"
 #include "tools/mount_client.h"
+#include "tools/progress_bar.h"
 
 #define POLL_US	    100000u
-#define PROGRESS_MS 2000u	/* what is shorter needs no bar */
 #define POLL_US_MAX 2000000u
 #define STALL_MS    60000u	/* without a byte more: whoever should bring it is not there */
-#define BAR_CELLS   30u
 
 /* --- which files ------------------------------------------------------------------------------ */
 
@@ -137,50 +135,17 @@ void mount_files_finish(struct mount_files *files)
 struct run {
 	struct mount_client *client;
 	const char *what;
-	bool wait, is_bar_shown;
+	bool wait;
+	struct progress_bar bar;
 	bool is_held;			/* the mount has enough on its way: the others later */
 	bool is_away;			/* it does not answer: none of the others is asked */
-	uint64_t begun_ms, moved_ms, progress;
+	uint64_t moved_ms, progress;
 	struct mount_files_result *result;
 };
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-static void bar_wipe(struct run *run)
-{
-	if (run->is_bar_shown)
-		fprintf(stderr, "\r%79s\r", "");
-	run->is_bar_shown = false;
-}
-
-static void bar_show(struct run *run, const struct mount_files *files, uint64_t done)
-{
-	char have[TEXT_BYTES_HUMAN], all[TEXT_BYTES_HUMAN], rate[TEXT_BYTES_HUMAN];
-	char cells[BAR_CELLS + 1];
-	uint64_t ms = now_ms() - run->begun_ms;
-	uint64_t total = MAX_OF(files->bytes, 1u), filled;
-
-	if (ms < PROGRESS_MS || !isatty(STDERR_FILENO))
-		return;
-	filled = MIN_OF(done, total) * BAR_CELLS / total;
-	for (unsigned i = 0; i < BAR_CELLS; i++)
-		cells[i] = i < filled ? '#' : '.';
-	cells[BAR_CELLS] = '\0';
-	fprintf(stderr, "\r[%s] %3u%%  %s of %s, %s/s  ", cells,
-		(unsigned)(MIN_OF(done, total) * 100 / total), text_bytes_human(have, done),
-		text_bytes_human(all, files->bytes), text_bytes_human(rate, done * 1000 / ms));
-	run->is_bar_shown = true;
-}
-
 static void file_failed(struct run *run, struct mount_file *file, const struct error *err)
 {
-	bar_wipe(run);
+	progress_bar_wipe(&run->bar);
 	fprintf(stderr, "cairn %s: cannot %s '%s': %s\n", run->what, run->what,
 		text_printable(file->path), err->text);
 	file->is_done = file->has_failed = true;
@@ -249,9 +214,9 @@ static uint64_t fills_progress(struct run *run)
 static bool is_stalled(struct run *run, uint64_t progress)
 {
 	if (progress != run->progress)
-		run->moved_ms = now_ms();
+		run->moved_ms = progress_bar_now_ms();
 	run->progress = progress;
-	return now_ms() - run->moved_ms >= STALL_MS;
+	return progress_bar_now_ms() - run->moved_ms >= STALL_MS;
 }
 
 /* One look at each file that is not done; how many are not. */
@@ -276,14 +241,15 @@ static size_t ask_all(struct run *run, struct mount_files *files)
 void mount_files_do(struct mount_files *files, struct mount_client *m, const char *what, bool wait,
 		    struct mount_files_result *out)
 {
-	struct run run = { .client = m, .what = what, .wait = wait, .begun_ms = now_ms(),
-			   .moved_ms = now_ms(), .result = out };
+	struct run run = { .client = m, .what = what, .wait = wait,
+			   .moved_ms = progress_bar_now_ms(), .result = out };
 	struct error err = { 0 };
 	size_t left;
 
+	progress_bar_begin(&run.bar);
 	*out = (struct mount_files_result){ 0 };
 	for (;;) {
-		uint64_t begun_ms = now_ms();
+		uint64_t begun_ms = progress_bar_now_ms();
 
 		left = ask_all(&run, files);
 		if (left == 0 || run.is_away)
@@ -291,10 +257,10 @@ void mount_files_do(struct mount_files *files, struct mount_client *m, const cha
 		if (is_stalled(&run, out->done_bytes + left +
 					     (run.is_held ? fills_progress(&run) : 0)))
 			break;
-		bar_show(&run, files, out->done_bytes);
+		progress_bar_show(&run.bar, out->done_bytes, files->bytes);
 		/* Thousands of files shall not keep the mount busy with being asked. */
-		(void)usleep((useconds_t)MIN_OF(MAX_OF((now_ms() - begun_ms) * 4000u, POLL_US),
-						POLL_US_MAX));
+		uint64_t took_us = (progress_bar_now_ms() - begun_ms) * 1000u;
+		(void)usleep((useconds_t)MIN_OF(MAX_OF(took_us * 4, POLL_US), POLL_US_MAX));
 	}
 	if (left > 0) {
 		(void)error_say(&err, -E_TIMEDOUT,
@@ -303,5 +269,5 @@ void mount_files_do(struct mount_files *files, struct mount_client *m, const cha
 				STALL_MS / 1000);
 		give_up(&run, files, &err);
 	}
-	bar_wipe(&run);
+	progress_bar_wipe(&run.bar);
 }

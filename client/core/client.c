@@ -12,6 +12,7 @@
 #include "client/core/locks.h"
 #include "client/core/pins.h"
 #include "client/core/quota.h"
+#include "client/core/seal.h"
 #include "client/core/siblings.h"
 #include "client/core/xattr_cache.h"
 
@@ -489,8 +490,11 @@ int client_create(const struct cl_options *options, struct client **out)
 	c->locks = cl_locks_create();
 	int rc = c->locks ? tiers_helpers(c) : -E_NOMEM;
 	if (rc == 0)
+		rc = cl_seals_create(c);
+	if (rc == 0)
 		rc = client_connect(c);
 	if (rc < 0) {
+		cl_seals_destroy(c);
 		cl_locks_destroy(c->locks);
 		tiers_helpers_finish(c);
 		free(c);
@@ -519,6 +523,7 @@ void client_stop(struct client *c, void (*done)(void *arg, int rc), void *arg)
 	c->life_arg = arg;
 	c->life = CL_STOPPING;
 	cl_atime_tell(c);
+	cl_seals_stop(c);
 	cl_draft_finish(c);
 	cl_guess_stop(c->guess);
 	cl_fill_stop(c);
@@ -538,6 +543,7 @@ void client_destroy(struct client *c)
 		ASSERT(op->cancel);
 		op_abort(op, -E_SHUTDOWN);
 	}
+	cl_seals_destroy(c);
 	tiers_helpers_finish(c);
 	cl_lease_finish(c);
 	cl_pages_finish(c);

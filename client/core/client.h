@@ -57,6 +57,8 @@ struct cl_options {
 	uint32_t timeout_ms;		/* soft deadline of an operation (timeo=60 s) */
 	bool is_hard;			/* renew the deadline for ever, until interrupted */
 	uint64_t memory_bytes;		/* dirty data and blocks in flight */
+	uint32_t seal_ms;		/* files are cut by content so long after; 0: never */
+	uint64_t seal_min_bytes;	/* of this size and more */
 	uint32_t flush_ms;		/* gathered writes are published after this: 1,000 */
 	uint32_t blocks_in_flight;	/* of one read or write stream */
 	int codec;			/* enum codec_aim for what it writes */

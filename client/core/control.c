@@ -10,6 +10,8 @@
  *   {"do":"warm","ino":INO}                fill it; then as state
  *   {"do":"pin"|"unpin"|"evict","ino":INO} then as state
  *   {"do":"evict-all"}                     whatever is not pinned or in use
+ *   {"do":"seal","ino":INO}                cut its content anew (seal.h); then as seal-state
+ *   {"do":"seal-state","ino":INO}          how far that is, and what came of it
  *
  * and what the metadata server answers (control_server.c), "ticket" and "name" in hexadecimal:
  *
@@ -37,6 +39,7 @@
 #include "client/core/fill.h"
 #include "client/core/guess.h"
 #include "client/core/pins.h"
+#include "client/core/seal.h"
 #include "fs/base/text.h"
 
 #define PAGE_TEXT_BYTES (CONTROL_TEXT_BYTES - 1000u)	/* of the entries of a page */
@@ -219,6 +222,47 @@ static int do_evict_all(struct control *ctl)
 
 	ctl->reply = json_pack("{s:I}", "evicted_bytes", (json_int_t)bytes);
 	return 0;
+}
+
+/* --- seals ------------------------------------------------------------------------------------ */
+
+static const char *seal_word(const struct cl_seal_info *info, const struct root *root)
+{
+	static const char *const words[] = {
+		[CL_SEAL_WAITING] = "waiting", [CL_SEAL_RUNNING] = "sealing",
+		[CL_SEAL_FAILED] = "failed",
+	};
+	if (info->state == CL_SEAL_NONE || info->state == CL_SEAL_DONE)
+		return root->kind != ROOT_NODE ? "small" : root->cutter ? "sealed" : "not sealed";
+	return words[info->state];
+}
+
+static int reply_seal(struct control *ctl)
+{
+	const struct cl_node *node = ctl->node;
+	struct cl_seal_info info;
+
+	if (!S_ISREG(node->attr.st.st_mode))
+		return -E_INVAL;
+	cl_seal_info(ctl->client, node->ino, &info);
+	ctl->reply = json_pack(
+		"{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "ino",
+		(json_int_t)node->ino, "state", seal_word(&info, &node->attr.root), "why",
+		info.rc == -E_BUSY ? "it is being written" : info.rc ? error_text(info.rc) : "",
+		"bytes", (json_int_t)node->attr.st.st_size, "done_bytes",
+		(json_int_t)info.done_bytes, "blocks_before", (json_int_t)info.blocks_before,
+		"blocks_after", (json_int_t)info.blocks_after, "new_blocks",
+		(json_int_t)info.new_blocks, "new_bytes", (json_int_t)info.new_bytes,
+		"shared_blocks", (json_int_t)info.shared_blocks, "shared_bytes",
+		(json_int_t)info.shared_bytes);
+	return 0;
+}
+
+static int do_seal(struct control *ctl)
+{
+	int rc = S_ISREG(ctl->node->attr.st.st_mode) ? cl_seal_ask(ctl->client, ctl->node->ino)
+						     : -E_INVAL;
+	return rc < 0 ? rc : reply_seal(ctl);
 }
 
 /* --- reports ---------------------------------------------------------------------------------- */
@@ -437,6 +481,7 @@ static const struct request {
 	int (*run)(struct control *ctl);
 	bool wants_inode;
 	bool is_guarded;		/* for root and the owner */
+	bool needs_no_tier;
 	/* of the metadata server's: asks it for this action */
 	int (*ask)(struct cl_op *op, const json_t *request, uint32_t action);
 	uint32_t action;
@@ -450,6 +495,9 @@ static const struct request {
 	{ .name = "unpin", .run = do_unpin, .wants_inode = true, .is_guarded = true },
 	{ .name = "evict", .run = do_evict, .wants_inode = true, .is_guarded = true },
 	{ .name = "evict-all", .run = do_evict_all, .is_guarded = true },
+	{ .name = "seal", .run = do_seal, .wants_inode = true, .is_guarded = true,
+	  .needs_no_tier = true },
+	{ .name = "seal-state", .run = reply_seal, .wants_inode = true, .needs_no_tier = true },
 	{ .name = "trash-enable", .ask = cl_control_trash, .action = CL_TRASH_ENABLE },
 	{ .name = "trash-disable", .ask = cl_control_trash, .action = CL_TRASH_DISABLE },
 	{ .name = "trash-restore", .ask = cl_control_trash, .action = CL_TRASH_RESTORE },
@@ -546,7 +594,8 @@ void cl_control_start(struct cl_op *op)
 
 	if (rc == 0 && !r)
 		rc = -E_INVAL;
-	if (rc == 0 && (r->wants_inode || r->is_guarded) && !op->client->options.tiers)
+	if (rc == 0 && (r->wants_inode || r->is_guarded) && !r->needs_no_tier &&
+	    !op->client->options.tiers)
 		rc = -E_NODEV;
 	if (rc == 0 && r->wants_inode)
 		rc = inode_ask(op, request);

@@ -26,6 +26,7 @@ struct cl_drafts;
 struct cl_siblings;
 struct cl_policy_want;
 struct cl_xattr;
+struct cl_seals;
 
 #define CL_ABANDONED_MS	  2000u		/* so often it is asked whether somebody waits at all */
 #define CL_INTERRUPT_MS	  1000u		/* an operation goes on so long for a caller who will */
@@ -129,6 +130,7 @@ struct client {
 	struct cl_recall *recalls;
 	struct cl_xattrs xattrs;
 	struct cl_locks *locks;
+	struct cl_seals *seals;
 	struct cl_pins *pins;		/* NULL: there is no tier */
 	struct cl_guess *guess;		/* NULL: nothing is predicted */
 	uint64_t dirty_bytes, dirty_bytes_max;

@@ -194,7 +194,8 @@ void cl_edit_run(struct cl_file *file)
 	file->refs++;
 	if (file->node->is_recalling && !file->is_editing)
 		cl_lease_continue(file->client, file->node);
-	if (file->edits && !file->is_editing && !file->node->is_recalling) {
+	if (file->edits && !file->is_editing && !file->node->is_recalling &&
+	    !file->node->is_sealing) {
 		file->is_editing = true;
 		edit_step(file->edits);
 	}

@@ -24,8 +24,8 @@ static bool node_is_used(const struct cl_node *node)
 {
 	return node->file || node->readers || node->writers || node->is_opening ||
 	       node->has_open_read || node->has_open_write || node->is_idle_open ||
-	       node->releasing || node->is_recalling || node->turn_recalls || node->read_ns ||
-	       node->ino == INODE_ROOT;
+	       node->releasing || node->is_recalling || node->is_sealing || node->turn_recalls ||
+	       node->read_ns || node->ino == INODE_ROOT;
 }
 
 static void node_free(struct client *c, struct cl_node *node)

@@ -33,6 +33,7 @@ struct cl_node {
 	struct root pages_root;		/* content that they were read from */
 	uint64_t pages_version;
 	bool is_recalling;		/* edits wait until the recall is answered */
+	bool is_sealing;		/* the same, until the PUBLISH of a seal is (seal.h) */
 	uint16_t turn_recalls;		/* that wait for the end of a turn; lease.c */
 	/*
 	 * Of a directory, while its lease is held: every name in it is in the table of names. Once

@@ -18,6 +18,7 @@
 
 #include "client/core/draft.h"
 #include "client/core/publish_internal.h"
+#include "client/core/seal.h"
 #include "fs/base/log.h"
 
 #define LOG_MODULE "publish"
@@ -542,7 +543,7 @@ static uint64_t oldest_of(const struct cl_file *file)
 uint64_t cl_publish_oldest(const struct client *c)
 {
 	const struct cl_file *file;
-	uint64_t oldest = UINT64_MAX;
+	uint64_t oldest = cl_seal_oldest(c);
 	DL_FOREACH(c->files, file)
 		oldest = MIN_OF(oldest, oldest_of(file));
 	return oldest == UINT64_MAX ? 0 : oldest;

@@ -12,6 +12,7 @@
 #include "client/core/atime.h"
 #include "client/core/publish_internal.h"
 #include "client/core/quota.h"
+#include "client/core/seal.h"
 #include "fs/base/metrics.h"
 
 #define TRIES_MAX 16u
@@ -49,6 +50,7 @@ static void sent_well(struct cl_file *file, const struct cl_node *node)
 	file->charged -= MIN_OF(file->charged, flush->charged);
 	file->charged_put -= MIN_OF(file->charged_put, flush->charged);
 	cl_session_settle(file->client, flush->charged, flush->new_bytes);
+	cl_seal_note(file->client, node);
 }
 
 static void publish_done(struct cl_req *req)

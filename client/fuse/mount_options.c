@@ -26,6 +26,7 @@ static const struct row {
 	{ "memory", "client.memory_bytes", "", "BYTES", "data in flight (256M)" },
 	{ "read_ahead", "client.read_ahead_kb", "", "KIB", "kernel read-ahead (1024)" },
 	{ "flush", "client.flush_ms", "", "MS", "publish gathered writes after (1000)" },
+	{ "seal", "client.seal_ms", "", "MS", "cut by content after a close (5000)" },
 	{ "inflight", "client.blocks_in_flight", "", "BLOCKS", "of one stream (64)" },
 	{ "tier", "client.tier", "", "DIR:BYTES", "cache tier for whole models (auto)" },
 	{ "tier_policy", "client.tier_policy", "", "NAME", "adaptive, lru or lfu (adaptive)" },

@@ -158,6 +158,8 @@ static int create_client(struct mount *m, struct error *err)
 	o.is_hard = m->options.is_hard;
 	o.memory_bytes = config->client_memory_bytes;
 	o.flush_ms = (uint32_t)config->client_flush_ms;
+	o.seal_ms = (uint32_t)config->client_seal_ms;
+	o.seal_min_bytes = config->client_seal_min_bytes;
 	o.blocks_in_flight = (uint32_t)config->client_blocks_in_flight;
 	o.codec = (int)aim;
 	front_client_options(m->front, &o);

@@ -5,8 +5,8 @@
  *   offset size
  *      0    1   kind: 0 empty, 1 inline, 2 block, 3 node
  *      1    1   depth: 0 for empty, inline, block; levels of nodes for a node (1: a leaf)
- *      2    1   cutter: version of the rules by which a node's content was cut (cut.h); 0: the grid,
- *               or unknown, as after any edit
+ *      2    1   cutter: version of the rules by which a node's content was cut (cut.h); 0: on the
+ *               grid, or unknown, as after any edit
  *      3    5   zero
  *      8    8   length of the content in bytes
  *     16    8   data bytes of a node: the length less its holes; zero for the others
@@ -38,8 +38,8 @@ void root_encode(const struct root *root, uint8_t out[ROOT_BYTES]);
 must_check int root_decode(const uint8_t in[ROOT_BYTES], struct root *out);
 bool root_equal(const struct root *a, const struct root *b);
 /*
- * May `again` be the same bytes as `root`, cut at other places? As far as the descriptors tell: both
- * are nodes, of one length, with as many bytes of data.
+ * May `again` be the same bytes as `root`, cut at other places? As far as the descriptors tell:
+ * both are nodes, of one length, with as many bytes of data.
  */
 bool root_is_recut(const struct root *root, const struct root *again);
 /* Does it name blocks? Inline and empty content has none. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Recuts: the same bytes under another root. Nothing else changes, and every writer is let go first. */
+/* Recuts: the same bytes under another root. Nothing else changes, and every writer goes first. */
 #include "tests/ms_world.h"
 
 #include "tests/check_main.h"

@@ -31,7 +31,7 @@ static uint32_t fitting_bytes(const char *name)
 	if (strcmp(name, "id") == 0 || strcmp(name, "ids") == 0 || strcmp(name, "from") == 0 ||
 	    strcmp(name, "to") == 0)
 		return BLOCK_ID_BYTES;
-	if (strcmp(name, "root") == 0)
+	if (strcmp(name, "root") == 0 || strcmp(name, "recut_of") == 0)
 		return ROOT_BYTES;
 	if (strcmp(name, "cluster") == 0 || strcmp(name, "nonce") == 0 || strcmp(name, "uuid") == 0)
 		return 16;
