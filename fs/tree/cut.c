@@ -20,7 +20,8 @@ _Static_assert(CUT_SCAN_BYTES <= CUT_WINDOW_BYTES && CUT_WINDOW_BYTES <= CUT_ANC
 
 void cut_init(struct cut *cut, const struct cut_plan *plan, uint64_t offset)
 {
-	*cut = (struct cut){.plan = plan, .offset = offset};
+	*cut = (struct cut){
+		.plan = plan, .scan = cut_scan_kernels[cpu_level()], .offset = offset};
 }
 
 void cut_restart(struct cut *cut, uint64_t offset)
@@ -37,12 +38,12 @@ static bool is_anchor(const uint8_t *at)
 }
 
 /* The first anchor among `count` places from `at` on, or `count`. */
-static uint32_t anchor_find(const uint8_t *at, uint32_t count)
+static uint32_t anchor_find(const struct cut *cut, const uint8_t *at, uint32_t count)
 {
 	uint32_t i = 0;
 
 	for (; i < count; i++) {
-		i += cut_scan(at + i, count - i);
+		i += cut->scan(at + i, count - i);
 		if (i == count || is_anchor(at + i))
 			break;
 	}
@@ -63,7 +64,7 @@ static uint32_t anchor_in(const struct cut *cut, const uint8_t *bytes, uint32_t 
 		memcpy(seam, cut->window, CUT_WINDOW_BYTES);
 		memcpy(seam + CUT_WINDOW_BYTES, bytes, at_seam);
 		uint32_t count = at_seam + 1 - place;
-		uint32_t found = anchor_find(seam + CUT_WINDOW_BYTES + place, count);
+		uint32_t found = anchor_find(cut, seam + CUT_WINDOW_BYTES + place, count);
 
 		if (found < count)
 			return place + found;
@@ -71,7 +72,7 @@ static uint32_t anchor_in(const struct cut *cut, const uint8_t *bytes, uint32_t 
 	}
 	if (place > len)
 		return 0;
-	uint32_t found = anchor_find(bytes + place, len + 1 - place);
+	uint32_t found = anchor_find(cut, bytes + place, len + 1 - place);
 	return place + found <= len ? place + found : 0;
 }
 

@@ -36,8 +36,8 @@
 #define CUT_VERSION		1u
 
 #define CUT_TENSOR_BYTES_MIN	65536u
-#define CUT_ANCHOR_BYTES_MIN	65536u
-#define CUT_ANCHOR_BYTES_MEAN	262144u
+#define CUT_ANCHOR_BYTES_MIN	32768u
+#define CUT_ANCHOR_BYTES_MEAN	131072u	/* an edit then costs 140 KB, and blocks have 52 KiB */
 #define CUT_WINDOW_BYTES	64u
 #define CUT_TENSORS_MAX		262144u	/* kept of a file, 16 bytes each; others are as any bytes */
 
@@ -62,6 +62,7 @@ void cut_plan_seal(struct cut_plan *plan, uint64_t data_start);
 
 struct cut {
 	const struct cut_plan *plan;	/* not owned; NULL: none */
+	uint32_t (*scan)(const uint8_t *at, uint32_t count); /* cut_scan.h: the best one here */
 	uint32_t extent_index;		/* the first that does not end before `offset` */
 	uint64_t offset;		/* of the next byte */
 	uint64_t run_bytes;		/* since the last cut that began a run */

@@ -8,15 +8,9 @@
 #include <endian.h>
 #include <string.h>
 
-#define FACTOR_A  0x9e3bu
-#define FACTOR_B  0x6a2du
-#define UPPER	  0xff80u	/* CUT_SCAN_ODDS to one */
-#define PATTERN	  0x5a80u
-#define LANES	  32u		/* of two bytes: 64 places are two of these */
+#define LANES 32u	/* of two bytes: 64 places are two of these */
 
-_Static_assert(65536u - UPPER == 65536u / CUT_SCAN_ODDS, "the mask keeps the odds");
-
-/* The number of the two bytes that begin `n` before each of every other place. */
+/* The numbers of the two bytes that begin some bytes before each of every other place. */
 struct lanes {
 	uint16_t of[LANES];
 };
@@ -32,7 +26,7 @@ static bool passes(const uint8_t *at)
 	uint32_t a = (uint32_t)le16toh(w2) - le16toh(w6);
 	uint32_t b = (uint32_t)le16toh(w4) - le16toh(w8);
 
-	return ((a * FACTOR_A + b * FACTOR_B) & UPPER) == PATTERN;
+	return ((a * CUT_SCAN_A + b * CUT_SCAN_B) & CUT_SCAN_MASK) == CUT_SCAN_HIT;
 }
 
 /* Whether any of LANES places passes, two apart. */
@@ -48,9 +42,9 @@ static bool any_passes(const uint8_t *at)
 	for (uint32_t i = 0; i < LANES; i++) {
 		uint16_t a = (uint16_t)(le16toh(w2.of[i]) - le16toh(w6.of[i]));
 		uint16_t b = (uint16_t)(le16toh(w4.of[i]) - le16toh(w8.of[i]));
-		uint16_t f = (uint16_t)(a * FACTOR_A + b * FACTOR_B);
+		uint16_t f = (uint16_t)(a * CUT_SCAN_A + b * CUT_SCAN_B);
 
-		hits |= (uint16_t)-((f & UPPER) == PATTERN);
+		hits |= (uint16_t)-((f & CUT_SCAN_MASK) == CUT_SCAN_HIT);
 	}
 	return hits != 0;
 }
@@ -67,7 +61,10 @@ uint32_t cut_scan_plain(const uint8_t *at, uint32_t count)
 	return i;
 }
 
-uint32_t cut_scan(const uint8_t *at, uint32_t count)
-{
-	return cut_scan_plain(at, count);
-}
+#if defined(__x86_64__)
+cut_scan_fn *const cut_scan_kernels[CPU_LEVEL_COUNT] = {cut_scan_plain, cut_scan_avx2,
+							cut_scan_avx2};
+#else
+cut_scan_fn *const cut_scan_kernels[CPU_LEVEL_COUNT] = {cut_scan_plain, cut_scan_plain,
+							cut_scan_plain};
+#endif

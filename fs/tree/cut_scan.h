@@ -13,10 +13,17 @@
 #ifndef CAIRN_FS_TREE_CUT_SCAN_H
 #define CAIRN_FS_TREE_CUT_SCAN_H
 
-#include "fs/base/base.h"
+#include "fs/base/cpu.h"
 
 #define CUT_SCAN_BYTES	8u		/* before a place, that it looks at */
 #define CUT_SCAN_ODDS	512u
+
+#define CUT_SCAN_A	0x9e3bu		/* the factors, */
+#define CUT_SCAN_B	0x6a2du
+#define CUT_SCAN_MASK	0xff80u		/* and what must come out */
+#define CUT_SCAN_HIT	0x5a80u
+
+_Static_assert(65536u - CUT_SCAN_MASK == 65536u / CUT_SCAN_ODDS, "the mask keeps the odds");
 
 /*
  * The first place that passes among `at`, at + 1, ... at + count - 1, or `count`. The bytes from
@@ -24,7 +31,9 @@
  */
 typedef uint32_t cut_scan_fn(const uint8_t *at, uint32_t count);
 
-cut_scan_fn cut_scan;			/* by the best kernel of this processor */
-cut_scan_fn cut_scan_plain;
+/* Plain C, and one for each level that is built; such as this processor has no right to, crash. */
+extern cut_scan_fn *const cut_scan_kernels[CPU_LEVEL_COUNT];
+
+cut_scan_fn cut_scan_plain, cut_scan_avx2;
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fs/tree/cut.h"
+#include "fs/tree/cut_scan.h"
 #include "fs/tree/tensors.h"
 #include "tests/check_main.h"
 
@@ -84,6 +85,53 @@ START_TEST(pieces_of_any_length_cut_alike)
 		ck_assert_uint_eq(other.count, whole.count);
 		ck_assert_mem_eq(other.at, whole.at, whole.count * sizeof whole.at[0]);
 	}
+	free(bytes);
+}
+END_TEST
+
+START_TEST(kernels_find_the_same_places)
+{
+	uint8_t *bytes = random_bytes(KiB(64), 11);
+	uint64_t seed = 12;
+
+	for (uint32_t i = 0; i < 20000; i++) {
+		uint32_t at = CUT_SCAN_BYTES + (uint32_t)(random_next(&seed) % 60000);
+		uint32_t count = (uint32_t)(random_next(&seed) % (i % 2 ? 200 : 5000));
+		uint32_t expected = cut_scan_plain(bytes + at, count);
+
+		for (uint32_t level = 0; level <= cpu_level(); level++)
+			ck_assert_uint_eq(cut_scan_kernels[level](bytes + at, count), expected);
+	}
+	free(bytes);
+}
+END_TEST
+
+/* By the definition of cut_scan.h, place by place, and with nothing to read behind the last. */
+START_TEST(the_filter_is_as_defined)
+{
+	const uint32_t len = 5000;
+	uint8_t *bytes = random_bytes(len, 13);
+	uint8_t *exact = malloc(len);
+	uint32_t place = CUT_SCAN_BYTES, hits = 0;
+
+	memcpy(exact, bytes, len);
+	for (uint32_t p = CUT_SCAN_BYTES; p <= len; p++) {
+		uint32_t w[5];
+
+		for (uint32_t n = 1; n <= 4; n++)
+			w[n] = exact[p - 2 * n] | (uint32_t)exact[p - 2 * n + 1] << 8;
+		uint32_t f = (w[1] - w[3]) * CUT_SCAN_A + (w[2] - w[4]) * CUT_SCAN_B;
+		if ((f & CUT_SCAN_MASK) != CUT_SCAN_HIT)
+			continue;
+		for (uint32_t level = 0; level <= cpu_level(); level++)
+			ck_assert_uint_eq(cut_scan_kernels[level](exact + place, len + 1 - place),
+					  p - place);
+		place = p + 1;
+		hits++;
+	}
+	ck_assert_uint_eq(cut_scan_plain(exact + place, len + 1 - place), len + 1 - place);
+	ck_assert_uint_ge(hits, 3);
+	free(exact);
 	free(bytes);
 }
 END_TEST
@@ -229,6 +277,8 @@ START_TEST(a_hole_begins_a_run)
 END_TEST
 
 TEST_MAIN("cut", tcase_add_test(tc, pieces_of_any_length_cut_alike);
+	  tcase_add_test(tc, kernels_find_the_same_places);
+	  tcase_add_test(tc, the_filter_is_as_defined);
 	  tcase_add_test(tc, blocks_are_a_grid_restarted_at_anchors);
 	  tcase_add_test(tc, behind_an_insertion_the_blocks_are_the_old_ones);
 	  tcase_add_test(tc, equal_numbers_have_no_anchors);
