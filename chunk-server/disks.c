@@ -16,6 +16,8 @@ struct store_sync {
 struct cs_disks {
 	struct cs_disks_options options;
 	uint64_t seeds[DISKS_MAX];
+	bool is_full[DISKS_MAX];
+	bool has_tiers;
 	uint64_t generation, durable;
 	/* the sync in flight */
 	struct store_sync syncs[DISKS_MAX];
@@ -40,6 +42,8 @@ int cs_disks_create(const struct cs_disks_options *options, struct cs_disks **ou
 	for (uint32_t i = 0; i < options->count; i++) {
 		disks->seeds[i] = checksum_of(options->uuids[i], UUID_BYTES);
 		disks->syncs[i].disks = disks;
+		disks->has_tiers =
+			disks->has_tiers || options->tiers[i] != options->tiers[0];
 	}
 	*out = disks;
 	return 0;
@@ -104,23 +108,65 @@ static uint64_t score(const struct cs_disks *disks, uint32_t index, const struct
 	return checksum_seeded(id->bytes, BLOCK_ID_BYTES, disks->seeds[index]);
 }
 
+/* Where a new block goes: the lower, the better. */
+static uint32_t put_order(struct cs_disks *disks, uint32_t index)
+{
+	uint32_t tier = disks->options.tiers[index];
+
+	if (!cs_store_takes_puts(disks->options.stores[index]))
+		return UINT32_MAX;
+	if (!disks->has_tiers)
+		return 0;
+	return disks->is_full[index] ? UINT32_MAX / 2 + tier : tier;
+}
+
 /* The best disk that takes puts; the best at all if none does, so that its error is told. */
 static struct cs_store *store_for_put(struct cs_disks *disks, const struct block_id *id)
 {
-	uint32_t best = 0;
-	bool best_takes = false;
+	uint32_t best = 0, best_order = 0;
 	uint64_t best_score = 0;
 
 	for (uint32_t i = 0; i < disks->options.count; i++) {
-		bool takes = cs_store_takes_puts(disks->options.stores[i]);
+		uint32_t order = put_order(disks, i);
 		uint64_t s = score(disks, i, id);
-		if (i == 0 || (takes && !best_takes) || (takes == best_takes && s > best_score)) {
+		if (i == 0 || order < best_order || (order == best_order && s > best_score)) {
 			best = i;
-			best_takes = takes;
+			best_order = order;
 			best_score = s;
 		}
 	}
 	return disks->options.stores[best];
+}
+
+bool cs_disks_has_tiers(const struct cs_disks *disks)
+{
+	return disks->has_tiers;
+}
+
+uint32_t cs_disks_tier(const struct cs_disks *disks, uint32_t disk)
+{
+	return disks->options.tiers[disk];
+}
+
+void cs_disks_set_full(struct cs_disks *disks, uint32_t disk, bool is_full)
+{
+	disks->is_full[disk] = is_full;
+}
+
+int cs_disks_pick(struct cs_disks *disks, const struct block_id *id, uint32_t tier, uint32_t *disk)
+{
+	uint64_t best_score = 0;
+	int rc = -E_NOSPC;
+
+	for (uint32_t i = 0; i < disks->options.count; i++) {
+		uint64_t s = score(disks, i, id);
+		if (put_order(disks, i) != tier || (rc == 0 && s <= best_score))
+			continue;
+		*disk = i;
+		best_score = s;
+		rc = 0;
+	}
+	return rc;
 }
 
 /*
@@ -167,17 +213,39 @@ void cs_disks_put(struct cs_disks *disks, struct cs_put *put)
 		cs_store_put(store_for_put(disks, &put->id), put);
 }
 
-void cs_disks_get(struct cs_disks *disks, struct cs_get *get)
+/* Not found: the first store says so, in its own time. A failed disk may still be readable. */
+static void get_start(struct cs_disks *disks, struct cs_get *get)
 {
 	struct cs_place place;
 	uint32_t disk = 0;
 
-	/* Not found: the first store says so, in its own time. A failed disk may still be readable.
-	 */
 	if (disks->options.count > 1 && find_on(disks, &get->id, &place, &disk, false) < 0 &&
 	    find_on(disks, &get->id, &place, &disk, true) < 0)
 		disk = 0;
 	cs_store_get(disks->options.stores[disk], get);
+}
+
+/* It moved to another disk while it was asked for on this one. */
+static void get_again(struct cs_get *get)
+{
+	struct cs_disks *disks = get->disks;
+	struct cs_place place;
+
+	get->done = get->told;
+	if (get->rc == -E_NO_BLOCK && cs_disks_find(disks, &get->id, &place, NULL) == 0)
+		get_start(disks, get);
+	else
+		get->done(get);
+}
+
+void cs_disks_get(struct cs_disks *disks, struct cs_get *get)
+{
+	if (disks->has_tiers) {
+		get->disks = disks;
+		get->told = get->done;
+		get->done = get_again;
+	}
+	get_start(disks, get);
 }
 
 /* --- garbage ---- */

@@ -2,7 +2,9 @@
 /*
  * The disks of one chunk server behind one interface. A block's order of disks is rendezvous
  * hashing of its id with each disk's uuid: it is put on the first that is neither failed nor full,
- * and found on any (so a disk may be added, and a failed one fails alone).
+ * and found on any (so a disk may be added, and a failed one fails alone). Disks of a faster tier go
+ * before all others as long as they have room; tier_move.c moves blocks between tiers. A block may be
+ * on several disks for a while: all is said of every copy, and a visit tells it once.
  *
  * One generation for the whole server: a sync ends the server's generation by syncing every healthy
  * store, and what is owed. A put answered under generation g is durable when cs_disks_sync(g)
@@ -22,6 +24,7 @@ struct cs_disks_options {
 	struct loop *loop;
 	struct cs_store *stores[DISKS_MAX];   /* not owned */
 	uint8_t uuids[DISKS_MAX][UUID_BYTES]; /* of their disks */
+	uint32_t tiers[DISKS_MAX];	      /* 0 is the fastest */
 	uint32_t count;
 	struct cs_owed *owed; /* not owned; may be NULL */
 	/*
@@ -37,6 +40,14 @@ void cs_disks_destroy(struct cs_disks *disks); /* no sync in flight; NULL is all
 
 uint32_t cs_disks_count(const struct cs_disks *disks);
 uint32_t cs_disks_failed_count(const struct cs_disks *disks);
+/* Are there disks of several tiers? */
+bool cs_disks_has_tiers(const struct cs_disks *disks);
+uint32_t cs_disks_tier(const struct cs_disks *disks, uint32_t disk);
+/* New blocks go elsewhere, while there is an elsewhere. */
+void cs_disks_set_full(struct cs_disks *disks, uint32_t disk, bool is_full);
+/* The disk of a tier that is to take this block, having room for it; -E_NOSPC. */
+must_check int cs_disks_pick(struct cs_disks *disks, const struct block_id *id, uint32_t tier,
+			     uint32_t *disk);
 /* Sums; is_failed when every disk is. */
 void cs_disks_stats(const struct cs_disks *disks, struct cs_store_stats *out);
 bool cs_disks_is_idle(const struct cs_disks *disks);

@@ -109,6 +109,11 @@ void cs_heat_note(struct cs_heat *heat, const struct block_id *id, uint64_t now_
 	}
 }
 
+uint64_t cs_heat_period_ms(const struct cs_heat *heat)
+{
+	return heat->period_ms;
+}
+
 bool cs_heat_knows(const struct cs_heat *heat, uint64_t now_ms)
 {
 	return now_ms >= heat->started_ms + heat->period_ms;

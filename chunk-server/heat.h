@@ -41,6 +41,7 @@ void cs_heat_destroy(struct cs_heat *heat); /* NULL is allowed */
 void cs_heat_note(struct cs_heat *heat, const struct block_id *id, uint64_t now_ms);
 must_check enum cs_heat_kind cs_heat_of(struct cs_heat *heat, const struct block_id *id,
 					uint64_t now_ms);
+uint64_t cs_heat_period_ms(const struct cs_heat *heat);
 /* May anything be cold yet? A walk that looks for it can wait until then. */
 bool cs_heat_knows(const struct cs_heat *heat, uint64_t now_ms);
 

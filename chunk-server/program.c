@@ -16,6 +16,7 @@
 
 #include "chunk-server/format.h"
 #include "chunk-server/serve.h"
+#include "chunk-server/tier.h"
 #include "fs/base/log.h"
 #include "fs/base/service.h"
 #include "fs/io/view.h"
@@ -47,6 +48,7 @@ struct program {
 	struct disk *disks[DISKS_MAX];
 	struct view indexes[DISKS_MAX];
 	struct media media[DISKS_MAX];
+	uint32_t tiers[DISKS_MAX];
 	struct view owed; /* on the first that the server uses */
 	char name[256];
 	struct cs_server *server;
@@ -86,9 +88,12 @@ static int find_media(struct program *p, const char *path, struct error *err)
 	media_detect(&MEDIA_SYSTEM, path, media);
 	int rc = media_chosen(&p->config->cs_media, path, &media->kind, err);
 	if (rc >= 0)
-		log_info("disk '%s' is %s on '%s'%s", path, media_profile(media->kind)->name,
-			 media->device, rc == 1 ? ", as set" : "");
-	return rc < 0 ? rc : 0;
+		rc = cs_tier_of(&p->config->cs_tiers, path, media->kind,
+				&p->tiers[p->disk_count], err);
+	if (rc == 0)
+		log_info("disk '%s' is used as %s (device '%s'), in tier %u", path,
+			 media_profile(media->kind)->name, media->device, p->tiers[p->disk_count]);
+	return rc;
 }
 
 static int open_directory(struct program *p, const char *path, struct error *err)
@@ -197,6 +202,9 @@ static int begin_serving(struct program *p, struct error *err)
 		.full_percent = (uint32_t)c->cs_full_percent,
 		.scrub_period_ms = c->cs_scrub_period,
 		.scrub_bytes_per_s = c->cs_scrub_bytes_per_s,
+		.tier_low_percent = (uint32_t)c->cs_tier_low_percent,
+		.tier_high_percent = (uint32_t)c->cs_tier_high_percent,
+		.tier_bytes_per_s = c->cs_tier_bytes_per_s,
 		.cold_after_ms = c->cs_cold_after,
 	};
 
@@ -208,7 +216,8 @@ static int begin_serving(struct program *p, struct error *err)
 		o.disks[i] = (struct cs_server_disk){p->disks[i], p->indexes[i].rows,
 						     p->indexes[i].state.is_trusted,
 						     p->indexes[i].state.was_closed,
-						     p->paths[i], p->media[i]};
+						     p->paths[i], p->media[i],
+						     p->tiers[i]};
 	do {
 		loop_random(p->loop, &o.boot_id, sizeof(o.boot_id));
 	} while (o.boot_id == 0);
@@ -271,6 +280,8 @@ static int bring_up(struct program *p, struct error *err)
 {
 	int rc = media_check(&p->config->cs_media, &p->config->cs_dirs, err);
 
+	if (rc >= 0)
+		rc = cs_tier_check(&p->config->cs_tiers, &p->config->cs_dirs, err);
 	if (rc >= 0)
 		rc = open_directories(p, err);
 	if (rc < 0)

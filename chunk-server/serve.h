@@ -25,6 +25,7 @@ struct cs_server_disk {
 	bool was_closed;       /* cleanly */
 	const char *name;      /* for people; NULL: its number */
 	struct media media;    /* what it is */
+	uint32_t tier;	       /* 0 is the fastest; all alike: nothing moves */
 };
 
 struct cs_server_options {
@@ -55,6 +56,9 @@ struct cs_server_options {
 	uint32_t full_percent;
 	uint64_t scrub_period_ms;   /* 0: only when asked */
 	uint64_t scrub_bytes_per_s; /* of each disk; 0: as the period needs */
+	/* of disks of several tiers (tier.h) */
+	uint32_t tier_low_percent, tier_high_percent;
+	uint64_t tier_bytes_per_s; /* 0: no bound */
 	uint64_t cold_after_ms;	    /* what nobody used for so long is cold; 0: a week */
 };
 

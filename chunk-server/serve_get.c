@@ -97,6 +97,8 @@ static void got(struct cs_get *get)
 	/* If it cannot be noted now, the next reader or the scrub finds it again. */
 	if (get->rc == -E_CORRUPT)
 		(void)cs_damage_report(job->server, get->store, &get->id, &get->place);
+	if (get->rc == 0)
+		cs_tiers_used(job->server, get);
 	get_end(job);
 }
 

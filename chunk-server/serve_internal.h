@@ -37,6 +37,7 @@ struct damage;	   /* damage.c */
 struct heal;	   /* heal.c */
 struct heal_job;   /* serve_heal.c */
 struct collect;	   /* collect.c */
+struct mover;	   /* tier_move.c */
 struct put_job;	   /* serve_put.c */
 struct get_job;	   /* serve_get.c */
 struct sync_job;
@@ -79,6 +80,7 @@ struct cs_server {
 	uint32_t parked_count;
 	struct loop_timer parked_timer;
 	struct collect *collect;
+	struct mover *mover; /* NULL: all disks are of one tier */
 
 	struct put_job *puts, *puts_free;
 	uint32_t client_puts, client_puts_max; /* jobs that forward */
@@ -220,6 +222,20 @@ void cs_collect_stop(struct cs_server *s);
 void cs_collect_destroy(struct cs_server *s);
 void cs_collect_serve(struct cs_server *s, struct rpc_request *req);
 void cs_collect_epoch(struct cs_server *s, uint64_t epoch); /* the metadata server told it */
+
+/* --- tier_move.c: blocks between disks of several tiers ---- */
+
+struct cs_tier_stats { /* since the start */
+	uint64_t blocks_down, bytes_down, blocks_up, bytes_up;
+	uint64_t twins; /* blocks found on two disks, of which one was forgotten */
+};
+must_check int cs_tiers_create(struct cs_server *s);
+void cs_tiers_stop(struct cs_server *s);
+bool cs_tiers_is_idle(const struct cs_server *s);
+void cs_tiers_destroy(struct cs_server *s);
+/* A block was read: if it is hot it may have to come up. */
+void cs_tiers_used(struct cs_server *s, const struct cs_get *get);
+void cs_tiers_stats(const struct cs_server *s, struct cs_tier_stats *out);
 
 /* --- repay.c ---- */
 

@@ -28,6 +28,7 @@
 
 struct cs_store;
 struct cs_place;
+struct cs_disks;
 
 struct cs_store_options {
 	struct loop *loop;
@@ -146,6 +147,8 @@ struct cs_get {
 	struct cs_place place;
 	struct cs_store *store;
 	struct cs_get *next; /* private: of the same turn, then of the same run */
+	struct cs_disks *disks; /* private: of cs_disks_get() */
+	void (*told)(struct cs_get *get);
 	/* private: of the first one of a run, for all of them */
 	struct disk_op op;
 	struct iovec iov[STORE_RUN_MAX];
@@ -242,6 +245,12 @@ must_check int cs_store_touch(struct cs_store *store, const struct block_id *id)
 must_check int cs_store_trash(struct cs_store *store, const struct block_id *id, uint64_t wall_ms);
 /* Forget a block that is in trash: its record is dead. -E_NO_BLOCK; -E_BUSY: it is not in trash. */
 must_check int cs_store_free(struct cs_store *store, const struct block_id *id);
+/*
+ * It is on another disk now: forget this copy, live or not. -E_NO_BLOCK: the index names another
+ * place, or none.
+ */
+must_check int cs_store_forget(struct cs_store *store, const struct block_id *id,
+			       const struct cs_place *place);
 /*
  * Rewrite segments of which at least `dead_percent` is dead, one after the other, in the
  * background: live records are appended anew and synced, then the old file goes. Runs by itself at

@@ -120,6 +120,18 @@ int cs_store_set_dense(struct cs_store *store, const struct block_id *id,
 	return cs_store_change(store, id, &old, &place, false);
 }
 
+int cs_store_forget(struct cs_store *store, const struct block_id *id, const struct cs_place *place)
+{
+	struct cs_place old;
+	int rc = cs_store_find(store, id, &old);
+
+	if (rc < 0)
+		return rc;
+	if (old.segment != place->segment || old.offset != place->offset)
+		return -E_NO_BLOCK;
+	return cs_store_change(store, id, &old, NULL, false);
+}
+
 int cs_store_next(struct cs_store *store, struct block_id *id, bool is_behind, struct cs_place *out)
 {
 	int rc;

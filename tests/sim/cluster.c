@@ -205,6 +205,8 @@ static int start_cs(struct cluster_node *n, struct error *err)
 		.sync_bytes = MiB(1),
 		.full_percent = 95,
 		.scrub_period_ms = CLUSTER_SCRUB_MS,
+		.cold_after_ms = CLUSTER_COLD_MS,
+		.tier_high_percent = 60,
 	};
 	for (uint32_t i = 0; i < n->disk_count; i++) {
 		/* An index is trusted if it was kept (I15); what it lacks is found by the store. */
@@ -215,6 +217,9 @@ static int start_cs(struct cluster_node *n, struct error *err)
 							   .index = n->rows[i],
 							   .index_is_trusted = is_trusted,
 							   .was_closed = n->was_closed};
+		/* Every kind is somewhere; where there are two disks, most are of two tiers. */
+		options.disks[i].media.kind = (n->index * 3 + i * 5) % MEDIA_COUNT;
+		options.disks[i].tier = media_profile(options.disks[i].media.kind)->rank;
 	}
 	return cs_server_create(&options, &n->cs, err);
 }

@@ -27,6 +27,7 @@
 #define CLUSTER_COPIES	   3u
 #define CLUSTER_MIN_COPIES 2u
 #define CLUSTER_SCRUB_MS   3000u /* all that is stored is read in this time, again and again */
+#define CLUSTER_COLD_MS	 4000u /* blocks that nobody reads for so long move to slower disks */
 #define CLUSTER_GC_MS	   2500u /* garbage is collected so often, */
 #define CLUSTER_GRACE_MS   1500u /* and kept in trash so long */
 
