@@ -11,6 +11,8 @@
 #include <unistd.h>
 
 #include "fs/base/text.h"
+#include "tools/tensor_list.h"
+#include "tools/tree_content.h"
 
 #define LINKED_MAX	 1000000u /* inodes with several names that are remembered */
 #define TRIES		 3u	  /* for a file that changes while it is walked */
@@ -150,14 +152,38 @@ static struct usage_group *group_of_file(struct usage *u, const char *path)
 
 struct file_walk {
 	struct usage *u;
-	struct usage_group *group;
+	struct usage_group *group; /* of the file; NULL: of each block */
+	struct tensor_list tensors;
+	uint64_t dtypes[TENSORS_DTYPES + 1]; /* bytes of each; the last one: of no tensor */
 	struct error *err;
 };
+
+static struct usage_group *group_of_dtype(struct usage *u, uint32_t dtype)
+{
+	return group_named(u, dtype < TENSORS_DTYPES ? tensors_dtype_name((enum tensors_dtype)dtype)
+						     : "(no tensor)");
+}
+
+/* By dtype: of what most of the block is; counted here, for all of them. */
+static struct usage_group *group_of_block(struct file_walk *w, const struct tree_block *block)
+{
+	const struct tensor_item *t;
+	uint32_t dtype = TENSORS_DTYPES;
+
+	if (w->u->by != USAGE_BY_DTYPE)
+		return w->group;
+	t = tensor_list_find(&w->tensors, block->offset, block->length);
+	if (t)
+		dtype = t->dtype;
+	w->dtypes[dtype] += block->length;
+	return group_of_dtype(w->u, dtype);
+}
 
 static int on_block(void *arg, const struct tree_block *block)
 {
 	struct file_walk *w = arg;
 	struct usage *u = w->u;
+	struct usage_group *group = block->is_node ? NULL : group_of_block(w, block);
 	struct sample_block *b;
 
 	u->nodes += block->is_node;
@@ -172,8 +198,8 @@ static int on_block(void *arg, const struct tree_block *block)
 		return 0;
 	b->length = (uint32_t)block->length;
 	b->met += block->length;
-	if (w->group) {
-		uint32_t i = (uint32_t)(w->group - u->groups);
+	if (group) {
+		uint32_t i = (uint32_t)(group - u->groups);
 
 		b->groups[i / 64] |= UINT64_C(1) << i % 64;
 	}
@@ -202,6 +228,24 @@ static bool was_counted(struct usage *u, const struct tree_attr *attr)
 	return false;
 }
 
+/* Its tensors, as far as its header can be read. */
+static int read_tensors(struct file_walk *w, const struct tree_attr *attr)
+{
+	struct tree_content *c;
+	int rc;
+
+	tensor_list_finish(&w->tensors);
+	memset(w->dtypes, 0, sizeof w->dtypes);
+	if (w->u->by != USAGE_BY_DTYPE || !root_has_blocks(&attr->root))
+		return 0;
+	c = tree_content_create(w->u->reader, &attr->root);
+	rc = c ? tensor_list_read(&w->tensors,
+				  &(struct tensors_source){attr->root.length, tree_content_read, c})
+	       : -E_NOMEM;
+	tree_content_destroy(c);
+	return rc < 0 ? error_set(w->err, rc, "cannot read tensors") : 0;
+}
+
 /* Walk the content that it has now; *attr is what was walked. */
 static int walk_content(struct file_walk *w, struct tree_attr *attr)
 {
@@ -211,7 +255,9 @@ static int walk_content(struct file_walk *w, struct tree_attr *attr)
 	for (uint32_t i = 0; i < TRIES; i++) {
 		struct error why = {0};
 
-		rc = tree_reader_walk(w->u->reader, &attr->root, on_block, w, w->err);
+		rc = read_tensors(w, attr);
+		if (rc == 0)
+			rc = tree_reader_walk(w->u->reader, &attr->root, on_block, w, w->err);
 		if (rc == 0 || rc == -E_NOMEM)
 			return rc;
 		/* Was it replaced, and its old blocks collected? */
@@ -243,6 +289,22 @@ static void count_file(struct usage *u, struct usage_group *group, const struct 
 	group->inlined += inlined;
 }
 
+static void count_dtypes(struct file_walk *w, const struct tree_attr *attr)
+{
+	if (attr->root.kind == ROOT_INLINE)
+		w->dtypes[TENSORS_DTYPES] = attr->root.length;
+	for (uint32_t i = 0; i <= TENSORS_DTYPES; i++) {
+		struct usage_group *group;
+
+		if (w->u->by != USAGE_BY_DTYPE || w->dtypes[i] == 0)
+			continue;
+		group = group_of_dtype(w->u, i);
+		group->files++;
+		group->logical += w->dtypes[i];
+		group->inlined += attr->root.kind == ROOT_INLINE ? w->dtypes[i] : 0;
+	}
+}
+
 static int on_file(void *arg, const struct tree_file *file)
 {
 	struct file_walk *w = arg;
@@ -258,6 +320,7 @@ static int on_file(void *arg, const struct tree_file *file)
 	rc = walk_content(w, &attr);
 	if (rc == 0) {
 		count_file(u, w->group, &attr);
+		count_dtypes(w, &attr);
 		show_progress(u, "walking", 0, 0);
 		return 0;
 	}
@@ -279,6 +342,7 @@ int usage_walk(struct usage *u, inode_no from, struct error *err)
 	struct tree_files files = {.reader = u->reader, .fn = on_file, .arg = &w};
 	int rc = tree_files_walk(&files, from, err);
 
+	tensor_list_finish(&w.tensors);
 	u->directories += files.directories;
 	u->gone += files.gone;
 	u->unreadable += files.too_long;

@@ -37,7 +37,6 @@ struct usage_group {
 	uint64_t files, logical, holes, inlined;
 	double logical_estimated; /* by codec only: it is not known of a block that is not asked */
 	struct usage_sums sums;
-	uint64_t last_file; /* private: that was counted in it */
 };
 
 struct usage {

@@ -22,6 +22,17 @@ def stored(report):
     return report["stored"]["bytes"] + report["manifests"]["bytes"]
 
 
+def safetensors(tensors):
+    """The bytes of a model: name -> (dtype, bytes of the tensor)."""
+    header, at = {}, 0
+    for name, (dtype, content) in tensors.items():
+        width = {"F32": 4, "BF16": 2}[dtype]
+        header[name] = {"dtype": dtype, "shape": [len(content) // width], "data_offsets": [at, at + len(content)]}
+        at += len(content)
+    head = json.dumps(header).encode()
+    return len(head).to_bytes(8, "little") + head + b"".join(content for _, content in tensors.values())
+
+
 def make_tree(cluster):
     """Two folders that share a model; text that shrinks; a hole; a small file; a second name."""
     top = cluster.mnt / "top"
@@ -61,6 +72,19 @@ def test_df_of_a_tree_tells_what_was_written(make_cluster):
     eventually(lambda: stored(df(cluster, top)) == cluster.status()["bytes_stored"], what="the servers' own count")
     people = cluster.cairn("df", top, "--by", "dir").stdout
     assert "share 2.0 MiB" in people
+
+
+def test_df_by_dtype_looks_into_models(make_cluster):
+    cluster = make_cluster(sets=[NO_TIER])
+    top = cluster.mnt / "top"
+    top.mkdir()
+    norm = seeded_bytes(MiB(1), 1)
+    (top / "m.safetensors").write_bytes(safetensors({"w": ("F32", norm), "v": ("BF16", seeded_bytes(MiB(2), 2))}))
+    (top / "other.bin").write_bytes(seeded_bytes(MiB(1), 3))
+    groups = by_name(df(cluster, top, "--by", "dtype"))
+    assert sorted(groups) == ["(no tensor)", "bf16", "f32"]
+    for name, size in [("f32", 1), ("bf16", 2), ("(no tensor)", 1)]: # a block may be of two
+        assert abs(groups[name]["bytes_logical"] - MiB(size)) <= 65536 and groups[name]["files"] == 1
 
 
 def test_df_asks_what_another_codec_would_store(make_cluster):
