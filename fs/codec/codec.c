@@ -10,6 +10,9 @@
 #include <string.h>
 #include <zstd.h>
 
+#include "fs/codec/detect.h"
+#include "fs/codec/nibble.h"
+
 /*
  * Level 0 is asked by callers that do not care: zstd's fastest ordinary level, as models shrink
  * little.
@@ -80,10 +83,27 @@ static int64_t zstd_decode(struct codec_scratch *s, const void *stored, uint32_t
 	return ZSTD_isError(len) ? -1 : (int64_t)len;
 }
 
+static uint32_t nibble_row_encode(struct codec_scratch *s unused_arg,
+				  const struct codec_plan *plan, const struct codec_bytes *plain,
+				  void *out, uint32_t room)
+{
+	return nibble_encode(plan, plain, out, room);
+}
+
+static int64_t nibble_row_decode(struct codec_scratch *s unused_arg, const void *stored,
+				 uint32_t stored_len, void *out, uint32_t room)
+{
+	const struct codec_bytes bytes = {stored, stored_len};
+	int rc = nibble_decode(&bytes, out, room);
+
+	return rc < 0 ? rc : (int64_t)room;
+}
+
 static const struct codec_row rows[CODEC_COUNT] = {
 	[CODEC_RAW] = {"raw", raw_encode, raw_decode},
 	[CODEC_LZ4] = {"lz4", lz4_encode, lz4_decode},
 	[CODEC_ZSTD] = {"zstd", zstd_encode, zstd_decode},
+	[CODEC_NIBBLE] = {"nibble", nibble_row_encode, nibble_row_decode},
 };
 
 static const char *const aims[CODEC_AIM_COUNT] = {
@@ -167,19 +187,12 @@ enum codec_aim codec_aim_of(enum codec codec)
 	return of[codec];
 }
 
-/* So far the aim alone says so. */
-void codec_detect(enum codec_aim aim, const struct codec_bytes *plain unused_arg,
-		  const struct codec_plan *previous unused_arg, struct codec_plan *out)
+void codec_detect(enum codec_aim aim, const struct codec_bytes *plain,
+		  const struct codec_plan *previous, struct codec_plan *out)
 {
-	static const enum codec of[CODEC_AIM_COUNT] = {
-		[CODEC_AIM_RAW] = CODEC_RAW,	 [CODEC_AIM_FAST] = CODEC_LZ4,
-		[CODEC_AIM_SMALL] = CODEC_ZSTD,	 [CODEC_AIM_LZ4] = CODEC_LZ4,
-		[CODEC_AIM_ZSTD] = CODEC_ZSTD,	 [CODEC_AIM_NIBBLE] = CODEC_LZ4,
-		[CODEC_AIM_PLANES] = CODEC_ZSTD,
-	};
-
-	ASSERT(aim < CODEC_AIM_COUNT);
-	*out = (struct codec_plan){.codec = of[aim]};
+	detect_plan(aim, plain, previous, out);
+	if (!codec_is_known(out->codec))
+		*out = (struct codec_plan){.codec = CODEC_ZSTD};
 }
 
 uint32_t codec_shrink(struct codec_scratch *s, const struct codec_plan *plan,

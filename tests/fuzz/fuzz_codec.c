@@ -9,19 +9,19 @@
 static uint8_t stored[BLOCK_BYTES_MAX];
 static uint8_t out[BLOCK_BYTES_MAX];
 
-static void round_trip(struct codec_scratch *scratch, enum codec_aim aim, const uint8_t *plain,
-		       uint32_t len)
+/* By the plan for it, which comes after plan_io, and is left there. */
+static void round_trip(struct codec_scratch *scratch, enum codec_aim aim,
+		       const struct codec_bytes *plain, struct codec_plan *plan_io)
 {
-	const struct codec_bytes bytes = {plain, len};
-	struct codec_plan plan;
+	struct codec_plan previous = *plan_io;
 
-	codec_detect(aim, &bytes, NULL, &plan);
-	uint32_t stored_len = codec_shrink(scratch, &plan, &bytes, stored);
-	ASSERT(stored_len < len);
+	codec_detect(aim, plain, &previous, plan_io);
+	uint32_t stored_len = codec_shrink(scratch, plan_io, plain, stored);
+	ASSERT(stored_len < plain->len);
 	if (stored_len == 0)
 		return;
-	int rc = codec_decode(scratch, plan.codec, stored, stored_len, out, len);
-	ASSERT(rc == 0 && memcmp(out, plain, len) == 0);
+	int rc = codec_decode(scratch, plan_io->codec, stored, stored_len, out, plain->len);
+	ASSERT(rc == 0 && memcmp(out, plain->bytes, plain->len) == 0);
 }
 
 /* codec u8, plain bytes u16, then the stored bytes */
@@ -37,7 +37,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint32_t plain_len = data[1] | (uint32_t)data[2] << 8;
 	int rc = codec_decode(scratch, data[0], data + 3, (uint32_t)size - 3, out, plain_len);
 	ASSERT(rc == 0 || rc == -E_MALFORMED);
+	const struct codec_bytes plain = {data, (uint32_t)size};
+	struct codec_plan plan = {.codec = CODEC_RAW};
 	for (enum codec_aim aim = CODEC_AIM_RAW; aim < CODEC_AIM_COUNT; aim++)
-		round_trip(scratch, aim, data, (uint32_t)size);
+		round_trip(scratch, aim, &plain, &plan);
 	return 0;
 }

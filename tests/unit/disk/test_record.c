@@ -69,11 +69,12 @@ START_TEST(a_record_in_two_pieces_is_the_same_record)
 
 	for (enum codec codec = CODEC_RAW; codec < CODEC_COUNT; codec++) {
 		for (uint32_t len = 1; len <= BLOCK_BYTES_MAX; len *= 4) {
-			struct record_plan plan = {
-				.codec = {.codec = codec}, .plain = plain, .plain_len = len};
+			const struct codec_bytes content = {plain, len};
+			struct record_plan plan = {.plain = plain, .plain_len = len};
 			uint32_t whole = build(codec, len);
 
 			block_id_of(HASH_SHA256, plain, len, &plan.id);
+			codec_detect(codec_aim_of(codec), &content, NULL, &plan.codec);
 			uint32_t stored_len = record_split(scratch, &plan, head, stored);
 			ck_assert_mem_eq(head, bytes, RECORD_HEADER_BYTES);
 			ck_assert_uint_eq(RECORD_HEADER_BYTES + (stored_len ? stored_len : len),

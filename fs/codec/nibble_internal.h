@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the kernels of nibble share: nibble_plain.c is the rule, nibble_avx2.c and nibble_avx512.c
+ * do the same for as many whole groups of words as there are, and leave the rest to it.
+ */
+#ifndef CAIRN_FS_CODEC_NIBBLE_INTERNAL_H
+#define CAIRN_FS_CODEC_NIBBLE_INTERNAL_H
+
+#include "fs/base/cpu.h"
+#include "fs/codec/nibble.h"
+
+#define NIBBLE_SYMBOLS	   16u
+#define NIBBLE_GROUP	   64u	 /* words that kernels take at once */
+#define NIBBLE_PATCH_BYTES 3u
+#define NIBBLE_MISSING	   0x80u /* in `index`: no symbol of the table */
+
+/* How the words of one block are encoded. */
+struct nibble_form {
+	uint8_t stride, rotate;
+	uint8_t symbols[NIBBLE_SYMBOLS];
+	uint8_t symbol_count;	/* the others are 0; for encoders */
+	uint8_t index[256];	/* which symbol a byte is, or NIBBLE_MISSING; for encoders */
+};
+
+/* Where the parts of a block's words are. */
+struct nibble_parts {
+	uint8_t *plain;		/* the first word */
+	uint8_t *rest;		/* all but the last byte of each word */
+	uint8_t *halves;	/* which symbol each is */
+	uint32_t words;
+	uint8_t *patches;	/* where the next exception goes; for encoders */
+	const uint8_t *patches_end;
+};
+
+/* From word `from` to the end. */
+void nibble_plain_decode(const struct nibble_form *form, const struct nibble_parts *parts,
+			 uint32_t from);
+/* False: no room for the exceptions. */
+must_check bool nibble_plain_encode(const struct nibble_form *form, struct nibble_parts *parts,
+				    uint32_t from);
+/* The word `at`, whose symbol is not in the table. */
+void nibble_plain_patch(const struct nibble_form *form, const struct nibble_parts *parts,
+			uint32_t at, uint8_t symbol);
+/* Note that the words from + (each bit of `missing`) have these symbols, not in the table. */
+void nibble_plain_except(struct nibble_parts *parts, uint32_t from, uint64_t missing,
+			 const uint8_t *symbols);
+/* Count the symbols of the words from..to. */
+void nibble_plain_count(const struct nibble_form *form, const struct nibble_parts *parts,
+			uint32_t from, uint32_t to, uint32_t counts[256]);
+
+#if defined(__x86_64__)
+/*
+ * Kernels: whole groups from the first word on. They answer how many words they did; an encoder
+ * stops in front of a group for whose exceptions there may be no room. Nothing is written beyond
+ * what they did, and nothing read beyond the parts of all words.
+ */
+uint32_t nibble_avx2_decode(const struct nibble_form *form, const struct nibble_parts *parts);
+uint32_t nibble_avx512_decode(const struct nibble_form *form, const struct nibble_parts *parts);
+uint32_t nibble_avx2_encode(const struct nibble_form *form, struct nibble_parts *parts);
+uint32_t nibble_avx512_encode(const struct nibble_form *form, struct nibble_parts *parts);
+#endif
+
+/* As nibble_encode() and nibble_decode(), with the kernels of this level. */
+must_check uint32_t nibble_encode_at(enum cpu_level level, const struct codec_plan *plan,
+				     const struct codec_bytes *plain, void *out, uint32_t room);
+must_check int nibble_decode_at(enum cpu_level level, const struct codec_bytes *stored, void *out,
+				uint32_t plain_len);
+
+#endif

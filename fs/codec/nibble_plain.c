@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Nibble in plain C. Stride and rotation are constants of each loop: the compiler makes one for
+ * each pair that there is.
+ */
+#include "fs/codec/nibble_internal.h"
+
+#define KERNEL static inline __attribute__((always_inline))
+
+/* A word of `stride` bytes, little-endian. */
+KERNEL uint32_t word_get(const uint8_t *at, const unsigned stride)
+{
+	uint32_t word = at[0];
+
+	if (stride >= 2)
+		word |= (uint32_t)at[1] << 8;
+	if (stride == 4)
+		word |= (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+	return word;
+}
+
+KERNEL void word_put(uint8_t *at, uint32_t word, const unsigned stride)
+{
+	at[0] = (uint8_t)word;
+	if (stride >= 2)
+		at[1] = (uint8_t)(word >> 8);
+	if (stride == 4) {
+		at[2] = (uint8_t)(word >> 16);
+		at[3] = (uint8_t)(word >> 24);
+	}
+}
+
+KERNEL uint32_t word_rotate(uint32_t word, const unsigned stride)
+{
+	return word << 1 | word >> (8 * stride - 1);
+}
+
+KERNEL uint32_t word_rotate_back(uint32_t word, const unsigned stride)
+{
+	return word >> 1 | word << (8 * stride - 1);
+}
+
+/* Loop `call` with each stride and rotation as constants. */
+#define FOR_EACH_FORM(form, call)               \
+	do {                                    \
+		if ((form)->stride == 1)        \
+			call(1, false);         \
+		else if ((form)->stride == 2)   \
+			if ((form)->rotate)     \
+				call(2, true);  \
+			else                    \
+				call(2, false); \
+		else if ((form)->rotate)        \
+			call(4, true);          \
+		else                            \
+			call(4, false);         \
+	} while (0)
+
+/* --- decoding ---- */
+
+KERNEL void word_decode(const struct nibble_parts *p, uint32_t at, uint8_t symbol,
+			const unsigned stride, const bool rotate)
+{
+	const uint8_t *rest = p->rest + (size_t)at * (stride - 1);
+	uint32_t word = (uint32_t)symbol << (8 * (stride - 1));
+
+	if (stride >= 2)
+		word |= rest[0];
+	if (stride == 4)
+		word |= (uint32_t)rest[1] << 8 | (uint32_t)rest[2] << 16;
+	if (rotate)
+		word = word_rotate_back(word, stride);
+	word_put(p->plain + (size_t)at * stride, word, stride);
+}
+
+KERNEL void words_decode(const struct nibble_form *form, const struct nibble_parts *p,
+			 uint32_t from, const unsigned stride, const bool rotate)
+{
+	uint32_t i = from;
+
+	for (; i + 2 <= p->words; i += 2) {
+		uint8_t both = p->halves[i / 2];
+
+		word_decode(p, i, form->symbols[both & 15], stride, rotate);
+		word_decode(p, i + 1, form->symbols[both >> 4], stride, rotate);
+	}
+	if (i < p->words)
+		word_decode(p, i, form->symbols[p->halves[i / 2] & 15], stride, rotate);
+}
+
+void nibble_plain_decode(const struct nibble_form *form, const struct nibble_parts *parts,
+			 uint32_t from)
+{
+#define CALL(stride, rotate) words_decode(form, parts, from, stride, rotate)
+	FOR_EACH_FORM(form, CALL);
+#undef CALL
+}
+
+void nibble_plain_patch(const struct nibble_form *form, const struct nibble_parts *parts,
+			uint32_t at, uint8_t symbol)
+{
+#define CALL(stride, rotate) word_decode(parts, at, symbol, stride, rotate)
+	FOR_EACH_FORM(form, CALL);
+#undef CALL
+}
+
+/* --- encoding ---- */
+
+/* Everything of a word but its symbol, which is returned. */
+KERNEL uint8_t word_split(const struct nibble_parts *p, uint32_t at, const unsigned stride,
+			  const bool rotate)
+{
+	uint8_t *rest = p->rest + (size_t)at * (stride - 1);
+	uint32_t word = word_get(p->plain + (size_t)at * stride, stride);
+
+	if (rotate)
+		word = word_rotate(word, stride);
+	if (stride >= 2)
+		rest[0] = (uint8_t)word;
+	if (stride == 4) {
+		rest[1] = (uint8_t)(word >> 8);
+		rest[2] = (uint8_t)(word >> 16);
+	}
+	return (uint8_t)(word >> (8 * (stride - 1)));
+}
+
+void nibble_plain_except(struct nibble_parts *p, uint32_t from, uint64_t missing,
+			 const uint8_t *symbols)
+{
+	for (; missing; missing &= missing - 1) {
+		uint32_t i = (uint32_t)__builtin_ctzll(missing);
+
+		p->patches[0] = (uint8_t)(from + i);
+		p->patches[1] = (uint8_t)((from + i) >> 8);
+		p->patches[2] = symbols[i];
+		p->patches += NIBBLE_PATCH_BYTES;
+	}
+}
+
+KERNEL bool words_encode(const struct nibble_form *form, struct nibble_parts *p, uint32_t from,
+			 const unsigned stride, const bool rotate)
+{
+	for (uint32_t i = from; i < p->words; i++) {
+		uint8_t symbol = word_split(p, i, stride, rotate);
+		uint8_t half = form->index[symbol];
+
+		if (half == NIBBLE_MISSING) {
+			if (p->patches_end - p->patches < (ptrdiff_t)NIBBLE_PATCH_BYTES)
+				return false;
+			nibble_plain_except(p, i, 1, &symbol);
+			half = 0;
+		}
+		if (i % 2 == 0)
+			p->halves[i / 2] = half;
+		else
+			p->halves[i / 2] |= (uint8_t)(half << 4);
+	}
+	return true;
+}
+
+bool nibble_plain_encode(const struct nibble_form *form, struct nibble_parts *parts, uint32_t from)
+{
+	bool is_done;
+
+#define CALL(stride, rotate) is_done = words_encode(form, parts, from, stride, rotate)
+	FOR_EACH_FORM(form, CALL);
+#undef CALL
+	return is_done;
+}
+
+KERNEL void words_count(const struct nibble_parts *p, uint32_t from, uint32_t to,
+			uint32_t counts[256], const unsigned stride, const bool rotate)
+{
+	for (uint32_t i = from; i < to; i++) {
+		uint32_t word = word_get(p->plain + (size_t)i * stride, stride);
+
+		if (rotate)
+			word = word_rotate(word, stride);
+		counts[(uint8_t)(word >> (8 * (stride - 1)))]++;
+	}
+}
+
+void nibble_plain_count(const struct nibble_form *form, const struct nibble_parts *parts,
+			uint32_t from, uint32_t to, uint32_t counts[256])
+{
+#define CALL(stride, rotate) words_count(parts, from, to, counts, stride, rotate)
+	FOR_EACH_FORM(form, CALL);
+#undef CALL
+}
