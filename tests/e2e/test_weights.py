@@ -130,6 +130,13 @@ def test_relatives_of_a_model_come_back_to_a_fresh_mount(make_cluster, tmp_path)
     copy(tmp_path / "model", cluster.mnt / "model")
     cluster.remount()
     same(tmp_path / "model", cluster.mnt / "model")
+    cluster.cairn("seal", cluster.mnt / "model")
+    same(tmp_path / "model", cluster.mnt / "model")
+    cluster.cairn("gc", "--now")
+    base = (tmp_path / "model" / "base.safetensors").stat().st_size
+    assert settled_status(cluster)["bytes_unique"] < 4 * base       # of twelve such files
+    cluster.remount()
+    same(tmp_path / "model", cluster.mnt / "model")
     is_sound(cluster)
 
 

@@ -212,8 +212,7 @@ def stored_by(codec):
         t.place.make_room(t.sizes.room_bytes)
         with t.place.codec(codec):
             before = t.place.stored_bytes()
-            t.take(f"stored.write_{codec}", "copy", weights.bf16(t.tools), path, t.sizes.mib,
-                   int.from_bytes(os.urandom(2), "big"))
+            t.take(f"stored.write_{codec}", "copy", weights.bf16(t.tools), path, t.sizes.mib, seed())
             stored = t.place.stored_bytes() - before
             t.place.cold()
             t.take(f"stored.cold_{codec}", "read", path)
@@ -221,6 +220,22 @@ def stored_by(codec):
             t.figure(f"stored.ratio_{codec}", COPIES * path.stat().st_size / stored)
         path.unlink()
     return tell
+
+
+def seed():
+    return int.from_bytes(os.urandom(2), "big")
+
+
+def stored_sealed(t):
+    path = t.place.folder / "real-sealed.safetensors"
+    path.unlink(missing_ok=True)
+    t.place.make_room(t.sizes.room_bytes)
+    t.untimed("copy", weights.bf16(t.tools), path, t.sizes.mib, seed())
+    if t.place.tiers:
+        t.take_command("stored.seal", path.stat().st_size, t.tools.binaries / "cairn", "seal", path)
+    t.place.cold()
+    t.take("stored.cold_sealed", "read", path)
+    path.unlink()
 
 
 # ---- random -----------------------------------------------------------------------------------------
@@ -329,6 +344,7 @@ STORIES = [
     Story(stored_by("auto"), ("stored.write_auto", "stored.cold_auto", "stored.ratio_auto")),
     Story(stored_by("raw"), ("stored.write_raw", "stored.cold_raw")),
     Story(stored_by("small"), ("stored.write_small", "stored.cold_small", "stored.ratio_small")),
+    Story(stored_sealed, ("stored.seal", "stored.cold_sealed")),
     Story(random_reads, ("random.read1", "random.read16")),
     Story(random_writes, ("random.overwrite", "random.append")),
     Story(small_files, ("small.create1", "small.list_cold", "small.list_warm", "small.stat", "small.rename")),
