@@ -31,6 +31,8 @@ struct heartbeat {
 	bool is_beating;
 	uint64_t sent_boot_id;	 /* of the join in flight */
 	uint64_t joined_boot_id; /* 0: not joined */
+	uint64_t sent_ms;	 /* the heartbeat in flight */
+	uint64_t codec_bytes[CS_CODECS_MAX];
 	uint64_t sent_content;	 /* by the join or heartbeat in flight */
 	uint32_t beat_ms, backoff_ms;
 	uint64_t heard_ms;	 /* when a join or heartbeat was answered last; 0: never */
@@ -255,6 +257,7 @@ static void beaten(struct rpc_call *call)
 	h->server->content_heard = h->sent_content;
 	h->backoff_ms = 0;
 	cs_collect_epoch(h->server, reply->collection);
+	cs_reencode_turn(h->server, h->sent_ms, reply->reencode_ms);
 	heard_version(h, reply->map_version);
 	beat_after(h, h->beat_ms);
 }
@@ -275,6 +278,7 @@ static void beat(struct heartbeat *h)
 	struct cs_server *s = h->server;
 	Wire__Heartbeat msg = WIRE__HEARTBEAT__INIT;
 	struct cs_store_stats stats;
+	Wire__ReencodeStatus reencode;
 
 	if (h->is_beating)
 		return;
@@ -308,6 +312,12 @@ static void beat(struct heartbeat *h)
 	msg.merged.len = cs_heal_merged(s, h->merged);
 	msg.heal_pending_blocks = cs_heal_pending(s);
 	msg.heal_bytes = cs_heal_bytes(s) + cs_repay_bytes(s);
+	cs_reencode_tell(s, &reencode);
+	msg.reencode = &reencode;
+	memcpy(h->codec_bytes, stats.bytes_codec, sizeof(h->codec_bytes));
+	msg.codec_bytes = h->codec_bytes;
+	msg.n_codec_bytes = CODEC_COUNT;
+	h->sent_ms = loop_now_ms(s->options.loop);
 	h->beat = (struct rpc_call){
 		.type = MSG_HEARTBEAT,
 		.request = &msg.base,

@@ -205,6 +205,8 @@ static int begin_serving(struct program *p, struct error *err)
 		.tier_low_percent = (uint32_t)c->cs_tier_low_percent,
 		.tier_high_percent = (uint32_t)c->cs_tier_high_percent,
 		.tier_bytes_per_s = c->cs_tier_bytes_per_s,
+		.reencode = c->cs_reencode,
+		.reencode_bytes_per_s = c->cs_reencode_bytes_per_s,
 		.cold_after_ms = c->cs_cold_after,
 	};
 

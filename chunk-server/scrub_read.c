@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reading for walks over segments. A segment passes through one aligned window, so that sequential items cost
- * one large read a MiB.
+ * Reading for walks over segments. A segment passes through one aligned window, so that sequential
+ * items cost one large read a MiB.
  */
 #include "chunk-server/scrub_read.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Reading what segments hold, for who walks over them (scrub.c, reencode.c), on a worker: what a
- * segment's footer lists, its records, and whether these are what they should be. Segments are opened anew and past caches (DISK_DIRECT): what counts is the
- * medium. What does not check is read a second time before it is called wrong: a cable may err,
- * too.
+ * segment's footer lists, its records, and whether these are what they should be. Segments are
+ * opened anew and past caches (DISK_DIRECT): what counts is the medium. What does not check is read
+ * a second time before it is called wrong: a cable may err, too.
  *
  * One reader is in one worker's hands at a time; between two calls its owner has it. Foreign bytes
  * throughout (I8).

@@ -69,6 +69,9 @@ static void on_request(void *arg, struct rpc_request *req)
 	case MSG_SCRUB:
 		cs_scrub_serve(s, req);
 		break;
+	case MSG_REENCODE:
+		cs_reencode_serve(s, req);
+		break;
 	default:
 		rpc_answer(req, -E_NOSYS, NULL, NULL);
 	}
@@ -428,6 +431,8 @@ static int start_serving(struct cs_server *s, struct error *err)
 	if (rc == 0)
 		rc = cs_scrub_create(s);
 	if (rc == 0)
+		rc = cs_reencode_create(s);
+	if (rc == 0)
 		rc = cs_heal_create(s);
 	if (rc == 0)
 		rc = cs_tiers_create(s);
@@ -477,7 +482,7 @@ static bool is_idle(const struct cs_server *s)
 {
 	return s->jobs == 0 && cs_disks_is_idle(s->disks) && cs_meta_is_idle(s) &&
 	       cs_repay_is_idle(s) && cs_damage_is_idle(s) && cs_scrub_is_idle(s) &&
-	       cs_heal_is_idle(s) && cs_tiers_is_idle(s);
+	       cs_heal_is_idle(s) && cs_reencode_is_idle(s) && cs_tiers_is_idle(s);
 }
 
 /* Sync and close everything that holds data. */
@@ -488,6 +493,7 @@ static int close_data(struct cs_server *s)
 	cs_heartbeat_destroy(s);
 	cs_repay_destroy(s);
 	cs_scrub_destroy(s);
+	cs_reencode_destroy(s);
 	cs_heal_destroy(s);
 	cs_tiers_destroy(s);
 	for (uint32_t i = 0; i < s->options.disk_count; i++) {
@@ -527,6 +533,7 @@ void cs_server_stop(struct cs_server *s, void (*stopped)(void *arg, int rc), voi
 	s->stop_timer.fn = stop_fired;
 	cs_repay_stop(s);
 	cs_scrub_stop(s);
+	cs_reencode_stop(s);
 	cs_heal_stop(s);
 	cs_tiers_stop(s);
 	cs_serve_get_stop(s);
@@ -563,6 +570,7 @@ void cs_server_destroy(struct cs_server *s)
 	cs_disks_destroy(s->disks);
 	for (uint32_t i = 0; i < s->options.disk_count; i++)
 		cs_store_drop(s->stores[i]);
+	cs_reencode_destroy(s); /* the stores held its puts */
 	cs_owed_drop(s->owed);
 	cs_tiers_destroy(s);
 	cs_serve_put_finish(s);

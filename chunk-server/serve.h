@@ -60,6 +60,8 @@ struct cs_server_options {
 	uint32_t tier_low_percent, tier_high_percent;
 	uint64_t tier_bytes_per_s; /* 0: no bound */
 	uint64_t cold_after_ms;	    /* what nobody used for so long is cold; 0: a week */
+	bool reencode;		    /* by itself, not only when asked */
+	uint64_t reencode_bytes_per_s; /* plain bytes; 0: as fast as clients leave room for */
 };
 
 /*

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the chunk server share. Private to serve*.c, forward.c, heartbeat.c, meta.c,
- * repay.c, damage.c, scrub.c.
+ * repay.c, damage.c, scrub.c, reencode.c.
  *
  * Requests become jobs out of fixed tables (I11). A job owns its request until it has answered it.
  * A map row that a job works with is copied into it: the map may change meanwhile.
@@ -33,6 +33,7 @@ struct heartbeat;  /* heartbeat.c: our part in the cluster */
 struct meta;	   /* meta.c: files of the metadata server */
 struct repay;	   /* repay.c */
 struct scrub;	   /* scrub.c */
+struct reencode;   /* reencode.c */
 struct damage;	   /* damage.c */
 struct heal;	   /* heal.c */
 struct heal_job;   /* serve_heal.c */
@@ -72,6 +73,7 @@ struct cs_server {
 	struct meta *meta;
 	struct repay *repay;
 	struct scrub *scrub;
+	struct reencode *reencode;
 	struct damage *damage;
 	struct heal *heal;
 	struct cs_share share;
@@ -189,6 +191,19 @@ void cs_scrub_destroy(struct cs_server *s);
 void cs_scrub_stop(struct cs_server *s);
 bool cs_scrub_is_idle(const struct cs_server *s);
 void cs_scrub_serve(struct cs_server *s, struct rpc_request *req);
+
+/* --- reencode.c ---- */
+
+must_check int cs_reencode_create(struct cs_server *s);
+void cs_reencode_destroy(struct cs_server *s);
+void cs_reencode_stop(struct cs_server *s);
+bool cs_reencode_is_idle(const struct cs_server *s);
+void cs_reencode_serve(struct cs_server *s, struct rpc_request *req);
+/* How far it is, for heartbeats. */
+void cs_reencode_tell(const struct cs_server *s, Wire__ReencodeStatus *out);
+/* The metadata server gives us the turn for so long from `sent_ms` on; 0: it is not ours. */
+void cs_reencode_turn(struct cs_server *s, uint64_t sent_ms, uint32_t turn_ms);
+
 /* --- serve_heal.c ---- */
 
 must_check int cs_serve_heal_init(struct cs_server *s);

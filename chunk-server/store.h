@@ -122,7 +122,7 @@ struct cs_place {
 	uint64_t segment, offset;
 	uint32_t length, plain_len;
 	uint8_t codec;
-	bool is_dense; /* tried: no stronger encoding makes it smaller (a hint, lost with the index) */
+	bool is_dense; /* no stronger encoding makes it smaller: a hint, lost with the index */
 	uint64_t generation;
 	/* collection epoch of the last put, HAVE or healing; 0: not known yet */
 	uint64_t touched;
@@ -183,12 +183,12 @@ uint64_t cs_store_durable(const struct cs_store *store);
 uint64_t cs_store_generation(const struct cs_store *store); /* that a put answered now would get */
 
 /*
- * Another record of a block that is here already (compacted, encoded anew): cs_store_append() writes
- * it like a put, but the index does not know it until its round ends. Those that were written, rc 0,
- * are added to a round, each with the place it takes; the end of a round syncs them, and leads the
- * index to them in one commit. A block that was freed, quarantined or put elsewhere meanwhile is
- * left alone; trash and touched epochs stay. The old records are dead then: compaction gives them
- * back. A crash before the end leaves the old records in service.
+ * Another record of a block that is here already (compacted, encoded anew): cs_store_append()
+ * writes it like a put, but the index does not know it until its round ends. Those that were
+ * written, rc 0, are added to a round, each with the place it takes; the end of a round syncs them,
+ * and leads the index to them in one commit. A block that was freed, quarantined or put elsewhere
+ * meanwhile is left alone; trash and touched epochs stay. The old records are dead then: compaction
+ * gives them back. A crash before the end leaves the old records in service.
  */
 void cs_store_append(struct cs_store *store, struct cs_put *put);
 
@@ -217,6 +217,9 @@ void cs_round_end(struct cs_round *round);
 /* Keep in mind that the block at this place does not shrink; a no-op if it moved. -E_NO_BLOCK. */
 must_check int cs_store_set_dense(struct cs_store *store, const struct block_id *id,
 				  const struct cs_place *place);
+/* Seal the active segment, if anything is in it, and begin another. */
+void cs_store_roll(struct cs_store *store);
+bool cs_store_is_rolling(const struct cs_store *store);
 /* The first sealed segment >= *number into *number, and what lives in it; false: no more. */
 must_check bool cs_store_segment_next(const struct cs_store *store, uint64_t *number,
 				      uint64_t *live);

@@ -488,3 +488,19 @@ void cs_store_put(struct cs_store *store, struct cs_put *put)
 	else if (!store->pump_timer.is_active)
 		loop_timer_start(store->options.loop, &store->pump_timer, 0);
 }
+
+/* --- rolling when asked ---- */
+
+void cs_store_roll(struct cs_store *store)
+{
+	if (store->active == NULL || store->is_failed || store->is_rolling ||
+	    store->tail == SEGMENT_HEADER_BYTES)
+		return;
+	store->is_roll_wanted = true;
+	cs_store_pump(store);
+}
+
+bool cs_store_is_rolling(const struct cs_store *store)
+{
+	return !store->is_failed && (store->is_rolling || store->is_roll_wanted);
+}

@@ -8,14 +8,14 @@
  *
  * Index rows:
  *   'b' id                a block: segment u32 · offset / 8 u32 · length u32 (low 24 bits) with the
- *                         codec in the high 8, of which the top bit says that the block is dense: no
- *                         stronger encoding makes it smaller · plain bytes - 1 u16 · touched u64 · in trash only:
- *                         since when, ms of wall clock u64
+ *                         codec in the high 8, of which the top bit says that no stronger
+ *                         encoding makes it smaller · plain bytes - 1 u16 · touched u64 · in trash
+ *                         only: since when, ms of wall clock u64
  *   'g' segment be32      a segment: bytes of its records that the index covers u64 · of those,
  *                         bytes that 'b' rows lead to u64 (records padded, both)
  *   's'                   version u32 · blocks u64 · bytes stored u64 · bytes plain u64 · blocks in
- *                         trash u64 · bytes in trash u64 · bytes stored of each codec 8 x u64 · uuid
- *                         of the disk 16
+ *                         trash u64 · bytes in trash u64 · bytes stored of each codec 8 x u64 ·
+ *                         uuid of the disk 16
  * A commit holds all three, so they agree. A segment without a row, or with more records than its
  * row covers, is indexed at the next start; one with fewer means that the index is wrong (I15).
  */

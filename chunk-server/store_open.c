@@ -316,8 +316,8 @@ static int recover_file(struct recovery *r, bool is_last)
 	if (rc < 0)
 		return rc;
 	/*
-	 * Of the one written last the footer may have reached the disk, and records not: believed, it
-	 * would lead to those instead of older ones that they were to replace (I4).
+	 * Of the one written last the footer may have reached the disk, and records not: believed,
+	 * it would lead to those instead of older ones that they were to replace (I4).
 	 */
 	bool is_sealed = rc == 1 && (!is_last || r->store->options.tail_is_durable);
 	return is_sealed ? recover_sealed(r, &trailer) : recover_unsealed(r, file_bytes, is_last);

@@ -3,7 +3,7 @@
  * Records that take the place of others: a sync makes the round durable, then one commit of the
  * index leads to all of them. What the index leads elsewhere meanwhile is left alone, its new
  * record is dead. So at any moment either the old place or a synced new one is found, by the index
- * and by a start that reads segments alone (the later place wins, both are the block). Keeps I1, I4.
+ * and by a start that reads segments alone (the later place wins, both are the block). I1, I4.
  */
 #include "chunk-server/store_internal.h"
 

@@ -432,7 +432,8 @@ static void take_stats(struct ms_member *m, const struct ms_request *req, uint64
 		.heal_pending_blocks = req->heal_pending_blocks, .heal_bytes = req->heal_bytes,
 		.heal_bytes_per_s = heal_rate(&m->stats, req->heal_bytes, now_ms),
 		.trash_blocks = req->trash_blocks, .trash_bytes = req->trash_bytes,
-		.dead_bytes = req->dead_bytes, .damaged = req->damaged, .owed = req->owed };
+		.dead_bytes = req->dead_bytes, .damaged = req->damaged, .owed = req->owed,
+		.reencode = req->reencode };
 	m->settled_bytes = 0;
 	m->map_version = req->map_version;
 	memset(m->owed, 0, sizeof m->owed);
@@ -459,6 +460,7 @@ int ms_membership_heartbeat(struct ms_op *op)
 	op->effect.reply.server = op->req->server;
 	op->effect.reply.server_state = to;
 	op->effect.reply.map_version = map_version(state->map);
+	op->effect.reply.reencode_ms = ms_turn_take(state, m);
 	return rc;
 }
 

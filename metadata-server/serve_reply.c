@@ -300,6 +300,7 @@ static ProtobufCMessage *heartbeat_reply(struct cutter *c, struct ms_pending *p,
 	m->map_version = r->map_version;
 	m->collection = ms_collection_epoch(p->server->state);
 	m->state = r->server_state;
+	m->reencode_ms = r->reencode_ms;
 	return &m->base;
 }
 

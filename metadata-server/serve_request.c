@@ -373,6 +373,31 @@ static int take_join(const Wire__Join *m, struct ms_request *out)
 	return 0;
 }
 
+static void take_reencode(const Wire__Heartbeat *m, struct ms_reencode *out)
+{
+	const Wire__ReencodeStatus *r = m->reencode;
+
+	for (size_t i = 0; i < m->n_codec_bytes && i < MS_CODECS_MAX; i++)
+		out->codec_bytes[i] = m->codec_bytes[i];
+	if (!r)
+		return;
+	out->running = r->running;
+	out->all = r->all;
+	out->wants = r->wants;
+	out->turn = r->turn;
+	out->paused = r->paused;
+	out->wrong = r->wrong;
+	out->pass = r->pass;
+	out->bytes_done = r->bytes_done;
+	out->bytes_total = r->bytes_total;
+	out->blocks = r->blocks;
+	out->bytes_before = r->bytes_before;
+	out->bytes_after = r->bytes_after;
+	out->bytes_per_s = r->bytes_per_s;
+	out->started_wall_ns = r->started_wall_ns;
+	out->finished_wall_ns = r->finished_wall_ns;
+}
+
 static int take_heartbeat(const Wire__Heartbeat *m, struct ms_request *out)
 {
 	out->server = m->server;
@@ -396,6 +421,7 @@ static int take_heartbeat(const Wire__Heartbeat *m, struct ms_request *out)
 	out->dead_bytes = m->dead_bytes;
 	out->damaged = m->damaged;
 	out->owed = m->owed;
+	take_reencode(m, &out->reencode);
 	if (m->merged.len % HEAL_MERGED_BYTES != 0)
 		return -E_MALFORMED;
 	out->merged = m->merged.data;

@@ -18,6 +18,8 @@ struct status {
 	Wire__Stamp stamp;
 	Wire__GcStatus gc;
 	Wire__ServerStatus servers[SERVERS_MAX], *server_list[SERVERS_MAX];
+	Wire__ReencodeStatus reencode[SERVERS_MAX];
+	uint64_t codec_bytes[SERVERS_MAX][MS_CODECS_MAX], codec_sums[MS_CODECS_MAX];
 	char names[SERVERS_MAX][NAME_BYTES];
 	/* by place in the map's list */
 	uint32_t pgs_of[SERVERS_MAX], pgs_former_of[SERVERS_MAX], pgs_waiting_of[SERVERS_MAX];
@@ -100,6 +102,36 @@ static uint64_t heal_eta_s(const Wire__StatusReply *m)
 	return to_go * (bytes / blocks + 1) / m->heal_bytes_per_s + 1;
 }
 
+static void add_reencode(struct status *st, uint32_t index, const struct ms_reencode *r)
+{
+	Wire__ReencodeStatus *out = &st->reencode[index];
+	Wire__ServerStatus *server = &st->servers[index];
+
+	wire__reencode_status__init(out);
+	out->running = r->running;
+	out->all = r->all;
+	out->wants = r->wants;
+	out->turn = r->turn;
+	out->paused = r->paused;
+	out->wrong = r->wrong;
+	out->pass = r->pass;
+	out->bytes_done = r->bytes_done;
+	out->bytes_total = r->bytes_total;
+	out->blocks = r->blocks;
+	out->bytes_before = r->bytes_before;
+	out->bytes_after = r->bytes_after;
+	out->bytes_per_s = r->bytes_per_s;
+	out->started_wall_ns = r->started_wall_ns;
+	out->finished_wall_ns = r->finished_wall_ns;
+	server->reencode = out;
+	server->codec_bytes = st->codec_bytes[index];
+	server->n_codec_bytes = MS_CODECS_MAX;
+	for (uint32_t i = 0; i < MS_CODECS_MAX; i++) {
+		st->codec_bytes[index][i] = r->codec_bytes[i];
+		st->codec_sums[i] += r->codec_bytes[i];
+	}
+}
+
 static void add_server(struct ms_server *s, struct status *st, uint32_t index,
 		       const struct server_row *row)
 {
@@ -133,6 +165,7 @@ static void add_server(struct ms_server *s, struct status *st, uint32_t index,
 	out->dead_bytes = stats.dead_bytes;
 	out->damaged = stats.damaged;
 	out->owed = stats.owed;
+	add_reencode(st, index, &stats.reencode);
 	add_sums(st, row, &stats);
 	st->server_list[index] = out;
 	st->message.n_servers = index + 1;
@@ -205,6 +238,9 @@ static void fill(struct ms_server *s, struct status *st)
 	m->pgs_few = counts.pgs_few;
 	m->writes_wait = counts.pgs_few > 0;
 	add_servers(s, st);
+	m->codec_bytes = st->codec_sums;
+	m->n_codec_bytes = MS_CODECS_MAX;
+	m->reencode_server = ms_state_reencode_server(s->state);
 	fill_garbage(s, st);
 	ms_serve_warnings(s, m, &counts, &st->warnings);
 	m->warnings = st->warnings.list;

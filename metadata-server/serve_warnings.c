@@ -174,6 +174,12 @@ static void warn_of_health(struct warner *w, const Wire__ServerStatus *server)
 		     " damaged places since its start: what "
 		     "was there is restored from other copies; look at its disks and its log",
 		     server->server, server->address, server->damaged);
+	if (server->reencode && server->reencode->wrong)
+		warn(w, "reencode_wrong",
+		     "server %" PRIu32 " (%s) encoded a block anew and could not decode it: the "
+		     "block is as it was, and nothing more is encoded anew there; look at its log, "
+		     "and test its memory",
+		     server->server, server->address);
 	if (server->bytes_total > 0 && server->bytes_free == 0 && server->state <= SERVER_SUSPECT &&
 	    server->heartbeat_age_ms < w->s->config.suspect_ms && server->blocks > 0)
 		warn(w, "server_full",

@@ -181,6 +181,7 @@ static void term_begins(struct ms_state *state, const struct ms_request *req)
 	state->counters.inode_limit += MS_INODE_RANGE;
 	state->usable_limit = state->counters.inode_limit;
 	ms_step_counters_put(state);
+	ms_turn_forget(state);
 }
 
 static void reserve(struct ms_state *state, bool is_durable)

@@ -142,6 +142,15 @@ enum ms_event_kind {
 	MS_EV_COLLECT,
 };
 
+/* A chunk server's encoding anew, as it told (Wire ReencodeStatus). */
+#define MS_CODECS_MAX 8u
+struct ms_reencode {
+	bool running, all, wants, turn, paused, wrong;
+	uint64_t pass, bytes_done, bytes_total, blocks, bytes_before, bytes_after, bytes_per_s;
+	uint64_t started_wall_ns, finished_wall_ns;
+	uint64_t codec_bytes[MS_CODECS_MAX];	/* of bytes_stored */
+};
+
 struct ms_request {
 	uint16_t op;			/* enum msg_type number */
 	session_no session;
@@ -196,6 +205,7 @@ struct ms_request {
 	const uint32_t *owed_pgs; uint32_t owed_pg_count;
 	/* HEAL_MERGED_BYTES each (fs/wire/heal.h) */
 	const uint8_t *merged; uint32_t merged_count;
+	struct ms_reencode reencode;	/* heartbeat */
 	bool force;
 	uint32_t quota_mask;		/* MS_QUOTA_*: limits, `size` bytes and `quota_files` */
 	uint64_t quota_files;
@@ -265,6 +275,7 @@ struct ms_reply {
 	uint64_t name_key, map_version, lost_from, number;
 	server_no server;
 	enum server_state server_state;
+	uint32_t reencode_ms;		/* it has the turn for so long; 0: it has not */
 	uint64_t bytes_total, bytes_free, files, files_free;
 	struct ms_quota_info *quotas; uint32_t quota_count;	/* as entries */
 	bool is_counting;		/* a quota came or went, and its tree is being looked at */
@@ -373,8 +384,11 @@ struct ms_server_stats {
 	uint64_t heal_pending_blocks, heal_bytes, heal_bytes_per_s;
 	uint64_t trash_blocks, trash_bytes, dead_bytes, damaged, owed;
 	uint64_t collection;		/* epoch that it applies */
+	struct ms_reencode reencode;
 };
 void ms_state_server_stats(const struct ms_state *state, server_no server,
 			   struct ms_server_stats *out);
+/* Who has the turn to encode anew (turn.c); 0: nobody. */
+server_no ms_state_reencode_server(const struct ms_state *state);
 
 #endif

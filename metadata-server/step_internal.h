@@ -178,6 +178,7 @@ struct ms_member {
 	uint8_t owed[PG_COUNT / 8];
 	uint64_t map_version;		/* that it knew then */
 	uint64_t back_version;		/* of the map that told that it is back; 0: never away */
+	uint64_t turn_ended_ms;		/* its last turn to encode anew; 0: it had none */
 	UT_hash_handle hh;
 };
 
@@ -243,6 +244,14 @@ struct ms_state {
 	uint64_t swept, sweep_until;
 	struct ms_merge *merges;	/* PG_COUNT */
 	uint64_t heal_next_ms, ticked_ms;
+	/* the turn to encode anew (turn.c) */
+	struct ms_turn {
+		server_no server;	/* 0: nobody has it */
+		uint64_t began_ms;
+		uint64_t until_ms;	/* nobody else gets it before */
+		uint64_t looked_ms;	/* at the groups; and what was seen: */
+		bool are_groups_well;
+	} turn;
 
 	/* of the event in work */
 	uint64_t now_ms, wall_ns;
@@ -497,6 +506,9 @@ bool ms_membership_lacks(const struct ms_member *m);
 void ms_membership_map_changed(struct ms_state *state);	/* one version newer with this event */
 int ms_membership_join(struct ms_op *op);
 int ms_membership_heartbeat(struct ms_op *op);
+/* turn.c: how long this server may encode anew, of which a heartbeat came; 0: it may not */
+uint32_t ms_turn_take(struct ms_state *state, struct ms_member *m);
+void ms_turn_forget(struct ms_state *state);	/* a term begins */
 int ms_membership_set(struct ms_op *op);
 
 /* placement.c */

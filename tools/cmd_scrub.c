@@ -11,13 +11,12 @@
 #include <unistd.h>
 
 #include "fs/base/text.h"
-#include "fs/placement/map.h"
 #include "tools/admin.h"
+#include "tools/named_servers.h"
 #include "tools/status.h"
 
 #define SCRUB_MS   5000u
 #define POLL_US	   200000u
-#define NAMED_MAX  64u
 #define NS_PER_S   1000000000ull
 enum scrub_action { SCRUB_TELL, SCRUB_START, SCRUB_STOP };
 
@@ -25,8 +24,7 @@ struct scrub_arguments {
 	struct command_target target;
 	bool deep, wait;
 	enum scrub_action action;
-	const char *named[NAMED_MAX];
-	uint32_t named_count;
+	struct named_servers named;
 };
 
 /* What one pass over the servers found out. */
@@ -74,9 +72,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		state->child_inputs[0] = &a->target;
 		break;
 	case ARGP_KEY_ARG:
-		if (a->named_count == NAMED_MAX)
+		if (!named_servers_add(&a->named, text))
 			argp_error(state, "too many servers");
-		a->named[a->named_count++] = text;
 		break;
 	case ARGP_KEY_END:
 		if (a->deep && a->action != SCRUB_START)
@@ -98,30 +95,6 @@ static const struct argp argp = {options,
 				 command_target_options,
 				 NULL,
 				 NULL};
-
-static bool is_called(const Wire__ServerStatus *server, const char *name)
-{
-	char number[16];
-
-	snprintf(number, sizeof number, "%u", server->server);
-	return strcmp(name, number) == 0 || strcmp(name, server->address) == 0;
-}
-
-static bool is_named(const struct scrub_arguments *a, const Wire__ServerStatus *server)
-{
-	for (uint32_t i = 0; i < a->named_count; i++)
-		if (is_called(server, a->named[i]))
-			return true;
-	return a->named_count == 0;
-}
-
-static bool is_known(const struct status *s, const char *name)
-{
-	for (size_t i = 0; i < s->reply->n_servers; i++)
-		if (is_called(s->reply->servers[i], name))
-			return true;
-	return false;
-}
 
 /* --- showing --- */
 
@@ -205,10 +178,7 @@ static void ask_all(struct scrub_round *round, const struct status *s)
 	for (size_t i = 0; i < s->reply->n_servers; i++) {
 		const Wire__ServerStatus *server = s->reply->servers[i];
 
-		/* Out or removed: not part of the cluster now. */
-		if (is_named(round->a, server) &&
-		    (round->a->named_count > 0 ||
-		     (server->state != SERVER_OUT && server->state != SERVER_REMOVED)))
+		if (named_servers_has(&round->a->named, server))
 			ask_server(round, server);
 	}
 }
@@ -241,13 +211,10 @@ static int run(const struct scrub_arguments *a, struct admin *admin, const struc
 {
 	struct scrub_round round = {
 		.admin = admin, .a = a, .action = a->action, .is_quiet = a->wait};
-	int rc = 0;
+	int rc = named_servers_check(&a->named, s, err);
 
-	for (uint32_t i = 0; i < a->named_count; i++)
-		if (!is_known(s, a->named[i]))
-			return error_say(err, -E_NOENT,
-					 "there is no server '%s': see 'cairn servers'",
-					 a->named[i]);
+	if (rc < 0)
+		return rc;
 	if (a->wait) {
 		ask_all(&round, s);
 		wait_for_end(admin, a, s);

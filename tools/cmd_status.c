@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "fs/base/text.h"
+#include "fs/codec/codec.h"
 #include "fs/placement/map.h"
 #include "tools/admin.h"
 #include "tools/local_mounts.h"
@@ -60,6 +61,35 @@ static void print_garbage(const Wire__StatusReply *r)
 		       r->gc->waits_for[0] ? "; waits for " : "", r->gc->waits_for);
 }
 
+static void print_codecs(const struct status *s)
+{
+	const Wire__StatusReply *r = s->reply;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < r->n_codec_bytes; i++)
+		sum += r->codec_bytes[i];
+	if (sum == 0)
+		return;
+	printf("  stored as:");
+	for (unsigned i = 0; i < r->n_codec_bytes; i++)
+		if (r->codec_bytes[i] && codec_is_known(i))
+			printf(" %s %.1f %%", codec_name((enum codec)i),
+			       100.0 * (double)r->codec_bytes[i] / (double)sum);
+	putchar('\n');
+}
+
+static void print_reencode(const Wire__ServerStatus *server)
+{
+	const Wire__ReencodeStatus *r = server->reencode;
+	char before[TEXT_BYTES_HUMAN], after[TEXT_BYTES_HUMAN];
+
+	if (!r || !r->turn)
+		return;
+	printf("  encoding anew: server %u, %llu blocks in this pass, %s became %s\n",
+	       server->server, (unsigned long long)r->blocks,
+	       text_bytes_human(before, r->bytes_before), text_bytes_human(after, r->bytes_after));
+}
+
 static void print_people(const struct status *s)
 {
 	const Wire__StatusReply *r = s->reply;
@@ -79,6 +109,9 @@ static void print_people(const struct status *s)
 	else if (r->heal_pending_blocks || r->owed)
 		printf("  healing: %s\n", s->heal_text);
 	print_garbage(r);
+	print_codecs(s);
+	for (size_t i = 0; i < r->n_servers; i++)
+		print_reencode(r->servers[i]);
 	if (r->lock_waits)
 		printf("  locks: %llu held, %llu waited for; see cairn locks\n",
 		       (unsigned long long)r->locks, (unsigned long long)r->lock_waits);

@@ -17,6 +17,7 @@ static const struct command commands[] = {
 	{ "drain", cmd_drain, "move the share of a chunk server to the others" },
 	{ "remove", cmd_remove, "forget a chunk server whose data is not needed" },
 	{ "scrub", cmd_scrub, "re-reading of what is stored: how far, begin, pause" },
+	{ "reencode", cmd_reencode, "smaller encodings of cold blocks: how far, begin, pause" },
 	{ "gc", cmd_gc, "garbage collection: what it does, run it now, count only" },
 	{ "metrics", cmd_metrics, "the counters of every server" },
 	{ "stat", cmd_stat, "what a file is made of, and which servers hold it" },

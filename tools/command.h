@@ -53,6 +53,7 @@ int cmd_locks(int argc, char **argv);
 int cmd_drain(int argc, char **argv);
 int cmd_remove(int argc, char **argv);
 int cmd_scrub(int argc, char **argv);
+int cmd_reencode(int argc, char **argv);
 int cmd_gc(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
 int cmd_stat(int argc, char **argv);

@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "fs/base/text.h"
+#include "fs/codec/codec.h"
 #include "fs/placement/map.h"
 #include "tools/admin.h"
 #include "tools/command.h"
@@ -119,12 +120,38 @@ void status_finish(struct status *s)
 	s->reply = NULL;
 }
 
+json_t *status_reencode_json(const Wire__ReencodeStatus *r)
+{
+	return json_pack(
+		"{s:b, s:b, s:b, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
+		"running", (int)r->running, "all", (int)r->all, "wants", (int)r->wants, "turn",
+		(int)r->turn, "paused", (int)r->paused, "wrong", (int)r->wrong, "pass",
+		(json_int_t)r->pass, "bytes_done", (json_int_t)r->bytes_done, "bytes_total",
+		(json_int_t)r->bytes_total, "blocks", (json_int_t)r->blocks, "bytes_before",
+		(json_int_t)r->bytes_before, "bytes_after", (json_int_t)r->bytes_after,
+		"bytes_per_s", (json_int_t)r->bytes_per_s, "started",
+		(json_int_t)(r->started_wall_ns / NS_PER_S), "finished",
+		(json_int_t)(r->finished_wall_ns / NS_PER_S));
+}
+
+/* Stored bytes by the name of their codec. */
+static json_t *codecs_json(const uint64_t *bytes, size_t count)
+{
+	json_t *codecs = json_object();
+
+	for (unsigned i = 0; i < count; i++)
+		if (codec_is_known(i))
+			json_object_set_new(codecs, codec_name((enum codec)i),
+					    json_integer((json_int_t)bytes[i]));
+	return codecs;
+}
+
 static json_t *server_json(const Wire__ServerStatus *s)
 {
 	char name[32];
 
 	snprintf(name, sizeof name, "cs%u", s->server);
-	return json_pack(
+	json_t *json = json_pack(
 		"{s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
 		"s:I, s:I, s:I, s:I,"
 		" s:I, s:I}",
@@ -140,6 +167,10 @@ static json_t *server_json(const Wire__ServerStatus *s)
 		(json_int_t)s->heal_bytes_per_s, "trash_bytes", (json_int_t)s->trash_bytes,
 		"dead_bytes", (json_int_t)s->dead_bytes, "damaged", (json_int_t)s->damaged, "owed",
 		(json_int_t)s->owed);
+	json_object_set_new(json, "codecs", codecs_json(s->codec_bytes, s->n_codec_bytes));
+	if (s->reencode)
+		json_object_set_new(json, "reencode", status_reencode_json(s->reencode));
+	return json;
 }
 
 static json_t *servers_json(const Wire__StatusReply *r)
@@ -218,6 +249,10 @@ json_t *status_json(const struct status *s)
 		(json_int_t)r->min_copies, "parked", (json_int_t)r->parked, "version", r->version);
 	if (json) {
 		json_object_set_new(json, "gc", gc_json(r));
+		json_object_set_new(json, "codecs",
+				    codecs_json(r->codec_bytes, r->n_codec_bytes));
+		json_object_set_new(json, "reencode_server",
+				    json_integer((json_int_t)r->reencode_server));
 		json_object_set_new(json, "locks", json_integer((json_int_t)r->locks));
 		json_object_set_new(json, "lock_waits", json_integer((json_int_t)r->lock_waits));
 		json_object_set_new(json, "deleted",

@@ -37,6 +37,7 @@ json_t *status_json(const struct status *s); /* NULL: out of memory */
 
 /* Parse a command line of --json and --mds alone. False: a usage error was printed. */
 bool status_arguments_parse(int argc, char **argv, const char *doc, struct command_target *out);
+json_t *status_reencode_json(const Wire__ReencodeStatus *r);
 int status_print_json(json_t *json); /* takes it; exit status */
 
 /* A moment of the servers' wall clock, in local time; 0: "never". */

@@ -126,7 +126,7 @@ static void begin_life(struct model *m, bool index_is_trusted)
 	cs_store_set_collection(m->store, ++m->collection);
 	for (uint32_t i = 0; i < BLOCKS; i++) {
 		m->touched[i] = m->collection;
-		/* What left the trash stays out; what went there, or was freed, may not be noted. */
+		/* What left the trash stays out; that it went there, or is free, may be lost. */
 		if (m->trashed[i] == YES || m->known[i] == GONE)
 			m->trashed[i] = MAYBE;
 		if (m->known[i] == GONE)

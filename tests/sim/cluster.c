@@ -207,6 +207,7 @@ static int start_cs(struct cluster_node *n, struct error *err)
 		.scrub_period_ms = CLUSTER_SCRUB_MS,
 		.cold_after_ms = CLUSTER_COLD_MS,
 		.tier_high_percent = 60,
+		.reencode = true,
 	};
 	for (uint32_t i = 0; i < n->disk_count; i++) {
 		/* An index is trusted if it was kept (I15); what it lacks is found by the store. */

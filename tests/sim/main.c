@@ -131,5 +131,10 @@ int main(int argc, char **argv)
 		       (unsigned long long)METRIC_GET(collections_failed),
 		       (unsigned long long)METRIC_GET(blocks_trashed),
 		       (unsigned long long)METRIC_GET(blocks_freed));
+	if (a.count > 1)
+		printf("%llu blocks encoded anew, %llu that were dense, %llu wrongly\n",
+		       (unsigned long long)METRIC_GET(reencode_blocks),
+		       (unsigned long long)METRIC_GET(reencode_dense),
+		       (unsigned long long)METRIC_GET(reencode_wrong));
 	return EXIT_SUCCESS;
 }
