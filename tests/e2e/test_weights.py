@@ -21,6 +21,9 @@ FETCH_S = 240               # all archives of a test at most
 PACKAGES = ["vad", "vad-before"]        # two versions of one model: small enough to be fetched by every run
 MORE_PACKAGES = ["use", "esrgan", "hands", "moonshine", "tesseract", "ocr", "yolov5", "kokoro"]
 MIN_BYTES = MiB(150) if LONG else MiB(8)
+# What the codecs of write time leave at most, record headers included; measured: 0.75, 0.88, 0.89, 0.96.
+WRITTEN_SHARE = {"bf16": 0.78, "fp32": 0.90, "fp16": 0.92, "int8": 1.0}
+
 
 def weights_tool(*arguments):
     """Its output; no registry, no weights, a skip that says so."""
@@ -147,7 +150,7 @@ def test_weights_of_each_class_come_back_in_fewer_bytes(make_cluster, package):
     cluster = make_cluster(sets=[NO_TIER])
     copy_flat(files, cluster.mnt / "models")
     stored = settled_status(cluster)["bytes_stored"]
-    assert stored < 3 * sum(file.stat().st_size for file in files)
+    assert stored < 3 * sum(WRITTEN_SHARE[file.parent.name] * file.stat().st_size for file in files)
     cluster.remount()
     same_flat(files, cluster.mnt / "models")
     is_sound(cluster)
