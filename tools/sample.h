@@ -32,6 +32,7 @@ struct sample_block {
 	bool is_node;			     /* of a manifest */
 	uint64_t met;			     /* bytes, as often as it was met */
 	uint64_t groups[SAMPLE_GROUPS / 64]; /* a bit for each group that has it */
+	uint64_t mark;			     /* its user's; zero at first */
 	struct tree_copies copies;	     /* all zero while nobody was asked */
 	UT_hash_handle hh;
 };

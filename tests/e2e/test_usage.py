@@ -133,3 +133,50 @@ def test_df_walks_a_tree_that_changes(make_cluster):
     finally:
         (top / "go").unlink()
         churn.wait(30)
+
+
+def stat(cluster, *args):
+    """Once every block has all its copies: a close waits for two of three."""
+    done = eventually(lambda: (lambda d: d if d.returncode == 0 else None)(
+        cluster.cairn("stat", "--json", *args, check=False)), what="every copy")
+    (report,) = json.loads(done.stdout)
+    return report
+
+
+def test_stat_says_what_a_file_is_made_of_and_who_shares_it(make_cluster):
+    cluster = make_cluster(sets=[NO_TIER])
+    top = cluster.mnt / "top"
+    (top / "deep").mkdir(parents=True)
+    model = safetensors({"w": ("F32", seeded_bytes(MiB(1), 1)), "v": ("BF16", seeded_bytes(MiB(1), 2))})
+    (top / "m.safetensors").write_bytes(model)
+    (top / "same.safetensors").write_bytes(model)
+    (top / "half").write_bytes(model[:MiB(1)] + seeded_bytes(MiB(1), 3))
+    (top / "other").write_bytes(seeded_bytes(MiB(1), 4))
+    (top / "deep/copy").write_bytes(model)
+    report = stat(cluster, top / "m.safetensors")
+    assert (report["bytes_plain"], report["bytes_unique"], report["bytes_shared"]) == (len(model), len(model), 0)
+    assert (report["format"], report["tensors"], report["cut"]) == ("safetensors", 2, "grid")
+    assert abs(report["dtypes"]["f32"] - MiB(1)) <= 65536 and abs(report["dtypes"]["bf16"] - MiB(1)) <= 65536
+    assert sum(codec["copies"] for codec in report["codecs"].values()) == 3 * report["blocks"]
+    beside = report["shared"]
+    assert [f["path"] for f in beside["files"]] == ["same.safetensors", "half"]
+    assert [f["bytes"] for f in beside["files"]] == [len(model), MiB(1)]
+    assert (beside["searched"], beside["sharing"], beside["bytes"]) == (3, 2, len(model))
+    below = stat(cluster, "--among", cluster.mnt, "--top", 1, top / "m.safetensors")["shared"]
+    assert (below["searched"], below["sharing"], len(below["files"])) == (4, 3, 1)
+    people = cluster.cairn("stat", "--blocks", top / "m.safetensors").stdout
+    assert "same.safetensors" in people and "bf16" in people and "cut on the grid" in people
+
+
+def test_stat_knows_holes_and_what_repeats(make_cluster):
+    cluster = make_cluster(sets=[NO_TIER])
+    piece = seeded_bytes(MiB(1), 1)
+    with open(cluster.mnt / "f", "wb") as f:
+        f.write(piece + piece)
+        f.seek(MiB(4))
+        f.write(piece)
+    report = stat(cluster, cluster.mnt / "f")
+    assert (report["size"], report["bytes_holes"], report["bytes_plain"]) == (MiB(5), MiB(2), MiB(3))
+    assert (report["bytes_unique"], report["bytes_shared"]) == (MiB(1), MiB(2))
+    rough = stat(cluster, "--sample", 16, cluster.mnt / "f")
+    assert rough["rate"] < 1 and rough["blocks"] == report["blocks"]
