@@ -12,6 +12,7 @@
 
 #include "fs/codec/detect.h"
 #include "fs/codec/nibble.h"
+#include "fs/codec/planes.h"
 
 /*
  * Level 0 is asked by callers that do not care: zstd's fastest ordinary level, as models shrink
@@ -23,6 +24,7 @@ struct codec_scratch {
 	ZSTD_CCtx *zstd_encoder;
 	ZSTD_DCtx *zstd_decoder;
 	void *lz4_state;
+	struct planes_scratch *planes;
 };
 
 struct codec_row {
@@ -99,11 +101,24 @@ static int64_t nibble_row_decode(struct codec_scratch *s unused_arg, const void 
 	return rc < 0 ? rc : (int64_t)room;
 }
 
+static uint32_t planes_row_encode(struct codec_scratch *s, const struct codec_plan *plan,
+				  const struct codec_bytes *plain, void *out, uint32_t room)
+{
+	return planes_encode(s->planes, plan, plain->bytes, plain->len, out, room);
+}
+
+static int64_t planes_row_decode(struct codec_scratch *s, const void *stored, uint32_t stored_len,
+				 void *out, uint32_t room)
+{
+	return planes_decode(s->planes, stored, stored_len, out, room);
+}
+
 static const struct codec_row rows[CODEC_COUNT] = {
 	[CODEC_RAW] = {"raw", raw_encode, raw_decode},
 	[CODEC_LZ4] = {"lz4", lz4_encode, lz4_decode},
 	[CODEC_ZSTD] = {"zstd", zstd_encode, zstd_decode},
 	[CODEC_NIBBLE] = {"nibble", nibble_row_encode, nibble_row_decode},
+	[CODEC_PLANES] = {"planes", planes_row_encode, planes_row_decode},
 };
 
 static const char *const aims[CODEC_AIM_COUNT] = {
@@ -121,7 +136,8 @@ struct codec_scratch *codec_scratch_create(void)
 	s->zstd_encoder = ZSTD_createCCtx();
 	s->zstd_decoder = ZSTD_createDCtx();
 	s->lz4_state = malloc((size_t)LZ4_sizeofState());
-	if (s->zstd_encoder && s->zstd_decoder && s->lz4_state)
+	s->planes = planes_scratch_create(s->zstd_encoder, s->zstd_decoder);
+	if (s->zstd_encoder && s->zstd_decoder && s->lz4_state && s->planes)
 		return s;
 	codec_scratch_destroy(s);
 	return NULL;
@@ -131,6 +147,7 @@ void codec_scratch_destroy(struct codec_scratch *s)
 {
 	if (!s)
 		return;
+	planes_scratch_destroy(s->planes);
 	ZSTD_freeCCtx(s->zstd_encoder);
 	ZSTD_freeDCtx(s->zstd_decoder);
 	free(s->lz4_state);
@@ -191,8 +208,6 @@ void codec_detect(enum codec_aim aim, const struct codec_bytes *plain,
 		  const struct codec_plan *previous, struct codec_plan *out)
 {
 	detect_plan(aim, plain, previous, out);
-	if (!codec_is_known(out->codec))
-		*out = (struct codec_plan){.codec = CODEC_ZSTD};
 }
 
 uint32_t codec_shrink(struct codec_scratch *s, const struct codec_plan *plan,

@@ -10,9 +10,9 @@
 
 #include "fs/base/base.h"
 
-/* On disk: for ever. PLANES is reserved until its row is there. */
+/* On disk: for ever. */
 enum codec { CODEC_RAW = 0, CODEC_LZ4 = 1, CODEC_ZSTD = 2, CODEC_NIBBLE = 3, CODEC_PLANES = 4 };
-#define CODEC_COUNT 4
+#define CODEC_COUNT 5
 
 /*
  * What is wanted of an encoding. FAST: what is written, and hot data: decodes at the speed of

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Lengths of codes: Huffman's, then those above the limit are cut, and the code made complete
+ * again at the cost of its rarest symbols. That is at most a little worse than the best, and for
+ * what is near uniform or near geometric the same.
+ */
+#include "fs/codec/huffman.h"
+
+#include <string.h>
+
+#define LANES 4u	/* counters side by side: the same byte twice need not wait for itself */
+
+struct leaf {
+	uint32_t count;
+	uint8_t symbol;
+	uint8_t bits;
+};
+
+void huffman_count(const uint8_t *bytes, uint32_t len, uint32_t counts[HUFFMAN_SYMBOLS])
+{
+	uint32_t lanes[LANES][HUFFMAN_SYMBOLS];
+	uint32_t at = 0;
+
+	memset(lanes, 0, sizeof lanes);
+	for (; at + 8 <= len; at += 8) {
+		uint64_t word;
+
+		memcpy(&word, bytes + at, sizeof word);
+		for (unsigned i = 0; i < 8; i++)
+			lanes[i % LANES][word >> (8 * i) & 0xff]++;
+	}
+	for (; at < len; at++)
+		lanes[0][bytes[at]]++;
+	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
+		counts[s] = lanes[0][s] + lanes[1][s] + lanes[2][s] + lanes[3][s];
+}
+
+/* Rarest first; equal ones by symbol, so that the code depends on the counts alone. */
+static void sort(struct leaf *leaves, uint32_t count)
+{
+	static const uint32_t gaps[] = {57, 23, 10, 4, 1};
+
+	for (uint32_t g = 0; g < ARRAY_COUNT(gaps); g++) {
+		for (uint32_t i = gaps[g]; i < count; i++) {
+			struct leaf leaf = leaves[i];
+			uint32_t at = i;
+
+			for (; at >= gaps[g]; at -= gaps[g]) {
+				const struct leaf *other = &leaves[at - gaps[g]];
+
+				if (other->count < leaf.count ||
+				    (other->count == leaf.count && other->symbol < leaf.symbol))
+					break;
+				leaves[at] = *other;
+			}
+			leaves[at] = leaf;
+		}
+	}
+}
+
+/* Two queues: the leaves, and the joined ones, which come about in ascending order. */
+static void join(struct leaf *leaves, uint32_t count)
+{
+	uint32_t weights[2 * HUFFMAN_SYMBOLS];
+	uint16_t parents[2 * HUFFMAN_SYMBOLS];
+	uint8_t depths[2 * HUFFMAN_SYMBOLS];
+	uint32_t leaf = 0, joined = count, root = 2 * count - 2;
+
+	for (uint32_t i = 0; i < count; i++)
+		weights[i] = leaves[i].count;
+	for (uint32_t node = count; node <= root; node++) {
+		weights[node] = 0;
+		for (unsigned child = 0; child < 2; child++) {
+			bool is_leaf = leaf < count &&
+				       (joined == node || weights[leaf] <= weights[joined]);
+			uint32_t least = is_leaf ? leaf++ : joined++;
+
+			weights[node] += weights[least];
+			parents[least] = (uint16_t)node;
+		}
+	}
+	depths[root] = 0;
+	for (uint32_t node = root; node-- > 0;)
+		depths[node] = (uint8_t)(depths[parents[node]] + 1);
+	for (uint32_t i = 0; i < count; i++)
+		leaves[i].bits = depths[i];
+}
+
+/* Codes of at most HUFFMAN_BITS_MAX bits that fill the room there is exactly. */
+static void limit(struct leaf *leaves, uint32_t count)
+{
+	uint32_t room = 1u << HUFFMAN_BITS_MAX, used = 0;
+
+	for (uint32_t i = 0; i < count; i++) {
+		leaves[i].bits = MIN_OF(leaves[i].bits, (uint8_t)HUFFMAN_BITS_MAX);
+		used += room >> leaves[i].bits;
+	}
+	/* The longest that may still grow give least, and are the rarest: they come first. */
+	for (uint32_t i = 0; used > room; i = i + 1 < count ? i + 1 : 0) {
+		if (leaves[i].bits == HUFFMAN_BITS_MAX)
+			continue;
+		leaves[i].bits++;
+		used -= room >> leaves[i].bits;
+	}
+	/* What that freed too much goes to the most frequent that it suffices for. */
+	for (uint32_t i = count; used < room; i = i > 1 ? i - 1 : count) {
+		if (room >> leaves[i - 1].bits > room - used)
+			continue;
+		used += room >> leaves[i - 1].bits;
+		leaves[i - 1].bits--;
+	}
+}
+
+void huffman_lengths_of(const uint32_t counts[HUFFMAN_SYMBOLS], struct huffman_lengths *out)
+{
+	struct leaf leaves[HUFFMAN_SYMBOLS];
+	uint32_t count = 0;
+
+	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++) {
+		if (counts[s] > 0)
+			leaves[count++] = (struct leaf){counts[s], (uint8_t)s, 0};
+	}
+	ASSERT(count >= 2);
+	sort(leaves, count);
+	join(leaves, count);
+	limit(leaves, count);
+	memset(out, 0, sizeof *out);
+	for (uint32_t i = 0; i < count; i++)
+		out->of[leaves[i].symbol] = leaves[i].bits;
+}

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Tables of a decoder. That of b bits is made of smaller ones: behind a first symbol of l bits
+ * stands whatever the table of b - l bits says. So each of its entries costs one step, however many
+ * symbols it holds, and those that begin with one symbol lie side by side.
+ */
+#include "fs/codec/huffman_table.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "fs/base/bytes.h"
+
+#define CACHED	     4u		/* tables, of 16 KiB: a block has at most as many planes */
+#define SYMBOLS_MASK ((1ull << HUFFMAN_ENTRY_COUNT_SHIFT) - 1)
+
+struct cached {
+	struct huffman_table table;
+	uint8_t header[HUFFMAN_HEADER_BYTES_MAX];
+	uint32_t header_len;			/* 0: none */
+	uint64_t used;				/* when, by the decoder's count of calls */
+};
+
+struct huffman_decoder {
+	struct cached cached[CACHED];
+	uint64_t calls;
+	uint64_t levels[HUFFMAN_ENTRIES];	/* tables of less bits, that of b from 2^b on */
+};
+
+/* The symbols of a code, shortest first, then by value: their codes count upwards in this order. */
+struct order {
+	uint8_t symbols[HUFFMAN_SYMBOLS];
+	uint32_t count;
+	unsigned bits_min;
+};
+
+struct huffman_decoder *huffman_decoder_create(void)
+{
+	return calloc(1, sizeof(struct huffman_decoder));
+}
+
+void huffman_decoder_destroy(struct huffman_decoder *d)
+{
+	free(d);
+}
+
+/* False: not a complete code. */
+static bool order_of(const struct huffman_lengths *code, struct order *order)
+{
+	uint32_t counts[HUFFMAN_BITS_MAX + 1] = {0}, at[HUFFMAN_BITS_MAX + 1];
+	uint32_t filled = 0;
+
+	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
+		counts[code->of[s]]++;
+	order->count = 0;
+	order->bits_min = 0;
+	for (unsigned bits = 1; bits <= HUFFMAN_BITS_MAX; bits++) {
+		at[bits] = order->count;
+		order->count += counts[bits];
+		filled += counts[bits] << (HUFFMAN_BITS_MAX - bits);
+		if (order->bits_min == 0 && counts[bits] > 0)
+			order->bits_min = bits;
+	}
+	if (filled != HUFFMAN_ENTRIES)
+		return false;
+	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++) {
+		if (code->of[s] > 0)
+			order->symbols[at[code->of[s]]++] = (uint8_t)s;
+	}
+	return true;
+}
+
+static uint64_t entry_begin(unsigned symbol, unsigned bits)
+{
+	return symbol | 1ull << HUFFMAN_ENTRY_COUNT_SHIFT |
+	       (uint64_t)bits << HUFFMAN_ENTRY_BITS_SHIFT;
+}
+
+/* What stands behind `first`, which has room for it. */
+static uint64_t entry_join(uint64_t first, uint64_t behind)
+{
+	return first + ((behind & SYMBOLS_MASK) << 8) + (behind & ~SYMBOLS_MASK);
+}
+
+static void run_join(uint64_t *out, uint64_t first, const uint64_t *behind, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++)
+		out[i] = entry_join(first, behind[i]);
+}
+
+/*
+ * The same where an entry may be full: its last symbol is left out, which is what the table of one
+ * bit less than the entry has says.
+ */
+static void run_join_full(const struct huffman_decoder *d, uint64_t *out, uint64_t first,
+			  unsigned behind_bits)
+{
+	const uint64_t *behind = &d->levels[1u << behind_bits];
+
+	for (uint32_t i = 0; i < 1u << behind_bits; i++) {
+		uint64_t entry = behind[i];
+
+		if ((entry >> HUFFMAN_ENTRY_COUNT_SHIFT & 0xff) == HUFFMAN_ENTRY_SYMBOLS) {
+			unsigned bits = (unsigned)(entry >> HUFFMAN_ENTRY_BITS_SHIFT) - 1;
+
+			entry = d->levels[(1u << bits) + (i >> (behind_bits - bits))];
+		}
+		out[i] = entry_join(first, entry);
+	}
+}
+
+/* The table of `bits` bits. An entry is zero if no symbol ends within them. */
+static void level_build(struct huffman_decoder *d, const struct huffman_lengths *code,
+			const struct order *order, unsigned bits, uint64_t *out)
+{
+	uint32_t filled = 0;
+
+	for (uint32_t i = 0; i < order->count; i++) {
+		unsigned symbol = order->symbols[i];
+		unsigned own = code->of[symbol];
+
+		if (own > bits)
+			break;
+		unsigned left = bits - own;
+		uint64_t first = entry_begin(symbol, own);
+
+		if (left >= order->bits_min * HUFFMAN_ENTRY_SYMBOLS)
+			run_join_full(d, out + filled, first, left);
+		else
+			run_join(out + filled, first, &d->levels[1u << left], 1u << left);
+		filled += 1u << left;
+	}
+	memset(out + filled, 0, ((1u << bits) - filled) * sizeof *out);
+}
+
+static void table_build(struct huffman_decoder *d, const struct order *order,
+			struct huffman_table *table)
+{
+	for (unsigned bits = 0; bits <= HUFFMAN_BITS_MAX - order->bits_min; bits++)
+		level_build(d, &table->code, order, bits, &d->levels[1u << bits]);
+	level_build(d, &table->code, order, HUFFMAN_BITS_MAX, table->entries);
+}
+
+/* Its bytes, which stay part of `stored`; NULL: too few, or not that of a code. */
+static const uint8_t *header_read(struct rd *stored, uint32_t *len, struct huffman_lengths *code)
+{
+	const uint8_t *start = stored->at;
+	unsigned first = rd_u8(stored);
+	unsigned last = rd_u8(stored);
+
+	if (!rd_ok(stored) || first >= last)
+		return NULL;
+	uint32_t symbols = last - first + 1;
+	const uint8_t *nibbles = rd_view(stored, DIV_CEIL(symbols, 2));
+
+	if (!nibbles)
+		return NULL;
+	memset(code, 0, sizeof *code);
+	for (uint32_t i = 0; i < symbols; i++) {
+		unsigned bits = nibbles[i / 2] >> (i % 2 * 4) & 0xf;
+
+		if (bits > HUFFMAN_BITS_MAX)
+			return NULL;
+		code->of[first + i] = (uint8_t)bits;
+	}
+	*len = (uint32_t)(stored->at - start);
+	return start;
+}
+
+static struct cached *cached_find(struct huffman_decoder *d, struct rd *stored)
+{
+	for (uint32_t i = 0; i < CACHED; i++) {
+		struct cached *c = &d->cached[i];
+
+		if (c->header_len == 0 || rd_left(stored) < c->header_len ||
+		    memcmp(stored->at, c->header, c->header_len) != 0)
+			continue;
+		(void)rd_view(stored, c->header_len);
+		return c;
+	}
+	return NULL;
+}
+
+static struct cached *cached_oldest(struct huffman_decoder *d)
+{
+	struct cached *oldest = &d->cached[0];
+
+	for (uint32_t i = 1; i < CACHED; i++) {
+		if (d->cached[i].used < oldest->used)
+			oldest = &d->cached[i];
+	}
+	return oldest;
+}
+
+const struct huffman_table *huffman_table_get(struct huffman_decoder *d, struct rd *stored)
+{
+	struct cached *c = cached_find(d, stored);
+	struct order order;
+
+	if (!c) {
+		c = cached_oldest(d);
+		uint32_t len = 0;
+		const uint8_t *header = header_read(stored, &len, &c->table.code);
+
+		c->header_len = 0;
+		if (!header || !order_of(&c->table.code, &order))
+			return NULL;
+		table_build(d, &order, &c->table);
+		memcpy(c->header, header, len);
+		c->header_len = len;
+	}
+	c->used = ++d->calls;
+	return &c->table;
+}
