@@ -20,8 +20,7 @@ _Static_assert(CUT_SCAN_BYTES <= CUT_WINDOW_BYTES && CUT_WINDOW_BYTES <= CUT_ANC
 
 void cut_init(struct cut *cut, const struct cut_plan *plan, uint64_t offset)
 {
-	*cut = (struct cut){
-		.plan = plan, .scan = cut_scan_kernels[cpu_level()], .offset = offset};
+	*cut = (struct cut){.plan = plan, .scan = cut_scan_kernels[cpu_level()], .offset = offset};
 }
 
 void cut_restart(struct cut *cut, uint64_t offset)

@@ -8,7 +8,7 @@
 #include <endian.h>
 #include <string.h>
 
-#define LANES 32u	/* of two bytes: 64 places are two of these */
+#define LANES 32u /* of two bytes: 64 places are two of these */
 
 /* The numbers of the two bytes that begin some bytes before each of every other place. */
 struct lanes {

@@ -5,10 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fs/base/bytes.h"
-
 #define STEPS_OF_A_TURN 1024u
-#define HEAD_BYTES	16u		/* what tells the formats apart */
+#define STEPS_MAX	(1u << 24) /* of a walk: a model of the largest takes a million */
 
 int tensors_read(struct tensors *t, uint64_t offset, uint32_t len, const void **bytes)
 {
@@ -28,20 +26,23 @@ void tensors_tell(struct tensors *t, const struct tensors_span *span)
 /* The first step: by the first bytes. */
 static int recognise(struct tensors *t)
 {
+	static tensors_recognise *const formats[] = {
+		tensors_gguf_begins, tensors_npy_begins,	 tensors_zip_begins,
+		tensors_onnx_begins, tensors_safetensors_begins,
+	};
+	uint32_t len = (uint32_t)MIN_OF(t->source.size, TENSORS_HEAD_BYTES);
+	uint8_t head[TENSORS_HEAD_BYTES] = {0};
 	const void *bytes;
-	int rc = tensors_read(t, 0, HEAD_BYTES, &bytes);
 
+	if (len == 0)
+		return 1;
+	int rc = tensors_read(t, 0, len, &bytes);
 	if (rc < 0)
 		return rc;
-	struct rd r = rd_init(bytes, HEAD_BYTES);
-	uint64_t first = rd_u64(&r);
-	if (first >= 2 && first <= t->source.size - 8 && rd_u8(&r) == '{') {
-		t->format = TENSORS_OF_SAFETENSORS;
-		t->data_start = 8 + first;
-		t->of.safetensors = (struct safetensors_walk){.at = 8, .end = 8 + first};
-		t->step = tensors_safetensors_step;
-		return 0;
-	}
+	memcpy(head, bytes, len);
+	for (uint32_t i = 0; i < ARRAY_COUNT(formats); i++)
+		if (formats[i](t, head))
+			return 0;
 	return 1;
 }
 
@@ -54,6 +55,7 @@ struct tensors *tensors_create(const struct tensors_source *source, const struct
 		t->source = *source;
 		t->sink = *sink;
 		t->step = recognise;
+		t->steps_left = STEPS_MAX;
 	}
 	return t;
 }
@@ -71,7 +73,7 @@ static int ended(struct tensors *t unused_arg)
 int tensors_walk(struct tensors *t)
 {
 	for (uint32_t i = 0; i < STEPS_OF_A_TURN; i++) {
-		int rc = t->step(t);
+		int rc = t->steps_left ? t->step(t) : 1;
 
 		if (rc == 1 || rc == -E_MALFORMED) {
 			t->step = ended;
@@ -79,6 +81,7 @@ int tensors_walk(struct tensors *t)
 		}
 		if (rc < 0)
 			return rc;
+		t->steps_left--;
 	}
 	return -E_AGAIN;
 }
@@ -107,8 +110,7 @@ const char *tensors_dtype_name(enum tensors_dtype dtype)
 
 const char *tensors_format_name(enum tensors_format format)
 {
-	static const char *const names[] = {"other", "safetensors", "gguf", "onnx", "npy", "zip",
-					    "tflite"};
+	static const char *const names[] = {"other", "safetensors", "gguf", "onnx", "npy", "zip"};
 
 	_Static_assert(ARRAY_COUNT(names) == TENSORS_FORMATS, "each has its name");
 	ASSERT((uint32_t)format < ARRAY_COUNT(names));

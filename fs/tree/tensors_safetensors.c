@@ -128,7 +128,22 @@ static int scan_step(struct tensors *t)
 	return w->is_last;
 }
 
-int tensors_safetensors_step(struct tensors *t)
+static int step(struct tensors *t)
 {
 	return t->of.safetensors.is_found ? entry_step(t) : scan_step(t);
+}
+
+bool tensors_safetensors_begins(struct tensors *t, const uint8_t *head)
+{
+	struct rd r = rd_init(head, TENSORS_HEAD_BYTES);
+	uint64_t len = rd_u64(&r);
+
+	if (t->source.size < 10 || len < 2 || len > t->source.size - 8 || rd_u8(&r) != '{')
+		return false;
+	t->format = TENSORS_OF_SAFETENSORS;
+	t->data_start = 8 + len;
+	t->of.safetensors = (struct safetensors_walk){
+		.at = 8, .end = 8 + MIN_OF(len, TENSORS_HEADER_BYTES_MAX)};
+	t->step = step;
+	return true;
 }

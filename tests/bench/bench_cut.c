@@ -14,7 +14,7 @@
 #include "fs/tree/cut.h"
 #include "fs/tree/cut_scan.h"
 
-#define BUFFER_BYTES MiB(16)	/* more than the caches near a core hold, as a file has */
+#define BUFFER_BYTES MiB(16) /* more than the caches near a core hold, as a file has */
 
 static double seconds(void)
 {

@@ -11,7 +11,7 @@
 #define CUTS_MAX 4096u
 
 struct cuts {
-	uint64_t at[CUTS_MAX];		/* ends of blocks */
+	uint64_t at[CUTS_MAX]; /* ends of blocks */
 	uint32_t count;
 };
 
@@ -201,8 +201,8 @@ static void plan_with(struct cut_plan *plan, const uint64_t (*spans)[2], uint32_
 {
 	cut_plan_init(plan);
 	for (uint32_t i = 0; i < count; i++)
-		cut_plan_span(plan, &(struct tensors_span){.offset = spans[i][0],
-							   .length = spans[i][1]});
+		cut_plan_span(plan,
+			      &(struct tensors_span){.offset = spans[i][0], .length = spans[i][1]});
 	cut_plan_seal(plan, 1000);
 }
 

@@ -1,81 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Walks of headers: tiny files, told alike however their bytes come, and hostile ones. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "fs/base/bytes.h"
-#include "fs/tree/tensors.h"
+/* The walk, and safetensors: tiny files, told alike however their bytes come, and hostile ones. */
 #include "tests/check_main.h"
-
-#define TOLD_BYTES_MAX 65536u
-
-/* A file whose reads are refused the first time each, where it says so. */
-struct file {
-	uint8_t bytes[1 << 16];
-	uint64_t size;
-	bool is_slow;
-	uint64_t asked;			/* the offset refused last, and one */
-	char told[TOLD_BYTES_MAX];	/* a line for each span */
-	size_t told_len;
-};
-
-static int file_read(void *arg, uint64_t offset, uint32_t len, const void **bytes)
-{
-	struct file *file = arg;
-
-	ck_assert_uint_le(len, TENSORS_READ_MAX);
-	ck_assert(len > 0 && offset + len <= file->size);
-	if (file->is_slow && file->asked != offset + 1) {
-		file->asked = offset + 1;
-		return -E_NEED_BYTES;
-	}
-	file->asked = 0;
-	*bytes = file->bytes + offset;
-	return 0;
-}
-
-static void file_span(void *arg, const struct tensors_span *span)
-{
-	struct file *file = arg;
-	size_t room = sizeof file->told - file->told_len;
-
-	int len = snprintf(file->told + file->told_len, room, "%.*s %s %llu+%llu\n",
-			   (int)span->name_len, span->name_len ? span->name : "",
-			   tensors_dtype_name(span->dtype), (unsigned long long)span->offset,
-			   (unsigned long long)span->length);
-	ck_assert(len > 0 && (size_t)len < room);
-	file->told_len += (size_t)len;
-}
-
-static enum tensors_format walk(struct file *file, bool is_slow, uint64_t *data_start)
-{
-	struct tensors_source source = {.size = file->size, .read = file_read, .arg = file};
-	struct tensors *t = tensors_create(&source, &(struct tensors_sink){file_span, file});
-	int rc;
-
-	file->is_slow = is_slow;
-	file->told_len = 0;
-	file->told[0] = 0;
-	do {
-		rc = tensors_walk(t);
-	} while (rc == -E_AGAIN || rc == -E_NEED_BYTES);
-	ck_assert_int_eq(rc, 0);
-	enum tensors_format format = tensors_format(t);
-	if (data_start)
-		*data_start = tensors_data_start(t);
-	tensors_destroy(t);
-	return format;
-}
-
-/* What is told of the file, and that it is told once however its bytes come. */
-static void expect(struct file *file, enum tensors_format format, const char *told)
-{
-	ck_assert_int_eq(walk(file, false, NULL), format);
-	ck_assert_str_eq(file->told, told);
-	ck_assert_int_eq(walk(file, true, NULL), format);
-	ck_assert_str_eq(file->told, told);
-}
+#include "tests/tensor_files.h"
 
 /* --- safetensors ------------------------------------------------------------------------------ */
 
@@ -102,12 +28,12 @@ START_TEST(safetensors_tell_their_tensors)
 		11);
 	uint64_t data_start;
 
-	walk(file, false, &data_start);
+	file_walk(file, false, &data_start);
 	ck_assert_uint_eq(data_start + 11, file->size);
 	char told[100];
 	snprintf(told, sizeof told, "a.b bf16 %u+8\nc,\"d i8 %u+3\n", (unsigned)data_start,
 		 (unsigned)data_start + 8);
-	expect(file, TENSORS_OF_SAFETENSORS, told);
+	file_expect(file, TENSORS_OF_SAFETENSORS, told);
 	free(file);
 }
 END_TEST
@@ -115,21 +41,27 @@ END_TEST
 START_TEST(hostile_safetensors_tell_less)
 {
 	static const char *const headers[] = {
-		"{\"a\":{\"data_offsets\":[0,9]}}",			/* beyond the end */
-		"{\"a\":{\"data_offsets\":[5,3]}}",			/* backwards */
+		"{\"a\":{\"data_offsets\":[0,9]}}", /* beyond the end */
+		"{\"a\":{\"data_offsets\":[5,3]}}", /* backwards */
 		"{\"a\":{\"data_offsets\":[-1,3]}}",
 		"{\"a\":{\"data_offsets\":[0,9223372036854775807]}}",
 		"{\"a\":{\"data_offsets\":[0,99999999999999999999]}}",
 		"{\"a\":{\"data_offsets\":[0.0,3.0]}}",
 		"{\"a\":{\"data_offsets\":{\"0\":0}}}",
-		"{\"a\":{\"data_offsets\":[3,3]}}",			/* empty */
-		"{\"a\":[[[[", "{\"a", "{]]]]}}}}", "{,,,,}", "{}", "{{{{{{", "{\"\\",
+		"{\"a\":{\"data_offsets\":[3,3]}}", /* empty */
+		"{\"a\":[[[[",
+		"{\"a",
+		"{]]]]}}}}",
+		"{,,,,}",
+		"{}",
+		"{{{{{{",
+		"{\"\\",
 	};
 
 	for (uint32_t i = 0; i < ARRAY_COUNT(headers); i++) {
 		struct file *file = safetensors(headers[i], 8);
 
-		expect(file, TENSORS_OF_SAFETENSORS, "");
+		file_expect(file, TENSORS_OF_SAFETENSORS, "");
 		free(file);
 	}
 }
@@ -148,7 +80,7 @@ START_TEST(a_long_entry_is_passed_over)
 	struct file *file = safetensors(header, 4);
 	char told[64];
 	snprintf(told, sizeof told, "b f32 %u+4\n", (unsigned)file->size - 4);
-	expect(file, TENSORS_OF_SAFETENSORS, told);
+	file_expect(file, TENSORS_OF_SAFETENSORS, told);
 	free(file);
 	free(header);
 }
@@ -161,7 +93,7 @@ START_TEST(what_is_unknown_tells_nothing)
 	for (uint64_t size = 0; size < 40; size++) {
 		file->size = size;
 		memset(file->bytes, 0x41, size);
-		expect(file, TENSORS_OF_NONE, "");
+		file_expect(file, TENSORS_OF_NONE, "");
 	}
 	free(file);
 }
