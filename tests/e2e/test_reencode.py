@@ -2,10 +2,13 @@
 """Blocks are encoded anew in the background: fewer bytes, the same files, whatever interrupts it."""
 import json
 import random
+import time
 
 import pytest
 
-from conftest import NO_TIER, MiB, seeded_bytes
+from conftest import NO_TIER, MiB, eventually, seeded_bytes
+from test_power_cut import cut_power, on_images  # noqa: F401 (a fixture)
+from test_scrub import flip, is_whole, records, segments
 
 QUIET = ["cs.reencode=no", "cs.scrub_period=0", NO_TIER]
 
@@ -44,3 +47,82 @@ def test_all_blocks_are_made_smaller_now(make_cluster):
     again = reencode(cluster, "--now", "--wait")
     assert all(s["blocks"] == 0 for s in again)
     assert cluster.fsck("--live").returncode == 0
+
+
+def workers(cluster):
+    """Who encodes anew; at no moment more than one."""
+    now = [s for s in reencode(cluster) if s["turn"]]
+    assert len(now) <= 1
+    return now
+
+
+def test_a_killed_server_goes_on_and_nothing_is_lost(make_cluster):
+    cluster = make_cluster(sets=["cs.segment_bytes=2M", "cs.reencode_bytes_per_s=8M", *QUIET])
+    words = text(MiB(8), 3)
+    (cluster.mnt / "words").write_bytes(words)
+    reencode(cluster, "--now")
+    for _ in range(2):
+        [at] = eventually(lambda: [s for s in workers(cluster) if s["blocks"] > 8], what="one is at work")
+        cluster.kill(f"cs{at['server']}")
+        cluster.start(f"cs{at['server']}")
+        after = eventually(lambda: next(s for s in reencode(cluster) if s["server"] == at["server"]))
+        assert after["pass"] == at["pass"]
+    done = reencode(cluster, "--wait")
+    assert all(not s["running"] and not s["wrong"] for s in done)
+    codecs = eventually(lambda: (c := cluster.status()["codecs"])["zstd"] > 0.9 * sum(c.values()) and c)
+    assert codecs["lz4"] < 0.1 * sum(codecs.values())
+    cluster.remount()
+    assert (cluster.mnt / "words").read_bytes() == words
+    assert cluster.fsck("--live").returncode == 0
+
+
+def test_a_damaged_record_is_mended_and_not_encoded(make_cluster):
+    cluster = make_cluster(sets=["cs.segment_bytes=2M", *QUIET])
+    words = text(MiB(4), 4)
+    (cluster.mnt / "words").write_bytes(words)
+    folder = cluster.dir / "cs2"
+    cluster.stop("cs2")
+    rotten = [(path, at) for path in segments(folder)[:1] for at, _, _ in records(path)][3::8]
+    for path, at in rotten:
+        flip(path, at + 200)
+    cluster.start("cs2")
+    eventually(lambda: cluster.status()["pgs"]["clean"] == 4096, what="all copies are there")
+    done = reencode(cluster, "--now", "--wait")
+    assert all(not s["wrong"] for s in done)
+    damaged = {s["server"]: s["damaged"] for s in cluster.status()["servers"]}
+    assert damaged[2] >= len(rotten) - 1 and damaged[1] == damaged[3] == 0
+    eventually(lambda: is_whole(cluster), what="it came from another replica")
+    cluster.remount()
+    assert (cluster.mnt / "words").read_bytes() == words
+
+
+def test_it_is_paused_and_no_faster_than_it_may_be(make_cluster):
+    cluster = make_cluster(servers=1, copies=1,
+                           sets=["cs.segment_bytes=2M", "cs.reencode_bytes_per_s=2M", *QUIET])
+    (cluster.mnt / "words").write_bytes(text(MiB(12), 5))
+    assert reencode(cluster, "--now")[0]["running"]
+    [at] = eventually(lambda: workers(cluster), what="it works")
+    begun = time.monotonic()
+    [later] = eventually(lambda: (s := reencode(cluster))[0]["blocks"] >= at["blocks"] + 32 and s)
+    blocks = later["blocks"] - at["blocks"]
+    # What a round holds, up to a second's, is counted when it ends: 32 blocks a second, and those.
+    assert blocks <= 32 * (time.monotonic() - begun) + 64
+    assert reencode(cluster, "--stop")[0]["paused"]
+    [paused] = eventually(lambda: not (s := reencode(cluster))[0]["turn"] and s)
+    assert 0 < paused["blocks"] < 150
+    assert cluster.cairn("reencode", "9", check=False).returncode == 1
+    assert "paused" in cluster.cairn("reencode", "1").stdout
+    assert not reencode(cluster, "--now")[0]["paused"]
+
+
+def test_power_is_cut_while_it_works(on_images):  # noqa: F811
+    cluster, disks = on_images
+    words = text(MiB(24), 6)
+    (cluster.mnt / "words").write_bytes(words)
+    reencode(cluster, "--now")
+    [at] = eventually(lambda: [s for s in workers(cluster) if s["blocks"] > 0], what="one is at work")
+    cut_power(cluster, disks, [f"cs{at['server']}"])
+    assert all(not s["wrong"] for s in reencode(cluster, "--wait"))
+    cluster.remount()
+    assert (cluster.mnt / "words").read_bytes() == words
+    eventually(lambda: is_whole(cluster), 60, "all copies are there")

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The turn to encode anew: one server at a time, all in the end, none while a group lacks a copy. */
+/* The turn to encode anew: one server at a time, all in the end, none while a copy is missing. */
 #include "tests/ms_world.h"
 
 #include "tests/check_main.h"
