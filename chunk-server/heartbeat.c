@@ -45,6 +45,7 @@ struct heartbeat {
 	struct map_wait *waiting; /* for the fetch in flight */
 	uint32_t owed_pgs[OWED_TOLD_MAX];
 	uint8_t merged[HEAL_MERGED_BYTES * PG_COUNT];
+	uint8_t media[MEDIA_STATUS_BYTES_MAX];
 };
 
 static void beat(struct heartbeat *h);
@@ -318,6 +319,8 @@ static void beat(struct heartbeat *h)
 	msg.codec_bytes = h->codec_bytes;
 	msg.n_codec_bytes = CODEC_COUNT;
 	h->sent_ms = loop_now_ms(s->options.loop);
+	msg.media.data = h->media;
+	msg.media.len = cs_media_report(s, h->media);
 	h->beat = (struct rpc_call){
 		.type = MSG_HEARTBEAT,
 		.request = &msg.base,

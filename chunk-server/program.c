@@ -202,6 +202,7 @@ static int begin_serving(struct program *p, struct error *err)
 		.full_percent = (uint32_t)c->cs_full_percent,
 		.scrub_period_ms = c->cs_scrub_period,
 		.scrub_bytes_per_s = c->cs_scrub_bytes_per_s,
+		.calibrates = c->cs_calibrate,
 		.tier_low_percent = (uint32_t)c->cs_tier_low_percent,
 		.tier_high_percent = (uint32_t)c->cs_tier_high_percent,
 		.tier_bytes_per_s = c->cs_tier_bytes_per_s,
@@ -215,11 +216,15 @@ static int begin_serving(struct program *p, struct error *err)
 	p->name[NAME_BYTES_KEPT] = '\0';
 	o.host = c->cluster_host[0] != '\0' ? c->cluster_host : p->name;
 	for (uint32_t i = 0; i < o.disk_count; i++)
-		o.disks[i] = (struct cs_server_disk){p->disks[i], p->indexes[i].rows,
-						     p->indexes[i].state.is_trusted,
-						     p->indexes[i].state.was_closed,
-						     p->paths[i], p->media[i],
-						     p->tiers[i]};
+		o.disks[i] = (struct cs_server_disk){
+			.disk = p->disks[i],
+			.index = p->indexes[i].rows,
+			.index_is_trusted = p->indexes[i].state.is_trusted,
+			.was_closed = p->indexes[i].state.was_closed,
+			.name = p->paths[i],
+			.media = p->media[i],
+			.tier = p->tiers[i],
+		};
 	do {
 		loop_random(p->loop, &o.boot_id, sizeof(o.boot_id));
 	} while (o.boot_id == 0);

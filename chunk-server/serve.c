@@ -436,6 +436,8 @@ static int start_serving(struct cs_server *s, struct error *err)
 		rc = cs_heal_create(s);
 	if (rc == 0)
 		rc = cs_tiers_create(s);
+	if (rc == 0)
+		rc = cs_media_create(s);
 	return rc < 0 ? error_set(err, rc, "cannot start") : 0;
 }
 
@@ -482,7 +484,8 @@ static bool is_idle(const struct cs_server *s)
 {
 	return s->jobs == 0 && cs_disks_is_idle(s->disks) && cs_meta_is_idle(s) &&
 	       cs_repay_is_idle(s) && cs_damage_is_idle(s) && cs_scrub_is_idle(s) &&
-	       cs_heal_is_idle(s) && cs_reencode_is_idle(s) && cs_tiers_is_idle(s);
+	       cs_heal_is_idle(s) && cs_reencode_is_idle(s) && cs_tiers_is_idle(s) &&
+	       cs_media_is_idle(s);
 }
 
 /* Sync and close everything that holds data. */
@@ -496,6 +499,7 @@ static int close_data(struct cs_server *s)
 	cs_reencode_destroy(s);
 	cs_heal_destroy(s);
 	cs_tiers_destroy(s);
+	cs_media_destroy(s);
 	for (uint32_t i = 0; i < s->options.disk_count; i++) {
 		int rc = cs_store_close(s->stores[i]);
 		s->stores[i] = NULL;
@@ -536,6 +540,7 @@ void cs_server_stop(struct cs_server *s, void (*stopped)(void *arg, int rc), voi
 	cs_reencode_stop(s);
 	cs_heal_stop(s);
 	cs_tiers_stop(s);
+	cs_media_stop(s);
 	cs_serve_get_stop(s);
 	cs_disks_quiet(s->disks);
 	cs_collect_stop(s);
@@ -553,6 +558,7 @@ void cs_server_destroy(struct cs_server *s)
 	if (s->heal != NULL)
 		cs_heal_stop(s);
 	cs_tiers_stop(s);
+	cs_media_stop(s);
 	/* Calls end first, while what they answer to is still there. */
 	cs_heartbeat_destroy(s);
 	cs_forward_finish(s);
@@ -573,6 +579,7 @@ void cs_server_destroy(struct cs_server *s)
 	cs_reencode_destroy(s); /* the stores held its puts */
 	cs_owed_drop(s->owed);
 	cs_tiers_destroy(s);
+	cs_media_destroy(s);
 	cs_serve_put_finish(s);
 	cs_serve_get_finish(s);
 	cs_serve_have_finish(s);

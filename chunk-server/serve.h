@@ -14,6 +14,7 @@
 #define CAIRN_CHUNK_SERVER_SERVE_H
 
 #include "chunk-server/store.h"
+#include "fs/disk/calibration.h"
 #include "fs/net/net.h"
 
 struct cs_server;
@@ -26,6 +27,7 @@ struct cs_server_disk {
 	const char *name;      /* for people; NULL: its number */
 	struct media media;    /* what it is */
 	uint32_t tier;	       /* 0 is the fastest; all alike: nothing moves */
+	const struct calibration *calibration; /* what it can do; NULL: measured, or not known */
 };
 
 struct cs_server_options {
@@ -56,6 +58,7 @@ struct cs_server_options {
 	uint32_t full_percent;
 	uint64_t scrub_period_ms;   /* 0: only when asked */
 	uint64_t scrub_bytes_per_s; /* of each disk; 0: as the period needs */
+	bool calibrates; /* disks and processor, in the background; else by what is handed in */
 	/* of disks of several tiers (tier.h) */
 	uint32_t tier_low_percent, tier_high_percent;
 	uint64_t tier_bytes_per_s; /* 0: no bound */

@@ -39,6 +39,7 @@ struct heal;	   /* heal.c */
 struct heal_job;   /* serve_heal.c */
 struct collect;	   /* collect.c */
 struct mover;	   /* tier_move.c */
+struct cs_media;   /* media.c */
 struct put_job;	   /* serve_put.c */
 struct get_job;	   /* serve_get.c */
 struct sync_job;
@@ -82,6 +83,7 @@ struct cs_server {
 	uint32_t parked_count;
 	struct loop_timer parked_timer;
 	struct collect *collect;
+	struct cs_media *media;
 	struct mover *mover; /* NULL: all disks are of one tier */
 
 	struct put_job *puts, *puts_free;
@@ -238,10 +240,22 @@ void cs_collect_destroy(struct cs_server *s);
 void cs_collect_serve(struct cs_server *s, struct rpc_request *req);
 void cs_collect_epoch(struct cs_server *s, uint64_t epoch); /* the metadata server told it */
 
+/* --- media.c: what disks and processor can do ---- */
+
+must_check int cs_media_create(struct cs_server *s);
+void cs_media_stop(struct cs_server *s);
+bool cs_media_is_idle(const struct cs_server *s);
+void cs_media_destroy(struct cs_server *s);
+/* How cold blocks of this disk are best stored: SMALL, or FAST where decoding would hold it up. */
+enum codec_aim cs_media_cold_aim(const struct cs_server *s, uint32_t disk);
+/* A packed MediaStatus for the heartbeat; bytes used. */
+size_t cs_media_report(struct cs_server *s, uint8_t out[MEDIA_STATUS_BYTES_MAX]);
+
 /* --- tier_move.c: blocks between disks of several tiers ---- */
 
 struct cs_tier_stats { /* since the start */
 	uint64_t blocks_down, bytes_down, blocks_up, bytes_up;
+	uint64_t bytes_per_s; /* of late, both ways */
 	uint64_t twins; /* blocks found on two disks, of which one was forgotten */
 };
 must_check int cs_tiers_create(struct cs_server *s);

@@ -30,7 +30,7 @@ enum cs_tier_fill {
 	CS_TIER_USED,
 	CS_TIER_FULL, /* nothing new; what is not hot goes */
 };
-/* Live bytes above low_percent: used; taken bytes (dead ones, those of others too) above high: full. */
+/* Live bytes from low on: used; taken ones (dead ones, those of others, too) from high on: full. */
 struct cs_tier_room {
 	uint64_t bytes_total, bytes_live, bytes_taken;
 	uint32_t low_percent, high_percent;

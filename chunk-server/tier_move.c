@@ -67,7 +67,7 @@ struct mover {
 	uint32_t fastest, slowest; /* the numbers of those tiers */
 
 	enum cs_tier_fill fill[DISKS_MAX];
-	uint64_t looked_ms;
+	uint64_t looked_ms, moved_then;
 	struct cs_tier_rate rate;
 
 	uint32_t disk; /* that is walked */
@@ -126,8 +126,13 @@ static void look_at_disk(struct mover *m, uint32_t disk)
 
 static void look_at_disks(struct mover *m)
 {
-	if (m->looked_ms != 0 && now_ms(m) < m->looked_ms + REST_MS)
+	uint64_t moved = m->stats.bytes_down + m->stats.bytes_up;
+	uint64_t passed_ms = now_ms(m) - m->looked_ms;
+
+	if (m->looked_ms != 0 && passed_ms < REST_MS)
 		return;
+	m->stats.bytes_per_s = (moved - m->moved_then) * 1000 / passed_ms;
+	m->moved_then = moved;
 	m->looked_ms = now_ms(m);
 	for (uint32_t i = 0; i < cs_disks_count(m->server->disks); i++)
 		look_at_disk(m, i);

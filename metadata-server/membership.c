@@ -434,6 +434,9 @@ static void take_stats(struct ms_member *m, const struct ms_request *req, uint64
 		.trash_blocks = req->trash_blocks, .trash_bytes = req->trash_bytes,
 		.dead_bytes = req->dead_bytes, .damaged = req->damaged, .owed = req->owed,
 		.reencode = req->reencode };
+	m->media_bytes = MIN_OF(req->media_bytes, MEDIA_STATUS_BYTES_MAX);
+	if (m->media_bytes > 0)
+		memcpy(m->media, req->media, m->media_bytes);
 	m->settled_bytes = 0;
 	m->map_version = req->map_version;
 	memset(m->owed, 0, sizeof m->owed);

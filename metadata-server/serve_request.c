@@ -422,6 +422,11 @@ static int take_heartbeat(const Wire__Heartbeat *m, struct ms_request *out)
 	out->damaged = m->damaged;
 	out->owed = m->owed;
 	take_reencode(m, &out->reencode);
+	/* What is longer says more than there is room for: nothing, then. */
+	if (m->media.len <= MEDIA_STATUS_BYTES_MAX) {
+		out->media = m->media.data;
+		out->media_bytes = (uint32_t)m->media.len;
+	}
 	if (m->merged.len % HEAL_MERGED_BYTES != 0)
 		return -E_MALFORMED;
 	out->merged = m->merged.data;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define NAME_BYTES	16u
+#define MEDIA_BYTES_MAX 24576u /* of the reply, from its begin, in which disks are told */
 #define REPLY_BYTES_MAX (MESSAGE_BYTES_MAX - 16384u) /* room for the warnings and the rest */
 _Static_assert(SERVE_WARNINGS_MAX *(SERVE_WARNING_BYTES + 64u) < 12288u,
 	       "warnings fit beside the servers");
@@ -132,6 +133,18 @@ static void add_reencode(struct status *st, uint32_t index, const struct ms_reen
 	}
 }
 
+/* What it told of its disks, as long as all servers fit: the first hundred or so. */
+static void add_media(struct ms_server *s, const struct status *st, Wire__ServerStatus *out)
+{
+	uint32_t bytes;
+	const uint8_t *media = ms_state_server_media(s->state, (server_no)out->server, &bytes);
+
+	if (bytes == 0 || msg_packed_bytes(&st->message.base) + bytes > MEDIA_BYTES_MAX)
+		return;
+	out->media.data = (uint8_t *)(uintptr_t)media;
+	out->media.len = bytes;
+}
+
 static void add_server(struct ms_server *s, struct status *st, uint32_t index,
 		       const struct server_row *row)
 {
@@ -167,6 +180,7 @@ static void add_server(struct ms_server *s, struct status *st, uint32_t index,
 	out->owed = stats.owed;
 	add_reencode(st, index, &stats.reencode);
 	add_sums(st, row, &stats);
+	add_media(s, st, out);
 	st->server_list[index] = out;
 	st->message.n_servers = index + 1;
 }

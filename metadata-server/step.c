@@ -377,3 +377,12 @@ void ms_state_server_stats(const struct ms_state *state, server_no server,
 
 	*out = m ? m->stats : (struct ms_server_stats){ 0 };
 }
+
+const uint8_t *ms_state_server_media(const struct ms_state *state, server_no server,
+				     uint32_t *bytes)
+{
+	const struct ms_member *m = ms_membership_find(state, server);
+
+	*bytes = m ? m->media_bytes : 0;
+	return m ? m->media : NULL;
+}

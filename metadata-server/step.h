@@ -203,6 +203,8 @@ struct ms_request {
 	uint64_t heal_pending_blocks, heal_bytes, trash_blocks, trash_bytes, dead_bytes, damaged,
 		owed;
 	const uint32_t *owed_pgs; uint32_t owed_pg_count;
+	/* what a chunk server tells of its disks, for people (fs/wire: MediaStatus) */
+	const uint8_t *media; uint32_t media_bytes;
 	/* HEAL_MERGED_BYTES each (fs/wire/heal.h) */
 	const uint8_t *merged; uint32_t merged_count;
 	struct ms_reencode reencode;	/* heartbeat */
@@ -390,5 +392,8 @@ void ms_state_server_stats(const struct ms_state *state, server_no server,
 			   struct ms_server_stats *out);
 /* Who has the turn to encode anew (turn.c); 0: nobody. */
 server_no ms_state_reencode_server(const struct ms_state *state);
+/* What it told of its disks last, a MediaStatus; until the next step. */
+const uint8_t *ms_state_server_media(const struct ms_state *state, server_no server,
+				     uint32_t *bytes);
 
 #endif

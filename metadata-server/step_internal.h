@@ -165,6 +165,8 @@ struct ms_parked {
 struct ms_member {
 	server_no server;
 	struct ms_server_stats stats;
+	uint32_t media_bytes;
+	uint8_t media[MEDIA_STATUS_BYTES_MAX];
 	bool is_heard;			/* it told `content` in this term */
 	bool was_gone;			/* at the last tick */
 	uint64_t content;		/* 0: it tells none */

@@ -6,6 +6,7 @@
 
 #include "fs/base/text.h"
 #include "fs/placement/map.h"
+#include "tools/media_status.h"
 #include "tools/status.h"
 
 static void print_server(const Wire__ServerStatus *s)
@@ -27,8 +28,13 @@ static void print_people(const struct status *s)
 	printf("%-6s %-8s %-22s %-12s %-8s %6s %6s %9s %9s %9s %9s %9s %9s\n", "SERVER", "STATE",
 	       "ADDRESS", "HOST", "RACK", "DISKS", "PGS", "BLOCKS", "STORED", "FREE", "TRASH",
 	       "TO HEAL", "SILENT");
-	for (size_t i = 0; i < s->reply->n_servers; i++)
+	for (size_t i = 0; i < s->reply->n_servers; i++) {
+		Wire__MediaStatus *media = media_status_read(s->reply->servers[i]);
+
 		print_server(s->reply->servers[i]);
+		media_status_print_disks(media);
+		media_status_free(media);
+	}
 }
 
 int cmd_servers(int argc, char **argv)

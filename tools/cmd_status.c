@@ -9,6 +9,7 @@
 #include "fs/placement/map.h"
 #include "tools/admin.h"
 #include "tools/local_mounts.h"
+#include "tools/media_status.h"
 #include "tools/mount_client.h"
 #include "tools/status.h"
 
@@ -40,6 +41,17 @@ static void print_servers(const struct status *s)
 		printf("  %u servers have told nothing yet since the metadata server started: "
 		       "sums leave them out\n",
 		       s->servers_unheard);
+}
+
+static void print_tiers(const Wire__StatusReply *r)
+{
+	for (size_t i = 0; i < r->n_servers; i++) {
+		Wire__MediaStatus *media = media_status_read(r->servers[i]);
+
+		if (r->servers[i]->state != SERVER_REMOVED)
+			media_status_print_tiers(media, r->servers[i]->server);
+		media_status_free(media);
+	}
 }
 
 static void print_garbage(const Wire__StatusReply *r)
@@ -108,6 +120,7 @@ static void print_people(const struct status *s)
 		printf("  healing: %u placement groups, %s\n", r->pgs_healing, s->heal_text);
 	else if (r->heal_pending_blocks || r->owed)
 		printf("  healing: %s\n", s->heal_text);
+	print_tiers(r);
 	print_garbage(r);
 	print_codecs(s);
 	for (size_t i = 0; i < r->n_servers; i++)

@@ -10,6 +10,7 @@
 #include "fs/placement/map.h"
 #include "tools/admin.h"
 #include "tools/command.h"
+#include "tools/media_status.h"
 
 #define NS_PER_S 1000000000ull
 
@@ -151,10 +152,13 @@ static json_t *server_json(const Wire__ServerStatus *s)
 	char name[32];
 
 	snprintf(name, sizeof name, "cs%u", s->server);
+	Wire__MediaStatus *media = media_status_read(s);
+	json_t *media_json = media_status_json(media);
+	media_status_free(media);
 	json_t *json = json_pack(
 		"{s:s, s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
 		"s:I, s:I, s:I, s:I,"
-		" s:I, s:I}",
+		" s:I, s:I, s:o}",
 		"name", s->name && *s->name ? s->name : name, "server", (json_int_t)s->server,
 		"state", server_state_name((enum server_state)s->state), "address", s->address,
 		"host", s->host, "rack", s->rack, "blocks", (json_int_t)s->blocks, "bytes_stored",
@@ -166,7 +170,7 @@ static json_t *server_json(const Wire__ServerStatus *s)
 		(json_int_t)s->heal_pending_blocks, "heal_bytes_per_s",
 		(json_int_t)s->heal_bytes_per_s, "trash_bytes", (json_int_t)s->trash_bytes,
 		"dead_bytes", (json_int_t)s->dead_bytes, "damaged", (json_int_t)s->damaged, "owed",
-		(json_int_t)s->owed);
+		(json_int_t)s->owed, "media", media_json);
 	json_object_set_new(json, "codecs", codecs_json(s->codec_bytes, s->n_codec_bytes));
 	if (s->reencode)
 		json_object_set_new(json, "reencode", status_reencode_json(s->reencode));

@@ -49,6 +49,7 @@
 #define FORMERS_MAX		8u	/* former holders not yet merged, of a PG */
 #define SERVERS_MAX		1024u
 #define DISKS_MAX		32u	/* of one chunk server */
+#define MEDIA_STATUS_BYTES_MAX	4096u	/* what it tells of them */
 
 /* One frame: header, a message, and bulk bytes beside it (an encoded block or inline content). */
 #define FRAME_HEADER_BYTES	80u
