@@ -16,6 +16,9 @@
 
 #include "fs/base/cpu.h"
 
+struct rd;
+struct wr;
+
 #define HUFFMAN_BITS_MAX  11u
 #define HUFFMAN_STREAMS	  4u
 #define HUFFMAN_SYMBOLS	  256u
@@ -31,13 +34,14 @@ struct huffman_lengths {
 void huffman_count(const uint8_t *bytes, uint32_t len, uint32_t counts[HUFFMAN_SYMBOLS]);
 /* The best code for these counts, at least two of which are not zero. */
 void huffman_lengths_of(const uint32_t counts[HUFFMAN_SYMBOLS], struct huffman_lengths *out);
-/* What huffman_encode() will need at most. */
+/* What an encoding takes at most: some bytes more than it does. */
 uint32_t huffman_bound(const uint32_t counts[HUFFMAN_SYMBOLS], const struct huffman_lengths *code);
-/* Encode 1 .. HUFFMAN_BYTES_MAX bytes, all of which have a code; the length, 0: does not fit. */
-must_check uint32_t huffman_encode(const struct huffman_lengths *code, const uint8_t *bytes,
-				   uint32_t len, uint8_t *out, uint32_t room);
-
-struct rd;					/* fs/base/bytes.h */
+/*
+ * Encode 1 .. HUFFMAN_BYTES_MAX bytes, all of which have a code; there is room for huffman_bound().
+ * The kernels of every level (which the processor must have) write the same.
+ */
+void huffman_encode(enum cpu_level level, const struct huffman_lengths *code, const uint8_t *bytes,
+		    uint32_t len, struct wr *w);
 
 /* --- decoding --------------------------------------------------------------------------------- */
 
@@ -46,10 +50,7 @@ struct huffman_decoder *huffman_decoder_create(void);	/* NULL: out of memory */
 void huffman_decoder_destroy(struct huffman_decoder *d);
 
 /* Exactly `len` bytes (1 .. HUFFMAN_BYTES_MAX) from all the stored ones, else -E_MALFORMED. */
-must_check int huffman_decode(struct huffman_decoder *d, const uint8_t *stored, uint32_t stored_len,
+must_check int huffman_decode(enum cpu_level level, struct huffman_decoder *d, struct rd *stored,
 			      uint8_t *out, uint32_t len);
-/* The same by the kernels of a level that the processor has, for tests. */
-must_check int huffman_decode_at(enum cpu_level level, struct huffman_decoder *d,
-				 struct rd *stored, uint8_t *out, uint32_t len);
 
 #endif

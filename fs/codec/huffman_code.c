@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-#define LANES 4u	/* counters side by side: the same byte twice need not wait for itself */
+#define LANES 8u	/* counters side by side: the same byte twice need not wait for itself */
 
 struct leaf {
 	uint32_t count;
@@ -22,17 +22,21 @@ void huffman_count(const uint8_t *bytes, uint32_t len, uint32_t counts[HUFFMAN_S
 	uint32_t at = 0;
 
 	memset(lanes, 0, sizeof lanes);
-	for (; at + 8 <= len; at += 8) {
+	for (; at + LANES <= len; at += LANES) {
 		uint64_t word;
 
 		memcpy(&word, bytes + at, sizeof word);
-		for (unsigned i = 0; i < 8; i++)
-			lanes[i % LANES][word >> (8 * i) & 0xff]++;
+#pragma GCC unroll 8
+		for (unsigned i = 0; i < LANES; i++)
+			lanes[i][word >> (8 * i) & 0xff]++;
 	}
 	for (; at < len; at++)
 		lanes[0][bytes[at]]++;
-	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
-		counts[s] = lanes[0][s] + lanes[1][s] + lanes[2][s] + lanes[3][s];
+	memcpy(counts, lanes[0], sizeof lanes[0]);
+	for (unsigned l = 1; l < LANES; l++) {
+		for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
+			counts[s] += lanes[l][s];
+	}
 }
 
 /* Rarest first; equal ones by symbol, so that the code depends on the counts alone. */

@@ -192,11 +192,11 @@ static bool streams_read(struct rd *stored, uint8_t *out, uint32_t len, struct s
 	return true;
 }
 
-int huffman_decode_at(enum cpu_level level, struct huffman_decoder *d, struct rd *stored,
-		      uint8_t *out, uint32_t len)
+int huffman_decode(enum cpu_level level, struct huffman_decoder *d, struct rd *stored,
+		   uint8_t *out, uint32_t len)
 {
 	const uint8_t *end = stored->end;
-	const struct huffman_table *table = huffman_table_get(d, stored);
+	const struct huffman_table *table = huffman_table_get(level, d, stored);
 	struct stream streams[HUFFMAN_STREAMS];
 
 	if (!table || !streams_read(stored, out, len, streams))
@@ -216,12 +216,4 @@ int huffman_decode_at(enum cpu_level level, struct huffman_decoder *d, struct rd
 			return -E_MALFORMED;
 	}
 	return 0;
-}
-
-int huffman_decode(struct huffman_decoder *d, const uint8_t *stored, uint32_t stored_len,
-		   uint8_t *out, uint32_t len)
-{
-	struct rd r = rd_init(stored, stored_len);
-
-	return huffman_decode_at(cpu_level(), d, &r, out, len);
 }

@@ -11,6 +11,10 @@
 
 #include "fs/base/bytes.h"
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #define CACHED	     4u		/* tables, of 16 KiB: a block has at most as many planes */
 #define SYMBOLS_MASK ((1ull << HUFFMAN_ENTRY_COUNT_SHIFT) - 1)
 
@@ -21,9 +25,12 @@ struct cached {
 	uint64_t used;				/* when, by the decoder's count of calls */
 };
 
+typedef void join_fn(uint64_t *out, uint64_t first, const uint64_t *behind, uint32_t count);
+
 struct huffman_decoder {
 	struct cached cached[CACHED];
 	uint64_t calls;
+	join_fn *join;				/* of the level that was asked for last */
 	uint64_t levels[HUFFMAN_ENTRIES];	/* tables of less bits, that of b from 2^b on */
 };
 
@@ -82,11 +89,35 @@ static uint64_t entry_join(uint64_t first, uint64_t behind)
 	return first + ((behind & SYMBOLS_MASK) << 8) + (behind & ~SYMBOLS_MASK);
 }
 
-static void run_join(uint64_t *out, uint64_t first, const uint64_t *behind, uint32_t count)
+/* Each of `count` (a power of two) entries behind the same first symbol. */
+static void run_join_plain(uint64_t *out, uint64_t first, const uint64_t *behind, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
 		out[i] = entry_join(first, behind[i]);
 }
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static void
+run_join_avx2(uint64_t *out, uint64_t first, const uint64_t *behind, uint32_t count)
+{
+	const __m256i mask = _mm256_set1_epi64x((long long)SYMBOLS_MASK);
+	const __m256i firsts = _mm256_set1_epi64x((long long)first);
+
+	if (count < 4) {
+		run_join_plain(out, first, behind, count);
+		return;
+	}
+	for (uint32_t i = 0; i < count; i += 4) {
+		__m256i b = _mm256_loadu_si256((const __m256i *)(const void *)&behind[i]);
+		__m256i symbols = _mm256_slli_epi64(_mm256_and_si256(b, mask), 8);
+		__m256i rest = _mm256_add_epi64(_mm256_andnot_si256(mask, b), firsts);
+
+		_mm256_storeu_si256((__m256i *)(void *)&out[i], _mm256_add_epi64(symbols, rest));
+	}
+}
+#else
+#define run_join_avx2 run_join_plain
+#endif
 
 /*
  * The same where an entry may be full: its last symbol is left out, which is what the table of one
@@ -127,7 +158,7 @@ static void level_build(struct huffman_decoder *d, const struct huffman_lengths 
 		if (left >= order->bits_min * HUFFMAN_ENTRY_SYMBOLS)
 			run_join_full(d, out + filled, first, left);
 		else
-			run_join(out + filled, first, &d->levels[1u << left], 1u << left);
+			d->join(out + filled, first, &d->levels[1u << left], 1u << left);
 		filled += 1u << left;
 	}
 	memset(out + filled, 0, ((1u << bits) - filled) * sizeof *out);
@@ -192,7 +223,8 @@ static struct cached *cached_oldest(struct huffman_decoder *d)
 	return oldest;
 }
 
-const struct huffman_table *huffman_table_get(struct huffman_decoder *d, struct rd *stored)
+const struct huffman_table *huffman_table_get(enum cpu_level level, struct huffman_decoder *d,
+					      struct rd *stored)
 {
 	struct cached *c = cached_find(d, stored);
 	struct order order;
@@ -205,6 +237,7 @@ const struct huffman_table *huffman_table_get(struct huffman_decoder *d, struct 
 		c->header_len = 0;
 		if (!header || !order_of(&c->table.code, &order))
 			return NULL;
+		d->join = level >= CPU_AVX2 ? run_join_avx2 : run_join_plain;
 		table_build(d, &order, &c->table);
 		memcpy(c->header, header, len);
 		c->header_len = len;

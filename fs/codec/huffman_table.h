@@ -29,6 +29,7 @@ struct huffman_table {
  * Read the lengths and find or build their table; NULL: they are no complete code. It stays until
  * the next call.
  */
-const struct huffman_table *huffman_table_get(struct huffman_decoder *d, struct rd *stored);
+const struct huffman_table *huffman_table_get(enum cpu_level level, struct huffman_decoder *d,
+					      struct rd *stored);
 
 #endif

@@ -23,9 +23,11 @@
 
 /* Coding a plane must save one byte in SAVING_SHARE: it costs every reader. */
 #define SAVING_SHARE 50u
-/* A plane is looked at by one piece in SAMPLE_SHARE first. */
-#define SAMPLE_SHARE 8u
-#define SAMPLE_PIECE 256u
+/* A plane is looked at by one piece in SAMPLE_SHARE first; this often are bytes of noise equal. */
+#define SAMPLE_SHARE	 8u
+#define SAMPLE_PIECE	 128u
+#define SAMPLE_WORDS_MIN 8192u
+#define NOISE_PERCENT	 112u		/* of 1/256: 2^0.16 */
 
 enum plane_kind { PLANE_RAW = 0, PLANE_CONSTANT = 1, PLANE_HUFFMAN = 2, PLANE_ZSTD = 3 };
 
@@ -94,67 +96,62 @@ static bool is_constant(const uint8_t *plane, uint32_t words)
 	return words == 1 || memcmp(plane, plane + 1, words - 1) == 0;
 }
 
-/* What a Huffman code comes to by the sample; at least: with the code of the sample itself. */
+/*
+ * May a code save anything? Two bytes of the plane are equal with a probability of at least 2^-H
+ * where H is its entropy in bits, so a plane in which that is next to 1/256 is noise.
+ */
 static bool sample_shrinks(const uint8_t *plane, uint32_t words)
 {
-	uint32_t counts[HUFFMAN_SYMBOLS] = {0}, piece[HUFFMAN_SYMBOLS], seen = 0, symbols = 0;
-	struct huffman_lengths code;
+	uint32_t counts[HUFFMAN_SYMBOLS], seen = 0;
+	uint8_t sample[BLOCK_BYTES_MAX / SAMPLE_SHARE];
+	uint64_t equal = 0;
 
-	if (words < 2 * SAMPLE_SHARE * SAMPLE_PIECE)
+	if (words < SAMPLE_WORDS_MIN)
 		return true;
 	for (uint32_t at = 0; at + SAMPLE_PIECE <= words; at += SAMPLE_SHARE * SAMPLE_PIECE) {
-		huffman_count(plane + at, SAMPLE_PIECE, piece);
-		for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
-			counts[s] += piece[s];
+		memcpy(sample + seen, plane + at, SAMPLE_PIECE);
 		seen += SAMPLE_PIECE;
 	}
+	huffman_count(sample, seen, counts);
 	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
-		symbols += counts[s] > 0;
-	if (symbols < HUFFMAN_SYMBOLS / 2)
-		return true;
-	huffman_lengths_of(counts, &code);
-	return huffman_bound(counts, &code) < seen;
+		equal += (uint64_t)counts[s] * (counts[s] - 1u) * (counts[s] > 0);
+	return equal * HUFFMAN_SYMBOLS * 100 > (uint64_t)seen * (seen - 1) * NOISE_PERCENT;
 }
 
-/* The length; 0: nothing is saved. */
-static uint32_t plane_huffman(const uint8_t *plane, uint32_t words, uint8_t *out, uint32_t room)
+/* False: nothing is saved, or there is no room. */
+static bool plane_huffman(const uint8_t *plane, uint32_t words, struct wr *w)
 {
 	uint32_t counts[HUFFMAN_SYMBOLS];
 	struct huffman_lengths code;
 
 	if (!sample_shrinks(plane, words))
-		return 0;
+		return false;
 	huffman_count(plane, words, counts);
 	huffman_lengths_of(counts, &code);
-	if (huffman_bound(counts, &code) > words - words / SAVING_SHARE)
-		return 0;
-	return huffman_encode(&code, plane, words, out, room);
+	uint32_t bound = huffman_bound(counts, &code);
+
+	if (bound > words - words / SAVING_SHARE || bound > (size_t)(w->end - w->at))
+		return false;
+	huffman_encode(cpu_level(), &code, plane, words, w);
+	return true;
 }
 
 /* False: no room. */
 static bool plane_encode(const uint8_t *plane, uint32_t words, struct plane *out, struct wr *w)
 {
-	uint32_t room = (uint32_t)(w->end - w->at);
+	const uint8_t *start = w->at;
 
-	if (room == 0)
-		return false;
 	if (is_constant(plane, words)) {
-		*out = (struct plane){PLANE_CONSTANT, 1};
 		wr_u8(w, plane[0]);
-		return true;
+		out->kind = PLANE_CONSTANT;
+	} else if (plane_huffman(plane, words, w)) {
+		out->kind = PLANE_HUFFMAN;
+	} else {
+		wr_bytes(w, plane, words);
+		out->kind = PLANE_RAW;
 	}
-	uint32_t len = plane_huffman(plane, words, w->at, room);
-
-	if (len > 0) {
-		*out = (struct plane){PLANE_HUFFMAN, (uint16_t)len};
-		w->at += len;
-		return true;
-	}
-	if (words > UINT16_MAX)
-		return false;
-	*out = (struct plane){PLANE_RAW, (uint16_t)words};
-	wr_bytes(w, plane, words);
-	return wr_ok(w);
+	out->stored_len = (uint16_t)(w->at - start);
+	return wr_ok(w) && w->at - start <= UINT16_MAX;
 }
 
 /* Where each plane is: bytes alone are their own. */
@@ -246,6 +243,8 @@ static bool head_read(struct rd *r, struct head *head)
 static const uint8_t *plane_decode(struct planes_scratch *s, const struct plane *plane,
 				   const uint8_t *stored, uint8_t *to, uint32_t words)
 {
+	struct rd r = rd_init(stored, plane->stored_len);
+
 	switch (plane->kind) {
 	case PLANE_RAW:
 		return plane->stored_len == words ? stored : NULL;
@@ -255,8 +254,7 @@ static const uint8_t *plane_decode(struct planes_scratch *s, const struct plane 
 		memset(to, stored[0], words);
 		return to;
 	case PLANE_HUFFMAN:
-		return huffman_decode(s->huffman, stored, plane->stored_len, to, words) == 0 ? to
-											     : NULL;
+		return huffman_decode(cpu_level(), s->huffman, &r, to, words) == 0 ? to : NULL;
 	case PLANE_ZSTD:
 		return ZSTD_decompressDCtx(s->zstd_decoder, to, words, stored,
 					   plane->stored_len) == words ? to : NULL;
