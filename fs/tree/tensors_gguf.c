@@ -44,6 +44,8 @@ static const struct type {
 	[34] = {256, 54, TENSORS_TQ1_0},   [35] = {256, 66, TENSORS_TQ2_0},
 	[36] = {32, 18, TENSORS_IQ4_NL},   [37] = {32, 18, TENSORS_IQ4_NL},
 	[38] = {32, 18, TENSORS_IQ4_NL},   [39] = {32, 17, TENSORS_MXFP4},
+	[40] = {64, 36, TENSORS_NVFP4},	   [41] = {128, 18, TENSORS_Q1_0},
+	[42] = {64, 18, TENSORS_Q2_0},
 };
 
 static tensors_step key_step, key_text_step, value_step, info_step, info_text_step;
