@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from conftest import LONG, NO_TIER, ROOT, MiB, eventually
+from conftest import BIN, LONG, NO_TIER, ROOT, MiB, eventually
 
 WEIGHTS = ROOT / "tests" / "data" / "weights"
 SKIP = 77
@@ -124,6 +124,24 @@ def is_sound(cluster):
         cluster.stop(name)
     done = cluster.fsck()
     assert done.returncode == 0, done.stdout
+
+
+MODELS = {"real": ["--package", "use"], "fp32": ["--synthetic", "--bytes", MiB(16), "--dtype", "F32"],
+          "bf16": ["--synthetic", "--bytes", MiB(12), "--dtype", "BF16"]}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_relatives_of_a_model_share_what_they_must(model, tmp_path):
+    """How files are cut, alone: each pair against its target, and the grid beside it, which shares next to nothing."""
+    weights_tool("variants", *MODELS[model], "--dir", tmp_path)
+    share = [BIN.parent / "tests" / "bench" / "bench_share"]
+    for pair in json.loads((tmp_path / "variants.json").read_text())["pairs"]:
+        files = [*(tmp_path / name for name in pair["first"]), "--", *(tmp_path / name for name in pair["second"])]
+        shares = [float(subprocess.run(share + how + files, text=True, stdout=subprocess.PIPE, timeout=60,
+                                       check=True).stdout) for how in ([], ["-g"])]
+        assert shares[0] >= pair["target"], pair
+        if pair["name"] == "header":
+            assert shares[1] < 0.05, pair
 
 
 def test_relatives_of_a_model_come_back_to_a_fresh_mount(make_cluster, tmp_path):
