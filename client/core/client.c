@@ -161,7 +161,7 @@ void client_run(struct client *c, struct cl_op *op)
 	uint64_t ms = op->deadline_ms ? op->deadline_ms : c->options.timeout_ms;
 	uint64_t now_ns = loop_now_ns(c->options.loop);
 	op->client = c;
-	op->is_finished = false;
+	op->is_finished = op->is_again = false;
 	op->due_ns = now_ns + ms * UINT64_C(1000000);
 	op->look_ns = now_ns + CL_ABANDONED_MS * UINT64_C(1000000);
 	op->looked_puts = c->stats.blocks_put;
@@ -181,7 +181,7 @@ static void op_submitted(struct loop_task *task)
 void client_submit(struct client *c, struct cl_op *op)
 {
 	op->client = c;
-	op->is_finished = false;
+	op->is_finished = op->is_again = false;
 	op->task.run = op_submitted;
 	loop_post(c->options.loop, &op->task);
 }

@@ -129,6 +129,7 @@ struct cl_attr {
 	/* how long the kernel may keep it: never beyond the lease; 0: not at all */
 	uint64_t valid_ms;
 	struct root root;
+	struct root recut_of;		/* the same bytes under another root, before; or EMPTY */
 	inode_no quota;			/* the nearest directory with one; 0: none */
 };
 
@@ -256,7 +257,7 @@ struct cl_op {
 	struct loop_task task;
 	uint64_t due_ns, interrupted_ns;
 	uint64_t look_ns, looked_puts;	/* of is_abandoned */
-	bool is_interrupted, is_finished, is_queued, is_fresh, is_begun, is_set;
+	bool is_interrupted, is_finished, is_queued, is_fresh, is_begun, is_set, is_again;
 	/* waits for others: no deadline while the server answers, and any signal ends it */
 	bool is_unbounded;
 	bool is_quota_asked;			/* quota.c */

@@ -50,7 +50,8 @@ struct cl_draft {
 	bool is_dropped;		/* to be freed when the last write came back */
 	/* adoption */
 	bool is_settling;
-	struct root root;
+	struct root root;		/* whose blocks are compared, */
+	struct root name;		/* and as what it is adopted */
 	struct manifest *manifest;
 	struct cl_fetch fetch;
 	struct loop_timer turn;
@@ -442,7 +443,7 @@ static int node_fetch(struct cl_draft *d)
 
 static int settle_begin(struct cl_draft *d)
 {
-	int rc = tier_adopt(d->file, &d->root);
+	int rc = tier_adopt(d->file, &d->name);
 	if (rc < 0)
 		return rc;
 	d->fetch.done = node_came;
@@ -492,10 +493,20 @@ void cl_draft_settle(struct cl_file *file)
 	}
 	while (d->gathering)
 		piece_write(d, d->gathering);
-	d->root = *root;
+	d->root = d->name = *root;
 	d->is_settling = true;
 	if (d->flying == 0)
 		loop_timer_start(d->client->options.loop, &d->turn, 0);
+}
+
+void cl_draft_recut(struct client *c, const struct root *of, const struct root *root)
+{
+	struct cl_draft *d;
+	if (!c->drafts)
+		return;
+	DL_FOREACH(c->drafts->list, d)
+		if (d->is_settling && !d->manifest && root_equal(&d->name, of))
+			d->name = *root;
 }
 
 int cl_draft_init(struct client *c)

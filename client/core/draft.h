@@ -21,6 +21,8 @@ void cl_draft_put(struct cl_file *file, uint64_t offset, const struct block_id *
 		  struct buf *buf, uint32_t len);
 /* Nobody may be writing any more: adopt it if so. */
 void cl_draft_settle(struct cl_file *file);
+/* Content has another root now: what is about to be adopted as `of` will be as `root`. */
+void cl_draft_recut(struct client *c, const struct root *of, const struct root *root);
 /* The content is given up. */
 void cl_draft_forget(struct cl_file *file);
 /* The content begins anew from nothing. */

@@ -226,6 +226,27 @@ static void content_is(struct cl_file *file)
 	file->mtime_ns = cl_node_ns_of_time(&attr->st.st_mtim);
 }
 
+/* Cut at other places (seal.h), and nothing else: readers and tiers go on. */
+static bool is_recut(const struct cl_file *file, const struct cl_attr *attr)
+{
+	return file->version != attr->version && file->manifest && file->chunk_count == 0 &&
+	       attr->recut_of.kind != ROOT_EMPTY && root_equal(&file->root, &attr->recut_of) &&
+	       file->size == (uint64_t)attr->st.st_size;
+}
+
+static int content_recut(struct cl_file *file)
+{
+	struct manifest *manifest;
+	int rc = manifest_create(&file->node->attr.root, file->client->hash, CL_MANIFEST_NODES,
+				 &manifest);
+	if (rc < 0)
+		return rc;
+	manifest_destroy(file->manifest);
+	file->manifest = manifest;
+	content_is(file);
+	return 0;
+}
+
 static void inline_done(struct cl_req *req)
 {
 	struct cl_file *file = req->arg;
@@ -335,10 +356,15 @@ int cl_file_load(struct cl_op *op, struct cl_file *file, void (*resume)(struct c
 	if (!node->has_attr || (!is_fresh && !op->is_fresh))
 		return load_attr(op, file, resume);
 	if (file->is_loaded && file->flush.state == CL_FLUSH_IDLE) {
-		if (!is_same_content(file, &node->attr))
+		if (is_recut(file, &node->attr)) {
+			rc = content_recut(file);
+			if (rc < 0)
+				return rc;
+		} else if (!is_same_content(file, &node->attr)) {
 			cl_file_reset(file);
-		else
+		} else {
 			file->version = node->attr.version;
+		}
 	}
 	return file->is_loaded ? 0 : load_root(op, file, resume);
 }

@@ -129,7 +129,8 @@ static void fill_end(struct cl_fill *fill, int rc)
 	struct cl_fills *fills = fill->client->fills;
 	while (fill->pieces)
 		cl_fill_piece_drop(fill->pieces);
-	HASH_DEL(fills->by_id, fill);
+	if (fill->hh.tbl)		/* else memory was short when it was renamed */
+		HASH_DEL(fills->by_id, fill);
 	DL_DELETE(fills->list, fill);
 	fills->count--;
 	if (fill->file) {
@@ -478,6 +479,27 @@ struct tier_file *cl_fill_file(const struct client *c, const struct root *root)
 {
 	const struct cl_fill *fill = fill_find(c, root);
 	return fill ? fill->file : NULL;
+}
+
+/* Its pieces go on: what they have is the same bytes, what they lack they find by the new root. */
+void cl_fill_recut(struct client *c, const struct root *of, const struct root *root)
+{
+	struct cl_fill *fill = fill_find(c, of);
+	if (!fill || fill_find(c, root) ||
+	    (fill->file && !root_equal(tier_root(fill->file), root)))
+		return;
+	HASH_DEL(c->fills->by_id, fill);
+	fill->root = *root;
+	HASH_ADD(hh, c->fills->by_id, root.id, sizeof fill->root.id, fill);
+	int rc = fill->hh.tbl ? 0 : -E_NOMEM;
+	if (rc == 0 && fill->manifest) {
+		struct manifest *old = fill->manifest;
+		rc = manifest_create(root, c->hash, MANIFEST_KEPT, &fill->manifest);
+		if (rc == 0)
+			manifest_destroy(old);
+	}
+	if (rc < 0)
+		cl_fill_piece_ended(fill, rc);
 }
 
 void cl_fill_adopt(struct client *c, struct tier_file *file)

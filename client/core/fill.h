@@ -80,6 +80,8 @@ void cl_fill_missed(struct client *c, const struct root *root, uint64_t offset, 
 bool cl_fill_is_of(const struct client *c, const struct root *root, enum cl_fill_why why);
 /* The file in which it fills, without a reference; NULL: it does not, or has not begun. */
 struct tier_file *cl_fill_file(const struct client *c, const struct root *root);
+/* Content has another root now; its file in a tier knows it already (tiers_recut). */
+void cl_fill_recut(struct client *c, const struct root *of, const struct root *root);
 /* Go on with an adopted draft, whose reference is taken; what it lacks is fetched. */
 void cl_fill_adopt(struct client *c, struct tier_file *file);
 

@@ -15,6 +15,7 @@
 #include "client/core/atime.h"
 #include "client/core/file.h"
 #include "client/core/pins.h"
+#include "client/core/tiered.h"
 
 #define NS_PER_S INT64_C(1000000000)
 
@@ -175,6 +176,11 @@ int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struct cl_node *
 	} else if (attr->root.len != 0) {
 		return -E_MALFORMED;
 	}
+	if (attr->recut_of.len == ROOT_BYTES) {
+		int rc = root_decode(attr->recut_of.data, &fresh.recut_of);
+		if (rc < 0 || !root_is_recut(&fresh.recut_of, &fresh.root))
+			return -E_MALFORMED;
+	}
 	struct cl_node *node = cl_node_get(c, attr->ino);
 	if (!node)
 		return -E_NOMEM;
@@ -183,6 +189,8 @@ int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struct cl_node *
 	if (node->has_attr && node->attr.version > attr->version)
 		return 0;	/* a later answer overtook this one */
 	attr_of_wire(attr, &fresh);
+	if (fresh.recut_of.kind != ROOT_EMPTY)
+		cl_tiered_recut(c, node, &fresh.recut_of, &fresh.root);
 	if (!root_equal(&node->attr.root, &fresh.root) || fresh.st.st_nlink == 0)
 		cl_pins_changed(c->pins, node->ino);
 	node->attr = fresh;

@@ -97,10 +97,30 @@ static void read_cancel(struct cl_op *op)
 	read_free(op->state);
 }
 
+/*
+ * A block is nowhere: perhaps the content has another root since, and nobody could tell us (a recut
+ * recalls no lease), and what only the old one named was collected. Once: ask, and read again.
+ */
+static bool read_again(struct cl_read *r, int rc)
+{
+	struct cl_op *op = r->op;
+	const struct cl_file *file = r->file;
+	if (rc != -E_NO_BLOCK || op->is_again || cl_file_is_dirty(file) || file->is_alone)
+		return false;
+	op->is_again = true;
+	cl_node_outdate(op->client, file->node->ino);
+	op->cancel = NULL;
+	read_free(r);
+	cl_read_start(op);
+	return true;
+}
+
 static void read_end(struct cl_read *r, int rc)
 {
 	struct cl_op *op = r->op;
 	struct iovec *iov = NULL;
+	if (read_again(r, rc))
+		return;
 	if (rc == 0 && r->piece_count > 0) {
 		iov = malloc(r->piece_count * sizeof *iov);
 		rc = iov ? 0 : -E_NOMEM;

@@ -114,6 +114,7 @@ struct seal_run {
 	struct root fresh_root;
 	struct blocks_sync sync;
 	struct cl_req *req;
+	uint32_t publish_tries;
 };
 
 /* seal.c */

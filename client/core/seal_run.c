@@ -11,6 +11,8 @@
 #include "client/core/seal_internal.h"
 
 #define HEADER_AHEAD  KiB(256)		/* read behind what a header asks for */
+#define PUBLISH_TRIES 8u
+#define PUBLISH_AGAIN_MS 100u
 #define PAUSES_MAX    25u		/* for others, before a piece */
 #define NS_PER_MS     UINT64_C(1000000)
 
@@ -210,6 +212,11 @@ static void publish_done(struct cl_req *req)
 		run->charged = 0;
 	}
 	edits_go_on(c, run->ino);
+	/* Who has closed it may not have told yet. */
+	if (rc == -E_BUSY && ++run->publish_tries < PUBLISH_TRIES) {
+		cl_seal_run_later(run, PUBLISH_AGAIN_MS);
+		return;
+	}
 	run->info.done_bytes = run->info.bytes;
 	cl_seal_ended(run, rc);
 }

@@ -53,6 +53,21 @@ struct tier_file *client_tier_find(struct client *c, inode_no ino)
 	return NULL;
 }
 
+void cl_tiered_recut(struct client *c, struct cl_node *node, const struct root *of,
+		     const struct root *root)
+{
+	struct cl_file *file = node->file;
+	if (root_equal(&node->pages_root, of))
+		node->pages_root = *root;	/* the kernel's pages are still right */
+	if (!c->options.tiers)
+		return;
+	tiers_recut(c->options.tiers, of, root);
+	cl_fill_recut(c, of, root);
+	cl_draft_recut(c, of, root);
+	if (file && file->tier.is_asked && root_equal(&file->tier.root, of))
+		file->tier.root = *root;
+}
+
 /* --- files in use ----------------------------------------------------------------------------- */
 
 /* Loaded content that is what its root names, and nothing else. */

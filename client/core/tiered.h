@@ -16,6 +16,13 @@
 /* The root that this inode's content has now, if it can be in a tier; NULL. */
 const struct root *cl_tiered_root(struct client *c, const struct cl_node *node);
 
+/*
+ * The metadata server says that the content of this inode, which had the root `of`, has another
+ * since, with the same bytes: whatever this node holds of it goes by that name from now on.
+ */
+void cl_tiered_recut(struct client *c, struct cl_node *node, const struct root *of,
+		     const struct root *root);
+
 /* --- reads ------------------------------------------------------------------------------------ */
 
 #define CL_TIERED_READ_BYTES MiB(1)

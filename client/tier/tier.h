@@ -85,6 +85,12 @@ enum tier_state { TIER_FILLING = 1, TIER_SEALING, TIER_SEALED, TIER_GONE };
  * unclean restart left in doubt is not here yet: a find begins to check it, on_sealed() tells.
  */
 struct tier_file *tiers_find(struct tiers *t, const struct root *root);
+/*
+ * The same bytes have another root now, having been cut at other places: what is here of `of` is of
+ * `root` from now on, in whatever state, for those who have a reference as well; its names follow.
+ * Nothing happens if `of` is not here, or `root` is.
+ */
+void tiers_recut(struct tiers *t, const struct root *of, const struct root *root);
 /* Sealed and fit for use, without a reference and without counting a use. */
 bool tiers_is_sealed(const struct tiers *t, const struct root *root);
 /*

@@ -39,9 +39,23 @@ static int tree_of(struct place *p)
 	return fd < 0 ? -E_OPNOTSUPP : fd;
 }
 
-int tier_open_fd(struct tier_file *f, int *out)
+/* A descriptor, or -1 with errno. While it is renamed it has the one name or the other. */
+static int sealed_open(const struct tier_file *f, int folder, int flags)
 {
 	char path[TIER_PATH_BYTES];
+	int fd;
+
+	tier_file_sealed_path(&f->name_root, path);
+	fd = openat(folder, path, flags);
+	if (fd < 0 && errno == ENOENT && f->is_renaming) {
+		tier_file_sealed_path(&f->renamed_root, path);
+		fd = openat(folder, path, flags);
+	}
+	return fd;
+}
+
+int tier_open_fd(struct tier_file *f, int *out)
+{
 	struct stat st;
 	int tree, fd;
 
@@ -50,8 +64,7 @@ int tier_open_fd(struct tier_file *f, int *out)
 	tree = tree_of(f->place);
 	if (tree < 0)
 		return tree;
-	tier_file_sealed_path(&f->item.root, path);
-	fd = openat(tree, path, O_RDONLY | O_CLOEXEC);
+	fd = sealed_open(f, tree, O_RDONLY | O_CLOEXEC);
 	if (fd < 0) {
 		int rc = error_from_errno(errno);
 
@@ -70,14 +83,12 @@ int tier_open_fd(struct tier_file *f, int *out)
 
 int tier_detach_fd(struct tier_file *f, int *out)
 {
-	char path[TIER_PATH_BYTES];
 	int fd = -1, rc = -E_OPNOTSUPP;
 
 	if (f->state != TIER_SEALED)
 		return -E_STALE;
-	tier_file_sealed_path(&f->item.root, path);
 	if (f->place->dir_fd >= 0) {
-		fd = openat(f->place->dir_fd, path, O_RDWR | O_CLOEXEC);
+		fd = sealed_open(f, f->place->dir_fd, O_RDWR | O_CLOEXEC);
 		rc = fd < 0 ? error_from_errno(errno) : 0;
 	}
 	f->is_detached = true;

@@ -63,7 +63,7 @@ struct tier_file *tier_file_create(struct place *p, const struct root *root, uin
 	f->job.place = p;
 	f->state = TIER_FILLING;
 	if (root != NULL) {
-		f->item.root = *root;
+		f->item.root = f->name_root = *root;
 		f->bytes = root->length;
 	}
 	p->file_count++;
@@ -248,7 +248,7 @@ static void open_done(struct tier_job *job)
 
 static void open_sealed(struct tier_file *f)
 {
-	tier_file_sealed_path(&f->item.root, f->job.path);
+	tier_file_sealed_path(&f->name_root, f->job.path);
 	f->job.disk_file = NULL;
 	f->job.bytes = f->bytes;
 	tier_file_job_start(f, open_run, open_done);
@@ -275,7 +275,7 @@ static void remove_run(struct tier_job *job)
 	if (job->to[0] != '\0') {
 		rc = unlink_if_there(job->disk, job->to);
 		job->rc = job->rc < 0 ? job->rc : rc;
-		tier_file_sums_path(&f->item.root, path);
+		tier_file_sums_path(&f->name_root, path);
 		rc = unlink_if_there(job->disk, path);
 		job->rc = job->rc < 0 ? job->rc : rc;
 	}
@@ -320,7 +320,7 @@ static void remove_names(struct tier_file *f, bool with_handle)
 	if (f->has_filling_name)
 		tier_file_path(f, f->job.path);
 	if (f->has_sealed_name)
-		tier_file_sealed_path(&f->item.root, f->job.to);
+		tier_file_sealed_path(&f->name_root, f->job.to);
 	f->job.disk_file = NULL;
 	f->job.had_handle = with_handle && f->handle != NULL;
 	if (f->job.had_handle) {
@@ -360,6 +360,8 @@ void tier_file_advance(struct tier_file *f)
 			make(f);
 	} else if (f->must_seal) {
 		tier_seal_advance(f);
+	} else if (tier_recut_advance(f)) {
+		return;
 	} else if (f->waiting != NULL && f->handle == NULL) {
 		open_sealed(f);
 	}

@@ -62,6 +62,9 @@ struct tier_file {
 	struct tiers *tiers;
 	struct place *place;
 	enum tier_state state;
+	/* what its names in sealed/ and sums/ say; tier_recut.c renames them when it has another */
+	struct root name_root, renamed_root;
+	bool is_renaming;
 	bool has_root;			/* else a draft that was not adopted */
 	bool in_table;
 	bool is_copy;			/* of one that is in the table elsewhere: not told of */
@@ -260,6 +263,11 @@ void tier_io_close(struct tier_file *f);
 /* --- tier_seal.c ------------------------------------------------------------------------------ */
 
 void tier_seal_advance(struct tier_file *f);
+
+/* --- tier_recut.c ----------------------------------------------------------------------------- */
+
+/* Its names are not those of its root any more: start the job that renames them. True: it did. */
+bool tier_recut_advance(struct tier_file *f);
 
 /* --- tier_sums.c ------------------------------------------------------------------------------ */
 

@@ -188,7 +188,7 @@ static void check_start(struct tier_file *f, bool is_urgent)
 		return;		/* the next look comes */
 	c->job.place = f->place;
 	c->file = f;
-	c->root = f->item.root;
+	c->root = f->name_root;
 	c->is_urgent = is_urgent;
 	c->timer.fn = on_timer;
 	f->check = c;
@@ -201,7 +201,7 @@ static void check_start(struct tier_file *f, bool is_urgent)
 static struct tier_file *next_wanted(const struct tiers *t)
 {
 	for (struct tier_file *f = t->files; f != NULL; f = f->hh.next)
-		if (f->is_doubted && f->is_wanted && f->check == NULL)
+		if (f->is_doubted && f->is_wanted && f->check == NULL && !f->is_renaming)
 			return f;
 	return NULL;
 }
@@ -212,7 +212,7 @@ static struct tier_file *next_in_turn(const struct tiers *t)
 	struct tier_file *best = NULL;
 
 	for (struct tier_file *f = t->files; f != NULL; f = f->hh.next) {
-		if (f->state != TIER_SEALED || f->check != NULL)
+		if (f->state != TIER_SEALED || f->check != NULL || f->is_renaming)
 			continue;
 		if (f->is_doubted)
 			return f;

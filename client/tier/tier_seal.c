@@ -7,7 +7,7 @@
 
 static void seal_run(struct tier_job *job)
 {
-	const struct root *root = &job->file->item.root;
+	const struct root *root = &job->file->name_root;
 	uint64_t size = 0;
 	int rc = disk_size(job->disk_file, &size);
 
@@ -66,7 +66,8 @@ void tier_seal_advance(struct tier_file *f)
 
 	job->disk_file = f->handle;
 	tier_file_path(f, job->path);
-	tier_file_sealed_path(&f->item.root, job->to);
+	f->name_root = f->item.root;
+	tier_file_sealed_path(&f->name_root, job->to);
 	f->has_sealed_name = true;
 	tier_file_job_start(f, seal_run, seal_done);
 }

@@ -24,6 +24,7 @@ struct tier_move {
 	struct tier_job job;		/* reads the sums */
 	struct tier_file *from;		/* kept, not used: counted as a transfer */
 	struct tier_file *to;		/* a reference; in no table yet */
+	struct root root;		/* the name of `from` when it began */
 	uint64_t *sums;
 	uint8_t *buffer;
 	uint64_t piece;
@@ -55,6 +56,12 @@ static void move_failed(struct tier_move *m, const char *why)
 	move_end(m);
 }
 
+/* It was renamed meanwhile, or is about to be: another time. */
+static bool is_recut(const struct tier_move *m)
+{
+	return !root_equal(&m->root, &m->from->item.root);
+}
+
 /* The copy takes the place of the original: nobody is told, for the content stays here. */
 static void take_over(struct tier_file *from, struct tier_file *to)
 {
@@ -77,7 +84,7 @@ static void copy_sealed(void *arg, int rc)
 	if (rc < 0) {
 		move_failed(m, error_text(rc));
 	} else if (m->to->state != TIER_SEALED || m->from->state != TIER_SEALED ||
-		   m->from->refs > 0) {
+		   m->from->refs > 0 || is_recut(m)) {
 		move_failed(m, "it is in use, or gone");
 	} else {
 		take_over(m->from, m->to);
@@ -140,14 +147,16 @@ static void sums_run(struct tier_job *job)
 {
 	struct tier_move *m = container_of(job, struct tier_move, job);
 
-	job->rc = tier_sums_read(job->disk, &m->from->item.root, &m->sums);
+	job->rc = tier_sums_read(job->disk, &m->root, &m->sums);
 }
 
 static void sums_done(struct tier_job *job)
 {
 	struct tier_move *m = container_of(job, struct tier_move, job);
 
-	if (job->rc < 0) {
+	if (is_recut(m)) {
+		move_failed(m, "it has another root");
+	} else if (job->rc < 0) {
 		if (job->rc != -E_NOMEM && job->rc != -E_NFILE)
 			tier_doubt(m->from, error_text(job->rc));
 		move_failed(m, error_text(job->rc));
@@ -191,6 +200,7 @@ static void move_start(struct tier_file *f, struct place *place)
 	}
 	m->tiers = t;
 	m->from = f;
+	m->root = f->item.root;
 	f->io_count++;
 	tier_io_busy(f);
 	t->move = m;
@@ -204,7 +214,8 @@ static void move_start(struct tier_file *f, struct place *place)
 
 static bool may_move(const struct tier_file *f)
 {
-	return f->state == TIER_SEALED && f->refs == 0 && f->io_count == 0 && !f->is_doubted;
+	return f->state == TIER_SEALED && f->refs == 0 && f->io_count == 0 && !f->is_doubted &&
+	       root_equal(&f->name_root, &f->item.root);
 }
 
 static bool can_take(const struct place *p, uint64_t bytes)

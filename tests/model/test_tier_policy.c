@@ -68,7 +68,7 @@ static uint32_t play(enum tier_policy kind)
 
 	ck_assert_int_eq(policy_create(kind, TIER, &t->policy), 0);
 	for (uint32_t i = 0; i < FILES; i++) {
-		t->items[i].root = (struct root){ ROOT_NODE, 1, bytes_of(i), 0, { { 1 } } };
+		t->items[i].root = (struct root){ ROOT_NODE, 1, 0, bytes_of(i), 0, { { 1 } } };
 		memcpy(t->items[i].root.id.bytes + 8, &i, sizeof i);
 		root_encode(&t->items[i].root, t->items[i].key);
 		t->items[i].bytes = bytes_of(i);
@@ -203,14 +203,14 @@ START_TEST(names_of_what_left_are_bounded)
 
 	ck_assert_int_eq(policy_create(TIER_ADAPTIVE, GiB(1), &p), 0);
 	for (uint32_t i = 0; i < 3 * POLICY_GHOSTS_MAX; i++) {
-		struct root root = { ROOT_NODE, 1, MiB(1), 0, { { 1 } } };
+		struct root root = { ROOT_NODE, 1, 0, MiB(1), 0, { { 1 } } };
 
 		memcpy(root.id.bytes + 8, &i, sizeof i);
 		policy_use(p, &root, MiB(1));
 		if (i == 0)
 			ck_assert_uint_eq(policy_uses(p, &root), 1);
 	}
-	struct root first = { ROOT_NODE, 1, MiB(1), 0, { { 1 } } };
+	struct root first = { ROOT_NODE, 1, 0, MiB(1), 0, { { 1 } } };
 	ck_assert_uint_eq(policy_uses(p, &first), 0);
 	policy_destroy(p);
 }

@@ -269,6 +269,8 @@ static int start_client(struct cluster_node *n)
 		.timeout_ms = CLUSTER_TIMEOUT_MS,
 		.memory_bytes = MiB(8),
 		.flush_ms = 500,
+		.seal_ms = 200,
+		.seal_min_bytes = 1,
 		.blocks_in_flight = 8,
 		.codec = CODEC_AIM_FAST,
 		.tiers = n->tiers,

@@ -5,7 +5,7 @@
 #include "fs/disk/tier_format.h"
 #include "tests/check_main.h"
 
-static const struct root root = { ROOT_NODE, 2, MiB(3) + 1, 0, { { 1, 2, 3, 0xfe } } };
+static const struct root root = { ROOT_NODE, 2, 0, MiB(3) + 1, 0, { { 1, 2, 3, 0xfe } } };
 
 START_TEST(the_state_is_read_as_written)
 {
@@ -27,7 +27,7 @@ END_TEST
 START_TEST(a_name_says_which_content_it_is)
 {
 	char name[TIER_FORMAT_NAME_BYTES + 1];
-	struct root found, inlined = { ROOT_INLINE, 0, 9, 0, { { 0 } } };
+	struct root found, inlined = { ROOT_INLINE, 0, 0, 9, 0, { { 0 } } };
 
 	tier_format_name(&root, name);
 	ck_assert_int_eq(tier_format_parse_name(name, &found), 0);

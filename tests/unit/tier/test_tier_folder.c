@@ -16,7 +16,8 @@
 static struct tier_world w;
 static struct scratch scratch;
 static char folder[512];
-static const struct root root = { ROOT_NODE, 1, MiB(2) + 9, 0, { { 5, 0, 1 } } };
+static const struct root root = { .kind = ROOT_NODE, .depth = 1, .length = MiB(2) + 9,
+				  .id = { { 5, 0, 1 } } };
 
 static void start(void)
 {
