@@ -158,6 +158,8 @@ void cl_seal_ended(struct seal_run *run, int rc)
 		METRIC_ADD(seal_new_bytes, run->info.new_bytes - run->info.shared_bytes);
 		METRIC_ADD(seal_shared_bytes, run->info.shared_bytes);
 	}
+	if (rc == -E_BUSY || rc == -E_STALE_VERSION)
+		METRIC_INC(seals_lost);
 	seals->run = NULL;
 	cl_seal_run_drop(run);
 	seal_end(seals, rc);
