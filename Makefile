@@ -25,7 +25,7 @@ PKG_CONFIG := PKG_CONFIG_PATH=$(CURDIR)/$(DEPS)/lib/pkgconfig:$(PKG_CONFIG_PATH)
 
 # ---- packages ------------------------------------------------------------------------------------
 APT_BUILD := gcc make pkg-config protobuf-c-compiler libprotobuf-c-dev libuv1-dev liblmdb-dev libssl-dev \
-	libxxhash-dev liblz4-dev libzstd-dev uthash-dev libinih-dev libjansson-dev libsystemd-dev \
+	libxxhash-dev liblz4-dev libzstd-dev uthash-dev libinih-dev libjansson-dev libpng-dev libsystemd-dev \
 	meson ninja-build dpkg-dev ca-certificates fuse3 git
 APT_CHECK := check clang libclang-rt-14-dev python3 python3-pytest python3-hypothesis python3-numpy xfsprogs e2fsprogs \
 	strace rsync sqlite3 acl attr mandoc iproute2 nftables procps psmisc
@@ -37,6 +37,7 @@ LIBS_CORE := libuv libprotobuf-c libcrypto libxxhash liblz4 libzstd inih jansson
 LDLIBS_CORE = $(shell $(PKG_CONFIG) --libs $(LIBS_CORE)) -llmdb -lm -lpthread
 FUSE_CFLAGS = $(shell $(PKG_CONFIG) --cflags fuse3)
 FUSE_LIBS   = $(shell $(PKG_CONFIG) --static --libs fuse3)
+PNG_LIBS    = $(shell $(PKG_CONFIG) --libs libpng)
 CHECK_LIBS  = $(shell $(PKG_CONFIG) --libs check)
 
 # ---- flags ---------------------------------------------------------------------------------------
@@ -134,10 +135,10 @@ $(BIN)/mkfs.cairn: $(O)/obj/tools/mkfs_main.o $(LIB_TOOLS) $(LIB_MDS) $(LIB_CS) 
 $(BIN)/fsck.cairn: $(O)/obj/tools/fsck_main.o $(LIB_TOOLS) $(LIB_MDS) $(LIB_CS) $(LIB_CLIENT) $(LIB_CORE)
 	$(call LINK)
 $(BIN)/cairn: $(O)/obj/tools/cairn_main.o $(LIB_TOOLS) $(LIB_MDS) $(LIB_CS) $(LIB_CLIENT) $(LIB_CORE)
-	$(call LINK)
+	$(call LINK,$(PNG_LIBS))
 
 $(O)/tests/unit/%: $(O)/obj/tests/unit/%.o $(LIB_SIM) $(LIB_TOOLS) $(LIB_FUSE) $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
-	$(call LINK,$(CHECK_LIBS))
+	$(call LINK,$(CHECK_LIBS) $(PNG_LIBS))
 $(O)/tests/model/%: $(O)/obj/tests/model/%.o $(LIB_SIM) $(LIB_TOOLS) $(LIB_FUSE) $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK,$(CHECK_LIBS))
 $(O)/tests/fault/%: $(O)/obj/tests/fault/%.o $(LIB_SIM) $(LIB_TOOLS) $(LIB_FUSE) $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)

@@ -31,6 +31,7 @@ static const struct command commands[] = {
 	{ "swap", cmd_swap, "warm the next model, then let the last one go" },
 	{ "cache", cmd_cache, "what this node has cached, where, and how often it was used" },
 	{ "quota", cmd_quota, "limits of directory trees, and what is used of them" },
+	{ "analyze", cmd_analyze, "what files would cost, without a cluster" },
 	{ "dump", cmd_dump, "the structures on a disk, as text" },
 	{ "dev", cmd_dev, "an ephemeral cluster around one command" },
 };

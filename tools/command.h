@@ -67,6 +67,7 @@ int cmd_swap(int argc, char **argv);
 int cmd_trash(int argc, char **argv);
 int cmd_clone(int argc, char **argv);
 int cmd_quota(int argc, char **argv);
+int cmd_analyze(int argc, char **argv);
 int cmd_dump(int argc, char **argv);
 
 #endif

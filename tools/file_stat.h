@@ -10,6 +10,7 @@
 #define CAIRN_TOOLS_FILE_STAT_H
 
 #include "fs/codec/codec.h"
+#include "tools/estimate.h"
 #include "tools/sample.h"
 #include "tools/tensor_list.h"
 #include "tools/tree_files.h"

@@ -60,22 +60,4 @@ double sample_rate(const struct sample *s); /* 1, 1/2, 1/4 .. */
 double sample_rate_for(const struct sample *s, uint32_t blocks_max);
 bool sample_is_below(const struct sample *s, const struct sample_block *block, double rate);
 
-/* A sum over all blocks, from those of a sample at `rate` (Horvitz-Thompson). */
-struct estimate {
-	double sum, squares; /* of the values in the sample */
-};
-void estimate_add(struct estimate *e, double value);
-double estimate_total(const struct estimate *e, double rate);
-/* Of the total: 95 times of 100 it is off by less. Two standard errors. */
-double estimate_bound(const struct estimate *e, double rate);
-
-/* The ratio of two sums. */
-struct estimate_ratio {
-	double above, below, above2, below2, both; /* sums, of squares, of products */
-	uint32_t count;
-};
-void estimate_ratio_add(struct estimate_ratio *e, double above, double below);
-double estimate_ratio_value(const struct estimate_ratio *e); /* 1 where nothing is known */
-double estimate_ratio_bound(const struct estimate_ratio *e, double rate);
-
 #endif

@@ -19,6 +19,7 @@
 #define CAIRN_TOOLS_USAGE_H
 
 #include "fs/codec/codec.h"
+#include "tools/estimate.h"
 #include "tools/sample.h"
 #include "tools/tree_files.h"
 

@@ -7,6 +7,7 @@
 
 #include "fs/base/bytes.h"
 #include "tests/check_main.h"
+#include "tools/estimate.h"
 #include "tools/sample.h"
 
 #define ROUNDS 400u
