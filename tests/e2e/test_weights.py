@@ -23,6 +23,8 @@ MORE_PACKAGES = ["use", "esrgan", "hands", "moonshine", "tesseract", "ocr", "yol
 MIN_BYTES = MiB(150) if LONG else MiB(8)
 # What the codecs of write time leave at most, record headers included; measured: 0.75, 0.88, 0.89, 0.96.
 WRITTEN_SHARE = {"bf16": 0.78, "fp32": 0.90, "fp16": 0.92, "int8": 1.0}
+# And the strong ones; measured: 0.68, 0.84, 0.71, 0.77.
+COLD_SHARE = {"bf16": 0.71, "fp32": 0.87, "fp16": 0.80, "int8": 0.82}
 
 
 def weights_tool(*arguments):
@@ -152,10 +154,9 @@ def test_relatives_of_a_model_come_back_to_a_fresh_mount(make_cluster, tmp_path)
     cluster.remount()
     same(tmp_path / "model", cluster.mnt / "model")
     cluster.cairn("seal", cluster.mnt / "model")
-    same(tmp_path / "model", cluster.mnt / "model")
     cluster.cairn("gc", "--now")
     base = (tmp_path / "model" / "base.safetensors").stat().st_size
-    assert settled_status(cluster)["bytes_unique"] < 4 * base       # of twelve such files
+    eventually(lambda: cluster.status()["bytes_unique"] < 4 * base, 20, "twelve such files take less than four")
     cluster.remount()
     same(tmp_path / "model", cluster.mnt / "model")
     is_sound(cluster)
@@ -165,10 +166,17 @@ def test_relatives_of_a_model_come_back_to_a_fresh_mount(make_cluster, tmp_path)
                          if LONG else ["vad"])
 def test_weights_of_each_class_come_back_in_fewer_bytes(make_cluster, package):
     files = of_classes("bf16", "fp32", "fp16", "int8", package=package)
-    cluster = make_cluster(sets=[NO_TIER])
+
+    def bytes_of_copies(shares):
+        return 3 * sum(shares[file.parent.name] * file.stat().st_size for file in files)
+
+    cluster = make_cluster(sets=[NO_TIER, "client.seal_ms=0"])
     copy_flat(files, cluster.mnt / "models")
-    stored = settled_status(cluster)["bytes_stored"]
-    assert stored < 3 * sum(WRITTEN_SHARE[file.parent.name] * file.stat().st_size for file in files)
+    assert cluster.bytes_stored() < bytes_of_copies(WRITTEN_SHARE)
+    cluster.cairn("seal", cluster.mnt / "models")
+    cluster.cairn("gc", "--now")
+    cluster.cairn("reencode", "--now", "--wait")
+    assert cluster.bytes_stored() < bytes_of_copies(COLD_SHARE)
     cluster.remount()
     same_flat(files, cluster.mnt / "models")
     is_sound(cluster)
