@@ -227,6 +227,14 @@ void cl_chunk_drop_all(struct cl_file *file)
 		cl_chunk_drop(file->chunks[file->chunk_count - 1]);
 }
 
+void cl_chunk_end(struct cl_chunk *chunk, uint32_t cap)
+{
+	ASSERT(cap <= chunk->cap && cap >= chunk->hides);
+	if (chunk->is_charged)
+		chunk->file->charged_put += chunk->cap - cap;
+	chunk->cap = cap;
+}
+
 int cl_chunk_cut(struct cl_chunk *chunk, uint32_t len)
 {
 	struct cl_file *file = chunk->file;

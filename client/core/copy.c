@@ -11,6 +11,7 @@
 
 #include "client/core/file.h"
 #include "client/core/quota.h"
+#include "client/core/streamed.h"
 
 #define COPY_BYTES_MAX 0x7fff0000u	/* of one call: its result is 32 bits */
 
@@ -65,6 +66,7 @@ static int copy_block(struct cl_op *op, const struct extent *e, uint64_t to)
 	struct cl_chunk *next = cl_chunk_next(file, to);
 	if (cl_chunk_find(file, to) || (next && next->start < to + e->length))
 		return -E_INVAL;
+	cl_streamed_end(file);
 	int rc = cl_quota_take(op, MAX_OF(file->size, to),
 			       block_id_is_zero(&e->id) ? 0 : e->length);
 	if (rc == 0)
@@ -175,6 +177,7 @@ static int copy_root(struct cl_op *op, const struct cl_file *source)
 {
 	struct cl_file *file = op->file;
 	struct manifest *manifest;
+	cl_streamed_end(file);
 	int rc = cl_quota_take(op, 0, root_data_bytes(&source->root));
 	if (rc != 0)
 		return rc;

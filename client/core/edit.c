@@ -14,10 +14,10 @@
 #include <utlist.h>
 
 #include "client/core/file.h"
+#include "client/core/place.h"
 #include "client/core/quota.h"
+#include "client/core/streamed.h"
 #include "client/core/tiered.h"
-
-#define GRID(pos) ((pos) / BLOCK_BYTES_MAX * BLOCK_BYTES_MAX)
 
 static void edit_step(struct cl_op *op);
 
@@ -72,6 +72,7 @@ static void edit_cancel(struct cl_op *op)
 	queue_leave(op);
 	op->out_len = (uint32_t)op->progress;
 	if (was_head) {
+		cl_streamed_end(file);	/* it may have seen more than was taken */
 		cl_cache_cancel(c, &file->edit_fetch);
 		cl_publish_cancel(file, &file->edit_wait);
 		if (file->is_alone)
@@ -277,87 +278,16 @@ void cl_edit_grow(struct cl_file *file, uint64_t size)
 	file->size = size;
 	if (before > INLINE_BYTES_MAX || size <= INLINE_BYTES_MAX)
 		return;
-	/* Too large to travel inside a publish: what was inline becomes a block. */
-	struct cl_chunk *first = cl_chunk_find(file, 0);
-	if (first && (!file->manifest || manifest_bytes(file->manifest) == 0)) {
-		cl_chunk_dirty(first);
-		cl_chunk_put(first);
-	}
-}
-
-static uint64_t manifest_end(const struct cl_file *file)
-{
-	return file->manifest ? manifest_bytes(file->manifest) : 0;
-}
-
-/* The place of a chunk that an edit at pos needs. */
-struct place {
-	uint64_t start;
-	uint32_t cap;
-	uint32_t block_len;		/* of the block that it replaces; 0: none */
-	struct block_id id;
-};
-
-/* Behind the end of the manifest: on the grid, joined to a short last block. */
-static int place_behind(struct cl_file *file, uint64_t pos, uint64_t end, struct place *out)
-{
-	struct extent last;
-	uint64_t start = GRID(pos), grid_end = start + BLOCK_BYTES_MAX;
-	*out = (struct place){ .start = start, .cap = BLOCK_BYTES_MAX };
-	if (end <= start)
-		return 0;
-	int rc = cl_file_lookup(file, end - 1, &file->edit_fetch, &last);
-	if (rc != 0)
-		return rc;
-	out->start = block_id_is_zero(&last.id) ? MAX_OF(start, last.offset) : end;
-	if (!block_id_is_zero(&last.id) && last.offset >= start) {
-		out->start = last.offset;
-		out->block_len = (uint32_t)last.length;
-		out->id = last.id;
-	}
-	out->cap = (uint32_t)(grid_end - out->start);
-	return 0;
-}
-
-static int place_find(struct cl_file *file, uint64_t pos, struct place *out)
-{
-	uint64_t end = manifest_end(file);
-	struct extent e;
-	if (pos >= end)
-		return place_behind(file, pos, end, out);
-	int rc = cl_file_lookup(file, pos, &file->edit_fetch, &e);
-	if (rc != 0)
-		return rc;
-	uint64_t e_end = e.offset + e.length;
-	if (block_id_is_zero(&e.id)) {
-		uint64_t start = MAX_OF(GRID(pos), e.offset);
-		uint64_t stop = GRID(pos) + BLOCK_BYTES_MAX;
-		*out = (struct place){ .start = start };
-		out->cap = (uint32_t)((e_end == end ? stop : MIN_OF(stop, e_end)) - start);
-		return 0;
-	}
-	*out = (struct place){ .start = e.offset, .cap = (uint32_t)e.length,
-			       .block_len = (uint32_t)e.length, .id = e.id };
-	if (e_end == end && e_end % BLOCK_BYTES_MAX != 0)
-		out->cap = (uint32_t)MIN_OF(GRID(e_end - 1) + BLOCK_BYTES_MAX - e.offset,
-					    BLOCK_BYTES_MAX);
-	return 0;
-}
-
-/*
- * A chunk that was the last when the file was cut may end off the grid; once the file grew again,
- * what lies behind it is a place of its own, and nothing of the manifest shows there.
- */
-static void place_behind_chunk(struct cl_file *file, uint64_t pos, struct place *place)
-{
-	struct cl_chunk *before = cl_chunk_before(file, pos);
-	uint64_t end = before ? before->start + before->cap : 0;
-	if (end <= place->start)
+	if (cl_place_manifest_end(file) > 0)
 		return;
-	ASSERT(end <= pos && end >= place->start + place->block_len);
-	place->cap -= (uint32_t)(end - place->start);
-	place->start = end;
-	place->block_len = 0;
+	/* Too large to travel inside a publish: what was inline becomes blocks. */
+	for (uint32_t i = 0; i < file->chunk_count; i++) {
+		struct cl_chunk *chunk = file->chunks[i];
+		if (chunk->start > 0 && chunk->start + chunk->cap > before)
+			break;
+		cl_chunk_dirty(chunk);
+		cl_chunk_put(chunk);
+	}
 }
 
 /* Send what is gathered, give up what can be read again. */
@@ -391,59 +321,21 @@ int cl_edit_wait_memory(struct cl_op *op)
 	return 1;
 }
 
-/* The bytes that a chunk begins with: 0, 1 (waits), or an error. */
-static int block_for(struct cl_file *file, const struct place *place, struct buf **out)
+/*
+ * What was inline and becomes blocks by the write to `written` needs room, too: how much, or with
+ * `takes` it is reserved now.
+ */
+static uint64_t charge_inline(struct cl_file *file, const struct cl_chunk *written, bool takes)
 {
-	int rc = cl_cache_fetch(file->client, &place->id, place->block_len, &file->edit_fetch);
-	if (rc < 0)
-		return rc;
-	if (rc == 0)
-		return 1;
-	*out = file->edit_fetch.buf;
-	file->edit_fetch.buf = NULL;
-	return 0;
-}
-
-int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk **out,
-		  uint32_t *out_len)
-{
-	struct cl_file *file = op->file;
-	struct cl_chunk *chunk = cl_chunk_find(file, pos);
-	struct place place;
-	struct buf *filled = NULL;
-	if (!chunk) {
-		int rc = place_find(file, pos, &place);
-		if (rc != 0)
-			return rc;
-		place_behind_chunk(file, pos, &place);
-		struct cl_chunk *next = cl_chunk_next(file, place.start);
-		if (next)
-			place.cap = (uint32_t)MIN_OF(place.cap, next->start - place.start);
-		bool is_covered = pos <= place.start && pos + len >= place.start + place.block_len;
-		if (place.block_len > 0 && !is_covered) {
-			rc = block_for(file, &place, &filled);
-			if (rc != 0)
-				return rc;
-		}
-		rc = cl_chunk_make(file, place.start, place.cap, &chunk);
-		if (rc < 0) {
-			buf_put(filled);
-			return rc;
-		}
-		chunk->hides = MIN_OF(place.block_len, chunk->cap);
-		if (filled)
-			cl_chunk_fill(chunk, filled, place.block_len);
+	uint64_t bytes = 0;
+	for (uint32_t i = 0; cl_place_manifest_end(file) == 0 && i < file->chunk_count; i++) {
+		struct cl_chunk *chunk = file->chunks[i];
+		if (chunk == written || chunk->is_charged || chunk->start >= INLINE_BYTES_MAX)
+			continue;
+		bytes += chunk->cap;
+		chunk->is_charged = takes;
 	}
-	*out = chunk;
-	*out_len = (uint32_t)MIN_OF(len, chunk->start + chunk->cap - pos);
-	return 0;
-}
-
-/* What was inline and becomes a block by this write, so that it needs room, too; or NULL. */
-static struct cl_chunk *inline_chunk(struct cl_file *file, const struct cl_chunk *written)
-{
-	struct cl_chunk *first = manifest_end(file) == 0 ? cl_chunk_find(file, 0) : NULL;
-	return first != written && first && !first->is_charged ? first : NULL;
+	return bytes;
 }
 
 /* Reserve room for a chunk before bytes are taken. 0, 1 (waits), -E_NOSPC. */
@@ -455,13 +347,11 @@ static int charge(struct cl_op *op, struct cl_chunk *chunk, uint64_t size)
 		return 0;
 	if (file->flush.ended_rc == -E_NOSPC)
 		return -E_NOSPC;	/* not even what was taken before found space */
-	struct cl_chunk *first = inline_chunk(file, chunk);
-	uint64_t bytes = chunk->cap + (first ? first->cap : 0);
+	uint64_t bytes = chunk->cap + charge_inline(file, chunk, false);
 	int rc = cl_session_reserve(c, bytes);
 	if (rc == 0) {
 		chunk->is_charged = true;
-		if (first)
-			first->is_charged = true;
+		(void)charge_inline(file, chunk, true);
 		file->charged += bytes;
 		return 0;
 	}
@@ -481,6 +371,7 @@ int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t le
 	struct cl_file *file = op->file;
 	struct cl_chunk *chunk;
 	uint32_t count;
+	cl_streamed_at(file, pos);
 	int rc = cl_edit_chunk(op, pos, len, &chunk, &count);
 	if (rc != 0)
 		return rc;
@@ -503,6 +394,7 @@ int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t le
 		memcpy(chunk->buf->data + from, bytes, count);
 	else
 		memset(chunk->buf->data + from, 0, count);
+	count = cl_streamed_feed(chunk, from, count);
 	chunk->len = MAX_OF(chunk->len, from + count);
 	cl_chunk_dirty(chunk);
 	cl_edit_touch(op);
@@ -546,7 +438,7 @@ int cl_edit_write_step(struct cl_op *op)
 /* Remove the manifest's part from `from` on. 0, 1 (waits), or an error. */
 static int manifest_cut(struct cl_file *file, uint64_t from)
 {
-	uint64_t end = manifest_end(file);
+	uint64_t end = cl_place_manifest_end(file);
 	if (from >= end)
 		return 0;
 	for (;;) {
@@ -564,15 +456,15 @@ static int shrink(struct cl_op *op, uint64_t size)
 	struct cl_file *file = op->file;
 	struct cl_chunk *chunk = cl_chunk_find(file, size);
 	uint64_t cut = chunk && chunk->start < size ? chunk->start : size;
-	struct place place = { .block_len = 0 };
+	struct cl_place place = { .block_len = 0 };
 	struct buf *filled = NULL;
 	int rc;
-	if (cut == size && size < manifest_end(file)) {
-		rc = place_find(file, size, &place);
+	if (cut == size && size < cl_place_manifest_end(file)) {
+		rc = cl_place_find(file, size, &place);
 		if (rc != 0)
 			return rc;
 		if (place.block_len > 0 && place.start < size) {
-			rc = block_for(file, &place, &filled);
+			rc = cl_place_block(file, &place, &filled);
 			if (rc != 0)
 				return rc;
 			cut = place.start;
@@ -600,6 +492,8 @@ int cl_edit_truncate_step(struct cl_op *op)
 	struct cl_file *file = op->file;
 	if (op->size > FILE_BYTES_MAX)
 		return -E_FBIG;
+	if (op->size != file->size)
+		cl_streamed_end(file);
 	if (op->size == 0) {
 		cl_chunk_drop_all(file);
 		manifest_destroy(file->manifest);
@@ -622,7 +516,7 @@ int cl_edit_truncate_step(struct cl_op *op)
 /* The manifest's part of [from, to) becomes a hole. */
 static int manifest_punch(struct cl_file *file, uint64_t from, uint64_t to)
 {
-	to = MIN_OF(to, manifest_end(file));
+	to = MIN_OF(to, cl_place_manifest_end(file));
 	if (from >= to)
 		return 0;
 	struct extent hole = { .length = to - from };
@@ -659,7 +553,7 @@ static int punch_one(struct cl_op *op, uint64_t pos, uint64_t end, uint64_t *don
 		rc = cl_edit_bytes(op, pos, NULL, *done, &count);
 		return rc;
 	}
-	if (pos >= manifest_end(file)) {
+	if (pos >= cl_place_manifest_end(file)) {
 		*done = end - pos;
 		struct cl_chunk *next = cl_chunk_next(file, pos);
 		if (next && next->start < end)
@@ -694,6 +588,7 @@ int cl_edit_allocate_step(struct cl_op *op)
 	if (op->offset > FILE_BYTES_MAX || op->length > FILE_BYTES_MAX - op->offset)
 		return -E_FBIG;
 	uint64_t end = op->offset + op->length;
+	cl_streamed_end(file);
 	if (op->flags & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) {
 		uint64_t stop = MIN_OF(end, file->size);
 		while (op->offset + op->progress < stop) {

@@ -9,6 +9,7 @@
 #include "client/core/draft.h"
 #include "client/core/guess.h"
 #include "client/core/locks.h"
+#include "client/core/streamed.h"
 #include "client/core/tiered.h"
 
 #include <errno.h>
@@ -47,6 +48,7 @@ static void content_drop(struct cl_file *file)
 	cl_tiered_forget(file);
 	cl_draft_forget(file);
 	file->is_draft_refused = false;
+	cl_streamed_end(file);
 	cl_chunk_drop_all(file);
 	manifest_destroy(file->manifest);
 	file->manifest = NULL;

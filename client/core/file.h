@@ -5,8 +5,8 @@
  * Content is two layers. Below, the manifest: blocks that are stored. Above, chunks: at most 64 KiB
  * of bytes each, disjoint, in memory; a chunk covers [start, start + cap) and hides what the
  * manifest says there. A chunk begins and ends where manifest entries do (existing cut points
- * survive), or on the grid of 64 KiB where there are none, so putting it back is one
- * manifest_replace(). Content of at most INLINE_BYTES_MAX that never met a manifest is the single
+ * survive), or on the grid of 64 KiB where there are none, or where the cutter of a file says that
+ * is written from its begin (streamed.h), so putting it back is one manifest_replace(). Content of at most INLINE_BYTES_MAX that never met a manifest is the single
  * chunk at 0 and travels inside its publish.
  *
  * Life of a chunk: dirty -> queued -> flying (its buffer lent to the put; a write then copies it
@@ -104,6 +104,7 @@ struct cl_flush {			/* publish.c */
 };
 
 struct cl_draft;
+struct cl_stream;
 
 /* What this file has to do with the tiers; tiered.c. */
 struct cl_tier_use {
@@ -136,6 +137,7 @@ struct cl_file {
 	struct manifest *manifest;	/* NULL: no blocks yet */
 	struct cl_chunk **chunks;	/* sorted by start */
 	uint32_t chunk_count, chunk_capacity;
+	struct cl_stream *stream;	/* streamed.h; NULL: written as it comes, on the grid */
 	struct cl_ahead ahead;
 	uint64_t edit_seq, clean_seq;	/* dirty while they differ */
 	uint64_t dirty_since_ns;
@@ -291,6 +293,8 @@ must_check int cl_chunk_reserve(struct cl_chunk *chunk, uint32_t from, uint32_t 
 bool cl_chunk_is_ready(const struct cl_chunk *chunk, uint32_t len);
 /* Begin with these bytes (takes the reference), which stay shared until the first write. */
 void cl_chunk_fill(struct cl_chunk *chunk, struct buf *buf, uint32_t len);
+/* It ends there: what comes behind is another's. */
+void cl_chunk_end(struct cl_chunk *chunk, uint32_t cap);
 /* Cut to `len` bytes, whatever a put that is flying took. */
 must_check int cl_chunk_cut(struct cl_chunk *chunk, uint32_t len);
 void cl_chunk_dirty(struct cl_chunk *chunk);

@@ -19,7 +19,9 @@
 #include "client/core/draft.h"
 #include "client/core/publish_internal.h"
 #include "client/core/seal.h"
+#include "client/core/streamed.h"
 #include "fs/base/log.h"
+#include "fs/tree/cut.h"
 
 #define LOG_MODULE "publish"
 
@@ -448,6 +450,9 @@ static void run_seal(struct cl_file *file)
 		unstored_start(file);
 		flush->mtime_ns = file->mtime_ns;
 		rc = manifest_seal(file->manifest, node_emit, file, &flush->root);
+		if (rc == 0 && flush->root.kind == ROOT_NODE &&
+		    cl_streamed_is_whole(file, flush->root.length))
+			flush->root.cutter = CUT_VERSION;
 	}
 	if (rc == -E_AGAIN) {
 		flush->is_unfinished = true;

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Cutting while writing: what is written from its begin to its end, as cp does, is cut by content
+ * at once (fs/tree/cut.h), as sealing would do it later; so no byte is stored twice.
+ *
+ * The header of a model file comes before what it tells of, in safetensors, GGUF and .npy. Where it
+ * does not (zip, ONNX) blocks begin at anchors only, and the file is cut again when it is sealed.
+ *
+ * Pure; one thread. Memory: two buffers of 16 KiB while a header is read, and its tensors.
+ */
+#ifndef CAIRN_CLIENT_CORE_STREAM_H
+#define CAIRN_CLIENT_CORE_STREAM_H
+
+#include "fs/base/base.h"
+
+struct cl_stream;
+
+/* At the begin of a file; NULL: no memory, or none was made. */
+struct cl_stream *cl_stream_create(void);
+void cl_stream_destroy(struct cl_stream *s);	/* may be NULL */
+
+uint64_t cl_stream_at(const struct cl_stream *s);	/* the next byte */
+uint64_t cl_stream_block(const struct cl_stream *s);	/* where the block under way begins */
+/* Is what was fed cut as its content alone says, so that sealing would change nothing? */
+bool cl_stream_is_final(const struct cl_stream *s);
+
+/*
+ * The bytes from cl_stream_at() on: how many of them belong to the block under way, at least one.
+ * Where *ends, it is whole with these; else all were taken.
+ */
+must_check uint32_t cl_stream_feed(struct cl_stream *s, const void *bytes, uint32_t len,
+				   bool *ends);
+
+#endif
