@@ -160,6 +160,17 @@ START_TEST(other_bytes_are_cut_at_anchors)
 }
 END_TEST
 
+START_TEST(what_only_its_end_tells_is_left_to_the_seal)
+{
+	bool is_final;
+
+	fill(5);
+	memcpy(file, "PK\3\4", 4);
+	(void)cut_streamed(1, 100000, &is_final);
+	ck_assert(!is_final);
+}
+END_TEST
+
 START_TEST(a_header_that_lies_does_no_harm)
 {
 	for (uint32_t i = 0; i < 40; i++) {
@@ -181,4 +192,5 @@ END_TEST
 
 TEST_MAIN("stream", tcase_add_test(tc, a_model_is_cut_as_when_it_is_sealed);
 	  tcase_add_test(tc, other_bytes_are_cut_at_anchors);
+	  tcase_add_test(tc, what_only_its_end_tells_is_left_to_the_seal);
 	  tcase_add_test(tc, a_header_that_lies_does_no_harm))
