@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The sample: 1 KiB in sixteen pieces, whose bytes are counted by their place modulo four, as they
- * are and rotated by a bit; and 1 KiB in four pieces, in which strings are looked for that come
- * again. Words of two bytes are two places counted together, words of one are all four.
+ * are and rotated by a bit, and in which strings are looked for that come again. Words of two bytes
+ * are two places counted together, words of one are all four.
  *
  * Figures are shares in 1/1024, and bits in 1/256 of a bit, so that every processor decides alike.
  */
@@ -13,18 +13,17 @@
 #define PLACES		4u	/* the longest word */
 #define RUNS		16u
 #define RUN_BYTES	64u
-#define MATCH_RUNS	4u
-#define MATCH_RUN_BYTES 256u
-#define MATCH_SLOT_BITS 10u
+#define RUNS_BYTES	(RUNS * RUN_BYTES)
+#define SLOT_BITS	10u	/* where strings were seen */
 #define SHARE		1024u	/* the whole */
 #define BIT		256u	/* one bit */
-#define SYMBOLS		16u	/* of the nibble codec; the others cost three bytes each */
-#define PATCH_BYTES	3u
+#define SYMBOLS		15u	/* of the nibble codec; the others cost a byte each */
 
 struct sample {
 	uint16_t counts[2][PLACES][256];	/* as they are; rotated left by one bit */
-	uint16_t totals[PLACES];
-	uint32_t fours, sixes;	/* share of places whose next 4, 6 bytes were seen before */
+	uint32_t squares[2][PLACES];		/* of these counts, summed up */
+	uint32_t totals[PLACES];
+	uint32_t fours, sixes;	/* share of bytes that begin 4, 6 that were seen before */
 };
 
 /* What is seen in the bytes at one place of words. */
@@ -36,31 +35,23 @@ struct place {
 
 /* --- the sample ---- */
 
+/* Count one byte; the sum of squares grows by what it adds to one of them. */
+static inline void count(struct sample *s, unsigned rotate, uint32_t place, uint8_t byte)
+{
+	s->squares[rotate][place] += 2u * s->counts[rotate][place][byte]++ + 1u;
+}
+
 static void count_run(struct sample *s, const uint8_t *bytes, uint32_t from, uint32_t to)
 {
 	uint8_t before = from > 0 ? bytes[from - 1] : 0;
 
 	for (uint32_t i = from; i < to; i++) {
-		uint8_t byte = bytes[i];
-
-		s->counts[0][i % PLACES][byte]++;
-		s->counts[1][i % PLACES][(uint8_t)(byte << 1 | before >> 7)]++;
-		before = byte;
+		count(s, 0, i % PLACES, bytes[i]);
+		count(s, 1, i % PLACES, (uint8_t)(bytes[i] << 1 | before >> 7));
+		before = bytes[i];
 	}
 	for (uint32_t i = 0; i < PLACES; i++)
-		s->totals[i] += (uint16_t)((to + PLACES - 1 - i) / PLACES -
-					   (from + PLACES - 1 - i) / PLACES);
-}
-
-static void count_bytes(struct sample *s, const struct codec_bytes *plain)
-{
-	if (plain->len <= RUNS * RUN_BYTES) {
-		count_run(s, plain->bytes, 0, plain->len);
-		return;
-	}
-	uint32_t step = (plain->len - RUN_BYTES) / (RUNS - 1) / PLACES * PLACES;
-	for (uint32_t i = 0; i < RUNS; i++)
-		count_run(s, plain->bytes, i * step, i * step + RUN_BYTES);
+		s->totals[i] += (to + PLACES - 1 - i) / PLACES - (from + PLACES - 1 - i) / PLACES;
 }
 
 static uint32_t four_at(const uint8_t *at)
@@ -88,7 +79,7 @@ static void match_run(struct sample *s, uint16_t *slots, const uint8_t *bytes, u
 {
 	for (uint32_t i = from; i + 6 <= to; i++) {
 		uint32_t four = four_at(bytes + i);
-		uint16_t *slot = &slots[four * 2654435761u >> (32 - MATCH_SLOT_BITS)];
+		uint16_t *slot = &slots[four * 2654435761u >> (32 - SLOT_BITS)];
 		const uint8_t *seen = bytes + *slot;
 
 		if (four_at(seen) == four && *slot < i) {
@@ -100,17 +91,23 @@ static void match_run(struct sample *s, uint16_t *slots, const uint8_t *bytes, u
 	}
 }
 
-static void count_matches(struct sample *s, const struct codec_bytes *plain)
+static void sample_take(struct sample *s, const struct codec_bytes *plain, bool wants_matches)
 {
-	uint16_t slots[1u << MATCH_SLOT_BITS] = {0};
-	uint32_t runs = plain->len <= MATCH_RUNS * MATCH_RUN_BYTES ? 1 : MATCH_RUNS;
-	uint32_t bytes = runs == 1 ? plain->len : MATCH_RUN_BYTES;
-	uint32_t step = runs == 1 ? 0 : (plain->len - MATCH_RUN_BYTES) / (MATCH_RUNS - 1);
+	const uint8_t *bytes = plain->bytes;
+	uint16_t slots[1u << SLOT_BITS] = {0};
+	uint32_t runs = plain->len <= RUNS_BYTES ? 1 : RUNS;
+	uint32_t run = runs == 1 ? plain->len : RUN_BYTES;
+	uint32_t step = runs == 1 ? 0 : (plain->len - run) / (runs - 1) / PLACES * PLACES;
 
+	memset(s, 0, sizeof(*s));
 	for (uint32_t i = 0; i < runs; i++)
-		match_run(s, slots, plain->bytes, i * step, i * step + bytes);
-	s->fours = s->fours * SHARE / (runs * bytes);
-	s->sixes = s->sixes * SHARE / (runs * bytes);
+		__builtin_prefetch(bytes + i * step);
+	for (uint32_t i = 0; i < runs; i++)
+		count_run(s, bytes, i * step, i * step + run);
+	for (uint32_t i = 0; i < runs && wants_matches; i++)
+		match_run(s, slots, bytes, i * step, i * step + run);
+	s->fours = s->fours * SHARE / (runs * run);
+	s->sixes = s->sixes * SHARE / (runs * run);
 }
 
 /* The bytes at `at` of words of `stride` bytes, rotated or not. */
@@ -130,15 +127,17 @@ static void place_take(const struct sample *s, unsigned rotate, unsigned stride,
 	}
 }
 
-/* --- nibble: do sixteen symbols do? ---- */
+/* --- nibble: do fifteen symbols do? ---- */
 
-/* How many of the bytes are one of the sixteen most frequent. */
+/* How many of the bytes are one of the fifteen most frequent. */
 static uint32_t place_covered(const struct place *p)
 {
-	uint16_t with[RUNS * RUN_BYTES + 1] = {0}; /* so many values occur so often */
+	uint16_t with[RUNS_BYTES + 1] = {0}; /* so many values occur so often */
 	uint32_t most = 0, covered = 0, left = SYMBOLS;
 
 	for (unsigned i = 0; i < 256; i++) {
+		if (p->counts[i] == 0)
+			continue;
 		with[p->counts[i]]++;
 		most = MAX_OF(most, p->counts[i]);
 	}
@@ -151,15 +150,19 @@ static uint32_t place_covered(const struct place *p)
 	return covered;
 }
 
-/* Could they be? Costs much less to say than how many are. */
-static bool place_is_narrow(const struct place *p)
+/* Could they be? Much cheaper to say than how many are. */
+static bool place_may_do(const struct sample *s, unsigned rotate, unsigned stride, unsigned at)
 {
-	uint32_t squares = 0;
+	for (unsigned other = at; other < PLACES; other += stride) {
+		uint32_t n = s->totals[other];
 
-	for (unsigned i = 0; i < 256; i++)
-		squares += (uint32_t)p->counts[i] * p->counts[i];
-	return squares * (SYMBOLS + SYMBOLS / 2) >= p->total * p->total;
+		if (n == 0 || s->squares[rotate][other] * (SYMBOLS + SYMBOLS / 2) < n * n)
+			return false;
+	}
+	return true;
 }
+
+#define MISSED_MAX (SHARE / 8) /* more of them, and decoding is not at the speed of memory */
 
 /* The share of the block that nibble would save with this plan. */
 static uint32_t nibble_saves(const struct sample *s, const struct codec_plan *plan)
@@ -167,11 +170,11 @@ static uint32_t nibble_saves(const struct sample *s, const struct codec_plan *pl
 	struct place p;
 	unsigned last = (plan->phase + plan->stride - 1u) % plan->stride;
 
-	place_take(s, plan->rotate, plan->stride, last, &p);
-	if (p.total == 0 || !place_is_narrow(&p))
+	if (!place_may_do(s, plan->rotate, plan->stride, last))
 		return 0;
-	uint32_t missed = (p.total - place_covered(&p)) * PATCH_BYTES * SHARE / p.total;
-	return missed < SHARE / 2 ? (SHARE / 2 - missed) / plan->stride : 0;
+	place_take(s, plan->rotate, plan->stride, last, &p);
+	uint32_t missed = (p.total - place_covered(&p)) * SHARE / p.total;
+	return missed < MISSED_MAX ? (SHARE / 2 - missed) / plan->stride : 0;
 }
 
 /* Better by less is chance. */
@@ -189,6 +192,8 @@ static uint32_t nibble_plan(const struct sample *s, const struct codec_plan *pre
 	}
 	for (unsigned stride = 1; stride <= PLACES; stride *= 2) {
 		for (unsigned i = 0; i < stride * 2; i++) {
+			if (SHARE / 2 / stride <= best + NIBBLE_MARGIN)
+				return best; /* which no other can surpass */
 			/* Rotated first: floats are what there is most of. */
 			struct codec_plan plan = {
 				.codec = CODEC_NIBBLE,
@@ -334,10 +339,7 @@ void detect_plan(enum codec_aim aim, const struct codec_bytes *plain,
 	*out = (struct codec_plan){.codec = fixed[aim]};
 	if (aim == CODEC_AIM_RAW || fixed[aim] != CODEC_RAW)
 		return;
-	memset(&s, 0, sizeof(s));
-	count_bytes(&s, plain);
-	if (aim == CODEC_AIM_FAST || aim == CODEC_AIM_SMALL)
-		count_matches(&s, plain);
+	sample_take(&s, plain, aim == CODEC_AIM_FAST || aim == CODEC_AIM_SMALL);
 	if (aim == CODEC_AIM_FAST)
 		plan_fast(&s, previous, out);
 	else if (aim == CODEC_AIM_SMALL)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the parts of an encoded block are, which symbols it has, and its exceptions. Loops over
- * words are in nibble_plain.c and in the kernels.
+ * Where the parts of an encoded block are, and which symbols it has. Loops over words are in
+ * nibble_plain.c and in the kernels.
  */
 #include <string.h>
 
@@ -11,17 +11,19 @@
 #define FORM_PHASE_SHIFT 2u
 #define FORM_PHASE_MASK	 0x03u
 #define FORM_ROTATED	 0x10u
+#define FORM_SIXTEEN	 0x20u
+#define FORM_KNOWN	 0x3fu
 #define HEAD_BYTES	 (1u + NIBBLE_SYMBOLS)
 
 /* Symbols are chosen by a part of the words: this many at this many places. */
-#define SAMPLE_RUN   64u
-#define SAMPLE_RUNS  64u
+#define SAMPLE_RUN  64u
+#define SAMPLE_RUNS 64u
 
-/* Where everything is but the exceptions, which fill what is behind. */
+/* Where everything is; escapes fill what is behind. */
 struct layout {
 	uint32_t words;
 	uint32_t behind;	/* plain bytes behind the last word */
-	uint32_t rest, halves, patches;	/* offsets in the stored bytes */
+	uint32_t rest, halves, escapes;	/* offsets in the stored bytes */
 };
 
 static struct layout layout_of(const struct nibble_form *form, uint32_t phase, uint32_t plain_len)
@@ -37,7 +39,7 @@ static struct layout layout_of(const struct nibble_form *form, uint32_t phase, u
 /* --- which symbols ---- */
 
 static void count_sample(const struct nibble_form *form, const struct nibble_parts *parts,
-			 uint32_t counts[256])
+			 uint16_t counts[NIBBLE_LANES][256])
 {
 	uint32_t words = parts->words;
 
@@ -50,31 +52,44 @@ static void count_sample(const struct nibble_form *form, const struct nibble_par
 		nibble_plain_count(form, parts, i * step, i * step + SAMPLE_RUN, counts);
 }
 
-/* The most frequent ones, in their own order. */
-static void choose_symbols(struct nibble_form *form, const struct nibble_parts *parts)
-{
-	uint32_t counts[256] = {0};
-	uint32_t best[NIBBLE_SYMBOLS + 1]; /* count and symbol in one, the greatest first */
-	uint32_t found = 0;
+/* Symbols with how often they are in the sample, the most frequent first. */
+struct ranking {
+	uint32_t count;
+	uint32_t at[NIBBLE_SYMBOLS + 1]; /* times << 8 | symbol; one more than is ever left */
+	bool is_cut;			 /* there are more than sixteen */
+};
 
+static void ranking_make(struct ranking *r, const struct nibble_form *form,
+			 const struct nibble_parts *parts)
+{
+	uint16_t counts[NIBBLE_LANES][256] = {0};
+
+	r->count = 0;
+	r->is_cut = false;
 	count_sample(form, parts, counts);
 	for (uint32_t symbol = 0; symbol < 256; symbol++) {
-		uint32_t key = counts[symbol] << 8 | (255 - symbol);
-		uint32_t at = found;
+		uint32_t times = 0, at = r->count;
 
-		if (counts[symbol] == 0 ||
-		    (found == NIBBLE_SYMBOLS && key < best[NIBBLE_SYMBOLS - 1]))
+		for (uint32_t i = 0; i < NIBBLE_LANES; i++)
+			times += counts[i][symbol];
+		if (times == 0)
 			continue;
-		for (; at > 0 && best[at - 1] < key; at--)
-			best[at] = best[at - 1];
-		best[at] = key;
-		found = MIN_OF(found + 1, NIBBLE_SYMBOLS);
+		r->is_cut |= r->count == NIBBLE_SYMBOLS;
+		for (; at > 0 && r->at[at - 1] >> 8 < times; at--)
+			r->at[at] = r->at[at - 1];
+		r->at[at] = times << 8 | symbol;
+		r->count = MIN_OF(r->count + 1, NIBBLE_SYMBOLS);
 	}
+}
+
+static void symbols_take(struct nibble_form *form, const struct ranking *r, uint32_t count)
+{
+	form->has_escapes = count < NIBBLE_SYMBOLS;
+	form->symbol_count = (uint8_t)count;
 	memset(form->symbols, 0, sizeof(form->symbols));
-	memset(form->index, NIBBLE_MISSING, sizeof(form->index));
-	form->symbol_count = (uint8_t)found;
-	for (uint32_t i = 0; i < found; i++) {
-		form->symbols[i] = (uint8_t)(255 - (best[i] & 0xff));
+	memset(form->index, NIBBLE_MISSING | NIBBLE_ESCAPE, sizeof(form->index));
+	for (uint32_t i = 0; i < count; i++) {
+		form->symbols[i] = (uint8_t)r->at[i];
 		form->index[form->symbols[i]] = (uint8_t)i;
 	}
 }
@@ -97,6 +112,27 @@ static bool words_encode(enum cpu_level level, const struct nibble_form *form,
 	return nibble_plain_encode(form, parts, done);
 }
 
+/* So many of the sample have the sixteenth symbol that sixteen and no escape are worth trying. */
+#define SIXTEENTH_MIN 8u
+
+static bool symbols_encode(enum cpu_level level, struct nibble_form *form,
+			   struct nibble_parts *parts)
+{
+	struct nibble_parts tried = *parts;
+	struct ranking r;
+
+	ranking_make(&r, form, parts);
+	if (r.count == NIBBLE_SYMBOLS && !r.is_cut &&
+	    r.at[NIBBLE_SYMBOLS - 1] >> 8 >= SIXTEENTH_MIN) {
+		symbols_take(form, &r, NIBBLE_SYMBOLS);
+		tried.escapes_end = tried.escapes;
+		if (words_encode(level, form, &tried))
+			return true;
+	}
+	symbols_take(form, &r, MIN_OF(r.count, NIBBLE_SYMBOLS - 1));
+	return words_encode(level, form, parts);
+}
+
 uint32_t nibble_encode_at(enum cpu_level level, const struct codec_plan *plan,
 			  const struct codec_bytes *plain, void *out, uint32_t room)
 {
@@ -109,23 +145,25 @@ uint32_t nibble_encode_at(enum cpu_level level, const struct codec_plan *plan,
 	if (plain->len < plan->phase)
 		return 0;
 	struct layout l = layout_of(&form, plan->phase, plain->len);
-	if (l.patches > room)
+	if (l.escapes > room)
 		return 0;
 	struct nibble_parts parts = {
 		.plain = (uint8_t *)bytes + plan->phase, /* read only */
 		.rest = stored + l.rest,
 		.halves = stored + l.halves,
 		.words = l.words,
-		.patches = stored + l.patches,
-		.patches_end = stored + room,
+		.escapes = stored + l.escapes,
+		.escapes_end = stored + room,
 	};
-	choose_symbols(&form, &parts);
-	stored[0] = (uint8_t)((plan->stride / 2u) | plan->phase << FORM_PHASE_SHIFT |
-			      (plan->rotate ? FORM_ROTATED : 0));
+	if (!symbols_encode(level, &form, &parts))
+		return 0;
+	stored[0] = (uint8_t)(plan->stride / 2u | plan->phase << FORM_PHASE_SHIFT |
+			      (plan->rotate ? FORM_ROTATED : 0) |
+			      (form.has_escapes ? 0 : FORM_SIXTEEN));
 	memcpy(stored + 1, form.symbols, NIBBLE_SYMBOLS);
 	memcpy(stored + HEAD_BYTES, bytes, plan->phase);
 	memcpy(stored + HEAD_BYTES + plan->phase, bytes + plain->len - l.behind, l.behind);
-	return words_encode(level, &form, &parts) ? (uint32_t)(parts.patches - stored) : 0;
+	return (uint32_t)(parts.escapes - stored);
 }
 
 uint32_t nibble_encode(const struct codec_plan *plan, const struct codec_bytes *plain, void *out,
@@ -136,8 +174,8 @@ uint32_t nibble_encode(const struct codec_plan *plan, const struct codec_bytes *
 
 /* --- decoding ---- */
 
-static void words_decode(enum cpu_level level, const struct nibble_form *form,
-			 const struct nibble_parts *parts)
+static bool words_decode(enum cpu_level level, const struct nibble_form *form,
+			 struct nibble_parts *parts)
 {
 	uint32_t done = 0;
 
@@ -149,24 +187,19 @@ static void words_decode(enum cpu_level level, const struct nibble_form *form,
 #else
 	(void)level;
 #endif
-	nibble_plain_decode(form, parts, done);
+	return nibble_plain_decode(form, parts, done);
 }
 
-/* Exceptions up to `end`; false: not ascending, or of words that there are not. */
-static bool patch_all(const struct nibble_form *form, const struct nibble_parts *parts,
-		      const uint8_t *at, const uint8_t *end)
+static bool form_decode(uint8_t byte, struct nibble_form *form, uint32_t *phase)
 {
-	uint32_t next = 0; /* the lowest word that may come */
+	uint32_t stride_log = byte & FORM_STRIDE_MASK;
 
-	for (; at < end; at += NIBBLE_PATCH_BYTES) {
-		uint32_t word = at[0] | (uint32_t)at[1] << 8;
-
-		if (word < next || word >= parts->words)
-			return false;
-		nibble_plain_patch(form, parts, word, at[2]);
-		next = word + 1;
-	}
-	return true;
+	*phase = byte >> FORM_PHASE_SHIFT & FORM_PHASE_MASK;
+	form->stride = (uint8_t)(1u << stride_log);
+	form->rotate = (byte & FORM_ROTATED) != 0;
+	form->has_escapes = (byte & FORM_SIXTEEN) == 0;
+	return byte <= FORM_KNOWN && stride_log <= 2 && *phase < form->stride &&
+	       form->rotate <= (form->stride > 1);
 }
 
 int nibble_decode_at(enum cpu_level level, const struct codec_bytes *stored, void *out,
@@ -175,30 +208,27 @@ int nibble_decode_at(enum cpu_level level, const struct codec_bytes *stored, voi
 	const uint8_t *in = stored->bytes;
 	uint8_t *plain = out;
 	struct nibble_form form;
+	uint32_t phase;
 
-	if (stored->len < HEAD_BYTES)
-		return -E_MALFORMED;
-	uint32_t stride_log = in[0] & FORM_STRIDE_MASK;
-	uint32_t phase = in[0] >> FORM_PHASE_SHIFT & FORM_PHASE_MASK;
-	form.stride = (uint8_t)(1u << stride_log);
-	form.rotate = (in[0] & FORM_ROTATED) != 0;
-	if (stride_log > 2 || phase >= form.stride || (form.rotate && form.stride == 1) ||
-	    in[0] > (FORM_ROTATED | 0x0f) || phase > plain_len)
+	if (stored->len < HEAD_BYTES || !form_decode(in[0], &form, &phase) || phase > plain_len)
 		return -E_MALFORMED;
 	struct layout l = layout_of(&form, phase, plain_len);
-	if (stored->len < l.patches || (stored->len - l.patches) % NIBBLE_PATCH_BYTES != 0)
+	if (stored->len < l.escapes || (form.has_escapes && in[NIBBLE_SYMBOLS] != 0))
 		return -E_MALFORMED;
 	memcpy(form.symbols, in + 1, NIBBLE_SYMBOLS);
 	memcpy(plain, in + HEAD_BYTES, phase);
 	memcpy(plain + plain_len - l.behind, in + HEAD_BYTES + phase, l.behind);
-	const struct nibble_parts parts = {
+	struct nibble_parts parts = {
 		.plain = plain + phase,
-		.rest = (uint8_t *)in + l.rest,	    /* read only */
-		.halves = (uint8_t *)in + l.halves, /* read only */
+		.rest = (uint8_t *)in + l.rest,	      /* this and those below: read only */
+		.halves = (uint8_t *)in + l.halves,
 		.words = l.words,
+		.escapes = (uint8_t *)in + l.escapes,
+		.escapes_end = in + stored->len,
 	};
-	words_decode(level, &form, &parts);
-	return patch_all(&form, &parts, in + l.patches, in + stored->len) ? 0 : -E_MALFORMED;
+	return words_decode(level, &form, &parts) && parts.escapes == parts.escapes_end
+		       ? 0
+		       : -E_MALFORMED;
 }
 
 int nibble_decode(const struct codec_bytes *stored, void *out, uint32_t plain_len)

@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The nibble codec: of each word of a block, the last byte (for weights the exponent, once the sign
- * is rotated out of its way) is one of sixteen symbols almost always, so half a byte names it; the
+ * is rotated out of its way) is one of few symbols almost always, so half a byte names it; the
  * other bytes of the word stay as they are. It saves what little can be saved at the speed of
  * memory: 1.33 of bf16, 1.14 of fp32.
  *
  *   offset  bytes
  *   0       1              bits 0-1: log2 of the stride (words of 1, 2 or 4 bytes, little-endian);
- *                          2-3: phase, below the stride; 4: rotated; 5-7: zero
- *   1       16             the symbols
+ *                          2-3: phase, below the stride; 4: rotated; 5: sixteen symbols;
+ *                          6-7: zero
+ *   1       16             the symbols; without bit 5 fifteen and a zero
  *   17      phase          plain bytes in front of the first word
  *           below stride   plain bytes behind the last word
  *           words * (stride - 1)   of each word, all bytes but the last
- *           words / 2, rounded up  of each word, which symbol; low half first, an unused half is 0
- *           3 each         exceptions, by ascending word: u16 word, u8 its true symbol; its half
- *                          byte is 0
+ *           words / 2, rounded up  of each word, which symbol; low half first
+ *           1 each         without bit 5: the last bytes of words that name the sixteenth symbol,
+ *                          in their order
  *
  * A word is rotated left by one bit before all this if bit 4 says so; words of one byte never are.
  *

@@ -24,13 +24,33 @@ KERNEL void store(uint8_t *at, __m256i v)
 	_mm256_storeu_si256((__m256i *)(void *)at, v);
 }
 
-/* Sixteen bytes of halves to the symbols of 32 words, in order. */
-KERNEL __m256i symbols_of(const uint8_t *halves, __m256i table)
+/* Which symbols 32 words have, in order. */
+KERNEL __m256i halves_load(const uint8_t *halves)
 {
 	__m256i pairs = _mm256_cvtepu8_epi16(load_half(halves));
 	__m256i split = _mm256_or_si256(pairs, _mm256_slli_epi16(pairs, 4));
 
-	return _mm256_shuffle_epi8(table, _mm256_and_si256(split, _mm256_set1_epi8(15)));
+	return _mm256_and_si256(split, _mm256_set1_epi8(15));
+}
+
+/* Put the next escapes to where `at` says; false: there are too few. */
+KERNEL bool escapes_take(struct nibble_parts *p, uint32_t at, __m256i *symbols)
+{
+	uint8_t line[32];
+
+	if (p->escapes_end - p->escapes < (ptrdiff_t)__builtin_popcount(at))
+		return false;
+	store(line, *symbols);
+	for (; at; at &= at - 1)
+		line[__builtin_ctz(at)] = *p->escapes++;
+	*symbols = load(line);
+	return true;
+}
+
+static void escapes_put(struct nibble_parts *p, uint32_t at, const uint8_t *symbols)
+{
+	for (; at; at &= at - 1)
+		*p->escapes++ = symbols[__builtin_ctz(at)];
 }
 
 /* --- decoding: 32 words ---- */
@@ -78,17 +98,24 @@ KERNEL void decode4(const uint8_t *rest, __m256i symbols, uint8_t *out, const bo
 	decode4_part(rest + 72, _mm_srli_si128(high, 8), out + 96, rotate);
 }
 
-KERNEL uint32_t decode(const struct nibble_form *form, const struct nibble_parts *p,
+KERNEL uint32_t decode(const struct nibble_form *form, struct nibble_parts *p,
 		       const unsigned stride, const bool rotate)
 {
 	const __m256i table = _mm256_broadcastsi128_si256(load_half(form->symbols));
+	/* No half byte is 16. */
+	const __m256i escape = _mm256_set1_epi8(form->has_escapes ? NIBBLE_ESCAPE : 16);
 	uint32_t words = p->words - p->words % NIBBLE_GROUP;
 
 	for (uint32_t i = 0; i < words; i += 32) {
-		__m256i symbols = symbols_of(p->halves + i / 2, table);
+		__m256i halves = halves_load(p->halves + i / 2);
+		__m256i symbols = _mm256_shuffle_epi8(table, halves);
+		uint32_t escapes =
+			(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(halves, escape));
 		const uint8_t *rest = p->rest + (size_t)i * (stride - 1);
 		uint8_t *out = p->plain + (size_t)i * stride;
 
+		if (escapes && !escapes_take(p, escapes, &symbols))
+			return i;
 		if (stride == 1)
 			store(out, symbols);
 		else if (stride == 2)
@@ -100,7 +127,7 @@ KERNEL uint32_t decode(const struct nibble_form *form, const struct nibble_parts
 }
 
 AVX2_TARGET uint32_t nibble_avx2_decode(const struct nibble_form *form,
-					const struct nibble_parts *parts)
+					struct nibble_parts *parts)
 {
 	if (form->stride == 1)
 		return decode(form, parts, 1, false);
@@ -175,7 +202,7 @@ KERNEL void table_fill(struct table *t, const struct nibble_form *form)
 	}
 }
 
-/* Which symbol each byte is; in *missing a bit for each that is none. */
+/* Which symbol each byte is, or NIBBLE_ESCAPE; in *missing a bit for each that is none. */
 KERNEL __m256i halves_of(__m256i bytes, const struct table *t, uint32_t *missing)
 {
 	__m256i halves = _mm256_setzero_si256(), hits = _mm256_setzero_si256();
@@ -188,7 +215,8 @@ KERNEL __m256i halves_of(__m256i bytes, const struct table *t, uint32_t *missing
 		halves = _mm256_or_si256(halves, _mm256_and_si256(hit, t->halves[i]));
 	}
 	*missing = ~(uint32_t)_mm256_movemask_epi8(hits);
-	return halves;
+	return _mm256_or_si256(halves,
+			       _mm256_andnot_si256(hits, _mm256_set1_epi8(NIBBLE_ESCAPE)));
 }
 
 KERNEL uint32_t encode(const struct nibble_form *form, struct nibble_parts *p,
@@ -205,21 +233,21 @@ KERNEL uint32_t encode(const struct nibble_form *form, struct nibble_parts *p,
 		uint32_t missing;
 		__m256i tops;
 
-		if (p->patches_end - p->patches < (ptrdiff_t)(32 * NIBBLE_PATCH_BYTES))
-			return i;
 		tops = stride == 1   ? load(in)
 		       : stride == 2 ? split2(in, rest, rotate)
 				     : split4(in, rest, rotate);
 		__m256i halves = halves_of(tops, &table, &missing);
+		if (missing) {
+			if (p->escapes_end - p->escapes < (ptrdiff_t)sizeof(line))
+				return i;
+			store(line, tops);
+			escapes_put(p, missing, line);
+		}
 		/* Pairs of bytes to one: low + 16 * high. */
 		halves = _mm256_maddubs_epi16(halves, _mm256_set1_epi16(0x1001));
 		halves = _mm256_permute4x64_epi64(_mm256_packus_epi16(halves, halves), 0xd8);
 		_mm_storeu_si128((__m128i *)(void *)(p->halves + i / 2),
 				 _mm256_castsi256_si128(halves));
-		if (missing) {
-			store(line, tops);
-			nibble_plain_except(p, i, missing, line);
-		}
 	}
 	return words;
 }

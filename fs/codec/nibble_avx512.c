@@ -15,14 +15,28 @@ KERNEL __m512i load(const uint8_t *at)
 	return _mm512_loadu_si512(at);
 }
 
-/* The symbols of 64 words, in order. */
-KERNEL __m512i symbols_of(const uint8_t *halves, __m512i table)
+/* Which symbols 64 words have, in order. */
+KERNEL __m512i halves_load(const uint8_t *halves)
 {
 	__m512i pairs = _mm512_cvtepu8_epi16(
 		_mm256_loadu_si256((const __m256i *)(const void *)halves));
 	__m512i split = _mm512_or_si512(pairs, _mm512_slli_epi16(pairs, 4));
 
-	return _mm512_shuffle_epi8(table, _mm512_and_si512(split, _mm512_set1_epi8(15)));
+	return _mm512_and_si512(split, _mm512_set1_epi8(15));
+}
+
+/* Put the next escapes to where `at` says; false: there are too few. */
+KERNEL bool escapes_take(struct nibble_parts *p, __mmask64 at, __m512i *symbols)
+{
+	uint64_t left = (uint64_t)(p->escapes_end - p->escapes);
+	uint64_t count = (uint64_t)__builtin_popcountll(at);
+
+	if (count > left)
+		return false;
+	__m512i next = _mm512_maskz_loadu_epi8(~UINT64_C(0) >> (64 - count), p->escapes);
+	*symbols = _mm512_mask_expand_epi8(*symbols, at, next);
+	p->escapes += count;
+	return true;
 }
 
 /* --- decoding: 64 words ---- */
@@ -49,20 +63,26 @@ KERNEL void join_fill(struct join *join, const unsigned stride)
 	}
 }
 
-KERNEL uint32_t decode(const struct nibble_form *form, const struct nibble_parts *p,
+KERNEL uint32_t decode(const struct nibble_form *form, struct nibble_parts *p,
 		       const unsigned stride, const bool rotate)
 {
 	const __m512i table = _mm512_broadcast_i32x4(
 		_mm_loadu_si128((const __m128i *)(const void *)form->symbols));
 	uint32_t words = p->words - p->words % NIBBLE_GROUP;
+	/* No half byte is 16. */
+	const __m512i escape = _mm512_set1_epi8(form->has_escapes ? NIBBLE_ESCAPE : 16);
 	struct join join;
 
 	join_fill(&join, stride);
 	for (uint32_t i = 0; i < words; i += NIBBLE_GROUP) {
-		__m512i symbols = symbols_of(p->halves + i / 2, table);
+		__m512i halves = halves_load(p->halves + i / 2);
+		__m512i symbols = _mm512_shuffle_epi8(table, halves);
+		__mmask64 escapes = _mm512_cmpeq_epi8_mask(halves, escape);
 		const uint8_t *rest = p->rest + (size_t)i * (stride - 1);
 		uint8_t *out = p->plain + (size_t)i * stride;
 
+		if (escapes && !escapes_take(p, escapes, &symbols))
+			return i;
 		if (stride == 1)
 			_mm512_storeu_si512(out, symbols);
 #pragma GCC unroll 4
@@ -81,7 +101,7 @@ KERNEL uint32_t decode(const struct nibble_form *form, const struct nibble_parts
 }
 
 AVX512_TARGET uint32_t nibble_avx512_decode(const struct nibble_form *form,
-					    const struct nibble_parts *parts)
+					    struct nibble_parts *parts)
 {
 	if (form->stride == 1)
 		return decode(form, parts, 1, false);
@@ -137,7 +157,7 @@ struct index {
 	__m512i part[4];
 };
 
-/* Which symbol each byte is, or NIBBLE_MISSING. */
+/* Which symbol each byte is; those that are none have NIBBLE_MISSING. */
 KERNEL __m512i halves_of(__m512i bytes, const struct index *t)
 {
 	__m512i low = _mm512_permutex2var_epi8(t->part[0], bytes, t->part[1]);
@@ -173,24 +193,22 @@ KERNEL uint32_t encode(const struct nibble_form *form, struct nibble_parts *p,
 		uint8_t *rest = p->rest + (size_t)i * (stride - 1);
 		__m512i tops;
 
-		if (p->patches_end - p->patches < (ptrdiff_t)(NIBBLE_GROUP * NIBBLE_PATCH_BYTES))
-			return i;
 		tops = stride == 1   ? load(in)
 		       : stride == 2 ? split2(in, rest, order, rotate)
 				     : split4(in, rest, order, rotate);
 		__m512i halves = halves_of(tops, &index);
 		__mmask64 missing = _mm512_movepi8_mask(halves);
-		halves = _mm512_maskz_mov_epi8(~missing, halves);
+		if (missing) {
+			if (p->escapes_end - p->escapes < (ptrdiff_t)NIBBLE_GROUP)
+				return i;
+			_mm512_storeu_si512(p->escapes, _mm512_maskz_compress_epi8(missing, tops));
+			p->escapes += __builtin_popcountll(missing);
+		}
+		halves = _mm512_and_si512(halves, _mm512_set1_epi8(15));
 		/* Pairs of bytes to one: low + 16 * high. */
 		halves = _mm512_maddubs_epi16(halves, _mm512_set1_epi16(0x1001));
 		_mm256_storeu_si256((__m256i *)(void *)(p->halves + i / 2),
 				    _mm512_cvtepi16_epi8(halves));
-		if (missing) {
-			uint8_t line[64];
-
-			_mm512_storeu_si512(line, tops);
-			nibble_plain_except(p, i, missing, line);
-		}
 	}
 	return words;
 }

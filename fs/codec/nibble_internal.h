@@ -11,15 +11,17 @@
 
 #define NIBBLE_SYMBOLS	   16u
 #define NIBBLE_GROUP	   64u	 /* words that kernels take at once */
-#define NIBBLE_PATCH_BYTES 3u
-#define NIBBLE_MISSING	   0x80u /* in `index`: no symbol of the table */
+#define NIBBLE_LANES	   4u	 /* of counting */
+#define NIBBLE_ESCAPE	   15u	 /* the half byte of what is none of fifteen symbols */
+#define NIBBLE_MISSING	   0x80u /* in `index`, beside NIBBLE_ESCAPE: no symbol of the table */
 
 /* How the words of one block are encoded. */
 struct nibble_form {
 	uint8_t stride, rotate;
+	bool has_escapes;
 	uint8_t symbols[NIBBLE_SYMBOLS];
 	uint8_t symbol_count;	/* the others are 0; for encoders */
-	uint8_t index[256];	/* which symbol a byte is, or NIBBLE_MISSING; for encoders */
+	uint8_t index[256];	/* which symbol a byte is; for encoders */
 };
 
 /* Where the parts of a block's words are. */
@@ -28,34 +30,30 @@ struct nibble_parts {
 	uint8_t *rest;		/* all but the last byte of each word */
 	uint8_t *halves;	/* which symbol each is */
 	uint32_t words;
-	uint8_t *patches;	/* where the next exception goes; for encoders */
-	const uint8_t *patches_end;
+	uint8_t *escapes;	/* where the next one is, or goes */
+	const uint8_t *escapes_end;
 };
 
-/* From word `from` to the end. */
-void nibble_plain_decode(const struct nibble_form *form, const struct nibble_parts *parts,
-			 uint32_t from);
-/* False: no room for the exceptions. */
+/* From word `from` to the end. False: no escape left, or no room for one. */
+must_check bool nibble_plain_decode(const struct nibble_form *form, struct nibble_parts *parts,
+				    uint32_t from);
 must_check bool nibble_plain_encode(const struct nibble_form *form, struct nibble_parts *parts,
 				    uint32_t from);
-/* The word `at`, whose symbol is not in the table. */
-void nibble_plain_patch(const struct nibble_form *form, const struct nibble_parts *parts,
-			uint32_t at, uint8_t symbol);
-/* Note that the words from + (each bit of `missing`) have these symbols, not in the table. */
-void nibble_plain_except(struct nibble_parts *parts, uint32_t from, uint64_t missing,
-			 const uint8_t *symbols);
-/* Count the symbols of the words from..to. */
+/*
+ * Count the symbols of the words from..to, those of neighbours apart: they are often the same, and
+ * one counter would wait for itself.
+ */
 void nibble_plain_count(const struct nibble_form *form, const struct nibble_parts *parts,
-			uint32_t from, uint32_t to, uint32_t counts[256]);
+			uint32_t from, uint32_t to, uint16_t counts[NIBBLE_LANES][256]);
 
 #if defined(__x86_64__)
 /*
- * Kernels: whole groups from the first word on. They answer how many words they did; an encoder
- * stops in front of a group for whose exceptions there may be no room. Nothing is written beyond
- * what they did, and nothing read beyond the parts of all words.
+ * Kernels: whole groups from the first word on. They answer how many words they did, and stop in
+ * front of a group where escapes may end. Nothing is written beyond the parts of what they did, and
+ * nothing read beyond the parts of all words.
  */
-uint32_t nibble_avx2_decode(const struct nibble_form *form, const struct nibble_parts *parts);
-uint32_t nibble_avx512_decode(const struct nibble_form *form, const struct nibble_parts *parts);
+uint32_t nibble_avx2_decode(const struct nibble_form *form, struct nibble_parts *parts);
+uint32_t nibble_avx512_decode(const struct nibble_form *form, struct nibble_parts *parts);
 uint32_t nibble_avx2_encode(const struct nibble_form *form, struct nibble_parts *parts);
 uint32_t nibble_avx512_encode(const struct nibble_form *form, struct nibble_parts *parts);
 #endif

@@ -73,35 +73,40 @@ KERNEL void word_decode(const struct nibble_parts *p, uint32_t at, uint8_t symbo
 	word_put(p->plain + (size_t)at * stride, word, stride);
 }
 
-KERNEL void words_decode(const struct nibble_form *form, const struct nibble_parts *p,
-			 uint32_t from, const unsigned stride, const bool rotate)
+/* The symbol that a half byte names; false: an escape, and there is none left. */
+KERNEL bool half_decode(const struct nibble_form *form, struct nibble_parts *p, unsigned half,
+			uint8_t *symbol)
 {
-	uint32_t i = from;
+	*symbol = form->symbols[half];
+	if (half != NIBBLE_ESCAPE || !form->has_escapes)
+		return true;
+	if (p->escapes == p->escapes_end)
+		return false;
+	*symbol = *p->escapes++;
+	return true;
+}
 
-	for (; i + 2 <= p->words; i += 2) {
-		uint8_t both = p->halves[i / 2];
+KERNEL bool words_decode(const struct nibble_form *form, struct nibble_parts *p, uint32_t from,
+			 const unsigned stride, const bool rotate)
+{
+	for (uint32_t i = from; i < p->words; i++) {
+		uint8_t symbol;
 
-		word_decode(p, i, form->symbols[both & 15], stride, rotate);
-		word_decode(p, i + 1, form->symbols[both >> 4], stride, rotate);
+		if (!half_decode(form, p, p->halves[i / 2] >> 4 * (i % 2) & 15, &symbol))
+			return false;
+		word_decode(p, i, symbol, stride, rotate);
 	}
-	if (i < p->words)
-		word_decode(p, i, form->symbols[p->halves[i / 2] & 15], stride, rotate);
+	return true;
 }
 
-void nibble_plain_decode(const struct nibble_form *form, const struct nibble_parts *parts,
-			 uint32_t from)
+bool nibble_plain_decode(const struct nibble_form *form, struct nibble_parts *parts, uint32_t from)
 {
-#define CALL(stride, rotate) words_decode(form, parts, from, stride, rotate)
-	FOR_EACH_FORM(form, CALL);
-#undef CALL
-}
+	bool is_done;
 
-void nibble_plain_patch(const struct nibble_form *form, const struct nibble_parts *parts,
-			uint32_t at, uint8_t symbol)
-{
-#define CALL(stride, rotate) word_decode(parts, at, symbol, stride, rotate)
+#define CALL(stride, rotate) is_done = words_decode(form, parts, from, stride, rotate)
 	FOR_EACH_FORM(form, CALL);
 #undef CALL
+	return is_done;
 }
 
 /* --- encoding ---- */
@@ -124,19 +129,6 @@ KERNEL uint8_t word_split(const struct nibble_parts *p, uint32_t at, const unsig
 	return (uint8_t)(word >> (8 * (stride - 1)));
 }
 
-void nibble_plain_except(struct nibble_parts *p, uint32_t from, uint64_t missing,
-			 const uint8_t *symbols)
-{
-	for (; missing; missing &= missing - 1) {
-		uint32_t i = (uint32_t)__builtin_ctzll(missing);
-
-		p->patches[0] = (uint8_t)(from + i);
-		p->patches[1] = (uint8_t)((from + i) >> 8);
-		p->patches[2] = symbols[i];
-		p->patches += NIBBLE_PATCH_BYTES;
-	}
-}
-
 KERNEL bool words_encode(const struct nibble_form *form, struct nibble_parts *p, uint32_t from,
 			 const unsigned stride, const bool rotate)
 {
@@ -144,11 +136,11 @@ KERNEL bool words_encode(const struct nibble_form *form, struct nibble_parts *p,
 		uint8_t symbol = word_split(p, i, stride, rotate);
 		uint8_t half = form->index[symbol];
 
-		if (half == NIBBLE_MISSING) {
-			if (p->patches_end - p->patches < (ptrdiff_t)NIBBLE_PATCH_BYTES)
+		if (half & NIBBLE_MISSING) {
+			if (p->escapes == p->escapes_end)
 				return false;
-			nibble_plain_except(p, i, 1, &symbol);
-			half = 0;
+			*p->escapes++ = symbol;
+			half = NIBBLE_ESCAPE;
 		}
 		if (i % 2 == 0)
 			p->halves[i / 2] = half;
@@ -169,19 +161,20 @@ bool nibble_plain_encode(const struct nibble_form *form, struct nibble_parts *pa
 }
 
 KERNEL void words_count(const struct nibble_parts *p, uint32_t from, uint32_t to,
-			uint32_t counts[256], const unsigned stride, const bool rotate)
+			uint16_t counts[NIBBLE_LANES][256], const unsigned stride,
+			const bool rotate)
 {
 	for (uint32_t i = from; i < to; i++) {
 		uint32_t word = word_get(p->plain + (size_t)i * stride, stride);
 
 		if (rotate)
 			word = word_rotate(word, stride);
-		counts[(uint8_t)(word >> (8 * (stride - 1)))]++;
+		counts[i % NIBBLE_LANES][word >> (8 * (stride - 1)) & 0xff]++;
 	}
 }
 
 void nibble_plain_count(const struct nibble_form *form, const struct nibble_parts *parts,
-			uint32_t from, uint32_t to, uint32_t counts[256])
+			uint32_t from, uint32_t to, uint16_t counts[NIBBLE_LANES][256])
 {
 #define CALL(stride, rotate) words_count(parts, from, to, counts, stride, rotate)
 	FOR_EACH_FORM(form, CALL);
