@@ -223,73 +223,89 @@ static uint32_t log2_of(uint32_t n)
 	return whole * BIT + part + part * (BIT - part) * 88 / (BIT * BIT);
 }
 
+#define FEW 32u
+
+/* What entropies are made of: n * log2(n), most often of few. */
+struct bits_table {
+	uint32_t few[FEW];
+};
+
+static void bits_table_fill(struct bits_table *t)
+{
+	t->few[0] = 0;
+	for (uint32_t n = 1; n < FEW; n++)
+		t->few[n] = n * log2_of(n);
+}
+
 /*
  * Bits of all bytes of the place (Shannon 1948), with what a sample lacks of it added (Miller
  * 1955: half a nat for each value that occurs but one).
  */
-static uint32_t place_bits(const struct place *p)
+static uint32_t place_bits(const struct bits_table *t, const struct place *p)
 {
-	uint64_t sum = 0;
-	uint32_t values = 0;
+	uint32_t sum = 0, values = 0;
 
 	if (p->total == 0)
 		return 0;
 	for (unsigned i = 0; i < 256; i++) {
 		uint32_t n = p->counts[i];
 
-		if (n == 0)
-			continue;
-		values++;
-		sum += (uint64_t)n * log2_of(n);
+		sum += n < FEW ? t->few[n] : n * log2_of(n);
+		values += n > 0;
 	}
 	uint32_t lacking = (values - 1) * (BIT * 185 / 256); /* log2(e) / 2 */
-	uint32_t bits = (uint32_t)(p->total * (uint64_t)log2_of(p->total) - sum) + lacking;
+	uint32_t bits = p->total * log2_of(p->total) - sum + lacking;
 	return MIN_OF(bits, p->total * 8 * BIT);
 }
 
-/* Bits a byte with this stride and rotation; *phase so that the last byte is the least random. */
-static uint32_t words_bits(const struct sample *s, unsigned rotate, unsigned stride,
-			   uint8_t *phase)
+/* Bits a byte with this stride and rotation; the phase is such that the last is least random. */
+static uint32_t words_bits(const struct bits_table *t, const struct sample *s,
+			   struct codec_plan *plan)
 {
 	uint32_t sum = 0, total = 0, least = UINT32_MAX;
 
-	*phase = 0;
-	for (unsigned at = 0; at < stride; at++) {
+	for (unsigned at = 0; at < plan->stride; at++) {
 		struct place p;
 
-		place_take(s, rotate, stride, at, &p);
-		uint32_t bits = place_bits(&p);
+		place_take(s, plan->rotate, plan->stride, at, &p);
+		uint32_t bits = place_bits(t, &p);
 		uint32_t each = p.total ? bits / p.total : UINT32_MAX;
 
 		sum += bits;
 		total += p.total;
 		if (each <= least) {
 			least = each;
-			*phase = (uint8_t)((at + 1) % stride);
+			plan->phase = (uint8_t)((at + 1) % plan->stride);
 		}
 	}
 	return sum / total;
 }
 
-static uint32_t planes_plan(const struct sample *s, struct codec_plan *out)
+/* The best words, and the bits a byte that they come to; those without words, too. */
+static uint32_t planes_plan(const struct sample *s, struct codec_plan *out, uint32_t *whole)
 {
 	/* More places look less random by chance: what must be gained by telling them apart. */
 	static const uint32_t handicap[PLACES + 1] = {[2] = BIT / 10, [4] = BIT * 35 / 100};
-	uint32_t best = UINT32_MAX;
+	struct codec_plan plan = {.codec = CODEC_PLANES, .stride = 1};
+	struct bits_table table;
+	uint32_t best, bits;
 
-	for (unsigned stride = 1; stride <= PLACES; stride *= 2) {
-		for (unsigned rotate = 0; rotate <= (stride > 1); rotate++) {
-			uint8_t phase;
-			uint32_t bits = words_bits(s, rotate, stride, &phase) + handicap[stride];
-
-			if (bits >= best)
-				continue;
+	bits_table_fill(&table);
+	*out = plan;
+	*whole = best = words_bits(&table, s, &plan);
+	for (plan.stride = 2; plan.stride <= PLACES; plan.stride = (uint8_t)(2 * plan.stride)) {
+		bits = words_bits(&table, s, &plan) + handicap[plan.stride];
+		if (bits < best) {
 			best = bits;
-			*out = (struct codec_plan){.codec = CODEC_PLANES,
-						   .stride = (uint8_t)stride,
-						   .phase = phase,
-						   .rotate = (uint8_t)rotate};
+			*out = plan;
 		}
+	}
+	plan = *out;
+	plan.rotate = plan.stride > 1;
+	bits = words_bits(&table, s, &plan) + handicap[plan.stride];
+	if (plan.rotate && bits < best) {
+		best = bits;
+		*out = plan;
 	}
 	return best;
 }
@@ -314,10 +330,8 @@ static void plan_fast(const struct sample *s, const struct codec_plan *previous,
 
 static void plan_small(const struct sample *s, struct codec_plan *out)
 {
-	uint8_t phase;
-	uint32_t planes = planes_plan(s, out);
+	uint32_t bits, planes = planes_plan(s, out, &bits);
 	/* zstd codes what does not come again by entropy, too; a string that does costs little. */
-	uint32_t bits = words_bits(s, 0, 1, &phase);
 	uint32_t zstd = bits - MIN_OF(bits, bits * s->sixes * 5 / 4 / SHARE);
 
 	if (zstd + BIT / 32 < planes) {
@@ -333,6 +347,7 @@ void detect_plan(enum codec_aim aim, const struct codec_bytes *plain,
 {
 	static const enum codec fixed[CODEC_AIM_COUNT] = {[CODEC_AIM_LZ4] = CODEC_LZ4,
 							  [CODEC_AIM_ZSTD] = CODEC_ZSTD};
+	uint32_t whole;
 	struct sample s;
 
 	ASSERT(aim < CODEC_AIM_COUNT && plain->len > 0 && plain->len <= BLOCK_BYTES_MAX);
@@ -346,6 +361,6 @@ void detect_plan(enum codec_aim aim, const struct codec_bytes *plain,
 		plan_small(&s, out);
 	else if (aim == CODEC_AIM_NIBBLE)
 		(void)nibble_plan(&s, previous, out);
-	else if (planes_plan(&s, out) > 8 * BIT - BIT / 2)
+	else if (planes_plan(&s, out, &whole) > 8 * BIT - BIT / 2)
 		*out = (struct codec_plan){.codec = CODEC_RAW};
 }
