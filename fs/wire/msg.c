@@ -102,6 +102,7 @@ static const struct rule RULES[] = {
 	{"HealList", "from", RULE_OPTIONAL, 0, BLOCK_ID_BYTES},
 	{"HealList", "to", RULE_OPTIONAL, 0, BLOCK_ID_BYTES},
 	{"Heartbeat", "merged", RULE_BYTES, 0, HEAL_MERGED_BYTES * PG_COUNT},
+	{NULL, "media", RULE_BYTES, 0, MEDIA_STATUS_BYTES_MAX},
 
 	{"MapReply", "servers", RULE_COUNT, 0, SERVERS_MAX},
 	{"StatusReply", "servers", RULE_COUNT, 0, SERVERS_MAX},
