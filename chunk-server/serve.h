@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The chunk server: what is around the stores. It takes part in the cluster (join, heartbeats, the
- * map), answers PUT, HAVE, SYNC, GET, WHERE, CHECK, SCRUB and META_*, hands blocks on to the other
- * replicas, and repays what they missed while they were away.
+ * map), answers PUT, HAVE, SYNC, GET, WHERE, CHECK, SCRUB, REENCODE and META_*, hands blocks on to
+ * the other replicas, and repays what they missed while they were away.
  *
  * Works without the metadata server as far as it can: with the map it has, at least every GET.
  * Keeps I1 (puts are verified), I4 (boot id and generation), I8, I10 (epochs), I11 (fixed tables of
