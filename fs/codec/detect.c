@@ -312,17 +312,15 @@ static uint32_t planes_plan(const struct sample *s, struct codec_plan *out, uint
 
 /* --- what is wanted ---- */
 
-/* Strings that come again: fewer are not worth the work, less than so many is doubtful. */
-#define LZ4_MATCHES	   96u
-#define LZ4_MATCHES_SURE   200u
+/* Strings that come again: fewer are not worth the work. */
+#define LZ4_MATCHES 128u
 
 static void plan_fast(const struct sample *s, const struct codec_plan *previous,
 		      struct codec_plan *out)
 {
 	uint32_t saves = nibble_plan(s, previous, out);
-	bool has_failed = previous && previous->codec == CODEC_RAW;
 
-	if (s->fours > saves && s->fours >= (has_failed ? LZ4_MATCHES_SURE : LZ4_MATCHES))
+	if (s->fours > saves && s->fours >= LZ4_MATCHES)
 		*out = (struct codec_plan){.codec = CODEC_LZ4};
 	else if (saves < SHARE / 16)
 		*out = (struct codec_plan){.codec = CODEC_RAW};

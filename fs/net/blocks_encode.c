@@ -3,17 +3,14 @@
  * Names and encodings, on workers. What is asked for within one turn of the loop goes to them in
  * batches: handing a block over costs a tenth of its digest, and digests are made three at a time.
  *
- * Encoding is not tried on every block: behind a row of blocks that did not shrink, few of the next
- * will. One that does not shrink is not copied either: its record is a header and the bytes where
- * they are.
+ * A look at each block says whether and how to encode it, beginning with how the one before it was:
+ * blocks of a file come one after the other. One that does not shrink is not copied either: its
+ * record is a header and the bytes where they are.
  */
 #include <stdlib.h>
 #include <utlist.h>
 
 #include "fs/net/blocks_internal.h"
-
-#define DENSE_ROW   8u	/* so many blocks in a row did not shrink: */
-#define DENSE_EVERY 16u /* then the encoder is tried once in so many */
 
 /* 0.1 ms of digests: long beside the hand-over, short beside the way to a server. */
 #define BATCH_MAX 6u
@@ -47,15 +44,14 @@ static void batch_name(struct encode_batch *batch)
 static void encode_one(struct encode_batch *batch, struct blocks_encode *e)
 {
 	const struct codec_bytes plain = {e->plain->data, e->plain->len};
+	const struct codec_plan previous = batch->plan;
+	struct record_plan plan = {.id = e->id, .plain = plain.bytes, .plain_len = plain.len};
 
-	codec_detect(e->aim, &plain, &batch->plan, &e->plan);
-	batch->plan = e->plan;
-	const struct record_plan plan = {
-		.id = e->id,
-		.codec = e->plan,
-		.plain = plain.bytes,
-		.plain_len = plain.len,
-	};
+	codec_detect(batch->b->o.aim, &plain, &previous, &batch->plan);
+	if (batch->plan.codec != CODEC_RAW && !e->stored)
+		e->stored = buf_get(batch->b->o.pool, BLOCK_BYTES_MAX);
+	if (e->stored) /* else it was not expected to shrink, and memory is short */
+		plan.codec = batch->plan;
 	e->stored_len = record_split(batch->scratch->codec, &plan, e->head,
 				     e->stored ? e->stored->data : NULL);
 }
@@ -73,21 +69,11 @@ static void batch_run(struct loop_work *work)
 
 /* --- and back ---- */
 
-/* What does it tell of the next? */
-static void learn(struct blocks *b, const struct blocks_encode *e)
-{
-	if (e->stored_len > 0)
-		b->dense_row = 0;
-	else if (e->aim != CODEC_AIM_RAW)
-		b->dense_row = MIN_OF(b->dense_row + 1, DENSE_ROW);
-}
-
-static void encode_settle(struct blocks *b, struct blocks_encode *e)
+static void encode_settle(struct blocks_encode *e)
 {
 	e->is_busy = false;
 	if (!e->wants_record)
 		return;
-	learn(b, e);
 	if (e->stored_len > 0) {
 		e->stored->len = e->stored_len;
 	} else {
@@ -101,9 +87,10 @@ static void batch_done(struct loop_work *work)
 	struct encode_batch *batch = container_of(work, struct encode_batch, work);
 	struct blocks *b = batch->b;
 
-	b->plan = batch->plan;
 	for (uint32_t i = 0; i < batch->count; i++) {
-		encode_settle(b, batch->at[i]);
+		if (batch->at[i]->wants_record)
+			b->plan = batch->plan;
+		encode_settle(batch->at[i]);
 		batch->at[i]->done(batch->at[i]);
 	}
 	blocks_work_end(b, batch->scratch);
@@ -150,25 +137,15 @@ void blocks_encode_turn(struct loop_timer *timer)
 	}
 }
 
-static enum codec_aim aim_choose(struct blocks *b)
-{
-	bool is_tried = b->dense_row < DENSE_ROW || ++b->dense_skipped >= DENSE_EVERY;
-
-	if (is_tried)
-		b->dense_skipped = 0;
-	return is_tried ? b->o.aim : CODEC_AIM_RAW;
-}
-
 bool blocks_encode_is_cheap(const struct blocks *b)
 {
-	return b->o.aim == CODEC_AIM_RAW || b->dense_row == DENSE_ROW;
+	return b->plan.codec == CODEC_RAW;
 }
 
 int blocks_encode_start(struct blocks *b, struct blocks_encode *e)
 {
 	ASSERT(!e->is_waiting && !e->is_busy && !e->stored);
-	e->aim = e->wants_record ? aim_choose(b) : CODEC_AIM_RAW;
-	if (e->aim != CODEC_AIM_RAW) {
+	if (e->wants_record && b->plan.codec != CODEC_RAW) {
 		e->stored = buf_get(b->o.pool, BLOCK_BYTES_MAX);
 		if (!e->stored)
 			return -E_OVERLOADED;

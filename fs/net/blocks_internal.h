@@ -70,8 +70,7 @@ struct blocks {
 	uint32_t hedge_us;   /* estimate of the p95 of gets */
 	uint32_t probe_hits; /* of 1,024, smoothed: how often a probe found its block */
 	uint32_t probe_skipped;
-	uint32_t dense_row, dense_skipped; /* blocks in a row that no encoder shrank */
-	struct codec_plan plan;		   /* of the block before */
+	struct codec_plan plan;		   /* of the block encoded last; raw: so will be the next */
 	struct blocks_encode *encodes;	   /* wait for the end of this turn */
 	struct loop_timer encode_timer;
 	struct blocks_probe *probes; /* the same */
@@ -139,8 +138,6 @@ struct blocks_encode {
 	uint8_t head[RECORD_HEADER_BYTES]; /* the record: this, and behind it */
 	struct buf *stored;		   /* ours; NULL: the plain bytes themselves */
 	bool is_waiting, is_busy;	   /* private */
-	enum codec_aim aim;
-	struct codec_plan plan; /* how it was encoded, or tried to be */
 	uint32_t stored_len;
 	struct blocks_encode *prev, *next;
 };
@@ -148,7 +145,7 @@ must_check int blocks_encode_start(struct blocks *b, struct blocks_encode *e);
 void blocks_encode_cancel(struct blocks *b, struct blocks_encode *e); /* if a worker has it not */
 void blocks_encode_finish(struct blocks_encode *e);
 void blocks_encode_turn(struct loop_timer *timer);
-/* Would a record cost next to nothing, since blocks do not shrink at present? */
+/* Would a record cost next to nothing, since the last block was stored raw at sight? */
 bool blocks_encode_is_cheap(const struct blocks *b);
 
 /*
