@@ -78,6 +78,12 @@ static int find_holders(struct fsck *f, const struct block_id *id, struct holder
 	return rc == -E_NOENT ? 0 : rc;
 }
 
+/* Disks of one server: what moved from one to the other leaves a record that no index leads to. */
+static bool is_same_server(const struct holders *h, uint32_t a, uint32_t b)
+{
+	return h->disks[a] == h->disks[b] || (h->good[a] != 0 && h->good[a] == h->good[b]);
+}
+
 /*
  * A good copy that its own server does not find is as good as none, until the index is built again.
  */
@@ -90,7 +96,7 @@ static void check_found(struct fsck *f, const struct block_id *id, const struct 
 		bool is_found = false;
 
 		for (uint32_t k = 0; k < h->count; k++)
-			is_found |= h->disks[k] == h->disks[i] && h->is_found[k];
+			is_found |= is_same_server(h, i, k) && h->is_found[k];
 		if (is_found || dir->has_bad_index || fsck_index_is_owed(f, id, dir->server))
 			continue;
 		dir->has_bad_index = dir->is_mended = true;

@@ -2,9 +2,6 @@
 """One server with a fast and a slow disk: what is new is fast, what is cold goes to the slow one, what is read often
 comes back; killed and without power in between, everything is there and once."""
 import json
-import mmap
-import os
-import random
 import shutil
 import signal
 import subprocess
@@ -108,19 +105,6 @@ def mixed(make_cluster, tmp_path):
             subprocess.run(["umount", "-l", disk.folder], check=False)
 
 
-def read_parts(path, blocks, seed):
-    """4 KiB each, here and there in few blocks, past the kernel's cache: nothing that a stream would fetch."""
-    places = [b * BLOCK + part * 4096 for b in blocks for part in range(16)]
-    random.Random(seed).shuffle(places)
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECT)
-    try:
-        with mmap.mmap(-1, 4096) as page:
-            for place in places:
-                os.preadv(fd, [page], place)
-    finally:
-        os.close(fd)
-
-
 def test_blocks_go_where_they_belong(mixed):
     cluster = mixed.cluster
     mixed.start("cs.cold_after=1h")
@@ -150,15 +134,13 @@ def test_blocks_go_where_they_belong(mixed):
     assert "tiers" in cluster.cairn("status", check=False).stdout
     assert "rotating" in cluster.cairn("servers").stdout
 
-    # reads of few blocks make them hot
-    cluster.remount()
     mixed.end()
-    mixed.start("cs.cold_after=16s")
-    seeds = iter(range(1000000))
+    mixed.start("cs.cold_after=1min")
 
     def came_back():
-        read_parts(cluster.mnt / "file1", range(10, 14), next(seeds))
-        return mixed.status()["moved"]["blocks_up"] >= 4
+        cluster.remount()                       # nothing that the client keeps answers
+        assert (cluster.mnt / "file1").read_bytes() == content["file1"]
+        return mixed.status()["moved"]["blocks_up"] >= SIZE / BLOCK
 
     eventually(came_back, 60, "what is read often is fast")
     assert mixed.stored()[0] < 3 * SIZE / 2
