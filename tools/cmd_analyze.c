@@ -22,7 +22,8 @@
 #define BYTES_PER_GB  1e9
 
 struct arguments {
-	bool json, block_list, speed, is_grid, is_sha3, plot_text;
+	bool json, block_list, speed, is_grid, plot_text;
+	enum hash_kind hash;
 	enum codec_aim aim;
 	const char *plot; /* a PNG; NULL: none */
 	char **paths;
@@ -383,7 +384,7 @@ static const struct argp_option argp_options[] = {
 	{"codec", 'c', "CODEC", 0, "auto, small, raw, lz4, zstd, nibble or planes (auto)", 0},
 	{"block-list", 'b', NULL, 0, "a line for each block", 0},
 	{"grid", 'g', NULL, 0, "blocks of 64 KiB from the start, as before a file is sealed", 0},
-	{"sha3-256", '3', NULL, 0, "name blocks by SHA3-256", 0},
+	{"hash", 'H', "NAME", 0, "block names: sha256 (default) or sha3-256", 0},
 	{"speed", 's', NULL, 0, "how fast each codec encodes and decodes blocks of these files", 0},
 	{"plot", 'p', "FILE.png|-", 0, "a picture; -: bars of text, as on a terminal", 0},
 	{"json", 'j', NULL, 0, "print JSON", 0},
@@ -405,8 +406,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'g':
 		a->is_grid = true;
 		break;
-	case '3':
-		a->is_sha3 = true;
+	case 'H':
+		if (block_id_hash_parse(text, &a->hash) < 0)
+			argp_error(state, "unknown hash '%s': wants sha256 or sha3-256", text);
 		break;
 	case 's':
 		a->speed = true;
@@ -443,7 +445,7 @@ static const struct argp argp = {
 
 int cmd_analyze(int argc, char **argv)
 {
-	struct arguments a = {.aim = CODEC_AIM_FAST};
+	struct arguments a = {.aim = CODEC_AIM_FAST, .hash = HASH_SHA256};
 	struct work *w = calloc(1, sizeof *w);
 	struct error err = {0};
 	int status;
@@ -453,7 +455,7 @@ int cmd_analyze(int argc, char **argv)
 		return COMMAND_USAGE;
 	}
 	if (!w ||
-	    analyze_create(&(struct analyze_options){a.aim, a.is_sha3 ? HASH_SHA3_256 : HASH_SHA256,
+	    analyze_create(&(struct analyze_options){a.aim, a.hash,
 						     a.is_grid ? UINT64_MAX : CUT_BYTES_MIN,
 						     on_block, w},
 			   &w->analyzer) < 0) {

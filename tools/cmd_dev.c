@@ -27,6 +27,7 @@ struct dev_arguments {
 	uint32_t servers, copies, mounts;	/* 0: not given */
 	const char *dir;
 	bool keep, with_acl;
+	enum hash_kind hash; /* 0: not given */
 	const char *sets[LAYOUT_SETS_MAX];
 	uint32_t set_count;
 	char **command;				/* NULL-terminated; NULL: a shell */
@@ -38,6 +39,7 @@ static const struct argp_option options[] = {
 	{"mounts", 'm', "N", 0, "mounts, each a client process (1)", 0},
 	{"dir", 'd', "DIR", 0, "keep the cluster here; one that is there is used with its data", 0},
 	{"acl", 'a', NULL, 0, "a file system with POSIX ACLs", 0},
+	{"hash", 'H', "NAME", 0, "block names: sha256 (default) or sha3-256", 0},
 	{"keep", 'k', NULL, 0, "do not remove the folder at the end", 0},
 	{"set", 's', "SECTION.KEY=VALUE", 0, "a setting of cairn.conf(5)", 0},
 	{0},
@@ -64,6 +66,10 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'd': a->dir = text; break;
 	case 'a': a->with_acl = true; break;
 	case 'k': a->keep = true; break;
+	case 'H':
+		if (block_id_hash_parse(text, &a->hash) < 0)
+			argp_error(state, "unknown hash '%s': wants sha256 or sha3-256", text);
+		break;
 	case 's':
 		if (!strchr(text, '.') || !strchr(text, '='))
 			argp_error(state, "--set wants SECTION.KEY=VALUE, not '%s'", text);
@@ -155,6 +161,10 @@ static int reuse(const struct dev_arguments *a, struct layout *l, struct error *
 	if (a->with_acl && !l->with_acl)
 		return error_say(err, -E_EXIST,
 				 "--acl conflicts with the cluster in that folder: it has none");
+	if (a->hash && a->hash != l->hash)
+		return error_say(err, -E_EXIST,
+				 "--hash %s conflicts with the cluster in that folder, which has %s",
+				 block_id_hash_name(a->hash), block_id_hash_name(l->hash));
 	for (uint32_t i = l->mount_count; i < a->mounts; i++)
 		layout_numbered(l, l->mount_dirs[i], "mnt", i + 1);
 	if (a->mounts)
@@ -180,7 +190,8 @@ static int plan(const struct dev_arguments *a, const char *dir, struct layout *l
 							  .servers = servers,
 							  .copies = copies,
 							  .mounts = a->mounts ? a->mounts : 1,
-							  .with_acl = a->with_acl},
+							  .with_acl = a->with_acl,
+							  .hash = a->hash},
 				 err);
 	for (uint32_t i = 0; rc == 0 && i < a->set_count; i++)
 		rc = layout_add_set(l, a->sets[i], err);

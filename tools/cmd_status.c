@@ -110,11 +110,11 @@ static void print_people(const struct status *s)
 	printf("%s: %u of %u servers up, %u of %u placement groups have all copies\n",
 	       s->is_healthy ? "healthy" : "NOT HEALTHY", s->servers_up, s->servers_known,
 	       r->pgs_clean, r->pgs_total);
-	printf("%llu files, %llu directories; %s of files, %s unique, %s stored in %u copies\n",
+	printf("%llu files, %llu directories; %s of files, %s unique, %s stored in %u copies%s\n",
 	       (unsigned long long)r->files, (unsigned long long)r->directories,
 	       text_bytes_human(logical, r->bytes_logical),
 	       text_bytes_human(unique, s->bytes_unique), text_bytes_human(stored, s->bytes_stored),
-	       r->copies);
+	       r->copies, s->hash == HASH_SHA3_256 ? ", named by SHA3-256" : "");
 	print_servers(s);
 	if (r->pgs_healing)
 		printf("  healing: %u placement groups, %s\n", r->pgs_healing, s->heal_text);

@@ -33,12 +33,14 @@ struct up_arguments {
 	uint32_t disk_count;
 	const char *mount, *dir, *address;
 	bool with_acl;
+	enum hash_kind hash; /* 0: not given */
 };
 
 static const struct argp_option options[] = {
 	{"servers", 'n', "N", 0, "chunk servers (3)", 0},
 	{"copies", 'c', "N", 0, "copies of each block (3, at most the servers)", 0},
 	{"acl", 'A', NULL, 0, "a file system with POSIX ACLs", 0},
+	{"hash", 'H', "NAME", 0, "block names: sha256 (default) or sha3-256", 0},
 	{"disk", 'd', "DIR", 0, "a folder for data, one per disk; servers are spread over them", 0},
 	{"mount", 'm', "DIR", 0, "where to mount (" UP_MOUNT_DEFAULT ")", 0},
 	{"dir", 'D', "DIR", 0, "the cluster's own folder (" LAYOUT_UP_DIR ")", 0},
@@ -67,6 +69,10 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'D': a->dir = text; break;
 	case 'a': a->address = text; break;
 	case 'A': a->with_acl = true; break;
+	case 'H':
+		if (block_id_hash_parse(text, &a->hash) < 0)
+			argp_error(state, "unknown hash '%s': wants sha256 or sha3-256", text);
+		break;
 	case ARGP_KEY_ARG: argp_error(state, "unexpected argument '%s'", text); break;
 	default: return ARGP_ERR_UNKNOWN;
 	}
@@ -125,12 +131,12 @@ static int plan(const struct up_arguments *a, struct layout *l, struct error *er
 	if (rc == 0) {
 		if ((a->servers && a->servers != l->server_count) ||
 		    (a->copies && a->copies != l->copies) || a->disk_count ||
-		    (a->with_acl && !l->with_acl) ||
+		    (a->with_acl && !l->with_acl) || (a->hash && a->hash != l->hash) ||
 		    (a->address && strcmp(a->address, l->address) != 0))
 			return error_say(err, -E_EXIST,
 					 "'%s' holds a cluster already (%u servers, %u copies): "
-					 "start it without --servers, --copies, --acl, --disk, "
-					 "--address",
+					 "start it without --servers, --copies, --acl, --hash, "
+					 "--disk, --address",
 					 dir, l->server_count, l->copies);
 	} else if (rc == -E_NOENT) {
 		if (copies > servers)
@@ -144,7 +150,8 @@ static int plan(const struct up_arguments *a, struct layout *l, struct error *er
 							  .servers = servers,
 							  .copies = copies,
 							  .mounts = 1,
-							  .with_acl = a->with_acl},
+							  .with_acl = a->with_acl,
+							  .hash = a->hash},
 				 err);
 		if (rc == 0)
 			rc = place_on_disks(a, l, err);

@@ -85,7 +85,8 @@ int host_format_server(const struct layout *l, uint32_t index, struct error *err
 int host_format(const struct layout *l, struct error *err)
 {
 	char mds_dir[PATH_MAX];
-	struct mkfs_options o = { .copies = (uint8_t)l->copies, .with_acl = l->with_acl };
+	struct mkfs_options o = { .copies = (uint8_t)l->copies, .with_acl = l->with_acl,
+				   .hash = l->hash };
 	struct super cluster;
 	int rc;
 

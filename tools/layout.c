@@ -177,6 +177,7 @@ int layout_plan(struct layout *l, const struct layout_options *o, struct error *
 	(void)text_copy(l->dir, sizeof l->dir, o->dir);
 	l->copies = o->copies;
 	l->with_acl = o->with_acl;
+	l->hash = o->hash ? o->hash : HASH_SHA256;
 	l->mount_count = o->mounts;
 	rc = port_choose(l, o->port, &l->mds_port, err);
 	for (uint32_t i = 0; rc == 0 && i < o->servers; i++)
@@ -199,8 +200,8 @@ static json_t *layout_json(const struct layout *l)
 		json_array_append_new(mounts, json_string(l->mount_dirs[i]));
 	for (uint32_t i = 0; i < l->set_count; i++)
 		json_array_append_new(sets, json_string(l->sets[i]));
-	return json_pack("{s:s, s:b, s:i, s:i, s:o, s:o, s:o}", "address", l->address, "acl",
-			 (int)l->with_acl, "copies",
+	return json_pack("{s:s, s:b, s:s, s:i, s:i, s:o, s:o, s:o}", "address", l->address, "acl",
+			 (int)l->with_acl, "hash", block_id_hash_name(l->hash), "copies",
 			 (int)l->copies, "mds_port", (int)l->mds_port, "servers", servers, "mounts",
 			 mounts, "sets", sets);
 }
@@ -274,6 +275,7 @@ static int take_json(struct layout *l, const json_t *json)
 	size_t i;
 
 	const char *address = json_string_value(json_object_get(json, "address"));
+	const char *hash = json_string_value(json_object_get(json, "hash"));
 
 	l->copies = (uint32_t)json_integer_value(json_object_get(json, "copies"));
 	l->with_acl = json_is_true(json_object_get(json, "acl"));
@@ -281,6 +283,7 @@ static int take_json(struct layout *l, const json_t *json)
 	if (json_array_size(servers) > LAYOUT_SERVERS_MAX ||
 	    json_array_size(mounts) > LAYOUT_MOUNTS_MAX ||
 	    json_array_size(sets) > LAYOUT_SETS_MAX || !l->copies || !l->mds_port || !address ||
+	    !hash || block_id_hash_parse(hash, &l->hash) < 0 ||
 	    !text_copy(l->address, sizeof l->address, address))
 		return -E_MALFORMED;
 	json_array_foreach(servers, i, item) {

@@ -12,7 +12,7 @@
 
 #include <limits.h>
 
-#include "fs/base/base.h"
+#include "fs/hash/block_id.h"
 
 #define LAYOUT_SERVERS_MAX 64u
 #define LAYOUT_MOUNTS_MAX  16u
@@ -26,6 +26,7 @@ struct layout {
 	char address[64];
 	uint32_t server_count, mount_count, copies;
 	bool with_acl;
+	enum hash_kind hash;
 	uint16_t mds_port;
 	uint16_t cs_ports[LAYOUT_SERVERS_MAX];
 	char cs_dirs[LAYOUT_SERVERS_MAX][PATH_MAX];	/* absolute */
@@ -42,6 +43,7 @@ struct layout_options {
 	uint16_t port;
 	uint32_t servers, copies, mounts;
 	bool with_acl;
+	enum hash_kind hash; /* 0: SHA-256 */
 };
 /* A new one: chooses ports; nothing is written. */
 must_check int layout_plan(struct layout *l, const struct layout_options *options,

@@ -348,11 +348,7 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		a->options.with_acl = true;
 		break;
 	case 'H':
-		if (strcmp(text, "sha256") == 0)
-			a->options.hash = HASH_SHA256;
-		else if (strcmp(text, "sha3-256") == 0)
-			a->options.hash = HASH_SHA3_256;
-		else
+		if (block_id_hash_parse(text, &a->options.hash) < 0)
 			argp_error(state, "unknown hash '%s': wants sha256 or sha3-256", text);
 		break;
 	case ARGP_KEY_ARG:

@@ -107,6 +107,8 @@ int status_get(const char *mds, struct status *out, struct error *err)
 	if (rc < 0)
 		return rc;
 	rc = admin_call(a, MSG_STATUS, &ask.base, STATUS_MS, &reply, err);
+	if (rc == 0)
+		out->hash = (enum hash_kind)admin_hello(a)->hash;
 	admin_close(a);
 	if (rc < 0)
 		return rc;
@@ -257,6 +259,7 @@ json_t *status_json(const struct status *s)
 				    codecs_json(r->codec_bytes, r->n_codec_bytes));
 		json_object_set_new(json, "reencode_server",
 				    json_integer((json_int_t)r->reencode_server));
+		json_object_set_new(json, "hash", json_string(block_id_hash_name(s->hash)));
 		json_object_set_new(json, "locks", json_integer((json_int_t)r->locks));
 		json_object_set_new(json, "lock_waits", json_integer((json_int_t)r->lock_waits));
 		json_object_set_new(json, "deleted",

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "fs/hash/block_id.h"
 #include "fs/wire/msg.h"
 #include "tools/command.h"
 
@@ -15,6 +16,7 @@
 
 struct status {
 	Wire__StatusReply *reply;      /* owned */
+	enum hash_kind hash;	       /* that names blocks */
 	uint64_t blocks, bytes_stored; /* sums over servers: all copies */
 	/* plain bytes of distinct blocks: the copies' sum over the copies */
 	uint64_t bytes_unique;

@@ -52,6 +52,22 @@ void block_id_of(enum hash_kind kind, const void *bytes, size_t len, struct bloc
 	block_id_of_all(kind, &job, 1);
 }
 
+const char *block_id_hash_name(enum hash_kind kind)
+{
+	return kind == HASH_SHA3_256 ? "sha3-256" : kind == HASH_SHA256 ? "sha256" : "?";
+}
+
+int block_id_hash_parse(const char *name, enum hash_kind *out)
+{
+	for (enum hash_kind kind = HASH_SHA256; kind <= HASH_SHA3_256; kind++) {
+		if (strcmp(name, block_id_hash_name(kind)) == 0) {
+			*out = kind;
+			return 0;
+		}
+	}
+	return -E_INVAL;
+}
+
 bool block_id_equal(const struct block_id *a, const struct block_id *b)
 {
 	return memcmp(a->bytes, b->bytes, BLOCK_ID_BYTES) == 0;

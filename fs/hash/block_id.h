@@ -19,6 +19,9 @@ enum hash_kind { HASH_SHA256 = 1, HASH_SHA3_256 = 2 };	/* on disk: for ever */
 #define BLOCK_ID_HEX_BYTES (2 * BLOCK_ID_BYTES + 1)
 
 /* Digest of len bytes. */
+/* What `mkfs.cairn --hash` takes: "sha256", "sha3-256". */
+const char *block_id_hash_name(enum hash_kind kind);
+must_check int block_id_hash_parse(const char *name, enum hash_kind *out);	/* -E_INVAL */
 void block_id_of(enum hash_kind kind, const void *bytes, size_t len, struct block_id *out);
 /* The same for several pieces, of whatever lengths: by threes it takes half the time. */
 struct block_id_job {

@@ -62,13 +62,15 @@ def seeded_bytes(length, seed):
 class Cluster:
     """One `cairn dev` with a command that waits for us."""
 
-    def __init__(self, folder, servers=3, copies=None, mounts=1, sets=(), prepare=None, acl=False):
+    def __init__(self, folder, servers=3, copies=None, mounts=1, sets=(), prepare=None, acl=False, hashed=None):
         self.dir = pathlib.Path(folder)
         self.args = ["--dir", str(self.dir), "--servers", str(servers), "--mounts", str(mounts)]
         if copies:
             self.args += ["--copies", str(copies)]
         if acl:
             self.args += ["--acl"]
+        if hashed:
+            self.args += ["--hash", hashed]
         for item in [TIER, SEAL, *sets]:
             self.args += ["--set", item]
         self.process = None

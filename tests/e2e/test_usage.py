@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """cairn df PATH and cairn stat: what files take, against what was written."""
 import json
+import os
 import subprocess
 
 import pytest
@@ -180,3 +181,41 @@ def test_stat_knows_holes_and_what_repeats(make_cluster):
     assert (report["bytes_unique"], report["bytes_shared"]) == (MiB(1), MiB(2))
     rough = stat(cluster, "--sample", 16, cluster.mnt / "f")
     assert rough["rate"] < 1 and rough["blocks"] == report["blocks"]
+
+
+def settled(cluster, top):
+    """What the servers hold is what the tree takes: nothing is left of what was replaced."""
+    def agrees():
+        report, status = df(cluster, top), cluster.status()
+        return stored(report) == status["bytes_stored"] and (report, status)
+
+    return eventually(agrees, 60, "the servers' own count")
+
+
+def test_the_status_stays_true(make_cluster):
+    """Cut anew, encoded anew, removed and collected: what is told is what a walk of the tree finds."""
+    cluster = make_cluster(sets=[NO_TIER, "client.codec=auto", "client.seal_ms=0", "cs.reencode=no", "cs.scrub_period=0"])
+    top = cluster.mnt
+    noise = bytearray(seeded_bytes(MiB(4), 1))
+    noise[1::2] = bytes(0x3c | (b & 1) for b in noise[1::2]) # numbers of bf16 whose exponents say little
+    (top / "m.safetensors").write_bytes(safetensors({"w": ("BF16", bytes(noise))}))
+    (top / "again.safetensors").write_bytes(safetensors({"renamed": ("BF16", bytes(noise))}))
+    (top / "gone.bin").write_bytes(seeded_bytes(MiB(1), 2))
+    (top / "small").write_bytes(b"x" * 100)
+    report, _ = settled(cluster, top)
+    before = report["ratio"]
+    assert before["dedup"] < 1.1 # the second header is longer, so nothing lies where it did
+    cluster.cairn("seal", top / "m.safetensors", top / "again.safetensors")
+    (top / "gone.bin").unlink()
+    cluster.cairn("gc", "--now", timeout=120)
+    report, status = settled(cluster, top)
+    assert report["ratio"]["dedup"] > 1.9 and status["ratio"]["dedup"] == pytest.approx(report["ratio"]["dedup"], rel=0.02)
+    assert status["bytes_logical"] == report["bytes_logical"] and status["files"] == 3
+    cluster.cairn("reencode", "--now", "--wait", timeout=120)
+    report, status = settled(cluster, top)
+    assert report["ratio"]["codec"] > before["codec"] and report["ratio"]["codec"] > 1.3
+    assert status["ratio"]["codec"] == pytest.approx(report["ratio"]["codec"], rel=0.02)
+    assert by_name(df(cluster, top, "--by", "codec"))["planes"]["stored"]["bytes"] > status["bytes_stored"] / 2
+    assert stat(cluster, top / "m.safetensors")["cut"] == "content"
+    free = os.statvfs(top)
+    assert free.f_blocks * free.f_frsize >= status["bytes_free"] // 3 # full copies, whatever codecs save
