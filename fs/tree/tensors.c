@@ -27,8 +27,8 @@ void tensors_tell(struct tensors *t, const struct tensors_span *span)
 static int recognise(struct tensors *t)
 {
 	static tensors_recognise *const formats[] = {
-		tensors_gguf_begins, tensors_npy_begins,	 tensors_zip_begins,
-		tensors_onnx_begins, tensors_safetensors_begins,
+		tensors_gguf_begins,   tensors_npy_begins,  tensors_zip_begins,
+		tensors_tflite_begins, tensors_onnx_begins, tensors_safetensors_begins,
 	};
 	uint32_t len = (uint32_t)MIN_OF(t->source.size, TENSORS_HEAD_BYTES);
 	uint8_t head[TENSORS_HEAD_BYTES] = {0};
@@ -110,7 +110,8 @@ const char *tensors_dtype_name(enum tensors_dtype dtype)
 
 const char *tensors_format_name(enum tensors_format format)
 {
-	static const char *const names[] = {"other", "safetensors", "gguf", "onnx", "npy", "zip"};
+	static const char *const names[] = {"other", "safetensors", "gguf", "onnx", "npy", "zip",
+					    "tflite"};
 
 	_Static_assert(ARRAY_COUNT(names) == TENSORS_FORMATS, "each has its name");
 	ASSERT((uint32_t)format < ARRAY_COUNT(names));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Where the tensors of a model file lie: a walk through the headers of safetensors, GGUF, ONNX,
- * NumPy's .npy, and zip archives of arrays (.npz, PyTorch), by what the first bytes say it is.
+ * NumPy's .npy, zip archives of arrays (.npz, PyTorch) and TensorFlow Lite, by what the first bytes
+ * say it is.
  *
  * What is found only proposes where blocks begin (cut.h) and names data types in statistics. So a
  * header that is wrong, hostile or of an unknown kind yields fewer spans or none, never an error:
@@ -38,6 +39,7 @@ enum tensors_format {
 	TENSORS_OF_ONNX,
 	TENSORS_OF_NPY,
 	TENSORS_OF_ZIP,			/* .npz, PyTorch */
+	TENSORS_OF_TFLITE,
 	TENSORS_FORMATS
 };
 

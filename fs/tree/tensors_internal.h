@@ -22,7 +22,7 @@ typedef int tensors_step(struct tensors *t);
 typedef bool tensors_recognise(struct tensors *t, const uint8_t *head);
 
 tensors_recognise tensors_safetensors_begins, tensors_gguf_begins, tensors_onnx_begins,
-	tensors_npy_begins, tensors_zip_begins;
+	tensors_npy_begins, tensors_zip_begins, tensors_tflite_begins;
 
 #define TENSORS_HEAD_BYTES	16u
 #define TENSORS_NAME_BYTES_MAX	512u		/* longer names are not told */
@@ -78,6 +78,14 @@ struct zip_walk {
 	char name[TENSORS_NAME_BYTES_MAX];
 };
 
+struct tflite_walk {
+	uint64_t at;			/* what the step looks at */
+	uint64_t table;			/* of which a field is looked for */
+	uint32_t field;
+	uint64_t buffer_at;		/* the next element of the model's vector of buffers */
+	uint32_t buffers_left;
+};
+
 struct tensors {
 	struct tensors_source source;
 	struct tensors_sink sink;
@@ -90,6 +98,7 @@ struct tensors {
 		struct gguf_walk gguf;
 		struct onnx_walk onnx;
 		struct zip_walk zip;
+		struct tflite_walk tflite;
 	} of;
 };
 
