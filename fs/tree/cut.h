@@ -35,7 +35,7 @@
  */
 #define CUT_VERSION		1u
 
-#define CUT_TENSOR_BYTES_MIN	65536u
+#define CUT_TENSOR_BYTES_MIN	4096u	/* less would cost more than what is shared by it */
 #define CUT_ANCHOR_BYTES_MIN	32768u
 #define CUT_ANCHOR_BYTES_MEAN	131072u	/* an edit then costs 140 KB, and blocks have 52 KiB */
 #define CUT_WINDOW_BYTES	64u

@@ -146,6 +146,19 @@ def test_relatives_of_a_model_share_what_they_must(model, tmp_path):
             assert shares[1] < 0.05, pair
 
 
+def test_published_onnx_models_share_what_they_must():
+    """Networks of small tensors, many of them constants within nodes, at odd places of the file."""
+    paths = [pathlib.Path(p) for p in weights_tool("list", "original", "fp32", "--package", "vad").split()]
+    share = BIN.parent / "tests" / "bench" / "bench_share"
+    models = {p.stem: p for p in paths if p.suffix == ".onnx"}
+    assert models
+    for path in paths:
+        if path.suffix == ".safetensors":
+            done = subprocess.run([share, models[path.stem], "--", path], text=True, stdout=subprocess.PIPE, timeout=60,
+                                  check=True)
+            assert float(done.stdout) >= 0.95, path
+
+
 def test_relatives_of_a_model_come_back_to_a_fresh_mount(make_cluster, tmp_path):
     """A header changed, names, order, sharding, rows, another format: all from a seed, so it runs everywhere."""
     weights_tool("variants", "--synthetic", "--bytes", MiB(16 if LONG else 2), "--dir", tmp_path / "model")

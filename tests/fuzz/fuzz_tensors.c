@@ -83,7 +83,7 @@ static uint64_t cut_in_pieces(const struct file *file, uint64_t piece)
 			blocks++;
 		}
 	}
-	ASSERT(at == file->size && blocks <= 4 * (file->size / CUT_ANCHOR_BYTES_MIN + 1));
+	ASSERT(at == file->size && blocks <= 3 * (file->size / CUT_TENSOR_BYTES_MIN + 1));
 	return ends_told;
 }
 
