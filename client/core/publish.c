@@ -435,6 +435,18 @@ static void sealed(struct cl_file *file)
 	flush->late_collection = is_all_in ? UINT64_MAX : file->marks.collection;
 }
 
+/* A copy of a whole file, and nothing else, is cut as its source is. */
+static void root_is_copied(struct cl_file *file)
+{
+	struct root *root = &file->flush.root;
+
+	for (uint32_t i = 0; i < file->source_count; i++) {
+		const struct root *source = &file->sources[i].root;
+		if (root_is_recut(source, root) && block_id_equal(&source->id, &root->id))
+			root->cutter = source->cutter;
+	}
+}
+
 /* All that was dirty is in the manifest: seal it. */
 static void run_seal(struct cl_file *file)
 {
@@ -468,6 +480,7 @@ static void run_seal(struct cl_file *file)
 			cl_publish_end(file, rc);
 		return;
 	}
+	root_is_copied(file);
 	sealed(file);
 	if (flush->awaited == 0)
 		cl_publish_run(file);

@@ -82,9 +82,11 @@ class Cluster:
         self.tier = self.cluster.with_name(self.cluster.name + "-tier") if tiers == ON else None
         setting = f"client.tier={self.tier}:{tier_bytes}" if self.tier else "client.tier=none"
         self.settings = ["--set", setting] if can_have_tiers(binaries) else []
+        if "seal=" in mount_help(binaries):
+            self.settings += ["--set", "client.seal_ms=0"]          # what one row wrote is not cut while the next runs
         if not self.tier:           # a tier is of one node
             self.settings += ["--mounts", "2"]
-        if self.tier and not self.settings:
+        if self.tier and not can_have_tiers(binaries):
             raise Unavailable("mount.cairn --help names no option `tier`")
         if self.tier:
             self.tier.mkdir()
@@ -211,7 +213,10 @@ class Cluster:
             shutil.rmtree(self.tier, ignore_errors=True)
 
 
-def can_have_tiers(binaries):
-    text = subprocess.run([binaries / "mount.cairn", "--help"], check=False, text=True, stdout=subprocess.PIPE,
+def mount_help(binaries):
+    return subprocess.run([binaries / "mount.cairn", "--help"], check=False, text=True, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT).stdout
-    return "tier=" in text
+
+
+def can_have_tiers(binaries):
+    return "tier=" in mount_help(binaries)
