@@ -15,11 +15,11 @@ import time
 
 import pytest
 
-from conftest import NO_TIER, ROOT, Job, MiB, eventually, seeded_bytes
+from conftest import LONG, NO_TIER, ROOT, Job, MiB, eventually, seeded_bytes
 
 WEIGHTS = ROOT / "tests" / "data" / "weights"
 MODEL_BYTES = MiB(12)
-PAIRS = ("header", "renamed", "sharded", "sorted", "rows", "tuned")
+PAIRS = ("header", "renamed", "sharded", "sorted", "rows", "tuned", "onnx", "from-onnx")
 AT_ONCE = "client.seal_ms=100"
 
 
@@ -39,7 +39,7 @@ def servers(cluster, sig):
 
 
 def is_cut(cluster, path):
-    return shown(cluster, path)["cut_by_content"]
+    return shown(cluster, path)["cut"] == "content"
 
 
 def blocks(cluster, paths):
@@ -57,6 +57,13 @@ def like_a_model(length, seed):
         at += size
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + chosen.randbytes(length)
+
+
+def write_on_grid(path, content):
+    """From its end to its begin: what is written from the begin on is cut by content at once."""
+    with open(path, "wb") as f:
+        for at in range((len(content) - 1) // MiB(1) * MiB(1), -1, -MiB(1)):
+            os.pwrite(f.fileno(), content[at:at + MiB(1)], at)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +85,7 @@ def test_relatives_of_a_model_share_their_blocks(make_cluster, relatives):
     cluster = make_cluster(servers=1, sets=[NO_TIER])
     names = sorted({name for p in pairs for name in p["first"] + p["second"]})
     for name in names:
-        (cluster.mnt / name).write_bytes((folder / name).read_bytes())
+        write_on_grid(cluster.mnt / name, (folder / name).read_bytes())
     seal(cluster, cluster.mnt)
     allowed = (folder / "base.safetensors").stat().st_size
     for p in pairs:
@@ -96,9 +103,8 @@ def test_relatives_of_a_model_share_their_blocks(make_cluster, relatives):
 def test_files_are_sealed_some_time_after_their_close(make_cluster):
     cluster = make_cluster(mounts=2, sets=[AT_ONCE])
     content, plain = like_a_model(MiB(5), 1), seeded_bytes(MiB(2), 2)
-    (cluster.mnt / "model").write_bytes(content)
-    (cluster.mnt / "plain").write_bytes(plain)
-    (cluster.mnt / "small").write_bytes(content[:300_000])
+    write_on_grid(cluster.mnt / "model", content)
+    write_on_grid(cluster.mnt / "plain", plain)
     with open(cluster.mnt / "sparse", "wb") as f:
         f.write(plain[:200_000])
         f.seek(MiB(7))
@@ -108,7 +114,6 @@ def test_files_are_sealed_some_time_after_their_close(make_cluster):
     before = {name: (cluster.mnt / name).stat() for name in ("model", "plain", "sparse")}
     for name in before:
         eventually(lambda name=name: is_cut(cluster, cluster.mnt / name), what=f"{name} cut by content")
-    assert not is_cut(cluster, cluster.mnt / "small")
     for name, old in before.items():
         now = (cluster.mnt2 / name).stat()
         assert (now.st_mtime_ns, now.st_ctime_ns, now.st_size, now.st_blocks) == \
@@ -146,13 +151,16 @@ def read_until(path, digest, stop):
 def test_readers_on_all_mounts_notice_nothing(make_cluster, tmp_path, tier):
     cluster = make_cluster(mounts=2, sets=[tier])
     content, stop = like_a_model(MiB(8), 3), tmp_path / "stop"
-    (cluster.mnt / "model").write_bytes(content)
+    write_on_grid(cluster.mnt / "model", content)
     digest = hashlib.sha256(content).hexdigest()
     readers = [Job(read_until, mnt / "model", digest, stop) for mnt in (cluster.mnt, cluster.mnt2)]
-    done = seal(cluster, cluster.mnt / "model")
-    assert done["files"] == 1 and is_cut(cluster, cluster.mnt / "model")
-    cluster.cairn("gc", "--now")                        # nobody needs the old blocks any more
-    stop.touch()
+    try:
+        done = seal(cluster, cluster.mnt / "model")
+        assert done["files"] == 1 and is_cut(cluster, cluster.mnt / "model")
+        if tier == NO_TIER or LONG:
+            cluster.cairn("gc", "--now")                # nobody needs the old blocks any more
+    finally:
+        stop.touch()
     for reader in readers:
         reader.join(60)
         assert reader.errno == 0
@@ -161,7 +169,7 @@ def test_readers_on_all_mounts_notice_nothing(make_cluster, tmp_path, tier):
 def test_a_warm_node_stays_warm(make_cluster):
     cluster = make_cluster(mounts=2, sets=["client.tier=auto:64M:0", "client.predict=no"])
     content = like_a_model(MiB(6), 4)
-    (cluster.mnt / "model").write_bytes(content)
+    write_on_grid(cluster.mnt / "model", content)
     folder = cluster.dir / "cache2" / "tier" / "sealed"
     cluster.cairn("warm", "--wait", cluster.mnt2 / "model")
     old = os.listdir(folder)
@@ -189,7 +197,7 @@ def test_writers_win(make_cluster):
     cluster = make_cluster(mounts=2, sets=[NO_TIER])
     content = like_a_model(MiB(4), 5)
     model = cluster.mnt / "model"
-    model.write_bytes(content)
+    write_on_grid(model, content)
     for mnt in (cluster.mnt, cluster.mnt2):
         with open(mnt / "model", "r+b") as writer:
             writer.write(b"first")
@@ -219,9 +227,9 @@ def write_while_sealed(path, stop):
 def test_no_write_is_lost_to_seals_all_the_time(make_cluster, tmp_path):
     cluster = make_cluster(mounts=2, sets=[NO_TIER])
     stop = tmp_path / "stop"
-    (cluster.mnt / "model").write_bytes(like_a_model(MiB(3), 6))
+    write_on_grid(cluster.mnt / "model", like_a_model(MiB(3), 6))
     writer = Job(write_while_sealed, cluster.mnt / "model", stop)
-    for turn in range(12):
+    for turn in range(5):
         cluster.cairn("seal", "--quiet", (cluster.mnt, cluster.mnt2)[turn % 2] / "model", check=False)
     stop.touch()
     writer.join(60)
@@ -229,12 +237,12 @@ def test_no_write_is_lost_to_seals_all_the_time(make_cluster, tmp_path):
     assert (cluster.mnt / "model").read_bytes() == (cluster.mnt2 / "model").read_bytes()
 
 
-@pytest.mark.parametrize("after_s", [0, 0.05, 0.2])
+@pytest.mark.parametrize("after_s", [0, 0.05, 0.2] if LONG else [0.05])
 def test_a_mount_killed_in_the_middle_leaves_garbage_only(make_cluster, after_s):
     cluster = make_cluster(mounts=2, sets=[NO_TIER, "client.memory_bytes=16M"])
     content = like_a_model(MiB(12), 7)
     model = cluster.mnt / "model"
-    model.write_bytes(content)
+    write_on_grid(model, content)
     asked = subprocess.Popen([pathlib.Path(cluster.env["PATH"].split(":")[0]) / "cairn", "seal", str(model)],
                              env=cluster.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(after_s)                 # not a condition: wherever it is then
@@ -242,8 +250,8 @@ def test_a_mount_killed_in_the_middle_leaves_garbage_only(make_cluster, after_s)
     cluster.kill("client1")
     servers(cluster, signal.SIGCONT)
     asked.wait(60)
+    cluster.start("client1")            # which ends the session that it had
     assert (cluster.mnt2 / "model").read_bytes() == content
-    cluster.start("client1")
     seal(cluster, model)
     assert model.read_bytes() == content == (cluster.mnt2 / "model").read_bytes()
     done = cluster.fsck("--live")
