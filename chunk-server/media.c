@@ -134,8 +134,8 @@ enum codec_aim cs_media_cold_aim(const struct cs_server *s, uint32_t disk)
 {
 	const struct cs_media *m = s->media;
 
-	return calibrate_aim(m->has[disk] ? &m->found[disk] : NULL,
-			     s->options.disks[disk].media.kind, m->cores);
+	return calibrate_aim(m != NULL && m->has[disk] ? &m->found[disk] : NULL,
+			     s->options.disks[disk].media.kind, m != NULL ? m->cores : 1);
 }
 
 /* --- the report ---- */

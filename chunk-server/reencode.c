@@ -262,6 +262,14 @@ static enum cs_heat_kind heat_of(struct reencode *r, const struct block_id *id)
 	return cs_heat_of(r->server->heat, id, now_ms_of(r));
 }
 
+/* Does what is cold on this disk reach its readers sooner as it is? Who asks for all wants space. */
+static bool is_better_fast(const struct reencode *r)
+{
+	uint32_t disk = (uint32_t)(r->at - r->disks);
+
+	return !r->at->state.is_all && cs_media_cold_aim(r->server, disk) == CODEC_AIM_FAST;
+}
+
 /* Take it (1), leave it (0), or wait for a turn among the clients (-1). */
 static int wants(void *arg, const struct block_id *id, const struct cs_place *place)
 {
@@ -272,7 +280,7 @@ static int wants(void *arg, const struct block_id *id, const struct cs_place *pl
 	if (place->trashed_ms != 0 || (place->is_dense && !is_small(place->codec)))
 		return 0;
 	heat = heat_of(r, id);
-	if (is_small(place->codec) ? heat != CS_HOT : heat != CS_COLD)
+	if (is_small(place->codec) ? heat != CS_HOT : heat != CS_COLD || is_better_fast(r))
 		return 0;
 	if (n == REENCODE_BATCH || !cs_share_take(&r->server->share, now_ms_of(r)))
 		return -1;
