@@ -108,6 +108,17 @@ static void print_server(const Wire__ServerStatus *server, const Wire__ReencodeS
 	       status_when(ended, r->finished_wall_ns));
 }
 
+/* Why nobody works, if that is so. */
+static void print_wait(const struct look *look, const struct status *s)
+{
+	const Wire__StatusReply *r = s->reply;
+
+	if (look->running > 0 && r->pgs_clean < r->pgs_total)
+		printf("nothing is encoded anew until all placement groups have all copies: %u of "
+		       "%u have\n",
+		       r->pgs_clean, r->pgs_total);
+}
+
 static json_t *server_json(const Wire__ServerStatus *server, const Wire__ReencodeStatus *r)
 {
 	json_t *one = status_reencode_json(r);
@@ -203,6 +214,8 @@ static int run(const struct reencode_arguments *a, struct admin *admin, const st
 	if (a->target.json &&
 	    status_print_json(json_pack("{s:o}", "servers", look.all)) != COMMAND_DONE)
 		return COMMAND_FAILED;
+	if (!a->target.json)
+		print_wait(&look, s);
 	return look.why.code < 0 || look.wrong > 0 ? COMMAND_FAILED : COMMAND_DONE;
 }
 

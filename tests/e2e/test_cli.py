@@ -169,7 +169,7 @@ def words_of(value):
 def test_the_manual_names_every_key_of_status_and_every_warning(cluster):
     page = (ROOT / "man/cairn-status.1").read_text()
     tiers = (ROOT / "man/cairn-cache.1").read_text()        # which it refers to
-    words = set(re.findall(r"[a-z_]+", page))
+    words = set(re.findall(r"[a-z_0-9]+", page))
     missing = words_of(cluster.status()) - words - set(re.findall(r"[a-z_]+", tiers))
     assert not missing
     source = (ROOT / "metadata-server/serve_warnings.c").read_text()

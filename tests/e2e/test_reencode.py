@@ -9,7 +9,7 @@ import pytest
 from conftest import NO_TIER, MiB, eventually, seeded_bytes
 from test_power_cut import cut_power, on_images  # noqa: F401 (a fixture)
 from test_scrub import flip, is_whole, records, segments
-from test_weights import copy_flat, of_classes, same_flat, settled_status
+from test_weights import copy_flat, is_sound, of_classes, same_flat, settled_status
 
 # What stays of weights at most when they are cold, record headers included.
 COLD_SHARE = {"bf16": 0.69, "fp32": 0.86, "fp16": 0.89, "int8": 0.95}
@@ -70,7 +70,7 @@ def test_real_weights_become_smaller_still(make_cluster):
     assert status["codecs"]["planes"] > 0.5 * status["bytes_stored"]
     cluster.remount()
     same_flat(files, cluster.mnt / "models")
-    assert cluster.fsck("--live").returncode == 0
+    is_sound(cluster)
 
 
 def workers(cluster):
@@ -96,7 +96,7 @@ def test_a_killed_server_goes_on_and_nothing_is_lost(make_cluster):
     eventually(lambda: small_share(cluster.status()) > 0.9, what="it is told what there is")
     cluster.remount()
     assert (cluster.mnt / "words").read_bytes() == words
-    assert cluster.fsck("--live").returncode == 0
+    is_sound(cluster)
 
 
 def test_a_damaged_record_is_mended_and_not_encoded(make_cluster):
