@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Cutting while writing. Two readers of the same bytes: the walk of the header, which runs ahead
- * within what is fed at once, and the cutter behind it. The walk goes forward, so of the past only
- * the range that it asked for last is kept.
+ * within what is fed at once and may go back, and the cutter behind it.
  */
 #include "client/core/stream.h"
 
@@ -12,6 +11,9 @@
 #include "fs/tree/cut.h"
 #include "fs/tree/tensors.h"
 
+/* Headers of GGUF hold a vocabulary: some MiB. Those of longer ones are left to the seal. */
+#define HEAD_BYTES_MAX (16u << 20)
+
 struct cl_stream {
 	struct cut cut;
 	uint64_t block;			/* where the block under way begins */
@@ -19,55 +21,40 @@ struct cl_stream {
 	bool has_plan;			/* the cutter goes by it: from where data begins */
 	struct tensors *walk;		/* NULL: it has ended */
 	bool is_final;
-	/* what the walk sees: the input, and of what came before, the range that it asked for */
-	const uint8_t *input;
-	uint64_t input_at;
-	uint32_t input_len;
-	uint64_t seen;			/* bytes that it was shown */
-	uint64_t window_at;
-	uint32_t window_len;
-	uint8_t window[TENSORS_READ_MAX];
+	uint8_t *head;			/* all bytes so far, while the walk goes on */
+	uint32_t head_len, head_room;
 };
 
 /* --- the walk --------------------------------------------------------------------------------- */
 
-/* Of the input, what continues the window, up to `len` bytes of it. */
-static void window_extend(struct cl_stream *s, uint32_t len)
-{
-	uint64_t end = s->window_at + s->window_len;
-
-	if (s->window_len >= len || end < s->input_at || end - s->input_at >= s->input_len)
-		return;
-	uint32_t from = (uint32_t)(end - s->input_at);
-	uint32_t count = MIN_OF(len - s->window_len, s->input_len - from);
-	memcpy(s->window + s->window_len, s->input + from, count);
-	s->window_len += count;
-}
-
-/* The window begins at `offset`: with what it has from there on. False: that is gone. */
-static bool window_move(struct cl_stream *s, uint64_t offset)
-{
-	uint64_t end = s->window_at + s->window_len;
-
-	if (offset < s->window_at || (offset < s->input_at && offset > end))
-		return false;
-	uint32_t gone = (uint32_t)MIN_OF(offset - s->window_at, s->window_len);
-	memmove(s->window, s->window + gone, s->window_len - gone);
-	s->window_len -= gone;
-	s->window_at = offset;
-	return true;
-}
-
 static int stream_read(void *arg, uint64_t offset, uint32_t len, const void **bytes)
 {
-	struct cl_stream *s = arg;
+	const struct cl_stream *s = arg;
 
-	ASSERT(len <= sizeof s->window);
-	if (offset != s->window_at && !window_move(s, offset))
-		return -E_IO;
-	window_extend(s, len);
-	*bytes = s->window;
-	return s->window_len >= len ? 0 : -E_NEED_BYTES;
+	if (offset > s->head_len + MiB(1))
+		return -E_RANGE;	/* what is told there comes too late */
+	if (offset + len > s->head_len)
+		return -E_NEED_BYTES;
+	*bytes = s->head + offset;
+	return 0;
+}
+
+static bool head_add(struct cl_stream *s, const uint8_t *bytes, uint32_t len)
+{
+	if (len > HEAD_BYTES_MAX - s->head_len)
+		return false;
+	if (len > s->head_room - s->head_len) {
+		uint32_t room = MIN_OF(MAX_OF(2 * s->head_room, s->head_len + len), HEAD_BYTES_MAX);
+		uint8_t *head = realloc(s->head, room);
+
+		if (!head)
+			return false;
+		s->head = head;
+		s->head_room = room;
+	}
+	memcpy(s->head + s->head_len, bytes, len);
+	s->head_len += len;
+	return true;
 }
 
 /* May its tensors be known before their bytes come? */
@@ -86,27 +73,25 @@ static void walk_end(struct cl_stream *s, int rc)
 	cut_plan_seal(&s->plan, s->is_final ? data_start : 0);
 	tensors_destroy(s->walk);
 	s->walk = NULL;
+	free(s->head);
+	s->head = NULL;
 }
 
 static void walk_on(struct cl_stream *s, const uint8_t *bytes, uint32_t len)
 {
 	uint64_t end = s->cut.offset + len;
-	int rc;
+	int rc = -E_RANGE;
 
-	if (!s->walk || end <= s->seen)
+	if (!s->walk || end <= s->head_len)
 		return;
-	s->input = bytes + (s->seen - s->cut.offset);
-	s->input_at = s->seen;
-	s->input_len = (uint32_t)(end - s->seen);
-	s->seen = end;
-	/* What it waits for may lie ahead: of all before that nothing is kept. */
-	window_extend(s, sizeof s->window);
-	do {
-		rc = tensors_walk(s->walk);
-	} while (rc == -E_AGAIN);
+	uint32_t from = (uint32_t)(s->head_len - s->cut.offset);
+	if (head_add(s, bytes + from, len - from)) {
+		do {
+			rc = tensors_walk(s->walk);
+		} while (rc == -E_AGAIN);
+	}
 	if (rc != -E_NEED_BYTES)
 		walk_end(s, rc);
-	s->input_len = 0;
 }
 
 /* --- the cut ---------------------------------------------------------------------------------- */
@@ -135,6 +120,7 @@ void cl_stream_destroy(struct cl_stream *s)
 		return;
 	tensors_destroy(s->walk);
 	cut_plan_finish(&s->plan);
+	free(s->head);
 	free(s);
 }
 

@@ -6,7 +6,7 @@
  * The header of a model file comes before what it tells of, in safetensors, GGUF and .npy. Where it
  * does not (zip, ONNX) blocks begin at anchors only, and the file is cut again when it is sealed.
  *
- * Pure; one thread. Memory: two buffers of 16 KiB while a header is read, and its tensors.
+ * Pure; one thread. Memory: the header while it is read, 16 MiB at most, and its tensors.
  */
 #ifndef CAIRN_CLIENT_CORE_STREAM_H
 #define CAIRN_CLIENT_CORE_STREAM_H

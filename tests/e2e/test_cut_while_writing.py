@@ -12,7 +12,7 @@ from conftest import eventually
 
 WEIGHTS = pathlib.Path(__file__).parents[1] / "data" / "weights"
 # Of a zip and of ONNX tensors are known too late: anchors alone cut them, and the seal does the rest.
-KNOWN_AHEAD = ("header", "renamed", "sharded", "sorted", "rows", "tuned")
+KNOWN_AHEAD = ("header", "renamed", "sharded", "sorted", "rows", "tuned", "gguf")
 
 
 @pytest.fixture(scope="module")
