@@ -39,26 +39,26 @@ void huffman_count(const uint8_t *bytes, uint32_t len, uint32_t counts[HUFFMAN_S
 	}
 }
 
-/* Rarest first; equal ones by symbol, so that the code depends on the counts alone. */
+/*
+ * Rarest first, equal ones by symbol: so the code depends on the counts alone. By the low byte of
+ * the count, then by the next one; counts that are larger than these two bytes are a tie at most.
+ */
 static void sort(struct leaf *leaves, uint32_t count)
 {
-	static const uint32_t gaps[] = {57, 23, 10, 4, 1};
+	struct leaf sorted[HUFFMAN_SYMBOLS], *from = leaves, *to = sorted;
 
-	for (uint32_t g = 0; g < ARRAY_COUNT(gaps); g++) {
-		for (uint32_t i = gaps[g]; i < count; i++) {
-			struct leaf leaf = leaves[i];
-			uint32_t at = i;
+	for (unsigned shift = 0; shift < 16; shift += 8) {
+		uint32_t places[257] = {0};
 
-			for (; at >= gaps[g]; at -= gaps[g]) {
-				const struct leaf *other = &leaves[at - gaps[g]];
-
-				if (other->count < leaf.count ||
-				    (other->count == leaf.count && other->symbol < leaf.symbol))
-					break;
-				leaves[at] = *other;
-			}
-			leaves[at] = leaf;
-		}
+		for (uint32_t i = 0; i < count; i++)
+			places[(MIN_OF(from[i].count, UINT16_MAX) >> shift & 0xff) + 1]++;
+		for (unsigned v = 0; v < 256; v++)
+			places[v + 1] += places[v];
+		for (uint32_t i = 0; i < count; i++)
+			to[places[MIN_OF(from[i].count, UINT16_MAX) >> shift & 0xff]++] = from[i];
+		struct leaf *other = from;
+		from = to;
+		to = other;
 	}
 }
 

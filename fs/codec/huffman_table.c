@@ -15,7 +15,7 @@
 #include <immintrin.h>
 #endif
 
-#define CACHED	     4u		/* tables, of 16 KiB: a block has at most as many planes */
+#define CACHED	     8u		/* tables, of 16 KiB */
 #define SYMBOLS_MASK ((1ull << HUFFMAN_ENTRY_COUNT_SHIFT) - 1)
 
 struct cached {

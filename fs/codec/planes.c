@@ -10,48 +10,25 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <zstd.h>
 
 #include "fs/base/bytes.h"
 #include "fs/codec/codec.h"
-#include "fs/codec/huffman.h"
+#include "fs/codec/planes_plane.h"
 #include "fs/codec/planes_words.h"
 
 #define SHAPE_PHASE    2u		/* bits to shift */
 #define SHAPE_ROTATED  4u
-#define WORDS_MAX      BLOCK_BYTES_MAX
-
-/* Coding a plane must save one byte in SAVING_SHARE: it costs every reader. */
-#define SAVING_SHARE 50u
-/* A plane is looked at by one piece in SAMPLE_SHARE first; this often are bytes of noise equal. */
-#define SAMPLE_SHARE	 8u
-#define SAMPLE_PIECE	 128u
-#define SAMPLE_WORDS_MIN 8192u
-#define NOISE_PERCENT	 112u		/* of 1/256: 2^0.16 */
-
-enum plane_kind { PLANE_RAW = 0, PLANE_CONSTANT = 1, PLANE_HUFFMAN = 2, PLANE_ZSTD = 3 };
-
-struct plane {
-	uint8_t kind;
-	uint16_t stored_len;
-};
 
 /* What the first bytes say. */
 struct head {
 	uint32_t stride, phase, words, edge;	/* edge: bytes that belong to no word */
 	uint32_t plain_len;
 	bool is_rotated;
-	struct plane planes[PLANES_STRIDE_MAX];
+	struct planes_stored planes[PLANES_STRIDE_MAX];
 };
 
-struct planes_scratch {
-	ZSTD_CCtx *zstd_encoder;
-	ZSTD_DCtx *zstd_decoder;
-	struct huffman_decoder *huffman;
-	uint8_t planes[BLOCK_BYTES_MAX];	/* one behind the other */
-};
-
-struct planes_scratch *planes_scratch_create(ZSTD_CCtx *encoder, ZSTD_DCtx *decoder)
+struct planes_scratch *planes_scratch_create(struct ZSTD_CCtx_s *encoder,
+					     struct ZSTD_DCtx_s *decoder)
 {
 	struct planes_scratch *s = calloc(1, sizeof *s);
 
@@ -91,69 +68,6 @@ static uint32_t head_bytes(const struct head *head)
 
 /* --- encoding --------------------------------------------------------------------------------- */
 
-static bool is_constant(const uint8_t *plane, uint32_t words)
-{
-	return words == 1 || memcmp(plane, plane + 1, words - 1) == 0;
-}
-
-/*
- * May a code save anything? Two bytes of the plane are equal with a probability of at least 2^-H
- * where H is its entropy in bits, so a plane in which that is next to 1/256 is noise.
- */
-static bool sample_shrinks(const uint8_t *plane, uint32_t words)
-{
-	uint32_t counts[HUFFMAN_SYMBOLS], seen = 0;
-	uint8_t sample[BLOCK_BYTES_MAX / SAMPLE_SHARE];
-	uint64_t equal = 0;
-
-	if (words < SAMPLE_WORDS_MIN)
-		return true;
-	for (uint32_t at = 0; at + SAMPLE_PIECE <= words; at += SAMPLE_SHARE * SAMPLE_PIECE) {
-		memcpy(sample + seen, plane + at, SAMPLE_PIECE);
-		seen += SAMPLE_PIECE;
-	}
-	huffman_count(sample, seen, counts);
-	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
-		equal += (uint64_t)counts[s] * (counts[s] - 1u) * (counts[s] > 0);
-	return equal * HUFFMAN_SYMBOLS * 100 > (uint64_t)seen * (seen - 1) * NOISE_PERCENT;
-}
-
-/* False: nothing is saved, or there is no room. */
-static bool plane_huffman(const uint8_t *plane, uint32_t words, struct wr *w)
-{
-	uint32_t counts[HUFFMAN_SYMBOLS];
-	struct huffman_lengths code;
-
-	if (!sample_shrinks(plane, words))
-		return false;
-	huffman_count(plane, words, counts);
-	huffman_lengths_of(counts, &code);
-	uint32_t bound = huffman_bound(counts, &code);
-
-	if (bound > words - words / SAVING_SHARE || bound > (size_t)(w->end - w->at))
-		return false;
-	huffman_encode(cpu_level(), &code, plane, words, w);
-	return true;
-}
-
-/* False: no room. */
-static bool plane_encode(const uint8_t *plane, uint32_t words, struct plane *out, struct wr *w)
-{
-	const uint8_t *start = w->at;
-
-	if (is_constant(plane, words)) {
-		wr_u8(w, plane[0]);
-		out->kind = PLANE_CONSTANT;
-	} else if (plane_huffman(plane, words, w)) {
-		out->kind = PLANE_HUFFMAN;
-	} else {
-		wr_bytes(w, plane, words);
-		out->kind = PLANE_RAW;
-	}
-	out->stored_len = (uint16_t)(w->at - start);
-	return wr_ok(w) && w->at - start <= UINT16_MAX;
-}
-
 /* Where each plane is: bytes alone are their own. */
 static void split(struct planes_scratch *s, const struct head *head, const uint8_t *in,
 		  const uint8_t *planes[PLANES_STRIDE_MAX])
@@ -182,7 +96,7 @@ static void head_write(const struct head *head, uint8_t *out)
 	wr_u16(&w, (uint16_t)(head->plain_len - 1));
 	for (uint32_t p = 0; p < head->stride; p++) {
 		wr_u8(&w, head->planes[p].kind);
-		wr_u16(&w, head->planes[p].stored_len);
+		wr_u16(&w, head->planes[p].len);
 	}
 	ASSERT(wr_ok(&w));
 }
@@ -208,7 +122,7 @@ uint32_t planes_encode(struct planes_scratch *s, const struct codec_plan *plan, 
 		return 0;
 	split(s, &head, in, planes);
 	for (uint32_t p = 0; p < head.stride; p++) {
-		if (!plane_encode(planes[p], head.words, &head.planes[p], &w))
+		if (!planes_plane_store(s, planes[p], head.words, &head.planes[p], &w))
 			return 0;
 	}
 	head_write(&head, out);
@@ -231,36 +145,9 @@ static bool head_read(struct rd *r, struct head *head)
 		return false;
 	for (uint32_t p = 0; p < head->stride; p++) {
 		head->planes[p].kind = rd_u8(r);
-		head->planes[p].stored_len = rd_u16(r);
+		head->planes[p].len = rd_u16(r);
 	}
 	return rd_ok(r);
-}
-
-/*
- * A plane from its stored bytes, into `to`; raw ones stay where they are. Where it is then, NULL:
- * malformed.
- */
-static const uint8_t *plane_decode(struct planes_scratch *s, const struct plane *plane,
-				   const uint8_t *stored, uint8_t *to, uint32_t words)
-{
-	struct rd r = rd_init(stored, plane->stored_len);
-
-	switch (plane->kind) {
-	case PLANE_RAW:
-		return plane->stored_len == words ? stored : NULL;
-	case PLANE_CONSTANT:
-		if (plane->stored_len != 1)
-			return NULL;
-		memset(to, stored[0], words);
-		return to;
-	case PLANE_HUFFMAN:
-		return huffman_decode(cpu_level(), s->huffman, &r, to, words) == 0 ? to : NULL;
-	case PLANE_ZSTD:
-		return ZSTD_decompressDCtx(s->zstd_decoder, to, words, stored,
-					   plane->stored_len) == words ? to : NULL;
-	default:
-		return NULL;
-	}
 }
 
 /* All planes; false: malformed. Bytes alone go where they belong at once. */
@@ -268,12 +155,12 @@ static bool planes_read(struct planes_scratch *s, const struct head *head, struc
 			uint8_t *out, const uint8_t *planes[PLANES_STRIDE_MAX])
 {
 	for (uint32_t p = 0; p < head->stride; p++) {
-		const uint8_t *stored = rd_view(r, head->planes[p].stored_len);
+		const uint8_t *stored = rd_view(r, head->planes[p].len);
 		uint8_t *to = head->stride == 1 ? out : s->planes + p * head->words;
 
 		if (!stored)
 			return false;
-		planes[p] = plane_decode(s, &head->planes[p], stored, to, head->words);
+		planes[p] = planes_plane_load(s, &head->planes[p], stored, to, head->words);
 		if (!planes[p])
 			return false;
 	}

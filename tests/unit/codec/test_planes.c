@@ -7,6 +7,7 @@
 #include <zstd.h>
 
 #include "fs/codec/codec.h"
+#include "fs/codec/planes_plane.h"
 #include "fs/codec/planes_words.h"
 #include "tests/check_main.h"
 
@@ -156,6 +157,75 @@ START_TEST(every_length_comes_back)
 }
 END_TEST
 
+/* What a plane is stored as. */
+static unsigned kind_of_plane(uint32_t plane)
+{
+	return stored[3 + 3 * plane];
+}
+
+START_TEST(each_plane_is_stored_as_suits_it)
+{
+	struct codec_plan plan = plan_of(4, 0, false);
+
+	for (uint32_t i = 0; i < BLOCK_BYTES_MAX; i += 4) {
+		plain[i] = (uint8_t)prng(256);
+		plain[i + 1] = 0x77;
+		plain[i + 2] = (uint8_t)prng(16);
+		plain[i + 3] = i < 1200 ? (uint8_t)prng(256) : plain[i - 1200 + 3];
+	}
+	ck_assert_uint_gt(round_trip(&plan, BLOCK_BYTES_MAX), 0);
+	ck_assert_uint_eq(kind_of_plane(0), PLANES_RAW);
+	ck_assert_uint_eq(kind_of_plane(1), PLANES_CONSTANT);
+	ck_assert_uint_eq(kind_of_plane(2), PLANES_HUFFMAN);
+	ck_assert_uint_eq(kind_of_plane(3), PLANES_ZSTD);
+}
+END_TEST
+
+START_TEST(chunks_that_differ_are_coded_apart)
+{
+	struct codec_plan plan = plan_of(1, 0, false);
+
+	for (uint32_t len = BLOCK_BYTES_MAX - 100; len <= BLOCK_BYTES_MAX; len += 25) {
+		for (uint32_t i = 0; i < len; i++) {
+			uint32_t row = i / 256 * 2654435761u >> 30;
+
+			plain[i] = (uint8_t)(6 * row + prng(row == 3 ? 60 : 8));
+		}
+		uint32_t stored_len = round_trip(&plan, len);
+
+		ck_assert_uint_eq(kind_of_plane(0), PLANES_MIXED);
+		/* 3 bits a byte, in a quarter 6; with one code it is nearer to 5. */
+		ck_assert_uint_lt(stored_len, len / 2);
+	}
+}
+END_TEST
+
+START_TEST(a_mixed_plane_is_checked)
+{
+	struct codec_plan plan = plan_of(1, 0, false);
+	uint32_t len = 8000, heads = 6 + DIV_CEIL(DIV_CEIL(len, 64u), 4u);
+
+	for (uint32_t i = 0; i < len; i++)
+		plain[i] = (uint8_t)(i / 256 % 4 * 9 + prng(8));
+	uint32_t stored_len = round_trip(&plan, len);
+
+	ck_assert_uint_eq(kind_of_plane(0), PLANES_MIXED);
+	for (uint32_t at = 6; at < heads + 12; at++) {
+		uint8_t right = stored[at];
+
+		for (unsigned bit = 0; bit < 8; bit++) {
+			stored[at] = (uint8_t)(right ^ 1u << bit);
+			/* The bits behind the last chunk mean nothing. */
+			if (at != heads - 1 || bit < len / 64 % 4 * 2)
+				ck_assert_int_eq(decode(stored_len, len), -E_MALFORMED);
+		}
+		stored[at] = right;
+	}
+	stored[heads] = PLANES_MIXED;
+	ck_assert_int_eq(decode(stored_len, len), -E_MALFORMED);
+}
+END_TEST
+
 START_TEST(noise_does_not_fit)
 {
 	for (uint32_t i = 0; i < BLOCK_BYTES_MAX; i++)
@@ -246,7 +316,7 @@ START_TEST(every_field_of_the_head_is_checked)
 		uint8_t right = stored[at];
 
 		for (unsigned value = 0; value < 256; value++) {
-			/* Another rotation, and a phase with as many bytes outside words, are legal. */
+			/* Another rotation, and a phase with as many words, are legal. */
 			bool is_legal = value == right ||
 					(at == 0 && value < 32 && value % 4 == 2);
 
@@ -290,6 +360,9 @@ TEST_MAIN("planes",
 	  tcase_add_test(tc, floats_take_what_their_exponents_take);
 	  tcase_add_test(tc, every_stride_phase_and_rotation_comes_back);
 	  tcase_add_test(tc, every_length_comes_back);
+	  tcase_add_test(tc, each_plane_is_stored_as_suits_it);
+	  tcase_add_test(tc, chunks_that_differ_are_coded_apart);
+	  tcase_add_test(tc, a_mixed_plane_is_checked);
 	  tcase_add_test(tc, noise_does_not_fit);
 	  tcase_add_test(tc, nothing_is_written_behind_the_room);
 	  tcase_add_test(tc, kernels_do_what_plain_c_does);
