@@ -223,7 +223,8 @@ static uint32_t log2_of(uint32_t n)
 	return whole * BIT + part + part * (BIT - part) * 88 / (BIT * BIT);
 }
 
-#define FEW 32u
+#define FEW	       32u
+#define ROTATION_DOUBT (BIT / 8)
 
 /* What entropies are made of: n * log2(n), most often of few. */
 struct bits_table {
@@ -303,7 +304,8 @@ static uint32_t planes_plan(const struct sample *s, struct codec_plan *out, uint
 	plan = *out;
 	plan.rotate = plan.stride > 1;
 	bits = words_bits(&table, s, &plan) + handicap[plan.stride];
-	if (plan.rotate && bits < best) {
+	/* Floats gain little by it, so little that a sample may hide it; other words lose more. */
+	if (plan.rotate && bits < best + ROTATION_DOUBT) {
 		best = bits;
 		*out = plan;
 	}
