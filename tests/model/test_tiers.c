@@ -166,6 +166,35 @@ static void check_all(const enum known known[BLOCKS])
 	}
 }
 
+/* Until a segment goes, what was forgotten in it is found again: let it go as soon as it can. */
+static void compact_fast(void)
+{
+	cs_store_compact(world.nodes[1].server->stores[FAST], 1);
+	sim_world_run_for(world.sim, sim_world_random(world.sim) % 60 * SIM_MS);
+}
+
+/* All that was synced moves away, and its old place with it: the new one must be durable. */
+START_TEST(a_power_cut_behind_a_move_loses_nothing)
+{
+	enum known known[BLOCKS];
+
+	for (int i = 0; i < _i; i++)
+		(void)sim_world_random(world.sim); /* the seed */
+	put_range(0, BLOCKS);
+	ck_assert_int_eq(sync_all(), 0);
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		known[i] = DURABLE;
+	while (count_on(FAST, 0, BLOCKS) > 0)
+		sim_world_run_for(world.sim, SIM_MS);
+	compact_fast();
+	node_end(1, true);
+	node_start(1);
+	ck_assert(sim_world_run_until(world.sim, world_all_joined, NULL, WORLD_WAIT_NS));
+	sim_world_run_for(world.sim, 300 * SIM_MS);
+	check_all(known);
+}
+END_TEST
+
 START_TEST(nothing_is_lost_in_a_crash)
 {
 	enum known known[BLOCKS] = {NEVER};
@@ -191,6 +220,7 @@ START_TEST(nothing_is_lost_in_a_crash)
 			sim_world_run_for(world.sim,
 					  sim_world_random(world.sim) % 2000 * SIM_MS);
 		} else {
+			compact_fast();
 			restart(known);
 			check_all(known);
 		}
@@ -207,4 +237,5 @@ TEST_MAIN("tiers", tcase_add_checked_fixture(tc, begin, end); tcase_set_timeout(
 	  tcase_add_test(tc, new_ones_are_fast_cold_ones_slow);
 	  tcase_add_test(tc, hot_ones_come_back); tcase_add_test(tc, what_is_full_passes_on);
 	  tcase_add_test(tc, touched_and_trashed_go_along);
+	  tcase_add_loop_test(tc, a_power_cut_behind_a_move_loses_nothing, 0, 20);
 	  tcase_add_loop_test(tc, nothing_is_lost_in_a_crash, 0, 20))
