@@ -19,7 +19,9 @@
 #define SEAL_BYTES_MAX	MiB(4)		/* of content in memory, beside a block under way */
 #define SEAL_BYTES_MIN	KiB(512)	/* the same, of the smallest clients */
 #define SEAL_PARTS_MAX	128u		/* old blocks of a piece */
-#define SEAL_BLOCKS_MAX	512u		/* new ones */
+/* New ones, of a window full of tensors: each may end a block at both ends, as may each anchor. */
+#define SEAL_BLOCKS_MAX	(2u * (uint32_t)((SEAL_BYTES_MAX + BLOCK_BYTES_MAX) /			\
+					 MIN_OF(CUT_TENSOR_BYTES_MIN, CUT_ANCHOR_BYTES_MIN)) + 64u)
 #define SEAL_PUTS_MAX	16u
 #define SEAL_NODES_MAX	64u		/* dirty nodes of the new manifest */
 #define SEAL_PAUSE_MS	20u		/* between looks, while others read or write */

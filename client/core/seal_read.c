@@ -69,7 +69,7 @@ static int window_cut(struct seal_run *run)
 /* Those that were blocks before keep their names; the others get one. */
 static void window_name(struct seal_run *run)
 {
-	struct block_id_job jobs[SEAL_BLOCKS_MAX];
+	struct block_id_job jobs[SEAL_PARTS_MAX];
 	uint32_t count = 0, part = 0;
 
 	for (uint32_t i = 0; i < run->block_count; i++) {
@@ -84,6 +84,10 @@ static void window_name(struct seal_run *run)
 		else
 			jobs[count++] = (struct block_id_job){ run->bytes + block->from,
 							       block->len, &block->id };
+		if (count == ARRAY_COUNT(jobs)) {
+			block_id_of_all(run->hash, jobs, count);
+			count = 0;
+		}
 	}
 	block_id_of_all(run->hash, jobs, count);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Content that gets another root: it is what it was, in whatever state, under its new name alone. */
+/* Content that gets another root is what it was, in any state, under its new name alone. */
 #include <stdio.h>
 
 #include "tests/check_main.h"
