@@ -45,7 +45,7 @@ enum cs_tier_wish cs_tier_wish(enum cs_heat_kind heat, enum cs_tier_fill fill);
 struct cs_tier_rate {
 	uint64_t refilled_ms, credit;
 };
-/* May `bytes` more move now? bytes_per_s 0: always. One that is larger than a second's worth may. */
+/* May `bytes` more move now? bytes_per_s 0: always. What exceeds a second's worth may. */
 must_check bool cs_tier_rate_take(struct cs_tier_rate *rate, uint64_t bytes_per_s, uint32_t bytes,
 				  uint64_t now_ms);
 
