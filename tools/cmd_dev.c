@@ -163,7 +163,7 @@ static int reuse(const struct dev_arguments *a, struct layout *l, struct error *
 				 "--acl conflicts with the cluster in that folder: it has none");
 	if (a->hash && a->hash != l->hash)
 		return error_say(err, -E_EXIST,
-				 "--hash %s conflicts with the cluster in that folder, which has %s",
+				 "--hash %s conflicts with the cluster in that folder: it has %s",
 				 block_id_hash_name(a->hash), block_id_hash_name(l->hash));
 	for (uint32_t i = l->mount_count; i < a->mounts; i++)
 		layout_numbered(l, l->mount_dirs[i], "mnt", i + 1);

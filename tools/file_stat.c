@@ -219,7 +219,7 @@ static int on_file(void *arg, const struct tree_file *file)
 	q->bytes = 0;
 	/* What cannot be read, or went away, shares what was seen of it. */
 	rc = tree_reader_walk(s->reader, &file->attr->root, on_other_block, q, &ignored);
-	if (rc == -E_NOTCONN || rc == -E_NO_SESSION || rc == -E_NOMEM)
+	if (rc == -E_NO_SESSION || rc == -E_NOMEM)
 		return error_set(q->err, rc, "cannot read '%s'", file->path);
 	if (q->bytes == 0)
 		return 0;

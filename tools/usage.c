@@ -328,7 +328,8 @@ static int on_file(void *arg, const struct tree_file *file)
 		u->gone++;
 		return 0;
 	}
-	if (rc == -E_NOMEM || rc == -E_NOTCONN || rc == -E_NO_SESSION)
+	/* A lost metadata server is found with the next name; a chunk server costs its files. */
+	if (rc == -E_NOMEM || rc == -E_NO_SESSION)
 		return rc;
 	if (u->unreadable++ == 0)
 		(void)text_copy(u->first_unreadable, sizeof u->first_unreadable,

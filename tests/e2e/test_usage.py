@@ -85,7 +85,8 @@ def test_df_by_dtype_looks_into_models(make_cluster):
     groups = by_name(df(cluster, top, "--by", "dtype"))
     assert sorted(groups) == ["(no tensor)", "bf16", "f32"]
     for name, size in [("f32", 1), ("bf16", 2), ("(no tensor)", 1)]: # a block may be of two
-        assert abs(groups[name]["bytes_logical"] - MiB(size)) <= 65536 and groups[name]["files"] == 1
+        assert abs(groups[name]["bytes_logical"] - MiB(size)) <= 65536
+    assert groups["f32"]["files"] == groups["bf16"]["files"] == 1
 
 
 def test_df_asks_what_another_codec_would_store(make_cluster):
@@ -156,7 +157,7 @@ def test_stat_says_what_a_file_is_made_of_and_who_shares_it(make_cluster):
     (top / "deep/copy").write_bytes(model)
     report = stat(cluster, top / "m.safetensors")
     assert (report["bytes_plain"], report["bytes_unique"], report["bytes_shared"]) == (len(model), len(model), 0)
-    assert (report["format"], report["tensors"], report["cut"]) == ("safetensors", 2, "grid")
+    assert (report["format"], report["tensors"], report["cut"]) == ("safetensors", 2, "content")
     assert abs(report["dtypes"]["f32"] - MiB(1)) <= 65536 and abs(report["dtypes"]["bf16"] - MiB(1)) <= 65536
     assert sum(codec["copies"] for codec in report["codecs"].values()) == 3 * report["blocks"]
     beside = report["shared"]
@@ -166,7 +167,7 @@ def test_stat_says_what_a_file_is_made_of_and_who_shares_it(make_cluster):
     below = stat(cluster, "--among", cluster.mnt, "--top", 1, top / "m.safetensors")["shared"]
     assert (below["searched"], below["sharing"], len(below["files"])) == (4, 3, 1)
     people = cluster.cairn("stat", "--blocks", top / "m.safetensors").stdout
-    assert "same.safetensors" in people and "bf16" in people and "cut on the grid" in people
+    assert "same.safetensors" in people and "bf16" in people and "cut by content" in people
 
 
 def test_stat_knows_holes_and_what_repeats(make_cluster):
@@ -177,8 +178,10 @@ def test_stat_knows_holes_and_what_repeats(make_cluster):
         f.seek(MiB(4))
         f.write(piece)
     report = stat(cluster, cluster.mnt / "f")
-    assert (report["size"], report["bytes_holes"], report["bytes_plain"]) == (MiB(5), MiB(2), MiB(3))
-    assert (report["bytes_unique"], report["bytes_shared"]) == (MiB(1), MiB(2))
+    # A block may end in the hole, as zeros; and what repeats lies in equal blocks behind its first anchor.
+    assert report["size"] == MiB(5) == report["bytes_holes"] + report["bytes_plain"]
+    assert MiB(2) - 2 * 65536 <= report["bytes_holes"] <= MiB(2)
+    assert report["bytes_unique"] + report["bytes_shared"] == report["bytes_plain"] and report["bytes_shared"] >= MiB(1)
     rough = stat(cluster, "--sample", 16, cluster.mnt / "f")
     assert rough["rate"] < 1 and rough["blocks"] == report["blocks"]
 
@@ -204,7 +207,6 @@ def test_the_status_stays_true(make_cluster):
     (top / "small").write_bytes(b"x" * 100)
     report, _ = settled(cluster, top)
     before = report["ratio"]
-    assert before["dedup"] < 1.1 # the second header is longer, so nothing lies where it did
     cluster.cairn("seal", top / "m.safetensors", top / "again.safetensors")
     (top / "gone.bin").unlink()
     cluster.cairn("gc", "--now", timeout=120)
