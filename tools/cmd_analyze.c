@@ -383,7 +383,7 @@ static int analyze_all(struct work *w)
 static const struct argp_option argp_options[] = {
 	{"codec", 'c', "CODEC", 0, "auto, small, raw, lz4, zstd, nibble or planes (auto)", 0},
 	{"block-list", 'b', NULL, 0, "a line for each block", 0},
-	{"grid", 'g', NULL, 0, "blocks of 64 KiB from the start, as before a file is sealed", 0},
+	{"grid", 'g', NULL, 0, "blocks of 64 KiB from the start, as without cutting by content", 0},
 	{"hash", 'H', "NAME", 0, "block names: sha256 (default) or sha3-256", 0},
 	{"speed", 's', NULL, 0, "how fast each codec encodes and decodes blocks of these files", 0},
 	{"plot", 'p', "FILE.png|-", 0, "a picture; -: bars of text, as on a terminal", 0},

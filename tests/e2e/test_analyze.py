@@ -75,9 +75,10 @@ def test_sums_are_those_of_the_blocks(pair):
 
 
 def test_a_cluster_stores_what_was_said(make_cluster, pair):
-    said = report_of("--codec", "zstd", "--grid", "--block-list", pair[0])["files"][0]
+    said = report_of("--codec", "zstd", "--block-list", pair[0])["files"][0]
     cluster = make_cluster(sets=[NO_TIER, "client.codec=zstd", "client.seal_ms=0"])
     (cluster.mnt / "m").write_bytes(pair[0].read_bytes())
+    cluster.cairn("seal", cluster.mnt / "m")
     done = eventually(lambda: (lambda d: d if d.returncode == 0 else None)(
         cluster.cairn("stat", "--json", "--blocks", cluster.mnt / "m", check=False)), what="every copy")
     (found,) = json.loads(done.stdout)

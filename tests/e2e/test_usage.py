@@ -162,7 +162,8 @@ def test_stat_says_what_a_file_is_made_of_and_who_shares_it(make_cluster):
     assert sum(codec["copies"] for codec in report["codecs"].values()) == 3 * report["blocks"]
     beside = report["shared"]
     assert [f["path"] for f in beside["files"]] == ["same.safetensors", "half"]
-    assert [f["bytes"] for f in beside["files"]] == [len(model), MiB(1)]
+    assert beside["files"][0]["bytes"] == len(model)
+    assert MiB(1) - 2 * 65536 <= beside["files"][1]["bytes"] <= MiB(1) # up to a block that ends elsewhere
     assert (beside["searched"], beside["sharing"], beside["bytes"]) == (3, 2, len(model))
     below = stat(cluster, "--among", cluster.mnt, "--top", 1, top / "m.safetensors")["shared"]
     assert (below["searched"], below["sharing"], len(below["files"])) == (4, 3, 1)
@@ -181,7 +182,7 @@ def test_stat_knows_holes_and_what_repeats(make_cluster):
     # A block may end in the hole, as zeros; and what repeats lies in equal blocks behind its first anchor.
     assert report["size"] == MiB(5) == report["bytes_holes"] + report["bytes_plain"]
     assert MiB(2) - 2 * 65536 <= report["bytes_holes"] <= MiB(2)
-    assert report["bytes_unique"] + report["bytes_shared"] == report["bytes_plain"] and report["bytes_shared"] >= MiB(1)
+    assert report["bytes_unique"] + report["bytes_shared"] == report["bytes_plain"] and report["bytes_shared"] >= MiB(1) // 2
     rough = stat(cluster, "--sample", 16, cluster.mnt / "f")
     assert rough["rate"] < 1 and rough["blocks"] == report["blocks"]
 
