@@ -53,36 +53,48 @@ static bool sample_shrinks(const uint8_t *plane, uint32_t words)
 	return equal * HUFFMAN_SYMBOLS * 100 > (uint64_t)seen * (seen - 1) * NOISE_PERCENT;
 }
 
-/* What stays to be done for bytes that are Huffman coded. */
-struct shrunk {
+/* How bytes are to be stored, and at most how many that takes. */
+struct store_plan {
+	enum planes_kind kind;		/* RAW, CONSTANT or HUFFMAN */
 	uint32_t counts[HUFFMAN_SYMBOLS];
 	struct huffman_lengths code;
 	uint32_t bound;
 };
 
-/* False: coding saves nothing. */
-static bool shrunk_find(const uint8_t *bytes, uint32_t len, struct shrunk *out)
+static void store_plan_of(const uint8_t *bytes, uint32_t len, struct store_plan *out)
 {
+	out->kind = PLANES_RAW;
+	out->bound = len;
+	if (len == 0)
+		return;
+	if (is_constant(bytes, len)) {
+		out->kind = PLANES_CONSTANT;
+		out->bound = 1;
+		return;
+	}
 	huffman_count(bytes, len, out->counts);
 	huffman_lengths_of(out->counts, &out->code);
-	out->bound = huffman_bound(out->counts, &out->code);
-	return out->bound <= len - len / SAVING_SHARE;
+	uint32_t bound = huffman_bound(out->counts, &out->code);
+
+	if (bound > len - len / SAVING_SHARE)
+		return;
+	out->kind = PLANES_HUFFMAN;
+	out->bound = bound;
 }
 
 /* False: no room. */
-static bool bytes_store(const uint8_t *bytes, uint32_t len, const struct shrunk *shrunk,
+static bool bytes_store(const uint8_t *bytes, uint32_t len, const struct store_plan *plan,
 			struct planes_stored *out, struct wr *w)
 {
 	const uint8_t *start = w->at;
 
-	if (shrunk && shrunk->bound <= (size_t)(w->end - w->at)) {
-		huffman_encode(cpu_level(), &shrunk->code, bytes, len, w);
-		out->kind = PLANES_HUFFMAN;
-	} else {
-		wr_bytes(w, bytes, len);
-		out->kind = PLANES_RAW;
-	}
-	out->len = (uint16_t)(w->at - start);
+	if (plan->bound > (size_t)(w->end - w->at))
+		return false;
+	if (plan->kind == PLANES_HUFFMAN)
+		huffman_encode(cpu_level(), &plan->code, bytes, len, w);
+	else
+		wr_bytes(w, bytes, plan->bound);
+	*out = (struct planes_stored){(uint8_t)plan->kind, (uint16_t)(w->at - start)};
 	return wr_ok(w) && w->at - start <= UINT16_MAX;
 }
 
@@ -99,9 +111,9 @@ static void classes_write(const struct planes_mix *mix, struct wr *w)
 
 /* False, and nothing of it is written: it saves too little beside `one`, the code of all. */
 static bool plane_mixed(struct planes_scratch *s, const uint8_t *plane, uint32_t words,
-			const struct shrunk *one, struct wr *w)
+			const struct store_plan *one, struct wr *w)
 {
-	struct shrunk of[PLANES_MIX_CLASSES];
+	struct store_plan of[PLANES_MIX_CLASSES];
 	struct planes_mix *mix = &s->mix;
 
 	if (!planes_mix_find(mix, plane, words, one->counts))
@@ -109,12 +121,10 @@ static bool plane_mixed(struct planes_scratch *s, const uint8_t *plane, uint32_t
 	planes_mix_gather(mix, plane, s->classes);
 	const uint8_t *bytes = s->classes;
 	uint32_t all = planes_plane_class_bytes(mix) + PLANES_MIX_CLASSES * PLANES_CLASS_BYTES;
-	bool shrinks[PLANES_MIX_CLASSES];
 
 	for (unsigned k = 0; k < PLANES_MIX_CLASSES; k++) {
-		shrinks[k] = mix->bytes[k] > 1 && !is_constant(bytes, mix->bytes[k]) &&
-			     shrunk_find(bytes, mix->bytes[k], &of[k]);
-		all += shrinks[k] ? of[k].bound : mix->bytes[k];
+		store_plan_of(bytes, mix->bytes[k], &of[k]);
+		all += of[k].bound;
 		bytes += mix->bytes[k];
 	}
 	if (all + words / MORE_SHARE > one->bound || all > (size_t)(w->end - w->at))
@@ -127,7 +137,7 @@ static bool plane_mixed(struct planes_scratch *s, const uint8_t *plane, uint32_t
 	for (unsigned k = 0; k < PLANES_MIX_CLASSES; k++) {
 		struct planes_stored class;
 
-		if (!bytes_store(bytes, mix->bytes[k], shrinks[k] ? &of[k] : NULL, &class, w))
+		if (!bytes_store(bytes, mix->bytes[k], &of[k], &class, w))
 			ASSERT(!"there was room for all");
 		wr_u8(&heads, class.kind);
 		wr_u16(&heads, class.len);
@@ -175,22 +185,17 @@ static bool plane_zstd(struct planes_scratch *s, const uint8_t *plane, uint32_t 
 bool planes_plane_store(struct planes_scratch *s, const uint8_t *plane, uint32_t words,
 			struct planes_stored *out, struct wr *w)
 {
+	struct store_plan one = {.kind = PLANES_RAW, .bound = words};
 	const uint8_t *start = w->at;
-	struct shrunk one;
 
-	if (is_constant(plane, words)) {
-		wr_u8(w, plane[0]);
-		*out = (struct planes_stored){PLANES_CONSTANT, 1};
-		return wr_ok(w);
-	}
-	bool shrinks = sample_shrinks(plane, words) && shrunk_find(plane, words, &one);
-
-	if (plane_zstd(s, plane, words, shrinks ? one.bound : words, w))
+	if (is_constant(plane, words) || sample_shrinks(plane, words))
+		store_plan_of(plane, words, &one);
+	if (one.kind != PLANES_CONSTANT && plane_zstd(s, plane, words, one.bound, w))
 		out->kind = PLANES_ZSTD;
-	else if (shrinks && plane_mixed(s, plane, words, &one, w))
+	else if (one.kind == PLANES_HUFFMAN && plane_mixed(s, plane, words, &one, w))
 		out->kind = PLANES_MIXED;
 	else
-		return bytes_store(plane, words, shrinks ? &one : NULL, out, w);
+		return bytes_store(plane, words, &one, out, w);
 	out->len = (uint16_t)(w->at - start);
 	return true;
 }

@@ -200,6 +200,20 @@ START_TEST(chunks_that_differ_are_coded_apart)
 }
 END_TEST
 
+START_TEST(empty_rows_take_next_to_nothing)
+{
+	struct codec_plan plan = plan_of(1, 0, false);
+
+	for (uint32_t i = 0; i < BLOCK_BYTES_MAX; i++)
+		plain[i] = i / 256 * 2654435761u >> 31 ? (uint8_t)(1 + prng(64)) : 0;
+	uint32_t stored_len = round_trip(&plan, BLOCK_BYTES_MAX);
+
+	/* Six bits in half of the rows. */
+	ck_assert_uint_gt(stored_len, 0);
+	ck_assert_uint_lt(stored_len, BLOCK_BYTES_MAX / 2 / 100 * 80);
+}
+END_TEST
+
 START_TEST(a_mixed_plane_is_checked)
 {
 	struct codec_plan plan = plan_of(1, 0, false);
@@ -362,6 +376,7 @@ TEST_MAIN("planes",
 	  tcase_add_test(tc, every_length_comes_back);
 	  tcase_add_test(tc, each_plane_is_stored_as_suits_it);
 	  tcase_add_test(tc, chunks_that_differ_are_coded_apart);
+	  tcase_add_test(tc, empty_rows_take_next_to_nothing);
 	  tcase_add_test(tc, a_mixed_plane_is_checked);
 	  tcase_add_test(tc, noise_does_not_fit);
 	  tcase_add_test(tc, nothing_is_written_behind_the_room);
