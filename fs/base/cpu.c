@@ -4,6 +4,8 @@
 
 #if defined(__x86_64__)
 
+#include <cpuid.h>
+
 static bool has_avx2(void)
 {
 	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
@@ -24,11 +26,26 @@ enum cpu_level cpu_level(void)
 	return has_avx512() ? CPU_AVX512 : CPU_AVX2;
 }
 
+/* By hand: not every compiler's library knows these. They use no registers but SSE's. */
+bool cpu_has_sha(void)
+{
+	unsigned a, b, c, d;
+
+	if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_SSE4_1) == 0 || (c & bit_SSSE3) == 0)
+		return false;
+	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA) != 0;
+}
+
 #else
 
 enum cpu_level cpu_level(void)
 {
 	return CPU_PLAIN;
+}
+
+bool cpu_has_sha(void)
+{
+	return false;
 }
 
 #endif

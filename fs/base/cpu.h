@@ -20,6 +20,7 @@ enum cpu_level {
 #define CPU_LEVEL_COUNT 3u
 
 enum cpu_level cpu_level(void);
+bool cpu_has_sha(void);	/* the instructions of SHA-256, apart from the levels */
 const char *cpu_level_name(enum cpu_level level);	/* "plain", "avx2", "avx512" */
 
 #endif

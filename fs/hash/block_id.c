@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "fs/base/cpu.h"
 #include "fs/base/text.h"
 #include "fs/hash/sha256_ni.h"
 
@@ -22,7 +23,7 @@ static void settle(void)
 	sha256 = EVP_MD_fetch(NULL, "SHA2-256", NULL);
 	sha3_256 = EVP_MD_fetch(NULL, "SHA3-256", NULL);
 	ASSERT(sha256 && sha3_256);
-	has_sha256_ni = sha256_ni_is_there();
+	has_sha256_ni = cpu_has_sha();
 }
 
 static void openssl_run(const EVP_MD *method, const struct block_id_job *job)

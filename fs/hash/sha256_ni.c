@@ -8,7 +8,6 @@
 
 #if defined(__x86_64__)
 
-#include <cpuid.h>
 #include <immintrin.h>
 #include <string.h>
 
@@ -192,15 +191,6 @@ static void lane_move(struct lane *to, const struct lane *from)
 
 /* --- public ----------------------------------------------------------------------------------- */
 
-bool sha256_ni_is_there(void)
-{
-	unsigned a, b, c, d;
-
-	if (!__get_cpuid(1, &a, &b, &c, &d) || (c & bit_SSE4_1) == 0 || (c & bit_SSSE3) == 0)
-		return false;
-	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & bit_SHA) != 0;
-}
-
 void sha256_ni_run(const struct block_id_job *jobs, size_t count)
 {
 	struct lane lanes[LANES_MAX];
@@ -230,11 +220,6 @@ void sha256_ni_run(const struct block_id_job *jobs, size_t count)
 }
 
 #else
-
-bool sha256_ni_is_there(void)
-{
-	return false;
-}
 
 void sha256_ni_run(const struct block_id_job *jobs unused_arg, size_t count unused_arg)
 {

@@ -11,9 +11,7 @@
 
 #include "fs/hash/block_id.h"
 
-/* Does this CPU have them? */
-bool sha256_ni_is_there(void);
-/* Only where it has. */
+/* Only where cpu_has_sha(). */
 void sha256_ni_run(const struct block_id_job *jobs, size_t count);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fs/base/cpu.h"
 #include "tests/check_main.h"
 
 #define BYTES	  (2u * BLOCK_BYTES_MAX)
@@ -100,7 +101,7 @@ END_TEST
 
 START_TEST(lanes_agree_with_openssl)
 {
-	if (!sha256_ni_is_there())
+	if (!cpu_has_sha())
 		return; /* this machine never runs them */
 	fill();
 	check_tails(sha256_ni_run);
