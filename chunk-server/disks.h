@@ -2,9 +2,9 @@
 /*
  * The disks of one chunk server behind one interface. A block's order of disks is rendezvous
  * hashing of its id with each disk's uuid: it is put on the first that is neither failed nor full,
- * and found on any (so a disk may be added, and a failed one fails alone). Disks of a faster tier go
- * before all others as long as they have room; tier_move.c moves blocks between tiers. A block may be
- * on several disks for a while: all is said of every copy, and a visit tells it once.
+ * and found on any (so a disk may be added, and a failed one fails alone). Disks of a faster tier
+ * go before all others as long as they have room; tier_move.c moves blocks between tiers. A block
+ * may be on several disks for a while: all is said of every copy, and a visit tells it once.
  *
  * One generation for the whole server: a sync ends the server's generation by syncing every healthy
  * store, and what is owed. A put answered under generation g is durable when cs_disks_sync(g)

@@ -262,7 +262,7 @@ static enum cs_heat_kind heat_of(struct reencode *r, const struct block_id *id)
 	return cs_heat_of(r->server->heat, id, now_ms_of(r));
 }
 
-/* Does what is cold on this disk reach its readers sooner as it is? Who asks for all wants space. */
+/* Does what is cold here reach its readers sooner as it is? Who asks for all wants space. */
 static bool is_better_fast(const struct reencode *r)
 {
 	uint32_t disk = (uint32_t)(r->at - r->disks);

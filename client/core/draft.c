@@ -309,7 +309,7 @@ static void part_add(struct cl_draft *d, uint64_t index, const struct draft_bloc
 		piece_write(d, piece);
 }
 
-/* The part of [offset, offset + len) that follows its first `from` bytes, as far as a piece goes. */
+/* Of [offset, offset + len), what follows its first `from` bytes, as far as a piece goes. */
 static struct draft_block part_of(uint64_t offset, uint32_t len, uint32_t from)
 {
 	uint32_t at = (uint32_t)((offset + from) % TIER_PIECE_BYTES);

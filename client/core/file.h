@@ -6,8 +6,9 @@
  * of bytes each, disjoint, in memory; a chunk covers [start, start + cap) and hides what the
  * manifest says there. A chunk begins and ends where manifest entries do (existing cut points
  * survive), or on the grid of 64 KiB where there are none, or where the cutter of a file says that
- * is written from its begin (streamed.h), so putting it back is one manifest_replace(). Content of at most INLINE_BYTES_MAX that never met a manifest is the single
- * chunk at 0 and travels inside its publish.
+ * is written from its begin (streamed.h), so putting it back is one manifest_replace(). Content of
+ * at most INLINE_BYTES_MAX that never met a manifest is the single chunk at 0 and travels inside
+ * its publish.
  *
  * Life of a chunk: dirty -> queued -> flying (its buffer lent to the put; a write then copies it
  * first) -> ready -> applied to the manifest and dropped, unless it was written meanwhile.

@@ -10,8 +10,8 @@
 #include "client/core/stream.h"
 
 /*
- * A write at `pos` is next. What is too small to be cut is only known behind INLINE_BYTES_MAX: there
- * the cutter begins, with what was gathered.
+ * A write at `pos` is next. What is too small to be cut is only known behind INLINE_BYTES_MAX:
+ * there the cutter begins, with what was gathered.
  */
 void cl_streamed_at(struct cl_file *file, uint64_t pos);
 /* The `count` bytes of the chunk from `from` on were written: how many of them it keeps. */

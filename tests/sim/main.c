@@ -124,8 +124,8 @@ int main(int argc, char **argv)
 		       (unsigned long long)METRIC_GET(tier_reads),
 		       (unsigned long long)METRIC_GET(tier_reads_failed));
 	if (a.count > 1)
-		printf("%llu files cut by content, %llu times a writer was first; %llu bytes of new "
-		       "blocks, %llu that were stored already\n",
+		printf("%llu files cut by content, %llu times a writer was first; %llu bytes of "
+		       "new blocks, %llu that were stored already\n",
 		       (unsigned long long)METRIC_GET(files_sealed),
 		       (unsigned long long)METRIC_GET(seals_lost),
 		       (unsigned long long)METRIC_GET(seal_new_bytes),

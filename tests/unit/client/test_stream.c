@@ -15,7 +15,7 @@
 
 #define FILE_BYTES  (2u << 20)
 #define ENDS_MAX    4096u
-#define TENSORS_OF  9
+#define TENSORS	    9u
 
 static uint8_t file[FILE_BYTES];
 static uint64_t whole[ENDS_MAX], streamed[ENDS_MAX];
@@ -35,20 +35,19 @@ static void fill(uint64_t seed)
 /* A safetensors header of `bytes`, padded, over tensors of odd lengths. */
 static void make_safetensors(uint32_t bytes)
 {
-	char *json = (char *)file + 8;
 	uint32_t at = 0, data = FILE_BYTES - 8 - bytes;
-	int n = sprintf(json, "{");
+	char *json = (char *)file + 8, *to = json;
 
-	for (int i = 0; i < TENSORS_OF; i++) {
-		uint32_t end = i == TENSORS_OF - 1 ? data : at + data / (i % 3 == 0 ? 64 : 8) + 1;
+	memcpy(file, &(uint64_t){ bytes }, 8);
+	for (uint32_t i = 0; i < TENSORS; i++) {
+		uint32_t end = i == TENSORS - 1 ? data : at + data / (i % 3 == 0 ? 64 : 8) + 1;
 
-		n += sprintf(json + n, "%s\"t%d\":{\"dtype\":\"U8\",\"shape\":[%u],"
-			     "\"data_offsets\":[%u,%u]}", i ? "," : "", i, end - at, at, end);
+		to += snprintf(to, 200, "%c\"t%u\":{\"dtype\":\"U8\",\"shape\":[%u],"
+			       "\"data_offsets\":[%u,%u]}", i ? ',' : '{', i, end - at, at, end);
 		at = end;
 	}
-	n += sprintf(json + n, "}");
-	memset(json + n, ' ', bytes - (uint32_t)n);
-	memcpy(file, &(uint64_t){ bytes }, 8);
+	*to++ = '}';
+	memset(to, ' ', bytes - (size_t)(to - json));
 }
 
 static int read_file(void *arg, uint64_t offset, uint32_t len, const void **bytes)
