@@ -39,7 +39,7 @@ static uint64_t processor(uint64_t seed)
 	return seed;
 }
 
-uint64_t calibrate_machine(void)
+uint64_t cs_calibrate_machine(void)
 {
 	struct utsname system;
 	uint64_t sum = checksum_of(CAIRN_VERSION, sizeof(CAIRN_VERSION));
@@ -49,25 +49,25 @@ uint64_t calibrate_machine(void)
 	return processor(sum);
 }
 
-uint32_t calibrate_cores(void)
+uint32_t cs_calibrate_cores(void)
 {
 	return (uint32_t)MAX_OF(sysconf(_SC_NPROCESSORS_ONLN), 1);
 }
 
 /* --- the file ---- */
 
-int calibrate_load(struct disk *disk, uint64_t device, struct calibration *out)
+int cs_calibrate_load(struct disk *disk, uint64_t device, struct calibration *out)
 {
 	uint8_t bytes[CALIBRATION_BYTES];
 	int rc = disk_read_file(disk, CALIBRATION_FILE, bytes, sizeof(bytes));
 
 	if (rc != (int)sizeof(bytes) || calibration_decode(bytes, out) < 0 ||
-	    out->device != device || out->machine != calibrate_machine())
+	    out->device != device || out->machine != cs_calibrate_machine())
 		return -E_NOENT;
 	return 0;
 }
 
-int calibrate_store(struct disk *disk, const struct calibration *c)
+int cs_calibrate_store(struct disk *disk, const struct calibration *c)
 {
 	uint8_t bytes[CALIBRATION_BYTES];
 
@@ -156,7 +156,7 @@ static int measure(struct disk *disk, struct loop *clock, uint8_t *piece, uint64
 	return bytes < 0 ? (int)bytes : rc;
 }
 
-int calibrate_disk(struct disk *disk, struct loop *clock, struct calibration *out)
+int cs_calibrate_disk(struct disk *disk, struct loop *clock, struct calibration *out)
 {
 	struct disk_space space;
 	int rc = disk_space(disk, &space);
@@ -257,7 +257,7 @@ static void measure_codec(struct codec_run *run, struct calibration_codec *out)
 	out->ratio_permille = (uint32_t)(SAMPLE_BLOCKS * BLOCK_BYTES_MAX * 1000ull / bytes);
 }
 
-int calibrate_codecs(struct loop *clock, struct calibration *out)
+int cs_calibrate_codecs(struct loop *clock, struct calibration *out)
 {
 	struct codec_run run = {.clock = clock, .scratch = codec_scratch_create()};
 	size_t sample_bytes = SAMPLE_BLOCKS * BLOCK_BYTES_MAX;
@@ -290,7 +290,7 @@ static uint64_t reading(uint64_t disk, const struct calibration_codec *codec, ui
 	return MIN_OF(disk * ratio / 1000, codec->decode_bytes_per_s * cores);
 }
 
-enum codec_aim calibrate_aim(const struct calibration *c, enum media_kind kind, uint32_t cores)
+enum codec_aim cs_calibrate_aim(const struct calibration *c, enum media_kind kind, uint32_t cores)
 {
 	const struct calibration_codec *small = NULL, *fast = NULL;
 

@@ -14,25 +14,25 @@
 #include "fs/io/media.h"
 
 /* The machine that figures are of: processor, kernel, version of cairn. */
-uint64_t calibrate_machine(void);
-uint32_t calibrate_cores(void); /* >= 1 */
+uint64_t cs_calibrate_machine(void);
+uint32_t cs_calibrate_cores(void); /* >= 1 */
 
 /* What is stored of this device and machine; -E_NOENT: nothing, or of another one. */
-must_check int calibrate_load(struct disk *disk, uint64_t device, struct calibration *out);
-must_check int calibrate_store(struct disk *disk, const struct calibration *c);
+must_check int cs_calibrate_load(struct disk *disk, uint64_t device, struct calibration *out);
+must_check int cs_calibrate_store(struct disk *disk, const struct calibration *c);
 
 /*
  * Write at most 31 MiB (a sixteenth of what is free) to a file of its own, sync, read it directly,
  * remove it: 300 ms, or one piece where that takes longer. Figures stay 0 where it cannot be.
  */
-must_check int calibrate_disk(struct disk *disk, struct loop *clock, struct calibration *out);
+must_check int cs_calibrate_disk(struct disk *disk, struct loop *clock, struct calibration *out);
 /* Each codec on a built-in sample that looks like weights, 50 ms in all. -E_NOMEM. */
-must_check int calibrate_codecs(struct loop *clock, struct calibration *out);
+must_check int cs_calibrate_codecs(struct loop *clock, struct calibration *out);
 
 /*
  * How cold blocks are best stored: SMALL or FAST, whichever `cores` read faster from that disk; the
  * smaller in doubt. Without figures (NULL, or 0) by what disks of the kind do as a rule.
  */
-enum codec_aim calibrate_aim(const struct calibration *c, enum media_kind kind, uint32_t cores);
+enum codec_aim cs_calibrate_aim(const struct calibration *c, enum media_kind kind, uint32_t cores);
 
 #endif

@@ -41,17 +41,17 @@ static void disk_run(struct loop_work *work)
 	struct calibration *c = &m->found[m->disk];
 	struct loop *loop = m->server->options.loop;
 
-	m->rc = calibrate_load(disk->disk, disk->media.identity, c);
+	m->rc = cs_calibrate_load(disk->disk, disk->media.identity, c);
 	if (m->rc == 0)
 		return;
 	*c = (struct calibration){.device = disk->media.identity,
-				  .machine = calibrate_machine(),
+				  .machine = cs_calibrate_machine(),
 				  .measured_ns = loop_wall_ns(loop)};
-	m->rc = calibrate_disk(disk->disk, loop, c);
+	m->rc = cs_calibrate_disk(disk->disk, loop, c);
 	if (m->rc == 0)
-		m->rc = calibrate_codecs(loop, c);
+		m->rc = cs_calibrate_codecs(loop, c);
 	if (m->rc == 0)
-		m->rc = calibrate_store(disk->disk, c);
+		m->rc = cs_calibrate_store(disk->disk, c);
 }
 
 static void disk_done(struct loop_work *work)
@@ -98,7 +98,7 @@ int cs_media_create(struct cs_server *s)
 		return -E_NOMEM;
 	s->media = m;
 	m->server = s;
-	m->cores = calibrate_cores();
+	m->cores = cs_calibrate_cores();
 	m->timer.fn = timer_fired;
 	for (uint32_t i = 0; i < s->options.disk_count; i++) {
 		m->has[i] = s->options.disks[i].calibration != NULL;
@@ -134,7 +134,7 @@ enum codec_aim cs_media_cold_aim(const struct cs_server *s, uint32_t disk)
 {
 	const struct cs_media *m = s->media;
 
-	return calibrate_aim(m != NULL && m->has[disk] ? &m->found[disk] : NULL,
+	return cs_calibrate_aim(m != NULL && m->has[disk] ? &m->found[disk] : NULL,
 			     s->options.disks[disk].media.kind, m != NULL ? m->cores : 1);
 }
 

@@ -85,7 +85,7 @@ static int find_media(struct program *p, const char *path, struct error *err)
 {
 	struct media *media = &p->media[p->disk_count];
 
-	media_detect(&MEDIA_SYSTEM, path, media);
+	media_detect(&media_system, path, media);
 	int rc = media_chosen(&p->config->cs_media, path, &media->kind, err);
 	if (rc >= 0)
 		rc = cs_tier_of(&p->config->cs_tiers, path, media->kind,

@@ -372,7 +372,7 @@ int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t le
 	struct cl_chunk *chunk;
 	uint32_t count;
 	cl_streamed_at(file, pos);
-	int rc = cl_edit_chunk(op, pos, len, &chunk, &count);
+	int rc = cl_place_chunk(op, pos, len, &chunk, &count);
 	if (rc != 0)
 		return rc;
 	uint32_t from = (uint32_t)(pos - chunk->start);

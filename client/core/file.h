@@ -321,12 +321,6 @@ must_check int cl_edit_write_step(struct cl_op *op);
 must_check int cl_edit_truncate_step(struct cl_op *op);
 must_check int cl_edit_allocate_step(struct cl_op *op);
 must_check int cl_copy_step(struct cl_op *op);		/* copy.c */
-/*
- * For steps: the chunk that an edit of [pos, pos + len) needs, with what it held unless the edit
- * covers it whole; *out_len is how much of the edit it takes. 0, 1 (waits), or an error.
- */
-must_check int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk **out,
-			     uint32_t *out_len);
 /* Put bytes (NULL: zeros) at pos, as many as one chunk takes. 0, 1 (waits), or an error. */
 must_check int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t len,
 			     uint32_t *out_len);

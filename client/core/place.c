@@ -123,7 +123,7 @@ int cl_place_block(struct cl_file *file, const struct cl_place *place, struct bu
 	return 0;
 }
 
-int cl_edit_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk **out,
+int cl_place_chunk(struct cl_op *op, uint64_t pos, uint64_t len, struct cl_chunk **out,
 		  uint32_t *out_len)
 {
 	struct cl_file *file = op->file;

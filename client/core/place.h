@@ -22,5 +22,11 @@ must_check int cl_place_find(struct cl_file *file, uint64_t pos, struct cl_place
 /* The bytes that a chunk begins with; a reference. 0, 1 (waits), or an error. */
 must_check int cl_place_block(struct cl_file *file, const struct cl_place *place,
 			      struct buf **out);
+/*
+ * For steps: the chunk that an edit of [pos, pos + len) needs, with what it held unless the edit
+ * covers it whole; *out_len is how much of the edit it takes. 0, 1 (waits), or an error.
+ */
+must_check int cl_place_chunk(struct cl_op *op, uint64_t pos, uint64_t len,
+			      struct cl_chunk **out, uint32_t *out_len);
 
 #endif

@@ -345,4 +345,4 @@ static int real_device_of(const struct media_system *system unused_arg, const ch
 	return *is_memory || major(st.st_dev) != 0 ? 0 : device_of_mount(st.st_dev, out);
 }
 
-const struct media_system MEDIA_SYSTEM = {.sysfs = "/sys", .device_of = real_device_of};
+const struct media_system media_system = {.sysfs = "/sys", .device_of = real_device_of};

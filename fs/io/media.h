@@ -60,7 +60,7 @@ struct media_system {
 	int (*device_of)(const struct media_system *system, const char *path, dev_t *out,
 			 bool *is_memory);
 };
-extern const struct media_system MEDIA_SYSTEM; /* the real one */
+extern const struct media_system media_system; /* the real one */
 
 /* Never fails: what is not found is MEDIA_OTHER. */
 void media_detect(const struct media_system *system, const char *directory, struct media *out);

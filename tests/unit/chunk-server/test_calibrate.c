@@ -32,7 +32,7 @@ static void end(void)
 
 static struct calibration example(void)
 {
-	struct calibration c = {.device = DEVICE, .machine = calibrate_machine(),
+	struct calibration c = {.device = DEVICE, .machine = cs_calibrate_machine(),
 				.measured_ns = 5, .read_bytes_per_s = MiB(1000),
 				.write_bytes_per_s = MiB(500)};
 
@@ -45,9 +45,9 @@ START_TEST(what_was_measured_comes_back)
 {
 	struct calibration c = example(), found;
 
-	ck_assert_int_eq(calibrate_load(disk, DEVICE, &found), -E_NOENT);
-	ck_assert_int_eq(calibrate_store(disk, &c), 0);
-	ck_assert_int_eq(calibrate_load(disk, DEVICE, &found), 0);
+	ck_assert_int_eq(cs_calibrate_load(disk, DEVICE, &found), -E_NOENT);
+	ck_assert_int_eq(cs_calibrate_store(disk, &c), 0);
+	ck_assert_int_eq(cs_calibrate_load(disk, DEVICE, &found), 0);
 	ck_assert_uint_eq(found.measured_ns, c.measured_ns);
 	ck_assert_uint_eq(found.read_bytes_per_s, c.read_bytes_per_s);
 	ck_assert_uint_eq(found.write_bytes_per_s, c.write_bytes_per_s);
@@ -56,10 +56,10 @@ START_TEST(what_was_measured_comes_back)
 			  found.codecs[i].decode_bytes_per_s == c.codecs[i].decode_bytes_per_s &&
 			  found.codecs[i].ratio_permille == c.codecs[i].ratio_permille);
 	}
-	ck_assert_int_eq(calibrate_load(disk, DEVICE + 1, &found), -E_NOENT);
+	ck_assert_int_eq(cs_calibrate_load(disk, DEVICE + 1, &found), -E_NOENT);
 	c.machine++;
-	ck_assert_int_eq(calibrate_store(disk, &c), 0);
-	ck_assert_int_eq(calibrate_load(disk, DEVICE, &found), -E_NOENT);
+	ck_assert_int_eq(cs_calibrate_store(disk, &c), 0);
+	ck_assert_int_eq(cs_calibrate_load(disk, DEVICE, &found), -E_NOENT);
 }
 END_TEST
 
@@ -85,7 +85,7 @@ static enum codec_aim aim(uint64_t disk_mb, uint64_t decode_mb, uint32_t cores)
 
 	c.codecs[CODEC_RAW] = (struct calibration_codec){0, 10000000000, 1000};
 	c.codecs[CODEC_PLANES] = (struct calibration_codec){0, decode_mb * 1000000, 1500};
-	return calibrate_aim(&c, MEDIA_NVME, cores);
+	return cs_calibrate_aim(&c, MEDIA_NVME, cores);
 }
 
 START_TEST(slow_disks_want_less_bytes_weak_processors_faster_ones)
@@ -95,8 +95,8 @@ START_TEST(slow_disks_want_less_bytes_weak_processors_faster_ones)
 	ck_assert_int_eq(aim(3000, 300, 2), CODEC_AIM_FAST);
 	ck_assert_int_eq(aim(3000, 300, 16), CODEC_AIM_SMALL);
 	ck_assert_int_eq(aim(3000, 2800, 1), CODEC_AIM_SMALL); /* nearly as fast */
-	ck_assert_int_eq(calibrate_aim(NULL, MEDIA_ROTATING, 2), CODEC_AIM_SMALL);
-	ck_assert_int_eq(calibrate_aim(NULL, MEDIA_MEMORY, 2), CODEC_AIM_FAST);
+	ck_assert_int_eq(cs_calibrate_aim(NULL, MEDIA_ROTATING, 2), CODEC_AIM_SMALL);
+	ck_assert_int_eq(cs_calibrate_aim(NULL, MEDIA_MEMORY, 2), CODEC_AIM_FAST);
 }
 END_TEST
 
@@ -105,10 +105,10 @@ START_TEST(a_real_disk_is_measured_and_left_as_it_was)
 	struct calibration c = {0};
 	struct disk_file *file;
 
-	ck_assert_int_eq(calibrate_disk(disk, loop, &c), 0);
+	ck_assert_int_eq(cs_calibrate_disk(disk, loop, &c), 0);
 	ck_assert(c.read_bytes_per_s > 0 && c.write_bytes_per_s > 0);
 	ck_assert_int_eq(disk_open(disk, "calibration.data", DISK_READ, &file), -E_NOENT);
-	ck_assert_int_eq(calibrate_codecs(loop, &c), 0);
+	ck_assert_int_eq(cs_calibrate_codecs(loop, &c), 0);
 	for (uint32_t i = 0; i < CALIBRATION_CODECS; i++) {
 		ck_assert_int_eq(c.codecs[i].decode_bytes_per_s > 0, codec_is_known(i));
 		ck_assert(!codec_is_known(i) || c.codecs[i].ratio_permille >= 1000);

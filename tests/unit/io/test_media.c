@@ -235,9 +235,9 @@ END_TEST
 
 START_TEST(the_real_system_is_looked_at)
 {
-	media_detect(&MEDIA_SYSTEM, "/proc", &found);
+	media_detect(&media_system, "/proc", &found);
 	ck_assert_int_eq(found.kind, MEDIA_OTHER);
-	media_detect(&MEDIA_SYSTEM, "/", &found);
+	media_detect(&media_system, "/", &found);
 	ck_assert_int_lt(found.kind, MEDIA_COUNT);
 }
 END_TEST
