@@ -320,8 +320,6 @@ static void round_end(struct reencode *r)
 {
 	r->phase = PHASE_ROUND;
 	r->is_working = true;
-	r->round.store = r->at->store;
-	r->round.done = round_ended;
 	cs_round_end(&r->round);
 }
 
@@ -570,6 +568,8 @@ static int disk_take(struct reencode *r, struct reencode_disk *d)
 		pass_begin(d, false);
 	d->bytes_total = MAX_OF(d->bytes_total, bytes_of(d->store));
 	r->at = d;
+	r->round.store = d->store;
+	r->round.done = round_ended;
 	r->phase = PHASE_OPEN;
 	return 0;
 }
@@ -595,7 +595,7 @@ static void step(struct reencode *r)
 			round_end(r);
 			return;
 		}
-		r->round.count = 0;
+		cs_round_drop(&r->round);
 		save(r->at, true);
 		r->at = NULL;
 		r->phase = PHASE_IDLE;

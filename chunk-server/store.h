@@ -185,10 +185,11 @@ uint64_t cs_store_generation(const struct cs_store *store); /* that a put answer
 /*
  * Another record of a block that is here already (compacted, encoded anew): cs_store_append()
  * writes it like a put, but the index does not know it until its round ends. Those that were
- * written, rc 0, are added to a round, each with the place it takes; the end of a round syncs them,
- * and leads the index to them in one commit. A block that was freed, quarantined or put elsewhere
- * meanwhile is left alone; trash and touched epochs stay. The old records are dead then: compaction
- * gives them back. A crash before the end leaves the old records in service.
+ * written, rc 0, are added to a round of that store by their done(), each with the place it takes,
+ * and compaction leaves their segments alone; the end of a round syncs them, and leads the index to
+ * them in one commit. A block that was freed, quarantined or put elsewhere meanwhile is left alone;
+ * trash and touched epochs stay. The old records are dead then: compaction gives them back. A crash
+ * before the end leaves the old records in service.
  */
 void cs_store_append(struct cs_store *store, struct cs_put *put);
 
@@ -199,7 +200,7 @@ struct cs_replaced { /* private */
 	uint32_t length;
 	uint8_t codec;
 };
-struct cs_round { /* set store and done; nothing else */
+struct cs_round { /* set store and done before the first record is added; nothing else */
 	struct cs_store *store;
 	void (*done)(struct cs_round *round);
 	int rc; /* 0; -E_NOSPC: the index is full; -E_IO: the disk was given up */
@@ -213,6 +214,8 @@ struct cs_round { /* set store and done; nothing else */
 void cs_round_add(struct cs_round *round, const struct cs_put *put, const struct cs_place *from);
 /* done() once the index leads to all, or the reason why not. May be empty. */
 void cs_round_end(struct cs_round *round);
+/* The old records stay in service. */
+void cs_round_drop(struct cs_round *round);
 
 /* Keep in mind that the block at this place does not shrink; a no-op if it moved. -E_NO_BLOCK. */
 must_check int cs_store_set_dense(struct cs_store *store, const struct block_id *id,

@@ -35,7 +35,7 @@ static bool is_worth_it(const struct cs_store *store, const struct store_segment
 {
 	uint64_t dead = store_segment_dead(segment);
 
-	if (segment->is_stuck)
+	if (segment->is_stuck || segment->awaited > 0)
 		return false;
 	return segment->bytes == 0 ||
 	       (dead > 0 && dead * 100 >= segment->bytes * store->compact.percent);

@@ -73,6 +73,7 @@ struct store_segment {
 	bool is_dirty; /* its row is older than this */
 	bool has_file; /* found at the start */
 	bool is_stuck; /* could not be compacted: not tried again unless asked */
+	uint32_t awaited; /* records of open rounds in it: they will live, and count as dead */
 };
 
 static inline uint64_t store_segment_dead(const struct store_segment *segment)

@@ -3,7 +3,9 @@
  * Records that take the place of others: a sync makes the round durable, then one commit of the
  * index leads to all of them. What the index leads elsewhere meanwhile is left alone, its new
  * record is dead. So at any moment either the old place or a synced new one is found, by the index
- * and by a start that reads segments alone (the later place wins, both are the block). I1, I4.
+ * and by a start that reads segments alone (the later place wins, both are the block). Until then
+ * nothing leads to the new ones: their segments are awaited, or compaction took them for dead and
+ * removed them. I1, I4.
  */
 #include "chunk-server/store_internal.h"
 
@@ -18,6 +20,8 @@ static int switch_one(struct cs_round *round, const struct cs_replaced *r)
 		return 0;
 	if (rc < 0)
 		return rc;
+	if (cs_store_segment_find(store, r->segment) == NULL)
+		return 0; /* added too late, and gone: the old one stays */
 	struct cs_place place = old; /* touched and trash stay what they are */
 	place.segment = r->segment;
 	place.offset = r->offset;
@@ -48,6 +52,19 @@ static int switch_all(struct cs_round *round)
 	return rc;
 }
 
+/* What is dead of them now is dead for good. */
+static void release_all(struct cs_round *round)
+{
+	for (uint32_t i = 0; i < round->count; i++) {
+		struct store_segment *segment =
+			cs_store_segment_find(round->store, round->replaced[i].segment);
+		if (segment != NULL && segment->awaited > 0 && --segment->awaited == 0)
+			cs_store_compact_consider(round->store, segment);
+	}
+	round->count = 0;
+	round->generation = 0; /* the next round may be of another store */
+}
+
 static void synced(struct cs_sync *sync)
 {
 	struct cs_round *round = container_of(sync, struct cs_round, sync);
@@ -58,13 +75,18 @@ static void synced(struct cs_sync *sync)
 		round->rc = switch_all(round);
 	if (round->rc < 0)
 		round->blocks = round->bytes_before = round->bytes_after = 0;
-	round->count = 0;
+	release_all(round);
 	round->done(round);
 }
 
 void cs_round_add(struct cs_round *round, const struct cs_put *put, const struct cs_place *from)
 {
+	struct store_segment *segment = cs_store_segment_find(put->store, put->segment);
+
 	ASSERT(round->count < CS_ROUND_MAX && put->rc == 0 && put->is_replacement);
+	ASSERT(put->store == round->store);
+	if (segment != NULL)
+		segment->awaited++;
 	round->replaced[round->count++] = (struct cs_replaced){
 		.id = put->id,
 		.from_segment = from->segment,
@@ -81,4 +103,9 @@ void cs_round_end(struct cs_round *round)
 {
 	round->sync = (struct cs_sync){.generation = round->generation, .done = synced};
 	cs_store_sync(round->store, &round->sync);
+}
+
+void cs_round_drop(struct cs_round *round)
+{
+	release_all(round);
 }

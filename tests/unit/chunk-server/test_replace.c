@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Rounds of records that take the place of others: found once they are synced and not before,
- * counted by codec, not where the block went meanwhile; what the index keeps in mind of a block.
+ * counted by codec, not where the block went meanwhile, never compacted before they are found; what
+ * the index keeps in mind of a block.
  */
 #include "fs/disk/record.h"
 #include "tests/check_main.h"
@@ -28,32 +29,47 @@ static void end(void)
 
 static struct cs_place place_of(uint32_t number)
 {
-	struct block_id id = store_id(&f, number, LEN);
-	struct cs_place place;
+	return store_place(&f, number, LEN);
+}
 
-	ck_assert_int_eq(cs_store_find(f.store, &id, &place), 0);
-	return place;
+struct anew {
+	struct store_put put;
+	struct cs_round *round;
+	struct cs_place from;
+};
+
+static void appended(struct cs_put *put)
+{
+	struct anew *a = container_of(put, struct anew, put.put);
+
+	ck_assert_int_eq(put->rc, 0);
+	cs_round_add(a->round, put, &a->from);
+	a->put.is_done = true;
 }
 
 /* The same block by zstd, appended, and part of the round. */
-static void encode_anew(struct waiter *w, uint32_t number)
+static void encode_anew_on(struct store_fixture *on, struct waiter *w, uint32_t number)
 {
-	struct store_put p = {.put = {.kind = CS_PUT_HEALING, .done = store_put_done}};
-	struct cs_place from = place_of(number);
-	struct buf *old = store_record(&f, number, LEN, &p.put.id);
-	struct buf *record = buf_get(f.pool, RECORD_BYTES_MAX);
+	struct anew a = {.put.put = {.kind = CS_PUT_HEALING, .done = appended},
+			 .round = &w->round,
+			 .from = store_place(on, number, LEN)};
+	struct buf *old = store_record(on, number, LEN, &a.put.put.id);
+	struct buf *record = buf_get(on->pool, RECORD_BYTES_MAX);
 
-	record->len = record_build_named(f.codec, &p.put.id, CODEC_AIM_ZSTD,
+	record->len = record_build_named(on->codec, &a.put.put.id, CODEC_AIM_ZSTD,
 					 old->data + RECORD_HEADER_BYTES, LEN, record->data);
 	ck_assert_uint_lt(record->len, old->len);
-	p.put.record = record;
-	p.put.plain_len = LEN;
-	cs_store_append(f.store, &p.put);
-	ck_assert(sim_world_run_until(f.world, store_flag, &p.is_done, 10 * SIM_S));
-	ck_assert_int_eq(p.put.rc, 0);
-	cs_round_add(&w->round, &p.put, &from);
+	a.put.put.record = record;
+	a.put.put.plain_len = LEN;
+	cs_store_append(on->store, &a.put.put);
+	ck_assert(sim_world_run_until(on->world, store_flag, &a.put.is_done, 10 * SIM_S));
 	buf_put(record);
 	buf_put(old);
+}
+
+static void encode_anew(struct waiter *w, uint32_t number)
+{
+	encode_anew_on(&f, w, number);
 }
 
 static void ended(struct cs_round *round)
@@ -66,11 +82,17 @@ static struct waiter round_begin(void)
 	return (struct waiter){.round = {.store = f.store, .done = ended}};
 }
 
+static void round_end_on(struct store_fixture *on, struct waiter *w)
+{
+	w->is_done = false;
+	cs_round_end(&w->round);
+	ck_assert(sim_world_run_until(on->world, store_flag, &w->is_done, 10 * SIM_S));
+	ck_assert_int_eq(w->round.rc, 0);
+}
+
 static void round_end(struct waiter *w)
 {
-	cs_round_end(&w->round);
-	ck_assert(sim_world_run_until(f.world, store_flag, &w->is_done, 10 * SIM_S));
-	ck_assert_int_eq(w->round.rc, 0);
+	round_end_on(&f, w);
 }
 
 /* The block is what it was, however it is stored. */
@@ -219,6 +241,85 @@ static bool is_rolled(void *arg)
 	return !cs_store_is_rolling(f.store);
 }
 
+static bool is_compacted(void *arg)
+{
+	(void)arg;
+	return !cs_store_is_compacting(f.store);
+}
+
+static void compact(void)
+{
+	cs_store_compact(f.store, 0);
+	ck_assert(sim_world_run_until(f.world, is_compacted, NULL, 100 * SIM_S));
+}
+
+/* Eight blocks, four of them anew, in a segment that is sealed and that nothing leads to yet. */
+static void await_round(struct waiter *w)
+{
+	for (uint32_t i = 0; i < 8; i++)
+		ck_assert_int_eq(store_put(&f, i, LEN), 0);
+	for (uint32_t i = 0; i < 4; i++)
+		encode_anew(w, i);
+	cs_store_roll(f.store);
+	ck_assert(sim_world_run_until(f.world, is_rolled, NULL, 10 * SIM_S));
+	compact();
+}
+
+START_TEST(what_a_round_will_lead_to_is_not_compacted)
+{
+	struct waiter w = round_begin();
+
+	await_round(&w);
+	round_end(&w);
+	ck_assert_uint_eq(w.round.blocks, 4);
+	compact();
+	for (int trusted = 1; trusted >= 0; trusted--) {
+		for (uint32_t i = 0; i < 8; i++)
+			expect_block(i);
+		ck_assert_int_eq(place_of(3).codec, CODEC_ZSTD);
+		ck_assert_uint_eq(stats().bytes_dead, 0);
+		store_reopen(&f, trusted == 1);
+	}
+}
+END_TEST
+
+START_TEST(what_a_round_is_dropped_with_is_given_back)
+{
+	struct waiter w = round_begin();
+
+	await_round(&w);
+	ck_assert_uint_gt(stats().bytes_dead, 0);
+	cs_round_drop(&w.round);
+	compact();
+	ck_assert_uint_eq(stats().bytes_dead, 0);
+	for (uint32_t i = 0; i < 8; i++)
+		expect_block(i);
+	ck_assert_int_eq(place_of(0).codec, CODEC_RAW);
+}
+END_TEST
+
+/* As who encodes one disk after the other does. */
+START_TEST(a_round_may_be_of_another_store_than_the_last)
+{
+	static struct store_fixture other;
+	struct waiter w = round_begin();
+
+	store_begin(&other);
+	ck_assert_int_eq(store_put(&other, 1, LEN), 0);
+	for (uint32_t i = 0; i < 9; i++) {
+		ck_assert_int_eq(store_put(&f, i, LEN), 0);
+		ck_assert_int_eq(store_sync(&f, cs_store_generation(f.store)), 0);
+	}
+	encode_anew(&w, 1);
+	round_end(&w);
+	w.round.store = other.store;
+	encode_anew_on(&other, &w, 1);
+	round_end_on(&other, &w);
+	ck_assert_int_eq(store_place(&other, 1, LEN).codec, CODEC_ZSTD);
+	store_end(&other);
+}
+END_TEST
+
 START_TEST(a_segment_is_sealed_when_asked)
 {
 	uint64_t number = 0, live;
@@ -244,4 +345,7 @@ TEST_MAIN("replace", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, what_went_meanwhile_is_left_alone);
 	  tcase_add_test(tc, trash_and_epochs_stay);
 	  tcase_add_test(tc, that_a_block_is_dense_is_kept_until_it_is_encoded_anew);
-	  tcase_add_test(tc, a_segment_is_sealed_when_asked))
+	  tcase_add_test(tc, a_segment_is_sealed_when_asked);
+	  tcase_add_test(tc, what_a_round_will_lead_to_is_not_compacted);
+	  tcase_add_test(tc, what_a_round_is_dropped_with_is_given_back);
+	  tcase_add_test(tc, a_round_may_be_of_another_store_than_the_last))
