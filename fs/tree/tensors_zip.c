@@ -153,7 +153,10 @@ static int entry_step(struct tensors *t)
 	return 0;
 }
 
-/* Numbers of zip64 stand in this order, those only that are missing in the entry. */
+/*
+ * Numbers of zip64 stand in this order, those only that are missing in the entry. False: they are
+ * not there, or the member is empty.
+ */
 static bool extra_take(struct zip_walk *w, struct rd *r)
 {
 	while (rd_left(r) >= 4) {
@@ -172,7 +175,7 @@ static bool extra_take(struct zip_walk *w, struct rd *r)
 		}
 		if (w->entry_at == SEE_EXTRA)
 			w->entry_at = rd_u64(&e);
-		return rd_ok(&e);
+		return rd_ok(&e) && w->entry_len > 0;
 	}
 	return true;
 }

@@ -204,6 +204,20 @@ START_TEST(members_that_lie_are_not_told)
 }
 END_TEST
 
+START_TEST(an_empty_member_of_zip64_is_passed_over)
+{
+	struct archive *a = archive();
+	char told[64];
+
+	member(a, "w.npy", "", 0)->is_64 = true;
+	struct member *good = member(a, "good", "DATA", 4);
+	finish(a, false, 0);
+	snprintf(told, sizeof told, "good unknown %u+4\n", (unsigned)good->data);
+	file_expect(&a->file, TENSORS_OF_ZIP, told);
+	free(a);
+}
+END_TEST
+
 START_TEST(an_archive_without_its_end_tells_nothing)
 {
 	struct archive *a = archive();
@@ -244,5 +258,6 @@ END_TEST
 TEST_MAIN("tensors_zip", tcase_add_test(tc, an_array_is_told);
 	  tcase_add_test(tc, a_damaged_array_tells_nothing); tcase_add_test(tc, members_are_told);
 	  tcase_add_test(tc, members_that_lie_are_not_told);
+	  tcase_add_test(tc, an_empty_member_of_zip64_is_passed_over);
 	  tcase_add_test(tc, an_archive_without_its_end_tells_nothing);
 	  tcase_add_test(tc, a_directory_that_leads_astray_ends_the_walk))
