@@ -200,6 +200,8 @@ static void attr_done(struct cl_req *req)
 	struct cl_seals *seals = req->arg;
 	int rc = req->call.rc;
 
+	if (!seals)
+		return;		/* stopped meanwhile */
 	seals->req = NULL;
 	if (rc == 0)
 		rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);

@@ -159,6 +159,20 @@ START_TEST(a_client_may_end_at_any_moment)
 }
 END_TEST
 
+START_TEST(a_client_may_end_while_it_asks)
+{
+	begin();
+	struct client *c = cluster_client(&w), *other = cluster_client(&w);
+	inode_no ino = write_on_grid(c, "model");
+	ck_assert_int_eq(cl_seal_ask(other, ino), 0);	/* which knows nothing of it */
+	cluster_run_for(&w, (uint64_t)_i);
+	cluster_client_stop(&w, other);
+	expect(c, "model");
+	cluster_client_stop(&w, c);
+	end();
+}
+END_TEST
+
 /* Flip a byte of the one sealed file in that tier, behind its back. */
 static void spoil_tier(const char *name)
 {
@@ -203,4 +217,5 @@ TEST_MAIN("client seal",
 	tcase_add_test(tc, a_writer_here_is_given_way);
 	tcase_add_loop_test(tc, a_write_in_the_middle_is_not_lost, 0, 5);
 	tcase_add_loop_test(tc, a_client_may_end_at_any_moment, 0, 5);
+	tcase_add_loop_test(tc, a_client_may_end_while_it_asks, 0, 3);
 	tcase_add_test(tc, a_tier_that_rots_does_not_become_content))
