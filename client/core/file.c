@@ -243,6 +243,7 @@ static int content_recut(struct cl_file *file)
 				 &manifest);
 	if (rc < 0)
 		return rc;
+	cl_streamed_end(file);	/* its block under way may be cut otherwise now */
 	manifest_destroy(file->manifest);
 	file->manifest = manifest;
 	content_is(file);

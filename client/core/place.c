@@ -88,7 +88,7 @@ static int place_streamed(struct cl_file *file, uint64_t pos, struct cl_place *o
 	int rc = cl_file_lookup(file, out->start, &file->edit_fetch, &e);
 	if (rc != 0)
 		return rc;
-	if (e.offset != out->start || block_id_is_zero(&e.id))
+	if (e.offset != out->start || e.offset + e.length != pos || block_id_is_zero(&e.id))
 		return -E_RANGE;
 	out->block_len = (uint32_t)e.length;
 	out->id = e.id;
