@@ -19,6 +19,9 @@
 #include "client/core/streamed.h"
 #include "client/core/tiered.h"
 
+/* A shorter hole is written over with zeros. */
+#define HOLE_BYTES_MIN 4096u
+
 static void edit_step(struct cl_op *op);
 
 /* --- the queue -------------------------------------------------------------------------------- */
@@ -530,6 +533,65 @@ static int manifest_punch(struct cl_file *file, uint64_t from, uint64_t to)
 	}
 }
 
+/* The bytes [from, to) of the file, of the block of `e`, in a chunk. 0, 1 (waits), or an error. */
+static int keep(struct cl_op *op, const struct extent *e, const struct buf *bytes,
+		const uint64_t range[2], struct cl_chunk **out)
+{
+	struct cl_file *file = op->file;
+	uint32_t len = (uint32_t)(range[1] - range[0]);
+	if (len == 0)
+		return 0;
+	int rc = cl_chunk_make(file, range[0], len, out);
+	if (rc == 0)
+		rc = charge(op, *out, file->size);
+	if (rc == 0)
+		rc = cl_chunk_reserve(*out, 0, len);
+	if (rc != 0)
+		return rc == -E_AGAIN ? cl_edit_wait_memory(op) : rc;
+	memcpy((*out)->buf->data, bytes->data + (range[0] - e->offset), len);
+	(*out)->len = len;
+	return 0;
+}
+
+/*
+ * A hole within the block of `e`: what lies before and behind it become blocks of their own.
+ * Nothing has changed unless 0 is returned; 1 (waits), or an error.
+ */
+static int punch_inside(struct cl_op *op, const struct extent *e, uint64_t pos, uint64_t stop)
+{
+	struct cl_file *file = op->file;
+	uint64_t end = e->offset + e->length;
+	const struct cl_place block = { .start = e->offset, .block_len = (uint32_t)e->length,
+					.id = e->id };
+	struct cl_chunk *kept[2] = { NULL, NULL };
+	struct buf *bytes;
+	int rc = cl_place_block(file, &block, &bytes);
+	if (rc != 0)
+		return rc;
+	rc = keep(op, e, bytes, (uint64_t[]){ e->offset, pos }, &kept[0]);
+	if (rc == 0)
+		rc = keep(op, e, bytes, (uint64_t[]){ stop, end }, &kept[1]);
+	if (rc == 0)
+		rc = manifest_punch(file, e->offset, end);
+	for (unsigned i = 0; i < ARRAY_COUNT(kept); i++) {
+		if (kept[i] && rc == 0)
+			cl_chunk_dirty(kept[i]);
+		else if (kept[i])
+			cl_chunk_drop(kept[i]);
+	}
+	buf_put(bytes);
+	return rc;
+}
+
+/* Does a chunk have bytes of this entry? `pos` lies in the entry and in no chunk. */
+static bool is_below_chunks(struct cl_file *file, const struct extent *e, uint64_t pos)
+{
+	const struct cl_chunk *before = cl_chunk_before(file, pos);
+	const struct cl_chunk *next = cl_chunk_next(file, pos);
+	return (before && before->start + before->cap > e->offset) ||
+	       (next && next->start < e->offset + e->length);
+}
+
 /*
  * Punch as much of [pos, end) as lies in one chunk or entry. 0 with *done bytes, 1 (waits), or an
  * error.
@@ -572,6 +634,8 @@ static int punch_one(struct cl_op *op, uint64_t pos, uint64_t end, uint64_t *don
 		return 0;
 	if (pos == e.offset && pos + *done == e.offset + e.length)
 		return manifest_punch(file, pos, pos + *done);
+	if (op->length >= HOLE_BYTES_MIN && !is_below_chunks(file, &e, pos))
+		return punch_inside(op, &e, pos, pos + *done);
 	rc = cl_edit_bytes(op, pos, NULL, *done, &count);
 	*done = rc == 0 ? count : 0;
 	return rc;
