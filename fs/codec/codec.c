@@ -13,6 +13,7 @@
 #include "fs/codec/detect.h"
 #include "fs/codec/nibble.h"
 #include "fs/codec/planes.h"
+#include "fs/codec/zstd_frame.h"
 
 /*
  * Level 0 is asked by callers that do not care: zstd's fastest ordinary level, as models shrink
@@ -80,9 +81,7 @@ static uint32_t zstd_encode(struct codec_scratch *s, const struct codec_plan *pl
 static int64_t zstd_decode(struct codec_scratch *s, const void *stored, uint32_t stored_len,
 			   void *out, uint32_t room)
 {
-	size_t len = ZSTD_decompressDCtx(s->zstd_decoder, out, room, stored, stored_len);
-
-	return ZSTD_isError(len) ? -1 : (int64_t)len;
+	return zstd_frame_decode(s->zstd_decoder, stored, stored_len, out, room);
 }
 
 static uint32_t nibble_row_encode(struct codec_scratch *s unused_arg,

@@ -5,6 +5,7 @@
 
 #include "fs/base/bytes.h"
 #include "fs/codec/planes_plane.h"
+#include "fs/codec/zstd_frame.h"
 
 uint32_t planes_plane_class_bytes(const struct planes_mix *mix)
 {
@@ -33,8 +34,8 @@ static const uint8_t *bytes_decode(struct planes_scratch *s, const struct planes
 			return NULL;
 		return to;
 	case PLANES_ZSTD:
-		return ZSTD_decompressDCtx(s->zstd_decoder, to, len, stored,
-					   plane->len) == len ? to : NULL;
+		return zstd_frame_decode(s->zstd_decoder, stored, plane->len, to, len) == len
+			       ? to : NULL;
 	default:
 		return NULL;
 	}

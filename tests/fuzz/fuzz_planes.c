@@ -14,7 +14,7 @@
 static void decode(struct planes_scratch *s, const uint8_t *data, uint32_t len)
 {
 	uint32_t room = data[0] | (uint32_t)data[1] << 8;
-	uint8_t *out = malloc(room + 1);	/* ends where the room does */
+	uint8_t *out = malloc(MAX_OF(room, 1u));	/* ends where the room does */
 
 	ASSERT(out);
 	int64_t plain_len = planes_decode(s, data + 2, len - 2, out, room);
