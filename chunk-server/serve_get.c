@@ -30,17 +30,15 @@ struct sync_job {
 /* --- GET ---- */
 
 /* Of an encoded record: decoded here, since 64 KiB less on the wire are worth more. */
-static struct buf *get_decoded_part(const struct get_job *job)
+static struct buf *get_decoded_part(const struct get_job *job, const struct record *r)
 {
 	struct cs_server *s = job->server;
-	const struct cs_place *place = &job->get.place;
-	const struct buf *record = job->get.record;
 	struct buf *part = buf_get(s->options.pool, job->part_len);
 
 	if (part == NULL)
 		return NULL;
-	if (codec_decode(s->part_codec, place->codec, record->data + RECORD_HEADER_BYTES,
-			 record->len - RECORD_HEADER_BYTES, s->part_plain, place->plain_len) < 0) {
+	if (codec_decode(s->part_codec, r->codec, job->get.record->data + RECORD_HEADER_BYTES,
+			 r->stored_len, s->part_plain, r->plain_len) < 0) {
 		buf_put(part);
 		return NULL; /* the one who gets the record finds out, and has it looked at */
 	}
@@ -50,18 +48,21 @@ static struct buf *get_decoded_part(const struct get_job *job)
 }
 
 /*
- * The part that was asked for, of a record that was checked. NULL: it lacks that part, is no longer
- * than it, or memory lacks; then the whole one must do.
+ * The part that was asked for, of a record that was checked: by its header, since the index has no
+ * checksum. NULL: it lacks that part, is no longer than it, or memory lacks; then the whole one
+ * must do.
  */
 static struct buf *get_part(const struct get_job *job)
 {
-	const struct cs_place *place = &job->get.place;
+	const struct buf *record = job->get.record;
+	struct record r;
 
-	if (job->get.rc < 0 || job->part_len == 0 || job->part_len >= job->get.record->len ||
-	    (uint64_t)job->part_from + job->part_len > place->plain_len)
+	if (job->get.rc < 0 || job->part_len == 0 || job->part_len >= record->len ||
+	    record_decode_header(record->data, &r) < 0 ||
+	    (uint64_t)job->part_from + job->part_len > r.plain_len)
 		return NULL;
-	if (place->codec != CODEC_RAW)
-		return get_decoded_part(job);
+	if (r.codec != CODEC_RAW)
+		return get_decoded_part(job, &r);
 	return buf_slice(job->get.record, RECORD_HEADER_BYTES + job->part_from, job->part_len);
 }
 
