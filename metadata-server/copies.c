@@ -320,6 +320,11 @@ static void read_run(struct loop_work *work)
 {
 	struct holder *h = container_of(work, struct holder, work);
 	struct disk_file *file;
+
+	if (h->copies->is_dead) {
+		h->read_rc = -E_SHUTDOWN;
+		return;
+	}
 	int rc = check_snapshot(h);
 
 	if (rc >= 0)
@@ -371,6 +376,7 @@ static void read_begin(struct holder *h, uint64_t offset, uint64_t end)
 	h->is_working = true;
 	h->work.run = read_run;
 	h->work.done = read_done;
+	h->work.is_owned = true;
 	loop_work(h->copies->server->options.loop, &h->work);
 }
 
