@@ -59,6 +59,13 @@ def seeded_bytes(length, seed):
     return random.Random(seed).randbytes(length)
 
 
+def write_on_grid(path, content):
+    """From its end to its begin: what is written from the begin on is cut by content, into how many blocks who knows."""
+    with open(path, "wb") as f:
+        for at in range((len(content) - 1) // 65536 * 65536, -1, -65536):
+            os.pwrite(f.fileno(), content[at:at + 65536], at)
+
+
 class Cluster:
     """One `cairn dev` with a command that waits for us."""
 

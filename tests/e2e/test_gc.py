@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from conftest import NO_TIER, MiB, eventually, seeded_bytes
+from conftest import NO_TIER, MiB, eventually, seeded_bytes, write_on_grid
 
 LONG = os.environ.get("CAIRN_LONG") == "1"
 
@@ -88,7 +88,7 @@ def test_half_a_tree_deleted_gives_its_space_back(small):
 
 def test_a_dry_run_says_what_would_go(small):
     path = small.mnt / "model"
-    path.write_bytes(seeded_bytes(MiB(1), 1))
+    write_on_grid(path, seeded_bytes(MiB(1), 1))
     # A close waits for two copies; what counts here is that the third has come as well.
     eventually(lambda: sum(s["blocks"] for s in small.status()["servers"]) == 3 * 17, what="every copy")
     path.unlink()

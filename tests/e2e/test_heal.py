@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from conftest import BIN, LONG, NO_TIER, MiB, eventually, on_loop_disk, seeded_bytes
+from conftest import BIN, LONG, NO_TIER, MiB, eventually, on_loop_disk, seeded_bytes, write_on_grid
 
 FILE_BYTES = MiB(4)
 FILES = 256 if LONG else 12         # 1 GiB, or 48 MiB
@@ -37,9 +37,8 @@ class Tree:
 
     def write(self, name, seed, length=FILE_BYTES):
         data = seeded_bytes(length, seed)
-        with open(self.folder / name, "wb") as file:
-            file.write(data)
-            file.flush()
+        write_on_grid(self.folder / name, data)
+        with open(self.folder / name, "r+b") as file:
             os.fsync(file.fileno())
         self.known[name] = hashlib.sha256(data).hexdigest()
 

@@ -176,6 +176,8 @@ def test_a_lower_limit_refuses_growth_only(cluster, here):
     set_quota(cluster, here, bytes=MiB(4))
     path = here / "f"
     write(path, seeded_bytes(MiB(3), 8))
+    # What was set aside for this node before it knew goes back once it is not used.
+    eventually(lambda: quota(cluster, here)["bytes_reserved"] == 0, what="nothing is set aside")
     set_quota(cluster, here, bytes=MiB(1))
     with open(path, "r+b", buffering=0) as f:
         f.write(seeded_bytes(BLOCK, 9))                 # in place

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import LONG, NO_TIER, MiB, eventually, seeded_bytes
+from conftest import LONG, NO_TIER, MiB, eventually, seeded_bytes, write_on_grid
 
 HEADER = 64
 
@@ -82,7 +82,7 @@ def test_a_bit_in_every_hundredth_record_is_found_and_mended(make_cluster):
 
 def test_a_scrub_alone_finds_every_one(make_cluster):
     cluster = make_cluster(sets=["cs.segment_bytes=4M", "cs.scrub_period=0"])
-    (cluster.mnt / "model").write_bytes(seeded_bytes(MiB(20), 1))
+    write_on_grid(cluster.mnt / "model", seeded_bytes(MiB(20), 1))
     # A close waits for two copies of a block, not for the third.
     eventually(lambda: min(s["blocks"] for s in cluster.status()["servers"]) >= MiB(20) // 65536, what="every copy")
     cluster.stop("cs3")
@@ -129,9 +129,9 @@ def test_a_block_that_is_gone_everywhere_fails_exactly_its_files(make_cluster):
     """Issue: all copies of one block destroyed: exactly the files that contain it give EIO, and fsck names them."""
     cluster = make_cluster(sets=["client.timeout_ms=3s", NO_TIER])
     common = seeded_bytes(65536, 99)
-    (cluster.mnt / "a").write_bytes(seeded_bytes(MiB(1), 1) + common)
+    write_on_grid(cluster.mnt / "a", seeded_bytes(MiB(1), 1) + common)
     (cluster.mnt / "dir").mkdir()
-    (cluster.mnt / "dir" / "b").write_bytes(common + seeded_bytes(MiB(1), 2))
+    write_on_grid(cluster.mnt / "dir" / "b", common + seeded_bytes(MiB(1), 2))
     (cluster.mnt / "whole").write_bytes(seeded_bytes(MiB(1), 3))
     cluster.stop("client1")
     for i in (1, 2, 3):

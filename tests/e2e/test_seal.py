@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from conftest import LONG, NO_TIER, ROOT, Job, MiB, eventually, seeded_bytes
+from conftest import LONG, NO_TIER, ROOT, Job, MiB, eventually, seeded_bytes, write_on_grid
 
 WEIGHTS = ROOT / "tests" / "data" / "weights"
 MODEL_BYTES = MiB(12)
@@ -57,13 +57,6 @@ def like_a_model(length, seed):
         at += size
     text = json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + chosen.randbytes(length)
-
-
-def write_on_grid(path, content):
-    """From its end to its begin: what is written from the begin on is cut by content at once."""
-    with open(path, "wb") as f:
-        for at in range((len(content) - 1) // MiB(1) * MiB(1), -1, -MiB(1)):
-            os.pwrite(f.fileno(), content[at:at + MiB(1)], at)
 
 
 @pytest.fixture(scope="module")
