@@ -50,6 +50,7 @@ struct reencode_disk {
 	struct disk *disk;
 	struct reencode_state state;
 	uint64_t bytes_total; /* that lived when the pass began */
+	bool is_compacted;    /* in this pass, for room */
 	struct loop_work save_work;
 	uint8_t save_bytes[REENCODE_STATE_BYTES];
 	int save_rc;
@@ -83,6 +84,7 @@ struct reencode {
 	struct reencode_put puts[REENCODE_BATCH];
 	uint32_t puts_busy;
 	int put_rc;
+	bool wants_room;
 	struct cs_round round;
 	uint64_t round_ms; /* when its first record was added */
 	uint64_t pause_ms; /* what the last batch has to be paid with */
@@ -225,6 +227,7 @@ static void pass_begin(struct reencode_disk *d, bool is_all)
 	state->began_ns = loop_wall_ns(loop_of(d->reencode));
 	state->bytes = state->blocks = state->bytes_before = state->bytes_after = 0;
 	d->bytes_total = bytes_of(d->store);
+	d->is_compacted = false;
 	save(d, true);
 }
 
@@ -282,6 +285,9 @@ static int wants(void *arg, const struct block_id *id, const struct cs_place *pl
 	heat = heat_of(r, id);
 	if (is_small(place->codec) ? heat != CS_HOT : heat != CS_COLD || is_better_fast(r))
 		return 0;
+	/* What makes it larger waits until there is room. */
+	if (is_small(place->codec) && !cs_store_takes_puts(r->at->store))
+		return 0;
 	if (n == REENCODE_BATCH || !cs_share_take(&r->server->share, now_ms_of(r)))
 		return -1;
 	struct cs_reencode_job *job = &r->encoder.jobs[n];
@@ -337,9 +343,18 @@ static void batch_end(struct reencode *r)
 	r->is_working = false;
 	r->encoder.reader.item_count = 0;
 	r->phase = PHASE_FILL;
-	if (r->put_rc == -E_NOSPC)
+	r->wants_room = r->put_rc == -E_NOSPC;
+	step_after(r, r->pause_ms);
+}
+
+/* The disk is full, and what died in the rounds so far may be had. Once: a pass is long. */
+static void make_room(struct reencode *r)
+{
+	r->wants_room = false;
+	if (!r->at->is_compacted)
 		cs_store_compact(r->at->store, COMPACT_PERCENT);
-	step_after(r, r->put_rc == -E_NOSPC ? NOSPC_MS : r->pause_ms);
+	r->at->is_compacted = true;
+	step_after(r, NOSPC_MS);
 }
 
 static void put_done(struct cs_put *put)
@@ -523,8 +538,12 @@ static void fill_step(struct reencode *r)
 {
 	struct cs_scrub_reader *reader = &r->encoder.reader;
 
-	if (is_round_due(r)) {
+	if (is_round_due(r) || (r->wants_room && r->round.count > 0)) {
 		round_end(r);
+		return;
+	}
+	if (r->wants_room) {
+		make_room(r);
 		return;
 	}
 	uint32_t before = r->fill.entry_at;
@@ -570,6 +589,7 @@ static int disk_take(struct reencode *r, struct reencode_disk *d)
 	r->at = d;
 	r->round.store = d->store;
 	r->round.done = round_ended;
+	r->wants_room = false;
 	r->phase = PHASE_OPEN;
 	return 0;
 }
