@@ -142,13 +142,15 @@ static void roll_run(struct loop_work *work)
 
 static void roll_sealed(struct cs_store *store)
 {
+	uint64_t number = store->active->number;
+
 	METRIC_INC(segments_sealed);
 	store->durable = store->roll.generation;
 	store->entries.count = 0;
 	store->is_foul = false;
-	cs_store_compact_consider(store, cs_store_segment_find(store, store->active->number));
 	cs_store_file_put(store, store->active);
 	store->active = NULL;
+	cs_store_compact_consider(store, cs_store_segment_find(store, number));
 	cs_store_sync_settle(store);
 }
 

@@ -83,6 +83,21 @@ START_TEST(what_is_all_dead_goes_by_itself)
 }
 END_TEST
 
+START_TEST(what_died_before_it_was_sealed_goes_then)
+{
+	put_range(0, 7);
+	for (uint32_t i = 0; i < 6; i++)
+		free_block(i);
+	sim_world_run_for(f.world, 3 * SIM_S);
+	ck_assert(has_segment(1));
+	put_range(7, 10);
+	ck_assert(has_segment(2));
+	sim_world_run_for(f.world, 3 * SIM_S);
+	ck_assert(!has_segment(1));
+	expect_there(6, 10, 1);
+}
+END_TEST
+
 START_TEST(a_little_garbage_stays_until_asked_for)
 {
 	put_range(0, 20);
@@ -314,6 +329,7 @@ END_TEST
 
 TEST_MAIN("compact", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, what_is_all_dead_goes_by_itself);
+	  tcase_add_test(tc, what_died_before_it_was_sealed_goes_then);
 	  tcase_add_test(tc, a_little_garbage_stays_until_asked_for);
 	  tcase_add_test(tc, the_active_segment_goes_too_when_asked);
 	  tcase_add_test(tc, half_of_everything_comes_back);
