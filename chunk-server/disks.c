@@ -170,9 +170,14 @@ int cs_disks_pick(struct cs_disks *disks, const struct block_id *id, uint32_t ti
 }
 
 /*
- * A disk that was away may still have in trash what was put again elsewhere: what lives counts
- * first.
+ * A disk that was away, or from which a block was just moved, may still have in trash what was put
+ * again elsewhere. Of copies the one that lives counts, then the one that went to trash last.
  */
+static bool counts_before(const struct cs_place *a, const struct cs_place *b)
+{
+	return b->trashed_ms != 0 && (a->trashed_ms == 0 || a->trashed_ms > b->trashed_ms);
+}
+
 static int find_on(struct cs_disks *disks, const struct block_id *id, struct cs_place *out,
 		   uint32_t *disk, bool failed_ones)
 {
@@ -183,7 +188,7 @@ static int find_on(struct cs_disks *disks, const struct block_id *id, struct cs_
 		if (cs_store_is_failed(disks->options.stores[i]) != failed_ones)
 			continue;
 		int rc = cs_store_find(disks->options.stores[i], id, &place);
-		if (rc == 0 && (result < 0 || place.trashed_ms == 0)) {
+		if (rc == 0 && (result < 0 || counts_before(&place, out))) {
 			*out = place;
 			if (disk != NULL)
 				*disk = i;
@@ -331,8 +336,7 @@ static struct head *head_least(struct head *heads, uint32_t count)
 		if (heads[i].rc < 0)
 			continue;
 		int order = least != NULL ? block_id_compare(&heads[i].id, &least->id) : -1;
-		if (order < 0 ||
-		    (order == 0 && least->place.trashed_ms != 0 && heads[i].place.trashed_ms == 0))
+		if (order < 0 || (order == 0 && counts_before(&heads[i].place, &least->place)))
 			least = &heads[i];
 	}
 	return least;

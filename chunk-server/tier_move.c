@@ -6,8 +6,9 @@
  * A move: the record is read and checked, put on the other disk like any block, synced there
  * together with others, and only then forgotten where it was. So at any moment a durable copy is
  * found, and a crash in between leaves the block on two disks, which disks.h bears: the walk meets
- * it, and forgets the copy that the rules do not want. What is said of a block meanwhile (touched,
- * in trash) is said of every copy, or carried over before one goes (I9). Keeps I4, I11.
+ * it, and forgets the copy that the rules do not want. Who is to stay alone was written here, or is
+ * read first. What is said of a block meanwhile (touched, in trash) is said of every copy, or
+ * carried over before one goes (I9). Keeps I4, I11.
  *
  * Clients go first, and there is a bound of bytes a second.
  */
@@ -36,12 +37,14 @@
 struct wanted {
 	struct block_id id;
 	uint32_t from, to;
+	bool is_twin;	       /* it is on both, and leaves one */
+	struct cs_place place; /* of a twin: that one */
 };
 
 struct move {
 	struct wanted what;
 	struct mover *mover;
-	struct cs_get get;
+	struct cs_get get, check;
 	struct cs_put put;
 	struct move *next; /* free ones */
 };
@@ -80,7 +83,7 @@ struct mover {
 	uint32_t hot_first, hot_count;
 
 	struct wanted next; /* waits for its turn */
-	bool has_next;
+	bool has_next, has_paid;
 	struct move moves[MOVES_MAX], *free_moves;
 	uint32_t busy;
 	struct moved round[ROUND_MAX];
@@ -146,11 +149,17 @@ static bool forget_one(struct mover *m, const struct wanted *w, const struct cs_
 	struct cs_store *old_store = store_of(m, w->from), *new_store = store_of(m, w->to);
 	struct cs_place old, new;
 
-	if (cs_store_find(old_store, &w->id, &old) < 0 || old.trashed_ms != 0 ||
-	    old.segment != from->segment || old.offset != from->offset)
+	/* Which copy is damaged, its quarantine will tell. */
+	if (cs_damage_is_reported(m->server, &w->id))
+		return false;
+	if (cs_store_find(old_store, &w->id, &old) < 0 || old.segment != from->segment ||
+	    old.offset != from->offset)
 		return false;
 	if (cs_store_is_failed(new_store) || cs_store_find(new_store, &w->id, &new) < 0 ||
 	    new.generation > cs_store_durable(new_store))
+		return false;
+	/* Of twins one may have been in trash; both are garbage by now. */
+	if (old.trashed_ms != 0 && (!w->is_twin || new.trashed_ms != 0))
 		return false;
 	if ((new.trashed_ms != 0 || new.touched < old.touched) &&
 	    cs_store_touch(new_store, &w->id) < 0)
@@ -178,8 +187,12 @@ static void round_end(struct mover *m)
 {
 	for (uint32_t i = 0; i < m->round_count; i++) {
 		const struct moved *moved = &m->round[i];
-		if (m->syncs[moved->what.to].is_done &&
-		    forget_one(m, &moved->what, &moved->place))
+		if (!m->syncs[moved->what.to].is_done ||
+		    !forget_one(m, &moved->what, &moved->place))
+			continue;
+		if (moved->what.is_twin)
+			m->stats.twins++;
+		else
 			count_move(m, moved);
 	}
 	m->round_count = 0;
@@ -229,16 +242,47 @@ static void move_end(struct move *move)
 	pump(m);
 }
 
+static void move_note(struct move *move, uint64_t generation)
+{
+	struct mover *m = move->mover;
+	struct mover_sync *s = &m->syncs[move->what.to];
+
+	s->generation = MAX_OF(s->generation, MAX_OF(generation, 1u)); /* 0: long durable */
+	m->round[m->round_count++] =
+		(struct moved){.what = move->what, .place = move->get.place};
+}
+
+static void move_checked(struct cs_get *get)
+{
+	struct move *move = container_of(get, struct move, check);
+
+	if (get->rc == 0)
+		move_note(move, get->place.generation);
+	else if (get->rc == -E_CORRUPT)
+		(void)cs_damage_report(move->mover->server, get->store, &get->id, &get->place);
+	buf_put(get->record);
+	get->record = NULL;
+	move_end(move);
+}
+
+/* What was on `to` before shall stay alone: it is read first. */
+static void move_check(struct move *move)
+{
+	move->check = (struct cs_get){.id = move->what.id, .done = move_checked};
+	cs_store_get(store_of(move->mover, move->what.to), &move->check);
+}
+
 static void move_put(struct cs_put *put)
 {
 	struct move *move = container_of(put, struct move, put);
 	struct mover *m = move->mover;
 
+	if (put->rc == 0 && put->was_there) {
+		move_check(move);
+		return;
+	}
 	if (put->rc == 0) {
-		struct mover_sync *s = &m->syncs[move->what.to];
-		s->generation = MAX_OF(s->generation, put->generation);
-		m->round[m->round_count++] =
-			(struct moved){.what = move->what, .place = move->get.place};
+		move_note(move, put->generation);
 	} else if (put->rc == -E_NOSPC) {
 		cs_disks_set_full(m->server->disks, move->what.to, true);
 	}
@@ -272,8 +316,11 @@ static void move_start(struct mover *m, const struct wanted *what)
 	m->free_moves = move->next;
 	m->busy++;
 	move->what = *what;
-	move->get = (struct cs_get){.id = what->id, .done = move_read};
-	cs_store_get(store_of(m, what->from), &move->get);
+	move->get = (struct cs_get){.id = what->id, .place = what->place, .done = move_read};
+	if (!what->is_twin)
+		cs_store_get(store_of(m, what->from), &move->get);
+	else
+		move_check(move);
 }
 
 /* --- what is to move ---- */
@@ -324,63 +371,59 @@ static bool next_hot(struct mover *m, struct wanted *w)
 		if (cs_disks_find(s->disks, &w->id, &place, &w->from) == 0 &&
 		    place.trashed_ms == 0 &&
 		    cs_heat_of(s->heat, &w->id, now_ms(m)) == CS_HOT && !is_moving(m, &w->id) &&
-		    find_room(m, CS_TIER_UP, w))
-			return true;
-	}
-	return false;
-}
-
-/* Is it on a slower disk as well? A crash, or a disk that was away, left it there. */
-static bool find_twin(struct mover *m, const struct wanted *w, struct cs_place *twin,
-		      uint32_t *disk)
-{
-	const struct cs_disks *disks = m->server->disks;
-	uint32_t tier = cs_disks_tier(disks, w->from);
-
-	for (uint32_t i = 0; i < cs_disks_count(disks); i++) {
-		if (cs_disks_tier(disks, i) > tier && !cs_store_is_failed(store_of(m, i)) &&
-		    cs_store_find(store_of(m, i), &w->id, twin) == 0 && twin->trashed_ms == 0) {
-			*disk = i;
+		    find_room(m, CS_TIER_UP, w)) {
+			w->is_twin = false;
 			return true;
 		}
 	}
 	return false;
 }
 
-/* Of two copies one goes, once the other is durable. */
-static void resolve_twin(struct mover *m, const struct wanted *w, const struct cs_place *place,
-			 enum cs_tier_wish wish)
+/* Is it on a slower disk as well, alive if possible? A crash, or a disk that was away, left it. */
+static bool find_twin(struct mover *m, const struct wanted *w, struct cs_place *twin,
+		      uint32_t *disk)
 {
-	struct wanted go = *w;
-	struct cs_place twin;
+	const struct cs_disks *disks = m->server->disks;
+	uint32_t tier = cs_disks_tier(disks, w->from);
+	bool is_found = false;
 
-	if (!find_twin(m, w, &twin, &go.to))
-		return;
-	const struct cs_place *gone = place;
-	if (wish != CS_TIER_DOWN) {
-		go.from = go.to;
-		go.to = w->from;
-		gone = &twin;
+	for (uint32_t i = 0; i < cs_disks_count(disks); i++) {
+		struct cs_place place;
+		if (cs_disks_tier(disks, i) <= tier || cs_store_is_failed(store_of(m, i)) ||
+		    cs_store_find(store_of(m, i), &w->id, &place) < 0 ||
+		    (is_found && place.trashed_ms != 0))
+			continue;
+		*twin = place;
+		*disk = i;
+		is_found = true;
 	}
-	m->stats.twins += forget_one(m, &go, gone);
+	return is_found;
 }
 
-/* A row of a walk: is it to move? */
+/*
+ * A row of a walk: is it to move? Of two copies one goes: the one in trash, which a sweep met while
+ * the other was being written; else the one that the rules do not want.
+ */
 static bool judge(struct mover *m, const struct cs_place *place, struct wanted *w)
 {
 	struct cs_server *s = m->server;
 	struct cs_place twin;
 	uint32_t disk;
 
-	if (place->trashed_ms != 0 || is_moving(m, &w->id))
+	if (is_moving(m, &w->id))
 		return false;
 	enum cs_tier_wish wish = cs_tier_wish(cs_heat_of(s->heat, &w->id, now_ms(m)),
 					      m->fill[w->from]);
-	if (find_twin(m, w, &twin, &disk)) {
-		resolve_twin(m, w, place, wish);
+	w->is_twin = find_twin(m, w, &twin, &disk);
+	if (!w->is_twin)
+		return place->trashed_ms == 0 && wish == CS_TIER_DOWN && find_room(m, wish, w);
+	if (place->trashed_ms != 0 && twin.trashed_ms != 0)
 		return false;
-	}
-	return wish == CS_TIER_DOWN && find_room(m, wish, w);
+	bool is_kept = place->trashed_ms == 0 && (twin.trashed_ms != 0 || wish != CS_TIER_DOWN);
+	w->to = is_kept ? w->from : disk;
+	w->from = is_kept ? disk : w->from;
+	w->place = is_kept ? twin : *place;
+	return true;
 }
 
 static void walk_end(struct mover *m)
@@ -436,13 +479,15 @@ static bool next_wanted(struct mover *m, struct wanted *w)
 
 	if (!m->has_next)
 		m->has_next = next_hot(m, &m->next) || next_walked(m, &m->next);
-	/* What a record takes at most is close enough. */
-	if (!m->has_next ||
-	    !cs_tier_rate_take(&m->rate, s->options.tier_bytes_per_s, RECORD_BYTES_MAX, now_ms(m)))
+	if (!m->has_next)
 		return false;
-	if (!cs_share_take(&s->share, now_ms(m)))
+	/* What a record takes at most is close enough; paid once, however often it has to wait. */
+	if (!m->has_paid)
+		m->has_paid = cs_tier_rate_take(&m->rate, s->options.tier_bytes_per_s,
+						RECORD_BYTES_MAX, now_ms(m));
+	if (!m->has_paid || !cs_share_take(&s->share, now_ms(m)))
 		return false;
-	m->has_next = false;
+	m->has_next = m->has_paid = false;
 	*w = m->next;
 	return true;
 }

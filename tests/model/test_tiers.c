@@ -139,6 +139,97 @@ START_TEST(touched_and_trashed_go_along)
 }
 END_TEST
 
+/* --- two copies ---- */
+
+static void put_flag(struct cs_put *put)
+{
+	*(bool *)put->user = true;
+}
+
+static bool is_set(void *arg)
+{
+	return *(bool *)arg;
+}
+
+/* Beside the copy that it has on the slow disk. */
+static void put_twin(uint32_t block)
+{
+	bool is_done = false;
+	struct cs_put p = {.plain_len = WORLD_PLAIN_BYTES, .done = put_flag, .user = &is_done};
+	struct buf *record = record_of(block, &p.id);
+
+	p.record = record;
+	cs_store_put(world.nodes[1].server->stores[FAST], &p);
+	ck_assert(sim_world_run_until(world.sim, is_set, &is_done, 10 * SIM_S));
+	ck_assert_int_eq(p.rc, 0);
+	buf_put(record);
+	ck_assert(is_on(FAST, block) && is_on(SLOW, block));
+}
+
+START_TEST(the_copy_that_stays_was_read)
+{
+	struct block_id id;
+	struct cs_place place;
+	char name[STORE_NAME_BYTES];
+
+	put_range(0, 2);
+	ck_assert(await_slow(0, 2));
+	id_of(0, &id);
+	ck_assert_int_eq(cs_store_find(world.nodes[1].server->stores[SLOW], &id, &place), 0);
+	ck_assert_int_eq(sim_media_rot(world.nodes[1].media[SLOW],
+				       cs_store_segment_name(place.segment, name),
+				       place.offset + place.length - 1, 1),
+			 0);
+	put_twin(0);
+	put_twin(1);
+	sim_world_run_for(world.sim, 5 * SIM_S);
+	ck_assert(!is_on(FAST, 1) && is_on(SLOW, 1));
+	ck_assert_int_eq(get(1, 0), 0);
+	ck_assert_int_eq(get(1, 1), 0);
+}
+END_TEST
+
+/* A sweep met it while it moved. */
+START_TEST(of_two_the_one_in_trash_goes)
+{
+	struct cs_server *s = world.nodes[1].server;
+	struct block_id id;
+	struct cs_place place;
+
+	put_range(0, 1);
+	ck_assert(await_slow(0, 1));
+	put_twin(0);
+	id_of(0, &id);
+	ck_assert_int_eq(cs_store_trash(s->stores[FAST], &id, 5), 0);
+	sim_world_run_for(world.sim, 5 * SIM_S);
+	ck_assert_int_eq(cs_store_find(s->stores[FAST], &id, &place), -E_NO_BLOCK);
+	ck_assert(is_on(SLOW, 0));
+}
+END_TEST
+
+START_TEST(of_two_in_trash_the_later_counts)
+{
+	struct cs_server *s = world.nodes[1].server;
+	struct block_id id;
+	struct cs_place place;
+
+	put_range(0, 1);
+	ck_assert(await_slow(0, 1));
+	put_twin(0);
+	id_of(0, &id);
+	for (uint64_t fast_ms = 5; fast_ms <= 9; fast_ms += 4) {
+		ck_assert_int_eq(cs_disks_touch(s->disks, &id), 0);
+		ck_assert_int_eq(cs_store_trash(s->stores[FAST], &id, fast_ms), 0);
+		ck_assert_int_eq(cs_store_trash(s->stores[SLOW], &id, 14 - fast_ms), 0);
+		ck_assert_int_eq(cs_disks_find(s->disks, &id, &place, NULL), 0);
+		ck_assert_uint_eq(place.trashed_ms, 9);
+	}
+	sim_world_run_for(world.sim, 5 * SIM_S);
+	ck_assert_int_eq(cs_disks_find(s->disks, &id, &place, NULL), 0);
+	ck_assert_uint_eq(place.trashed_ms, 9);
+}
+END_TEST
+
 /* --- crashes, over seeds ---- */
 
 enum known { NEVER, PUT, DURABLE };
@@ -237,5 +328,8 @@ TEST_MAIN("tiers", tcase_add_checked_fixture(tc, begin, end); tcase_set_timeout(
 	  tcase_add_test(tc, new_ones_are_fast_cold_ones_slow);
 	  tcase_add_test(tc, hot_ones_come_back); tcase_add_test(tc, what_is_full_passes_on);
 	  tcase_add_test(tc, touched_and_trashed_go_along);
+	  tcase_add_test(tc, the_copy_that_stays_was_read);
+	  tcase_add_test(tc, of_two_the_one_in_trash_goes);
+	  tcase_add_test(tc, of_two_in_trash_the_later_counts);
 	  tcase_add_loop_test(tc, a_power_cut_behind_a_move_loses_nothing, 0, 20);
 	  tcase_add_loop_test(tc, nothing_is_lost_in_a_crash, 0, 20))
