@@ -29,6 +29,7 @@ static struct buf_pool *pool;
 static struct codec_scratch *codec;
 static struct cs_server *server;
 static uint64_t bytes_per_s;
+static uint32_t full_percent;
 
 /* --- the server ---- */
 
@@ -57,7 +58,7 @@ static void start(void)
 		.segment_bytes = MiB(1),
 		.sync_ms = 100,
 		.sync_bytes = MiB(1),
-		.full_percent = 100,
+		.full_percent = full_percent,
 		.cold_after_ms = COLD_MS,
 		.reencode = true,
 		.reencode_bytes_per_s = bytes_per_s,
@@ -90,6 +91,7 @@ static void begin(void)
 	struct error err = {0};
 
 	bytes_per_s = 0;
+	full_percent = 100;
 	memset(super.cluster, 7, sizeof(super.cluster));
 	memset(super.server, 1, sizeof(super.server));
 	memset(super.directory, 2, sizeof(super.directory));
@@ -298,6 +300,38 @@ START_TEST(what_is_hot_becomes_fast)
 }
 END_TEST
 
+/* Time passes in which all are used. */
+static void pass_hot_time(uint64_t ms)
+{
+	for (uint64_t at = 0; at < ms; at += COLD_MS / 20) {
+		for (uint32_t i = 0; i < BLOCKS; i++) {
+			struct block_id id = id_of(i, false);
+			cs_heat_note(server->heat, &id, loop_now_ms(loop));
+		}
+		pass_time(COLD_MS / 20);
+	}
+}
+
+START_TEST(what_is_hot_stays_small_on_a_full_disk)
+{
+	put_all(false, CODEC_AIM_SMALL);
+	kill_server();
+	full_percent = 1;
+	start();
+	pass_hot_time(2 * COLD_MS);
+	ck_assert_uint_gt(small_count(), BLOCKS / 2); /* one segment was filled */
+	for (uint32_t i = 0; i < 3; i++) {
+		struct block_id id = id_of(i, false);
+		ck_assert_int_eq(cs_store_trash(server->stores[0], &id, 1), 0);
+		ck_assert_int_eq(cs_store_free(server->stores[0], &id), 0);
+	}
+	uint64_t compacted = METRIC_GET(segments_compacted), pass = told().pass;
+	pass_hot_time(2 * COLD_MS);
+	ck_assert_uint_gt(told().pass, pass);
+	ck_assert_uint_eq(METRIC_GET(segments_compacted), compacted);
+}
+END_TEST
+
 START_TEST(what_is_damaged_is_set_aside_and_not_encoded)
 {
 	struct block_id id = id_of(2, false);
@@ -376,6 +410,7 @@ static void add_tests(TCase *tc)
 	tcase_add_test(tc, who_has_no_turn_does_nothing);
 	tcase_add_test(tc, what_does_not_shrink_is_tried_once);
 	tcase_add_test(tc, what_is_hot_becomes_fast);
+	tcase_add_test(tc, what_is_hot_stays_small_on_a_full_disk);
 	tcase_add_test(tc, what_is_damaged_is_set_aside_and_not_encoded);
 	tcase_add_test(tc, trash_is_left_alone);
 	tcase_add_test(tc, it_is_no_faster_than_it_may_be_and_goes_on_after_a_crash);
