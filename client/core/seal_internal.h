@@ -80,6 +80,9 @@ struct seal_run {
 	struct cut cut;
 	uint64_t need_offset;		/* bytes that the walk asked for */
 	uint32_t need_len;
+	uint64_t asked_offset;		/* those that were read for it last */
+	uint32_t asked_len;
+	uint64_t header_bytes;		/* fetched for it */
 
 	/* what is read: a window on the old content, of whole blocks behind the carry */
 	struct manifest *old;

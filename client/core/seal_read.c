@@ -2,7 +2,8 @@
 /*
  * The window of a seal: old blocks, whole and side by side, behind the begin of a new block that
  * did not end in the window before. They come from a sealed file of a tier, or through the block
- * cache, which gives them up at once unless others want them.
+ * cache, which gives them up at once unless others want them; those of headers it keeps, for the
+ * walk of an archive goes forth and back.
  *
  * What is named anew is proved first: every byte by the id of the old block that it was in. So a
  * bad disk or wire cannot become content that looks well (I1).
@@ -164,12 +165,14 @@ static int part_fetch(struct seal_part *part)
 		return 0;
 	}
 	part->fetch = (struct cl_fetch){ .done = part_came, .arg = part, .is_patient = true,
-					 .is_last = true };
+					 .is_last = run->step == SEAL_READ };
 	part->fetch.run = cl_cache_run(run->ino, run->start + part->from);
 	int rc = cl_cache_fetch(run->client, &part->id, part->len, &part->fetch);
 	if (rc < 0)
 		return rc;
 	run->pending += rc == 0;
+	if (rc == 0 && run->step == SEAL_HEADER)
+		run->header_bytes += part->len;
 	if (rc > 0)
 		part_take(part);
 	return 0;
@@ -269,8 +272,11 @@ static int part_add(struct seal_run *run, const struct extent *e)
 
 	if (run->len >= run->want || run->part_count == SEAL_PARTS_MAX)
 		return 1;
-	if (run->step == SEAL_HEADER && run->part_count == 0 && !is_hole)
+	if (run->step == SEAL_HEADER && run->part_count == 0 && !is_hole) {
+		/* a header may begin late in its block */
+		run->want = MIN_OF(run->want + (uint32_t)(run->start - e->offset), run->capacity);
 		run->start = e->offset;
+	}
 	if (is_hole)
 		len = MIN_OF(e->offset + e->length - run->start - run->len, BLOCK_BYTES_MAX);
 	if (run->len + len > run->capacity)
@@ -318,8 +324,7 @@ int cl_seal_read(struct seal_run *run, uint64_t at, uint32_t want)
 	run->start = at - run->carry;
 	run->len = run->carry;
 	run->part_count = 0;
-	/* a header may begin late in its block */
-	run->want = MIN_OF(run->carry + want + (uint32_t)BLOCK_BYTES_MAX, run->capacity);
+	run->want = MIN_OF(run->carry + want, run->capacity);
 	return collect(run);
 }
 

@@ -10,7 +10,9 @@
 #include "client/core/publish_internal.h"
 #include "client/core/seal_internal.h"
 
-#define HEADER_AHEAD  KiB(256)		/* read behind what a header asks for */
+#define HEADER_AHEAD  (uint32_t)KiB(256)	/* read behind it, where it goes forward */
+#define HEADER_NEAR   KiB(64)		/* so far behind the window it still goes forward */
+#define HEADER_READ_MAX(length) MAX_OF(MiB(64), (length) / 16)
 #define PUBLISH_TRIES 8u
 #define PUBLISH_AGAIN_MS 100u
 #define PAUSES_MAX    25u		/* for others, before a piece */
@@ -83,13 +85,33 @@ static void header_end(struct seal_run *run)
 	cl_seal_run_later(run, 0);
 }
 
+/*
+ * Read what the walk asks for. Not where it asks again for what was just read, as where blocks are
+ * so small that no window holds it; nor where it would read much of the file (I11).
+ */
+static int header_read(struct seal_run *run)
+{
+	uint64_t at = run->need_offset, end = run->start + run->len;
+	bool is_forward = at >= run->start && at <= end + HEADER_NEAR;
+
+	if ((run->asked_len == run->need_len && run->asked_offset == at) ||
+	    run->header_bytes > HEADER_READ_MAX(run->root.length)) {
+		header_end(run);
+		return 0;
+	}
+	run->asked_offset = at;
+	run->asked_len = run->need_len;
+	return cl_seal_read(run, at, run->need_len + (is_forward ? HEADER_AHEAD : 0));
+}
+
 /* Whatever is wrong with a header costs cuts at its tensors, and no more. */
 static int step_header(struct seal_run *run)
 {
+	if (run_pauses(run))
+		return 0;
 	int rc = run->tensors ? tensors_walk(run->tensors) : 0;
-
 	if (rc == -E_NEED_BYTES)
-		return cl_seal_read(run, run->need_offset, run->need_len + HEADER_AHEAD);
+		return header_read(run);
 	if (rc == -E_AGAIN)
 		cl_seal_run_later(run, 0);
 	else
