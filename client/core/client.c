@@ -481,6 +481,7 @@ int client_create(const struct cl_options *options, struct client **out)
 	uint64_t memory = MAX_OF(c->options.memory_bytes, MiB(8));
 	c->dirty_bytes_max = memory / 2;
 	c->cache.bytes_max = memory / 2;
+	c->stream_heads.max = memory / 16;
 	c->cache.flying_max = (uint32_t)MIN_OF(c->options.blocks_in_flight * UINT64_C(4),
 					       memory / 4 / CL_BUF_BYTES);
 	c->puts.flying_max =

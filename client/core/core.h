@@ -12,6 +12,7 @@
 
 #include "client/core/client.h"
 #include "client/core/slots.h"
+#include "client/core/stream.h"
 #include "fs/net/blocks.h"
 #include "fs/net/rpc.h"
 
@@ -131,6 +132,7 @@ struct client {
 	struct cl_xattrs xattrs;
 	struct cl_locks *locks;
 	struct cl_seals *seals;
+	struct cl_stream_budget stream_heads;	/* of files that are cut while they are written */
 	struct cl_pins *pins;		/* NULL: there is no tier */
 	struct cl_guess *guess;		/* NULL: nothing is predicted */
 	uint64_t dirty_bytes, dirty_bytes_max;

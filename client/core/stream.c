@@ -23,6 +23,7 @@ struct cl_stream {
 	bool is_final;
 	uint8_t *head;			/* all bytes so far, while the walk goes on */
 	uint32_t head_len, head_room;
+	struct cl_stream_budget *budget;	/* head_room of it is used here */
 };
 
 /* --- the walk --------------------------------------------------------------------------------- */
@@ -39,19 +40,36 @@ static int stream_read(void *arg, uint64_t offset, uint32_t len, const void **by
 	return 0;
 }
 
+static void head_free(struct cl_stream *s)
+{
+	free(s->head);
+	s->budget->used -= s->head_room;
+	s->head = NULL;
+	s->head_room = 0;
+}
+
+static bool head_grow(struct cl_stream *s, uint32_t len)
+{
+	uint32_t room = MIN_OF(MAX_OF(2 * s->head_room, len), HEAD_BYTES_MAX);
+	uint8_t *head;
+
+	if (room - s->head_room > s->budget->max - MIN_OF(s->budget->used, s->budget->max))
+		return false;
+	head = realloc(s->head, room);
+	if (!head)
+		return false;
+	s->budget->used += room - s->head_room;
+	s->head = head;
+	s->head_room = room;
+	return true;
+}
+
 static bool head_add(struct cl_stream *s, const uint8_t *bytes, uint32_t len)
 {
 	if (len > HEAD_BYTES_MAX - s->head_len)
 		return false;
-	if (len > s->head_room - s->head_len) {
-		uint32_t room = MIN_OF(MAX_OF(2 * s->head_room, s->head_len + len), HEAD_BYTES_MAX);
-		uint8_t *head = realloc(s->head, room);
-
-		if (!head)
-			return false;
-		s->head = head;
-		s->head_room = room;
-	}
+	if (len > s->head_room - s->head_len && !head_grow(s, s->head_len + len))
+		return false;
 	memcpy(s->head + s->head_len, bytes, len);
 	s->head_len += len;
 	return true;
@@ -73,8 +91,7 @@ static void walk_end(struct cl_stream *s, int rc)
 	cut_plan_seal(&s->plan, s->is_final ? data_start : 0);
 	tensors_destroy(s->walk);
 	s->walk = NULL;
-	free(s->head);
-	s->head = NULL;
+	head_free(s);
 }
 
 static void walk_on(struct cl_stream *s, const uint8_t *bytes, uint32_t len)
@@ -96,7 +113,7 @@ static void walk_on(struct cl_stream *s, const uint8_t *bytes, uint32_t len)
 
 /* --- the cut ---------------------------------------------------------------------------------- */
 
-struct cl_stream *cl_stream_create(void)
+struct cl_stream *cl_stream_create(struct cl_stream_budget *budget)
 {
 	struct cl_stream *s = calloc(1, sizeof *s);
 	/* Its end is not known yet, and tensors that end behind it do no harm. */
@@ -104,6 +121,7 @@ struct cl_stream *cl_stream_create(void)
 
 	if (!s)
 		return NULL;
+	s->budget = budget;
 	cut_plan_init(&s->plan);
 	cut_init(&s->cut, NULL, 0);
 	s->walk = tensors_create(&source, &(struct tensors_sink){ cut_plan_span, &s->plan });
@@ -120,7 +138,7 @@ void cl_stream_destroy(struct cl_stream *s)
 		return;
 	tensors_destroy(s->walk);
 	cut_plan_finish(&s->plan);
-	free(s->head);
+	head_free(s);
 	free(s);
 }
 

@@ -6,7 +6,8 @@
  * The header of a model file comes before what it tells of, in safetensors, GGUF and .npy. Where it
  * does not (zip, ONNX) blocks begin at anchors only, and the file is cut again when it is sealed.
  *
- * Pure; one thread. Memory: the header while it is read, 16 MiB at most, and its tensors.
+ * Pure; one thread. Memory: the header while it is read, 16 MiB at most and within a budget that
+ * all streams share, and its tensors. Where either is too small, the seal does the rest.
  */
 #ifndef CAIRN_CLIENT_CORE_STREAM_H
 #define CAIRN_CLIENT_CORE_STREAM_H
@@ -15,8 +16,12 @@
 
 struct cl_stream;
 
-/* At the begin of a file; NULL: no memory, or none was made. */
-struct cl_stream *cl_stream_create(void);
+struct cl_stream_budget {
+	uint64_t used, max;		/* bytes of headers */
+};
+
+/* At the begin of a file. The budget outlives it. NULL: no memory. */
+struct cl_stream *cl_stream_create(struct cl_stream_budget *budget);
 void cl_stream_destroy(struct cl_stream *s);	/* may be NULL */
 
 uint64_t cl_stream_at(const struct cl_stream *s);	/* the next byte */

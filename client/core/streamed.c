@@ -36,7 +36,8 @@ static int split(struct cl_chunk *chunk, uint32_t at)
 	memcpy(behind->buf->data, chunk->buf->data + at, len);
 	behind->len = len;
 	cl_chunk_dirty(behind);
-	chunk->len = chunk->cap = at;
+	chunk->len = at;
+	cl_chunk_end(chunk, at);
 	return 0;
 }
 
@@ -81,7 +82,7 @@ void cl_streamed_at(struct cl_file *file, uint64_t pos)
 		cl_streamed_end(file);
 	if (file->stream || pos != INLINE_BYTES_MAX || (first = first_of(file)) == NULL)
 		return;
-	file->stream = cl_stream_create();
+	file->stream = cl_stream_create(&file->client->stream_heads);
 	if (file->stream && cut_first(file, first) < 0)
 		cl_streamed_end(file);	/* memory is short: what is cut so far does no harm */
 }

@@ -18,6 +18,7 @@
 #define TENSORS	    9u
 
 static uint8_t file[FILE_BYTES];
+static struct cl_stream_budget budget = { .max = FILE_BYTES };
 static uint64_t whole[ENDS_MAX], streamed[ENDS_MAX];
 
 static uint64_t next_random(uint64_t *state)
@@ -89,7 +90,7 @@ static uint32_t cut_whole(uint64_t ends_at[ENDS_MAX])
 
 static uint32_t cut_streamed(uint64_t seed, uint32_t piece_max, bool *is_final)
 {
-	struct cl_stream *s = cl_stream_create();
+	struct cl_stream *s = cl_stream_create(&budget);
 	uint32_t count = 0;
 
 	ck_assert_ptr_nonnull(s);
@@ -110,6 +111,7 @@ static uint32_t cut_streamed(uint64_t seed, uint32_t piece_max, bool *is_final)
 	}
 	*is_final = cl_stream_is_final(s);
 	cl_stream_destroy(s);
+	ck_assert_uint_eq(budget.used, 0);
 	return count;
 }
 
@@ -170,6 +172,22 @@ START_TEST(what_only_its_end_tells_is_left_to_the_seal)
 }
 END_TEST
 
+START_TEST(a_header_beyond_the_budget_is_left_to_the_seal)
+{
+	bool is_final;
+
+	fill(6);
+	make_safetensors(50000);
+	budget.max = 120000;
+	(void)cut_streamed(1, 700, &is_final);
+	ck_assert(is_final);
+	budget.max = 500;
+	uint32_t count = cut_streamed(1, 700, &is_final);
+	ck_assert(!is_final);
+	ck_assert_uint_eq(streamed[count - 1], FILE_BYTES);
+}
+END_TEST
+
 START_TEST(a_header_that_lies_does_no_harm)
 {
 	for (uint32_t i = 0; i < 40; i++) {
@@ -192,4 +210,5 @@ END_TEST
 TEST_MAIN("stream", tcase_add_test(tc, a_model_is_cut_as_when_it_is_sealed);
 	  tcase_add_test(tc, other_bytes_are_cut_at_anchors);
 	  tcase_add_test(tc, what_only_its_end_tells_is_left_to_the_seal);
+	  tcase_add_test(tc, a_header_beyond_the_budget_is_left_to_the_seal);
 	  tcase_add_test(tc, a_header_that_lies_does_no_harm))
