@@ -49,6 +49,8 @@ static void edit_ended(struct cl_op *op, int rc)
 	else if (op->is_begun && file->is_loaded)
 		cl_tiered_edited(op);
 	file->is_editing = file->is_alone = false;
+	if (rc < 0)
+		cl_streamed_end(file);	/* it may have seen more than was taken */
 	queue_leave(op);
 	cl_op_wake(&file->alone_waiters);
 	cl_pages_used(node, op->handle);
