@@ -105,7 +105,7 @@ struct cl_flush {			/* publish.c */
 };
 
 struct cl_draft;
-struct cl_stream;
+struct cl_cutter;
 
 /* What this file has to do with the tiers; tiered.c. */
 struct cl_tier_use {
@@ -138,7 +138,7 @@ struct cl_file {
 	struct manifest *manifest;	/* NULL: no blocks yet */
 	struct cl_chunk **chunks;	/* sorted by start */
 	uint32_t chunk_count, chunk_capacity;
-	struct cl_stream *stream;	/* streamed.h; NULL: written as it comes, on the grid */
+	struct cl_cutter *stream;	/* streamed.h; NULL: written as it comes, on the grid */
 	struct cl_ahead ahead;
 	uint64_t edit_seq, clean_seq;	/* dirty while they differ */
 	uint64_t dirty_since_ns;

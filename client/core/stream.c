@@ -14,7 +14,7 @@
 /* Headers of GGUF hold a vocabulary: some MiB. Those of longer ones are left to the seal. */
 #define HEAD_BYTES_MAX (16u << 20)
 
-struct cl_stream {
+struct cl_cutter {
 	struct cut cut;
 	uint64_t block;			/* where the block under way begins */
 	struct cut_plan plan;
@@ -30,7 +30,7 @@ struct cl_stream {
 
 static int stream_read(void *arg, uint64_t offset, uint32_t len, const void **bytes)
 {
-	const struct cl_stream *s = arg;
+	const struct cl_cutter *s = arg;
 
 	if (offset > s->head_len + MiB(1))
 		return -E_RANGE;	/* what is told there comes too late */
@@ -40,7 +40,7 @@ static int stream_read(void *arg, uint64_t offset, uint32_t len, const void **by
 	return 0;
 }
 
-static void head_free(struct cl_stream *s)
+static void head_free(struct cl_cutter *s)
 {
 	free(s->head);
 	s->budget->used -= s->head_room;
@@ -48,7 +48,7 @@ static void head_free(struct cl_stream *s)
 	s->head_room = 0;
 }
 
-static bool head_grow(struct cl_stream *s, uint32_t len)
+static bool head_grow(struct cl_cutter *s, uint32_t len)
 {
 	uint32_t room = MIN_OF(MAX_OF(2 * s->head_room, len), HEAD_BYTES_MAX);
 	uint8_t *head;
@@ -64,7 +64,7 @@ static bool head_grow(struct cl_stream *s, uint32_t len)
 	return true;
 }
 
-static bool head_add(struct cl_stream *s, const uint8_t *bytes, uint32_t len)
+static bool head_add(struct cl_cutter *s, const uint8_t *bytes, uint32_t len)
 {
 	if (len > HEAD_BYTES_MAX - s->head_len)
 		return false;
@@ -82,7 +82,7 @@ static bool is_told_ahead(enum tensors_format format)
 	       format == TENSORS_OF_GGUF || format == TENSORS_OF_NPY;
 }
 
-static void walk_end(struct cl_stream *s, int rc)
+static void walk_end(struct cl_cutter *s, int rc)
 {
 	uint64_t data_start = tensors_data_start(s->walk);
 
@@ -94,7 +94,7 @@ static void walk_end(struct cl_stream *s, int rc)
 	head_free(s);
 }
 
-static void walk_on(struct cl_stream *s, const uint8_t *bytes, uint32_t len)
+static void walk_on(struct cl_cutter *s, const uint8_t *bytes, uint32_t len)
 {
 	uint64_t end = s->cut.offset + len;
 	int rc = -E_RANGE;
@@ -113,9 +113,9 @@ static void walk_on(struct cl_stream *s, const uint8_t *bytes, uint32_t len)
 
 /* --- the cut ---------------------------------------------------------------------------------- */
 
-struct cl_stream *cl_stream_create(struct cl_stream_budget *budget)
+struct cl_cutter *cl_stream_create(struct cl_stream_budget *budget)
 {
-	struct cl_stream *s = calloc(1, sizeof *s);
+	struct cl_cutter *s = calloc(1, sizeof *s);
 	/* Its end is not known yet, and tensors that end behind it do no harm. */
 	struct tensors_source source = { .size = INT64_MAX, .read = stream_read, .arg = s };
 
@@ -132,7 +132,7 @@ struct cl_stream *cl_stream_create(struct cl_stream_budget *budget)
 	return s;
 }
 
-void cl_stream_destroy(struct cl_stream *s)
+void cl_stream_destroy(struct cl_cutter *s)
 {
 	if (!s)
 		return;
@@ -142,30 +142,30 @@ void cl_stream_destroy(struct cl_stream *s)
 	free(s);
 }
 
-uint64_t cl_stream_at(const struct cl_stream *s)
+uint64_t cl_stream_at(const struct cl_cutter *s)
 {
 	return s->cut.offset;
 }
 
-uint64_t cl_stream_block(const struct cl_stream *s)
+uint64_t cl_stream_block(const struct cl_cutter *s)
 {
 	return s->block;
 }
 
-bool cl_stream_is_final(const struct cl_stream *s)
+bool cl_stream_is_final(const struct cl_cutter *s)
 {
 	return s->is_final;
 }
 
 /* Bytes left before data begins, where the plan takes over; 0: it has, or there is none. */
-static uint64_t before_data(const struct cl_stream *s)
+static uint64_t before_data(const struct cl_cutter *s)
 {
 	return s->is_final && !s->has_plan && s->plan.data_start > 0
 		       ? s->plan.data_start - s->cut.offset
 		       : 0;
 }
 
-uint32_t cl_stream_feed(struct cl_stream *s, const void *bytes, uint32_t len, bool *ends)
+uint32_t cl_stream_feed(struct cl_cutter *s, const void *bytes, uint32_t len, bool *ends)
 {
 	walk_on(s, bytes, len);
 	uint64_t left = before_data(s);

@@ -14,26 +14,26 @@
 
 #include "fs/base/base.h"
 
-struct cl_stream;
+struct cl_cutter;
 
 struct cl_stream_budget {
 	uint64_t used, max;		/* bytes of headers */
 };
 
 /* At the begin of a file. The budget outlives it. NULL: no memory. */
-struct cl_stream *cl_stream_create(struct cl_stream_budget *budget);
-void cl_stream_destroy(struct cl_stream *s);	/* may be NULL */
+struct cl_cutter *cl_stream_create(struct cl_stream_budget *budget);
+void cl_stream_destroy(struct cl_cutter *s);	/* may be NULL */
 
-uint64_t cl_stream_at(const struct cl_stream *s);	/* the next byte */
-uint64_t cl_stream_block(const struct cl_stream *s);	/* where the block under way begins */
+uint64_t cl_stream_at(const struct cl_cutter *s);	/* the next byte */
+uint64_t cl_stream_block(const struct cl_cutter *s);	/* where the block under way begins */
 /* Is what was fed cut as its content alone says, so that sealing would change nothing? */
-bool cl_stream_is_final(const struct cl_stream *s);
+bool cl_stream_is_final(const struct cl_cutter *s);
 
 /*
  * The bytes from cl_stream_at() on: how many of them belong to the block under way, at least one.
  * Where *ends, it is whole with these; else all were taken.
  */
-must_check uint32_t cl_stream_feed(struct cl_stream *s, const void *bytes, uint32_t len,
+must_check uint32_t cl_stream_feed(struct cl_cutter *s, const void *bytes, uint32_t len,
 				   bool *ends);
 
 #endif

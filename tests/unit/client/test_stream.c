@@ -90,7 +90,7 @@ static uint32_t cut_whole(uint64_t ends_at[ENDS_MAX])
 
 static uint32_t cut_streamed(uint64_t seed, uint32_t piece_max, bool *is_final)
 {
-	struct cl_stream *s = cl_stream_create(&budget);
+	struct cl_cutter *s = cl_stream_create(&budget);
 	uint32_t count = 0;
 
 	ck_assert_ptr_nonnull(s);
