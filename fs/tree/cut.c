@@ -12,8 +12,7 @@
 #include "fs/tree/cut_plan.h"
 #include "fs/tree/cut_scan.h"
 
-/* How many of the places that pass the filter are no anchors for one that is. */
-#define ANCHOR_ODDS ((CUT_ANCHOR_BYTES_MEAN - CUT_ANCHOR_BYTES_MIN) / CUT_SCAN_ODDS)
+#define TENSOR_ANCHORS 64u	/* about, in a tensor */
 
 _Static_assert(CUT_SCAN_BYTES <= CUT_WINDOW_BYTES && CUT_WINDOW_BYTES <= CUT_ANCHOR_BYTES_MIN,
 	       "a place that may be an anchor has its window in its run");
@@ -30,10 +29,31 @@ void cut_restart(struct cut *cut, uint64_t offset)
 	cut->run_bytes = 0;
 }
 
-/* `at` is a place behind CUT_WINDOW_BYTES at least. */
-static bool is_anchor(const uint8_t *at)
+/* How far apart anchors are at the offset, for which the plan was asked. */
+static uint32_t anchor_mean(const struct cut *cut)
 {
-	return checksum_of(at - CUT_WINDOW_BYTES, CUT_WINDOW_BYTES) < UINT64_MAX / ANCHOR_ODDS;
+	const struct cut_extent *e = cut->plan && cut->extent_index < cut->plan->count
+					     ? &cut->plan->extents[cut->extent_index]
+					     : NULL;
+	uint32_t mean = CUT_ANCHOR_BYTES_LEAST;
+
+	if (!e || e->start > cut->offset)
+		return CUT_ANCHOR_BYTES_MEAN;
+	while (mean < CUT_ANCHOR_BYTES_MOST && (e->end - e->start) / TENSOR_ANCHORS >= 2 * mean)
+		mean *= 2;
+	return mean;
+}
+
+/* Of the places that pass the filter, so many are anchors. */
+static uint64_t anchor_below(uint32_t mean)
+{
+	return UINT64_MAX / ((mean - CUT_ANCHOR_BYTES_MIN) / CUT_SCAN_ODDS);
+}
+
+/* `at` is a place behind CUT_WINDOW_BYTES at least. */
+static bool is_anchor(const struct cut *cut, const uint8_t *at)
+{
+	return checksum_of(at - CUT_WINDOW_BYTES, CUT_WINDOW_BYTES) < cut->anchor_below;
 }
 
 /* The first anchor among `count` places from `at` on, or `count`. */
@@ -43,7 +63,7 @@ static uint32_t anchor_find(const struct cut *cut, const uint8_t *at, uint32_t c
 
 	for (; i < count; i++) {
 		i += cut->scan(at + i, count - i);
-		if (i == count || is_anchor(at + i))
+		if (i == count || is_anchor(cut, at + i))
 			break;
 	}
 	return i;
@@ -93,6 +113,7 @@ uint32_t cut_feed(struct cut *cut, const void *bytes, uint32_t len, bool *ends)
 
 	ASSERT(len > 0);
 	took = (uint32_t)MIN_OF(took, edge - cut->offset);
+	cut->anchor_below = anchor_below(anchor_mean(cut));
 	uint32_t anchor = anchor_in(cut, bytes, took);
 	if (anchor > 0)
 		took = anchor;

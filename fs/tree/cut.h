@@ -37,7 +37,14 @@
 
 #define CUT_TENSOR_BYTES_MIN	4096u	/* less would cost more than what is shared by it */
 #define CUT_ANCHOR_BYTES_MIN	32768u
-#define CUT_ANCHOR_BYTES_MEAN	131072u	/* an edit then costs 140 KB, and blocks have 52 KiB */
+/*
+ * Of a tensor anchors are a 64th of it apart, within these bounds, in powers of two: an edit costs
+ * a share of it, and the blocks of a large one are nearly full. Those of a longer one are among
+ * those of a shorter one.
+ */
+#define CUT_ANCHOR_BYTES_LEAST	131072u
+#define CUT_ANCHOR_BYTES_MOST	1048576u
+#define CUT_ANCHOR_BYTES_MEAN	524288u	/* where no tensor is known */
 #define CUT_WINDOW_BYTES	64u
 #define CUT_TENSORS_MAX		262144u	/* kept of a file, 16 bytes each; others are as any bytes */
 
@@ -65,6 +72,7 @@ struct cut {
 	uint32_t (*scan)(const uint8_t *at, uint32_t count); /* cut_scan.h: the best one here */
 	uint32_t extent_index;		/* the first that does not end before `offset` */
 	uint64_t offset;		/* of the next byte */
+	uint64_t anchor_below;		/* checksums of anchors are, here */
 	uint64_t run_bytes;		/* since the last cut that began a run */
 	uint8_t window[CUT_WINDOW_BYTES]; /* the bytes before `offset`, as far as the run has any */
 };

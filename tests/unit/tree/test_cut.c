@@ -240,17 +240,46 @@ START_TEST(overlapping_tensors_cost_no_blocks)
 }
 END_TEST
 
+static void plan_one(struct cut_plan *plan, uint64_t offset, uint64_t length)
+{
+	cut_plan_init(plan);
+	cut_plan_span(plan, &(struct tensors_span){.offset = offset, .length = length});
+	cut_plan_seal(plan, 0);
+}
+
+/* Of a tensor twice as long and more; else an edit across that bound would move every cut. */
+START_TEST(anchors_of_a_long_tensor_are_among_those_of_a_short_one)
+{
+	const uint64_t len = MiB(16);
+	uint8_t *bytes = random_bytes(2 * len, 10);
+	struct cut_plan plan;
+	uint32_t shared = 0;
+
+	plan_one(&plan, 0, len);
+	struct cuts shorter = cuts_of(&plan, bytes, len, MiB(1), 0);
+	cut_plan_finish(&plan);
+	plan_one(&plan, 0, 2 * len);
+	struct cuts longer = cuts_of(&plan, bytes, 2 * len, MiB(1), 0);
+	cut_plan_finish(&plan);
+	for (uint32_t i = 0; i < shorter.count; i++)
+		shared += has_cut(&longer, shorter.at[i]);
+	ck_assert_uint_gt(shared, shorter.count / 8);
+	ck_assert_uint_lt(longer.count, 2 * shorter.count);
+	free(bytes);
+}
+END_TEST
+
 START_TEST(a_tensor_is_cut_alike_wherever_it_lies)
 {
 	const uint64_t len = MiB(3) + 17;
 	uint8_t *tensor = random_bytes(len, 8), *file = random_bytes(len + 90000, 9);
-	struct cuts alone = cuts_of(NULL, tensor, len, len, 0);
 	struct cut_plan plan;
 
+	plan_one(&plan, 0, len);
+	struct cuts alone = cuts_of(&plan, tensor, len, len, 0);
+	cut_plan_finish(&plan);
 	memcpy(file + 70001, tensor, len);
-	cut_plan_init(&plan);
-	cut_plan_span(&plan, &(struct tensors_span){.offset = 70001, .length = len});
-	cut_plan_seal(&plan, 0);
+	plan_one(&plan, 70001, len);
 	struct cuts inside = cuts_of(&plan, file, len + 90000, MiB(1), 0);
 	for (uint32_t i = 0; i < alone.count; i++)
 		ck_assert(has_cut(&inside, 70001 + alone.at[i]));
@@ -284,5 +313,6 @@ TEST_MAIN("cut", tcase_add_test(tc, pieces_of_any_length_cut_alike);
 	  tcase_add_test(tc, equal_numbers_have_no_anchors);
 	  tcase_add_test(tc, tensors_begin_and_end_blocks);
 	  tcase_add_test(tc, overlapping_tensors_cost_no_blocks);
+	  tcase_add_test(tc, anchors_of_a_long_tensor_are_among_those_of_a_short_one);
 	  tcase_add_test(tc, a_tensor_is_cut_alike_wherever_it_lies);
 	  tcase_add_test(tc, a_hole_begins_a_run))
