@@ -2,56 +2,44 @@
 /* The codec of scrub_state.h. Foreign bytes are rejected (I8). */
 #include "fs/disk/scrub_state.h"
 
-#include "fs/base/bytes.h"
-#include "fs/disk/sealed.h"
+#include "fs/disk/pass_state.h"
 
-#define VERSION	     1u
-#define FLAG_RUNNING 1u
-#define FLAG_DEEP    2u
-#define ZERO_BYTES   48u
-
-static const char magic[] = "CRNB";
+static const struct pass_kind kind = {"CRNB", SCRUB_STATE_BYTES};
 
 void scrub_state_encode(const struct scrub_state *s, uint8_t out[SCRUB_STATE_BYTES])
 {
-	struct wr w = wr_init(out, SCRUB_STATE_BYTES - SEALED_CHECKSUM_BYTES);
+	const struct pass_state p = {
+		.is_running = s->is_running,
+		.has_flag = s->is_deep,
+		.pass = s->pass,
+		.segment = s->segment,
+		.began_ns = s->began_ns,
+		.ended_ns = s->ended_ns,
+		.bytes = s->bytes,
+		.counts = {s->records, s->wrong, s->wrong_last},
+	};
 
-	wr_bytes(&w, magic, 4);
-	wr_u16(&w, VERSION);
-	wr_u16(&w, (uint16_t)((s->is_running ? FLAG_RUNNING : 0) | (s->is_deep ? FLAG_DEEP : 0)));
-	wr_u64(&w, s->pass);
-	wr_u64(&w, s->segment);
-	wr_u64(&w, s->began_ns);
-	wr_u64(&w, s->ended_ns);
-	wr_u64(&w, s->bytes);
-	wr_u64(&w, s->records);
-	wr_u64(&w, s->wrong);
-	wr_u64(&w, s->wrong_last);
-	wr_zeros(&w, ZERO_BYTES);
-	ASSERT(wr_ok(&w));
-	sealed_finish(out, SCRUB_STATE_BYTES);
+	pass_state_encode(&kind, &p, out);
 }
 
 int scrub_state_decode(const uint8_t in[SCRUB_STATE_BYTES], struct scrub_state *out)
 {
-	int rc = sealed_check(in, SCRUB_STATE_BYTES, magic);
-	struct rd r = rd_init(in + 4, SCRUB_STATE_BYTES - SEALED_CHECKSUM_BYTES - 4);
+	struct pass_state p;
+	int rc = pass_state_decode(&kind, in, &p);
 
 	if (rc < 0)
 		return rc;
-	if (rd_u16(&r) != VERSION)
-		return -E_WRONG_VERSION;
-	uint16_t flags = rd_u16(&r);
-	out->is_running = flags & FLAG_RUNNING;
-	out->is_deep = flags & FLAG_DEEP;
-	out->pass = rd_u64(&r);
-	out->segment = rd_u64(&r);
-	out->began_ns = rd_u64(&r);
-	out->ended_ns = rd_u64(&r);
-	out->bytes = rd_u64(&r);
-	out->records = rd_u64(&r);
-	out->wrong = rd_u64(&r);
-	out->wrong_last = rd_u64(&r);
-	rd_zeros(&r, ZERO_BYTES);
-	return rd_done(&r) && (flags & ~(FLAG_RUNNING | FLAG_DEEP)) == 0 ? 0 : -E_MALFORMED;
+	*out = (struct scrub_state){
+		.is_running = p.is_running,
+		.is_deep = p.has_flag,
+		.pass = p.pass,
+		.segment = p.segment,
+		.began_ns = p.began_ns,
+		.ended_ns = p.ended_ns,
+		.bytes = p.bytes,
+		.records = p.counts[0],
+		.wrong = p.counts[1],
+		.wrong_last = p.counts[2],
+	};
+	return 0;
 }
