@@ -135,6 +135,11 @@ static void term_began(struct client *c)
 	c->session.progress_ns = loop_now_ns(c->options.loop) + CREDIT_TERM_MS * UINT64_C(1000000);
 }
 
+static bool is_alive(const struct client *c)
+{
+	return c->life == CL_RUNNING || c->life == CL_STARTING;
+}
+
 static void session_open(struct client *c)
 {
 	struct cl_session *s = &c->session;
@@ -258,8 +263,11 @@ static void renew_done(struct rpc_call *call)
 	struct cl_session *s = &c->session;
 	const Wire__SessionReply *reply = (const void *)call->reply;
 	s->is_renewing = false;
-	if (call->rc == -E_NO_SESSION || call->rc == -E_FENCED) {
+	if (call->rc == -E_NO_SESSION || call->rc == -E_FENCED)
 		cl_session_lost(c);
+	if (s->number == 0) {	/* lost, maybe while this was under way: nobody asks for another */
+		if (is_alive(c))
+			session_open(c);
 		return;
 	}
 	if (call->rc < 0 || !reply) {
@@ -309,7 +317,7 @@ void cl_session_lost(struct client *c)
 	cl_quota_lost(c);
 	cl_node_drop_leases(c);
 	cl_locks_fence(c);
-	if (c->life == CL_RUNNING || c->life == CL_STARTING)
+	if (is_alive(c))
 		session_open(c);
 }
 

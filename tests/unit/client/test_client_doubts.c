@@ -232,10 +232,31 @@ START_TEST(a_release_does_not_outlive_its_session)
 }
 END_TEST
 
+/* --- sessions --------------------------------------------------------------------------------- */
+
+/* The server no longer knows us, and says so to a request before it says so to a renewal. */
+START_TEST(a_session_lost_while_it_is_renewed_is_opened_again)
+{
+	struct cl_op look = { .kind = CL_LOOKUP, .parent = INODE_ROOT, .name = "none",
+			      .done = cluster_op_done, .user = &w };
+	a->session.number ^= UINT64_C(1) << 40;
+	client_run(a, &look);
+	loop_timer_stop(w.loop, &a->session.timer);	/* as if it had fired */
+	cl_session_renew(a);
+	ck_assert(a->session.is_renewing);
+	while (!look.is_finished)
+		loop_uv_run(w.loop);
+	for (int turn = 0; turn < 100 && !cl_session_is_valid(a); turn++)
+		cluster_run_for(&w, 10);	/* nobody asks anything */
+	ck_assert(cl_session_is_valid(a));
+}
+END_TEST
+
 TEST_MAIN("clients in doubt", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, pages_of_a_directory_that_another_node_changed_are_not_kept);
 	  tcase_add_test(tc, a_directory_is_not_empty_because_it_was_made_once);
 	  tcase_add_test(tc, set_id_bits_set_after_the_content_stay);
 	  tcase_add_test(tc, what_may_not_be_set_does_not_spoil_the_content);
 	  tcase_add_test(tc, setting_times_does_not_hide_lost_data_from_close);
-	  tcase_add_test(tc, a_release_does_not_outlive_its_session))
+	  tcase_add_test(tc, a_release_does_not_outlive_its_session);
+	  tcase_add_test(tc, a_session_lost_while_it_is_renewed_is_opened_again))
