@@ -9,7 +9,9 @@
  * no such call: an idle handle drains it at the begin of the next turn, before the loop sleeps.
  *
  * Workers wake each other: who submits wakes one, and each that wakes wakes the next while work is
- * left. So short work costs few switches, and long work still reaches all workers.
+ * left. So short work costs few switches, and long work still reaches all workers. At most one is
+ * being woken at a time, so a wake-up that got lost would be the last: they sleep on a semaphore,
+ * which counts. Condition variables of glibc before 2.41 may lose one (its bug 25847).
  *
  * Time is CLOCK_BOOTTIME, read once per turn: leases must see that the machine slept (I6). libuv's
  * own timer does not count sleep; so a timer may be late by what was left of it, never early, and
@@ -19,6 +21,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -51,7 +54,6 @@ struct loop_uv {
 	uint64_t work_count;		/* submitted and not yet done; the loop's thread only */
 
 	pthread_mutex_t lock;		/* of all below */
-	pthread_cond_t has_work;
 	struct loop_work *waiting, *finished;
 	struct loop_task *tasks;
 	bool is_closing;
@@ -59,6 +61,7 @@ struct loop_uv {
 	unsigned idle_count;		/* workers that sleep */
 	pthread_t *workers;
 	unsigned worker_count;
+	sem_t wake_ups;			/* has its own lock */
 };
 
 static _Thread_local struct loop_uv *running;	/* the loop that this thread runs */
@@ -140,7 +143,7 @@ static void wake_worker(struct loop_uv *l)
 	if (l->waiting == NULL || l->idle_count == 0 || l->is_waking)
 		return;
 	l->is_waking = true;
-	pthread_cond_signal(&l->has_work);
+	sem_post(&l->wake_ups);
 }
 
 static void uv_work(struct loop *loop, struct loop_work *work)
@@ -226,7 +229,10 @@ static void next_turn(uv_idle_t *idle)
 static void worker_sleep(struct loop_uv *l)
 {
 	l->idle_count++;
-	pthread_cond_wait(&l->has_work, &l->lock);
+	pthread_mutex_unlock(&l->lock);
+	while (sem_wait(&l->wake_ups) != 0)
+		ASSERT(errno == EINTR);
+	pthread_mutex_lock(&l->lock);
 	l->idle_count--;
 	l->is_waking = false;
 }
@@ -260,7 +266,8 @@ static void workers_stop(struct loop_uv *l)
 {
 	pthread_mutex_lock(&l->lock);
 	l->is_closing = true;
-	pthread_cond_broadcast(&l->has_work);
+	for (unsigned i = 0; i < l->worker_count; i++)
+		sem_post(&l->wake_ups);
 	pthread_mutex_unlock(&l->lock);
 	while (l->worker_count > 0)
 		pthread_join(l->workers[--l->worker_count], NULL);
@@ -305,7 +312,7 @@ int loop_uv_create(unsigned worker_count, struct loop **out)
 	l->mailbox.data = l;
 	l->next_turn.data = l;
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_cond_init(&l->has_work, NULL);
+	sem_init(&l->wake_ups, 0, 0);
 	rc = uv_loop_init(&l->uv);
 	if (rc < 0)
 		goto undo_locks;
@@ -328,7 +335,7 @@ undo_loop:
 	uv_run(&l->uv, UV_RUN_NOWAIT);
 	ASSERT(uv_loop_close(&l->uv) == 0);
 undo_locks:
-	pthread_cond_destroy(&l->has_work);
+	sem_destroy(&l->wake_ups);
 	pthread_mutex_destroy(&l->lock);
 	free(l);
 	return error_from_errno(-rc);
@@ -367,7 +374,7 @@ void loop_uv_destroy(struct loop *loop)
 		;
 	/* Anything still open here was forgotten by its owner. */
 	ASSERT(uv_loop_close(&l->uv) == 0);
-	pthread_cond_destroy(&l->has_work);
+	sem_destroy(&l->wake_ups);
 	pthread_mutex_destroy(&l->lock);
 	l->magic = 0;
 	free(l);
