@@ -128,6 +128,21 @@ static void mount_add(json_t *mounts, const struct asked *asked, const json_t *a
 					  "tiers", json_object_get(answer, "tiers")));
 }
 
+/*
+ * One of another port is of another cluster: it is not asked, and need not be waited for if it
+ * hangs. The name of the host tells nothing, it may have several.
+ */
+static bool may_be_ours(const char *source, const char *mds)
+{
+	const char *end = strstr(source, ":/"), *port = strrchr(mds, ':');
+	size_t port_len = port ? strlen(port) : 0, host_len = end ? (size_t)(end - source) : 0;
+	const char *given = end ? memrchr(source, ':', host_len) : NULL;
+
+	if (!port || !given || strspn(given + 1, "0123456789") != (size_t)(end - given) - 1)
+		return true;
+	return (size_t)(end - given) == port_len && memcmp(given, port, port_len) == 0;
+}
+
 json_t *local_mounts(const uint8_t cluster[16], const char *mds)
 {
 	FILE *table = setmntent("/proc/self/mounts", "r");
@@ -138,7 +153,8 @@ json_t *local_mounts(const uint8_t cluster[16], const char *mds)
 	unsigned count = 0;
 
 	while (table && mounts && count < LOCAL_MOUNTS_MAX && (entry = getmntent(table)))
-		if (strcmp(entry->mnt_type, "fuse.cairn") == 0 && ask(&asked[count], entry))
+		if (strcmp(entry->mnt_type, "fuse.cairn") == 0 &&
+		    may_be_ours(entry->mnt_fsname, mds) && ask(&asked[count], entry))
 			count++;
 	if (table)
 		endmntent(table);

@@ -15,8 +15,8 @@
 
 /*
  * An array: directory, source, answers, and of those that do: passthrough ("": the kernel reads
- * cached files itself), tiers. One that does not answer is listed if its source says that it is of
- * the metadata server at `mds`, "HOST:PORT". NULL: out of memory.
+ * cached files itself), tiers. Asked are mounts of the port of the metadata server at `mds`,
+ * "HOST:PORT"; one that does not answer is listed if its source is that. NULL: out of memory.
  */
 json_t *local_mounts(const uint8_t cluster[16], const char *mds);
 

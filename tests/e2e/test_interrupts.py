@@ -10,6 +10,7 @@ import mmap
 import multiprocessing
 import os
 import pathlib
+import re
 import signal
 import stat
 import subprocess
@@ -317,6 +318,8 @@ def test_the_status_says_what_is_lost_and_who_waits(pair):
             assert "does not answer" in done.stderr, done
             assert f"mount {pair.mnt2}: " in done.stdout and "umount -f" in done.stdout, done
             if how is stopped:
-                assert f"mount {pair.mnt2}: 2 calls wait" in done.stdout, done
+                # at least: somebody else on this host may ask this mount something just now
+                counted = re.search(f"mount {pair.mnt2}: (\\d+) calls wait", done.stdout)
+                assert counted and int(counted[1]) >= 2, done
                 round.end_by(signal.SIGKILL)
     works_again(pair)
