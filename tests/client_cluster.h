@@ -43,6 +43,7 @@ struct cluster {
 	uint64_t mds_boot;
 	struct cluster_cs cs[CLUSTER_SERVERS];
 	uint32_t lease_ms;
+	char session_file[512];		/* of who fences another; clients keep its name */
 };
 
 /* Called for each disk of a chunk server before it is used; NULL: as it is. */
@@ -276,6 +277,17 @@ static inline struct client *cluster_client_with(struct cluster *w, const char *
 static inline struct client *cluster_client(struct cluster *w)
 {
 	return cluster_client_with(w, NULL);
+}
+
+/* End the session of `c` as its successor on the same machine does, which is answered. */
+static inline struct client *cluster_fence(struct cluster *w, struct client *c)
+{
+	snprintf(w->session_file, sizeof w->session_file, "%s/session", w->scratch.path);
+	FILE *f = fopen(w->session_file, "w");
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "%llu\n", (unsigned long long)client_session(c));
+	fclose(f);
+	return cluster_client_with(w, w->session_file);
 }
 
 static inline void cluster_client_stop(struct cluster *w, struct client *c)

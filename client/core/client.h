@@ -51,7 +51,7 @@ struct cl_options {
 	struct buf_pool *pool;
 	const char *mds_address;
 	const char *node_name;
-	/* where the session number is kept; NULL: not kept (simulation) */
+	/* where the session number is kept, borrowed; NULL: not kept (simulation) */
 	const char *session_file;
 	uint8_t cluster[16];		/* zero: take the server's */
 	uint32_t timeout_ms;		/* soft deadline of an operation (timeo=60 s) */

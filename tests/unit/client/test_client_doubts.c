@@ -26,18 +26,6 @@ static void teardown(void)
 
 static uint8_t bytes[200000];
 
-/* End the session of `c` as its successor on the same machine does. */
-static struct client *fence(struct client *c)
-{
-	char session_file[512];
-	snprintf(session_file, sizeof session_file, "%s/session", w.scratch.path);
-	FILE *f = fopen(session_file, "w");
-	ck_assert_ptr_nonnull(f);
-	fprintf(f, "%llu\n", (unsigned long long)client_session(c));
-	fclose(f);
-	return cluster_client_with(&w, session_file);
-}
-
 static inode_no made(struct client *c, inode_no parent, const char *name, mode_t mode)
 {
 	struct cl_op op = { .kind = CL_MAKE, .parent = parent, .name = name, .mode = mode,
@@ -170,7 +158,7 @@ START_TEST(setting_times_does_not_hide_lost_data_from_close)
 	struct cl_handle *h = file_create(&w, a, "lost");
 	inode_no ino = file_lookup(&w, a, "lost");
 	ck_assert_int_eq(file_write(&w, a, h, 0, "x", 1), 0);
-	struct client *successor = fence(a);
+	struct client *successor = cluster_fence(&w, a);
 	cluster_run_for(&w, 1000);
 	struct cl_op utime = { .kind = CL_SETATTR, .ino = ino, .handle = h,
 			       .set_mask = CL_SET_MTIME, .mtime_ns = 1000000007 };
@@ -211,7 +199,7 @@ START_TEST(a_release_does_not_outlive_its_session)
 	cluster_run_for(&w, 1000);
 	ck_assert(!stuck[0].is_finished);
 	session_no before = client_session(a);
-	struct client *successor = fence(a);
+	struct client *successor = cluster_fence(&w, a);
 	while (client_session(a) == before || client_session(a) == 0)
 		cluster_run_for(&w, 20);
 	cluster_run_for(&w, 200);

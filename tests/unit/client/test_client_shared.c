@@ -690,8 +690,6 @@ END_TEST
 /* I6: a client whose session was ended fails what it had not published, once, and starts clean. */
 START_TEST(a_fenced_client_fails_its_unpublished_files)
 {
-	char session_file[512];
-	snprintf(session_file, sizeof session_file, "%s/session", w.scratch.path);
 	struct cl_handle *h = file_create(&w, a, "kept");
 	file_pattern(bytes, sizeof bytes, 8);
 	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, 1000), 0);
@@ -699,11 +697,7 @@ START_TEST(a_fenced_client_fails_its_unpublished_files)
 	ck_assert_int_eq(cluster_op(&w, a, &sync), 0);
 	ck_assert_int_eq(file_write(&w, a, h, 1000, bytes, 1000), 0);
 	session_no before = client_session(a);
-	FILE *f = fopen(session_file, "w");
-	ck_assert_ptr_nonnull(f);
-	fprintf(f, "%llu\n", (unsigned long long)before);
-	fclose(f);
-	struct client *successor = cluster_client_with(&w, session_file);
+	struct client *successor = cluster_fence(&w, a);
 	ck_assert_int_eq(file_close(&w, a, h), -E_FENCED);
 	ck_assert_uint_ne(client_session(a), before);
 	inode_no ino = file_lookup(&w, a, "kept");
@@ -781,18 +775,6 @@ START_TEST(an_interrupted_rename_that_happens_is_seen)
 }
 END_TEST
 
-/* End the session of `c` as its successor on the same machine does. */
-static struct client *fence(struct client *c)
-{
-	char session_file[512];
-	snprintf(session_file, sizeof session_file, "%s/session", w.scratch.path);
-	FILE *f = fopen(session_file, "w");
-	ck_assert_ptr_nonnull(f);
-	fprintf(f, "%llu\n", (unsigned long long)client_session(c));
-	fclose(f);
-	return cluster_client_with(&w, session_file);
-}
-
 /* I6: an edit that was waiting when its session ended begins again with what the file has then. */
 START_TEST(an_edit_that_outlives_its_session_begins_again)
 {
@@ -808,7 +790,7 @@ START_TEST(an_edit_that_outlives_its_session_begins_again)
 	client_submit(b, &op);
 	cluster_run_for(&w, 100);
 	ck_assert(!op.is_finished);	/* it needs the block that it changes */
-	struct client *successor = fence(b);
+	struct client *successor = cluster_fence(&w, b);
 	cluster_run_for(&w, 1500);
 	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
 		cluster_cs_start(&w, i, 60 + i);
