@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -90,8 +91,32 @@ int process_start(char *const argv[], const char *pid_file, const char *log_file
 	return 0;
 }
 
-/* A recycled id belongs to some other program; a zombie runs none. */
-static bool runs_our_program(pid_t pid)
+/* Does the command line of the process name the folder of its pid file? In execve() it is empty. */
+static bool names_folder(pid_t pid, const char *pid_file)
+{
+	char path[PATH_MAX], folder[PATH_MAX + 1], line[2 * PATH_MAX];
+	size_t folder_len;
+	ssize_t len;
+	int fd;
+
+	if (!text_copy(path, sizeof path, pid_file) || !realpath(dirname(path), folder))
+		return false;
+	folder_len = strlen(folder);
+	folder[folder_len++] = '/';
+	snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	len = read(fd, line, sizeof line);
+	close(fd);
+	return len == 0 || (len > 0 && memmem(line, (size_t)len, folder, folder_len) != NULL);
+}
+
+/*
+ * A recycled id belongs to some other program, or to one of ours of another cluster; a zombie runs
+ * none. Servers and mounts are told their folder; `cairn up` is the one program that need not be.
+ */
+static bool runs_our_program(pid_t pid, const char *pid_file)
 {
 	char path[64], exe[PATH_MAX];
 	const char *name;
@@ -103,7 +128,12 @@ static bool runs_our_program(pid_t pid)
 		return false;
 	exe[len] = '\0';
 	name = strrchr(exe, '/');
-	return name && (strncmp(name, "/cairn", 6) == 0 || strncmp(name, "/mount.cairn", 12) == 0);
+	if (!name)
+		return false;
+	if (strcmp(name, "/cairn") == 0 || strcmp(name, "/cairn (deleted)") == 0)
+		return true;
+	return (strncmp(name, "/cairn-", 7) == 0 || strncmp(name, "/mount.cairn", 12) == 0) &&
+	       names_folder(pid, pid_file);
 }
 
 /* The process of a pid file, whatever it is by now; 0: none. */
@@ -124,7 +154,7 @@ pid_t process_find(const char *pid_file)
 {
 	pid_t pid = read_pid(pid_file);
 
-	return pid && runs_our_program(pid) ? pid : 0;
+	return pid && runs_our_program(pid, pid_file) ? pid : 0;
 }
 
 struct proc_status {
@@ -168,7 +198,7 @@ int process_await_death(const char *pid_file, uint32_t ms)
 		 * A program that is ending has lost its memory, and with it the name of its
 		 * program.
 		 */
-		if (runs_our_program(pid) && !status.is_killed)
+		if (runs_our_program(pid, pid_file) && !status.is_killed)
 			return -E_BUSY;
 		if (waited >= ms)
 			return -E_TIMEDOUT;

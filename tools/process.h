@@ -16,7 +16,7 @@
  */
 must_check int process_start(char *const argv[], const char *pid_file, const char *log_file,
 			     pid_t *out, struct error *err);
-/* The process of a pid file that still runs a program of ours, or 0. */
+/* The process of a pid file that still runs a program of ours, of the file's folder, or 0. */
 pid_t process_find(const char *pid_file);
 /*
  * One that was killed a moment ago still holds its port and its locks: wait until it is gone. 0:

@@ -245,9 +245,12 @@ def end_process(pid_file):
     try:
         pid = int(pid_file.read_text())
         exe = os.readlink(f"/proc/{pid}/exe")
+        line = pathlib.Path(f"/proc/{pid}/cmdline").read_text()
     except (OSError, ValueError):
         return
-    if pathlib.Path(exe.removesuffix(" (deleted)")).name in ("cairn-mds", "cairn-cs", "mount.cairn"):
+    # Ids come again: it must be of this cluster.
+    if pathlib.Path(exe.removesuffix(" (deleted)")).name in ("cairn-mds", "cairn-cs", "mount.cairn") and (
+            not line or f"{pid_file.parent}/" in line):     # empty: in execve()
         os.kill(pid, signal.SIGKILL)
 
 
