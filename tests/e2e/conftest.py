@@ -306,3 +306,13 @@ def pytest_runtest_setup(item):
         pytest.skip("no /dev/fuse here")
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """What its servers said, with a test that failed."""
+    report = (yield).get_result()
+    if report.failed and report.when == "call":
+        for cluster in getattr(item, "funcargs", {}).values():
+            if isinstance(cluster, Cluster):
+                report.sections.append(("logs of " + cluster.dir.name, cluster.logs()))

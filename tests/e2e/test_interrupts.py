@@ -116,6 +116,7 @@ STORES = {   # chunk servers
 
 class Blocked:
     """One call in a process of its own, which the test can signal."""
+    all = []
 
     def __init__(self, name, path, prepare, call):
         self.name = name
@@ -123,6 +124,7 @@ class Blocked:
         self.ready, self.go = context.Event(), context.Event()
         self.process = context.Process(target=self.main, args=(path, prepare, call), daemon=True)
         self.process.start()
+        self.all.append(self)
 
     def main(self, path, prepare, call):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -202,6 +204,15 @@ class Round:
                 if path.is_file():
                     data = path.read_bytes()
                     assert len(data) in (0, 5, DATA) and data == there.read_bytes(), (b.name, len(data))
+
+
+@pytest.fixture(autouse=True)
+def nobody_stays():
+    """Who is left of a test that failed has the files of this process, and keeps the cluster from its end."""
+    yield
+    for b in Blocked.all:
+        b.process.kill()
+    Blocked.all.clear()
 
 
 @pytest.fixture(scope="module")
