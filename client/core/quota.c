@@ -17,9 +17,11 @@ struct cl_quota {
 	uint64_t granted;		/* by the server, in all */
 	uint64_t held;			/* of it, by files */
 	uint64_t wanted;		/* as asked for last */
+	uint64_t settled;		/* published since: what was held then is not any more */
 	uint64_t used_ns;		/* when a file took some */
 	int rc;				/* of the last question */
 	bool is_asking;
+	bool is_over;			/* the server may think that we have more */
 	bool has_others;		/* others have room that they may give back */
 	struct cl_op *waiters;
 	UT_hash_handle hh;
@@ -59,6 +61,8 @@ static void reserve_done(struct cl_req *req)
 	if (q->rc == 0 && req->call.session == req->client->session.number) {
 		cl_session_stamp(req->client, reply->stamp);
 		q->granted = MIN_OF(reply->bytes, q->wanted);
+		q->granted -= MIN_OF(q->granted, q->settled);
+		q->is_over = q->settled > 0;
 		q->has_others = reply->others;
 	}
 	cl_op_wake(&q->waiters);
@@ -72,6 +76,8 @@ static int ask(struct client *c, struct cl_quota *q, uint64_t need, uint64_t ahe
 	if (!req)
 		return -E_NOMEM;
 	q->is_asking = true;
+	q->is_over = false;
+	q->settled = 0;
 	q->wanted = q->held + need + ahead;
 	req->arg = q;
 	req->msg.quota_reserve.quota = q->ino;
@@ -153,8 +159,10 @@ void cl_quota_published(struct cl_file *file, uint64_t data_before)
 	if (!q)
 		return;
 	uint64_t data = root_data_bytes(&file->root), edited = cl_file_data_bytes(file, file->size);
-	if (data > data_before)
-		q->granted -= MIN_OF(q->granted, data - data_before);
+	uint64_t settled = data > data_before ? data - data_before : 0;
+	q->granted -= MIN_OF(q->granted, settled);
+	if (q->is_asking)
+		q->settled += settled;
 	hold(file, MIN_OF(file->quota_held, edited > data ? edited - data : 0));
 }
 
@@ -180,7 +188,7 @@ void cl_quota_sweep(struct client *c)
 		if (q->is_asking || q->waiters ||
 		    now_ns - q->used_ns < IDLE_MS * UINT64_C(1000000))
 			continue;
-		if (q->granted > q->held) {
+		if (q->granted > q->held || q->is_over) {
 			(void)!ask(c, q, 0, 0);	/* without memory the next sweep tries again */
 		} else if (q->held == 0) {
 			HASH_DEL(c->quotas, q);

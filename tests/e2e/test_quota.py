@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from conftest import Cluster, MiB, eventually, seeded_bytes
+from conftest import LONG, Cluster, MiB, eventually, seeded_bytes
 
 BLOCK = 64 * 1024
 
@@ -96,6 +96,24 @@ def test_bytes_are_limited_at_the_write(cluster, here):
     (here / "fits").unlink()                   # deleting always works, and gives room
     write(here / "more", seeded_bytes(MiB(2), 3))
     assert quota(cluster, here)["bytes"] == MiB(2) + written
+
+
+
+def test_what_leaves_while_more_is_asked_for_is_taken_once(make_cluster):
+    """Near the limit every write asks, and what was written before is published meanwhile."""
+    quick = make_cluster(sets=["client.flush_ms=10"])
+    here = quick.mnt / "d"
+    here.mkdir()
+    set_quota(quick, here, bytes=MiB(4))
+    for turn in range(200 if LONG else 30):
+        with open(here / "f", "wb", buffering=0) as f:
+            def fill():
+                for n in range(MiB(8) // BLOCK):
+                    f.write(seeded_bytes(BLOCK, f"{turn}.{n}"))
+            refused(fill)
+            assert f.tell() <= MiB(4)
+        assert (here / "f").stat().st_size == quota(quick, here)["bytes"] <= MiB(4)
+        (here / "f").unlink()
 
 
 def test_small_files_are_limited_at_the_write(cluster, here):
