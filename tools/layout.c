@@ -332,7 +332,11 @@ int layout_load(struct layout *l, const char *dir, struct error *err)
 	json_decref(json);
 	if (rc < 0) {
 		layout_finish(l);
-		return error_set(err, rc, "cannot read '%s'", path);
+		return error_say(err, rc,
+				 "cannot use '%s': it is damaged, or of another version of cairn; "
+				 "stop what runs there with that version, and begin in another "
+				 "folder",
+				 path);
 	}
 	return 0;
 }

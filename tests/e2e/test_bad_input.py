@@ -4,6 +4,7 @@ Damaged files, wrong folders, taken ports, garbage on the wire: a clear message 
 status, and nothing that crashes or hangs.
 """
 import ctypes
+import json
 import os
 import random
 import re
@@ -134,6 +135,13 @@ def test_a_damaged_superblock(copy, role):
     refuses(command, folder)
     assert sorted(os.listdir(folder)) == sorted(n for n in os.listdir(folder) if n != "super")
 
+
+
+def test_a_folder_of_another_version_says_what_to_do(copy):
+    layout = copy / "cluster.json"
+    layout.write_text(json.dumps({k: v for k, v in json.loads(layout.read_text()).items() if k != "hash"}))
+    for command in ("up", "down"):
+        refuses([BIN / "cairn", command, "--dir", copy], str(layout), "another version", "another folder")
 
 def test_folders_of_the_wrong_kind(copy, tmp_path):
     refuses(mds(tmp_path / "nothing"), tmp_path / "nothing")
