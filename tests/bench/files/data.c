@@ -52,8 +52,7 @@ uint64_t data_write(const struct arguments *a)
 		files_die("create", path);
 	for (uint64_t i = 0; i < mib; i++) {
 		files_mark(bytes, CALL_BYTES, i * CALL_BYTES);
-		if (write(fd, bytes, CALL_BYTES) != (ssize_t)CALL_BYTES)
-			files_die("write", path);
+		files_write(fd, bytes, CALL_BYTES, path);
 	}
 	close_synced(fd, path, with_fsync);
 	free(bytes);
@@ -92,8 +91,7 @@ uint64_t data_copy(const struct arguments *a)
 		memcpy(bytes, source + i % calls * CALL_BYTES, CALL_BYTES);
 		for (size_t at = 0; at < CALL_BYTES; at += COPY_MARK_EACH)
 			files_mark(bytes + at, PAGE_BYTES, (seed << 40) + i * CALL_BYTES + at);
-		if (write(fd, bytes, CALL_BYTES) != (ssize_t)CALL_BYTES)
-			files_die("write", path);
+		files_write(fd, bytes, CALL_BYTES, path);
 	}
 	close_synced(fd, path, 1);
 	munmap(source, source_bytes);
@@ -217,8 +215,7 @@ uint64_t data_append(const struct arguments *a)
 	files_begin();
 	for (uint64_t i = 0; i < count; i++) {
 		files_mark(page, PAGE_BYTES, i);
-		if (write(fd, page, PAGE_BYTES) != (ssize_t)PAGE_BYTES)
-			files_die("write", path);
+		files_write(fd, page, PAGE_BYTES, path);
 	}
 	close_synced(fd, path, 1);
 	free(page);

@@ -34,6 +34,8 @@ void files_begin(void);
 double files_seconds(void);
 /* Say `cannot WHAT 'PATH': ...` and end. */
 _Noreturn void files_die(const char *what, const char *path);
+/* All of it: what is written short says why with the rest. */
+void files_write(int fd, const void *bytes, size_t len, const char *path);
 
 uint64_t files_random(uint64_t *state); /* xorshift; the state is never 0 */
 /* Noise of `len` bytes, aligned for pages; seed 0: another one each time. Never NULL. */

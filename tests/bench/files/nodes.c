@@ -166,8 +166,7 @@ uint64_t nodes_look(const struct arguments *a)
 		name_in(files_text(a, 1), i, other);
 		files_mark(page, PAGE_BYTES, i);
 		fd = open_or_die(name, O_WRONLY | O_CREAT | O_EXCL);
-		if (write(fd, page, PAGE_BYTES) != (ssize_t)PAGE_BYTES)
-			files_die("write", name);
+		files_write(fd, page, PAGE_BYTES, name);
 		began = files_seconds();
 		size = does_read ? size_by_read(other) : size_by_stat(other);
 		latencies_add(&looks, files_seconds() - began);

@@ -59,6 +59,17 @@ _Noreturn void files_die(const char *what, const char *path)
 	exit(1);
 }
 
+void files_write(int fd, const void *bytes, size_t len, const char *path)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t n = write(fd, (const char *)bytes + done, len - done);
+
+		if (n <= 0)
+			files_die("write", path);
+		done += (size_t)n;
+	}
+}
+
 uint64_t files_random(uint64_t *state)
 {
 	*state ^= *state << 13;

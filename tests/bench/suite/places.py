@@ -15,7 +15,9 @@ import time
 from suite import machine
 from suite.rows import ON
 
+COPIES = 3                  # of a cluster
 TIER_FILL_S = 5             # and a second more for every 16 MiB
+ROOM_S = 60                 # until what was collected is free
 
 
 class Unavailable(Exception):
@@ -188,8 +190,17 @@ class Cluster:
 
     def make_room(self, wanted):
         """What was removed stays for the collector, an hour or more; copies of noise fill a disk sooner."""
-        if shutil.disk_usage(self.cluster).free < wanted:
-            self.cairn("gc", "--now")
+        if self.room() >= wanted:
+            return
+        self.cairn("gc", "--now")
+        end = time.monotonic() + ROOM_S
+        while self.room() < wanted and time.monotonic() < end:
+            time.sleep(0.5)
+
+    def room(self):
+        """Servers are full before their disk is: both count."""
+        state = os.statvfs(self.mount_point)
+        return min(shutil.disk_usage(self.cluster).free, COPIES * state.f_bavail * state.f_frsize)
 
     def stored_bytes(self):
         """Once it has settled: servers tell it with their heartbeats, a second apart."""

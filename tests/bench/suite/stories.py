@@ -11,11 +11,10 @@ import subprocess
 import time
 import typing
 
-from suite import processes, results, weights
+from suite import places, processes, results, weights
 from suite.rows import ON
 
 SHARDS = 4
-COPIES = 3
 TIMEOUT_S = 900
 
 
@@ -218,7 +217,7 @@ def stored_by(codec):
             t.place.cold()
             t.take(f"stored.cold_{codec}", "read", path)
         if t.place.tiers and codec != "raw":
-            t.figure(f"stored.ratio_{codec}", COPIES * path.stat().st_size / stored)
+            t.figure(f"stored.ratio_{codec}", places.COPIES * path.stat().st_size / stored)
         path.unlink()
     return tell
 
