@@ -106,17 +106,22 @@ static json_t *answer_of(struct asked *asked, uint64_t due_ms)
 	return answer;
 }
 
+/* "HOST:PORT:/" of this "HOST:PORT"? */
+static bool is_source(const char *source, const char *mds)
+{
+	size_t len = strlen(mds);
+
+	return strncmp(source, mds, len) == 0 && source[len] == ':';
+}
+
 static void mount_add(json_t *mounts, const struct asked *asked, const json_t *answer,
 		      const uint8_t cluster[16], const char *mds)
 {
 	const char *told = mount_text(answer, "cluster");
-	size_t mds_len = strlen(mds);
 	uint8_t id[16];
-	bool seems_ours = strncmp(asked->source, mds, mds_len) == 0 &&
-			  asked->source[mds_len] == ':';
 	bool is_ours = text_parse_hex(told, id, sizeof id) == 0 && memcmp(id, cluster, 16) == 0;
 
-	if (seems_ours && (!answer || json_object_get(answer, "error")))
+	if (is_source(asked->source, mds) && (!answer || json_object_get(answer, "error")))
 		json_array_append_new(mounts,
 				      json_pack("{s:s, s:s, s:b}", "directory", asked->directory,
 						"source", asked->source, "answers", 0));
@@ -192,7 +197,6 @@ bool local_mounts_print_waiting(const char *mds)
 {
 	FILE *table = fopen("/proc/self/mountinfo", "re");
 	char line[8192], directory[4097], source[513];
-	size_t mds_len = strlen(mds);
 	unsigned dev_minor;
 	bool found = false;
 
@@ -200,7 +204,7 @@ bool local_mounts_print_waiting(const char *mds)
 		const char *type = strstr(line, " - fuse.cairn ");
 
 		if (!type || sscanf(type, " - fuse.cairn %512s", source) != 1 ||
-		    strncmp(source, mds, mds_len) != 0 || source[mds_len] != ':' ||
+		    !is_source(source, mds) ||
 		    sscanf(line, "%*u %*u %*u:%u %*s %4096s", &dev_minor, directory) != 2)
 			continue;
 		long count = calls_waiting(dev_minor);
