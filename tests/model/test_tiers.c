@@ -166,6 +166,15 @@ static void put_twin(uint32_t block)
 	ck_assert(is_on(FAST, block) && is_on(SLOW, block));
 }
 
+/* Block 0, on both disks. */
+static void put_both(struct block_id *id)
+{
+	put_range(0, 1);
+	ck_assert(await_slow(0, 1));
+	put_twin(0);
+	id_of(0, id);
+}
+
 START_TEST(the_copy_that_stays_was_read)
 {
 	struct block_id id;
@@ -196,10 +205,7 @@ START_TEST(of_two_the_one_in_trash_goes)
 	struct block_id id;
 	struct cs_place place;
 
-	put_range(0, 1);
-	ck_assert(await_slow(0, 1));
-	put_twin(0);
-	id_of(0, &id);
+	put_both(&id);
 	ck_assert_int_eq(cs_store_trash(s->stores[FAST], &id, 5), 0);
 	sim_world_run_for(world.sim, 5 * SIM_S);
 	ck_assert_int_eq(cs_store_find(s->stores[FAST], &id, &place), -E_NO_BLOCK);
@@ -213,10 +219,7 @@ START_TEST(of_two_in_trash_the_later_counts)
 	struct block_id id;
 	struct cs_place place;
 
-	put_range(0, 1);
-	ck_assert(await_slow(0, 1));
-	put_twin(0);
-	id_of(0, &id);
+	put_both(&id);
 	for (uint64_t fast_ms = 5; fast_ms <= 9; fast_ms += 4) {
 		ck_assert_int_eq(cs_disks_touch(s->disks, &id), 0);
 		ck_assert_int_eq(cs_store_trash(s->stores[FAST], &id, fast_ms), 0);
