@@ -42,7 +42,8 @@ CHECK_LIBS  = $(shell $(PKG_CONFIG) --libs check)
 
 # ---- flags ---------------------------------------------------------------------------------------
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wvla -Wundef \
-	-Wmissing-prototypes -Wno-sign-conversion -Wno-variadic-macros
+	-Wmissing-prototypes -Wno-sign-conversion -Wno-variadic-macros \
+	-Werror=implicit-function-declaration -Werror=incompatible-pointer-types -Werror=int-conversion
 CFLAGS   ?= -O2 -g
 CPPFLAGS += -D_GNU_SOURCE -I. -I$(O)/gen -DCAIRN_VERSION='"$(VERSION)"' -DUTHASH_FATAL_BUG=1 \
 	$(if $(SYSTEMD),-DHAVE_SYSTEMD)
