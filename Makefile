@@ -31,8 +31,9 @@ APT_CHECK := check clang libclang-rt-14-dev python3 python3-pytest python3-hypot
 	strace rsync sqlite3 acl attr mandoc iproute2 nftables procps psmisc
 APT_BENCH := python3 python3-pytest python3-numpy util-linux gnuplot-nox valgrind
 
-# Optional: the system journal as the log of daemons under systemd (fs/base/log.c).
-SYSTEMD   := $(shell $(PKG_CONFIG) --exists libsystemd && echo libsystemd)
+# Optional: the system journal as the log of daemons under systemd (fs/base/log.c). Asked once, by the first recipe that
+# needs it: before, the packages may not be there.
+SYSTEMD    = $(eval SYSTEMD := $(shell $(PKG_CONFIG) --exists libsystemd && echo libsystemd))$(SYSTEMD)
 LIBS_CORE := libuv libprotobuf-c libcrypto libxxhash liblz4 libzstd inih jansson $(SYSTEMD)
 LDLIBS_CORE = $(shell $(PKG_CONFIG) --libs $(LIBS_CORE)) -llmdb -lm -lpthread
 FUSE_CFLAGS = $(shell $(PKG_CONFIG) --cflags fuse3)
@@ -95,7 +96,8 @@ SIM_BIN    := $(if $(wildcard tests/sim/main.c),$(O)/tests/sim/sim)
 
 all: deps-build $(PROGRAMS)   ## build the programs into build/bin
 
-$(O)/gen/cairn.pb-c.c $(O)/gen/cairn.pb-c.h &: fs/wire/cairn.proto
+# Everything is compiled after it, and it after the packages are there, also with -j.
+$(O)/gen/cairn.pb-c.c $(O)/gen/cairn.pb-c.h &: fs/wire/cairn.proto | deps-build
 	@mkdir -p $(O)/gen
 	@echo "  GEN   $<"
 	$(Q)protoc-c --proto_path=fs/wire --c_out=$(O)/gen $<
