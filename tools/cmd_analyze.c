@@ -244,6 +244,7 @@ static int keep_plot(struct work *w, const struct analysis *a, const char *path)
 	if (!w->arguments->plot || w->plot_count == PLOT_FILES_MAX)
 		return 0;
 	plot->name = path;
+	plot->total = a->total;
 	plot->column_count = a->column_count;
 	plot->columns = malloc(a->column_count * sizeof *plot->columns);
 	if (!plot->columns)

@@ -17,10 +17,11 @@ void plot_text(const struct analysis *a, uint32_t width, FILE *out);
 
 struct plot_file {
 	const char *name;
+	struct analyze_sums total;
 	uint32_t column_count;
 	struct analyze_column *columns; /* not owned */
 };
-/* A PNG with a band for each file, below each other. */
+/* A PNG with a legend and a band for each file, below each other. */
 must_check int plot_png(const struct plot_file *files, uint32_t count, const char *path,
 			struct error *err);
 

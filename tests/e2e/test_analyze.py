@@ -108,8 +108,12 @@ def test_plots(pair, tmp_path):
     assert "█" in text and "layer.0" in text
     analyze("--plot", tmp_path / "p.png", *pair)
     width, height, chunks = pixels(tmp_path / "p.png")
-    assert width == 1024 and height > 200
-    assert b"cairn analyze" in chunks[b"tEXt"]
+    assert width > 1024 and height > 400
+    assert b"left after encoding" in chunks[b"tEXt"]
+    other = tmp_path / "another name"
+    other.symlink_to(pair[1])
+    analyze("--plot", tmp_path / "q.png", pair[0], other)
+    assert pixels(tmp_path / "q.png")[2][b"IDAT"] != chunks[b"IDAT"] # names are in the picture
     assert "  left   |" not in analyze(pair[0]) # no terminal
 
 
