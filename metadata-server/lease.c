@@ -251,6 +251,14 @@ void ms_lease_answer(struct ms_state *state, struct ms_session *session,
 	}
 }
 
+void ms_lease_slept(struct ms_state *state, uint64_t slept_ms)
+{
+	struct ms_claim *claim;
+
+	DL_FOREACH2(state->recalls, claim, recall_next)
+		claim->recall_begun_ms = MIN_OF(claim->recall_begun_ms + slept_ms, state->now_ms);
+}
+
 void ms_lease_tick(struct ms_state *state)
 {
 	uint64_t patience_ms = MS_RECALL_LEASES_MAX * state->config.lease_ms;

@@ -19,7 +19,6 @@
 #include "fs/base/text.h"
 
 #define HEAL_RATE_WEIGHT 4u	/* heartbeats over which the speed of healing is smoothed */
-#define TICK_LATE_MS	 1000u	/* ticks come ten times as often: after this it was us who slept */
 
 struct ms_member *ms_membership_find(const struct ms_state *state, server_no server)
 {
@@ -300,24 +299,16 @@ static void place_some(struct ms_state *state)
 		ms_step_emit(state, &(struct ms_effect){ .kind = MS_FX_TICK });
 }
 
-/*
- * The host was suspended, or the process stopped: heartbeats of that time are not missing, we
- * missed them.
- */
-static void forgive_own_silence(struct ms_state *state)
+void ms_membership_slept(struct ms_state *state, uint64_t slept_ms)
 {
-	uint64_t slept = state->now_ms - MIN_OF(state->ticked_ms, state->now_ms);
 	struct ms_member *m, *next;
 
-	if (state->ticked_ms && slept > TICK_LATE_MS)
-		HASH_ITER(hh, state->members, m, next)
-			m->stats.heard_ms = MIN_OF(m->stats.heard_ms + slept, state->now_ms);
-	state->ticked_ms = state->now_ms;
+	HASH_ITER(hh, state->members, m, next)
+		m->stats.heard_ms = MIN_OF(m->stats.heard_ms + slept_ms, state->now_ms);
 }
 
 void ms_membership_tick(struct ms_state *state)
 {
-	forgive_own_silence(state);
 	for (uint32_t i = 0; i < map_server_count(state->map); i++) {
 		const struct server_row *row = map_server_at(state->map, i);
 

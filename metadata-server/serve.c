@@ -65,6 +65,7 @@ static void server_fail(struct ms_server *s, int rc, const char *what)
 	if (s->is_failed)
 		return;
 	s->is_failed = true;
+	ms_state_freeze(s->state);
 	log_error("%s: %s; changes are refused from now on, reads go on; mend it and restart", what,
 		  error_text(rc));
 }
@@ -631,8 +632,7 @@ static void tick(struct loop_timer *timer)
 
 	loop_timer_start(s->options.loop, timer, SERVE_TICK_MS);
 	space_check(s);
-	if (!s->is_failed)
-		own_event(s, &(struct ms_event){ .kind = MS_EV_TICK });
+	own_event(s, &(struct ms_event){ .kind = MS_EV_TICK });
 	ms_serve_snapshot_tick(s);
 	ms_copies_tick(s->copies);
 	ms_collector_tick(s->collector);

@@ -165,7 +165,7 @@ static void recovery_end_if_all_back(struct ms_state *state)
 
 /* --- the end of a session --------------------------------------------------------------------- */
 
-static void session_end(struct ms_state *state, struct ms_session *s)
+static void rows_delete(struct ms_state *state, const struct ms_session *s)
 {
 	struct ms_key key = ms_key_number(MS_KEY_SESSION, s->number);
 
@@ -176,6 +176,13 @@ static void session_end(struct ms_state *state, struct ms_session *s)
 		key = ms_key_slot(s->number, slot);
 		ms_txn_del(state->txn, key.bytes, key.len);
 	}
+}
+
+/* Of a frozen state only in memory: nobody waits for it, and the next process has it again. */
+static void session_end(struct ms_state *state, struct ms_session *s)
+{
+	if (!state->is_frozen)
+		rows_delete(state, s);
 	ms_park_drop_session(state, s);
 	ms_lease_drop_session(state, s);
 	ms_locks_drop_session(state->locks, s->number);
@@ -193,6 +200,15 @@ void ms_session_fence(struct ms_state *state, struct ms_session *session)
 {
 	ms_step_emit(state, &(struct ms_effect){.kind = MS_FX_FENCED, .session = session->number});
 	session_end(state, session);
+}
+
+void ms_session_slept(struct ms_state *state, uint64_t slept_ms)
+{
+	struct ms_session *s, *next;
+
+	state->recovery_ends_ms += slept_ms;
+	HASH_ITER(hh, state->sessions, s, next)
+		s->expires_ms += slept_ms;
 }
 
 void ms_session_tick(struct ms_state *state)

@@ -34,6 +34,8 @@ static int lease_return(struct ms_op *op)
 	return 0;
 }
 
+#define TICK_MS	     100u
+#define TICK_LATE_MS 1000u	/* after this it was us who slept */
 #define SESSION_CHANGES (OP_SESSION | OP_CHANGES)
 #define OPS_MAX 128u
 
@@ -112,6 +114,8 @@ static int admit(struct ms_op *op, const struct op_row *row)
 	op->session = ms_session_find(op->state, req->session);
 	if (row->flags & OP_SESSION && !op->session)
 		return -E_NO_SESSION;
+	if (row->flags & OP_CHANGES && op->state->is_frozen)
+		return -E_ROFS;
 	if (row->flags & OP_CHANGES && req->slot_seq == 0)
 		return -E_INVAL;
 	if (op->session && req->slot_seq)
@@ -175,6 +179,7 @@ static void run_ready(struct ms_state *state)
 /* Numbers of the last range are not used up: some may be told of and lost (D3). */
 static void term_begins(struct ms_state *state, const struct ms_request *req)
 {
+	state->ticked_ms = state->now_ms;
 	ms_session_term(state, req);
 	ms_membership_term(state);
 	state->next_ino = state->counters.inode_limit;
@@ -211,10 +216,30 @@ static void lock_answered(struct ms_state *state, const struct ms_event *event)
 		ms_locking_answered(state, session, event->token, event->req.flags & 1);
 }
 
+/*
+ * The host was suspended, the process stopped, or its start took long: whoever seems silent since
+ * then may only not have been heard. None of that time counts against anybody, but one tick, so
+ * that somebody who is gone is gone some day, however late our ticks are.
+ */
+static void forgive_own_silence(struct ms_state *state)
+{
+	uint64_t passed_ms = state->now_ms - MIN_OF(state->ticked_ms, state->now_ms);
+
+	state->ticked_ms = state->now_ms;
+	if (passed_ms <= TICK_LATE_MS)
+		return;
+	ms_session_slept(state, passed_ms - TICK_MS);
+	ms_lease_slept(state, passed_ms - TICK_MS);
+	ms_membership_slept(state, passed_ms - TICK_MS);
+}
+
 static void tick(struct ms_state *state)
 {
+	forgive_own_silence(state);
 	ms_session_tick(state);
 	ms_lease_tick(state);
+	if (state->is_frozen)
+		return;		/* what follows is recorded */
 	ms_membership_tick(state);
 	ms_orphan_tick(state);
 	ms_publish_tick(state);
@@ -347,6 +372,11 @@ int ms_state_format(const struct ms_config *config, struct ms_txn *txn, uint64_t
 	ms_step_counters_put(&state);
 	ms_collection_format(&state);
 	return 0;
+}
+
+void ms_state_freeze(struct ms_state *state)
+{
+	state->is_frozen = true;
 }
 
 struct map *ms_state_map(struct ms_state *state)

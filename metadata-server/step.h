@@ -21,7 +21,8 @@
  *      later, many batches in one commit; until then it is where every reader looks first. Effects
  *      for one session leave in the order they came: a recall never overtakes a grant.
  *   4. MS_EV_TERM comes first, and its record is durable before any other event. MS_EV_TICK comes
- *      at least every 100 ms, and at once after MS_FX_TICK.
+ *      at least every 100 ms, and at once after MS_FX_TICK. One that comes much later tells that
+ *      the server slept.
  * Any call may fail for want of memory only through ms_txn_event_encode() or ms_txn_flush(): the
  * server then ends, as after a failed journal; what it had said is in the journal.
  */
@@ -320,6 +321,12 @@ struct ms_txn;			/* txn.h: the overlay over rows */
 must_check int ms_state_create(const struct ms_config *config, struct ms_txn *txn,
 			       struct ms_state **out);
 void ms_state_destroy(struct ms_state *state);
+/*
+ * Between events: nothing can be recorded any more. Changes are refused from now on (-E_ROFS), and
+ * sessions that do not come back, or go, end in memory alone; so reads go on, and none waits for
+ * who is gone.
+ */
+void ms_state_freeze(struct ms_state *state);
 /* Rows of an empty file system (root directory, counters, empty map): for mkfs and tests. */
 must_check int ms_state_format(const struct ms_config *config, struct ms_txn *txn, uint64_t wall_ns,
 			       uint32_t root_uid, uint32_t root_gid);

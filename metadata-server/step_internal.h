@@ -245,7 +245,7 @@ struct ms_state {
 	/* rows of the map looked at so far, in a circle; and to be looked at */
 	uint64_t swept, sweep_until;
 	struct ms_merge *merges;	/* PG_COUNT */
-	uint64_t heal_next_ms, ticked_ms;
+	uint64_t heal_next_ms;
 	/* the turn to encode anew (turn.c) */
 	struct ms_turn {
 		server_no server;	/* 0: nobody has it */
@@ -254,6 +254,9 @@ struct ms_state {
 		uint64_t looked_ms;	/* at the groups; and what was seen: */
 		bool are_groups_well;
 	} turn;
+
+	uint64_t ticked_ms;		/* the last tick, or the begin of the term */
+	bool is_frozen;			/* nothing can be recorded any more */
 
 	/* of the event in work */
 	uint64_t now_ms, wall_ns;
@@ -328,6 +331,7 @@ must_check int ms_lease_reclaim(struct ms_state *state, struct ms_session *sessi
 must_check int ms_lease_reclaim_open(struct ms_state *state, struct ms_session *session,
 				     inode_no ino);
 void ms_lease_drop_session(struct ms_state *state, struct ms_session *session);
+void ms_lease_slept(struct ms_state *state, uint64_t slept_ms);
 void ms_lease_tick(struct ms_state *state);
 /* if nobody needs it */
 void ms_lease_node_release(struct ms_state *state, struct ms_node *node);
@@ -359,6 +363,7 @@ void ms_park_drop_session(struct ms_state *state, const struct ms_session *sessi
 struct ms_session *ms_session_find(struct ms_state *state, session_no number);
 must_check int ms_session_load(struct ms_state *state);
 void ms_session_term(struct ms_state *state, const struct ms_request *req);
+void ms_session_slept(struct ms_state *state, uint64_t slept_ms);
 void ms_session_tick(struct ms_state *state);
 void ms_session_fence(struct ms_state *state, struct ms_session *session);
 int ms_session_open(struct ms_op *op);
@@ -496,6 +501,7 @@ must_check int ms_clone_drop_piece(struct ms_clone *c);	/* 1: all of it has gone
 /* membership.c */
 must_check int ms_membership_load(struct ms_state *state);
 void ms_membership_finish(struct ms_state *state);
+void ms_membership_slept(struct ms_state *state, uint64_t slept_ms);
 void ms_membership_term(struct ms_state *state);
 void ms_membership_tick(struct ms_state *state);
 struct ms_member *ms_membership_find(const struct ms_state *state, server_no server);

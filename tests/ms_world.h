@@ -24,6 +24,7 @@
 #define WORLD_SESSIONS_MAX 16u
 #define WORLD_ENTRIES_MAX  2048u
 #define WORLD_LEASE_MS	   10000u
+#define WORLD_TICK_MS_MAX  1000u
 
 struct world_record {
 	uint8_t *bytes;
@@ -108,10 +109,19 @@ static inline void world_step(struct world *w, struct ms_event *event)
 	world_record(w);
 }
 
-static inline void world_tick(struct world *w, uint64_t pass_ms)
+/* The server itself sleeps: no tick comes before the end. */
+static inline void world_sleep(struct world *w, uint64_t pass_ms)
 {
 	w->now_ms += pass_ms;
 	world_step(w, &(struct ms_event){ .kind = MS_EV_TICK });
+}
+
+/* Ticks come at least each second; the effects are those of the last. */
+static inline void world_tick(struct world *w, uint64_t pass_ms)
+{
+	for (; pass_ms > WORLD_TICK_MS_MAX; pass_ms -= WORLD_TICK_MS_MAX)
+		world_sleep(w, WORLD_TICK_MS_MAX);
+	world_sleep(w, pass_ms);
 }
 
 static inline const struct ms_effect *world_find(struct world *w, enum ms_effect_kind kind)

@@ -382,7 +382,7 @@ END_TEST
 START_TEST(a_metadata_server_that_slept_holds_no_silence_against_anybody)
 {
 	heal_world_init(3, 1000);
-	world_tick(&w, 3600000); /* the host was suspended */
+	world_sleep(&w, 3600000); /* the host was suspended */
 	for (server_no s = 1; s <= 3; s++)
 		ck_assert_int_eq(state_of(s), SERVER_UP);
 	servers[2].is_silent = true;

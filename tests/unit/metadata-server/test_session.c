@@ -200,6 +200,85 @@ START_TEST(who_does_not_come_back_is_fenced)
 }
 END_TEST
 
+/* What it did not hear while it slept, or before it began to listen, counts against nobody. */
+START_TEST(a_server_that_slept_ends_no_session)
+{
+	struct ms_request renew = { .op = MSG_SESSION_RENEW };
+
+	begin();
+	renew.session = a;
+	world_sleep(&w, 3600000);
+	ck_assert_int_eq(world_rc(&w, renew), 0);
+	world_tick(&w, WORLD_LEASE_MS);
+	ck_assert_uint_eq(world_find(&w, MS_FX_FENCED)->session, a);
+	world_restart(&w);
+	world_sleep(&w, 2 * WORLD_LEASE_MS);	/* a start that takes long */
+	ck_assert_ptr_null(world_find(&w, MS_FX_FENCED));
+	world_finish(&w);
+}
+END_TEST
+
+/* However late each tick is: who is gone is gone some day. */
+START_TEST(ticks_that_are_always_late_still_end_who_is_gone)
+{
+	uint32_t ticks = 0;
+
+	begin();
+	do
+		world_sleep(&w, 2 * WORLD_TICK_MS_MAX);
+	while (!world_find(&w, MS_FX_FENCED) && ++ticks < 200);
+	ck_assert_uint_lt(ticks, 200);
+	world_finish(&w);
+}
+END_TEST
+
+/* Its disk has failed while sessions are still coming back: who reads must not wait for them. */
+START_TEST(reads_go_on_without_who_does_not_come_back_though_nothing_can_be_recorded)
+{
+	uint32_t records;
+	uint64_t token;
+
+	begin();
+	world_restart(&w);
+	ck_assert_int_eq(world_rc(&w, reclaim(b, NULL, 0)), 0);
+	records = w.record_count;
+	ms_state_freeze(w.state);
+	ck_assert_ptr_null(world_do(&w, world_getattr(b, INODE_ROOT)));
+	token = w.token;
+	world_tick(&w, WORLD_LEASE_MS - 1);
+	ck_assert_int_eq(world_rc(&w, (struct ms_request){.op = MSG_SESSION_RENEW, .session = b}),
+			 0);
+	world_tick(&w, 1);
+	ck_assert_uint_eq(world_find(&w, MS_FX_FENCED)->session, a);
+	ck_assert_int_eq(world_reply(&w, token)->rc, 0);
+	ck_assert_int_eq(world_rc(&w, world_make(b, INODE_ROOT, "f", S_IFREG | 0644)), -E_ROFS);
+	ck_assert_uint_eq(w.record_count, records);
+	world_finish(&w);
+}
+END_TEST
+
+/* The same of who holds a lease that a reader needs, and is gone. */
+START_TEST(reads_go_on_without_a_writer_who_is_gone_though_nothing_can_be_recorded)
+{
+	struct ms_request renew = { .op = MSG_SESSION_RENEW };
+	uint64_t token;
+	inode_no ino;
+
+	begin();
+	renew.session = b;
+	ino = world_made(&w, a, INODE_ROOT, "f", S_IFREG | 0644);
+	ck_assert_int_eq(world_rc(&w, world_open(a, ino, true)), 0);
+	ms_state_freeze(w.state);
+	ck_assert_ptr_null(world_do(&w, world_getattr(b, ino)));
+	token = w.token;
+	world_tick(&w, WORLD_LEASE_MS - 1);
+	ck_assert_int_eq(world_rc(&w, renew), 0);
+	world_tick(&w, 1);
+	ck_assert_int_eq(world_reply(&w, token)->rc, 0);
+	world_finish(&w);
+}
+END_TEST
+
 /* The message they came in is gone when they run. */
 START_TEST(access_times_that_wait_are_kept)
 {
@@ -377,6 +456,12 @@ TEST_MAIN("session",
 	tcase_add_test(tc, an_open_sent_again_finds_its_session);
 	tcase_add_test(tc, after_a_restart_new_operations_wait_until_all_are_back);
 	tcase_add_test(tc, who_does_not_come_back_is_fenced);
+	tcase_add_test(tc, a_server_that_slept_ends_no_session);
+	tcase_add_test(tc, ticks_that_are_always_late_still_end_who_is_gone);
+	tcase_add_test(tc,
+		       reads_go_on_without_who_does_not_come_back_though_nothing_can_be_recorded);
+	tcase_add_test(tc,
+		       reads_go_on_without_a_writer_who_is_gone_though_nothing_can_be_recorded);
 	tcase_add_test(tc, contradicting_claims_cost_the_later_claimant);
 	  tcase_add_test(tc, access_times_that_wait_are_kept);
 	tcase_add_test(tc, what_was_lost_is_told_also_to_whom_the_session_was_lost);
