@@ -16,6 +16,7 @@
 #define RUNS_BYTES	(RUNS * RUN_BYTES)
 #define SLOT_BITS	10u	/* where strings were seen */
 #define SHARE		1024u	/* the whole */
+#define SPARSE_ZEROS	4u	/* so many of six bytes are no string */
 #define BIT		256u	/* one bit */
 #define SYMBOLS		15u	/* of the nibble codec; the others cost a byte each */
 
@@ -71,9 +72,20 @@ static uint16_t two_at(const uint8_t *at)
 }
 
 /*
- * Six bytes that are all the same are no string that comes again, but a frequent byte: entropy says
- * that better.
+ * Six bytes that are all the same, or most of them zero, are no string that comes again, but
+ * frequent bytes, as sparse matrices have them: entropy says that better.
  */
+static bool is_string(const uint8_t *six)
+{
+	unsigned zeros = 0, same = 0;
+
+	for (unsigned i = 0; i < 6; i++) {
+		zeros += six[i] == 0;
+		same += six[i] == six[0];
+	}
+	return zeros < SPARSE_ZEROS && same < 6;
+}
+
 static void match_run(struct sample *s, uint16_t *slots, const uint8_t *bytes, uint32_t from,
 		      uint32_t to)
 {
@@ -85,7 +97,7 @@ static void match_run(struct sample *s, uint16_t *slots, const uint8_t *bytes, u
 		if (four_at(seen) == four && *slot < i) {
 			s->fours++;
 			s->sixes += two_at(seen + 4) == two_at(bytes + i + 4) &&
-				    four != (four << 8 | four >> 24);
+				    is_string(bytes + i);
 		}
 		*slot = (uint16_t)i;
 	}

@@ -2,17 +2,22 @@
 /*
  * Classes are found as by k-means, where the distance of a chunk from a class is what it would take
  * in the code of that class: four codes are priced at once, with one look for each byte. All turns
- * but the last look at one chunk in SEEN only.
+ * but the last look at one chunk in SEEN only, and there is a last one only if these chunks gain.
  */
 #include "fs/codec/planes_mix.h"
 
 #include <string.h>
 
 #define SEEN	   4u
+#define SEEN_MAX   (PLANES_MIX_CHUNKS_MAX / SEEN)
 #define CHUNKS_MIN 64u		/* for fewer it pays nothing */
 #define FAR_OFF	   24
-#define SUMS	   (2u * FAR_OFF * PLANES_MIX_CHUNK + 1)
-#define TURNS	   3u		/* the last of which takes all chunks */
+#define SUM_SHIFT  3u		/* sums of places are told apart by their higher bits only */
+#define SUMS	   ((2u * FAR_OFF * PLANES_MIX_CHUNK >> SUM_SHIFT) + 1)
+#define FLATTERY	   256u		/* bytes, and for each that occurs */
+#define FLATTERY_EACH 1u
+#define TURNS	   2u		/* before the last, which takes all chunks */
+#define LANES	   4u		/* counters side by side, as in huffman_count() */
 #define COST_UNIT  16u		/* a bit */
 #define COST_MAX   (15u * COST_UNIT)	/* of a byte that does not occur */
 #define LANE_BITS  16u		/* of each class's cost in a word */
@@ -56,23 +61,25 @@ static void costs_add(struct costs *costs, unsigned class, const uint32_t counts
 	}
 }
 
+/* Two sums side by side: an addition need not wait for the one before. */
 static uint64_t chunk_costs(const struct costs *costs, const uint8_t *chunk, uint32_t len)
 {
-	uint64_t sum = 0;
-
+	uint64_t sum = 0, other = 0;
 	uint32_t i = 0;
 
 	for (; i + 8 <= len; i += 8) {
 		uint64_t bytes;
 
 		memcpy(&bytes, chunk + i, sizeof bytes);
-#pragma GCC unroll 8
-		for (unsigned b = 0; b < 8; b++)
+#pragma GCC unroll 4
+		for (unsigned b = 0; b < 8; b += 2) {
 			sum += costs->of[bytes >> 8 * b & 0xff];
+			other += costs->of[bytes >> (8 * b + 8) & 0xff];
+		}
 	}
 	for (; i < len; i++)
 		sum += costs->of[chunk[i]];
-	return sum;
+	return sum + other;
 }
 
 static uint32_t cost_in(uint64_t costs, unsigned class)
@@ -95,7 +102,7 @@ static uint32_t chunk_len(const struct planes_mix *mix, uint32_t chunk)
 }
 
 /* How far each byte is above the most frequent one; what is far off must not decide alone. */
-static void places_of(struct costs *places, const uint32_t counts[HUFFMAN_SYMBOLS])
+static void places_add(struct costs *costs, unsigned lane, const uint32_t counts[HUFFMAN_SYMBOLS])
 {
 	unsigned most = 0;
 
@@ -105,105 +112,161 @@ static void places_of(struct costs *places, const uint32_t counts[HUFFMAN_SYMBOL
 		int above = (int8_t)(s - most);
 
 		above = MAX_OF(MIN_OF(above, FAR_OFF), -FAR_OFF);
-		places->of[s] = (unsigned)(FAR_OFF + above);
+		costs->of[s] |= (uint64_t)(FAR_OFF + above) << lane * LANE_BITS;
 	}
 }
 
-/* Do whole chunks differ in what their bytes cost, or where they are, by more than chance? */
-static bool chunks_differ(const struct costs *of, const uint32_t counts[HUFFMAN_SYMBOLS],
-			  const uint8_t *plane, uint32_t words, uint32_t percent)
+/* What is seen of chunks before there are classes. */
+struct look {
+	uint16_t places[SEEN_MAX];	/* of each one's bytes together */
+	uint32_t seen;
+	uint64_t cost, cost_squares;	/* in the code of the whole plane, of all that are seen */
+	uint64_t place, place_squares;
+};
+
+static void look_take(const struct planes_mix *mix, const uint8_t *plane,
+		      const struct costs *of, struct look *out)
 {
-	uint64_t sum = 0, squares = 0, chunk_sum = 0, chunk_squares = 0, chunks = 0;
+	memset(out, 0, sizeof *out);
+	out->seen = mix->chunks / SEEN;
+	for (uint32_t i = 0; i < out->seen; i++) {
+		const uint8_t *chunk = plane + i * SEEN * PLANES_MIX_CHUNK;
+		uint64_t both = chunk_costs(of, chunk, PLANES_MIX_CHUNK);
+		uint64_t cost = cost_in(both, 0), place = cost_in(both, 1);
+
+		out->places[i] = (uint16_t)place;
+		out->cost += cost;
+		out->cost_squares += cost * cost;
+		out->place += place;
+		out->place_squares += place * place;
+	}
+}
+
+/* How much more do sums over chunks vary than if bytes knew nothing of each other? In percent. */
+static uint64_t spread_of(const struct costs *of, unsigned lane,
+			  const uint32_t counts[HUFFMAN_SYMBOLS], const uint64_t chunks[3])
+{
+	uint64_t sum = 0, squares = 0, words = 0;
 
 	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++) {
-		sum += counts[s] * of->of[s];
-		squares += counts[s] * of->of[s] * of->of[s];
-	}
-	for (uint32_t at = 0; at + PLANES_MIX_CHUNK <= words; at += SEEN * PLANES_MIX_CHUNK) {
-		uint64_t cost = chunk_costs(of, plane + at, PLANES_MIX_CHUNK);
+		uint64_t value = cost_in(of->of[s], lane);
 
-		chunk_sum += cost;
-		chunk_squares += cost * cost;
-		chunks++;
+		words += counts[s];
+		sum += counts[s] * value;
+		squares += counts[s] * value * value;
 	}
 	uint64_t by_chance = (squares - sum * sum / words) / words * PLANES_MIX_CHUNK;
-	uint64_t found = (chunk_squares - chunk_sum * chunk_sum / chunks) / chunks;
+	uint64_t found = (chunks[2] - chunks[1] * chunks[1] / chunks[0]) / chunks[0];
 
-	return found * 100 > by_chance * percent;
+	return found * 100 / MAX_OF(by_chance, (uint64_t)1);
 }
 
 /* Classes to begin with: as many chunks in each, by the mean of their bytes. */
-static void classes_begin(struct planes_mix *mix, const uint8_t *plane,
-			  const struct costs *places)
+static void classes_begin(struct planes_mix *mix, const struct look *look)
 {
 	uint32_t found[SUMS] = {0}, bounds[PLANES_MIX_CLASSES - 1], below = 0, class = 0;
-	uint16_t sums[PLANES_MIX_CHUNKS_MAX / SEEN];
-	uint32_t seen = mix->chunks / SEEN;
 
-	for (uint32_t i = 0; i < seen; i++) {
-		const uint8_t *chunk = plane + i * SEEN * PLANES_MIX_CHUNK;
-
-		sums[i] = (uint16_t)(chunk_costs(places, chunk, PLANES_MIX_CHUNK));
-		found[sums[i]]++;
-	}
+	for (uint32_t i = 0; i < look->seen; i++)
+		found[look->places[i] >> SUM_SHIFT]++;
 	for (uint32_t m = 0; class < PLANES_MIX_CLASSES - 1; m++) {
 		below += found[m];
 		while (class < PLANES_MIX_CLASSES - 1 &&
-		       below * PLANES_MIX_CLASSES >= seen * (class + 1))
+		       below * PLANES_MIX_CLASSES >= look->seen * (class + 1))
 			bounds[class++] = m;
 	}
-	for (uint32_t i = 0; i < seen; i++) {
+	for (uint32_t i = 0; i < look->seen; i++) {
 		uint8_t k = 0;
 
-		while (k < PLANES_MIX_CLASSES - 1 && sums[i] > bounds[k])
+		while (k < PLANES_MIX_CLASSES - 1 && look->places[i] >> SUM_SHIFT > bounds[k])
 			k++;
 		mix->of[i * SEEN] = k;
 	}
 }
 
-/* The codes of the classes as they are, by one chunk in `step`. */
-static void classes_price(const struct planes_mix *mix, const uint8_t *plane, uint32_t step,
-			  struct costs *costs)
+/* The codes of the classes as they are, by the chunks that are seen. */
+static void classes_price(const struct planes_mix *mix, const uint8_t *plane, struct costs *costs)
 {
-	uint32_t counts[PLANES_MIX_CLASSES][HUFFMAN_SYMBOLS];
+	uint16_t lanes[PLANES_MIX_CLASSES][LANES][HUFFMAN_SYMBOLS];
 
-	memset(counts, 0, sizeof counts);
-	for (uint32_t c = 0; c + step <= mix->chunks; c += step) {
+	_Static_assert(SEEN_MAX * PLANES_MIX_CHUNK / LANES <= UINT16_MAX, "as often at most");
+	memset(lanes, 0, sizeof lanes);
+	for (uint32_t c = 0; c + SEEN <= mix->chunks; c += SEEN) {
 		const uint8_t *chunk = plane + c * PLANES_MIX_CHUNK;
-		uint32_t *own = counts[mix->of[c]], len = chunk_len(mix, c);
+		uint16_t(*own)[HUFFMAN_SYMBOLS] = lanes[mix->of[c]];
 
-		for (uint32_t i = 0; i < len; i++)
-			own[chunk[i]]++;
+		for (uint32_t i = 0; i < PLANES_MIX_CHUNK; i += LANES) {
+#pragma GCC unroll 4
+			for (unsigned l = 0; l < LANES; l++)
+				own[l][chunk[i + l]]++;
+		}
 	}
 	memset(costs, 0, sizeof *costs);
-	for (unsigned k = 0; k < PLANES_MIX_CLASSES; k++)
-		costs_add(costs, k, counts[k]);
+	for (unsigned k = 0; k < PLANES_MIX_CLASSES; k++) {
+		uint32_t counts[HUFFMAN_SYMBOLS];
+
+		for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
+			counts[s] = 0u + lanes[k][0][s] + lanes[k][1][s] + lanes[k][2][s] +
+				    lanes[k][3][s];
+		costs_add(costs, k, counts);
+	}
+}
+
+/* One chunk in `step` to the class where it costs least; what these cost then. */
+static uint64_t classes_turn(struct planes_mix *mix, const uint8_t *plane, uint32_t step)
+{
+	struct costs costs;
+	uint64_t sum = 0;
+
+	classes_price(mix, plane, &costs);
+	for (uint32_t c = 0; c + step <= mix->chunks; c += step) {
+		uint64_t each = chunk_costs(&costs, plane + c * PLANES_MIX_CHUNK,
+					    chunk_len(mix, c));
+
+		mix->of[c] = cheapest(each);
+		sum += cost_in(each, mix->of[c]);
+	}
+	return sum;
+}
+
+/*
+ * The bytes by which chunks that are seen promise too much: codes made of them alone fit them too
+ * well, and each code is stored.
+ */
+static uint32_t flattery_of(const uint32_t counts[HUFFMAN_SYMBOLS])
+{
+	uint32_t symbols = 0;
+
+	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
+		symbols += counts[s] > 0;
+	return FLATTERY + symbols * FLATTERY_EACH;
 }
 
 bool planes_mix_find(struct planes_mix *mix, const uint8_t *plane, uint32_t words,
-		     const uint32_t counts[HUFFMAN_SYMBOLS])
+		     const uint32_t counts[HUFFMAN_SYMBOLS], uint32_t least)
 {
-	struct costs costs, places;
+	struct costs of;
+	struct look look;
+	uint64_t cost = 0;
 
 	mix->words = words;
 	mix->chunks = DIV_CEIL(words, PLANES_MIX_CHUNK);
 	if (mix->chunks < CHUNKS_MIN)
 		return false;
-	memset(&costs, 0, sizeof costs);
-	costs_add(&costs, 0, counts);
-	places_of(&places, counts);
-	if (!chunks_differ(&costs, counts, plane, words, COSTS_PERCENT) &&
-	    !chunks_differ(&places, counts, plane, words, PLACES_PERCENT))
+	memset(&of, 0, sizeof of);
+	costs_add(&of, 0, counts);
+	places_add(&of, 1, counts);
+	look_take(mix, plane, &of, &look);
+	if (spread_of(&of, 0, counts,
+		      (uint64_t[]){look.seen, look.cost, look.cost_squares}) <= COSTS_PERCENT &&
+	    spread_of(&of, 1, counts,
+		      (uint64_t[]){look.seen, look.place, look.place_squares}) <= PLACES_PERCENT)
 		return false;
-	classes_begin(mix, plane, &places);
-	for (unsigned turn = 0; turn < TURNS; turn++) {
-		uint32_t step = turn == TURNS - 1 ? 1 : SEEN;
-
-		classes_price(mix, plane, SEEN, &costs);
-		for (uint32_t c = 0; c + step <= mix->chunks; c += step)
-			mix->of[c] = cheapest(chunk_costs(&costs, plane + c * PLANES_MIX_CHUNK,
-							  chunk_len(mix, c)));
-	}
+	classes_begin(mix, &look);
+	for (unsigned turn = 0; turn < TURNS; turn++)
+		cost = classes_turn(mix, plane, SEEN);
+	if (look.cost < cost + (uint64_t)(least + flattery_of(counts)) * 8 * COST_UNIT / SEEN)
+		return false;
+	(void)classes_turn(mix, plane, 1);
 	planes_mix_settle(mix);
 	return true;
 }

@@ -21,9 +21,12 @@ struct planes_mix {
 	uint32_t bytes[PLANES_MIX_CLASSES];	/* of all chunks of a class */
 };
 
-/* Find classes. False: chunks are all alike, as far as a look at some of them tells. */
+/*
+ * Find classes. False: chunks are all alike, or codes of classes would save less than `least` bytes
+ * beside the one of all, as far as a look at some of them tells.
+ */
 bool planes_mix_find(struct planes_mix *mix, const uint8_t *plane, uint32_t words,
-		     const uint32_t counts[HUFFMAN_SYMBOLS]);
+		     const uint32_t counts[HUFFMAN_SYMBOLS], uint32_t least);
 /* From mix->of the rest is settled: the bytes of each class. */
 void planes_mix_settle(struct planes_mix *mix);
 /* The chunks of each class, one behind the other, by class. */

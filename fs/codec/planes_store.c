@@ -116,7 +116,7 @@ static bool plane_mixed(struct planes_scratch *s, const uint8_t *plane, uint32_t
 	struct store_plan of[PLANES_MIX_CLASSES];
 	struct planes_mix *mix = &s->mix;
 
-	if (!planes_mix_find(mix, plane, words, one->counts))
+	if (!planes_mix_find(mix, plane, words, one->counts, words / MORE_SHARE))
 		return false;
 	planes_mix_gather(mix, plane, s->classes);
 	const uint8_t *bytes = s->classes;
@@ -146,6 +146,16 @@ static bool plane_mixed(struct planes_scratch *s, const uint8_t *plane, uint32_t
 	return true;
 }
 
+/* More than half of these bytes? */
+static bool has_zeros(uint64_t bytes)
+{
+	unsigned zeros = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		zeros += (bytes >> 8 * i & 0xff) == 0;
+	return zeros >= 4;
+}
+
 /* Do eight bytes often occur again? One table of where each was seen last, by a hash. */
 static bool has_repeats(const uint8_t *plane, uint32_t words)
 {
@@ -159,7 +169,7 @@ static bool has_repeats(const uint8_t *plane, uint32_t words)
 		uint32_t slot = (uint32_t)(here * 0x9e3779b97f4a7c15u >> 54) % REPEATS_SLOTS;
 
 		memcpy(&there, sample + last[slot], sizeof there);
-		repeats += here == there;
+		repeats += here == there && !has_zeros(here);
 		last[slot] = (uint16_t)at;
 	}
 	return repeats > seen / REPEATS_SHARE;
