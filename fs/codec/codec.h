@@ -50,12 +50,14 @@ struct codec_bytes {
 /*
  * How a block is to be encoded. NIBBLE and PLANES see words of `stride` bytes (1, 2, 4) behind
  * `phase` bytes (0 .. stride - 1), rotated left by one bit if `rotate`, so that the exponent of a
- * float stands alone in the last byte. These stand in the stored bytes as well.
+ * float stands alone in the last byte. These stand in the stored bytes as well. NIBBLE leaves
+ * `front` bytes of text in front of the words out of them; the phase counts from the block's begin.
  */
 struct codec_plan {
 	enum codec codec;
 	uint8_t param;		/* zstd: level, 0: the default; else 0 */
 	uint8_t stride, phase, rotate;	/* 0 with other codecs */
+	uint16_t front;			/* NIBBLE; below the length of the block */
 };
 /*
  * Look at a sample of the block and say how to encode it; CODEC_RAW: nothing will come of it.

@@ -200,6 +200,7 @@ static uint32_t nibble_plan(const struct sample *s, const struct codec_plan *pre
 	*out = (struct codec_plan){.codec = CODEC_RAW};
 	if (previous && previous->codec == CODEC_NIBBLE) {
 		*out = *previous;
+		out->front = 0;
 		best = nibble_saves(s, previous);
 	}
 	for (unsigned stride = 1; stride <= PLACES; stride *= 2) {
@@ -328,6 +329,7 @@ static uint32_t planes_plan(const struct sample *s, struct codec_plan *out, uint
 
 /* Strings that come again: fewer are not worth the work. */
 #define LZ4_MATCHES 128u
+#define TEXT_MIN    256u /* less text in front of words costs little */
 
 static void plan_fast(const struct sample *s, const struct codec_plan *previous,
 		      struct codec_plan *out)
@@ -354,6 +356,46 @@ static void plan_small(const struct sample *s, struct codec_plan *out)
 		*out = (struct codec_plan){.codec = CODEC_RAW};
 }
 
+static bool is_text(uint8_t byte)
+{
+	return (byte >= ' ' && byte < 0x7f) || (byte >= '\t' && byte <= '\r');
+}
+
+/*
+ * Where the words of a block begin: behind text, as files of weights have in front. In front of the
+ * text is its length in eight bytes, or nothing. 0: there is none, or nothing behind it.
+ */
+static uint32_t text_front(const struct codec_bytes *plain)
+{
+	const uint8_t *bytes = plain->bytes;
+	uint32_t at = sizeof(uint64_t);
+
+	while (at < plain->len && is_text(bytes[at]))
+		at++;
+	return at >= TEXT_MIN && at + RUNS_BYTES <= plain->len ? at / PLACES * PLACES : 0;
+}
+
+/* By the words alone; false: they are not worth it. */
+static bool plan_behind_text(enum codec_aim aim, const struct codec_bytes *plain,
+			     const struct codec_plan *previous, struct codec_plan *out)
+{
+	uint32_t front = text_front(plain);
+	const struct codec_bytes words = {(const uint8_t *)plain->bytes + front,
+					  plain->len - front};
+	struct sample s;
+
+	if (front == 0)
+		return false;
+	sample_take(&s, &words, aim == CODEC_AIM_FAST);
+	if (aim == CODEC_AIM_FAST)
+		plan_fast(&s, previous, out);
+	else if (nibble_plan(&s, previous, out) < SHARE / 16)
+		return false;
+	if (out->codec == CODEC_NIBBLE)
+		out->front = (uint16_t)front;
+	return out->codec != CODEC_RAW;
+}
+
 void detect_plan(enum codec_aim aim, const struct codec_bytes *plain,
 		 const struct codec_plan *previous, struct codec_plan *out)
 {
@@ -365,6 +407,9 @@ void detect_plan(enum codec_aim aim, const struct codec_bytes *plain,
 	ASSERT(aim < CODEC_AIM_COUNT && plain->len > 0 && plain->len <= BLOCK_BYTES_MAX);
 	*out = (struct codec_plan){.codec = fixed[aim]};
 	if (aim == CODEC_AIM_RAW || fixed[aim] != CODEC_RAW)
+		return;
+	if ((aim == CODEC_AIM_FAST || aim == CODEC_AIM_NIBBLE) &&
+	    plan_behind_text(aim, plain, previous, out))
 		return;
 	sample_take(&s, plain, aim == CODEC_AIM_FAST || aim == CODEC_AIM_SMALL);
 	if (aim == CODEC_AIM_FAST)

@@ -3,37 +3,46 @@
  * Where the parts of an encoded block are, and which symbols it has. Loops over words are in
  * nibble_plain.c and in the kernels.
  */
+#include <lz4.h>
 #include <string.h>
 
+#include "fs/base/bytes.h"
 #include "fs/codec/nibble_internal.h"
 
 #define FORM_STRIDE_MASK 0x03u
-#define FORM_PHASE_SHIFT 2u
-#define FORM_PHASE_MASK	 0x03u
-#define FORM_ROTATED	 0x10u
-#define FORM_SIXTEEN	 0x20u
-#define FORM_KNOWN	 0x3fu
-#define HEAD_BYTES	 (1u + NIBBLE_SYMBOLS)
+#define FORM_ROTATED	 0x04u
+#define FORM_SIXTEEN	 0x08u
+#define FORM_KNOWN	 0x0fu
+#define HEAD_BYTES	 (1u + NIBBLE_SYMBOLS + 2u + 2u)
+#define FRONT_LZ4_MIN	 64u /* fewer bytes are left as they are */
 
 /* Symbols are chosen by a part of the words: this many at this many places. */
 #define SAMPLE_RUN  64u
 #define SAMPLE_RUNS 64u
 
+/* In front of the words. */
+struct front {
+	uint32_t plain, stored; /* bytes */
+};
+
 /* Where everything is; escapes fill what is behind. */
 struct layout {
 	uint32_t words;
-	uint32_t behind;	/* plain bytes behind the last word */
-	uint32_t rest, halves, escapes;	/* offsets in the stored bytes */
+	uint32_t behind;		/* plain bytes behind the last word */
+	uint32_t tail, rest, halves, escapes;	/* offsets in the stored bytes */
 };
 
-static struct layout layout_of(const struct nibble_form *form, uint32_t phase, uint32_t plain_len)
+static struct layout layout_of(const struct nibble_form *form, struct front front,
+			       uint32_t plain_len)
 {
-	uint32_t words = (plain_len - phase) / form->stride;
-	uint32_t behind = (plain_len - phase) % form->stride;
-	uint32_t rest = HEAD_BYTES + phase + behind;
-	uint32_t halves = rest + words * (form->stride - 1u);
+	struct layout l = {.words = (plain_len - front.plain) / form->stride};
 
-	return (struct layout){words, behind, rest, halves, halves + DIV_CEIL(words, 2u)};
+	l.behind = (plain_len - front.plain) % form->stride;
+	l.tail = HEAD_BYTES + front.stored;
+	l.rest = l.tail + l.behind;
+	l.halves = l.rest + l.words * (form->stride - 1u);
+	l.escapes = l.halves + DIV_CEIL(l.words, 2u);
+	return l;
 }
 
 /* --- which symbols ---- */
@@ -133,22 +142,56 @@ static bool symbols_encode(enum cpu_level level, struct nibble_form *form,
 	return words_encode(level, form, parts);
 }
 
+/* Text in front of the words, and what the phase puts there. False: no room. */
+static bool front_encode(const struct codec_plan *plan, const struct codec_bytes *plain,
+			 uint8_t *stored, uint32_t room, struct front *out)
+{
+	uint32_t bytes = plan->front + ((uint32_t)plan->phase - plan->front) % plan->stride;
+	int shrunk = 0;
+
+	if (bytes > MIN_OF(plain->len, (uint32_t)UINT16_MAX) || room <= HEAD_BYTES)
+		return false;
+	room -= HEAD_BYTES;
+	if (bytes >= FRONT_LZ4_MIN)
+		shrunk = LZ4_compress_default(plain->bytes, (char *)stored + HEAD_BYTES, (int)bytes,
+					      (int)MIN_OF(room, bytes - 1));
+	*out = (struct front){bytes, shrunk > 0 ? (uint32_t)shrunk : bytes};
+	if (out->stored > room)
+		return false;
+	if (out->stored == bytes)
+		memcpy(stored + HEAD_BYTES, plain->bytes, bytes);
+	return true;
+}
+
+static void head_write(const struct nibble_form *form, struct front front, uint8_t *out)
+{
+	struct wr w = wr_init(out, HEAD_BYTES);
+
+	wr_u8(&w, (uint8_t)(form->stride / 2u | (form->rotate ? FORM_ROTATED : 0) |
+			    (form->has_escapes ? 0 : FORM_SIXTEEN)));
+	wr_bytes(&w, form->symbols, NIBBLE_SYMBOLS);
+	wr_u16(&w, (uint16_t)front.plain);
+	wr_u16(&w, (uint16_t)front.stored);
+	ASSERT(wr_ok(&w));
+}
+
 uint32_t nibble_encode_at(enum cpu_level level, const struct codec_plan *plan,
 			  const struct codec_bytes *plain, void *out, uint32_t room)
 {
 	struct nibble_form form = {.stride = plan->stride, .rotate = plan->rotate};
 	uint8_t *stored = out;
 	const uint8_t *bytes = plain->bytes;
+	struct front front;
 
 	ASSERT(plan->stride == 1 || plan->stride == 2 || plan->stride == 4);
 	ASSERT(plan->phase < plan->stride && plan->rotate <= (plan->stride > 1));
-	if (plain->len < plan->phase)
+	if (!front_encode(plan, plain, stored, room, &front))
 		return 0;
-	struct layout l = layout_of(&form, plan->phase, plain->len);
+	struct layout l = layout_of(&form, front, plain->len);
 	if (l.escapes > room)
 		return 0;
 	struct nibble_parts parts = {
-		.plain = (uint8_t *)bytes + plan->phase, /* read only */
+		.plain = (uint8_t *)bytes + front.plain, /* read only */
 		.rest = stored + l.rest,
 		.halves = stored + l.halves,
 		.words = l.words,
@@ -157,12 +200,8 @@ uint32_t nibble_encode_at(enum cpu_level level, const struct codec_plan *plan,
 	};
 	if (!symbols_encode(level, &form, &parts))
 		return 0;
-	stored[0] = (uint8_t)(plan->stride / 2u | plan->phase << FORM_PHASE_SHIFT |
-			      (plan->rotate ? FORM_ROTATED : 0) |
-			      (form.has_escapes ? 0 : FORM_SIXTEEN));
-	memcpy(stored + 1, form.symbols, NIBBLE_SYMBOLS);
-	memcpy(stored + HEAD_BYTES, bytes, plan->phase);
-	memcpy(stored + HEAD_BYTES + plan->phase, bytes + plain->len - l.behind, l.behind);
+	head_write(&form, front, stored);
+	memcpy(stored + l.tail, bytes + plain->len - l.behind, l.behind);
 	return (uint32_t)(parts.escapes - stored);
 }
 
@@ -190,16 +229,37 @@ static bool words_decode(enum cpu_level level, const struct nibble_form *form,
 	return nibble_plain_decode(form, parts, done);
 }
 
-static bool form_decode(uint8_t byte, struct nibble_form *form, uint32_t *phase)
+static bool form_decode(uint8_t byte, struct nibble_form *form)
 {
 	uint32_t stride_log = byte & FORM_STRIDE_MASK;
 
-	*phase = byte >> FORM_PHASE_SHIFT & FORM_PHASE_MASK;
 	form->stride = (uint8_t)(1u << stride_log);
 	form->rotate = (byte & FORM_ROTATED) != 0;
 	form->has_escapes = (byte & FORM_SIXTEEN) == 0;
-	return byte <= FORM_KNOWN && stride_log <= 2 && *phase < form->stride &&
-	       form->rotate <= (form->stride > 1);
+	return byte <= FORM_KNOWN && stride_log <= 2 && form->rotate <= (form->stride > 1);
+}
+
+static bool head_decode(const struct codec_bytes *stored, uint32_t plain_len,
+			struct nibble_form *form, struct front *front)
+{
+	struct rd r = rd_init(stored->bytes, stored->len);
+
+	if (!form_decode(rd_u8(&r), form))
+		return false;
+	rd_bytes(&r, form->symbols, NIBBLE_SYMBOLS);
+	front->plain = rd_u16(&r);
+	front->stored = rd_u16(&r);
+	return rd_ok(&r) && front->stored <= front->plain && front->plain <= plain_len &&
+	       !(form->has_escapes && form->symbols[NIBBLE_ESCAPE] != 0);
+}
+
+static bool front_decode(const uint8_t *in, struct front front, uint8_t *plain)
+{
+	if (front.stored < front.plain)
+		return LZ4_decompress_safe((const char *)in, (char *)plain, (int)front.stored,
+					   (int)front.plain) == (int)front.plain;
+	memcpy(plain, in, front.plain);
+	return true;
 }
 
 int nibble_decode_at(enum cpu_level level, const struct codec_bytes *stored, void *out,
@@ -208,18 +268,16 @@ int nibble_decode_at(enum cpu_level level, const struct codec_bytes *stored, voi
 	const uint8_t *in = stored->bytes;
 	uint8_t *plain = out;
 	struct nibble_form form;
-	uint32_t phase;
+	struct front front;
 
-	if (stored->len < HEAD_BYTES || !form_decode(in[0], &form, &phase) || phase > plain_len)
+	if (!head_decode(stored, plain_len, &form, &front))
 		return -E_MALFORMED;
-	struct layout l = layout_of(&form, phase, plain_len);
-	if (stored->len < l.escapes || (form.has_escapes && in[NIBBLE_SYMBOLS] != 0))
+	struct layout l = layout_of(&form, front, plain_len);
+	if (stored->len < l.escapes || !front_decode(in + HEAD_BYTES, front, plain))
 		return -E_MALFORMED;
-	memcpy(form.symbols, in + 1, NIBBLE_SYMBOLS);
-	memcpy(plain, in + HEAD_BYTES, phase);
-	memcpy(plain + plain_len - l.behind, in + HEAD_BYTES + phase, l.behind);
+	memcpy(plain + plain_len - l.behind, in + l.tail, l.behind);
 	struct nibble_parts parts = {
-		.plain = plain + phase,
+		.plain = plain + front.plain,
 		.rest = (uint8_t *)in + l.rest,	      /* this and those below: read only */
 		.halves = (uint8_t *)in + l.halves,
 		.words = l.words,

@@ -7,17 +7,20 @@
  *
  *   offset  bytes
  *   0       1              bits 0-1: log2 of the stride (words of 1, 2 or 4 bytes, little-endian);
- *                          2-3: phase, below the stride; 4: rotated; 5: sixteen symbols;
- *                          6-7: zero
- *   1       16             the symbols; without bit 5 fifteen and a zero
- *   17      phase          plain bytes in front of the first word
+ *                          2: rotated; 3: sixteen symbols; 4-7: zero
+ *   1       16             the symbols; without bit 3 fifteen and a zero
+ *   17      2              f: plain bytes in front of the first word
+ *   19      2              s: how many they are stored as
+ *   21      s              they; by lz4 if s is less than f
  *           below stride   plain bytes behind the last word
  *           words * (stride - 1)   of each word, all bytes but the last
  *           words / 2, rounded up  of each word, which symbol; low half first
- *           1 each         without bit 5: the last bytes of words that name the sixteenth symbol,
+ *           1 each         without bit 3: the last bytes of words that name the sixteenth symbol,
  *                          in their order
  *
- * A word is rotated left by one bit before all this if bit 4 says so; words of one byte never are.
+ * In front of the words is more than a part of one where a file begins with a header in text.
+ *
+ * A word is rotated left by one bit before all this if bit 2 says so; words of one byte never are.
  *
  * Pure; threads: any. What is written does not depend on what the processor can.
  */
@@ -26,7 +29,7 @@
 
 #include "fs/codec/codec.h"
 
-/* Encode by plan->stride, phase and rotate into at most `room` bytes; the length; 0: no room. */
+/* Encode by the plan into at most `room` bytes; the length; 0: no room. */
 must_check uint32_t nibble_encode(const struct codec_plan *plan, const struct codec_bytes *plain,
 				  void *out, uint32_t room);
 /* Decode to exactly plain_len bytes. -E_MALFORMED: not an encoding of so many (I8). */

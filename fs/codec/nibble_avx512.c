@@ -103,11 +103,7 @@ KERNEL uint32_t decode(const struct nibble_form *form, struct nibble_parts *p,
 AVX512_TARGET uint32_t nibble_avx512_decode(const struct nibble_form *form,
 					    struct nibble_parts *parts)
 {
-	if (form->stride == 1)
-		return decode(form, parts, 1, false);
-	if (form->stride == 2)
-		return form->rotate ? decode(form, parts, 2, true) : decode(form, parts, 2, false);
-	return form->rotate ? decode(form, parts, 4, true) : decode(form, parts, 4, false);
+	return NIBBLE_BY_FORM(form, decode, form, parts);
 }
 
 /* --- encoding: 64 words ---- */
@@ -216,11 +212,7 @@ KERNEL uint32_t encode(const struct nibble_form *form, struct nibble_parts *p,
 AVX512_TARGET uint32_t nibble_avx512_encode(const struct nibble_form *form,
 					    struct nibble_parts *parts)
 {
-	if (form->stride == 1)
-		return encode(form, parts, 1, false);
-	if (form->stride == 2)
-		return form->rotate ? encode(form, parts, 2, true) : encode(form, parts, 2, false);
-	return form->rotate ? encode(form, parts, 4, true) : encode(form, parts, 4, false);
+	return NIBBLE_BY_FORM(form, encode, form, parts);
 }
 
 #endif

@@ -34,6 +34,14 @@ struct nibble_parts {
 	const uint8_t *escapes_end;
 };
 
+/* A loop with stride and rotation as constants: the compiler makes one for each pair there is. */
+#define NIBBLE_BY_FORM(form, loop, ...)                                               \
+	((form)->stride == 1   ? loop(__VA_ARGS__, 1, false)                          \
+	 : (form)->stride == 2 ? (form)->rotate ? loop(__VA_ARGS__, 2, true)          \
+						: loop(__VA_ARGS__, 2, false)         \
+	 : (form)->rotate      ? loop(__VA_ARGS__, 4, true)                           \
+			       : loop(__VA_ARGS__, 4, false))
+
 /* From word `from` to the end. False: no escape left, or no room for one. */
 must_check bool nibble_plain_decode(const struct nibble_form *form, struct nibble_parts *parts,
 				    uint32_t from);

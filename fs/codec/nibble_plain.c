@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Nibble in plain C. Stride and rotation are constants of each loop: the compiler makes one for
- * each pair that there is.
- */
+/* Nibble in plain C: what the kernels must do. */
 #include "fs/codec/nibble_internal.h"
 
 #define KERNEL static inline __attribute__((always_inline))
@@ -39,22 +36,6 @@ KERNEL uint32_t word_rotate_back(uint32_t word, const unsigned stride)
 {
 	return word >> 1 | word << (8 * stride - 1);
 }
-
-/* Loop `call` with each stride and rotation as constants. */
-#define FOR_EACH_FORM(form, call)               \
-	do {                                    \
-		if ((form)->stride == 1)        \
-			call(1, false);         \
-		else if ((form)->stride == 2)   \
-			if ((form)->rotate)     \
-				call(2, true);  \
-			else                    \
-				call(2, false); \
-		else if ((form)->rotate)        \
-			call(4, true);          \
-		else                            \
-			call(4, false);         \
-	} while (0)
 
 /* --- decoding ---- */
 
@@ -101,12 +82,7 @@ KERNEL bool words_decode(const struct nibble_form *form, struct nibble_parts *p,
 
 bool nibble_plain_decode(const struct nibble_form *form, struct nibble_parts *parts, uint32_t from)
 {
-	bool is_done;
-
-#define CALL(stride, rotate) is_done = words_decode(form, parts, from, stride, rotate)
-	FOR_EACH_FORM(form, CALL);
-#undef CALL
-	return is_done;
+	return NIBBLE_BY_FORM(form, words_decode, form, parts, from);
 }
 
 /* --- encoding ---- */
@@ -152,12 +128,7 @@ KERNEL bool words_encode(const struct nibble_form *form, struct nibble_parts *p,
 
 bool nibble_plain_encode(const struct nibble_form *form, struct nibble_parts *parts, uint32_t from)
 {
-	bool is_done;
-
-#define CALL(stride, rotate) is_done = words_encode(form, parts, from, stride, rotate)
-	FOR_EACH_FORM(form, CALL);
-#undef CALL
-	return is_done;
+	return NIBBLE_BY_FORM(form, words_encode, form, parts, from);
 }
 
 KERNEL void words_count(const struct nibble_parts *p, uint32_t from, uint32_t to,
@@ -176,7 +147,5 @@ KERNEL void words_count(const struct nibble_parts *p, uint32_t from, uint32_t to
 void nibble_plain_count(const struct nibble_form *form, const struct nibble_parts *parts,
 			uint32_t from, uint32_t to, uint16_t counts[NIBBLE_LANES][256])
 {
-#define CALL(stride, rotate) words_count(parts, from, to, counts, stride, rotate)
-	FOR_EACH_FORM(form, CALL);
-#undef CALL
+	NIBBLE_BY_FORM(form, words_count, parts, from, to, counts);
 }

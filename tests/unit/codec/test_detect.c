@@ -166,20 +166,21 @@ static void check_plan(enum codec_aim aim, struct codec_plan want)
 	ck_assert_uint_eq(found.stride, want.stride);
 	ck_assert_uint_eq(found.phase, want.phase);
 	ck_assert_uint_eq(found.rotate, want.rotate);
+	ck_assert_uint_eq(found.front, want.front);
 }
 
 START_TEST(floats_are_seen_at_every_phase)
 {
 	for (uint8_t phase = 0; phase < 4; phase++) {
 		fill(phase, 4, next_fp32);
-		check_plan(CODEC_AIM_FAST, (struct codec_plan){CODEC_NIBBLE, 0, 4, phase, 1});
-		check_plan(CODEC_AIM_NIBBLE, (struct codec_plan){CODEC_NIBBLE, 0, 4, phase, 1});
+		check_plan(CODEC_AIM_FAST, (struct codec_plan){CODEC_NIBBLE, 0, 4, phase, 1, 0});
+		check_plan(CODEC_AIM_NIBBLE, (struct codec_plan){CODEC_NIBBLE, 0, 4, phase, 1, 0});
 		check_words(CODEC_AIM_SMALL, CODEC_PLANES, 4, phase);
 		check_words(CODEC_AIM_PLANES, CODEC_PLANES, 4, phase);
 	}
 	for (uint8_t phase = 0; phase < 2; phase++) {
 		fill(phase, 2, next_bf16);
-		check_plan(CODEC_AIM_FAST, (struct codec_plan){CODEC_NIBBLE, 0, 2, phase, 1});
+		check_plan(CODEC_AIM_FAST, (struct codec_plan){CODEC_NIBBLE, 0, 2, phase, 1, 0});
 		check_words(CODEC_AIM_SMALL, CODEC_PLANES, 2, phase);
 	}
 }
@@ -193,7 +194,7 @@ START_TEST(fp16_and_int8_have_no_nibble_but_planes)
 	ck_assert_uint_eq(plan_of(CODEC_AIM_SMALL, BLOCK_BYTES_MAX).stride, 2);
 	fill(0, 1, next_int8);
 	ck_assert_int_eq(plan_of(CODEC_AIM_FAST, BLOCK_BYTES_MAX).codec, CODEC_RAW);
-	check_plan(CODEC_AIM_SMALL, (struct codec_plan){CODEC_PLANES, 0, 1, 0, 0});
+	check_plan(CODEC_AIM_SMALL, (struct codec_plan){CODEC_PLANES, 0, 1, 0, 0, 0});
 }
 END_TEST
 
@@ -226,6 +227,50 @@ START_TEST(what_comes_again_is_for_lz4_and_zstd)
 }
 END_TEST
 
+/* As a file of weights begins: a length, a header in text, tensors. */
+static void fill_model(uint32_t front, unsigned bytes, uint64_t (*next)(void))
+{
+	static uint8_t words[sizeof(block)];
+
+	fill(front % bytes, bytes, next);
+	memcpy(words, block, sizeof(block));
+	fill_text();
+	memset(block, 0x80, 8);
+	memcpy(block + front, words + front, sizeof(block) - front);
+	block[front] = 0x80; /* no text */
+}
+
+START_TEST(words_are_seen_behind_text)
+{
+	for (uint32_t front = 300; front < 60000; front += front / 2) {
+		struct codec_plan want = {CODEC_NIBBLE, 0, 2, front % 2, 1,
+					  (uint16_t)(front / 4 * 4)};
+
+		fill_model(front, 2, next_bf16);
+		check_plan(CODEC_AIM_FAST, want);
+		check_plan(CODEC_AIM_NIBBLE, want);
+		want.stride = 4;
+		want.phase = front % 4;
+		fill_model(front, 4, next_fp32);
+		check_plan(CODEC_AIM_FAST, want);
+		fill_model(front, 4, next_zero);
+		check_plan(CODEC_AIM_FAST, (struct codec_plan){.codec = CODEC_LZ4});
+	}
+}
+END_TEST
+
+START_TEST(text_in_front_is_not_the_next_ones)
+{
+	const struct codec_bytes bytes = {block, BLOCK_BYTES_MAX};
+	struct codec_plan previous = {CODEC_NIBBLE, 0, 2, 1, 1, 4000}, plan;
+
+	fill(1, 2, next_bf16);
+	codec_detect(CODEC_AIM_FAST, &bytes, &previous, &plan);
+	ck_assert_uint_eq(plan.phase, 1);
+	ck_assert_uint_eq(plan.front, 0);
+}
+END_TEST
+
 START_TEST(noise_is_left_raw)
 {
 	for (unsigned i = 0; i < 200; i++) {
@@ -250,7 +295,7 @@ END_TEST
 START_TEST(another_plan_before_does_not_mislead)
 {
 	const struct codec_bytes bytes = {block, BLOCK_BYTES_MAX};
-	struct codec_plan previous = {CODEC_NIBBLE, 0, 4, 3, 1}, plan;
+	struct codec_plan previous = {CODEC_NIBBLE, 0, 4, 3, 1, 0}, plan;
 
 	fill(0, 2, next_bf16);
 	codec_detect(CODEC_AIM_FAST, &bytes, &previous, &plan);
@@ -304,6 +349,8 @@ TEST_MAIN("detect",
 	  tcase_add_test(tc, fp16_and_int8_have_no_nibble_but_planes);
 	  tcase_add_test(tc, tables_of_numbers_are_seen);
 	  tcase_add_test(tc, what_comes_again_is_for_lz4_and_zstd);
+	  tcase_add_test(tc, words_are_seen_behind_text);
+	  tcase_add_test(tc, text_in_front_is_not_the_next_ones);
 	  tcase_add_test(tc, noise_is_left_raw);
 	  tcase_add_test(tc, a_fixed_aim_is_followed);
 	  tcase_add_test(tc, another_plan_before_does_not_mislead);

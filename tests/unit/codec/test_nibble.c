@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The nibble codec: every kernel writes and reads what plain C does, for all words, phases and
- * lengths; rare symbols come back; malformed bytes are refused (I8); nothing is written outside.
+ * lengths; rare symbols and text in front come back; malformed bytes are refused (I8); nothing is
+ * written outside.
  */
 #include "fs/codec/nibble_internal.h"
 
@@ -10,7 +11,10 @@
 
 #include "tests/check_main.h"
 
-#define HEAD 17u /* of an encoding */
+#define HEAD	 21u /* of an encoding, and where in it: */
+#define HEAD_TOP 16u /* the last symbol */
+#define HEAD_F	 17u /* plain bytes in front of the words */
+#define HEAD_S	 19u /* and how many they are stored as */
 
 static uint8_t plain[BLOCK_BYTES_MAX];
 static uint8_t stored[BLOCK_BYTES_MAX];
@@ -45,10 +49,10 @@ static void fill_words(const struct codec_plan *plan, uint32_t rare)
 }
 
 static const struct codec_plan plans[] = {
-	{CODEC_NIBBLE, 0, 1, 0, 0}, {CODEC_NIBBLE, 0, 2, 0, 0}, {CODEC_NIBBLE, 0, 2, 1, 0},
-	{CODEC_NIBBLE, 0, 2, 0, 1}, {CODEC_NIBBLE, 0, 2, 1, 1}, {CODEC_NIBBLE, 0, 4, 0, 0},
-	{CODEC_NIBBLE, 0, 4, 3, 0}, {CODEC_NIBBLE, 0, 4, 0, 1}, {CODEC_NIBBLE, 0, 4, 1, 1},
-	{CODEC_NIBBLE, 0, 4, 2, 1}, {CODEC_NIBBLE, 0, 4, 3, 1},
+	{CODEC_NIBBLE, 0, 1, 0, 0, 0}, {CODEC_NIBBLE, 0, 2, 0, 0, 0}, {CODEC_NIBBLE, 0, 2, 1, 0, 0},
+	{CODEC_NIBBLE, 0, 2, 0, 1, 0}, {CODEC_NIBBLE, 0, 2, 1, 1, 0}, {CODEC_NIBBLE, 0, 4, 0, 0, 0},
+	{CODEC_NIBBLE, 0, 4, 3, 0, 0}, {CODEC_NIBBLE, 0, 4, 0, 1, 0}, {CODEC_NIBBLE, 0, 4, 1, 1, 0},
+	{CODEC_NIBBLE, 0, 4, 2, 1, 0}, {CODEC_NIBBLE, 0, 4, 3, 1, 0},
 };
 
 /*
@@ -175,7 +179,7 @@ static int decode_as(uint32_t stored_len, uint32_t len)
 
 START_TEST(malformed_bytes_are_refused)
 {
-	const struct codec_plan plan = {CODEC_NIBBLE, 0, 2, 1, 1};
+	const struct codec_plan plan = {CODEC_NIBBLE, 0, 2, 1, 1, 0};
 
 	fill_words(&plan, 100);
 	uint32_t len = round_trip(&plan, 4000, sizeof(stored));
@@ -186,27 +190,85 @@ START_TEST(malformed_bytes_are_refused)
 		ck_assert_int_eq(decode_as(short_len, 4000), -E_MALFORMED);
 	ck_assert_int_eq(decode_as(len, 3998), -E_MALFORMED);
 	for (unsigned form = 0; form < 256; form++) {
-		unsigned stride = form & 3, phase = form >> 2 & 3;
-
 		stored[0] = (uint8_t)form;
-		if (stride == 3 || phase >= 1u << stride || form >= 0x40 || (form & 0x13) == 0x10)
+		if ((form & 3) == 3 || form >= 0x10 || (form & 7) == 4)
 			ck_assert_int_eq(decode_as(len, 4000), -E_MALFORMED);
 	}
-	stored[0] = 1 | 1 << 2 | 0x10;
+	stored[0] = 1 | 4;
 	ck_assert_int_eq(decode_as(len, 4000), 0);
-	stored[NIBBLE_SYMBOLS] = 1; /* a sixteenth symbol, and escapes */
+	stored[HEAD_TOP] = 1; /* a sixteenth symbol, and escapes */
 	ck_assert_int_eq(decode_as(len, 4000), -E_MALFORMED);
-	stored[0] |= 0x20; /* sixteen symbols, and something behind */
+	stored[0] |= 8; /* sixteen symbols, and something behind */
 	ck_assert_int_eq(decode_as(len, 4000), -E_MALFORMED);
 	ck_assert_int_eq(decode_as(HEAD + 2 + 1999 + 1000, 4000), 0);
+	stored[HEAD_S] = 2; /* more than there are */
+	ck_assert_int_eq(decode_as(HEAD + 3 + 1999 + 1000, 4000), -E_MALFORMED);
+}
+END_TEST
+
+/* Text in front of the words, and in front of it its length. */
+static void put_front(uint32_t bytes)
+{
+	static const char text[] = "\"model.layers.17.self_attn.weight\":{\"dtype\":\"BF16\"}, ";
+
+	for (uint32_t i = 0; i < bytes; i++)
+		plain[i] = (uint8_t)text[i % (sizeof(text) - 1)];
+	memset(plain, 0, MIN_OF(bytes, 8u));
+}
+
+START_TEST(text_in_front_of_the_words_takes_few_bytes)
+{
+	struct codec_plan plan = plans[_i];
+	uint32_t last = 0;
+
+	for (plan.front = 1; plan.front < 30000; plan.front = (uint16_t)(3 * plan.front + 1)) {
+		fill_words(&plan, 4096);
+		put_front(plan.front);
+		uint32_t len = round_trip(&plan, 40000, BLOCK_BYTES_MAX);
+		uint32_t words = (40000u - plan.front) / plan.stride;
+		ck_assert_uint_le(len, HEAD + 300 + 40000 - plan.front - words / 2 + words / 1000);
+		last = len;
+	}
+	/* Noise is kept as it is. */
+	for (uint32_t i = 0; i < sizeof(plain); i++)
+		plain[i] = (uint8_t)draw(i < plan.front ? 256 : 4);
+	ck_assert_uint_gt(round_trip(&plan, 40000, BLOCK_BYTES_MAX), last);
+	/* Nothing but text: there is no word. */
+	put_front(40000);
+	plan.front = 40000;
+	plan.phase = 0;
+	ck_assert_uint_lt(round_trip(&plan, 40000, BLOCK_BYTES_MAX), 600);
+	for (uint32_t room = 1; room < 600; room++)
+		(void)round_trip(&plan, 40000, room);
+}
+END_TEST
+
+START_TEST(a_malformed_front_is_refused)
+{
+	struct codec_plan plan = {CODEC_NIBBLE, 0, 2, 0, 1, 1000};
+
+	fill_words(&plan, 4096);
+	put_front(1000);
+	uint32_t len = round_trip(&plan, 4000, sizeof(stored));
+	ck_assert_int_eq(decode_as(len, 4000), 0);
+	ck_assert_int_eq(decode_as(len, 998), -E_MALFORMED); /* less than what is in front */
+	stored[HEAD_F] ^= 1;				     /* lz4 says another length */
+	ck_assert_int_eq(decode_as(len, 4000), -E_MALFORMED);
+	stored[HEAD_F] ^= 1;
+	stored[HEAD_S] ^= 1;
+	ck_assert_int_eq(decode_as(len, 4000), -E_MALFORMED);
+	stored[HEAD_S] ^= 1;
+	stored[HEAD] ^= 0xff; /* an lz4 token */
+	ck_assert_int_eq(decode_as(len, 4000), -E_MALFORMED);
 }
 END_TEST
 
 START_TEST(any_bytes_are_decoded_within_bounds_or_refused)
 {
-	const struct codec_plan plan = {CODEC_NIBBLE, 0, 4, 2, 1};
+	const struct codec_plan plan = {CODEC_NIBBLE, 0, 4, 2, 1, 300};
 
 	fill_words(&plan, 100);
+	put_front(plan.front);
 	uint32_t len = round_trip(&plan, 3000, sizeof(stored));
 	for (unsigned i = 0; i < 20000; i++) {
 		uint32_t at = draw(len);
@@ -226,5 +288,8 @@ TEST_MAIN("nibble",
 	  tcase_add_loop_test(tc, what_has_no_room_is_not_encoded, 0, ARRAY_COUNT(plans));
 	  tcase_add_loop_test(tc, few_symbols_and_all_zeros_come_back, 0, ARRAY_COUNT(plans));
 	  tcase_add_loop_test(tc, sixteen_symbols_need_no_escape, 0, ARRAY_COUNT(plans));
+	  tcase_add_loop_test(tc, text_in_front_of_the_words_takes_few_bytes, 0,
+			      ARRAY_COUNT(plans));
 	  tcase_add_test(tc, malformed_bytes_are_refused);
+	  tcase_add_test(tc, a_malformed_front_is_refused);
 	  tcase_add_test(tc, any_bytes_are_decoded_within_bounds_or_refused))
