@@ -296,20 +296,12 @@ static int apply_one(struct cl_chunk *chunk)
 	int rc = cl_chunk_manifest(file);
 	if (rc < 0)
 		return rc;
-	rc = cl_edit_append_hole(file, chunk->start, &file->apply_fetch);
+	rc = cl_file_append_hole(file, chunk->start, &file->apply_fetch);
 	if (rc != 0)
 		return rc;
-	uint64_t bytes = manifest_bytes(file->manifest);
 	struct extent extent = { .length = chunk->put_len, .id = chunk->put.id };
-	uint64_t replaced = MIN_OF(bytes - MIN_OF(chunk->start, bytes), chunk->put_len);
-	for (;;) {
-		rc = manifest_replace(file->manifest, chunk->start, replaced, &extent, 1);
-		if (rc != -E_NEED_NODE)
-			return rc;
-		rc = cl_file_node(file, &file->apply_fetch);
-		if (rc != 0)
-			return rc;
-	}
+	uint64_t end = MIN_OF(chunk->start + chunk->put_len, manifest_bytes(file->manifest));
+	return cl_file_replace(file, chunk->start, end, &extent, &file->apply_fetch);
 }
 
 static void chunk_applied(struct cl_chunk *chunk)

@@ -75,19 +75,12 @@ static int copy_block(struct cl_op *op, const struct extent *e, uint64_t to)
 		return rc;
 	if (file->chunk_count > 0 && file->size <= INLINE_BYTES_MAX)
 		cl_chunk_dirty(file->chunks[0]);	/* no longer inline */
-	rc = cl_edit_append_hole(file, to, &file->edit_fetch);
+	rc = cl_file_append_hole(file, to, &file->edit_fetch);
 	if (rc != 0)
 		return rc;
-	uint64_t end = manifest_bytes(file->manifest);
-	for (;;) {
-		rc = manifest_replace(file->manifest, to, MIN_OF(e->length, end - to), e, 1);
-		if (rc != -E_NEED_NODE)
-			break;
-		rc = cl_file_node(file, &file->edit_fetch);
-		if (rc != 0)
-			return rc;
-	}
-	if (rc < 0)
+	uint64_t end = MIN_OF(to + e->length, manifest_bytes(file->manifest));
+	rc = cl_file_replace(file, to, end, e, &file->edit_fetch);
+	if (rc != 0)
 		return rc;
 	cl_edit_grow(file, to + e->length);
 	cl_edit_touch(op);

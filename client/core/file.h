@@ -221,17 +221,7 @@ static inline bool cl_file_kills_priv(const struct cl_file *f)
 /* a reference; NULL: out of memory */
 struct cl_file *cl_file_get(struct client *c, struct cl_node *node);
 void cl_file_put(struct cl_file *file);
-/*
- * Content loaded and, where there is no lease, refreshed: 0; 1: op waits, resume() follows; or an
- * error.
- */
-must_check int cl_file_load(struct cl_op *op, struct cl_file *file,
-			    void (*resume)(struct cl_op *op));
 void cl_file_reset(struct cl_file *file);		/* forget content and edits */
-/* Does the content, as edited, travel inside a publish? */
-bool cl_file_fits_inline(const struct cl_file *file);
-/* How much of the content, as edited, is data and no hole, if it is `size` long. */
-uint64_t cl_file_data_bytes(const struct cl_file *file, uint64_t size);
 /* remember for fsync and close; content is forgotten */
 void cl_file_fail(struct cl_file *file, int rc);
 /*
@@ -251,18 +241,34 @@ struct cl_handle *cl_file_handle_dir(struct client *c, inode_no ino);	/* NULL: o
 void cl_file_stop(struct client *c);		/* the client goes away: no publish goes on */
 void cl_file_finish(struct client *c);		/* free all files and handles */
 
+/* file_content.c */
 /*
- * Look up the entry that covers pos (< manifest bytes). 0; 1: fetch->done() will run when the node
- * came, call again; or an error.
+ * Content loaded and, where there is no lease, refreshed: 0; 1: op waits, resume() follows; or an
+ * error.
  */
-must_check int cl_file_lookup(struct cl_file *file, uint64_t pos, struct cl_fetch *fetch,
-			      struct extent *out);
+must_check int cl_file_load(struct cl_op *op, struct cl_file *file,
+			    void (*resume)(struct cl_op *op));
+/* Inline content of that version has come with another answer; taken if it is wanted. */
+void cl_file_supply(struct cl_file *file, uint64_t version, const struct buf *bulk);
+/* Does the content, as edited, travel inside a publish? */
+bool cl_file_fits_inline(const struct cl_file *file);
+/* How much of the content, as edited, is data and no hole, if it is `size` long. */
+uint64_t cl_file_data_bytes(const struct cl_file *file, uint64_t size);
 
 /*
- * Supply the node that the manifest just asked for: 0 (call again), 1 (fetch->done() will run), or
- * an error.
+ * The manifest; each returns 0; 1: a node is on its way, call again when fetch->done() runs; or an
+ * error.
  */
+/* The entry that covers pos (< manifest bytes). */
+must_check int cl_file_lookup(struct cl_file *file, uint64_t pos, struct cl_fetch *fetch,
+			      struct extent *out);
+/* Supply the node that the manifest just asked for. */
 must_check int cl_file_node(struct cl_file *file, struct cl_fetch *fetch);
+/* [from, to), as manifest_replace() wants it, becomes `with`, or is cut out (NULL). */
+must_check int cl_file_replace(struct cl_file *file, uint64_t from, uint64_t to,
+			       const struct extent *with, struct cl_fetch *fetch);
+/* Lengthen it to `size` by a hole. */
+must_check int cl_file_append_hole(struct cl_file *file, uint64_t size, struct cl_fetch *fetch);
 
 /* opens.c: opens as the server counts them */
 /* OPEN or MAKE: the server counts one more, whatever was registered before. */
@@ -319,7 +325,7 @@ bool cl_edit_is_running(const struct cl_file *file);
 /* Steps: 0 done, 1 op waits and is stepped again, or an error. */
 must_check int cl_edit_write_step(struct cl_op *op);
 must_check int cl_edit_truncate_step(struct cl_op *op);
-must_check int cl_edit_allocate_step(struct cl_op *op);
+must_check int cl_edit_allocate_step(struct cl_op *op);	/* edit_allocate.c */
 must_check int cl_copy_step(struct cl_op *op);		/* copy.c */
 /* Put bytes (NULL: zeros) at pos, as many as one chunk takes. 0, 1 (waits), or an error. */
 must_check int cl_edit_bytes(struct cl_op *op, uint64_t pos, const void *bytes, uint64_t len,
@@ -332,10 +338,10 @@ void cl_edit_again(struct cl_op *op);
 /* the size is now at least `size` */
 void cl_edit_grow(struct cl_file *file, uint64_t size);
 /*
- * Lengthen the manifest to `size` by a hole. 0, 1 (a node is on its way to fetch->done()), or an
- * error.
+ * Reserve room for a chunk before it takes bytes, and with them the file is `size` long. 0, 1
+ * (waits), -E_NOSPC.
  */
-must_check int cl_edit_append_hole(struct cl_file *file, uint64_t size, struct cl_fetch *fetch);
+must_check int cl_edit_charge(struct cl_op *op, struct cl_chunk *chunk, uint64_t size);
 
 /* publish.c */
 void cl_publish_start(struct cl_file *file, struct cl_flush_wait *wait);

@@ -455,7 +455,7 @@ static void run_seal(struct cl_file *file)
 	flush->fetch.arg = file;
 	int rc = cl_chunk_manifest(file);
 	if (rc == 0 && !flush->is_unfinished)
-		rc = cl_edit_append_hole(file, stored_size(file), &flush->fetch);
+		rc = cl_file_append_hole(file, stored_size(file), &flush->fetch);
 	if (rc > 0)
 		return;
 	if (rc == 0) {
