@@ -543,9 +543,7 @@ static void attr_done(struct cl_req *req)
 {
 	struct cl_op *op = req->op;
 
-	op->wait_rc = req->call.rc;
-	if (op->wait_rc == 0)
-		op->wait_rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
+	op->wait_rc = cl_node_take_reply(req, NULL);
 	op->is_fresh = true;
 	cl_control_start(op);
 }

@@ -282,13 +282,11 @@ static void open_done(struct cl_req *req)
 	struct client *c = req->client;
 	struct cl_op *op = req->op;
 	struct cl_node *node = req->arg;
-	int rc = req->call.rc;
-	if (rc == 0) {
+	if (req->call.rc == 0)
 		cl_opens_registered(node, req->msg.open.write);
-		rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
-		if (rc == 0 && !node->has_attr)
-			rc = -E_MALFORMED;
-	}
+	int rc = cl_node_take_reply(req, NULL);
+	if (rc == 0 && !node->has_attr)
+		rc = -E_MALFORMED;
 	node->is_opening = false;
 	if (rc < 0) {
 		cl_op_finish(op, rc);
@@ -326,9 +324,7 @@ static void open_refreshed(struct cl_req *req)
 {
 	struct cl_op *op = req->op;
 	struct cl_node *node = NULL;
-	int rc = req->call.rc;
-	if (rc == 0)
-		rc = cl_node_take_reply(req, (const void *)req->call.reply, &node);
+	int rc = cl_node_take_reply(req, &node);
 	if (rc < 0)
 		cl_op_finish(op, rc);
 	else if (is_registered(op->client, node, is_writer(op->flags)))

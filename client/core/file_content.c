@@ -163,9 +163,7 @@ static int load_inline(struct cl_op *op, struct cl_file *file, void (*resume)(st
 static void fresh_done(struct cl_req *req)
 {
 	struct cl_op *op = req->op;
-	op->wait_rc = req->call.rc;
-	if (op->wait_rc == 0)
-		op->wait_rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
+	op->wait_rc = cl_node_take_reply(req, NULL);
 	op->is_fresh = op->wait_rc == 0;
 	if (op->is_fresh && req->msg.get_attr.write)
 		cl_lease_turn_begun(op->file);

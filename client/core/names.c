@@ -50,17 +50,15 @@ static void lookup_done(struct cl_req *req)
 	struct cl_op *op = req->op;
 	const Wire__NodeReply *reply = (const void *)req->call.reply;
 	struct cl_node *node = NULL;
-	int rc = req->call.rc;
+	int rc = cl_node_take_reply(req, &node);
 	op->entry_valid_ms = 0;
-	if (rc == -E_NOENT && reply) {
+	if (req->call.rc == -E_NOENT && reply) {
 		inode_no named;
 		cl_session_stamp(req->client, reply->stamp);
 		cl_node_name_set(req, reply, op->parent, op->name, 0);
 		if (cl_node_name_find(req->client, op->parent, op->name, &named) && named == 0)
 			op->entry_valid_ms = cl_session_valid_ms(req->client);
 	}
-	if (rc == 0)
-		rc = cl_node_take_reply(req, reply, &node);
 	if (rc == 0) {
 		cl_node_name_set(req, reply, op->parent, op->name, node->ino);
 		entry_show(op, node);
@@ -127,9 +125,7 @@ static void attr_done(struct cl_req *req)
 {
 	struct cl_op *op = req->op;
 	struct cl_node *node = NULL;
-	int rc = req->call.rc;
-	if (rc == 0)
-		rc = cl_node_take_reply(req, (const void *)req->call.reply, &node);
+	int rc = cl_node_take_reply(req, &node);
 	if (rc == 0)
 		cl_node_show(req->client, node, &op->attr);
 	else if (rc == -E_STALE && show_removed(op))
@@ -320,9 +316,7 @@ static void make_done(struct cl_req *req)
 	struct cl_op *op = req->op;
 	const Wire__NodeReply *reply = (const void *)req->call.reply;
 	struct cl_node *node = NULL;
-	int rc = req->call.rc;
-	if (rc == 0)
-		rc = cl_node_take_reply(req, reply, &node);
+	int rc = cl_node_take_reply(req, &node);
 	made_unseen(req, op->parent, rc);
 	if (rc == 0) {
 		if (op->name) {
@@ -351,9 +345,7 @@ static void make_orphaned(struct cl_req *req)
 	struct client *c = req->client;
 	struct cl_node *node = NULL;
 	struct cl_handle *h;
-	if (req->call.rc < 0 || !req->msg.make.open)
-		return;
-	if (cl_node_take_reply(req, (const void *)req->call.reply, &node) < 0)
+	if (!req->msg.make.open || cl_node_take_reply(req, &node) < 0)
 		return;
 	cl_opens_registered(node, true);
 	if (cl_file_handle(c, node, O_WRONLY, &h) == 0)
@@ -386,9 +378,7 @@ static void link_done(struct cl_req *req)
 	struct cl_op *op = req->op;
 	const Wire__NodeReply *reply = (const void *)req->call.reply;
 	struct cl_node *node = NULL;
-	int rc = req->call.rc;
-	if (rc == 0)
-		rc = cl_node_take_reply(req, reply, &node);
+	int rc = cl_node_take_reply(req, &node);
 	made_unseen(req, op->parent, rc);
 	if (rc == 0) {
 		cl_node_name_set(req, reply, op->parent, op->name, node->ino);
@@ -413,9 +403,7 @@ static void unlink_done(struct cl_req *req)
 {
 	struct cl_op *op = req->op;
 	const Wire__NodeReply *reply = (const void *)req->call.reply;
-	int rc = req->call.rc;
-	if (rc == 0)
-		rc = cl_node_take_reply(req, reply, NULL);
+	int rc = cl_node_take_reply(req, NULL);
 	if (rc == 0) {
 		cl_node_name_set(req, reply, op->parent, op->name, 0);
 		cl_node_dir_changed(op->client, op->parent);
@@ -485,12 +473,9 @@ static void rename_done(struct cl_req *req)
 {
 	struct cl_op *op = req->op;
 	const Wire__NodeReply *reply = (const void *)req->call.reply;
-	int rc = req->call.rc;
-	if (rc == 0) {
+	if (req->call.rc == 0)
 		renamed(req, op, reply);
-		rc = cl_node_take_reply(req, reply, NULL);
-	}
-	cl_op_finish(op, rc);
+	cl_op_finish(op, cl_node_take_reply(req, NULL));
 }
 
 void cl_names_rename(struct cl_op *op)
@@ -528,9 +513,7 @@ static void readlink_done(struct cl_req *req)
 	struct cl_op *op = req->op;
 	const Wire__NodeReply *reply = (const void *)req->call.reply;
 	struct cl_node *node = NULL;
-	int rc = req->call.rc;
-	if (rc == 0)
-		rc = cl_node_take_reply(req, reply, &node);
+	int rc = cl_node_take_reply(req, &node);
 	if (rc == 0 && !S_ISLNK(node->attr.st.st_mode))
 		rc = -E_INVAL;
 	if (rc < 0) {

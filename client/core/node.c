@@ -220,9 +220,12 @@ void cl_node_take_lease(struct cl_req *req, const Wire__Lease *lease)
 	}
 }
 
-int cl_node_take_reply(struct cl_req *req, const Wire__NodeReply *reply, struct cl_node **out)
+int cl_node_take_reply(struct cl_req *req, struct cl_node **out)
 {
+	const Wire__NodeReply *reply = (const void *)req->call.reply;
 	struct client *c = req->client;
+	if (req->call.rc < 0)
+		return req->call.rc;
 	if (!reply)
 		return -E_MALFORMED;
 	cl_session_stamp(c, reply->stamp);

@@ -74,11 +74,10 @@ void cl_node_forget(struct client *c, inode_no ino, uint64_t lookups);
 /* Take attributes of a reply unless older than ours. -E_MALFORMED. */
 must_check int cl_node_take_attr(struct client *c, const Wire__Attr *attr, struct cl_node **out);
 /*
- * Take a whole reply: attributes of node and parent, leases (unless returned meanwhile). *out may
- * be NULL.
+ * Take the whole NodeReply of a call that has ended: attributes of node and parent, leases (unless
+ * returned meanwhile). `out` may be NULL. What the call failed with; -E_MALFORMED.
  */
-must_check int cl_node_take_reply(struct cl_req *req, const Wire__NodeReply *reply,
-				  struct cl_node **out);
+must_check int cl_node_take_reply(struct cl_req *req, struct cl_node **out);
 void cl_node_take_lease(struct cl_req *req, const Wire__Lease *lease);
 /* What we hold of this inode is old, though its lease is ours. ino 0: nothing. */
 void cl_node_outdate(struct client *c, inode_no ino);

@@ -175,10 +175,8 @@ static void reopened(struct cl_req *req)
 	struct client *c = req->client;
 	struct cl_node *node = req->arg;
 	bool write = req->msg.open.write;
-	int rc = req->call.rc;
+	int rc = cl_node_take_reply(req, NULL);
 
-	if (rc == 0)
-		rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
 	if (rc == 0)
 		cl_opens_registered(node, write);
 	else if (node->file)

@@ -198,14 +198,11 @@ static void seal_begin_or_end(struct cl_seals *seals, int rc)
 static void attr_done(struct cl_req *req)
 {
 	struct cl_seals *seals = req->arg;
-	int rc = req->call.rc;
 
 	if (!seals)
 		return;		/* stopped meanwhile */
 	seals->req = NULL;
-	if (rc == 0)
-		rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
-	seal_begin_or_end(seals, rc);
+	seal_begin_or_end(seals, cl_node_take_reply(req, NULL));
 }
 
 static void seal_start(struct cl_seals *seals, struct seal *seal)

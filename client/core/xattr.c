@@ -141,10 +141,7 @@ void cl_xattr_list(struct cl_op *op)
 
 static void change_done(struct cl_req *req)
 {
-	int rc = req->call.rc;
-	if (rc == 0)
-		rc = cl_node_take_reply(req, (const void *)req->call.reply, NULL);
-	cl_op_finish(req->op, rc);
+	cl_op_finish(req->op, cl_node_take_reply(req, NULL));
 }
 
 /* A policy that nobody knows would be ignored without a word. */
