@@ -36,6 +36,15 @@ static int bytes_of_hex(const json_t *request, const char *key, uint8_t *out, si
 	return text_parse_hex(hex, out, len) < 0 ? -E_INVAL : (int)len;
 }
 
+/* The name that is asked for, kept in `room` (NAME_BYTES_MAX), which *out points to. */
+static int name_of(const json_t *request, uint8_t *room, ProtobufCBinaryData *out)
+{
+	int rc = bytes_of_hex(request, "name", room, NAME_BYTES_MAX);
+
+	*out = (ProtobufCBinaryData){ .len = rc < 0 ? 0 : (size_t)rc, .data = room };
+	return rc < 0 ? rc : 0;
+}
+
 static int ticket_of(const json_t *request, uint64_t *out)
 {
 	uint8_t bytes[sizeof *out];
@@ -139,7 +148,7 @@ static void clone_done(struct cl_req *req)
 			     (json_int_t)reply->bytes));
 }
 
-/* What the caller says of it; `name` is what the message points to. */
+/* What the caller says of it; the message points into `name`. */
 static int clone_parse(const struct cl_op *op, const json_t *request, Wire__Clone *msg,
 		       uint8_t *name)
 {
@@ -155,10 +164,8 @@ static int clone_parse(const struct cl_op *op, const json_t *request, Wire__Clon
 	rc = ticket_of(request, &msg->ticket);
 	if (rc < 0 || msg->action != CL_CLONE_SHOW)
 		return rc;
-	rc = bytes_of_hex(request, "name", name, NAME_BYTES_MAX);
 	msg->parent = op->at;
-	msg->name = (ProtobufCBinaryData){ .len = rc < 0 ? 0 : (size_t)rc, .data = name };
-	return rc < 0 ? rc : 0;
+	return name_of(request, name, &msg->name);
 }
 
 int cl_control_clone(struct cl_op *op, const json_t *request, uint32_t action)
@@ -196,8 +203,6 @@ static void trash_done(struct cl_req *req)
 static int trash_parse(const struct cl_op *op, const json_t *request, Wire__Trash *msg,
 		       uint8_t *name)
 {
-	int rc;
-
 	msg->ino = op->at;
 	msg->keep_ms = number(request, "keep_ms");
 	msg->time_ns = number(request, "time_ns");
@@ -206,9 +211,7 @@ static int trash_parse(const struct cl_op *op, const json_t *request, Wire__Tras
 	msg->ino = number(request, "ino");
 	msg->tree = number(request, "tree");
 	msg->parent = op->at;
-	rc = bytes_of_hex(request, "name", name, NAME_BYTES_MAX);
-	msg->name = (ProtobufCBinaryData){ .len = rc < 0 ? 0 : (size_t)rc, .data = name };
-	return rc < 0 ? rc : 0;
+	return name_of(request, name, &msg->name);
 }
 
 int cl_control_trash(struct cl_op *op, const json_t *request, uint32_t action)
