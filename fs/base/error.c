@@ -76,63 +76,56 @@ static void append(char text[ERROR_TEXT_BYTES], const char *s)
 	text[len + more] = '\0';
 }
 
-static int negated(int code)
-{
-	return code > 0 ? -code : code;
-}
-
-/* The arguments may point into err->text, so sentences are built beside it. */
-static void set_text(struct error *err, const char *sentence, const char *reason)
+/*
+ * Make *err say the sentence, with ": REASON" behind it unless that is NULL. The arguments and the
+ * reason may point into err->text, so the new text is built beside it.
+ */
+static int say(struct error *err, int code, const char *reason, const char *format, va_list args)
 {
 	char text[ERROR_TEXT_BYTES] = "";
 
-	append(text, sentence);
+	vsnprintf(text, sizeof(text), format, args);
 	if (reason) {
 		append(text, ": ");
 		append(text, reason);
 	}
 	memcpy(err->text, text, sizeof(text));
+	err->code = code > 0 ? -code : code;
+	return err->code;
 }
 
 int error_set(struct error *err, int code, const char *format, ...)
 {
-	char sentence[ERROR_TEXT_BYTES];
+	struct error unwanted;
 	va_list args;
+	int rc;
 
-	if (!err)
-		return negated(code);
 	va_start(args, format);
-	vsnprintf(sentence, sizeof(sentence), format, args);
+	rc = say(err ? err : &unwanted, code, error_text(code), format, args);
 	va_end(args);
-	set_text(err, sentence, error_text(code));
-	err->code = negated(code);
-	return err->code;
+	return rc;
 }
 
 int error_say(struct error *err, int code, const char *format, ...)
 {
-	char sentence[ERROR_TEXT_BYTES];
+	struct error unwanted;
 	va_list args;
+	int rc;
 
-	if (!err)
-		return negated(code);
 	va_start(args, format);
-	vsnprintf(sentence, sizeof(sentence), format, args);
+	rc = say(err ? err : &unwanted, code, NULL, format, args);
 	va_end(args);
-	set_text(err, sentence, NULL);
-	err->code = negated(code);
-	return err->code;
+	return rc;
 }
 
 int error_wrap(struct error *err, const char *format, ...)
 {
-	char sentence[ERROR_TEXT_BYTES];
 	va_list args;
+	int rc;
 
 	ASSERT(err);
 	va_start(args, format);
-	vsnprintf(sentence, sizeof(sentence), format, args);
+	rc = say(err, err->code, err->text, format, args);
 	va_end(args);
-	set_text(err, sentence, err->text);
-	return err->code;
+	return rc;
 }
