@@ -11,7 +11,7 @@
 #include "metadata-server/snapshot.h"
 #include "metadata-server/txn.h"
 
-static int refuse_formatted(struct disk *disk, struct error *err)
+int ms_format_refuse(struct disk *disk, struct error *err)
 {
 	struct disk_file *file;
 	int rc = disk_open(disk, SUPER_FILE, DISK_READ, &file);
@@ -94,7 +94,7 @@ int ms_format(struct disk **disks, uint32_t disk_count, const struct ms_format_o
 	int rc = 0;
 
 	for (uint32_t i = 0; i < disk_count && rc >= 0; i++)
-		rc = refuse_formatted(disks[i], err);
+		rc = ms_format_refuse(disks[i], err);
 	for (uint32_t i = disk_count; i-- > 0 && rc >= 0;)	/* the metadata directory last */
 		rc = format_one(disks[i], i, options, err);
 	return rc;

@@ -26,4 +26,7 @@ struct ms_format_options {
 must_check int ms_format(struct disk **disks, uint32_t disk_count,
 			 const struct ms_format_options *options, struct error *err);
 
+/* -E_NOT_EMPTY: `disk` is a metadata directory already. */
+must_check int ms_format_refuse(struct disk *disk, struct error *err);
+
 #endif

@@ -18,6 +18,7 @@
 #include "fs/base/text.h"
 #include "fs/placement/map.h"
 #include "fs/wire/heal.h"
+#include "metadata-server/format.h"
 #include "metadata-server/journal_internal.h"
 #include "metadata-server/key.h"
 #include "metadata-server/recover.h"
@@ -454,20 +455,6 @@ int ms_rescue_jump(struct rows *rows, struct ms_rescue *r, struct error *err)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-static int refuse_formatted(struct disk *disk, struct error *err)
-{
-	struct disk_file *file;
-	int rc = disk_open(disk, SUPER_FILE, DISK_READ, &file);
-
-	if (rc == -E_NOENT)
-		return 0;
-	if (rc < 0)
-		return error_set(err, rc, "cannot look for '%s'", SUPER_FILE);
-	disk_close(file);
-	return error_say(err, -E_NOT_EMPTY,
-			 "it is formatted already; to recover, give an empty directory");
-}
-
 /* An empty journal that goes on behind the snapshot. */
 static int write_journal(struct disk *disk, const struct ms_rescue *r)
 {
@@ -523,7 +510,7 @@ int ms_rescue_write(struct disk **disks, uint32_t disk_count, struct rows *rows,
 	int rc = 0;
 
 	for (uint32_t i = 0; i < disk_count && rc >= 0; i++)
-		rc = refuse_formatted(disks[i], err);
+		rc = ms_format_refuse(disks[i], err);
 	if (rc < 0)
 		return rc;
 	for (uint32_t i = disk_count; i-- > 0 && rc >= 0;)	/* the metadata directory last */
