@@ -186,10 +186,12 @@ must_check int fsck_begin(struct fsck *f, const struct fsck_options *options,
 			  struct fsck_result *result, struct error *err);
 void fsck_end(struct fsck *f);
 
-/* --- rows of the state
- * ------------------------------------------------------------------------------ */
+/* --- rows of the state ------------------------------------------------------------------------ */
 
-/* The facts of an inode; NULL: there is none. */
+/* Gather what a row says, and tell what is wrong with it; an error: the check cannot go on. */
+must_check int fsck_rows_take(struct fsck *f, const struct row *row);
+/* Tell a fault of an inode, by its path. */
+void fsck_inode_fault(struct fsck *f, enum fsck_class c, inode_no ino, const char *text);
 /* What an ACL's row is worth; its mode may differ from that of its inode. */
 enum fsck_acl { FSCK_ACL_GOOD, FSCK_ACL_BAD, FSCK_ACL_MODE };
 enum fsck_acl fsck_rows_acl(const struct fsck *f, const struct fsck_inode *i, struct ms_name name,
@@ -198,12 +200,12 @@ enum fsck_acl fsck_rows_acl(const struct fsck *f, const struct fsck_inode *i, st
 const char *fsck_trash_fault(struct fsck *f, const struct row *row, struct rd *r);
 /* Its count set to what was found; false: it is not the count that is wrong. */
 bool fsck_trash_count(struct fsck *f, struct ms_txn *txn, const struct row *row);
+/* The facts of an inode; NULL: there is none. */
 struct fsck_inode *fsck_rows_find(struct fsck *f, inode_no ino);
 /* A path of the inode for messages, "/models/x", or "inode 7" if no name leads to it. */
 char *fsck_rows_path(struct fsck *f, inode_no ino, char out[PATH_MAX]);
 
-/* --- the index: which copies of a block there are
- * ----------------------------------------------------- */
+/* --- the index: which copies of a block there are --------------------------------------------- */
 
 enum fsck_copy_state { FSCK_COPY_GOOD = 1, FSCK_COPY_BAD = 2 };
 
