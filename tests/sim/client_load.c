@@ -49,8 +49,7 @@ static uint64_t below(const struct load_lane *lane, uint64_t bound)
 	return sim_world_below(lane->load->oracle->world, bound);
 }
 
-/* --- operations
- * ------------------------------------------------------------------------------------- */
+/* --- operations ------------------------------------------------------------------------------- */
 
 static void op_done(struct cl_op *op)
 {
@@ -115,8 +114,7 @@ static void at_slot(struct load_lane *lane)
 	lane->op.name = name_of(lane->name, lane->call.slot);
 }
 
-/* --- the end of a script
- * ---------------------------------------------------------------------------- */
+/* --- the end of a script ---------------------------------------------------------------------- */
 
 static void script_ended(struct load_lane *lane)
 {
@@ -148,11 +146,9 @@ static void release(struct load_lane *lane)
 	submit(lane, CL_RELEASE, script_end);
 }
 
-/* --- writing
- * ---------------------------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------------------------------- */
 
-/* --- locking
- * ---------------------------------------------------------------------------------------- */
+/* --- locking ---------------------------------------------------------------------------------- */
 
 /* Of this lane, on this client: never two at once. */
 static uint64_t lock_owner(const struct load_lane *lane)
@@ -241,8 +237,7 @@ static void write_done(struct load_lane *lane)
 		write_next(lane);
 }
 
-/* --- attributes
- * ------------------------------------------------------------------------------------- */
+/* --- attributes ------------------------------------------------------------------------------- */
 
 static void mode_check(struct load_lane *lane, const struct stat *st)
 {
@@ -319,8 +314,7 @@ static void write_begin(struct load_lane *lane)
 	write_next(lane);
 }
 
-/* --- reading
- * ---------------------------------------------------------------------------------------- */
+/* --- reading ---------------------------------------------------------------------------------- */
 
 static void read_done(struct load_lane *lane)
 {
@@ -362,8 +356,7 @@ static void size_done(struct load_lane *lane)
 	script_end(lane);
 }
 
-/* --- with a file
- * ------------------------------------------------------------------------------------ */
+/* --- with a file ------------------------------------------------------------------------------ */
 
 static void work_begin(struct load_lane *lane)
 {
@@ -471,8 +464,7 @@ static void lookup_done(struct load_lane *lane)
 	submit(lane, CL_LINK, link_done);
 }
 
-/* --- names
- * ------------------------------------------------------------------------------------------ */
+/* --- names ------------------------------------------------------------------------------------ */
 
 static void make_done(struct load_lane *lane)
 {
@@ -686,8 +678,7 @@ static void make_whiteout(struct load_lane *lane)
 	submit(lane, CL_MAKE, whiteout_made);
 }
 
-/* --- choosing
- * --------------------------------------------------------------------------------------- */
+/* --- choosing --------------------------------------------------------------------------------- */
 
 static enum script choose(const struct load_lane *lane)
 {
@@ -742,8 +733,7 @@ static void script_begin(struct load_lane *lane)
 	}
 }
 
-/* --- life
- * ------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 void client_load_init(struct client_load *l, struct cluster_node *client, struct oracle *oracle,
 		      const inode_no directories[ORACLE_DIRECTORIES])

@@ -46,8 +46,7 @@ struct cluster_node *cluster_client(struct cluster *c, uint32_t index)
 	return &c->nodes[1 + c->server_count + index];
 }
 
-/* --- disks
- * ------------------------------------------------------------------------------------------ */
+/* --- disks ------------------------------------------------------------------------------------ */
 
 static struct ms_config config(const struct cluster *c)
 {
@@ -153,8 +152,7 @@ bool cluster_is_synced(const struct cluster_node *n)
 	return true;
 }
 
-/* --- processes
- * -------------------------------------------------------------------------------------- */
+/* --- processes -------------------------------------------------------------------------------- */
 
 static int start_mds(struct cluster_node *n, struct error *err)
 {
@@ -432,8 +430,7 @@ bool cluster_stop(struct cluster_node *n, uint64_t ns_max)
 	return is_ended;
 }
 
-/* --- the whole
- * -------------------------------------------------------------------------------------- */
+/* --- the whole -------------------------------------------------------------------------------- */
 
 static void name_node(struct cluster *c, uint32_t i)
 {
@@ -549,8 +546,7 @@ bool cluster_is_well(void *cluster)
 	return true;
 }
 
-/* --- what must hold at any time
- * --------------------------------------------------------------------- */
+/* --- what must hold at any time --------------------------------------------------------------- */
 
 static bool conflict(struct cluster_node *a, struct cluster_node *b)
 {
@@ -703,8 +699,7 @@ const char *cluster_replay_differs(struct cluster *c)
 	return why;
 }
 
-/* --- copies of the metadata
- * --------------------------------------------------------------------- */
+/* --- copies of the metadata ------------------------------------------------------------------- */
 
 struct prefix {
 	struct ms_txn *txn;

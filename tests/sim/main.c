@@ -101,6 +101,24 @@ static void run(const struct arguments *a, uint64_t seed)
 	exit(EXIT_FAILURE);
 }
 
+/* What all seeds did together: a load that stops doing something is seen here. */
+static void print_sums(void)
+{
+#define SUM(metric) ((unsigned long long)METRIC_GET(metric))
+	printf("%llu files in tiers, %llu of them by writing, %llu reads of them and %llu that "
+	       "failed\n",
+	       SUM(fills_sealed), SUM(drafts_adopted), SUM(tier_reads), SUM(tier_reads_failed));
+	printf("%llu files cut by content, %llu times a writer was first; %llu bytes of new "
+	       "blocks, %llu that were stored already\n",
+	       SUM(files_sealed), SUM(seals_lost), SUM(seal_new_bytes), SUM(seal_shared_bytes));
+	printf("%llu collections, %llu more that were in doubt and deleted nothing; %llu blocks "
+	       "trashed, %llu freed\n",
+	       SUM(collections), SUM(collections_failed), SUM(blocks_trashed), SUM(blocks_freed));
+	printf("%llu blocks encoded anew, %llu that were dense, %llu wrongly\n",
+	       SUM(reencode_blocks), SUM(reencode_dense), SUM(reencode_wrong));
+#undef SUM
+}
+
 int main(int argc, char **argv)
 {
 	static const struct argp argp = {.options = options,
@@ -117,31 +135,6 @@ int main(int argc, char **argv)
 	for (uint64_t i = 0; i < a.count; i++)
 		run(&a, a.from + i);
 	if (a.count > 1)
-		printf("%llu files in tiers, %llu of them by writing, %llu reads of them and %llu "
-		       "that failed\n",
-		       (unsigned long long)METRIC_GET(fills_sealed),
-		       (unsigned long long)METRIC_GET(drafts_adopted),
-		       (unsigned long long)METRIC_GET(tier_reads),
-		       (unsigned long long)METRIC_GET(tier_reads_failed));
-	if (a.count > 1)
-		printf("%llu files cut by content, %llu times a writer was first; %llu bytes of "
-		       "new blocks, %llu that were stored already\n",
-		       (unsigned long long)METRIC_GET(files_sealed),
-		       (unsigned long long)METRIC_GET(seals_lost),
-		       (unsigned long long)METRIC_GET(seal_new_bytes),
-		       (unsigned long long)METRIC_GET(seal_shared_bytes));
-	if (a.count > 1)
-		printf("%llu collections, %llu more that were in doubt and deleted nothing; %llu "
-		       "blocks trashed, "
-		       "%llu freed\n",
-		       (unsigned long long)METRIC_GET(collections),
-		       (unsigned long long)METRIC_GET(collections_failed),
-		       (unsigned long long)METRIC_GET(blocks_trashed),
-		       (unsigned long long)METRIC_GET(blocks_freed));
-	if (a.count > 1)
-		printf("%llu blocks encoded anew, %llu that were dense, %llu wrongly\n",
-		       (unsigned long long)METRIC_GET(reencode_blocks),
-		       (unsigned long long)METRIC_GET(reencode_dense),
-		       (unsigned long long)METRIC_GET(reencode_wrong));
+		print_sums();
 	return EXIT_SUCCESS;
 }

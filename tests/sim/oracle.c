@@ -30,8 +30,7 @@ static double story_s(uint64_t ns)
 	return (double)(ns - SIM_BEGIN_NS) / 1e9;
 }
 
-/* --- judgement
- * -------------------------------------------------------------------------------------- */
+/* --- judgement -------------------------------------------------------------------------------- */
 
 void oracle_fail(struct oracle *o, const char *format, ...)
 {
@@ -80,8 +79,7 @@ static void call_fail(struct oracle *o, const struct oracle_call *call, const st
 		    story_s(call->begun_ns), outcome(call->rc), why);
 }
 
-/* --- names
- * ------------------------------------------------------------------------------------------ */
+/* --- names ------------------------------------------------------------------------------------ */
 
 enum name_arg { ARG_KIND, ARG_SLOT, ARG_NEW_SLOT, ARG_NODE, ARG_FLAGS };
 
@@ -175,8 +173,7 @@ static bool names_apply(const struct possible_op *op, uint16_t *slots)
 	return true;
 }
 
-/* --- content
- * ---------------------------------------------------------------------------------------- */
+/* --- content ---------------------------------------------------------------------------------- */
 
 /* values[0] is the count of cells, values[1 + i] the tag of cell i, 0 for zeros. */
 static bool content_apply(const struct possible_op *op, uint16_t *values)
@@ -291,8 +288,7 @@ void oracle_content_decode(struct oracle *o, uint16_t node, const uint8_t *bytes
 	free(expected);
 }
 
-/* --- nodes
- * ------------------------------------------------------------------------------------------ */
+/* --- nodes ------------------------------------------------------------------------------------ */
 
 static const uint32_t cell_sizes[] = {300, 5000, 20000, 44000};
 
@@ -491,8 +487,7 @@ static void names_end(struct oracle *o, struct oracle_call *call)
 	}
 }
 
-/* --- content: what clients have not flushed
- * -------------------------------------------------------- */
+/* --- content: what clients have not flushed --------------------------------------------------- */
 
 static bool is_write(const struct possible_op *op)
 {
@@ -642,8 +637,7 @@ static void content_end(struct oracle *o, struct oracle_call *call)
 		call_fail(o, call, p, "no order of the writes explains it");
 }
 
-/* --- calls
- * ------------------------------------------------------------------------------------------ */
+/* --- calls ------------------------------------------------------------------------------------ */
 
 bool oracle_is_full(const struct oracle *o)
 {
@@ -733,8 +727,7 @@ void oracle_abandon(struct oracle *o, struct oracle_call *call)
 		doubt_write(o->nodes[call->node], call);
 }
 
-/* --- what happens to the cluster
- * -------------------------------------------------------------------- */
+/* --- what happens to the cluster -------------------------------------------------------------- */
 
 void oracle_disturbed(struct oracle *o, uint32_t client, uint64_t until_ns)
 {
@@ -789,8 +782,7 @@ void oracle_power_cut(struct oracle *o, uint64_t journal_lag_ns)
 	}
 }
 
-/* --- settling
- * --------------------------------------------------------------------------------------- */
+/* --- settling --------------------------------------------------------------------------------- */
 
 /* With a blurred set, or several nodes that may be it: the inode is any that fits. */
 static uint16_t adopt(struct oracle *o, inode_no ino, uint32_t slot, bool is_directory)

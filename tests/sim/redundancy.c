@@ -61,8 +61,7 @@ static const char *short_id(const struct block_id *id)
 	return text;
 }
 
-/* --- naming
- * ----------------------------------------------------------------------------------------- */
+/* --- naming ----------------------------------------------------------------------------------- */
 
 static void name(struct walk *w, const struct named *what)
 {
@@ -241,8 +240,7 @@ static void name_below(struct walk *w, const struct named *n, uint32_t len)
 	}
 }
 
-/* --- copies
- * ----------------------------------------------------------------------------------------- */
+/* --- copies ----------------------------------------------------------------------------------- */
 
 struct reading {
 	struct cs_get get;
@@ -329,8 +327,7 @@ static void check_block(struct walk *w, const struct named *n)
 		name_below(w, n, (uint32_t)len);
 }
 
-/* --- garbage
- * ---------------------------------------------------------------------------------------- */
+/* --- garbage ---------------------------------------------------------------------------------- */
 
 static bool count_stored(void *arg, const struct block_id *id, const struct cs_place *place)
 {

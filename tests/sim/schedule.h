@@ -17,7 +17,6 @@
 #include "tests/sim/cluster.h"
 #include "tests/sim/oracle.h"
 
-#define SCHEDULE_HEALS	     1		 /* groups that lost something get it back */
 #define SCHEDULE_FAULTS	     8u		 /* at the same time */
 #define SCHEDULE_HANG_NS_MAX (8 * SIM_S) /* how late a process may be because it hung */
 

@@ -66,8 +66,7 @@ void steward_destroy(struct cluster *c)
 	c->steward = NULL;
 }
 
-/* --- orders
- * ----------------------------------------------------------------------------------------- */
+/* --- orders ----------------------------------------------------------------------------------- */
 
 static void order_done(struct rpc_call *call)
 {
@@ -128,8 +127,7 @@ void steward_quota(struct cluster *c, bool on)
 	order(c, MSG_QUOTA_SET, &ask.base);
 }
 
-/* --- status
- * ----------------------------------------------------------------------------------------- */
+/* --- status ----------------------------------------------------------------------------------- */
 
 struct question {
 	struct rpc_call call;

@@ -37,8 +37,7 @@ struct story {
 	uint64_t collections, copies;
 };
 
-/* --- one operation at a time, outside of the load
- * --------------------------------------------------- */
+/* --- one operation at a time, outside of the load --------------------------------------------- */
 
 struct call {
 	struct cl_op op;
@@ -90,8 +89,7 @@ static inode_no make_directory(struct story *s, const char *name)
 	return call.op.attr.st.st_ino;
 }
 
-/* --- the reckoning
- * ---------------------------------------------------------------------------------- */
+/* --- the reckoning ---------------------------------------------------------------------------- */
 
 static inode_no read_name(struct story *s, uint32_t client, uint32_t slot, bool *is_directory)
 {
@@ -173,8 +171,6 @@ static void get_whole(struct story *s)
 	struct steward_status status;
 
 	while (steward_ask(&s->cluster, &status), !status.is_healthy) {
-		if (!SCHEDULE_HEALS && status.pgs_degraded > 0)
-			return;
 		if (sim_world_now_ns(s->cluster.world) > end_ns)
 			oracle_fail(&s->oracle,
 				    "no health: %u groups clean, %u degraded, %u lost, %llu owed, "
@@ -272,8 +268,7 @@ static void reckon(struct story *s)
 		get_clean(s);
 }
 
-/* --- living
- * ----------------------------------------------------------------------------------------- */
+/* --- living ----------------------------------------------------------------------------------- */
 
 static void check_deadlines(struct story *s)
 {
@@ -377,8 +372,7 @@ static void live(struct story *s, uint64_t ns, bool has_faults)
 	}
 }
 
-/* --- beginning and end
- * ------------------------------------------------------------------------------ */
+/* --- beginning and end ------------------------------------------------------------------------ */
 
 static void begin(struct story *s, uint64_t seed, bool is_verbose)
 {
@@ -452,7 +446,7 @@ void story_run(uint64_t seed, bool is_verbose, struct story_verdict *out)
 	}
 	calm_down(s);
 	reckon(s);
-	if (SCHEDULE_HEALS && sim_world_chance(s->cluster.world, SIM_MILLION / 3)) {
+	if (sim_world_chance(s->cluster.world, SIM_MILLION / 3)) {
 		schedule_lose(&s->schedule);
 		calm_down(s);
 		reckon(s);
