@@ -7,8 +7,8 @@
  * A pass goes over the sealed segments of one disk after the other, in their order, so that old
  * segments die whole and compaction gives them back at once. Records are read, proved and encoded
  * on a worker (reencode_work.h), appended, and take the place of the old ones in rounds (store.h).
- * The position is kept in a file (fs/disk/reencode_state.h) and passes a segment only when the
- * rounds of it have ended: a restart goes on there.
+ * The position (pass.h) passes a segment only when the rounds of it have ended: a restart goes on
+ * there.
  *
  * Only who has the turn works: the metadata server gives it to one server at a time, and to none
  * while a group lacks a copy, so no mistake of codecs or machines is ever made on all copies at
@@ -17,12 +17,11 @@
 #include "chunk-server/serve_internal.h"
 
 #include <stdlib.h>
-#include <string.h>
 
+#include "chunk-server/pass.h"
 #include "chunk-server/reencode_work.h"
 #include "fs/base/log.h"
 #include "fs/base/metrics.h"
-#include "fs/disk/reencode_state.h"
 
 #define LOG_MODULE "reencode"
 
@@ -31,9 +30,7 @@
 #define RETRY_MS       50u    /* what is needed is not there yet */
 #define NOSPC_MS       2000u  /* compaction is to give room */
 #define IDLE_MS	       1000u  /* how often the calendar and the turn are looked at */
-#define SAVE_MS	       5000u
 #define COMPACT_PERCENT 5u    /* "now": and give back what died */
-#define NS_PER_MS      1000000ull
 
 enum phase {
 	PHASE_IDLE,
@@ -48,14 +45,8 @@ struct reencode_disk {
 	struct reencode *reencode;
 	struct cs_store *store;
 	struct disk *disk;
-	struct reencode_state state;
-	uint64_t bytes_total; /* that lived when the pass began */
-	bool is_compacted;    /* in this pass, for room */
-	struct loop_work save_work;
-	uint8_t save_bytes[REENCODE_STATE_BYTES];
-	int save_rc;
-	bool is_saving;
-	uint64_t saved_ms;
+	struct cs_pass pass;
+	bool is_compacted; /* in this pass, for room */
 };
 
 struct reencode_put {
@@ -88,7 +79,6 @@ struct reencode {
 	struct cs_round round;
 	uint64_t round_ms; /* when its first record was added */
 	uint64_t pause_ms; /* what the last batch has to be paid with */
-	uint64_t bytes_per_s, paced_ms, paced_bytes;
 };
 
 static void step(struct reencode *r);
@@ -109,58 +99,6 @@ static void step_after(struct reencode *r, uint64_t ms)
 		loop_timer_start(loop_of(r), &r->timer, ms);
 }
 
-/* --- the state file ---- */
-
-static void save_run(struct loop_work *work)
-{
-	struct reencode_disk *d = container_of(work, struct reencode_disk, save_work);
-
-	d->save_rc = disk_replace_file(d->disk, REENCODE_STATE_FILE, d->save_bytes,
-				       REENCODE_STATE_BYTES);
-}
-
-static void save_done(struct loop_work *work)
-{
-	struct reencode_disk *d = container_of(work, struct reencode_disk, save_work);
-
-	d->is_saving = false;
-	/* Without it a restart looks at some segments once more. */
-	if (d->save_rc < 0)
-		log_debug("cannot note the position: %s", error_text(d->save_rc));
-}
-
-static void save(struct reencode_disk *d, bool is_urgent)
-{
-	struct reencode *r = d->reencode;
-	uint64_t now_ms = now_ms_of(r);
-
-	if (d->is_saving || r->is_stopped || (!is_urgent && now_ms < d->saved_ms + SAVE_MS))
-		return;
-	d->saved_ms = now_ms;
-	d->is_saving = true;
-	reencode_state_encode(&d->state, d->save_bytes);
-	d->save_work.run = save_run;
-	d->save_work.done = save_done;
-	loop_work(loop_of(r), &d->save_work);
-}
-
-static void state_load(struct reencode_disk *d)
-{
-	uint8_t bytes[REENCODE_STATE_BYTES];
-	int rc = disk_read_file(d->disk, REENCODE_STATE_FILE, bytes, sizeof(bytes));
-
-	if (rc == (int)sizeof(bytes))
-		rc = reencode_state_decode(bytes, &d->state);
-	else if (rc >= 0)
-		rc = -E_MALFORMED;
-	if (rc == 0)
-		return;
-	memset(&d->state, 0, sizeof(d->state));
-	if (rc != -E_NOENT)
-		log_warn("the position of encoding anew is lost, beginning anew: %s",
-			 error_text(rc));
-}
-
 /* --- the calendar ---- */
 
 static uint64_t period_ms(const struct reencode *r)
@@ -172,17 +110,15 @@ static uint64_t period_ms(const struct reencode *r)
 static bool disk_wants(const struct reencode *r, const struct reencode_disk *d)
 {
 	const struct cs_server *s = r->server;
-	uint64_t now_ns = loop_wall_ns(loop_of(r));
 
 	if (cs_store_is_failed(d->store))
 		return false;
-	if (d->state.is_running)
+	if (d->pass.state.is_running)
 		return true;
 	if (!s->options.reencode || s->options.cold_after_ms == 0 ||
 	    !cs_heat_knows(s->heat, now_ms_of(r)))
 		return false;
-	return d->state.pass == 0 || now_ns < d->state.began_ns ||
-	       (now_ns - d->state.began_ns) / NS_PER_MS >= period_ms(r);
+	return cs_pass_wait_ms(&d->pass, period_ms(r)) == 0;
 }
 
 static bool any_wants(const struct reencode *r)
@@ -218,26 +154,22 @@ static uint64_t bytes_of(const struct cs_store *store)
 
 static void pass_begin(struct reencode_disk *d, bool is_all)
 {
-	struct reencode_state *state = &d->state;
+	struct pass_state *state = &d->pass.state;
 
-	state->pass++;
-	state->is_running = true;
+	cs_pass_begin(&d->pass);
 	state->is_all = is_all;
-	state->segment = 0;
-	state->began_ns = loop_wall_ns(loop_of(d->reencode));
-	state->bytes = state->blocks = state->bytes_before = state->bytes_after = 0;
-	d->bytes_total = bytes_of(d->store);
+	state->blocks = state->bytes_before = state->bytes_after = 0;
+	d->pass.bytes_total = bytes_of(d->store);
 	d->is_compacted = false;
-	save(d, true);
+	cs_pass_save(&d->pass, true);
 }
 
 static void pass_end(struct reencode *r)
 {
 	struct reencode_disk *d = r->at;
-	struct reencode_state *state = &d->state;
+	struct pass_state *state = &d->pass.state;
 
-	state->is_running = false;
-	state->ended_ns = loop_wall_ns(loop_of(r));
+	cs_pass_end(&d->pass);
 	if (state->blocks > 0)
 		log_info("pass %llu: %llu blocks took %llu bytes and take %llu now",
 			 (unsigned long long)state->pass, (unsigned long long)state->blocks,
@@ -245,7 +177,6 @@ static void pass_end(struct reencode *r)
 			 (unsigned long long)state->bytes_after);
 	if (state->is_all && state->blocks > 0)
 		cs_store_compact(d->store, COMPACT_PERCENT);
-	save(d, true);
 	r->at = NULL;
 	r->phase = PHASE_IDLE;
 	step_after(r, 0);
@@ -260,7 +191,7 @@ static bool is_small(uint8_t codec)
 
 static enum cs_heat_kind heat_of(struct reencode *r, const struct block_id *id)
 {
-	if (r->at->state.is_all)
+	if (r->at->pass.state.is_all)
 		return CS_COLD;
 	return cs_heat_of(r->server->heat, id, now_ms_of(r));
 }
@@ -270,7 +201,7 @@ static bool is_better_fast(const struct reencode *r)
 {
 	uint32_t disk = (uint32_t)(r->at - r->disks);
 
-	return !r->at->state.is_all && cs_media_cold_aim(r->server, disk) == CODEC_AIM_FAST;
+	return !r->at->pass.state.is_all && cs_media_cold_aim(r->server, disk) == CODEC_AIM_FAST;
 }
 
 /* Take it (1), leave it (0), or wait for a turn among the clients (-1). */
@@ -307,7 +238,7 @@ static int wants(void *arg, const struct block_id *id, const struct cs_place *pl
 static void round_ended(struct cs_round *round)
 {
 	struct reencode *r = container_of(round, struct reencode, round);
-	struct reencode_state *state = &r->at->state;
+	struct pass_state *state = &r->at->pass.state;
 
 	METRIC_ADD(reencode_blocks, round->blocks);
 	METRIC_ADD(reencode_bytes_before, round->bytes_before);
@@ -431,20 +362,6 @@ static void judge(struct reencode *r, uint32_t i)
 	job->out = NULL;
 }
 
-/* The speed, as told to people: of the second that ended last. */
-static void speed_note(struct reencode *r, uint64_t bytes)
-{
-	uint64_t now_ms = now_ms_of(r), rate = r->server->options.reencode_bytes_per_s;
-
-	r->pause_ms = rate == 0 ? 0 : DIV_CEIL(bytes * 1000, rate);
-	r->paced_bytes += bytes;
-	if (now_ms < r->paced_ms + 1000)
-		return;
-	r->bytes_per_s = r->paced_bytes * 1000 / (now_ms - r->paced_ms);
-	r->paced_ms = now_ms;
-	r->paced_bytes = 0;
-}
-
 static bool is_still_there(struct reencode *r, uint32_t i)
 {
 	const struct cs_place *from = &r->puts[i].from;
@@ -459,7 +376,7 @@ static void work_done(struct loop_work *work)
 {
 	struct reencode *r = container_of(work, struct reencode, work);
 	uint32_t count = r->encoder.reader.item_count;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, rate = r->server->options.reencode_bytes_per_s;
 
 	r->put_rc = 0;
 	r->phase = PHASE_WRITE;
@@ -471,7 +388,8 @@ static void work_done(struct loop_work *work)
 			r->encoder.jobs[i].verdict = REENCODE_UNREADABLE;
 		judge(r, i);
 	}
-	speed_note(r, bytes);
+	cs_pass_note_speed(&r->at->pass, bytes);
+	r->pause_ms = rate == 0 ? 0 : DIV_CEIL(bytes * 1000, rate);
 	if (--r->puts_busy == 0)
 		batch_end(r);
 }
@@ -503,7 +421,7 @@ static void open_done(struct loop_work *work)
 
 static void open_step(struct reencode *r)
 {
-	uint64_t live, number = r->at->state.segment;
+	uint64_t live, number = r->at->pass.state.segment;
 
 	if (cs_store_is_rolling(r->at->store)) {
 		step_after(r, RETRY_MS);
@@ -513,7 +431,7 @@ static void open_step(struct reencode *r)
 		pass_end(r);
 		return;
 	}
-	r->at->state.segment = number;
+	r->at->pass.state.segment = number;
 	r->live = live;
 	r->fill = (struct cs_scrub_fill){
 		.store = r->at->store, .segment = number, .wants = wants, .arg = r};
@@ -525,10 +443,10 @@ static void open_step(struct reencode *r)
 static void segment_end(struct reencode *r)
 {
 	/* Else another pass began meanwhile. */
-	if (r->at->state.segment == r->fill.segment) {
-		r->at->state.bytes += r->live;
-		r->at->state.segment = r->fill.segment + 1;
-		save(r->at, false);
+	if (r->at->pass.state.segment == r->fill.segment) {
+		r->at->pass.state.bytes += r->live;
+		r->at->pass.state.segment = r->fill.segment + 1;
+		cs_pass_save(&r->at->pass, false);
 	}
 	r->phase = PHASE_OPEN;
 	step_after(r, 0);
@@ -583,9 +501,9 @@ static int disk_take(struct reencode *r, struct reencode_disk *d)
 
 	if (rc < 0)
 		return rc;
-	if (!d->state.is_running)
+	if (!d->pass.state.is_running)
 		pass_begin(d, false);
-	d->bytes_total = MAX_OF(d->bytes_total, bytes_of(d->store));
+	d->pass.bytes_total = MAX_OF(d->pass.bytes_total, bytes_of(d->store));
 	r->at = d;
 	r->round.store = d->store;
 	r->round.done = round_ended;
@@ -616,7 +534,7 @@ static void step(struct reencode *r)
 			return;
 		}
 		cs_round_drop(&r->round);
-		save(r->at, true);
+		cs_pass_save(&r->at->pass, true);
 		r->at = NULL;
 		r->phase = PHASE_IDLE;
 	}
@@ -668,14 +586,14 @@ static void pause_all(struct reencode *r)
 
 static void tell_disk(const struct reencode_disk *d, Wire__ReencodeStatus *out)
 {
-	const struct reencode_state *state = &d->state;
+	const struct pass_state *state = &d->pass.state;
 	bool is_running = state->is_running && !cs_store_is_failed(d->store);
 
 	out->running |= is_running;
 	out->all |= is_running && state->is_all;
 	out->pass = MAX_OF(out->pass, state->pass);
 	out->bytes_done += state->bytes;
-	out->bytes_total += MAX_OF(d->bytes_total, state->bytes);
+	out->bytes_total += MAX_OF(d->pass.bytes_total, state->bytes);
 	out->blocks += state->blocks;
 	out->bytes_before += state->bytes_before;
 	out->bytes_after += state->bytes_after;
@@ -694,7 +612,7 @@ void cs_reencode_tell(const struct cs_server *s, Wire__ReencodeStatus *out)
 	out->turn = has_turn(r) && r->at != NULL;
 	out->paused = r->is_paused;
 	out->wrong = r->is_wrong;
-	out->bytes_per_s = r->at != NULL ? r->bytes_per_s : 0;
+	out->bytes_per_s = r->at != NULL ? r->at->pass.bytes_per_s : 0;
 }
 
 void cs_reencode_serve(struct cs_server *s, struct rpc_request *req)
@@ -728,7 +646,7 @@ int cs_reencode_create(struct cs_server *s)
 		d->reencode = r;
 		d->store = s->stores[i];
 		d->disk = s->options.disks[i].disk;
-		state_load(d);
+		cs_pass_init(&d->pass, &pass_state_reencode, d->disk, s->options.loop);
 		r->count++;
 	}
 	step_after(r, IDLE_MS);
@@ -739,10 +657,8 @@ void cs_reencode_stop(struct cs_server *s)
 {
 	struct reencode *r = s->reencode;
 
-	for (uint32_t i = 0; i < r->count; i++) {
-		if (r->disks[i].state.is_running)
-			save(&r->disks[i], true);
-	}
+	for (uint32_t i = 0; i < r->count; i++)
+		cs_pass_stop(&r->disks[i].pass);
 	r->is_stopped = true;
 	loop_timer_stop(loop_of(r), &r->timer);
 }
@@ -750,7 +666,7 @@ void cs_reencode_stop(struct cs_server *s)
 bool cs_reencode_is_idle(const struct cs_server *s)
 {
 	for (uint32_t i = 0; i < s->reencode->count; i++) {
-		if (s->reencode->disks[i].is_saving)
+		if (cs_pass_is_saving(&s->reencode->disks[i].pass))
 			return false;
 	}
 	return !s->reencode->is_working;

@@ -13,18 +13,17 @@
  *              (the one being filled, damaged ones, missing ones) or was not in the footer
  *
  * Walks over the index go in slices, so that requests come between. Blocks that move or go
- * meanwhile are no damage: what is found wrong counts only if the index still names that place. The
- * position is kept in a file (fs/disk/scrub_state.h): a restart goes on at the first segment with
- * something unchecked.
+ * meanwhile are no damage: what is found wrong counts only if the index still names that place. A
+ * restart goes on at the first segment with something unchecked (pass.h).
  */
 #include "chunk-server/serve_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "chunk-server/pass.h"
 #include "chunk-server/scrub_read.h"
 #include "fs/base/log.h"
-#include "fs/disk/scrub_state.h"
 
 #define LOG_MODULE "scrub"
 
@@ -34,12 +33,9 @@
 #define SLICE_PAUSE_MS	1u
 #define RETRY_MS	50u	/* what is needed is not there yet */
 #define IDLE_MS_MAX	60000u	/* how often the calendar is looked at */
-#define SAVE_MS		5000u
 #define RATE_MIN	KiB(256)
 /* segments of a disk: what numbers of 32 bits and their size allow is less */
 #define PLAN_MAX	(1u << 22)
-#define NS_PER_MS	1000000ull
-#define NS_PER_S	1000000000ull
 
 enum scrub_phase { SCRUB_IDLE, SCRUB_PLAN, SCRUB_OPEN, SCRUB_SEGMENT, SCRUB_LEFT };
 
@@ -51,17 +47,13 @@ struct scrub_plan {
 struct scrub_disk {
 	struct scrub *scrub;
 	struct cs_store *store;
-	struct disk *disk;
-	struct scrub_state state;
+	struct cs_pass pass;
 	enum scrub_phase phase;
 	bool is_hurried; /* asked for by somebody who waits */
-	uint64_t bytes_per_s; /* measured over the last seconds */
-	uint64_t paced_ms, paced_bytes;
 	struct loop_timer timer;
 
 	struct scrub_plan *plan;
 	uint32_t plan_count, plan_capacity, plan_at;
-	uint64_t bytes_total;
 	struct block_id scan_at;
 	uint32_t slice;
 	int scan_rc;
@@ -74,12 +66,6 @@ struct scrub_disk {
 	int open_rc;
 	bool is_working;
 	uint32_t judged; /* of the reader's items */
-
-	struct loop_work save_work;
-	uint8_t save_bytes[SCRUB_STATE_BYTES];
-	int save_rc;
-	bool is_saving;
-	uint64_t saved_ms;
 };
 
 struct scrub {
@@ -102,55 +88,6 @@ static void step_after(struct scrub_disk *d, uint64_t ms)
 		loop_timer_start(loop_of(d), &d->timer, ms);
 }
 
-/* --- the state file ---- */
-
-static void save_run(struct loop_work *work)
-{
-	struct scrub_disk *d = container_of(work, struct scrub_disk, save_work);
-
-	d->save_rc = disk_replace_file(d->disk, SCRUB_STATE_FILE, d->save_bytes, SCRUB_STATE_BYTES);
-}
-
-static void save_done(struct loop_work *work)
-{
-	struct scrub_disk *d = container_of(work, struct scrub_disk, save_work);
-
-	d->is_saving = false;
-	/* Without it a restart checks some segments once more. */
-	if (d->save_rc < 0)
-		log_debug("cannot note the position: %s", error_text(d->save_rc));
-}
-
-static void save(struct scrub_disk *d, bool is_urgent)
-{
-	uint64_t now_ms = loop_now_ms(loop_of(d));
-
-	if (d->is_saving || d->scrub->is_stopped || (!is_urgent && now_ms < d->saved_ms + SAVE_MS))
-		return;
-	d->saved_ms = now_ms;
-	d->is_saving = true;
-	scrub_state_encode(&d->state, d->save_bytes);
-	d->save_work.run = save_run;
-	d->save_work.done = save_done;
-	loop_work(loop_of(d), &d->save_work);
-}
-
-static void state_load(struct scrub_disk *d)
-{
-	uint8_t bytes[SCRUB_STATE_BYTES];
-	int rc = disk_read_file(d->disk, SCRUB_STATE_FILE, bytes, sizeof(bytes));
-
-	if (rc == (int)sizeof(bytes))
-		rc = scrub_state_decode(bytes, &d->state);
-	else if (rc >= 0)
-		rc = -E_MALFORMED;
-	if (rc == 0)
-		return;
-	memset(&d->state, 0, sizeof(d->state));
-	if (rc != -E_NOENT)
-		log_warn("the scrub's position is lost, beginning anew: %s", error_text(rc));
-}
-
 /* --- pace ---- */
 
 static uint64_t bytes_per_s(const struct scrub_disk *d)
@@ -161,7 +98,7 @@ static uint64_t bytes_per_s(const struct scrub_disk *d)
 		return o->scrub_bytes_per_s;
 	/* A tenth of the period is left for what grows and for time lost. */
 	uint64_t period_s = MAX_OF(o->scrub_period_ms / 1000 * 9 / 10, 1u);
-	return MAX_OF(d->bytes_total / period_s, RATE_MIN);
+	return MAX_OF(d->pass.bytes_total / period_s, RATE_MIN);
 }
 
 static uint64_t pause_after(const struct scrub_disk *d, uint64_t bytes)
@@ -169,18 +106,6 @@ static uint64_t pause_after(const struct scrub_disk *d, uint64_t bytes)
 	uint64_t rate = bytes_per_s(d);
 
 	return rate == 0 ? 0 : bytes * 1000 / rate;
-}
-
-/* How long until the next pass; 0: now. */
-static uint64_t idle_ms(const struct scrub_disk *d)
-{
-	uint64_t period_ms = d->scrub->server->options.scrub_period_ms;
-	uint64_t now_ns = loop_wall_ns(loop_of(d));
-
-	if (d->state.pass == 0 || now_ns < d->state.began_ns) /* never, or the clock was set back */
-		return 0;
-	uint64_t age_ms = (now_ns - d->state.began_ns) / NS_PER_MS;
-	return age_ms >= period_ms ? 0 : period_ms - age_ms;
 }
 
 /* --- walking over the index ---- */
@@ -272,39 +197,35 @@ static bool plan_row(void *arg, const struct block_id *id, const struct cs_place
 	struct scrub_disk *d = arg;
 
 	d->scan_rc = plan_add(d, place->segment);
-	d->bytes_total += place->length;
+	d->pass.bytes_total += place->length;
 	return d->scan_rc == 0 && slice_goes_on(d, id);
 }
 
 static void plan_begin(struct scrub_disk *d)
 {
 	d->plan_count = 0;
-	d->bytes_total = 0;
+	d->pass.bytes_total = 0;
 	scan_begin(d, SCRUB_PLAN);
 	step_after(d, 0);
 }
 
 static void pass_begin(struct scrub_disk *d, bool is_deep, bool is_hurried)
 {
-	struct scrub_state *state = &d->state;
+	struct pass_state *state = &d->pass.state;
 
-	state->pass++;
-	state->is_running = true;
+	cs_pass_begin(&d->pass);
 	state->is_deep = is_deep || state->pass % DEEP_EVERY == 0;
-	state->segment = 0;
-	state->began_ns = loop_wall_ns(loop_of(d));
-	state->bytes = state->records = state->wrong = 0;
+	state->records = state->wrong = 0;
 	d->is_hurried = is_hurried;
 	plan_begin(d);
 }
 
 static void pass_end(struct scrub_disk *d)
 {
-	struct scrub_state *state = &d->state;
+	struct pass_state *state = &d->pass.state;
 
-	state->is_running = false;
-	state->ended_ns = loop_wall_ns(loop_of(d));
 	state->wrong_last = state->wrong;
+	cs_pass_end(&d->pass);
 	d->phase = SCRUB_IDLE;
 	d->is_hurried = false;
 	if (state->wrong > 0)
@@ -314,7 +235,6 @@ static void pass_end(struct scrub_disk *d)
 	else
 		log_info("pass %llu: %llu records are right", (unsigned long long)state->pass,
 			 (unsigned long long)state->records);
-	save(d, true);
 	step_after(d, RETRY_MS);
 }
 
@@ -344,8 +264,8 @@ static void plan_step(struct scrub_disk *d)
 		step_after(d, SLICE_PAUSE_MS);
 		return;
 	}
-	(void)plan_find(d, d->state.segment, &d->plan_at);
-	save(d, true);
+	(void)plan_find(d, d->pass.state.segment, &d->plan_at);
+	cs_pass_save(&d->pass, true);
 	segment_next(d);
 }
 
@@ -366,19 +286,6 @@ static void check_run(struct loop_work *work)
 	cs_scrub_check(&d->reader);
 }
 
-/* The speed, as told to people: of the second that ended last. */
-static void speed_note(struct scrub_disk *d, uint64_t bytes)
-{
-	uint64_t now_ms = loop_now_ms(loop_of(d));
-
-	d->paced_bytes += bytes;
-	if (now_ms < d->paced_ms + 1000)
-		return;
-	d->bytes_per_s = d->paced_bytes * 1000 / (now_ms - d->paced_ms);
-	d->paced_ms = now_ms;
-	d->paced_bytes = 0;
-}
-
 static void work_done(struct loop_work *work)
 {
 	struct scrub_disk *d = container_of(work, struct scrub_disk, work);
@@ -387,7 +294,7 @@ static void work_done(struct loop_work *work)
 	d->is_working = false;
 	for (uint32_t i = 0; i < d->reader.item_count; i++)
 		bytes += d->reader.items[i].entry.length;
-	speed_note(d, bytes);
+	cs_pass_note_speed(&d->pass, bytes);
 	step_after(d, pause_after(d, bytes));
 }
 
@@ -401,7 +308,7 @@ static void work_start(struct scrub_disk *d, void (*run)(struct loop_work *work)
 
 static void check_start(struct scrub_disk *d)
 {
-	d->reader.is_deep = d->state.is_deep;
+	d->reader.is_deep = d->pass.state.is_deep;
 	d->judged = 0;
 	work_start(d, check_run);
 }
@@ -424,8 +331,8 @@ static bool judge_wrong(struct scrub_disk *d, const struct cs_scrub_item *item)
 	int rc = cs_damage_report(d->scrub->server, d->store, &item->entry.id, &place);
 	if (rc == -E_OVERLOADED)
 		return false;
-	d->state.wrong++;
-	d->state.records++;
+	d->pass.state.wrong++;
+	d->pass.state.records++;
 	if (rc < 0)
 		log_error("a record is wrong and cannot be replaced: %s seg=%llu off=%llu",
 			  error_text(rc), (unsigned long long)item->segment,
@@ -448,9 +355,9 @@ static bool judge(struct scrub_disk *d)
 		} else if (item->rc < 0) {
 			continue; /* out of memory: unchecked */
 		} else {
-			d->state.records++;
+			d->pass.state.records++;
 		}
-		d->state.bytes += item->entry.length;
+		d->pass.state.bytes += item->entry.length;
 		if (plan != NULL && plan->rows > 0)
 			plan->rows--;
 	}
@@ -469,11 +376,11 @@ static void segment_end(struct scrub_disk *d)
 			  (unsigned long long)d->open_number, error_text(d->open_rc));
 	d->plan_at++;
 	while (first < d->plan_at &&
-	       (d->plan[first].rows == 0 || d->plan[first].number < d->state.segment))
+	       (d->plan[first].rows == 0 || d->plan[first].number < d->pass.state.segment))
 		first++;
 	if (first < d->plan_count)
-		d->state.segment = d->plan[first].number;
-	save(d, false);
+		d->pass.state.segment = d->plan[first].number;
+	cs_pass_save(&d->pass, false);
 	segment_next(d);
 }
 
@@ -518,7 +425,7 @@ static bool left_row(void *arg, const struct block_id *id, const struct cs_place
 	uint32_t at;
 	const struct scrub_plan *plan = plan_find(d, place->segment, &at);
 
-	if (plan != NULL && plan->rows > 0 && plan->number >= d->state.segment)
+	if (plan != NULL && plan->rows > 0 && plan->number >= d->pass.state.segment)
 		r->items[r->item_count++] = (struct cs_scrub_item){
 			.entry = {.id = *id, .offset = place->offset, .length = place->length},
 			.segment = place->segment,
@@ -580,7 +487,7 @@ static void idle_step(struct scrub_disk *d)
 		step_after(d, IDLE_MS_MAX);
 		return;
 	}
-	if (d->state.is_running) { /* since before a restart, or a pause */
+	if (d->pass.state.is_running) { /* since before a restart, or a pause */
 		plan_begin(d);
 		return;
 	}
@@ -588,7 +495,7 @@ static void idle_step(struct scrub_disk *d)
 		step_after(d, IDLE_MS_MAX);
 		return;
 	}
-	uint64_t wait_ms = idle_ms(d);
+	uint64_t wait_ms = cs_pass_wait_ms(&d->pass, s->options.scrub_period_ms);
 	if (wait_ms == 0)
 		pass_begin(d, false, false);
 	else
@@ -643,21 +550,21 @@ static void pause_all(struct scrub *scrub)
 {
 	scrub->is_paused = true;
 	for (uint32_t i = 0; i < scrub->count; i++) {
-		save(&scrub->disks[i], true);
+		cs_pass_save(&scrub->disks[i].pass, true);
 		step_after(&scrub->disks[i], 0);
 	}
 }
 
 static void tell_disk(const struct scrub_disk *d, Wire__ScrubReply *reply)
 {
-	const struct scrub_state *state = &d->state;
+	const struct pass_state *state = &d->pass.state;
 	bool is_running = state->is_running && !cs_store_is_failed(d->store);
 
 	reply->running |= is_running;
 	reply->deep |= is_running && state->is_deep;
 	reply->pass = reply->disks == 0 ? state->pass : MIN_OF(reply->pass, state->pass);
 	reply->bytes_done += state->bytes;
-	reply->bytes_total += MAX_OF(d->bytes_total, state->bytes);
+	reply->bytes_total += MAX_OF(d->pass.bytes_total, state->bytes);
 	reply->started_wall_ns = reply->disks == 0
 					 ? state->began_ns
 					 : MIN_OF(reply->started_wall_ns, state->began_ns);
@@ -682,7 +589,7 @@ void cs_scrub_serve(struct cs_server *s, struct rpc_request *req)
 		pause_all(scrub);
 	for (uint32_t i = 0; i < scrub->count; i++) {
 		tell_disk(&scrub->disks[i], &reply);
-		reply.bytes_per_s += scrub->disks[i].bytes_per_s;
+		reply.bytes_per_s += scrub->disks[i].pass.bytes_per_s;
 	}
 	reply.paused = scrub->is_paused;
 	rpc_answer(req, msg->action > 2 ? -E_INVAL : 0, &reply.base, NULL);
@@ -698,15 +605,15 @@ int cs_scrub_create(struct cs_server *s)
 	s->scrub = scrub;
 	for (uint32_t i = 0; rc == 0 && i < s->options.disk_count; i++) {
 		struct scrub_disk *d = &scrub->disks[i];
+		struct disk *disk = s->options.disks[i].disk;
 		scrub->server = s;
 		scrub->count++;
 		d->scrub = scrub;
 		d->store = s->stores[i];
-		d->disk = s->options.disks[i].disk;
 		d->timer.fn = timer_fired;
-		rc = cs_scrub_reader_init(&d->reader, d->disk, s->hash);
+		rc = cs_scrub_reader_init(&d->reader, disk, s->hash);
 		if (rc == 0) {
-			state_load(d);
+			cs_pass_init(&d->pass, &pass_state_scrub, disk, s->options.loop);
 			step_after(d, RETRY_MS);
 		}
 	}
@@ -716,7 +623,7 @@ int cs_scrub_create(struct cs_server *s)
 void cs_scrub_stop(struct cs_server *s)
 {
 	for (uint32_t i = 0; i < s->scrub->count; i++) {
-		save(&s->scrub->disks[i], true);
+		cs_pass_stop(&s->scrub->disks[i].pass);
 		loop_timer_stop(s->options.loop, &s->scrub->disks[i].timer);
 	}
 	s->scrub->is_stopped = true;
@@ -725,7 +632,9 @@ void cs_scrub_stop(struct cs_server *s)
 bool cs_scrub_is_idle(const struct cs_server *s)
 {
 	for (uint32_t i = 0; i < s->scrub->count; i++) {
-		if (s->scrub->disks[i].is_working || s->scrub->disks[i].is_saving)
+		const struct scrub_disk *d = &s->scrub->disks[i];
+
+		if (d->is_working || cs_pass_is_saving(&d->pass))
 			return false;
 	}
 	return true;

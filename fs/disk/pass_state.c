@@ -10,6 +10,9 @@
 #define FLAG_OTHER   2u
 #define FIELD_BYTES  72u
 
+const struct pass_kind pass_state_scrub = {"scrub", "CRNB", 128};
+const struct pass_kind pass_state_reencode = {"reencode", "CRNX", 96};
+
 static uint32_t zero_bytes(const struct pass_kind *kind)
 {
 	return kind->bytes - FIELD_BYTES - SEALED_CHECKSUM_BYTES;

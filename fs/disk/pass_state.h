@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How far a pass over all records of a disk is: what the files of the scrub (scrub_state.h) and of
- * encoding anew (reencode_state.h) have in common. They differ in magic, length and in what one
- * flag and three counts say:
+ * How far a pass over all records of a disk is: a file of a chunk directory, replaced whole every
+ * few seconds. Lost or damaged, a new pass begins: nothing but time depends on it. The scrub and
+ * encoding anew keep one each. They differ in magic, length, and in what one flag and three counts
+ * say:
  *
  *   0 4 magic · 4 2 version 1 · 6 2 flags (1 a pass is running, 2 the other one) · 8 8 pass ·
  *   16 8 segment that it goes on with · 24 8 began at, wall ns · 32 8 last whole pass ended at,
@@ -15,15 +16,37 @@
 
 #include "fs/base/base.h"
 
-struct pass_state {
-	bool is_running, has_flag;
-	uint64_t pass, segment, began_ns, ended_ns, bytes;
-	uint64_t counts[3];
-};
+#define PASS_STATE_BYTES_MAX 128u
 
 struct pass_kind {
+	const char *file;	/* its name */
 	const char *magic;	/* of four characters */
 	uint32_t bytes;		/* of the whole file */
+};
+
+extern const struct pass_kind pass_state_scrub;	   /* "scrub", 128 bytes "CRNB" */
+extern const struct pass_kind pass_state_reencode; /* "reencode", 96 bytes "CRNX" */
+
+struct pass_state {
+	bool is_running;
+	union {
+		bool has_flag;
+		bool is_deep;	/* scrub: decode and prove ids, too */
+		bool is_all;	/* reencode, asked for: all not encoded well counts as cold */
+	};
+	uint64_t pass;		/* 1, 2, ...; 0: there was none */
+	uint64_t segment;
+	uint64_t began_ns, ended_ns;
+	uint64_t bytes;
+	union {
+		uint64_t counts[3];
+		struct {	/* scrub; `wrong_last` is of the last whole pass */
+			uint64_t records, wrong, wrong_last;
+		};
+		struct {	/* reencode: of what it encoded anew */
+			uint64_t blocks, bytes_before, bytes_after;
+		};
+	};
 };
 
 void pass_state_encode(const struct pass_kind *kind, const struct pass_state *s, uint8_t *out);

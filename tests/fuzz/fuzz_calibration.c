@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * What disks were measured to do: bytes from the fuzzer, as they are and sealed; what decodes
- * encodes to itself.
- */
+/* What disks were measured to do: what decodes encodes to itself. */
 #include "fs/disk/calibration.h"
 
-#include <string.h>
-
-#include "fs/disk/sealed.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/fuzz_sealed.h"
 
-static void try(const uint8_t in[CALIBRATION_BYTES])
+static void try(const uint8_t *in)
 {
 	uint8_t again[CALIBRATION_BYTES];
 	struct calibration c;
@@ -23,12 +18,8 @@ static void try(const uint8_t in[CALIBRATION_BYTES])
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	uint8_t bytes[CALIBRATION_BYTES] = {0};
+	uint8_t bytes[CALIBRATION_BYTES];
 
-	if (size)
-		memcpy(bytes, data, size < sizeof(bytes) ? size : sizeof(bytes));
-	try(bytes);
-	sealed_finish(bytes, sizeof(bytes));
-	try(bytes);
+	fuzz_sealed(data, size, bytes, sizeof(bytes), try);
 	return 0;
 }
