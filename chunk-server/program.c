@@ -18,7 +18,7 @@
 #include "chunk-server/serve.h"
 #include "chunk-server/tier.h"
 #include "fs/base/log.h"
-#include "fs/base/service.h"
+#include "fs/io/daemon.h"
 #include "fs/io/view.h"
 
 #define LOG_MODULE "program"
@@ -52,7 +52,7 @@ struct program {
 	struct view owed; /* on the first that the server uses */
 	char name[256];
 	struct cs_server *server;
-	bool is_stopping;
+	struct daemon daemon;
 	bool is_clean; /* stopped, and everything is durable */
 };
 
@@ -249,36 +249,25 @@ static void on_stopped(void *arg, int rc)
 	loop_uv_stop(p->loop);
 }
 
-static void on_signal(void *arg, int signo)
+static void stop(void *arg)
 {
 	struct program *p = arg;
 
-	if (p->is_stopping)
-		return;
-	p->is_stopping = true;
-	log_info("stopping signal=%d", signo);
-	service_stopping();
 	cs_server_stop(p->server, on_stopped, p);
 }
 
 static int serve(struct program *p, struct error *err)
 {
-	const struct cs_program_options *o = p->options;
-	int rc = loop_uv_on_signals(p->loop, on_signal, p);
-
-	if (rc < 0)
-		return error_set(err, rc, "cannot handle signals");
-	rc = service_write_pid(o->pid_file, err);
-	if (rc >= 0)
-		rc = service_write_file(o->port_file, cs_server_address(p->server), err);
-	if (rc < 0)
-		return rc;
-	log_info("serving address=%s dir=%s", cs_server_address(p->server), p->paths[0]);
-	service_ready(cs_server_address(p->server));
-	loop_uv_run(p->loop);
-	service_remove_file(o->port_file);
-	service_remove_file(o->pid_file);
-	return 0;
+	p->daemon = (struct daemon){
+		.loop = p->loop,
+		.address = cs_server_address(p->server),
+		.directory = p->paths[0],
+		.pid_file = p->options->pid_file,
+		.port_file = p->options->port_file,
+		.stop = stop,
+		.arg = p,
+	};
+	return daemon_serve(&p->daemon, err);
 }
 
 /* --- up and down ---- */

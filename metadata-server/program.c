@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "fs/base/log.h"
-#include "fs/base/service.h"
+#include "fs/io/daemon.h"
 #include "fs/io/view.h"
 #include "metadata-server/recover.h"
 #include "metadata-server/serve.h"
@@ -37,7 +37,8 @@ struct program {
 	char name[256];
 	struct view_state view;
 	struct ms_server *server;
-	bool is_stopping, is_stopped;
+	struct daemon daemon;
+	bool is_stopped;
 };
 
 /* --- directories and rows --------------------------------------------------------------------- */
@@ -159,36 +160,25 @@ static void on_stopped(void *arg)
 	loop_uv_stop(p->loop);
 }
 
-static void on_signal(void *arg, int signo)
+static void stop(void *arg)
 {
 	struct program *p = arg;
 
-	if (p->is_stopping)
-		return;
-	p->is_stopping = true;
-	log_info("stopping signal=%d", signo);
-	service_stopping();
 	ms_server_stop(p->server, on_stopped, p);
 }
 
 static int serve(struct program *p, struct error *err)
 {
-	const struct ms_program_options *o = p->options;
-	int rc = loop_uv_on_signals(p->loop, on_signal, p);
-
-	if (rc < 0)
-		return error_set(err, rc, "cannot handle signals");
-	rc = service_write_pid(o->pid_file, err);
-	if (rc >= 0)
-		rc = service_write_file(o->port_file, ms_server_address(p->server), err);
-	if (rc < 0)
-		return rc;
-	log_info("serving address=%s dir=%s", ms_server_address(p->server), p->config->mds_dir);
-	service_ready(ms_server_address(p->server));
-	loop_uv_run(p->loop);
-	service_remove_file(o->port_file);
-	service_remove_file(o->pid_file);
-	return 0;
+	p->daemon = (struct daemon){
+		.loop = p->loop,
+		.address = ms_server_address(p->server),
+		.directory = p->config->mds_dir,
+		.pid_file = p->options->pid_file,
+		.port_file = p->options->port_file,
+		.stop = stop,
+		.arg = p,
+	};
+	return daemon_serve(&p->daemon, err);
 }
 
 /* --- up and down ------------------------------------------------------------------------------ */
