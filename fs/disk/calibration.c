@@ -34,8 +34,8 @@ void calibration_encode(const struct calibration *c, uint8_t out[CALIBRATION_BYT
 
 int calibration_decode(const uint8_t in[CALIBRATION_BYTES], struct calibration *out)
 {
-	int rc = sealed_check(in, CALIBRATION_BYTES, magic);
-	struct rd r = rd_init(in + 4, CALIBRATION_BYTES - SEALED_CHECKSUM_BYTES - 4);
+	struct rd r;
+	int rc = sealed_open(in, CALIBRATION_BYTES, magic, &r);
 
 	if (rc < 0)
 		return rc;

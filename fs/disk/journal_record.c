@@ -144,12 +144,11 @@ static void file_header_encode(const struct file_header *h, uint8_t out[FILE_HEA
 
 static int file_header_decode(const uint8_t in[FILE_HEADER_BYTES], struct file_header *h)
 {
-	struct rd r = rd_init(in, FILE_HEADER_BYTES - SEALED_CHECKSUM_BYTES);
-	int rc = sealed_check(in, FILE_HEADER_BYTES, h->magic);
+	struct rd r;
+	int rc = sealed_open(in, FILE_HEADER_BYTES, h->magic, &r);
 
 	if (rc < 0)
 		return rc;
-	(void)rd_view(&r, 4); /* the magic, checked */
 	if (rd_u16(&r) != VERSION)
 		return -E_WRONG_VERSION;
 	rd_zeros(&r, 2);
@@ -241,12 +240,11 @@ void snapshot_trailer_encode(const struct snapshot_trailer *t, uint8_t out[SNAPS
 
 int snapshot_trailer_decode(const uint8_t in[SNAPSHOT_TRAILER_BYTES], struct snapshot_trailer *out)
 {
-	struct rd r = rd_init(in, SNAPSHOT_TRAILER_BYTES - SEALED_CHECKSUM_BYTES);
-	int rc = sealed_check(in, SNAPSHOT_TRAILER_BYTES, trailer_magic);
+	struct rd r;
+	int rc = sealed_open(in, SNAPSHOT_TRAILER_BYTES, trailer_magic, &r);
 
 	if (rc < 0)
 		return rc;
-	(void)rd_view(&r, 4); /* the magic, checked */
 	rd_zeros(&r, 4);
 	out->row_count = rd_u64(&r);
 	out->checksum = rd_u64(&r);

@@ -39,8 +39,8 @@ void pass_state_encode(const struct pass_kind *kind, const struct pass_state *s,
 
 int pass_state_decode(const struct pass_kind *kind, const uint8_t *in, struct pass_state *out)
 {
-	int rc = sealed_check(in, kind->bytes, kind->magic);
-	struct rd r = rd_init(in + 4, kind->bytes - SEALED_CHECKSUM_BYTES - 4);
+	struct rd r;
+	int rc = sealed_open(in, kind->bytes, kind->magic, &r);
 
 	if (rc < 0)
 		return rc;

@@ -46,12 +46,11 @@ void record_encode_header(const struct record *r, uint8_t out[RECORD_HEADER_BYTE
 
 int record_decode_header(const uint8_t in[RECORD_HEADER_BYTES], struct record *out)
 {
-	struct rd r = rd_init(in, RECORD_HEADER_BYTES - SEALED_CHECKSUM_BYTES);
-	int rc = sealed_check(in, RECORD_HEADER_BYTES, magic);
+	struct rd r;
+	int rc = sealed_open(in, RECORD_HEADER_BYTES, magic, &r);
 
 	if (rc < 0)
 		return rc;
-	(void)rd_view(&r, 4); /* the magic, checked */
 	out->stored_len = rd_u32(&r);
 	rd_bytes(&r, out->id.bytes, BLOCK_ID_BYTES);
 	out->plain_len = rd_u32(&r);

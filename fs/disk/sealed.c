@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "fs/base/bytes.h"
 #include "fs/hash/checksum.h"
 
 void sealed_finish(uint8_t *bytes, size_t len)
@@ -15,12 +14,13 @@ void sealed_finish(uint8_t *bytes, size_t len)
 	wr_u64(&w, checksum_of(bytes, covered));
 }
 
-int sealed_check(const uint8_t *bytes, size_t len, const char *magic)
+int sealed_open(const uint8_t *bytes, size_t len, const char *magic, struct rd *out)
 {
-	size_t covered = len - SEALED_CHECKSUM_BYTES;
-	struct rd r = rd_init(bytes + covered, SEALED_CHECKSUM_BYTES);
+	size_t covered = len - SEALED_CHECKSUM_BYTES, magic_len = strlen(magic);
+	struct rd checksum = rd_init(bytes + covered, SEALED_CHECKSUM_BYTES);
 
-	if (memcmp(bytes, magic, strlen(magic)) != 0)
+	*out = rd_init(bytes + magic_len, covered - magic_len);
+	if (memcmp(bytes, magic, magic_len) != 0)
 		return -E_BAD_MAGIC;
-	return rd_u64(&r) == checksum_of(bytes, covered) ? 0 : -E_CORRUPT;
+	return rd_u64(&checksum) == checksum_of(bytes, covered) ? 0 : -E_CORRUPT;
 }

@@ -6,13 +6,16 @@
 #ifndef CAIRN_FS_DISK_SEALED_H
 #define CAIRN_FS_DISK_SEALED_H
 
-#include "fs/base/base.h"
+#include "fs/base/bytes.h"
 
 #define SEALED_CHECKSUM_BYTES 8u
 
 /* Write the checksum of bytes[0 .. len - 9] into the last 8 bytes. */
 void sealed_finish(uint8_t *bytes, size_t len);
-/* -E_BAD_MAGIC unless it begins with `magic`; -E_CORRUPT if the checksum does not match. */
-must_check int sealed_check(const uint8_t *bytes, size_t len, const char *magic);
+/*
+ * A cursor over what lies between magic and checksum. -E_BAD_MAGIC unless it begins with `magic`;
+ * -E_CORRUPT if the checksum does not match.
+ */
+must_check int sealed_open(const uint8_t *bytes, size_t len, const char *magic, struct rd *out);
 
 #endif

@@ -27,12 +27,11 @@ void segment_header_encode(const struct segment_header *h, uint8_t out[SEGMENT_H
 
 int segment_header_decode(const uint8_t in[SEGMENT_HEADER_BYTES], struct segment_header *out)
 {
-	struct rd r = rd_init(in, SEGMENT_HEADER_BYTES - SEALED_CHECKSUM_BYTES);
-	int rc = sealed_check(in, SEGMENT_HEADER_BYTES, header_magic);
+	struct rd r;
+	int rc = sealed_open(in, SEGMENT_HEADER_BYTES, header_magic, &r);
 
 	if (rc < 0)
 		return rc;
-	(void)rd_view(&r, 4); /* the magic, checked */
 	if (rd_u16(&r) != VERSION)
 		return -E_WRONG_VERSION;
 	rd_zeros(&r, 2);
@@ -107,12 +106,11 @@ static bool trailer_fits(const struct segment_trailer *t, uint64_t file_bytes)
 int segment_trailer_decode(const uint8_t in[SEGMENT_TRAILER_BYTES], uint64_t file_bytes,
 			   struct segment_trailer *out)
 {
-	struct rd r = rd_init(in, SEGMENT_TRAILER_BYTES - SEALED_CHECKSUM_BYTES);
-	int rc = sealed_check(in, SEGMENT_TRAILER_BYTES, trailer_magic);
+	struct rd r;
+	int rc = sealed_open(in, SEGMENT_TRAILER_BYTES, trailer_magic, &r);
 
 	if (rc < 0)
 		return rc;
-	(void)rd_view(&r, 4); /* the magic, checked */
 	out->entry_count = rd_u32(&r);
 	out->entries_offset = rd_u64(&r);
 	out->number = rd_u64(&r);

@@ -47,12 +47,11 @@ void super_encode(const struct super *s, uint8_t out[SUPER_BYTES])
 
 int super_decode(const uint8_t in[SUPER_BYTES], struct super *out)
 {
-	struct rd r = rd_init(in, BODY_BYTES);
-	int rc = sealed_check(in, SUPER_BYTES, magic);
+	struct rd r;
+	int rc = sealed_open(in, SUPER_BYTES, magic, &r);
 
 	if (rc < 0)
 		return rc;
-	(void)rd_view(&r, 8); /* the magic, checked */
 	if (rd_u16(&r) != VERSION)
 		return -E_WRONG_VERSION;
 	out->role = (enum super_role)rd_u8(&r);

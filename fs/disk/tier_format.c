@@ -35,11 +35,10 @@ void tier_format_state_encode(const struct tier_format_state *state,
 /* The magic, the checksum and the version; the cursor stands behind the version. */
 static int open_sealed(const uint8_t *in, size_t len, const char *magic, struct rd *out)
 {
-	int rc = sealed_check(in, len, magic);
+	int rc = sealed_open(in, len, magic, out);
 
 	if (rc < 0)
 		return rc;
-	*out = rd_init(in + 4, len - SEALED_CHECKSUM_BYTES - 4);
 	return rd_u16(out) == VERSION ? 0 : -E_WRONG_VERSION;
 }
 
