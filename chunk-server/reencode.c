@@ -368,8 +368,7 @@ static bool is_still_there(struct reencode *r, uint32_t i)
 	struct cs_place place;
 
 	return cs_store_find(r->at->store, &r->encoder.reader.items[i].entry.id, &place) == 0 &&
-	       place.segment == from->segment && place.offset == from->offset &&
-	       place.trashed_ms == 0;
+	       cs_place_is_at(&place, from->segment, from->offset) && place.trashed_ms == 0;
 }
 
 static void work_done(struct loop_work *work)

@@ -79,7 +79,7 @@ static bool is_ours(struct repay_slot *slot)
 	    cs_disks_find(s->disks, &slot->id, &place, NULL) < 0)
 		return false;
 	return slot->get.done != own_read ||
-	       (place.segment == read->segment && place.offset == read->offset);
+	       cs_place_is_at(&place, read->segment, read->offset);
 }
 
 static void slot_end(struct repay_slot *slot, bool is_repaid)

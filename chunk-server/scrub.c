@@ -313,12 +313,11 @@ static void check_start(struct scrub_disk *d)
 	work_start(d, check_run);
 }
 
-/* 1: still where it was read; 0: it moved or went meanwhile. */
-static int is_still_there(struct scrub_disk *d, const struct cs_scrub_item *item,
-			  struct cs_place *place)
+static bool is_still_there(struct scrub_disk *d, const struct cs_scrub_item *item,
+			   struct cs_place *place)
 {
 	return cs_store_find(d->store, &item->entry.id, place) == 0 &&
-	       place->segment == item->segment && place->offset == item->entry.offset;
+	       cs_place_is_at(place, item->segment, item->entry.offset);
 }
 
 /* False: damage cannot be reported now, come back. */

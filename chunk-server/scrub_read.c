@@ -232,7 +232,7 @@ void cs_scrub_fill(struct cs_scrub_reader *r, struct cs_scrub_fill *fill)
 					     .segment = fill->segment};
 		struct cs_place place;
 		if (cs_store_find(fill->store, &item.entry.id, &place) < 0 ||
-		    place.segment != item.segment || place.offset != item.entry.offset)
+		    !cs_place_is_at(&place, item.segment, item.entry.offset))
 			continue; /* it moved or went */
 		item.entry.length = place.length;
 		if (!window_takes(r, &item.entry))

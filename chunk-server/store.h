@@ -128,6 +128,11 @@ struct cs_place {
 	uint64_t touched;
 	uint64_t trashed_ms; /* wall clock at which it went to trash, ms; 0: it is not there */
 };
+/* Else the block moved meanwhile. */
+static inline bool cs_place_is_at(const struct cs_place *place, uint64_t segment, uint64_t offset)
+{
+	return place->segment == segment && place->offset == offset;
+}
 must_check int cs_store_find(struct cs_store *store, const struct block_id *id,
 			     struct cs_place *out);
 

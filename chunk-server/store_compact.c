@@ -300,8 +300,7 @@ static int move_start(struct cs_store *store, const struct segment_entry *entry)
 	struct cs_place place;
 	int rc = cs_store_index_get(store, &entry->id, &place);
 
-	if (rc == -E_NO_BLOCK ||
-	    (rc == 0 && (place.segment != c->number || place.offset != entry->offset)))
+	if (rc == -E_NO_BLOCK || (rc == 0 && !cs_place_is_at(&place, c->number, entry->offset)))
 		return 0;
 	if (rc < 0)
 		return rc;

@@ -113,7 +113,7 @@ int cs_store_set_dense(struct cs_store *store, const struct block_id *id,
 	struct cs_place old;
 	int rc = cs_store_find(store, id, &old);
 
-	if (rc < 0 || old.segment != at->segment || old.offset != at->offset || old.is_dense)
+	if (rc < 0 || !cs_place_is_at(&old, at->segment, at->offset) || old.is_dense)
 		return rc;
 	struct cs_place place = old;
 	place.is_dense = true;
@@ -127,7 +127,7 @@ int cs_store_forget(struct cs_store *store, const struct block_id *id, const str
 
 	if (rc < 0)
 		return rc;
-	if (old.segment != place->segment || old.offset != place->offset)
+	if (!cs_place_is_at(&old, place->segment, place->offset))
 		return -E_NO_BLOCK;
 	return cs_store_change(store, id, &old, NULL, false);
 }

@@ -279,8 +279,8 @@ void cs_store_quarantine(struct cs_store *store, const struct block_id *id,
 {
 	struct cs_place found;
 
-	if (cs_store_index_get(store, id, &found) < 0 || found.segment != place->segment ||
-	    found.offset != place->offset)
+	if (cs_store_index_get(store, id, &found) < 0 ||
+	    !cs_place_is_at(&found, place->segment, place->offset))
 		return;
 	/* Forgetting that it was forgotten means finding the damage again. */
 	if (cs_store_change(store, id, &found, NULL, false) < 0)

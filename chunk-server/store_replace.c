@@ -16,7 +16,7 @@ static int switch_one(struct cs_round *round, const struct cs_replaced *r)
 	int rc = cs_store_index_get(store, &r->id, &old);
 
 	if (rc == -E_NO_BLOCK ||
-	    (rc == 0 && (old.segment != r->from_segment || old.offset != r->from_offset)))
+	    (rc == 0 && !cs_place_is_at(&old, r->from_segment, r->from_offset)))
 		return 0;
 	if (rc < 0)
 		return rc;

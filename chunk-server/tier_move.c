@@ -152,8 +152,8 @@ static bool forget_one(struct mover *m, const struct wanted *w, const struct cs_
 	/* Which copy is damaged, its quarantine will tell. */
 	if (cs_damage_is_reported(m->server, &w->id))
 		return false;
-	if (cs_store_find(old_store, &w->id, &old) < 0 || old.segment != from->segment ||
-	    old.offset != from->offset)
+	if (cs_store_find(old_store, &w->id, &old) < 0 ||
+	    !cs_place_is_at(&old, from->segment, from->offset))
 		return false;
 	if (cs_store_is_failed(new_store) || cs_store_find(new_store, &w->id, &new) < 0 ||
 	    new.generation > cs_store_durable(new_store))
