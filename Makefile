@@ -90,7 +90,7 @@ BENCH_BIN  := $(patsubst tests/bench/%.c,$(O)/tests/bench/%,$(BENCH_SRC)) $(O)/t
 SIM_BIN    := $(if $(wildcard tests/sim/main.c),$(O)/tests/sim/sim)
 
 # ---- building ------------------------------------------------------------------------------------
-.PHONY: all up down bench-programs check check-long check-headers check-includes check-symbols check-style check-man sim sim-long bench fuzz fuzz-run deps \
+.PHONY: all up down bench-programs check check-long check-headers check-includes check-symbols check-style check-man sim sim-long bench fuzz fuzz-programs fuzz-bin deps \
 	deps-check install clean help format lint tests clangd
 .SECONDARY:
 
@@ -157,11 +157,14 @@ $(O)/tests/bench/%: $(O)/obj/tests/bench/%.o $(LIB_TOOLS) $(LIB_SIM) $(LIB_CLIEN
 # The corpus of a harness replayed without libFuzzer: the same object with a main that reads files.
 $(O)/tests/fuzz/%: $(O)/obj/tests/fuzz/%.o $(O)/obj/tests/fuzz/replay_main.o $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK)
-# Only in a build with SAN=fuzzer-no-link,... by clang: `make fuzz` makes one.
+# Only in a build with SAN=fuzzer-no-link,... by clang: `make fuzz-programs` makes one.
 $(O)/fuzz/%: $(O)/obj/tests/fuzz/%.o $(LIB_CLIENT) $(LIB_MDS) $(LIB_CS) $(LIB_CORE)
 	$(call LINK,-fsanitize=fuzzer)
 
 bench-programs: $(BENCH_BIN)  # what tests/bench measures with
+fuzz-programs: deps-build     # what `make fuzz` runs, in a build of its own
+	$(Q)$(MAKE) --no-print-directory CC="$(CLANG)" SAN=fuzzer-no-link,address,undefined O=build/san-fuzz fuzz-bin
+fuzz-bin: $(FUZZ_BIN)
 tests: all $(TEST_BIN) $(SIM_BIN) $(FUZZ_REPLAY) bench-programs   ## build the tests without running them
 
 # ---- dependencies --------------------------------------------------------------------------------
@@ -192,10 +195,8 @@ bench: deps-bench all $(BENCH_BIN)  ## benchmarks beside ext4 on the same disk: 
 	$(Q)tests/bench/run $(if $(TIMES),--times $(TIMES)) $(if $(QUICK),--quick) $(BENCH) $(ONLY)
 	$(if $(ONLY)$(QUICK),,$(Q)tests/bench/instructions)
 	$(if $(ONLY)$(QUICK),,$(Q)CAIRN_BIN=$(CURDIR)/$(BIN) tests/bench/healing)
-fuzz: deps-check              ## run each fuzzer for SECONDS_EACH (60)
-	$(Q)$(MAKE) --no-print-directory CC="$(CLANG)" SAN=fuzzer-no-link,address,undefined O=build/san-fuzz fuzz-run
-fuzz-run: $(FUZZ_BIN)
-	$(Q)for f in $(FUZZ_BIN); do c=build/corpus/$$(basename $$f); mkdir -p $$c; \
+fuzz: deps-check fuzz-programs  ## run each fuzzer for SECONDS_EACH (60)
+	$(Q)for f in $(FUZZ_SRC:tests/fuzz/%.c=build/san-fuzz/fuzz/%); do c=build/corpus/$$(basename $$f); mkdir -p $$c; \
 		$$f -max_total_time=$(or $(SECONDS_EACH),60) -artifact_prefix=$$c/ $$c tests/fuzz/corpus/$$(basename $$f) || exit 1; done
 
 check-headers: | $(GEN)       # every header compiles alone

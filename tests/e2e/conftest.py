@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,8 @@ NO_TIER = TIERS["none"]
 # and CAIRN_SEAL=1 for all of them, have it done at once.
 SEAL = "client.seal_ms=" + ("50" if os.environ.get("CAIRN_SEAL") == "1" else "0")
 LARGE_TIER = TIERS["large"]     # in those of a test about tiers
+# What no process of ours may say, whether or not a test would notice: that it found a bug in itself.
+BUG = re.compile(r"^(?:panic: |.*Sanitizer: |.*: runtime error: ).*", re.M)
 
 
 def MiB(n):
@@ -196,6 +199,11 @@ class Cluster:
                 text += f"\n--- {log.name}\n{content[-tail:]}"
         return text
 
+    def bugs(self):
+        """What assertions and sanitizers said in the logs."""
+        return [f"{log.name}: {line}" for log in sorted(self.dir.glob("*.log"))
+                for line in BUG.findall(log.read_text(errors="replace"))]
+
 
 class Job:
     """
@@ -275,6 +283,7 @@ def running(cluster):
     try:
         yield cluster.up()
         cluster.down()
+        assert not cluster.bugs(), cluster.bugs()
     finally:
         cluster.destroy()
         shutil.rmtree(cluster.dir, ignore_errors=True)

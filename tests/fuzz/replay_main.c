@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Replay a corpus without libFuzzer: give each file named, and each file of each directory named,
- * to the harness; say how many. Nothing to replay is a failure: a test must be able to fail.
+ * to the harness; say how many, or on which one it died. Nothing to replay is a failure: a test
+ * must be able to fail.
  */
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +14,24 @@
 #include "tests/fuzz/fuzz.h"
 
 #define INPUT_BYTES_MAX (1 << 20)
+
+static const char *replayed; /* now */
+
+/* Of the sanitizers, if one is linked in: called after its report. */
+void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
+
+static void say_input(void)
+{
+	if (replayed)
+		fprintf(stderr, "input: %s\n", replayed);
+}
+
+static void on_abort(int signo)
+{
+	(void)signo;
+	say_input();
+	_Exit(EXIT_FAILURE);
+}
 
 static int replay_file(const char *path)
 {
@@ -34,8 +54,12 @@ static int replay_file(const char *path)
 	if (!exact)
 		goto out;
 	memcpy(exact, room, len);
+	replayed = path;
 	rc = LLVMFuzzerTestOneInput(exact, len);
 	free(exact);
+	if (rc != 0)
+		say_input();
+	replayed = NULL;
 out:
 	if (file)
 		fclose(file);
@@ -74,6 +98,10 @@ int main(int argc, char **argv)
 	struct stat st;
 	int total = 0;
 
+	if (__sanitizer_set_death_callback)
+		__sanitizer_set_death_callback(say_input);
+	else
+		(void)signal(SIGABRT, on_abort);
 	for (int i = 1; i < argc; i++) {
 		int count = -1;
 		if (stat(argv[i], &st) < 0)

@@ -374,4 +374,5 @@ START_TEST(nothing_is_called_clean_or_forgotten_that_is_not_merged)
 END_TEST
 
 TEST_MAIN("heal_model",
-	  tcase_add_loop_test(tc, nothing_is_called_clean_or_forgotten_that_is_not_merged, 0, 3))
+	  tcase_add_loop_test(tc, nothing_is_called_clean_or_forgotten_that_is_not_merged, 0,
+			      check_seeds(3)))

@@ -235,7 +235,7 @@ static void run_seed(uint64_t seed, uint32_t nodes_max)
 
 START_TEST(random_edits_agree_with_the_model)
 {
-	uint64_t seeds = getenv("CAIRN_LONG") ? 500 : 15;
+	uint64_t seeds = (uint64_t)check_seeds(15);
 
 	for (uint64_t seed = 1; seed <= seeds; seed++)
 		run_seed((uint64_t)_i * 1000 + seed, _i == 0 ? 2 : 1000);

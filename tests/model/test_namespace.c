@@ -501,4 +501,5 @@ START_TEST(random_operations_agree_with_a_toy_tree)
 }
 END_TEST
 
-TEST_MAIN("namespace-model", tcase_add_loop_test(tc, random_operations_agree_with_a_toy_tree, 0, 8))
+TEST_MAIN("namespace-model",
+	  tcase_add_loop_test(tc, random_operations_agree_with_a_toy_tree, 0, check_seeds(8)))

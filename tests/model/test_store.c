@@ -541,4 +541,5 @@ START_TEST(a_store_agrees_with_a_dictionary)
 }
 END_TEST
 
-TEST_MAIN("store model", tcase_add_loop_test(tc, a_store_agrees_with_a_dictionary, 1, 41))
+TEST_MAIN("store model",
+	  tcase_add_loop_test(tc, a_store_agrees_with_a_dictionary, 1, 1 + check_seeds(40)))

@@ -247,6 +247,7 @@ START_TEST(a_tier_on_a_failing_disk_gives_no_wrong_byte)
 }
 END_TEST
 
-TEST_MAIN("tier_model", tcase_add_loop_test(tc, a_tier_keeps_its_promises, 0, 24);
-	  tcase_add_loop_test(tc, two_tiers_keep_their_promises, 0, 24);
-	  tcase_add_loop_test(tc, a_tier_on_a_failing_disk_gives_no_wrong_byte, 0, 24))
+TEST_MAIN("tier_model", tcase_add_loop_test(tc, a_tier_keeps_its_promises, 0, check_seeds(24));
+	  tcase_add_loop_test(tc, two_tiers_keep_their_promises, 0, check_seeds(24));
+	  tcase_add_loop_test(tc, a_tier_on_a_failing_disk_gives_no_wrong_byte, 0,
+			      check_seeds(24)))

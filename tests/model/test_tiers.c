@@ -334,5 +334,6 @@ TEST_MAIN("tiers", tcase_add_checked_fixture(tc, begin, end); tcase_set_timeout(
 	  tcase_add_test(tc, the_copy_that_stays_was_read);
 	  tcase_add_test(tc, of_two_the_one_in_trash_goes);
 	  tcase_add_test(tc, of_two_in_trash_the_later_counts);
-	  tcase_add_loop_test(tc, a_power_cut_behind_a_move_loses_nothing, 0, 20);
-	  tcase_add_loop_test(tc, nothing_is_lost_in_a_crash, 0, 20))
+	  tcase_add_loop_test(tc, a_power_cut_behind_a_move_loses_nothing, 0,
+			      check_seeds(20));
+	  tcase_add_loop_test(tc, nothing_is_lost_in_a_crash, 0, check_seeds(20)))

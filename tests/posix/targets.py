@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+import pathlib
+import re
 import subprocess
 import tempfile
 import time
@@ -58,6 +60,16 @@ def cairn(mounts, *options):
         finally:
             end_cluster(process, cluster)
             log.close()
+        found = bugs(cluster)
+        if found:
+            raise RuntimeError("\n".join(["a process found a bug in itself", *found]))
+
+
+def bugs(cluster):
+    """What assertions and sanitizers said in the logs."""
+    return [f"{log.name}: {line}" for log in sorted(pathlib.Path(cluster).glob("*.log"))
+            for line in re.findall(r"^(?:panic: |.*Sanitizer: |.*: runtime error: ).*", log.read_text(errors="replace"),
+                                   re.M)]
 
 
 def end_cluster(process, cluster):

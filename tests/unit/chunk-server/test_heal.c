@@ -526,7 +526,7 @@ END_TEST
 /* Whatever its work waits for at that moment. */
 START_TEST(a_crash_in_mid_heal_leaves_nothing_behind)
 {
-	uint32_t rounds = getenv("CAIRN_LONG") ? 30 : 10;
+	uint32_t rounds = (uint32_t)check_seeds(10);
 
 	put_all(1, 0, BLOCKS, false);
 	for (uint32_t round = 0; round < rounds; round++) {
