@@ -114,6 +114,8 @@ KERNEL uint32_t decode(const struct nibble_form *form, struct nibble_parts *p,
 		const uint8_t *rest = p->rest + (size_t)i * (stride - 1);
 		uint8_t *out = p->plain + (size_t)i * stride;
 
+		if (i % NIBBLE_GROUP == 0)
+			nibble_prefetch(p, i, stride);
 		if (escapes && !escapes_take(p, escapes, &symbols))
 			return i;
 		if (stride == 1)

@@ -2,15 +2,18 @@
 /*
  * Codecs on one core, over the blocks of a file as the 64 KiB grid cuts it:
  *
- *   bench_codec AIM [-j] [-m MIB] [-n TIMES] FILE...   AIM: auto, small, raw, lz4, ..., memcpy;
+ *   bench_codec AIM [-j] [-m MIB] [-n TIMES] FILE...   AIM: auto, small, raw, lz4, ...;
  *                                                      FILE `random`: noise; -j: all as one file
  *
  * A line for each file: plain bytes, stored bytes, blocks, then the seconds that looking at the
- * blocks (detector), encoding (looking included) and decoding took, then how many blocks each
- * codec holds (raw=N ...), then the file. Seconds are processor time of the fastest of TIMES
- * passes. Files are repeated in memory until they fill MIB; plain, encoded and decoded blocks have
- * places of their own, so that no pass finds its bytes in a cache; counts and seconds are those of
- * one turn. What is decoded is compared with what went in.
+ * blocks (detector), encoding (looking included), decoding and, to compare with, copying by
+ * memcpy() took, then how many blocks each codec holds (raw=N ...), then the file.
+ *
+ * Seconds are processor time, the median of TIMES passes. Copies and decoding take turns and fill
+ * the same memory: how that lies in the machine makes more of a difference than a codec. Files are
+ * repeated in memory until they fill MIB; plain, encoded and decoded blocks have places of their
+ * own, so that no pass finds its bytes in a cache; counts and seconds are those of one turn. What
+ * is decoded is compared with what went in.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -25,6 +28,7 @@
 
 #define MIB_DEFAULT   96u
 #define TIMES_DEFAULT 3u
+#define TIMES_MAX     99u
 #define CODECS_MAX    8u
 #define NOISE_BYTES   ((size_t)16 << 20)
 
@@ -33,15 +37,16 @@ struct block {
 	uint8_t codec;
 };
 
+enum step { DETECT, ENCODE, COPY, DECODE, STEPS };
+
 struct bench {
 	struct codec_scratch *scratch;
 	enum codec_aim aim;
-	bool copies;			/* memcpy instead of a codec */
 	uint8_t *plain, *stored, *out;	/* block i at i * BLOCK_BYTES_MAX of each */
 	struct block *list;
 	size_t blocks, repeats;
 	uint64_t stored_bytes, counts[CODECS_MAX];
-	double detect_s, encode_s, decode_s;
+	double took[STEPS][TIMES_MAX];	/* seconds of each pass; sorted after measure() */
 };
 
 static _Noreturn void die(const char *what, const char *path)
@@ -64,8 +69,7 @@ static void plan_block(struct bench *b, size_t i, struct codec_bytes *plain,
 	struct codec_plan previous = *plan;
 
 	*plain = (struct codec_bytes){ b->plain + i * BLOCK_BYTES_MAX, b->list[i].plain };
-	if (!b->copies)
-		codec_detect(b->aim, plain, i > 0 ? &previous : NULL, plan);
+	codec_detect(b->aim, plain, i > 0 ? &previous : NULL, plan);
 }
 
 static void detect(struct bench *b)
@@ -115,28 +119,36 @@ static void decode(struct bench *b)
 	}
 }
 
-static void fastest(double *best, double began, bool is_first)
+static void copy(struct bench *b)
 {
-	double took = seconds() - began;
+	for (size_t i = 0; i < b->blocks; i++)
+		memcpy(b->out + i * BLOCK_BYTES_MAX, b->plain + i * BLOCK_BYTES_MAX,
+		       b->list[i].plain);
+}
 
-	if (is_first || took < *best)
-		*best = took;
+static int by_size(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
 }
 
 static void measure(struct bench *b, unsigned times)
 {
-	for (unsigned i = 0; i < times; i++) {
-		double began = seconds();
+	static void (*const steps[STEPS])(struct bench *) = { detect, encode, copy, decode };
 
-		detect(b);
-		fastest(&b->detect_s, began, i == 0);
-		began = seconds();
-		encode(b);
-		fastest(&b->encode_s, began, i == 0);
-		began = seconds();
-		decode(b);
-		fastest(&b->decode_s, began, i == 0);
+	for (unsigned i = 0; i < times; i++) {
+		for (enum step step = 0; step < STEPS; step++) {
+			double began = seconds();
+
+			steps[step](b);
+			b->took[step][i] = seconds() - began;
+		}
 	}
+	for (enum step step = 0; step < STEPS; step++)
+		qsort(b->took[step], times, sizeof **b->took, by_size);
+	memset(b->out, 0, b->blocks * BLOCK_BYTES_MAX);	/* of the copies */
+	decode(b);
 	for (size_t at = 0, i = 0; i < b->blocks; i++, at += BLOCK_BYTES_MAX) {
 		if (memcmp(b->out + at, b->plain + at, b->list[i].plain) != 0)
 			die("find what went in in", "what was decoded");
@@ -227,9 +239,10 @@ static void print_files(struct bench *b, char **files, uint64_t mib, unsigned ti
 	double n = (double)b->repeats;
 
 	measure(b, times);
-	printf("%zu %llu %zu %.6f %.6f %.6f", bytes,
+	printf("%zu %llu %zu %.6f %.6f %.6f %.6f", bytes,
 	       (unsigned long long)(b->stored_bytes / b->repeats), b->blocks / b->repeats,
-	       b->detect_s / n, b->encode_s / n, b->decode_s / n);
+	       b->took[DETECT][times / 2] / n, b->took[ENCODE][times / 2] / n,
+	       b->took[DECODE][times / 2] / n, b->took[COPY][times / 2] / n);
 	for (unsigned i = 0; i < CODEC_COUNT; i++)
 		printf(" %s=%llu", codec_name((enum codec)i),
 		       (unsigned long long)(b->counts[i] / b->repeats));
@@ -242,7 +255,7 @@ static void print_files(struct bench *b, char **files, uint64_t mib, unsigned ti
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: bench_codec AIM|memcpy [-j] [-m MIB] [-n TIMES] FILE...\n");
+	fprintf(stderr, "usage: bench_codec AIM [-j] [-m MIB] [-n TIMES] FILE...\n");
 	return 2;
 }
 
@@ -256,8 +269,7 @@ int main(int argc, char **argv)
 
 	if (argc < 3 || !b.scratch)
 		return usage();
-	b.copies = strcmp(argv[1], "memcpy") == 0;
-	if (!b.copies && codec_aim_parse(argv[1], &b.aim) != 0)
+	if (codec_aim_parse(argv[1], &b.aim) != 0)
 		return usage();
 	for (optind = 2; (option = getopt(argc, argv, "jm:n:")) != -1;) {
 		if (option == 'm')
@@ -269,7 +281,7 @@ int main(int argc, char **argv)
 		else
 			return usage();
 	}
-	if (mib == 0 || times == 0 || optind == argc)
+	if (mib == 0 || times == 0 || times > TIMES_MAX || optind == argc)
 		return usage();
 	for (int i = optind; i < argc && !is_one; i++)
 		print_files(&b, (char *[]){ argv[i], NULL }, mib, times);
