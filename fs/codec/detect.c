@@ -22,7 +22,6 @@
 
 struct sample {
 	uint16_t counts[2][PLACES][256];	/* as they are; rotated left by one bit */
-	uint32_t squares[2][PLACES];		/* of these counts, summed up */
 	uint32_t totals[PLACES];
 	uint32_t fours, sixes;	/* share of bytes that begin 4, 6 that were seen before */
 };
@@ -36,19 +35,13 @@ struct place {
 
 /* --- the sample ---- */
 
-/* Count one byte; the sum of squares grows by what it adds to one of them. */
-static inline void count(struct sample *s, unsigned rotate, uint32_t place, uint8_t byte)
-{
-	s->squares[rotate][place] += 2u * s->counts[rotate][place][byte]++ + 1u;
-}
-
 static void count_run(struct sample *s, const uint8_t *bytes, uint32_t from, uint32_t to)
 {
 	uint8_t before = from > 0 ? bytes[from - 1] : 0;
 
 	for (uint32_t i = from; i < to; i++) {
-		count(s, 0, i % PLACES, bytes[i]);
-		count(s, 1, i % PLACES, (uint8_t)(bytes[i] << 1 | before >> 7));
+		s->counts[0][i % PLACES][bytes[i]]++;
+		s->counts[1][i % PLACES][(uint8_t)(bytes[i] << 1 | before >> 7)]++;
 		before = bytes[i];
 	}
 	for (uint32_t i = 0; i < PLACES; i++)
@@ -162,13 +155,22 @@ static uint32_t place_covered(const struct place *p)
 	return covered;
 }
 
+static uint32_t squares_of(const uint16_t counts[256])
+{
+	uint32_t sum = 0;
+
+	for (unsigned i = 0; i < 256; i++)
+		sum += (uint32_t)counts[i] * counts[i];
+	return sum;
+}
+
 /* Could they be? Much cheaper to say than how many are. */
 static bool place_may_do(const struct sample *s, unsigned rotate, unsigned stride, unsigned at)
 {
 	for (unsigned other = at; other < PLACES; other += stride) {
-		uint32_t n = s->totals[other];
+		uint32_t n = s->totals[other], squares = squares_of(s->counts[rotate][other]);
 
-		if (n == 0 || s->squares[rotate][other] * (SYMBOLS + SYMBOLS / 2) < n * n)
+		if (n == 0 || squares * (SYMBOLS + SYMBOLS / 2) < n * n)
 			return false;
 	}
 	return true;

@@ -36,6 +36,7 @@ struct huffman_decoder {
 
 /* The symbols of a code, shortest first, then by value: their codes count upwards in this order. */
 struct order {
+	unsigned first, last;			/* the least and the greatest */
 	uint8_t symbols[HUFFMAN_SYMBOLS];
 	uint32_t count;
 	unsigned bits_min;
@@ -57,7 +58,7 @@ static bool order_of(const struct huffman_lengths *code, struct order *order)
 	uint32_t counts[HUFFMAN_BITS_MAX + 1] = {0}, at[HUFFMAN_BITS_MAX + 1];
 	uint32_t filled = 0;
 
-	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
+	for (unsigned s = order->first; s <= order->last; s++)
 		counts[code->of[s]]++;
 	order->count = 0;
 	order->bits_min = 0;
@@ -70,7 +71,7 @@ static bool order_of(const struct huffman_lengths *code, struct order *order)
 	}
 	if (filled != HUFFMAN_ENTRIES)
 		return false;
-	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++) {
+	for (unsigned s = order->first; s <= order->last; s++) {
 		if (code->of[s] > 0)
 			order->symbols[at[code->of[s]]++] = (uint8_t)s;
 	}
@@ -173,7 +174,8 @@ static void table_build(struct huffman_decoder *d, const struct order *order,
 }
 
 /* Its bytes, which stay part of `stored`; NULL: too few, or not that of a code. */
-static const uint8_t *header_read(struct rd *stored, uint32_t *len, struct huffman_lengths *code)
+static const uint8_t *header_read(struct rd *stored, uint32_t *len, struct huffman_lengths *code,
+				  struct order *order)
 {
 	const uint8_t *start = stored->at;
 	unsigned first = rd_u8(stored);
@@ -194,6 +196,8 @@ static const uint8_t *header_read(struct rd *stored, uint32_t *len, struct huffm
 			return NULL;
 		code->of[first + i] = (uint8_t)bits;
 	}
+	order->first = first;
+	order->last = last;
 	*len = (uint32_t)(stored->at - start);
 	return start;
 }
@@ -232,7 +236,7 @@ const struct huffman_table *huffman_table_get(enum cpu_level level, struct huffm
 	if (!c) {
 		c = cached_oldest(d);
 		uint32_t len = 0;
-		const uint8_t *header = header_read(stored, &len, &c->table.code);
+		const uint8_t *header = header_read(stored, &len, &c->table.code, &order);
 
 		c->header_len = 0;
 		if (!header || !order_of(&c->table.code, &order))

@@ -3,6 +3,7 @@
  * The layout of the stored bytes, and what each plane is stored as:
  *
  *   shape u8 (bits 0-1: log2 of the stride, 2-3: phase, 4: rotated), plain bytes - 1 u16,
+ *   distance of differences in words u16 (0: there are none),
  *   for each plane: kind u8, stored bytes u16,
  *   the plain bytes before the first word and behind the last, the stored bytes of each plane.
  */
@@ -19,10 +20,13 @@
 #define SHAPE_PHASE    2u		/* bits to shift */
 #define SHAPE_ROTATED  4u
 
+/* A plane of several classes, or zstd's, must save one byte of the block in this many. */
+#define LEAST_SHARE    128u
+
 /* What the first bytes say. */
 struct head {
 	uint32_t stride, phase, words, edge;	/* edge: bytes that belong to no word */
-	uint32_t plain_len;
+	uint32_t plain_len, distance;
 	bool is_rotated;
 	struct planes_stored planes[PLANES_STRIDE_MAX];
 };
@@ -63,7 +67,7 @@ static bool head_settle(struct head *head)
 
 static uint32_t head_bytes(const struct head *head)
 {
-	return 3 + 3 * head->stride;
+	return 5 + 3 * head->stride;
 }
 
 /* --- encoding --------------------------------------------------------------------------------- */
@@ -94,6 +98,7 @@ static void head_write(const struct head *head, uint8_t *out)
 	wr_u8(&w, (uint8_t)((head->stride >> 1) | head->phase << SHAPE_PHASE |
 			    (uint32_t)head->is_rotated << SHAPE_ROTATED));
 	wr_u16(&w, (uint16_t)(head->plain_len - 1));
+	wr_u16(&w, (uint16_t)head->distance);
 	for (uint32_t p = 0; p < head->stride; p++) {
 		wr_u8(&w, head->planes[p].kind);
 		wr_u16(&w, head->planes[p].len);
@@ -107,6 +112,7 @@ uint32_t planes_encode(struct planes_scratch *s, const struct codec_plan *plan, 
 	struct head head = {.stride = plan->stride, .phase = plan->phase, .plain_len = len,
 			    .is_rotated = plan->rotate && plan->stride > 1};
 	const uint8_t *in = plain, *planes[PLANES_STRIDE_MAX];
+	struct planes_task task;
 	struct wr w = wr_init(out, room);
 
 	ASSERT(len >= 1 && len <= BLOCK_BYTES_MAX && room <= BLOCK_BYTES_MAX);
@@ -121,8 +127,11 @@ uint32_t planes_encode(struct planes_scratch *s, const struct codec_plan *plan, 
 	if (!wr_ok(&w))
 		return 0;
 	split(s, &head, in, planes);
+	task = (struct planes_task){.words = head.words, .least = len / LEAST_SHARE};
+	planes_rows_look(planes[head.stride - 1], head.words, &task.rows);
+	head.distance = task.rows.distance;
 	for (uint32_t p = 0; p < head.stride; p++) {
-		if (!planes_plane_store(s, planes[p], head.words, &head.planes[p], &w))
+		if (!planes_plane_store(s, planes[p], &task, &head.planes[p], &w))
 			return 0;
 	}
 	head_write(&head, out);
@@ -139,9 +148,12 @@ static bool head_read(struct rd *r, struct head *head)
 	*head = (struct head){.stride = 1u << (shape & 3), .phase = shape >> SHAPE_PHASE & 3,
 			      .is_rotated = (shape >> SHAPE_ROTATED & 1) != 0,
 			      .plain_len = rd_u16(r) + 1u};
+	head->distance = rd_u16(r);
 	if (!rd_ok(r) || shape >> (SHAPE_ROTATED + 1) != 0 || head->stride > PLANES_STRIDE_MAX ||
 	    head->phase >= head->stride || (head->stride == 1 && head->is_rotated) ||
-	    !head_settle(head))
+	    !head_settle(head) ||
+	    (head->distance > 0 &&
+	     (head->distance < PLANES_ROWS_MIN || head->distance >= head->words)))
 		return false;
 	for (uint32_t p = 0; p < head->stride; p++) {
 		head->planes[p].kind = rd_u8(r);
@@ -154,13 +166,15 @@ static bool head_read(struct rd *r, struct head *head)
 static bool planes_read(struct planes_scratch *s, const struct head *head, struct rd *r,
 			uint8_t *out, const uint8_t *planes[PLANES_STRIDE_MAX])
 {
+	const struct planes_extent extent = {head->words, head->distance};
+
 	for (uint32_t p = 0; p < head->stride; p++) {
 		const uint8_t *stored = rd_view(r, head->planes[p].len);
 		uint8_t *to = head->stride == 1 ? out : s->planes + p * head->words;
 
 		if (!stored)
 			return false;
-		planes[p] = planes_plane_load(s, &head->planes[p], stored, to, head->words);
+		planes[p] = planes_plane_load(s, &head->planes[p], stored, to, &extent);
 		if (!planes[p])
 			return false;
 	}

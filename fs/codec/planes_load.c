@@ -83,11 +83,24 @@ static bool mixed_decode(struct planes_scratch *s, struct rd *r, uint8_t *to, ui
 }
 
 const uint8_t *planes_plane_load(struct planes_scratch *s, const struct planes_stored *plane,
-				 const uint8_t *stored, uint8_t *to, uint32_t words)
+				 const uint8_t *stored, uint8_t *to,
+				 const struct planes_extent *extent)
 {
-	struct rd r = rd_init(stored, plane->len);
+	bool differs = plane->kind & PLANES_DIFFERENCES;
+	struct planes_stored own = {plane->kind & (uint8_t)~PLANES_DIFFERENCES, plane->len};
+	struct rd r = rd_init(stored, own.len);
+	const uint8_t *bytes = to;
 
-	if (plane->kind != PLANES_MIXED)
-		return bytes_decode(s, plane, stored, to, words);
-	return mixed_decode(s, &r, to, words) ? to : NULL;
+	if (differs && extent->distance == 0)
+		return NULL;
+	if (own.kind != PLANES_MIXED)
+		bytes = bytes_decode(s, &own, stored, to, extent->words);
+	else if (!mixed_decode(s, &r, to, extent->words))
+		return NULL;
+	if (!bytes || !differs)
+		return bytes;
+	if (bytes != to)
+		memcpy(to, bytes, extent->words);
+	planes_rows_add(to, extent->words, extent->distance);
+	return to;
 }

@@ -11,20 +11,16 @@
 
 /* Coding bytes must save one in SAVING_SHARE: it costs every reader. */
 #define SAVING_SHARE 50u
-/* Classes, and zstd, must save one byte in MORE_SHARE more than one code does. */
-#define MORE_SHARE   100u
+/* Differences must save one byte in this many. */
+#define DIFFERENCES_SHARE 50u
 
-/* A plane is looked at by one piece in SAMPLE_SHARE first; this often are bytes of noise equal. */
-#define SAMPLE_SHARE	 8u
-#define SAMPLE_PIECE	 128u
-#define SAMPLE_WORDS_MIN 8192u
+/* A plane is looked at by some pieces first; this often are bytes of noise equal. */
+#define SAMPLE_PIECES	 32u
+#define SAMPLE_PIECE	 64u
+#define SAMPLE_WORDS_MIN (4u * SAMPLE_PIECES * SAMPLE_PIECE)
 #define NOISE_PERCENT	 112u		/* of 1/256: 2^0.16 */
 
-/* zstd is for planes where this share of the bytes of a sample begin what has been there before. */
-#define REPEATS_SEEN  2048u
-#define REPEATS_SHARE 8u
-#define REPEATS_SLOTS 1024u
-#define ZSTD_LEVEL    1
+#define ZSTD_LEVEL 1
 
 static bool is_constant(const uint8_t *plane, uint32_t words)
 {
@@ -37,16 +33,15 @@ static bool is_constant(const uint8_t *plane, uint32_t words)
  */
 static bool sample_shrinks(const uint8_t *plane, uint32_t words)
 {
-	uint32_t counts[HUFFMAN_SYMBOLS], seen = 0;
-	uint8_t sample[BLOCK_BYTES_MAX / SAMPLE_SHARE];
+	const uint32_t seen = SAMPLE_PIECES * SAMPLE_PIECE;
+	uint32_t counts[HUFFMAN_SYMBOLS];
+	uint8_t sample[SAMPLE_PIECES * SAMPLE_PIECE];
 	uint64_t equal = 0;
 
 	if (words < SAMPLE_WORDS_MIN)
 		return true;
-	for (uint32_t at = 0; at + SAMPLE_PIECE <= words; at += SAMPLE_SHARE * SAMPLE_PIECE) {
-		memcpy(sample + seen, plane + at, SAMPLE_PIECE);
-		seen += SAMPLE_PIECE;
-	}
+	for (uint32_t i = 0; i < SAMPLE_PIECES; i++)
+		memcpy(sample + i * SAMPLE_PIECE, plane + words / SAMPLE_PIECES * i, SAMPLE_PIECE);
 	huffman_count(sample, seen, counts);
 	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
 		equal += (uint64_t)counts[s] * (counts[s] - 1u) * (counts[s] > 0);
@@ -110,13 +105,13 @@ static void classes_write(const struct planes_mix *mix, struct wr *w)
 }
 
 /* False, and nothing of it is written: it saves too little beside `one`, the code of all. */
-static bool plane_mixed(struct planes_scratch *s, const uint8_t *plane, uint32_t words,
-			const struct store_plan *one, struct wr *w)
+static bool plane_mixed(struct planes_scratch *s, const uint8_t *plane,
+			const struct planes_task *task, const struct store_plan *one, struct wr *w)
 {
 	struct store_plan of[PLANES_MIX_CLASSES];
 	struct planes_mix *mix = &s->mix;
 
-	if (!planes_mix_find(mix, plane, words, one->counts, words / MORE_SHARE))
+	if (!planes_mix_find(mix, plane, task->words, one->counts, task->least))
 		return false;
 	planes_mix_gather(mix, plane, s->classes);
 	const uint8_t *bytes = s->classes;
@@ -127,7 +122,7 @@ static bool plane_mixed(struct planes_scratch *s, const uint8_t *plane, uint32_t
 		all += of[k].bound;
 		bytes += mix->bytes[k];
 	}
-	if (all + words / MORE_SHARE > one->bound || all > (size_t)(w->end - w->at))
+	if (all + task->least > one->bound || all > (size_t)(w->end - w->at))
 		return false;
 	classes_write(mix, w);
 	struct wr heads = *w;
@@ -146,45 +141,15 @@ static bool plane_mixed(struct planes_scratch *s, const uint8_t *plane, uint32_t
 	return true;
 }
 
-/* More than half of these bytes? */
-static bool has_zeros(uint64_t bytes)
-{
-	unsigned zeros = 0;
-
-	for (unsigned i = 0; i < 8; i++)
-		zeros += (bytes >> 8 * i & 0xff) == 0;
-	return zeros >= 4;
-}
-
-/* Do eight bytes often occur again? One table of where each was seen last, by a hash. */
-static bool has_repeats(const uint8_t *plane, uint32_t words)
-{
-	uint32_t seen = MIN_OF(words, REPEATS_SEEN), repeats = 0;
-	const uint8_t *sample = plane + (words - seen) / 2;
-	uint16_t last[REPEATS_SLOTS] = {0};
-	uint64_t here, there;
-
-	for (uint32_t at = 1; at + sizeof here <= seen; at++) {
-		memcpy(&here, sample + at, sizeof here);
-		uint32_t slot = (uint32_t)(here * 0x9e3779b97f4a7c15u >> 54) % REPEATS_SLOTS;
-
-		memcpy(&there, sample + last[slot], sizeof there);
-		repeats += here == there && !has_zeros(here);
-		last[slot] = (uint16_t)at;
-	}
-	return repeats > seen / REPEATS_SHARE;
-}
-
 /* False, and nothing is written: it does not save enough beside `best` bytes. */
-static bool plane_zstd(struct planes_scratch *s, const uint8_t *plane, uint32_t words,
-		       uint32_t best, struct wr *w)
+static bool plane_zstd(struct planes_scratch *s, const uint8_t *plane,
+		       const struct planes_task *task, uint32_t best, struct wr *w)
 {
-	uint32_t spare = words / MORE_SHARE;
-	size_t room = MIN_OF(best > spare ? best - spare : 0, (size_t)(w->end - w->at));
+	uint32_t most = best > task->least ? best - task->least : 0;
+	size_t room = MIN_OF(most, (size_t)(w->end - w->at));
 
-	if (!has_repeats(plane, words))
-		return false;
-	size_t len = ZSTD_compressCCtx(s->zstd_encoder, w->at, room, plane, words, ZSTD_LEVEL);
+	size_t len = ZSTD_compressCCtx(s->zstd_encoder, w->at, room, plane, task->words,
+				       ZSTD_LEVEL);
 
 	if (ZSTD_isError(len))
 		return false;
@@ -192,20 +157,50 @@ static bool plane_zstd(struct planes_scratch *s, const uint8_t *plane, uint32_t 
 	return true;
 }
 
-bool planes_plane_store(struct planes_scratch *s, const uint8_t *plane, uint32_t words,
-			struct planes_stored *out, struct wr *w)
+/* These bytes, as they are. */
+static bool plane_best(struct planes_scratch *s, const uint8_t *plane,
+		       const struct planes_task *task, struct planes_stored *out, struct wr *w)
 {
-	struct store_plan one = {.kind = PLANES_RAW, .bound = words};
+	struct store_plan one = {.kind = PLANES_RAW, .bound = task->words};
 	const uint8_t *start = w->at;
 
-	if (is_constant(plane, words) || sample_shrinks(plane, words))
-		store_plan_of(plane, words, &one);
-	if (one.kind != PLANES_CONSTANT && plane_zstd(s, plane, words, one.bound, w))
+	if (is_constant(plane, task->words) || sample_shrinks(plane, task->words))
+		store_plan_of(plane, task->words, &one);
+	if (task->rows.repeats && one.kind != PLANES_CONSTANT &&
+	    plane_zstd(s, plane, task, one.bound, w))
 		out->kind = PLANES_ZSTD;
-	else if (one.kind == PLANES_HUFFMAN && plane_mixed(s, plane, words, &one, w))
+	else if (one.kind == PLANES_HUFFMAN && plane_mixed(s, plane, task, &one, w))
 		out->kind = PLANES_MIXED;
 	else
-		return bytes_store(plane, words, &one, out, w);
+		return bytes_store(plane, task->words, &one, out, w);
 	out->len = (uint16_t)(w->at - start);
+	return true;
+}
+
+/* Do differences take less? One half of the plane tells. */
+static bool differences_shrink(const uint8_t *plane, const uint8_t *differences, uint32_t words)
+{
+	struct store_plan as_is, differing;
+	uint32_t at = words / 2, seen = words - at;
+
+	store_plan_of(plane + at, seen, &as_is);
+	store_plan_of(differences + at, seen, &differing);
+	return differing.bound + seen / DIFFERENCES_SHARE <= as_is.bound;
+}
+
+bool planes_plane_store(struct planes_scratch *s, const uint8_t *plane,
+			const struct planes_task *task, struct planes_stored *out, struct wr *w)
+{
+	struct planes_task own = *task;
+
+	if (task->rows.distance == 0)
+		return plane_best(s, plane, task, out, w);
+	planes_rows_subtract(plane, task->words, task->rows.distance, s->differences);
+	if (!differences_shrink(plane, s->differences, task->words))
+		return plane_best(s, plane, task, out, w);
+	own.rows.repeats = false;	/* they are gone */
+	if (!plane_best(s, s->differences, &own, out, w))
+		return false;
+	out->kind |= PLANES_DIFFERENCES;
 	return true;
 }

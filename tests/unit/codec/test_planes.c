@@ -157,27 +157,98 @@ START_TEST(every_length_comes_back)
 }
 END_TEST
 
+#define HEAD_BYTES 5u		/* in front of the kinds of planes */
+
 /* What a plane is stored as. */
 static unsigned kind_of_plane(uint32_t plane)
 {
-	return stored[3 + 3 * plane];
+	return stored[HEAD_BYTES + 3 * plane];
 }
 
 START_TEST(each_plane_is_stored_as_suits_it)
 {
 	struct codec_plan plan = plan_of(4, 0, false);
+	uint8_t words[8][40];
 
+	for (uint32_t i = 0; i < sizeof words; i++)
+		words[i / 40][i % 40] = (uint8_t)(1 + prng(255));
 	for (uint32_t i = 0; i < BLOCK_BYTES_MAX; i += 4) {
+		static uint32_t word;
+
+		word = i % 160 ? word : prng(8);	/* come again at no one distance */
 		plain[i] = (uint8_t)prng(256);
 		plain[i + 1] = 0x77;
 		plain[i + 2] = (uint8_t)prng(16);
-		plain[i + 3] = i < 1200 ? (uint8_t)prng(256) : plain[i - 1200 + 3];
+		plain[i + 3] = words[word][i / 4 % 40];
 	}
 	ck_assert_uint_gt(round_trip(&plan, BLOCK_BYTES_MAX), 0);
 	ck_assert_uint_eq(kind_of_plane(0), PLANES_RAW);
 	ck_assert_uint_eq(kind_of_plane(1), PLANES_CONSTANT);
 	ck_assert_uint_eq(kind_of_plane(2), PLANES_HUFFMAN);
 	ck_assert_uint_eq(kind_of_plane(3), PLANES_ZSTD);
+}
+END_TEST
+
+/* Rows that are about what the row before them is, as floats of four bytes or their halves. */
+static void fill_rows(uint32_t stride, uint32_t words)
+{
+	static float row[BLOCK_BYTES_MAX];
+	uint32_t bits;
+
+	for (uint32_t i = 0; i < words; i++)
+		row[i] = (float)prng(1000001) / 1e6f - 0.5f;
+	for (uint32_t at = 0; at + stride <= BLOCK_BYTES_MAX; at += stride) {
+		float *value = &row[at / stride % words];
+
+		*value *= 1 + ((float)prng(1000001) / 1e6f - 0.5f) * 0.004f;
+		memcpy(&bits, value, sizeof bits);
+		bits = stride == 2 ? bits >> 16 : bits;
+		for (uint32_t i = 0; i < stride; i++)
+			plain[at + i] = (uint8_t)(bits >> 8 * i);
+	}
+}
+
+START_TEST(rows_alike_are_stored_as_differences)
+{
+	static const struct { uint32_t stride, percent_max; } rows[] = {{2, 35}, {4, 70}};
+
+	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
+		for (uint32_t words = 60; words < 900; words += 111) {
+			struct codec_plan plan = plan_of(rows[i].stride, 0, true);
+			uint32_t last = plan.stride - 1u;
+
+			fill_rows(plan.stride, words);
+			uint32_t len = round_trip(&plan, BLOCK_BYTES_MAX);
+
+			ck_assert(kind_of_plane(last) & PLANES_DIFFERENCES);
+			ck_assert_uint_eq(stored[3] | stored[4] << 8, words);
+			ck_assert_uint_lt(len, BLOCK_BYTES_MAX / 100 * rows[i].percent_max);
+		}
+	}
+}
+END_TEST
+
+START_TEST(differences_need_a_distance)
+{
+	struct codec_plan plan = plan_of(2, 0, true);
+
+	fill_rows(2, 300);
+	uint32_t len = round_trip(&plan, BLOCK_BYTES_MAX);
+
+	for (uint32_t distance = 0; distance <= UINT16_MAX; distance++) {
+		stored[3] = (uint8_t)distance;
+		stored[4] = (uint8_t)(distance >> 8);
+		if (distance >= PLANES_ROWS_MIN && distance < BLOCK_BYTES_MAX / 2) {
+			distance += 1000;	/* legal, but other bytes */
+			continue;
+		}
+		ck_assert_int_eq(decode(len, BLOCK_BYTES_MAX), -E_MALFORMED);
+		if (distance >= BLOCK_BYTES_MAX / 2)
+			distance += 1000;
+	}
+	stored[3] = PLANES_ROWS_MIN;
+	stored[4] = 0;
+	ck_assert_int_eq(decode(len, BLOCK_BYTES_MAX), BLOCK_BYTES_MAX);
 }
 END_TEST
 
@@ -217,14 +288,15 @@ END_TEST
 START_TEST(a_mixed_plane_is_checked)
 {
 	struct codec_plan plan = plan_of(1, 0, false);
-	uint32_t len = 8000, heads = 6 + DIV_CEIL(DIV_CEIL(len, 64u), 4u);
+	uint32_t len = 8000, kinds = HEAD_BYTES + 3;
+	uint32_t heads = kinds + DIV_CEIL(DIV_CEIL(len, 64u), 4u);
 
 	for (uint32_t i = 0; i < len; i++)
 		plain[i] = (uint8_t)(i / 256 % 4 * 9 + prng(8));
 	uint32_t stored_len = round_trip(&plan, len);
 
 	ck_assert_uint_eq(kind_of_plane(0), PLANES_MIXED);
-	for (uint32_t at = 6; at < heads + 12; at++) {
+	for (uint32_t at = kinds; at < heads + 12; at++) {
 		uint8_t right = stored[at];
 
 		for (unsigned bit = 0; bit < 8; bit++) {
@@ -326,13 +398,15 @@ START_TEST(every_field_of_the_head_is_checked)
 	ck_assert_int_eq(decode(len, BLOCK_BYTES_MAX), 30000);
 	ck_assert_int_eq(decode(len, 29999), -E_MALFORMED);
 	ck_assert_int_eq(decode(len - 1, 30000), -E_MALFORMED);
-	for (uint32_t at = 0; at < 15; at++) {
+	for (uint32_t at = 0; at < HEAD_BYTES + 3 * 4; at++) {
 		uint8_t right = stored[at];
 
 		for (unsigned value = 0; value < 256; value++) {
-			/* Another rotation, and a phase with as many words, are legal. */
+			/* Another rotation, a phase with as many words, a distance of nothing. */
 			bool is_legal = value == right ||
-					(at == 0 && value < 32 && value % 4 == 2);
+					(at == 0 && value < 32 && value % 4 == 2) ||
+					(at == 3 && value >= PLANES_ROWS_MIN) ||
+					(at == 4 && value * 256u < 29999 / 4);
 
 			stored[at] = (uint8_t)value;
 			if (!is_legal)
@@ -375,6 +449,8 @@ TEST_MAIN("planes",
 	  tcase_add_test(tc, every_stride_phase_and_rotation_comes_back);
 	  tcase_add_test(tc, every_length_comes_back);
 	  tcase_add_test(tc, each_plane_is_stored_as_suits_it);
+	  tcase_add_test(tc, rows_alike_are_stored_as_differences);
+	  tcase_add_test(tc, differences_need_a_distance);
 	  tcase_add_test(tc, chunks_that_differ_are_coded_apart);
 	  tcase_add_test(tc, empty_rows_take_next_to_nothing);
 	  tcase_add_test(tc, a_mixed_plane_is_checked);
