@@ -182,6 +182,11 @@ must_check int ms_serve_request(struct ms_server *s, const struct rpc_request *r
 				struct ms_request *out);
 bool ms_serve_request_grows(uint16_t op);	/* refused when nearly full */
 bool ms_serve_request_changes(uint16_t op);	/* refused when the journal failed */
+/* Fields of Wire ReencodeStatus and struct ms_reencode: a status tells what a heartbeat told. */
+#define SERVE_REENCODE_FIELDS(X)                                                                   \
+	X(running) X(all) X(wants) X(turn) X(paused) X(wrong)                                      \
+	X(pass) X(bytes_done) X(bytes_total) X(blocks) X(bytes_before) X(bytes_after)              \
+	X(bytes_per_s) X(started_wall_ns) X(finished_wall_ns)
 
 /* serve_reply.c: build the wire message of a reply inside p. */
 void ms_serve_reply(struct ms_server *s, struct ms_pending *p, const struct ms_reply *reply);

@@ -381,21 +381,9 @@ static void take_reencode(const Wire__Heartbeat *m, struct ms_reencode *out)
 		out->codec_bytes[i] = m->codec_bytes[i];
 	if (!r)
 		return;
-	out->running = r->running;
-	out->all = r->all;
-	out->wants = r->wants;
-	out->turn = r->turn;
-	out->paused = r->paused;
-	out->wrong = r->wrong;
-	out->pass = r->pass;
-	out->bytes_done = r->bytes_done;
-	out->bytes_total = r->bytes_total;
-	out->blocks = r->blocks;
-	out->bytes_before = r->bytes_before;
-	out->bytes_after = r->bytes_after;
-	out->bytes_per_s = r->bytes_per_s;
-	out->started_wall_ns = r->started_wall_ns;
-	out->finished_wall_ns = r->finished_wall_ns;
+#define COPY(field) out->field = r->field;
+	SERVE_REENCODE_FIELDS(COPY)
+#undef COPY
 }
 
 static int take_heartbeat(const Wire__Heartbeat *m, struct ms_request *out)

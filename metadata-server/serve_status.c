@@ -109,21 +109,9 @@ static void add_reencode(struct status *st, uint32_t index, const struct ms_reen
 	Wire__ServerStatus *server = &st->servers[index];
 
 	wire__reencode_status__init(out);
-	out->running = r->running;
-	out->all = r->all;
-	out->wants = r->wants;
-	out->turn = r->turn;
-	out->paused = r->paused;
-	out->wrong = r->wrong;
-	out->pass = r->pass;
-	out->bytes_done = r->bytes_done;
-	out->bytes_total = r->bytes_total;
-	out->blocks = r->blocks;
-	out->bytes_before = r->bytes_before;
-	out->bytes_after = r->bytes_after;
-	out->bytes_per_s = r->bytes_per_s;
-	out->started_wall_ns = r->started_wall_ns;
-	out->finished_wall_ns = r->finished_wall_ns;
+#define COPY(field) out->field = r->field;
+	SERVE_REENCODE_FIELDS(COPY)
+#undef COPY
 	server->reencode = out;
 	server->codec_bytes = st->codec_bytes[index];
 	server->n_codec_bytes = MS_CODECS_MAX;

@@ -28,21 +28,10 @@
 
 static int open_disk(struct fsck *f, struct fsck_dir *dir, struct error *err)
 {
-	struct error why = {0};
-	int rc = disk_posix_create(dir->path, &dir->disk);
+	int rc = fsck_open(f, dir, cs_format_read, err);
 
-	if (rc < 0) {
-		dir->disk = NULL;
-		return error_set(err, rc, "cannot open '%s'", dir->path);
-	}
-	rc = fsck_lock(dir, err);
-	if (rc < 0)
+	if (rc <= 0)
 		return rc;
-	if (cs_format_read(dir->disk, &dir->super, &why) < 0) {
-		dir->has_bad_super = true;
-		fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path, "%s", why.text);
-		return 0;
-	}
 	if (!f->has_super) { /* of the metadata it cannot be read: the disks agree among themselves
 			      */
 		f->super = dir->super;

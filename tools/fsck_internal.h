@@ -178,8 +178,13 @@ must_check int fsck_view_indexes(struct fsck *f, struct error *err);
 must_check int fsck_content(struct fsck *f, struct error *err);
 must_check int fsck_repair(struct fsck *f, struct error *err);
 
-/* Lock; 0, or -E_BUSY with a sentence. A read-only file system needs no lock. */
-must_check int fsck_lock(const struct fsck_dir *dir, struct error *err);
+/*
+ * Open and lock a directory, and read its superblock by `read`: 1; 0 if that is damaged, which is a
+ * fault. -E_BUSY: its server runs. A read-only file system needs no lock.
+ */
+typedef int (*fsck_super_fn)(struct disk *disk, struct super *out, struct error *err);
+must_check int fsck_open(struct fsck *f, struct fsck_dir *dir, fsck_super_fn read,
+			 struct error *err);
 
 /* Buffers and scratch tables, for both kinds of check; and their end. */
 must_check int fsck_begin(struct fsck *f, const struct fsck_options *options,

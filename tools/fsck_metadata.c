@@ -21,7 +21,9 @@
 #define SNAPSHOTS_MAX 1024u
 #define COMMIT_ROWS   65536u
 
-int fsck_lock(const struct fsck_dir *dir, struct error *err)
+/* --- superblocks ------------------------------------------------------------------------------ */
+
+static int lock(const struct fsck_dir *dir, struct error *err)
 {
 	int rc = disk_lock(dir->disk);
 
@@ -34,9 +36,7 @@ int fsck_lock(const struct fsck_dir *dir, struct error *err)
 	return rc < 0 ? error_set(err, rc, "cannot lock '%s'", dir->path) : 0;
 }
 
-/* --- superblocks ------------------------------------------------------------------------------ */
-
-static int open_directory(struct fsck *f, struct fsck_dir *dir, struct error *err)
+int fsck_open(struct fsck *f, struct fsck_dir *dir, fsck_super_fn read, struct error *err)
 {
 	struct error why = {0};
 	int rc = disk_posix_create(dir->path, &dir->disk);
@@ -45,14 +45,22 @@ static int open_directory(struct fsck *f, struct fsck_dir *dir, struct error *er
 		dir->disk = NULL;
 		return error_set(err, rc, "cannot open '%s'", dir->path);
 	}
-	rc = fsck_lock(dir, err);
+	rc = lock(dir, err);
 	if (rc < 0)
 		return rc;
-	if (ms_recover_super(dir->disk, &dir->super, &why) < 0) {
-		dir->has_bad_super = true;
-		fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path, "%s", why.text);
-		return 0;
-	}
+	if (read(dir->disk, &dir->super, &why) >= 0)
+		return 1;
+	dir->has_bad_super = true;
+	fsck_fault(&f->report, FSCK_SUPERBLOCK, dir->path, "%s", why.text);
+	return 0;
+}
+
+static int open_directory(struct fsck *f, struct fsck_dir *dir, struct error *err)
+{
+	int rc = fsck_open(f, dir, ms_recover_super, err);
+
+	if (rc <= 0)
+		return rc;
 	if (!f->has_super) {
 		f->super = dir->super;
 		f->has_super = true;
