@@ -333,6 +333,16 @@ static inline struct cl_handle *file_create(struct cluster *w, struct client *c,
 	return op.opened;
 }
 
+/* A new inode under this name, which must not be there. */
+static inline inode_no file_make(struct cluster *w, struct client *c, inode_no parent,
+				 const char *name, mode_t mode)
+{
+	struct cl_op op = { .kind = CL_MAKE, .parent = parent, .name = name, .mode = mode,
+			    .exclusive = true };
+	ck_assert_int_eq(cluster_op(w, c, &op), 0);
+	return op.attr.st.st_ino;
+}
+
 static inline inode_no file_lookup(struct cluster *w, struct client *c, const char *name)
 {
 	struct cl_op op = { .kind = CL_LOOKUP, .parent = INODE_ROOT, .name = name };

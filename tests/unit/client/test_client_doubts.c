@@ -3,36 +3,10 @@
  * Two clients of one cluster, where what one knows, has asked for or was told could be trusted too
  * long: directories known whole, attributes that travel with content, opens given back late.
  */
-#include "tests/client_cluster.h"
-
 #include "client/core/file.h"
-
-static struct cluster w;
-static struct client *a, *b;
-
-static void setup(void)
-{
-	cluster_start(&w, 3000);
-	a = cluster_client(&w);
-	b = cluster_client(&w);
-}
-
-static void teardown(void)
-{
-	cluster_client_stop(&w, a);
-	cluster_client_stop(&w, b);
-	cluster_finish(&w);
-}
+#include "tests/client_pair.h"
 
 static uint8_t bytes[200000];
-
-static inode_no made(struct client *c, inode_no parent, const char *name, mode_t mode)
-{
-	struct cl_op op = { .kind = CL_MAKE, .parent = parent, .name = name, .mode = mode,
-			    .exclusive = true };
-	ck_assert_int_eq(cluster_op(&w, c, &op), 0);
-	return op.attr.st.st_ino;
-}
 
 /* --- directories ------------------------------------------------------------------------------ */
 
@@ -53,12 +27,12 @@ static bool list(struct client *c, inode_no dir)
 /* The kernel compares times, which whoever changed the directory may have set back. */
 START_TEST(pages_of_a_directory_that_another_node_changed_are_not_kept)
 {
-	inode_no dir = made(b, INODE_ROOT, "d", S_IFDIR | 0755);
+	inode_no dir = file_make(&w, b, INODE_ROOT, "d", S_IFDIR | 0755);
 	struct cl_op look = { .kind = CL_GETATTR, .ino = dir };
 	ck_assert_int_eq(cluster_op(&w, a, &look), 0);
 	ck_assert(!list(a, dir));
 	ck_assert(list(a, dir));
-	made(b, dir, "late", S_IFREG | 0644);
+	file_make(&w, b, dir, "late", S_IFREG | 0644);
 	struct cl_op again = { .kind = CL_GETATTR, .ino = dir };
 	ck_assert_int_eq(cluster_op(&w, a, &again), 0);
 	ck_assert(!list(a, dir));
@@ -69,8 +43,8 @@ END_TEST
 START_TEST(a_directory_is_not_empty_because_it_was_made_once)
 {
 	struct cl_op look = { .kind = CL_LOOKUP, .parent = INODE_ROOT, .name = "d" };
-	inode_no dir = made(b, INODE_ROOT, "d", S_IFDIR | 0755);
-	made(b, dir, "f", S_IFREG | 0644);
+	inode_no dir = file_make(&w, b, INODE_ROOT, "d", S_IFDIR | 0755);
+	file_make(&w, b, dir, "f", S_IFREG | 0644);
 	ck_assert_int_eq(cluster_op(&w, a, &look), 0);
 	struct cl_node *node = cl_node_find(a, dir);
 	ck_assert_int_eq(node->lease, CL_LEASE_READ);
@@ -240,7 +214,7 @@ START_TEST(a_session_lost_while_it_is_renewed_is_opened_again)
 }
 END_TEST
 
-TEST_MAIN("clients in doubt", tcase_add_checked_fixture(tc, setup, teardown);
+TEST_MAIN("clients in doubt", tcase_add_checked_fixture(tc, pair_begin, pair_end);
 	  tcase_add_test(tc, pages_of_a_directory_that_another_node_changed_are_not_kept);
 	  tcase_add_test(tc, a_directory_is_not_empty_because_it_was_made_once);
 	  tcase_add_test(tc, set_id_bits_set_after_the_content_stay);

@@ -2,26 +2,8 @@
 /* Locks of clients that have a file open together: whatever their leases, one holder at a time. */
 #include <fcntl.h>
 
-#include "tests/client_cluster.h"
-
 #include "client/core/file.h"
-
-static struct cluster w;
-static struct client *a, *b;
-
-static void setup(void)
-{
-	cluster_start(&w, 3000);
-	a = cluster_client(&w);
-	b = cluster_client(&w);
-}
-
-static void teardown(void)
-{
-	cluster_client_stop(&w, a);
-	cluster_client_stop(&w, b);
-	cluster_finish(&w);
-}
+#include "tests/client_pair.h"
 
 static struct cl_op lock_op(struct cl_handle *h, enum range_mode mode, bool waits)
 {
@@ -125,6 +107,6 @@ START_TEST(an_edit_that_ends_with_a_recall_is_not_run_again)
 }
 END_TEST
 
-TEST_MAIN("locks of clients", tcase_add_checked_fixture(tc, setup, teardown);
+TEST_MAIN("locks of clients", tcase_add_checked_fixture(tc, pair_begin, pair_end);
 	  tcase_add_test(tc, a_turn_to_append_is_none_to_lock);
 	  tcase_add_test(tc, an_edit_that_ends_with_a_recall_is_not_run_again))

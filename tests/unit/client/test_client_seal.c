@@ -1,31 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files that are cut by content behind their writers: bytes and times stay, writers go first. */
 #include <dirent.h>
-#include <signal.h>
-#include <stdlib.h>
 
 #include "client/core/seal.h"
 #include "fs/tree/cut.h"
-#include "tests/check_main.h"
-#include "tests/client_tiers.h"
+#include "tests/client_model.h"
 
 #define MODEL_BYTES (MiB(5) + 12345)
 
-static struct cluster w;
-static uint8_t *model;
-
-static void begin(void)
+static void setup(void)
 {
-	signal(SIGPIPE, SIG_IGN);
-	cluster_start(&w, 3000);
-	model = malloc(MODEL_BYTES);
-	file_pattern(model, MODEL_BYTES, 3);
-}
-
-static void end(void)
-{
-	cluster_finish(&w);
-	free(model);
+	model_begin(MODEL_BYTES);
 }
 
 /* From its end to its begin, so that it lies on the grid. */
@@ -73,7 +58,6 @@ static void expect(struct client *c, const char *name)
 
 START_TEST(bytes_and_times_stay)
 {
-	begin();
 	struct client *c = cluster_client(&w), *other = cluster_client(&w);
 	inode_no ino = write_on_grid(c, "model");
 	struct cl_handle *open = file_open(&w, other, "model", O_RDONLY);
@@ -96,13 +80,11 @@ START_TEST(bytes_and_times_stay)
 	expect(c, "model");
 	cluster_client_stop(&w, other);
 	cluster_client_stop(&w, c);
-	end();
 }
 END_TEST
 
 START_TEST(a_writer_here_is_given_way)
 {
-	begin();
 	struct client *c = cluster_client(&w);
 	inode_no ino = write_on_grid(c, "model");
 	struct cl_handle *h = file_open(&w, c, "model", O_RDWR);
@@ -114,14 +96,12 @@ START_TEST(a_writer_here_is_given_way)
 	ck_assert_int_eq(cl_seal_ask(c, ino), 0);
 	ck_assert_int_eq(await_seal(c, ino).rc, 0);
 	cluster_client_stop(&w, c);
-	end();
 }
 END_TEST
 
 /* A write that comes at some moment of a seal is there at the end, and so is all else. */
 START_TEST(a_write_in_the_middle_is_not_lost)
 {
-	begin();
 	struct client *c = cluster_client(&w), *other = cluster_client(&w);
 	inode_no ino = write_on_grid(c, "model");
 	struct cl_handle *h;
@@ -139,13 +119,11 @@ START_TEST(a_write_in_the_middle_is_not_lost)
 	expect(other, "model");
 	cluster_client_stop(&w, other);
 	cluster_client_stop(&w, c);
-	end();
 }
 END_TEST
 
 START_TEST(a_client_may_end_at_any_moment)
 {
-	begin();
 	struct client *c = cluster_client(&w), *other;
 	inode_no ino = write_on_grid(c, "model");
 	ck_assert_int_eq(cl_seal_ask(c, ino), 0);
@@ -155,13 +133,11 @@ START_TEST(a_client_may_end_at_any_moment)
 	other = cluster_client(&w);
 	expect(other, "model");
 	cluster_client_stop(&w, other);
-	end();
 }
 END_TEST
 
 START_TEST(a_client_may_end_while_it_asks)
 {
-	begin();
 	struct client *c = cluster_client(&w), *other = cluster_client(&w);
 	inode_no ino = write_on_grid(c, "model");
 	ck_assert_int_eq(cl_seal_ask(other, ino), 0);	/* which knows nothing of it */
@@ -169,7 +145,6 @@ START_TEST(a_client_may_end_while_it_asks)
 	cluster_client_stop(&w, other);
 	expect(c, "model");
 	cluster_client_stop(&w, c);
-	end();
 }
 END_TEST
 
@@ -193,7 +168,6 @@ static void spoil_tier(const char *name)
 
 START_TEST(a_tier_that_rots_does_not_become_content)
 {
-	begin();
 	struct tiers *t = tiers_make(&w, "tier", MiB(64));
 	struct client *c = cluster_client(&w), *other;
 	inode_no ino = write_on_grid(c, "model");
@@ -207,12 +181,12 @@ START_TEST(a_tier_that_rots_does_not_become_content)
 	ck_assert_uint_eq(attr_of(other, ino).root.cutter, CUT_VERSION);
 	expect(other, "model");
 	cluster_client_stop(&w, other);
-	end();
 }
 END_TEST
 
 TEST_MAIN("client seal",
 	tcase_set_timeout(tc, 60);
+	tcase_add_checked_fixture(tc, setup, model_end);
 	tcase_add_test(tc, bytes_and_times_stay);
 	tcase_add_test(tc, a_writer_here_is_given_way);
 	tcase_add_loop_test(tc, a_write_in_the_middle_is_not_lost, 0, 5);

@@ -1,25 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Several clients of one cluster: who sees what, and what becomes of writers that meet. */
-#include "tests/client_cluster.h"
-
 #include "client/core/file.h"
-
-static struct cluster w;
-static struct client *a, *b;
-
-static void setup(void)
-{
-	cluster_start(&w, 3000);
-	a = cluster_client(&w);
-	b = cluster_client(&w);
-}
-
-static void teardown(void)
-{
-	cluster_client_stop(&w, a);
-	cluster_client_stop(&w, b);
-	cluster_finish(&w);
-}
+#include "tests/client_pair.h"
 
 static uint8_t bytes[300000], found[300000];
 
@@ -39,14 +21,6 @@ START_TEST(names_are_seen_at_once)
 	ck_assert_uint_eq(file_lookup(&w, b, "newer"), 0);
 }
 END_TEST
-
-static inode_no made(struct client *c, inode_no parent, const char *name, mode_t mode)
-{
-	struct cl_op op = { .kind = CL_MAKE, .parent = parent, .name = name, .mode = mode,
-			    .exclusive = true };
-	ck_assert_int_eq(cluster_op(&w, c, &op), 0);
-	return op.attr.st.st_ino;
-}
 
 static int lookup_rc(struct client *c, inode_no parent, const char *name)
 {
@@ -81,14 +55,14 @@ static bool is_complete(struct client *c, inode_no dir)
 
 START_TEST(absent_names_of_a_directory_made_here_need_no_server)
 {
-	inode_no dir = made(a, INODE_ROOT, "d", S_IFDIR | 0755);
-	made(a, dir, "x", S_IFREG | 0644);
+	inode_no dir = file_make(&w, a, INODE_ROOT, "d", S_IFDIR | 0755);
+	file_make(&w, a, dir, "x", S_IFREG | 0644);
 	cluster_mds_stop(&w);
 	ck_assert_int_eq(lookup_rc(a, dir, "x"), 0);
 	ck_assert_int_eq(lookup_rc(a, dir, "y"), -E_NOENT);
 	cluster_mds_start(&w);
 	/* Whoever changes a name has the directory recalled first. */
-	made(b, dir, "y", S_IFREG | 0644);
+	file_make(&w, b, dir, "y", S_IFREG | 0644);
 	ck_assert(!is_complete(a, dir));
 	ck_assert_int_eq(lookup_rc(a, dir, "y"), 0);
 }
@@ -96,11 +70,11 @@ END_TEST
 
 START_TEST(a_directory_that_was_listed_is_known_whole)
 {
-	inode_no dir = made(b, INODE_ROOT, "d", S_IFDIR | 0755);
+	inode_no dir = file_make(&w, b, INODE_ROOT, "d", S_IFDIR | 0755);
 	char name[8];
 	for (uint32_t i = 0; i < 100; i++) {
 		snprintf(name, sizeof name, "n%u", i);
-		made(b, dir, name, S_IFREG | 0644);
+		file_make(&w, b, dir, name, S_IFREG | 0644);
 	}
 	ck_assert_int_eq(lookup_rc(a, INODE_ROOT, "d"), 0);
 	ck_assert_int_eq(lookup_rc(a, dir, "absent"), -E_NOENT);
@@ -130,17 +104,17 @@ END_TEST
 /* A name that is lost between two pages of a listing is in neither. */
 START_TEST(a_listing_that_others_change_meanwhile_is_not_the_whole)
 {
-	inode_no dir = made(b, INODE_ROOT, "d", S_IFDIR | 0755);
+	inode_no dir = file_make(&w, b, INODE_ROOT, "d", S_IFDIR | 0755);
 	struct cl_op open = { .kind = CL_OPENDIR, .ino = dir };
-	made(b, dir, "one", S_IFREG | 0644);
-	made(b, dir, "two", S_IFREG | 0644);
+	file_make(&w, b, dir, "one", S_IFREG | 0644);
+	file_make(&w, b, dir, "two", S_IFREG | 0644);
 	ck_assert_int_eq(lookup_rc(a, INODE_ROOT, "d"), 0);
 	ck_assert_int_eq(cluster_op(&w, a, &open), 0);
 	struct cl_op first = { .kind = CL_READDIR, .ino = dir, .handle = open.opened,
 			       .length = 200, .want_attr = true };
 	ck_assert_int_eq(cluster_op(&w, a, &first), 0);
 	ck_assert(!first.end);
-	made(b, dir, "three", S_IFREG | 0644);
+	file_make(&w, b, dir, "three", S_IFREG | 0644);
 	ck_assert_int_eq(lookup_rc(a, INODE_ROOT, "d"), 0);
 	struct cl_op rest = { .kind = CL_READDIR, .ino = dir, .handle = open.opened,
 			      .offset = open.opened->listed_to, .length = 4000,
@@ -157,12 +131,12 @@ END_TEST
 /* But for a change of somebody else, who takes the lease first. */
 START_TEST(the_next_page_of_a_listing_is_there_before_it_is_asked_for)
 {
-	inode_no dir = made(a, INODE_ROOT, "d", S_IFDIR | 0755);
+	inode_no dir = file_make(&w, a, INODE_ROOT, "d", S_IFDIR | 0755);
 	struct cl_op open = { .kind = CL_OPENDIR, .ino = dir };
 	for (uint32_t i = 0; i < 12; i++) {
 		char name[8];
 		snprintf(name, sizeof name, "n%u", i);
-		made(a, dir, name, S_IFREG | 0644);
+		file_make(&w, a, dir, name, S_IFREG | 0644);
 	}
 	ck_assert_int_eq(cluster_op(&w, a, &open), 0);
 	struct cl_op page = { .kind = CL_READDIR, .ino = dir, .handle = open.opened, .length = 700,
@@ -176,7 +150,7 @@ START_TEST(the_next_page_of_a_listing_is_there_before_it_is_asked_for)
 	ck_assert_uint_gt(page.entry_count, 0);
 	cluster_mds_start(&w);
 	cluster_run_for(&w, 200);
-	made(b, dir, "late", S_IFREG | 0644);
+	file_make(&w, b, dir, "late", S_IFREG | 0644);
 	page.offset = open.opened->listed_to;
 	ck_assert_int_eq(cluster_op(&w, a, &page), 0);
 	ck_assert(!is_complete(a, dir));
@@ -916,7 +890,7 @@ START_TEST(a_close_that_nobody_can_interrupt_does_not_wait_for_servers_that_are_
 }
 END_TEST
 
-TEST_MAIN("clients together", tcase_add_checked_fixture(tc, setup, teardown);
+TEST_MAIN("clients together", tcase_add_checked_fixture(tc, pair_begin, pair_end);
 	  tcase_add_test(tc, names_are_seen_at_once);
 	  tcase_add_test(tc, absent_names_of_a_directory_made_here_need_no_server);
 	  tcase_add_test(tc, a_directory_that_was_listed_is_known_whole);
