@@ -5,12 +5,11 @@
  * back-pressure.
  */
 #include <string.h>
-#include <uv.h>
 
 #include "fs/base/text.h"
 #include "fs/hash/checksum.h"
 #include "fs/net/net.h"
-#include "tests/check_main.h"
+#include "tests/loop_until.h"
 
 #define FRAMES_MAX 512
 
@@ -92,25 +91,6 @@ static void on_connect(void *arg, struct net_conn *conn, int rc)
 		w.net->ops->conn_events(conn, &EVENTS, s);
 }
 
-static void guard_fired(struct loop_timer *timer unused_arg)
-{
-	ck_abort_msg("the test waits for something that does not come");
-}
-
-/*
- * One turn of the loop at a time, until the condition holds. NOWAIT: a turn of UV_RUN_ONCE runs
- * timers and then still waits, even if one of them made the condition true.
- */
-static void turn(void)
-{
-	uv_run(loop_uv_handle(w.loop), UV_RUN_NOWAIT);
-}
-#define RUN_UNTIL(condition)                                                                       \
-	do {                                                                                       \
-		while (!(condition))                                                               \
-			turn();                                                                    \
-	} while (0)
-
 static const char *const TRANSPORTS[] = {"auto", "tcp"};
 
 static void world_start_by(const char *transport, uint64_t pool_bytes)
@@ -122,8 +102,7 @@ static void world_start_by(const char *transport, uint64_t pool_bytes)
 	ck_assert_int_eq(net_uv_create(w.loop, w.pool, transport, &w.net), 0);
 	ck_assert_int_eq(
 		w.net->ops->listen(w.net, "127.0.0.1:0", on_accept, &w.server, &w.listener), 0);
-	w.guard.fn = guard_fired;
-	loop_timer_start(w.loop, &w.guard, 20000);
+	loop_until_guard(w.loop, &w.guard, 20000);
 }
 
 /* By the transport of this run of the test. */
@@ -222,7 +201,7 @@ START_TEST(connecting_to_a_closed_port_is_refused)
 	world_start(MiB(1));
 	ck_assert(text_copy(address, sizeof address, w.net->ops->listener_address(w.listener)));
 	w.net->ops->listener_close(w.listener);
-	turn();
+	uv_run(loop_uv_handle(w.loop), UV_RUN_NOWAIT);
 	ck_assert_int_eq(w.net->ops->connect(w.net, address, 5000, on_connect, &w.client), 0);
 	RUN_UNTIL(w.client.is_told);
 	ck_assert_int_eq(w.client.connect_rc, -E_CONNREFUSED);

@@ -5,11 +5,10 @@
  */
 #include <stdio.h>
 #include <string.h>
-#include <uv.h>
 
 #include "fs/base/text.h"
 #include "fs/net/rpc.h"
-#include "tests/check_main.h"
+#include "tests/loop_until.h"
 
 #define CALLS_MAX 1024
 
@@ -38,21 +37,6 @@ struct world {
 };
 
 static struct world w;
-
-static void guard_fired(struct loop_timer *timer unused_arg)
-{
-	ck_abort_msg("the test waits for something that does not come");
-}
-
-/*
- * NOWAIT: a turn of UV_RUN_ONCE runs timers and then still waits, even if one of them made the
- * condition true.
- */
-#define RUN_UNTIL(condition)                                                                       \
-	do {                                                                                       \
-		while (!(condition))                                                               \
-			uv_run(loop_uv_handle(w.loop), UV_RUN_NOWAIT);                             \
-	} while (0)
 
 /* An answer that tells what was asked: a LOOKUP of parent p is answered with inode p + 1, bulk
  * echoed. */
@@ -168,8 +152,7 @@ static void world_start_cluster(uint8_t client_cluster)
 	server_start("127.0.0.1:0");
 	end_start(&w.client, "client", client_cluster);
 	ck_assert_int_eq(rpc_peer_create(w.client.rpc, w.address, &w.peer), 0);
-	w.guard.fn = guard_fired;
-	loop_timer_start(w.loop, &w.guard, 20000);
+	loop_until_guard(w.loop, &w.guard, 20000);
 }
 
 static void world_start(void)
