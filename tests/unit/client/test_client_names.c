@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Names and listings of two clients: who sees what of a directory that the other changes, and what a
- * client knows without asking.
+ * Names and listings of two clients: who sees what of a directory that the other changes, and what
+ * a client knows without asking.
  */
 #include "client/core/file.h"
 #include "tests/client_pair.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Opens of two clients, as the server counts them: how long a file without a name lives, and what is
- * given back when.
+ * Opens of two clients, as the server counts them: how long a file without a name lives, and what
+ * is given back when.
  */
 #include "client/core/file.h"
 #include "tests/client_pair.h"
