@@ -185,6 +185,7 @@ struct cl_req {
 	void (*orphaned)(struct cl_req *req);
 	void *arg;
 	bool has_slot, is_waiting, is_sent, is_ending, is_abandoned;
+	bool wants_session, has_moved;	/* it waits for the next one; and has done so */
 	inode_no touched[5];		/* of one that is abandoned: what it may change */
 	uint32_t touched_count;
 	uint64_t return_count;

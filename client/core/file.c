@@ -277,6 +277,13 @@ static void open_finish(struct cl_op *op, struct cl_node *node)
 	cl_op_finish(op, rc);
 }
 
+/* The session was lost while the open was under way: what was open before it is opened again. */
+static void opens_beside(const struct cl_req *req, struct cl_node *node)
+{
+	if (req->has_moved || (!node->has_open_read && !node->has_open_write))
+		cl_opens_again(req->client, node);
+}
+
 static void open_done(struct cl_req *req)
 {
 	struct client *c = req->client;
@@ -299,6 +306,7 @@ static void open_done(struct cl_req *req)
 		if (file)
 			cl_file_put(file);
 	}
+	opens_beside(req, node);
 	cl_opens_settle(c, node);
 	cl_op_wake(&node->open_waiters);
 }
@@ -309,6 +317,7 @@ static void open_orphaned(struct cl_req *req)
 	if (req->call.rc == 0)
 		cl_opens_registered(node, req->msg.open.write);
 	node->is_opening = false;
+	opens_beside(req, node);
 	cl_opens_settle(req->client, node);
 	cl_op_wake(&node->open_waiters);
 }

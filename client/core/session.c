@@ -215,6 +215,7 @@ static void open_done(struct rpc_call *call)
 	if (c->blocks)
 		blocks_map_refresh(c->blocks);
 	cl_opens_all_again(c);
+	cl_session_repeat(c);
 	cl_session_pump(c);
 	renewed(c);
 }

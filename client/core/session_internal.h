@@ -13,6 +13,8 @@ uint64_t cl_session_credit_target(const struct client *c);
 void cl_session_reclaim(struct client *c);
 /* Send what waited for a slot, as far as there are free ones. */
 void cl_session_pump(struct client *c);
+/* A session is open: send what the last one ended before it was done. */
+void cl_session_repeat(struct client *c);
 void cl_session_drop_requests(struct client *c);	/* all, without an answer: at the end */
 
 #endif

@@ -5,6 +5,11 @@
  * Keeps I7: a mutation holds a slot from its first sending to its answer. One that was never
  * answered is given up by the slot's next: the server then drops the older one if it waits there,
  * and refuses it should it still arrive.
+ *
+ * A session may end before the server has done a request; whoever asked need not know. What changes
+ * nothing, and what certainly was not done, waits here for the next session and is sent under that.
+ * What depends on something that went with the session (a publish, a lock, a release), and a change
+ * that may have been made, comes to its asker as -E_NO_SESSION.
  */
 #include <stdlib.h>
 #include <utlist.h>
@@ -248,14 +253,83 @@ void cl_session_pump(struct client *c)
 	}
 }
 
+/* Of operations, each with a deadline of its own, though the request names none of them. */
+static bool serves_operations(uint16_t type)
+{
+	return type == MSG_OPEN || type == MSG_GET_INLINE || type == MSG_QUOTA_RESERVE;
+}
+
 static bool is_retried(const struct cl_req *req, int rc)
 {
+	bool is_wanted = req->op || serves_operations(req->call.type);
 	if (req->is_abandoned || req->call.type == MSG_SESSION_RECLAIM)
 		return false;
 	if (rc == -E_RECOVERING || rc == -E_OVERLOADED || rc == -E_NOTCONN || rc == -E_CONNREFUSED)
-		return req->op || req->tries < 100;
-	return rc == -E_TIMEDOUT && req->op && req->client->options.is_hard;
+		return is_wanted || req->tries < 100;
+	return rc == -E_TIMEDOUT && (req->op ? req->client->options.is_hard : is_wanted);
 }
+
+/* --- under the next session ------------------------------------------------------------------- */
+
+/* May it be sent under another session than the one that it was meant for? */
+static bool is_free_of_session(const struct cl_req *req)
+{
+	switch (req->call.type) {
+	case MSG_LOOKUP:
+	case MSG_GETATTR:
+	case MSG_READDIR:
+	case MSG_GET_INLINE:
+	case MSG_GETXATTR:
+	case MSG_LISTXATTR:
+	case MSG_LOCK_TEST:
+	case MSG_TRASH_LIST:
+	case MSG_QUOTA_RESERVE:
+	case MSG_OPEN:		/* an open that the server counted ended with the session */
+		return req->op || serves_operations(req->call.type);
+	case MSG_SETATTR:
+	case MSG_MAKE:
+	case MSG_LINK:
+	case MSG_UNLINK:
+	case MSG_RENAME:
+	case MSG_SETXATTR:
+	case MSG_REMOVEXATTR:
+	case MSG_CLONE:
+	case MSG_TRASH:
+		/* A copy that was not answered may have been done. */
+		return req->op && req->call.send_count <= (req->call.rc == -E_NO_SESSION);
+	default:
+		return false;
+	}
+}
+
+static bool is_repeated(const struct cl_req *req)
+{
+	enum cl_life life = req->client->life;
+	return !req->is_abandoned && is_free_of_session(req) &&
+	       (life == CL_RUNNING || life == CL_STARTING);
+}
+
+/* Its slot, if it had one, was the lost session's. */
+static void session_await(struct cl_req *req)
+{
+	req->is_ending = req->has_slot = false;
+	req->call.session = req->call.slot_seq = 0;
+	req->call.slot = 0;
+	req->tries++;
+	req->wants_session = req->has_moved = true;
+	if (req->client->session.number)	/* there is one already */
+		cl_session_send(req);
+}
+
+void cl_session_repeat(struct client *c)
+{
+	struct cl_req *req;
+	DL_FOREACH(c->requests, req)
+		if (req->wants_session)
+			cl_session_send(req);
+}
+
+/* --- the end of a request --------------------------------------------------------------------- */
 
 static void retry_fired(struct loop_timer *timer)
 {
@@ -290,7 +364,10 @@ static void req_done(struct rpc_call *call)
 	struct cl_req *req = call->user;
 	struct client *c = req->client;
 	req->is_sent = false;
-	if (is_retried(req, call->rc) && c->session.number == call->session) {
+	if (call->rc == -E_SHUTDOWN)		/* the server goes: it is as good as gone */
+		call->rc = -E_NOTCONN;
+	bool is_retry = is_retried(req, call->rc);
+	if (is_retry && c->session.number == call->session) {
 		req->tries++;
 		req->retry.fn = retry_fired;
 		loop_timer_start(c->options.loop, &req->retry, CL_RETRY_MS);
@@ -299,6 +376,10 @@ static void req_done(struct rpc_call *call)
 	req->is_ending = true;	/* it is ours, whoever gives it up now */
 	if (call->rc == -E_NO_SESSION && c->session.number == call->session)
 		cl_session_lost(c);
+	if ((is_retry || call->rc == -E_NO_SESSION) && is_repeated(req)) {
+		session_await(req);
+		return;
+	}
 	struct cl_op *op = req->op;
 	slot_settle(req);
 	req_unlist(req);	/* what done() ends must not find it */
@@ -324,6 +405,9 @@ void cl_session_send(struct cl_req *req)
 {
 	struct client *c = req->client;
 	struct rpc_call *call = &req->call;
+	req->wants_session = call->session == 0 && c->session.number == 0 && is_repeated(req);
+	if (req->wants_session)
+		return;
 	if (is_mutation(call->type) && !req->has_slot) {
 		if (cl_slots_take(&c->slots, &call->slot, &call->slot_seq) < 0) {
 			req->is_waiting = true;

@@ -135,6 +135,11 @@ struct rpc_call {
 	const ProtobufCMessage *reply;
 	struct buf *reply_bulk;		/* in done() only, else buf_ref() it */
 	uint64_t reply_epoch;
+	/*
+	 * How often it left, in all calls since it was zeroed: if once, an answer is that of the
+	 * only copy there is.
+	 */
+	uint32_t send_count;
 
 	struct rpc_peer *peer;		/* private from here */
 	uint64_t due_ns, sent_ns;

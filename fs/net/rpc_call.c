@@ -200,6 +200,7 @@ static int call_send(struct rpc_peer *peer, struct rpc_call *call)
 		return rc;
 	}
 	call->sent_ns = now_ns;
+	call->send_count++;
 	return 0;
 }
 
