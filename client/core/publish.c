@@ -259,7 +259,9 @@ void cl_publish_stop(struct cl_file *file)
 
 void cl_publish_stopped(struct cl_file *file)
 {
-	waits_end(file, 0, file->error ? file->error : -E_IO);
+	/* What nobody can see any more need not be anywhere: its sync is done. */
+	bool is_gone = file->node->attr.st.st_nlink == 0;
+	waits_end(file, UINT64_MAX, file->error ? file->error : is_gone ? 0 : -E_IO);
 }
 
 /* --- inline ----------------------------------------------------------------------------------- */

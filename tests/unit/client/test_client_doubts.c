@@ -142,6 +142,29 @@ START_TEST(setting_times_does_not_hide_lost_data_from_close)
 }
 END_TEST
 
+/* Its last name and its last handle go while somebody waits for all to be stored. */
+START_TEST(what_nobody_can_see_any_more_fails_no_sync)
+{
+	struct cl_handle *h = file_create(&w, a, "gone");
+	struct cl_op sync = { .kind = CL_SYNCFS, .done = cluster_op_done, .user = &w };
+	struct cl_op unlink = { .kind = CL_UNLINK, .parent = INODE_ROOT, .name = "gone" };
+	struct cl_op release = { .kind = CL_RELEASE, .handle = h };
+	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
+		cluster_cs_stop(&w, i);
+	ck_assert_int_eq(file_write(&w, a, h, 0, bytes, sizeof bytes), 0);
+	client_submit(a, &sync);
+	cluster_run_for(&w, 100);
+	ck_assert(!sync.is_finished);
+	ck_assert_int_eq(cluster_op(&w, a, &unlink), 0);
+	ck_assert_int_eq(cluster_op(&w, a, &release), 0);
+	while (!sync.is_finished)
+		loop_uv_run(w.loop);
+	ck_assert_int_eq(sync.rc, 0);
+	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
+		cluster_cs_start(&w, i, 60 + i);
+}
+END_TEST
+
 /* --- opens ------------------------------------------------------------------------------------ */
 
 #define STUCK SESSION_SLOTS
@@ -220,5 +243,6 @@ TEST_MAIN("clients in doubt", tcase_add_checked_fixture(tc, pair_begin, pair_end
 	  tcase_add_test(tc, set_id_bits_set_after_the_content_stay);
 	  tcase_add_test(tc, what_may_not_be_set_does_not_spoil_the_content);
 	  tcase_add_test(tc, setting_times_does_not_hide_lost_data_from_close);
+	  tcase_add_test(tc, what_nobody_can_see_any_more_fails_no_sync);
 	  tcase_add_test(tc, a_release_does_not_outlive_its_session);
 	  tcase_add_test(tc, a_session_lost_while_it_is_renewed_is_opened_again))

@@ -109,7 +109,8 @@ START_TEST(a_change_that_was_not_made_is_made_in_the_next_session)
 			    (struct cl_op){ .kind = CL_SETXATTR, .ino = file, .name = "user.y",
 					    .bytes = "1", .bytes_len = 1 });
 	try_without_session("removexattr",
-			    (struct cl_op){ .kind = CL_REMOVEXATTR, .ino = file, .name = "user.y" });
+			    (struct cl_op){ .kind = CL_REMOVEXATTR, .ino = file,
+					    .name = "user.y" });
 	try_without_session("rename",
 			    (struct cl_op){ .kind = CL_RENAME, .parent = INODE_ROOT, .name = "new",
 					    .new_parent = INODE_ROOT, .new_name = "renamed" });
@@ -141,7 +142,7 @@ START_TEST(opens_reads_and_locks_go_on_in_the_next_session)
 }
 END_TEST
 
-/* Who reads a file has it open in the new session as well, though it was lost while another opened. */
+/* Who reads a file has it open in the new session, too, though another open was under way. */
 START_TEST(what_is_open_stays_open_while_an_open_moves_to_the_next_session)
 {
 	struct cl_handle *h = file_create(&w, b, "file"), *reader;
