@@ -22,6 +22,7 @@ struct cl_quota {
 	int rc;				/* of the last question */
 	bool is_asking;
 	bool is_over;			/* the server may think that we have more */
+	bool is_short;			/* the last answer was less than was asked for */
 	bool has_others;		/* others have room that they may give back */
 	struct cl_op *waiters;
 	UT_hash_handle hh;
@@ -57,10 +58,12 @@ static void reserve_done(struct cl_req *req)
 	struct cl_quota *q = req->arg;
 	const Wire__QuotaReserveReply *reply = (const void *)req->call.reply;
 	q->rc = req->call.rc == 0 && !reply ? -E_MALFORMED : req->call.rc;
-	q->is_asking = false;
+	q->is_asking = q->is_short = false;
+	q->is_over = q->rc < 0;
 	if (q->rc == 0 && req->call.session == req->client->session.number) {
 		cl_session_stamp(req->client, reply->stamp);
 		q->granted = MIN_OF(reply->bytes, q->wanted);
+		q->is_short = reply->bytes < q->wanted;
 		q->granted -= MIN_OF(q->granted, q->settled);
 		q->is_over = q->settled > 0;
 		q->has_others = reply->others;
@@ -79,6 +82,7 @@ static int ask(struct client *c, struct cl_quota *q, uint64_t need, uint64_t ahe
 	q->is_over = false;
 	q->settled = 0;
 	q->wanted = q->held + need + ahead;
+	q->granted = MIN_OF(q->granted, q->wanted);	/* what goes back is nobody's any more */
 	req->arg = q;
 	req->msg.quota_reserve.quota = q->ino;
 	req->msg.quota_reserve.used = q->held;
@@ -124,7 +128,8 @@ int cl_quota_take(struct cl_op *op, uint64_t size, uint64_t more)
 	uint64_t need = want - file->quota_held;
 	q->used_ns = loop_now_ns(c->options.loop);
 	if (q->held + need > q->granted) {
-		if (op->is_quota_asked && !q->is_asking)
+		/* What was answered may be what the sweep asked, or of a session that is lost. */
+		if (op->is_quota_asked && !q->is_asking && (q->rc < 0 || q->is_short))
 			return refused(op, q);
 		int rc = ask(c, q, need, AHEAD_BYTES);
 		if (rc < 0)
