@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fs/base/text.h"
 #include "tools/plot.h"
+#include "tools/progress_bar.h"
 #include "tools/status.h"
 
 #define NAME_SHOWN    32u
@@ -38,6 +40,8 @@ struct work {
 	uint32_t plot_count;
 	json_t *files, *list; /* of all; of the blocks of one file */
 	struct analyze_sums total;
+	struct progress_bar bar;
+	uint64_t bytes; /* of all files, as they were at the begin */
 };
 
 static double ratio_of(uint64_t plain, uint64_t encoded)
@@ -92,6 +96,8 @@ static int on_block(void *arg, const struct analyze_block *b, const void *plain)
 
 	if (w->arguments->block_list)
 		list_block(w, b);
+	if (w->list || !w->arguments->block_list)
+		progress_bar_show(&w->bar, w->total.plain + b->offset + b->length, w->bytes);
 	return w->arguments->speed ? analyze_speed_offer(&w->blocks, plain, b->length) : 0;
 }
 
@@ -271,6 +277,7 @@ static int analyze_file(struct work *w, const char *path, struct error *err)
 	w->list = w->files && w->arguments->block_list ? json_array() : NULL;
 	if (rc == 0)
 		rc = analyze_look(w->analyzer, path, a, err);
+	progress_bar_wipe(&w->bar);
 	if (rc == 0) {
 		add(&w->total, &a->total);
 		if (w->files)
@@ -355,6 +362,13 @@ static int print_json(struct work *w, json_t *speed)
 	return status_print_json(all);
 }
 
+static uint64_t bytes_of(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
 static int analyze_all(struct work *w)
 {
 	const struct arguments *a = w->arguments;
@@ -362,6 +376,9 @@ static int analyze_all(struct work *w)
 	struct error err = {0};
 	int status = COMMAND_DONE;
 
+	progress_bar_begin(&w->bar);
+	for (int i = 0; i < a->path_count; i++)
+		w->bytes += bytes_of(a->paths[i]);
 	for (int i = 0; i < a->path_count; i++)
 		if (analyze_file(w, a->paths[i], &err) < 0)
 			status = command_fail("analyze", &err);

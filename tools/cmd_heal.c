@@ -7,11 +7,11 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "fs/base/text.h"
 #include "fs/placement/map.h"
+#include "tools/progress_bar.h"
 #include "tools/status.h"
 
 #define POLL_US 300000u
@@ -22,7 +22,8 @@ struct heal_arguments {
 };
 
 static const struct argp_option options[] = {
-	{"wait", 'w', "SECONDS", 0, "stay until nothing is to be healed, at most so long", 0},
+	{"wait", 'w', "SECONDS", 0,
+	 "stay until nothing is to be healed, at most so long, with progress on a terminal", 0},
 	{0},
 };
 
@@ -121,20 +122,33 @@ static void print_people(const struct status *s)
 		print_server(r->servers[i]);
 }
 
+static void print_progress(const struct status *s)
+{
+	const Wire__StatusReply *r = s->reply;
+	char rate[TEXT_BYTES_HUMAN];
+
+	fprintf(stderr, "\r%u of %u groups whole, %llu blocks to go, %s/s, %llu s left\033[K",
+		r->pgs_clean, r->pgs_total,
+		(unsigned long long)(r->heal_pending_blocks + r->owed),
+		text_bytes_human(rate, r->heal_bytes_per_s), (unsigned long long)r->heal_eta_s);
+}
+
 /* Ask until nothing is to be healed, or the time is over; the last answer is in `s`. */
 static int ask(const struct heal_arguments *a, struct status *s, struct error *err)
 {
-	struct timespec begun, at;
+	uint64_t begun_ms = progress_bar_now_ms();
+	bool is_terminal = isatty(STDERR_FILENO) && a->wait_s > 0;
 	int rc = status_get(a->target.mds, s, err);
 
-	(void)clock_gettime(CLOCK_MONOTONIC, &begun);
-	at = begun;
-	while (rc == 0 && !is_done(s) && (uint64_t)(at.tv_sec - begun.tv_sec) < a->wait_s) {
+	while (rc == 0 && !is_done(s) && (progress_bar_now_ms() - begun_ms) / 1000 < a->wait_s) {
+		if (is_terminal)
+			print_progress(s);
 		status_finish(s);
 		(void)usleep(POLL_US);
 		rc = status_get(a->target.mds, s, err);
-		(void)clock_gettime(CLOCK_MONOTONIC, &at);
 	}
+	if (is_terminal)
+		fputs("\r\033[K", stderr);
 	return rc;
 }
 

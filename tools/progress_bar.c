@@ -9,6 +9,7 @@
 #include "fs/base/text.h"
 
 #define QUIET_MS  2000u
+#define AGAIN_MS  100u
 #define BAR_CELLS 30u
 
 uint64_t progress_bar_now_ms(void)
@@ -35,10 +36,10 @@ void progress_bar_show(struct progress_bar *bar, uint64_t done, uint64_t total)
 {
 	char have[TEXT_BYTES_HUMAN], all[TEXT_BYTES_HUMAN], rate[TEXT_BYTES_HUMAN];
 	char cells[BAR_CELLS + 1];
-	uint64_t ms = progress_bar_now_ms() - bar->begun_ms;
+	uint64_t now = progress_bar_now_ms(), ms = now - bar->begun_ms;
 	uint64_t whole = MAX_OF(total, 1u), part = MIN_OF(done, whole);
 
-	if (ms < QUIET_MS || !isatty(STDERR_FILENO))
+	if (ms < QUIET_MS || now - bar->shown_ms < AGAIN_MS || !isatty(STDERR_FILENO))
 		return;
 	for (unsigned i = 0; i < BAR_CELLS; i++)
 		cells[i] = i < part * BAR_CELLS / whole ? '#' : '.';
@@ -47,4 +48,5 @@ void progress_bar_show(struct progress_bar *bar, uint64_t done, uint64_t total)
 		text_bytes_human(have, done), text_bytes_human(all, total),
 		text_bytes_human(rate, done * 1000 / ms));
 	bar->is_shown = true;
+	bar->shown_ms = now;
 }
