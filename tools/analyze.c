@@ -296,7 +296,9 @@ int analyze_look(struct analyzer *a, const char *path, struct analysis *out, str
 		rc = error_set(err, error_from_errno(errno), "cannot open '%s'", path);
 	} else {
 		rc = look(f);
-		if (rc < 0)
+		if (rc == -E_INVAL)
+			(void)error_say(err, rc, "cannot analyze '%s': not a regular file", path);
+		else if (rc < 0)
 			(void)error_set(err, rc, "cannot analyze '%s'", path);
 		close(f->fd);
 	}

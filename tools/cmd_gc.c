@@ -22,6 +22,7 @@ enum gc_action { GC_TELL, GC_NOW, GC_DRY_RUN, GC_STOP };
 struct gc_arguments {
 	struct command_target target;
 	enum gc_action action;
+	int chosen; /* the option that says so, or 0 */
 };
 
 static const struct argp_option options[] = {
@@ -38,6 +39,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 {
 	struct gc_arguments *a = state->input;
 
+	if (key == 's' || key == 'n' || key == 'd' || key == 'S')
+		command_choose(state, &a->chosen, key);
 	switch (key) {
 	case 's': a->action = GC_TELL; break;
 	case 'n': a->action = GC_NOW; break;

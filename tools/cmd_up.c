@@ -56,7 +56,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 
 	if ((key == 'n' || key == 'c') && (text_parse_u64(text, &n) < 0 || n < 1 ||
 					   n > (key == 'n' ? LAYOUT_SERVERS_MAX : COPIES_MAX)))
-		argp_error(state, "bad number '%s'", text);
+		argp_error(state, "bad number '%s': wants 1 to %u", text,
+			   key == 'n' ? LAYOUT_SERVERS_MAX : COPIES_MAX);
 	switch (key) {
 	case 'n': a->servers = (uint32_t)n; break;
 	case 'c': a->copies = (uint32_t)n; break;

@@ -104,6 +104,13 @@ int command_parse(const struct argp *argp, int argc, char **argv, void *input)
 	return argp_parse(argp, argc, argv, ARGP_IN_ORDER, NULL, input);
 }
 
+void command_choose(const struct argp_state *state, int *chosen, int key)
+{
+	if (*chosen && *chosen != key)
+		argp_error(state, "that is two things at once: choose one");
+	*chosen = key;
+}
+
 int command_fail(const char *name, const struct error *err)
 {
 	struct error shown = *err;

@@ -25,6 +25,8 @@ int command_run(int argc, char **argv);
 
 /* argp_parse with our exit status for usage errors; 0, or an errno value. */
 int command_parse(const struct argp *argp, int argc, char **argv, void *input);
+/* Of options that say what to do only one may be given: `key` is one; *chosen, the last, or 0. */
+void command_choose(const struct argp_state *state, int *chosen, int key);
 /*
  * --json and --mds, of every command that shows what servers say: a command names the options as
  * its argp's children, and at ARGP_KEY_INIT gives state->child_inputs[0] the address of its target

@@ -13,6 +13,7 @@
 struct arguments {
 	struct command_target target;
 	enum pass_action action;
+	int chosen; /* the option that says so, or 0 */
 	bool deep, wait;
 	struct named_servers named;
 };
@@ -38,6 +39,8 @@ error_t pass_command_option(int key, char *text, struct argp_state *state)
 {
 	struct arguments *a = state->input;
 
+	if (key == 's' || key == 'n' || key == 'S')
+		command_choose(state, &a->chosen, key);
 	switch (key) {
 	case ARGP_KEY_INIT: state->child_inputs[0] = &a->target; break;
 	case 's': a->action = PASS_TELL; break;

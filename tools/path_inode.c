@@ -34,7 +34,7 @@ int path_inode(const char *path, inode_no *out, struct error *err)
 	if (lstat(path, &st) != 0)
 		return error_set(err, error_from_errno(errno), "cannot look at '%s'", path);
 	if (!is_on_cairn(st.st_dev))
-		return error_say(err, -E_INVAL, "'%s' is not on a cairn mount", path);
+		return error_say(err, -E_NOTCONN, "'%s' is not on a cairn file system", path);
 	*out = st.st_ino;
 	return 0;
 }

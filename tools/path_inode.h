@@ -5,7 +5,7 @@
 
 #include "fs/base/base.h"
 
-/* A symbolic link is itself. -E_INVAL: it is not on a mount of cairn. */
+/* A symbolic link is itself. -E_NOTCONN: it is not on a mount of cairn. */
 must_check int path_inode(const char *path, inode_no *out, struct error *err);
 
 #endif

@@ -97,6 +97,8 @@ def test_a_dry_run_says_what_would_go(small):
     assert gc(small, "--now")["blocks"] == 3 * 17
     found = gc(small, "--dry-run")
     assert found["blocks"] + found["young"] == 0
+    both = small.cairn("gc", "--dry-run", "--now", check=False)
+    assert both.returncode == 2 and "two things" in both.stderr
 
 
 def test_a_cycle_with_a_server_silent_deletes_nothing(small):
