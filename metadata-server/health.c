@@ -55,6 +55,21 @@ static bool are_all_well(const struct ms_state *state, const struct pg_row *row)
 	return true;
 }
 
+/*
+ * All its servers are there, but one of them has just come back and not all have said yet what they
+ * owe it: that is heard within a heartbeat, and nobody may take it for healed before.
+ */
+static bool is_unsettled(const struct ms_state *state, const struct pg_row *row)
+{
+	for (uint32_t i = 0; i < row->replica_count; i++) {
+		const struct server_row *server = map_server(state->map, row->replicas[i]);
+
+		if (!server || server->state != SERVER_UP)
+			return false;
+	}
+	return !are_debts_told(state, row) || !are_all_well(state, row);
+}
+
 static enum pg_state judge(const struct ms_state *state, uint32_t pg)
 {
 	const struct pg_row *row = map_pg(state->map, (pg_no)pg);
@@ -111,7 +126,7 @@ void ms_health_counts(const struct ms_state *state, struct ms_counts *out)
 		out->pgs_clean += s == PG_CLEAN;
 		out->pgs_degraded += s == PG_DEGRADED;
 		out->pgs_lost += s == PG_LOST;
-		out->pgs_healing += row->state == PG_DEGRADED;
+		out->pgs_healing += row->state == PG_DEGRADED || is_unsettled(state, row);
 		out->pgs_waiting += waits(state, (pg_no)pg);
 		out->pgs_crowded += is_crowded(state, row);
 		out->pgs_few += count_alive(state, row->replicas, row->replica_count) <

@@ -363,7 +363,8 @@ struct ms_counts {
 	uint64_t locks, lock_waits;
 	/* as they are now: also silence and debts degrade */
 	uint32_t pgs_clean, pgs_degraded, pgs_lost;
-	uint32_t pgs_healing;		/* a union is under way (PG_DEGRADED in the row) */
+	/* a union is under way (PG_DEGRADED in the row), or servers just back are not asked yet */
+	uint32_t pgs_healing;
 	uint32_t pgs_few;		/* fewer replicas than min_copies are there: writes wait */
 	/* of those healing: a server that is silent is waited for */
 	uint32_t pgs_waiting;

@@ -438,9 +438,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'j':
 		a->json = true;
 		break;
-	case ARGP_KEY_ARGS:
-		a->paths = state->argv + state->next;
-		a->path_count = state->argc - state->next;
+	case ARGP_KEY_ARG:
+		command_add_path(state, text, &a->paths, &a->path_count);
 		break;
 	case ARGP_KEY_NO_ARGS:
 		argp_error(state, "wants a file");

@@ -24,7 +24,6 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 {
 	struct arguments *a = state->input;
 
-	(void)text;
 	switch (key) {
 	case 'd':
 		a->options.deep = true;
@@ -32,9 +31,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case 'j':
 		a->options.json = true;
 		break;
-	case ARGP_KEY_ARGS:
-		a->paths = state->argv + state->next;
-		a->path_count = state->argc - state->next;
+	case ARGP_KEY_ARG:
+		command_add_path(state, text, &a->paths, &a->path_count);
 		break;
 	case ARGP_KEY_NO_ARGS:
 		argp_error(state, "wants a file or folder");

@@ -410,9 +410,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 	case ARGP_KEY_INIT:
 		state->child_inputs[0] = &a->target;
 		break;
-	case ARGP_KEY_ARGS:
-		a->paths = state->argv + state->next;
-		a->path_count = state->argc - state->next;
+	case ARGP_KEY_ARG:
+		command_add_path(state, text, &a->paths, &a->path_count);
 		break;
 	case ARGP_KEY_NO_ARGS:
 		argp_error(state, "wants a path");

@@ -110,8 +110,9 @@ static void print_people(const struct status *s)
 	printf("%s: %u of %u servers up, %u of %u placement groups have all copies\n",
 	       s->is_healthy ? "healthy" : "NOT HEALTHY", s->servers_up, s->servers_known,
 	       r->pgs_clean, r->pgs_total);
-	printf("%llu files, %llu directories; %s of files, %s unique, %s stored in %u copies%s\n",
-	       (unsigned long long)r->files, (unsigned long long)r->directories,
+	printf("%llu file%s, %llu director%s; %s of files, %s unique, %s stored in %u copies%s\n",
+	       (unsigned long long)r->files, r->files == 1 ? "" : "s",
+	       (unsigned long long)r->directories, r->directories == 1 ? "y" : "ies",
 	       text_bytes_human(logical, r->bytes_logical),
 	       text_bytes_human(unique, s->bytes_unique), text_bytes_human(stored, s->bytes_stored),
 	       r->copies, s->hash == HASH_SHA3_256 ? ", named by SHA3-256" : "");

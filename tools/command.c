@@ -104,6 +104,13 @@ int command_parse(const struct argp *argp, int argc, char **argv, void *input)
 	return argp_parse(argp, argc, argv, ARGP_IN_ORDER, NULL, input);
 }
 
+void command_add_path(const struct argp_state *state, char *path, char ***paths, int *count)
+{
+	*paths = state->argv + 1;
+	ASSERT(*count + 1 < state->next);
+	(*paths)[(*count)++] = path;
+}
+
 void command_choose(const struct argp_state *state, int *chosen, int key)
 {
 	if (*chosen && *chosen != key)

@@ -25,6 +25,11 @@ int command_run(int argc, char **argv);
 
 /* argp_parse with our exit status for usage errors; 0, or an errno value. */
 int command_parse(const struct argp *argp, int argc, char **argv, void *input);
+/*
+ * One path more of those that a command is given, before or behind its options; the list is kept
+ * at the begin of argv, whose words have been read.
+ */
+void command_add_path(const struct argp_state *state, char *path, char ***paths, int *count);
 /* Of options that say what to do only one may be given: `key` is one; *chosen, the last, or 0. */
 void command_choose(const struct argp_state *state, int *chosen, int key);
 /*
