@@ -124,7 +124,7 @@ def test_stat_shows_where_blocks_are(cluster):
     weights = cluster.mnt / "models" / "weights"
     # A close waits for two copies of three.
     eventually(lambda: cluster.cairn("stat", weights, check=False).returncode == 0, what="every copy is there")
-    [shown] = json.loads(cluster.cairn("stat", "--json", weights).stdout)
+    [shown] = json.loads(cluster.cairn("stat", weights, "--json").stdout)
     assert shown["kind"] == "manifest" and shown["complete"]
     assert shown["blocks"] >= 11 and shown["bytes_plain"] == 700_000     # some are shorter: cut by content
     assert shown["copies"] == {"3": shown["blocks"] + 1}
