@@ -5,8 +5,8 @@
  * parent.
  *
  * With attributes, each entry comes with leases on its name and inode, as far as they may be
- * granted. An entry that another session is writing comes without attributes: who wants them asks
- * for that one.
+ * granted, but for one who walks a tree and keeps nothing of it. An entry that another session is
+ * writing comes without attributes: who wants them asks for that one.
  */
 #include "metadata-server/step_internal.h"
 
@@ -99,7 +99,8 @@ static int add_attributes(struct listing *l, struct ms_dir_entry *e, uint64_t di
 	struct ms_inode inode;
 	int rc;
 
-	ms_lease_grant(op, dir, e->cookie, MS_LEASE_READ, &e->name_lease);
+	if (!op->req->unleased)
+		ms_lease_grant(op, dir, e->cookie, MS_LEASE_READ, &e->name_lease);
 	if (ms_lease_is_written(op->state, op->session, e->ino))
 		return 0;
 	rc = ms_inode_get(op->state->txn, e->ino, &inode);
@@ -108,7 +109,8 @@ static int add_attributes(struct listing *l, struct ms_dir_entry *e, uint64_t di
 	e->attr = inode.attr;
 	if (e->attr.recut_of.kind != ROOT_EMPTY && l->recuts++ >= LISTING_RECUTS_MAX)
 		e->attr.recut_of = (struct root){ .kind = ROOT_EMPTY };
-	ms_lease_grant(op, e->ino, 0, MS_LEASE_READ, &e->lease);
+	if (!op->req->unleased)
+		ms_lease_grant(op, e->ino, 0, MS_LEASE_READ, &e->lease);
 	return 0;
 }
 

@@ -188,6 +188,7 @@ static int take_readdir(const Wire__ReadDir *m, struct ms_request *out)
 	out->cookie = m->cookie;
 	out->bytes_max = m->bytes_max;
 	out->attributes = m->attributes;
+	out->unleased = m->unleased;
 	return 0;
 }
 

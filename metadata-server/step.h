@@ -164,7 +164,7 @@ struct ms_request {
 	uint64_t size, cookie, base_version, collection, new_bytes, number, term, credit_wanted,
 		credit_used;
 	int64_t atime_ns, mtime_ns;
-	bool exclusive, open, write, directory, attributes, lease, unnamed;
+	bool exclusive, open, write, directory, attributes, unleased, lease, unnamed;
 	uint32_t action;		/* of a clone, or a trash: enum above */
 	uint64_t ticket;		/* clone: who began it, knows it */
 	/* trash: how long it is kept, or how old; of an entry */

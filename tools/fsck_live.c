@@ -219,17 +219,17 @@ static int check_file(struct live *l, const struct tree_attr *attr)
 
 /* --- names ------------------------------------------------------------------------------------ */
 
-static int on_name(void *arg, const uint8_t *name, size_t len, inode_no ino, uint32_t type)
+static int on_name(void *arg, const struct tree_name *name)
 {
 	struct live *l = arg;
-	struct name *n = malloc(sizeof *n + len);
+	struct name *n = malloc(sizeof *n + name->len);
 
 	if (!n)
 		return error_set(l->err, -E_NOMEM, "cannot list '%s'", l->path);
-	n->ino = ino;
-	n->type = type;
-	n->len = len;
-	memcpy(n->bytes, name, len);
+	n->ino = name->ino;
+	n->type = name->type;
+	n->len = name->len;
+	memcpy(n->bytes, name->bytes, name->len);
 	n->next = l->names;
 	l->names = n;
 	return 0;
@@ -240,13 +240,12 @@ struct search {
 	bool found;
 };
 
-static int on_searched(void *arg, const uint8_t *name, size_t len, inode_no ino, uint32_t type)
+static int on_searched(void *arg, const struct tree_name *name)
 {
 	struct search *s = arg;
 
-	(void)type;
-	s->found |= ino == s->name->ino && len == s->name->len &&
-		    memcmp(name, s->name->bytes, len) == 0;
+	s->found |= name->ino == s->name->ino && name->len == s->name->len &&
+		    memcmp(name->bytes, s->name->bytes, name->len) == 0;
 	return 0;
 }
 

@@ -117,17 +117,15 @@ static int count_name(struct look *l, inode_no ino, bool as_subdir)
 	return fsck_index_links_put(l->f, &links);
 }
 
-static int on_name(void *arg, const uint8_t *name, size_t len, inode_no ino, uint32_t type)
+static int on_name(void *arg, const struct tree_name *name)
 {
 	struct look *l = arg;
-	int rc = count_name(l, ino, false);
+	int rc = count_name(l, name->ino, false);
 
-	(void)name;
-	(void)len;
-	if (rc < 0 || type != S_IFDIR)
+	if (rc < 0 || name->type != S_IFDIR)
 		return rc;
 	rc = count_name(l, l->dir, true);
-	return rc < 0 ? rc : push_dir(l, ino);
+	return rc < 0 ? rc : push_dir(l, name->ino);
 }
 
 static int count_names(struct look *l)

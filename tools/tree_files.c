@@ -7,18 +7,17 @@
 #include <sys/stat.h>
 #include <utlist.h>
 
-struct name {
-	struct name *next;
+struct directory {
+	struct directory *next;
 	inode_no ino;
-	uint32_t type;
 	size_t len;
-	uint8_t bytes[];
+	uint8_t name[];
 };
 
 struct walk {
 	struct tree_files *w;
 	struct error *err;
-	struct name *names; /* of the directory that is being listed */
+	struct directory *below; /* of the directory that is being listed */
 	char path[PATH_MAX];
 	size_t path_len;
 };
@@ -28,75 +27,107 @@ bool tree_files_is_gone(int rc)
 	return rc == -E_STALE || rc == -E_NOENT || rc == -E_STALE_VERSION || rc == -E_NOTDIR;
 }
 
-static int on_name(void *arg, const uint8_t *name, size_t len, inode_no ino, uint32_t type)
+/* Go on to a name below; false: the path would be too long. */
+static bool path_enter(struct walk *walk, const uint8_t *name, size_t len)
 {
-	struct walk *walk = arg;
-	struct name *n;
+	if (walk->path_len + len + 2 > sizeof walk->path) {
+		walk->w->too_long++;
+		return false;
+	}
+	if (walk->path_len > 0)
+		walk->path[walk->path_len++] = '/';
+	memcpy(walk->path + walk->path_len, name, len);
+	walk->path_len += len;
+	walk->path[walk->path_len] = '\0';
+	return true;
+}
 
-	if (type != S_IFREG && (type != S_IFDIR || walk->w->is_flat))
-		return 0;
-	n = malloc(sizeof *n + len);
-	if (!n)
-		return error_set(walk->err, -E_NOMEM, "cannot list '%s'", walk->path);
-	n->ino = ino;
-	n->type = type;
-	n->len = len;
-	memcpy(n->bytes, name, len);
-	LL_PREPEND(walk->names, n);
+static void path_leave(struct walk *walk, size_t len)
+{
+	walk->path_len = len;
+	walk->path[len] = '\0';
+}
+
+static int pass_over_gone(struct walk *walk, int rc)
+{
+	if (!tree_files_is_gone(rc))
+		return rc;
+	walk->w->gone++;
 	return 0;
 }
 
-static int visit_file(struct walk *walk, inode_no ino)
+/* `attr` NULL: nobody has told yet. */
+static int visit_file(struct walk *walk, inode_no ino, const struct tree_attr *attr)
 {
-	struct tree_attr attr;
-	struct tree_file file = {walk->path, &attr};
-	int rc = tree_reader_attr(walk->w->reader, ino, &attr, walk->err);
+	struct tree_attr asked;
+	struct tree_file file = {walk->path, attr ? attr : &asked};
+	int rc = attr ? 0 : tree_reader_attr(walk->w->reader, ino, &asked, walk->err);
 
 	if (rc < 0)
 		return rc;
-	return S_ISREG(attr.mode) ? walk->w->fn(walk->w->arg, &file) : 0;
+	return S_ISREG(file.attr->mode) ? walk->w->fn(walk->w->arg, &file) : 0;
 }
 
-static int visit_directory(struct walk *walk, inode_no dir);
-
-static int visit_name(struct walk *walk, const struct name *n)
+static int visit_file_below(struct walk *walk, const struct tree_name *name)
 {
 	size_t len = walk->path_len;
 	int rc;
 
-	if (len + n->len + 2 > sizeof walk->path) {
-		walk->w->too_long++;
+	if (!path_enter(walk, name->bytes, name->len))
 		return 0;
-	}
-	if (len > 0)
-		walk->path[walk->path_len++] = '/';
-	memcpy(walk->path + walk->path_len, n->bytes, n->len);
-	walk->path_len += n->len;
-	walk->path[walk->path_len] = '\0';
-	rc = n->type == S_IFDIR ? visit_directory(walk, n->ino) : visit_file(walk, n->ino);
-	if (tree_files_is_gone(rc)) {
-		walk->w->gone++;
-		rc = 0;
-	}
-	walk->path_len = len;
-	walk->path[len] = '\0';
-	return rc;
+	rc = visit_file(walk, name->ino, name->attr);
+	path_leave(walk, len);
+	return pass_over_gone(walk, rc);
+}
+
+/* Files at once, while their attributes are fresh; directories when the list is complete. */
+static int on_name(void *arg, const struct tree_name *name)
+{
+	struct walk *walk = arg;
+	struct directory *d;
+
+	if (name->type == S_IFREG)
+		return visit_file_below(walk, name);
+	if (name->type != S_IFDIR || walk->w->is_flat)
+		return 0;
+	d = malloc(sizeof *d + name->len);
+	if (!d)
+		return error_set(walk->err, -E_NOMEM, "cannot list '%s'", walk->path);
+	d->ino = name->ino;
+	d->len = name->len;
+	memcpy(d->name, name->bytes, name->len);
+	LL_PREPEND(walk->below, d);
+	return 0;
+}
+
+static int visit_directory(struct walk *walk, inode_no dir);
+
+static int visit_directory_below(struct walk *walk, const struct directory *d)
+{
+	size_t len = walk->path_len;
+	int rc;
+
+	if (!path_enter(walk, d->name, d->len))
+		return 0;
+	rc = visit_directory(walk, d->ino);
+	path_leave(walk, len);
+	return pass_over_gone(walk, rc);
 }
 
 static int visit_directory(struct walk *walk, inode_no dir)
 {
-	struct name *names, *next;
+	struct directory *d, *next;
 	int rc;
 
-	walk->names = NULL;
-	rc = tree_reader_list(walk->w->reader, dir, on_name, walk, walk->err);
-	names = walk->names;
+	walk->below = NULL;
+	rc = tree_reader_list_plus(walk->w->reader, dir, on_name, walk, walk->err);
+	d = walk->below;
 	walk->w->directories += rc >= 0;
-	for (; names; names = next) {
-		next = names->next;
+	for (; d; d = next) {
+		next = d->next;
 		if (rc >= 0)
-			rc = visit_name(walk, names);
-		free(names);
+			rc = visit_directory_below(walk, d);
+		free(d);
 	}
 	return rc;
 }
@@ -111,7 +142,8 @@ int tree_files_walk(struct tree_files *w, inode_no from, struct error *err)
 	if (rc == 0) {
 		walk->w = w;
 		walk->err = err;
-		rc = S_ISDIR(attr.mode) ? visit_directory(walk, from) : visit_file(walk, from);
+		rc = S_ISDIR(attr.mode) ? visit_directory(walk, from)
+					: visit_file(walk, from, &attr);
 	}
 	free(walk);
 	return rc < 0 ? rc : 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Every regular file below a directory of a running cluster, or the one that is asked for. Names
- * may come and go meanwhile: what is gone when we ask is passed over. Memory: the names of the
- * directories on the way down. Threads: one.
+ * may come and go meanwhile: what is gone when we ask is passed over. Attributes come with the list
+ * of names. Memory: the names of the directories on the way down. Threads: one.
  */
 #ifndef CAIRN_TOOLS_TREE_FILES_H
 #define CAIRN_TOOLS_TREE_FILES_H

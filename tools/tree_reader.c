@@ -132,6 +132,21 @@ const struct map *tree_reader_map(const struct tree_reader *r)
 
 /* --- names ------------------------------------------------------------------------------------ */
 
+/* False: not as a server of ours would say it. */
+static bool attr_take(const Wire__Attr *a, struct tree_attr *out)
+{
+	memset(out, 0, sizeof *out);
+	if (a->root.len &&
+	    (a->root.len != ROOT_BYTES || root_decode(a->root.data, &out->root) < 0))
+		return false;
+	out->ino = a->ino;
+	out->mode = a->mode;
+	out->nlink = a->nlink;
+	out->size = a->size;
+	out->version = a->version;
+	return true;
+}
+
 int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree_attr *out, struct error *err)
 {
 	Wire__GetAttr ask = WIRE__GET_ATTR__INIT;
@@ -146,44 +161,50 @@ int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree_attr *out,
 	if (rc < 0)
 		return rc;
 	a = ((const Wire__NodeReply *)(const void *)reply)->attr;
-	memset(out, 0, sizeof *out);
-	if (!a || (a->root.len &&
-		   (a->root.len != ROOT_BYTES || root_decode(a->root.data, &out->root) < 0)))
+	if (!a || !attr_take(a, out))
 		rc = error_set(err, -E_MALFORMED, "cannot read the attributes of inode %llu",
 			       (unsigned long long)ino);
-	if (rc == 0) {
-		out->ino = a->ino;
-		out->mode = a->mode;
-		out->nlink = a->nlink;
-		out->size = a->size;
-		out->version = a->version;
-	}
 	msg_free(reply);
 	return rc;
 }
 
-/* One page of a directory: 1 there is more behind *cookie, 0 the end. */
-static int list_page(struct tree_reader *r, inode_no dir, uint64_t *cookie, tree_name_fn fn,
-		     void *arg, struct error *err)
+struct listing {
+	Wire__ReadDir ask;
+	tree_name_fn fn;
+	void *arg;
+	struct error *err;
+};
+
+static int give_name(struct listing *l, const Wire__DirEntry *e)
 {
-	Wire__ReadDir ask = WIRE__READ_DIR__INIT;
+	struct tree_name name = {e->name.data, e->name.len, e->ino, e->type, NULL};
+	struct tree_attr attr;
+
+	if (e->attr) {
+		if (e->attr->ino != e->ino || !attr_take(e->attr, &attr))
+			return error_set(l->err, -E_MALFORMED,
+					 "cannot read the attributes of inode %llu",
+					 (unsigned long long)e->ino);
+		name.attr = &attr;
+	}
+	return l->fn(l->arg, &name);
+}
+
+/* One page of a directory: 1 there is more behind the cookie, 0 the end. */
+static int list_page(struct tree_reader *r, struct listing *l)
+{
 	ProtobufCMessage *reply = NULL;
 	const Wire__ReadDirReply *page;
-	int rc = session_keep(r, err);
+	int rc = session_keep(r, l->err);
 
-	ask.ino = dir;
-	ask.cookie = *cookie;
-	ask.bytes_max = MESSAGE_BYTES_MAX;
 	if (rc == 0)
-		rc = admin_call(r->admin, MSG_READDIR, &ask.base, RECOVERY_MS, &reply, err);
+		rc = admin_call(r->admin, MSG_READDIR, &l->ask.base, RECOVERY_MS, &reply, l->err);
 	if (rc < 0)
 		return rc;
 	page = (const Wire__ReadDirReply *)(const void *)reply;
 	for (size_t i = 0; i < page->n_entries && rc >= 0; i++) {
-		const Wire__DirEntry *e = page->entries[i];
-
-		*cookie = e->cookie;
-		rc = fn(arg, e->name.data, e->name.len, e->ino, e->type);
+		l->ask.cookie = page->entries[i]->cookie;
+		rc = give_name(l, page->entries[i]);
 	}
 	if (rc >= 0)
 		rc = !page->end && page->n_entries > 0;
@@ -191,15 +212,33 @@ static int list_page(struct tree_reader *r, inode_no dir, uint64_t *cookie, tree
 	return rc;
 }
 
+static int list(struct tree_reader *r, inode_no dir, struct listing *l)
+{
+	int rc;
+
+	l->ask.ino = dir;
+	l->ask.bytes_max = MESSAGE_BYTES_MAX;
+	while ((rc = list_page(r, l)) > 0)
+		;
+	return rc;
+}
+
 int tree_reader_list(struct tree_reader *r, inode_no dir, tree_name_fn fn, void *arg,
 		     struct error *err)
 {
-	uint64_t cookie = 0;
-	int rc;
+	struct listing l = {WIRE__READ_DIR__INIT, fn, arg, err};
 
-	while ((rc = list_page(r, dir, &cookie, fn, arg, err)) > 0)
-		;
-	return rc;
+	return list(r, dir, &l);
+}
+
+int tree_reader_list_plus(struct tree_reader *r, inode_no dir, tree_name_fn fn, void *arg,
+			  struct error *err)
+{
+	struct listing l = {WIRE__READ_DIR__INIT, fn, arg, err};
+
+	l.ask.attributes = true;
+	l.ask.unleased = true; /* nobody here answers a recall */
+	return list(r, dir, &l);
 }
 
 int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr, uint32_t *bytes,

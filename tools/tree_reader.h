@@ -30,10 +30,19 @@ must_check int tree_reader_attr(struct tree_reader *r, inode_no ino, struct tree
 				struct error *err);
 
 /* Every name of a directory; a negative answer ends it with that code. -E_STALE, -E_NOTDIR. */
-typedef int (*tree_name_fn)(void *arg, const uint8_t *name, size_t len, inode_no ino,
-			    uint32_t type);
+struct tree_name {
+	const uint8_t *bytes;
+	size_t len;
+	inode_no ino;
+	uint32_t type;
+	const struct tree_attr *attr; /* with _plus; NULL: somebody is writing it, ask */
+};
+typedef int (*tree_name_fn)(void *arg, const struct tree_name *name);
 must_check int tree_reader_list(struct tree_reader *r, inode_no dir, tree_name_fn fn, void *arg,
 				struct error *err);
+/* With attributes: some hundred names a call, where tree_reader_attr() is a call each. */
+must_check int tree_reader_list_plus(struct tree_reader *r, inode_no dir, tree_name_fn fn,
+				     void *arg, struct error *err);
 /* How many inline bytes there are. -E_STALE_VERSION: the file has changed since `attr`. */
 must_check int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr,
 				  uint32_t *bytes, struct error *err);

@@ -137,6 +137,22 @@ def test_df_walks_a_tree_that_changes(make_cluster):
         churn.wait(30)
 
 
+def test_df_asks_for_a_page_of_files_at_once(make_cluster):
+    """Each name comes with its attributes; what somebody has open for writing is asked for alone."""
+    cluster = make_cluster(sets=[NO_TIER])
+    top, count = cluster.mnt / "top", 600  # more than a page
+    (top / "below").mkdir(parents=True)
+    for i in range(count):
+        (top / f"{i}").write_bytes(b"x" * (i % 7))
+    (top / "below/model").write_bytes(seeded_bytes(MiB(1), 1))
+    with open(top / "open", "wb") as f:
+        f.write(b"x" * 1000)
+        f.flush()
+        report = df(cluster, top)
+    assert report["files"] == count + 2
+    assert report["bytes_logical"] == sum(i % 7 for i in range(count)) + MiB(1) + 1000
+
+
 def stat(cluster, *args):
     """Once every block has all its copies: a close waits for two of three."""
     done = eventually(lambda: (lambda d: d if d.returncode == 0 else None)(

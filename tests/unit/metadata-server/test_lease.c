@@ -37,6 +37,42 @@ START_TEST(readers_share)
 }
 END_TEST
 
+/* The only entry of the root. */
+static struct ms_dir_entry listed(session_no session, bool unleased)
+{
+	struct ms_request list = { .op = MSG_READDIR, .session = session, .ino = INODE_ROOT,
+				   .attributes = true, .unleased = unleased };
+	const struct ms_reply *reply = world_do(&w, list);
+
+	ck_assert_ptr_nonnull(reply);
+	ck_assert_int_eq(reply->rc, 0);
+	ck_assert_uint_eq(reply->entry_count, 1);
+	return reply->entries[0];
+}
+
+START_TEST(who_lists_without_leases_is_in_nobodys_way)
+{
+	struct ms_dir_entry entry;
+	struct ms_request open;
+
+	begin();
+	entry = listed(b, true);
+	ck_assert_uint_eq(entry.attr.ino, file);
+	ck_assert_int_eq(entry.lease.mode, MS_LEASE_NONE);
+	ck_assert_int_eq(entry.name_lease.mode, MS_LEASE_NONE);
+	open = world_open(a, file, true);
+	ck_assert_int_eq(world_lease(world_do(&w, open), file, false), MS_LEASE_WRITE);
+	ck_assert_ptr_null(world_find(&w, MS_FX_RECALL));
+	/* What is being written tells who asks for it. */
+	ck_assert_uint_eq(listed(b, true).attr.ino, 0);
+	/* The other kind of list does hold something. */
+	entry = listed(a, false);
+	ck_assert_uint_eq(entry.attr.ino, file);
+	ck_assert_int_eq(entry.name_lease.mode, MS_LEASE_READ);
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(a_writer_alone_gets_the_write_lease_after_readers_gave_back)
 {
 	struct ms_request open = world_open(b, file, true);
@@ -295,6 +331,7 @@ END_TEST
 
 TEST_MAIN("lease",
 	tcase_add_test(tc, readers_share);
+	tcase_add_test(tc, who_lists_without_leases_is_in_nobodys_way);
 	tcase_add_test(tc, a_writer_alone_gets_the_write_lease_after_readers_gave_back);
 	tcase_add_test(tc, appenders_take_turns_while_both_have_it_open);
 	tcase_add_test(tc, getattr_asks_the_writer_to_publish_first);
