@@ -137,7 +137,7 @@ static void raise_tick(struct ms_collector *c)
 		raise_waits(c, &why);
 		return;
 	}
-	ms_server_event(s, &(struct ms_event){ .kind = MS_EV_COLLECT });
+	ms_serve_event(s, &(struct ms_event){ .kind = MS_EV_COLLECT });
 	if (ms_collection_epoch(s->state) == before)
 		return;
 	c->raise_number = s->number;
@@ -224,7 +224,7 @@ static void list_tick(struct ms_collector *c)
 					  "the metadata server finds no moment to list roots");
 		return;
 	}
-	rc = ms_server_rows_keep(s);
+	rc = ms_serve_rows_keep(s);
 	if (rc >= 0)
 		rc = ms_collector_walk_open(c);
 	if (rc < 0) {

@@ -69,7 +69,7 @@ static void sync_done(struct blocks_sync *sync)
 					.id = m->put.id };
 	event.req.collection = m->marks.collection;
 	if (!m->server->is_failed && !m->server->is_stopping)
-		ms_server_event(m->server, &event);
+		ms_serve_event(m->server, &event);
 	mover_next(m, PAUSE_MS);
 }
 

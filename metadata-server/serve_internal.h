@@ -167,15 +167,33 @@ struct ms_server {
 };
 
 /* serve.c */
-/* fills the times, steps, journals */
-void ms_server_event(struct ms_server *s, struct ms_event *event);
-/* bring the rows up to the journal; between batches */
-int ms_server_rows_keep(struct ms_server *s);
-uint64_t ms_server_room_bytes(struct ms_server *s);	/* for a snapshot, with some to spare */
 /* once destroyed: if nothing comes back any more */
 void ms_server_free(struct ms_server *s);
 /* something ended: may we be destroyed now? */
 void ms_server_stop_check(struct ms_server *s);
+
+/* serve_batch.c */
+/* fills the times, steps, journals */
+void ms_serve_event(struct ms_server *s, struct ms_event *event);
+/* The same, and sets inode numbers aside if step asks for that. */
+void ms_serve_own_event(struct ms_server *s, struct ms_event *event);
+/* `out` leaves with the batch, in the order it came. */
+void ms_serve_batch_add(struct ms_server *s, struct ms_out *out, enum ms_out_kind kind);
+void ms_serve_batch_post(struct ms_server *s);		/* it ends in a task of the loop */
+void ms_serve_batch_end(struct ms_server *s);		/* it ends now */
+void ms_serve_batch_drop(struct ms_server *s);		/* nothing of it leaves */
+/* The durable number rose, or the journal failed: answers that waited for it leave. */
+void ms_serve_batch_durable(struct ms_server *s, int rc);
+void ms_serve_pending_free(struct ms_server *s, struct ms_pending *p);
+/* Nothing changes from now on; the first reason is logged. */
+void ms_serve_fail(struct ms_server *s, int rc, const char *what);
+
+/* serve_space.c */
+void ms_serve_space_init(struct ms_server *s);
+void ms_serve_space_check(struct ms_server *s);
+uint64_t ms_serve_room_bytes(struct ms_server *s);	/* for a snapshot, with some to spare */
+/* bring the rows up to the journal; between batches */
+int ms_serve_rows_keep(struct ms_server *s);
 
 /* serve_request.c: borrows from req. 0, -E_NOSYS: not ours, -E_MALFORMED. */
 must_check int ms_serve_request(struct ms_server *s, const struct rpc_request *req,

@@ -126,7 +126,7 @@ static void recall_done(struct rpc_call *call)
 		event.req.session = recall->session;
 		event.req.leases = recall->leases;
 		event.req.lease_count = recall->lease_count;
-		ms_server_event(recall->server, &event);
+		ms_serve_event(recall->server, &event);
 	}
 	recall_free(recall);
 }
@@ -194,7 +194,7 @@ static void grant_done(struct rpc_call *call)
 		event.req.session = grant->session;
 		event.req.flags =
 			((const Wire__LockGrantedReply *)(const void *)call->reply)->taken;
-		ms_server_event(grant->server, &event);
+		ms_serve_event(grant->server, &event);
 	}
 	grant_free(grant);
 }

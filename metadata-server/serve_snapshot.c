@@ -269,7 +269,7 @@ void ms_serve_snapshot_tick(struct ms_server *s)
 	if (!t->is_urgent && t->journal_bytes < s->options.snapshot_bytes &&
 	    ms_journal_parts(s->journal) < SERVE_PARTS_MAX)
 		return;
-	if (ms_server_rows_keep(s) < 0)
+	if (ms_serve_rows_keep(s) < 0)
 		return;
 	rc = rows_snapshot_open(s->options.rows, &t->rows);
 	if (rc < 0) {
@@ -281,7 +281,7 @@ void ms_serve_snapshot_tick(struct ms_server *s)
 		t->urgent_after_ms = loop_now_ms(s->options.loop) + SERVE_URGENT_MS;
 		ms_journal_rotate(s->journal);
 	}
-	t->bytes_max = ms_server_room_bytes(s);
+	t->bytes_max = ms_serve_room_bytes(s);
 	t->journal_bytes = 0;
 	work_begin(s, write_run, write_done);
 }

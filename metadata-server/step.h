@@ -12,7 +12,7 @@
  * operation under a lease that its sender holds is executed, never parked behind that lease's own
  * recall). Threads: one.
  *
- * Contract with serve.c, for each event:
+ * Contract with serve_batch.c, for each event:
  *   1. ms_step() reads rows through the overlay, decides, and either parks the request (no change,
  *      the RECALL effects say whom to ask), or refuses it (no change, a REPLY), or changes rows in
  *      the overlay.
