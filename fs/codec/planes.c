@@ -21,7 +21,7 @@
 #define SHAPE_ROTATED  4u
 
 /* A plane of several classes, or zstd's, must save one byte of the block in this many. */
-#define LEAST_SHARE    128u
+#define LEAST_SHARE    96u
 
 /* What the first bytes say. */
 struct head {

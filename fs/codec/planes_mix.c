@@ -10,10 +10,12 @@
 
 #define SEEN	   4u
 #define SEEN_MAX   (PLANES_MIX_CHUNKS_MAX / SEEN)
+#define PRICED_SHARE 2u
+#define PRICED	   (PLANES_MIX_CHUNK / PRICED_SHARE)	/* bytes of a chunk */
 #define CHUNKS_MIN 64u		/* for fewer it pays nothing */
 #define FAR_OFF	   24
-#define SUM_SHIFT  3u		/* sums of places are told apart by their higher bits only */
-#define SUMS	   ((2u * FAR_OFF * PLANES_MIX_CHUNK >> SUM_SHIFT) + 1)
+#define SUM_SHIFT  2u		/* sums of places are told apart by their higher bits only */
+#define SUMS	   ((2u * FAR_OFF * PRICED >> SUM_SHIFT) + 1)
 #define FLATTERY	   256u		/* bytes, and for each that occurs */
 #define FLATTERY_EACH 1u
 #define TURNS	   2u		/* before the last, which takes all chunks */
@@ -23,7 +25,7 @@
 #define LANE_BITS  16u		/* of each class's cost in a word */
 
 _Static_assert(PLANES_MIX_CLASSES * LANE_BITS == 64, "a word has the costs of all classes");
-_Static_assert(PLANES_MIX_CHUNK * (COST_MAX + 2 * COST_UNIT) < 1u << LANE_BITS,
+_Static_assert(PRICED * (COST_MAX + 2 * COST_UNIT) < 1u << LANE_BITS,
 	       "a lane has what a chunk costs");
 
 /* How much more chunks vary than bytes that know nothing of each other, in cost and in place. */
@@ -61,15 +63,15 @@ static void costs_add(struct costs *costs, unsigned class, const uint32_t counts
 	}
 }
 
-/* Two sums side by side: an addition need not wait for the one before. */
+/*
+ * Of the bytes that are priced: eight of sixteen, which tell as much of their neighbours. Two sums
+ * side by side: an addition need not wait for the one before.
+ */
 static uint64_t chunk_costs(const struct costs *costs, const uint8_t *chunk, uint32_t len)
 {
-	uint64_t sum = 0, other = 0;
-	uint32_t i = 0;
+	uint64_t sum = 0, other = 0, bytes;
 
-	for (; i + 8 <= len; i += 8) {
-		uint64_t bytes;
-
+	for (uint32_t i = 0; i + sizeof bytes <= len; i += PRICED_SHARE * sizeof bytes) {
 		memcpy(&bytes, chunk + i, sizeof bytes);
 #pragma GCC unroll 4
 		for (unsigned b = 0; b < 8; b += 2) {
@@ -77,8 +79,6 @@ static uint64_t chunk_costs(const struct costs *costs, const uint8_t *chunk, uin
 			other += costs->of[bytes >> (8 * b + 8) & 0xff];
 		}
 	}
-	for (; i < len; i++)
-		sum += costs->of[chunk[i]];
 	return sum + other;
 }
 
@@ -155,7 +155,7 @@ static uint64_t spread_of(const struct costs *of, unsigned lane,
 		sum += counts[s] * value;
 		squares += counts[s] * value * value;
 	}
-	uint64_t by_chance = (squares - sum * sum / words) / words * PLANES_MIX_CHUNK;
+	uint64_t by_chance = (squares - sum * sum / words) / words * PRICED;
 	uint64_t found = (chunks[2] - chunks[1] * chunks[1] / chunks[0]) / chunks[0];
 
 	return found * 100 / MAX_OF(by_chance, (uint64_t)1);
@@ -264,7 +264,9 @@ bool planes_mix_find(struct planes_mix *mix, const uint8_t *plane, uint32_t word
 	classes_begin(mix, &look);
 	for (unsigned turn = 0; turn < TURNS; turn++)
 		cost = classes_turn(mix, plane, SEEN);
-	if (look.cost < cost + (uint64_t)(least + flattery_of(counts)) * 8 * COST_UNIT / SEEN)
+	uint64_t bytes = least + flattery_of(counts);
+
+	if (look.cost < cost + bytes * 8 * COST_UNIT / (SEEN * PRICED_SHARE))
 		return false;
 	(void)classes_turn(mix, plane, 1);
 	planes_mix_settle(mix);
