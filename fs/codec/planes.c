@@ -20,8 +20,12 @@
 #define SHAPE_PHASE    2u		/* bits to shift */
 #define SHAPE_ROTATED  4u
 
-/* A plane of several classes, or zstd's, must save one byte of the block in this many. */
-#define LEAST_SHARE    96u
+/*
+ * A plane of several classes, or zstd's, must save one byte of the block in this many. One plane
+ * alone takes long to decode anyway, so there it is worth it sooner.
+ */
+#define LEAST_SHARE	  64u
+#define LEAST_SHARE_ALONE 192u
 
 /* What the first bytes say. */
 struct head {
@@ -127,7 +131,8 @@ uint32_t planes_encode(struct planes_scratch *s, const struct codec_plan *plan, 
 	if (!wr_ok(&w))
 		return 0;
 	split(s, &head, in, planes);
-	task = (struct planes_task){.words = head.words, .least = len / LEAST_SHARE};
+	task = (struct planes_task){.words = head.words};
+	task.least = len / (head.stride > 1 ? LEAST_SHARE : LEAST_SHARE_ALONE);
 	planes_rows_look(planes[head.stride - 1], head.words, &task.rows);
 	head.distance = task.rows.distance;
 	for (uint32_t p = 0; p < head.stride; p++) {

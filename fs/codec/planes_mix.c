@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Classes are found as by k-means, where the distance of a chunk from a class is what it would take
- * in the code of that class: four codes are priced at once, with one look for each byte. All turns
- * but the last look at one chunk in SEEN only, and there is a last one only if these chunks gain.
+ * in the code of that class: four codes are priced at once, with one look for each byte. There are
+ * two turns, as more find little more: one over one chunk in SEEN, and if these gain one over all.
  */
 #include "fs/codec/planes_mix.h"
 
@@ -18,7 +18,6 @@
 #define SUMS	   ((2u * FAR_OFF * PRICED >> SUM_SHIFT) + 1)
 #define FLATTERY	   256u		/* bytes, and for each that occurs */
 #define FLATTERY_EACH 1u
-#define TURNS	   2u		/* before the last, which takes all chunks */
 #define LANES	   4u		/* counters side by side, as in huffman_count() */
 #define COST_UNIT  16u		/* a bit */
 #define COST_MAX   (15u * COST_UNIT)	/* of a byte that does not occur */
@@ -246,7 +245,7 @@ bool planes_mix_find(struct planes_mix *mix, const uint8_t *plane, uint32_t word
 {
 	struct costs of;
 	struct look look;
-	uint64_t cost = 0;
+	uint64_t cost;
 
 	mix->words = words;
 	mix->chunks = DIV_CEIL(words, PLANES_MIX_CHUNK);
@@ -262,8 +261,7 @@ bool planes_mix_find(struct planes_mix *mix, const uint8_t *plane, uint32_t word
 		      (uint64_t[]){look.seen, look.place, look.place_squares}) <= PLACES_PERCENT)
 		return false;
 	classes_begin(mix, &look);
-	for (unsigned turn = 0; turn < TURNS; turn++)
-		cost = classes_turn(mix, plane, SEEN);
+	cost = classes_turn(mix, plane, SEEN);
 	uint64_t bytes = least + flattery_of(counts);
 
 	if (look.cost < cost + bytes * 8 * COST_UNIT / (SEEN * PRICED_SHARE))
