@@ -8,14 +8,16 @@
  * Posted tasks run soon, in their order.
  *
  * Life of a process:
- *	sim_loop_create		it starts
- *	sim_loop_hang		SIGSTOP: nothing of it runs for a while, then all that was due, in
- *order sim_loop_kill		SIGKILL, power loss: nothing of it runs ever again sim_loop_destroy
- *forget it After a kill the loop still answers calls, and drops what it is given. So the harness
- *may call the ordinary destroy functions of what ran there, to free memory; kill its nets
- *(sim_net_kill) and crash its disks (sim_media_crash, sim_media_power_cut) first, so that
- *destroying cannot reach anybody. A loop may be killed, but not destroyed, from inside its own
- *callback.
+ *
+ *   sim_loop_create    it starts
+ *   sim_loop_hang      SIGSTOP: nothing of it runs for a while, then all that was due, in order
+ *   sim_loop_kill      SIGKILL, power loss: nothing of it runs ever again
+ *   sim_loop_destroy   forget it
+ *
+ * After a kill the loop still answers calls, and drops what it is given. So the harness may call
+ * the ordinary destroy functions of what ran there, to free memory; kill its nets (sim_net_kill)
+ * and crash its disks (sim_media_crash, sim_media_power_cut) first, so that destroying cannot reach
+ * anybody. A loop may be killed, but not destroyed, from inside its own callback.
  *
  * Clocks: a loop's monotonic clock has a random offset; sim_loop_set_drift and sim_loop_set_wall
  * make it run fast or slow, and its wall clock wrong. Threads: one.
