@@ -13,6 +13,7 @@
 
 static struct disk_ops ops[CLUSTER_SERVERS];
 static struct disk *disks[CLUSTER_SERVERS];
+static char folders[CLUSTER_SERVERS][512];
 
 /* Called by workers as well, whose checks would get in the way of the test's: so it asserts. */
 static uint64_t used_bytes(const char *folder)
@@ -36,16 +37,12 @@ static uint64_t used_bytes(const char *folder)
 	return bytes;
 }
 
-static struct cluster *the_cluster;
-
 static int bounded_space(struct disk *disk, struct disk_space *out)
 {
-	char name[8];
 	for (uint32_t i = 0; i < CLUSTER_SERVERS; i++) {
 		if (disks[i] != disk)
 			continue;
-		snprintf(name, sizeof name, "cs%u", i + 1);
-		uint64_t used = used_bytes(scratch_path(&the_cluster->scratch, name));
+		uint64_t used = used_bytes(folders[i]);
 		out->bytes_total = DISK_BYTES;
 		out->bytes_free = DISK_BYTES - MIN_OF(used, DISK_BYTES);
 		return 0;
@@ -55,7 +52,9 @@ static int bounded_space(struct disk *disk, struct disk_space *out)
 
 static void bound_disk(struct cluster *w, uint32_t i, struct disk *disk)
 {
-	the_cluster = w;
+	char name[8];
+	snprintf(name, sizeof name, "cs%u", i + 1);
+	snprintf(folders[i], sizeof folders[i], "%s", scratch_path(&w->scratch, name));
 	disks[i] = disk;
 	ops[i] = *disk->ops;
 	ops[i].space = bounded_space;

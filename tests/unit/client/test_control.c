@@ -84,7 +84,7 @@ static bool state_is(inode_no ino, const char *state)
 
 static void await_state(inode_no ino, const char *state)
 {
-	for (unsigned i = 0; i < 500 && !state_is(ino, state); i++)
+	for (unsigned i = 0; i < 3000 && !state_is(ino, state); i++)
 		cluster_run_for(&w, 10);
 	ck_assert_msg(state_is(ino, state), "inode %llu is not %s", (unsigned long long)ino, state);
 }
