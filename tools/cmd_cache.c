@@ -5,7 +5,6 @@
 #include "tools/command.h"
 
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +12,9 @@
 
 #include "fs/base/text.h"
 #include "tools/mount_client.h"
+#include "tools/patience.h"
 #include "tools/status.h"
 
-#define PATIENCE_S  5u
 #define SHOWN_BYTES 1100u	/* more than the mount tells */
 
 struct arguments { bool json, evict; const char *path; };
@@ -223,27 +222,10 @@ static int evict_all(struct mount_client *m, bool quiet, struct error *err)
 	return rc;
 }
 
-static void late(int signo)
-{
-	(void)signo;			/* a call that waits for the mount ends with EINTR */
-}
-
-/* A mount that is cut off from its metadata server may not even let its folder be opened. */
-static void begin_patience(void)
-{
-	struct sigaction action = { .sa_handler = late };
-
-	(void)sigaction(SIGALRM, &action, NULL);
-	(void)alarm(PATIENCE_S);
-}
-
 static int failed(struct error *err)
 {
 	if (err->code == -E_INTR)
-		(void)error_say(err, -E_TIMEDOUT,
-				"the mount does not answer within %u s: is its metadata server "
-				"up? see cairn status",
-				PATIENCE_S);
+		(void)patience_lost(err);
 	return command_fail("cache", err);
 }
 
@@ -259,18 +241,20 @@ int cmd_cache(int argc, char **argv)
 	struct mount_client *m = NULL;
 	struct error err = { 0 };
 	json_t *all = NULL;
-	int status = COMMAND_DONE;
+	struct patience patience;
+	int status = COMMAND_DONE, rc;
 
 	if (command_parse(&argp, argc, argv, &a) != 0)
 		return COMMAND_USAGE;
-	begin_patience();
-	if (mount_client_open(a.path, &m, &err) < 0 ||
-	    (a.evict && evict_all(m, a.json, &err) < 0) || gather(m, &all, &err) < 0)
+	rc = mount_client_open(a.path, &m, &err);
+	patience_begin(&patience);
+	if (rc < 0 || (a.evict && evict_all(m, a.json, &err) < 0) || gather(m, &all, &err) < 0)
 		status = failed(&err);
 	else if (a.json)
 		status = status_print_json(json_incref(all));
 	else
 		print_people(all);
+	patience_end(&patience);
 	json_decref(all);
 	mount_client_close(m);
 	return status;

@@ -332,7 +332,7 @@ static void print_advice(const struct layout *l, uint32_t disk_count)
 	       disk_count > 1
 		       ? ",\nand from the loss of a disk, not from the loss of this host."
 		       : ";\nthey do not protect from the loss of that disk or of this host.");
-	if (strcmp(l->address, "127.0.0.1") == 0)
+	if (strcmp(l->address, LAYOUT_ADDRESS_ALONE) == 0)
 		printf("Other hosts cannot join: a new cluster with `cairn up --address HOST` lets "
 		       "them.\n");
 	else

@@ -172,7 +172,8 @@ int layout_plan(struct layout *l, const struct layout_options *o, struct error *
 
 	memset(l, 0, sizeof *l);
 	if (strlen(o->dir) > PATH_MAX - 64 ||
-	    !text_copy(l->address, sizeof l->address, o->address ? o->address : "127.0.0.1"))
+	    !text_copy(l->address, sizeof l->address,
+		       o->address ? o->address : LAYOUT_ADDRESS_ALONE))
 		return error_set(err, -E_NAMETOOLONG, "cannot use '%s'", o->dir);
 	(void)text_copy(l->dir, sizeof l->dir, o->dir);
 	l->copies = o->copies;
@@ -219,11 +220,13 @@ static bool sets_option(const struct layout *l, const char *name)
 /*
  * What differs from cairn.conf(5) on one host: a server that is silent here was killed, and is not
  * cut off by a network, so its share goes to others soon; a disk that is back catches up by
- * comparing.
+ * comparing. Where other hosts may join, one that boots is not worth moving its share.
  */
 static void save_defaults(const struct layout *l, FILE *f)
 {
-	if (!sets_option(l, "server.out_ms") && !sets_option(l, "server.down_ms"))
+	bool is_alone = strcmp(l->address, LAYOUT_ADDRESS_ALONE) == 0;
+
+	if (is_alone && !sets_option(l, "server.out_ms") && !sets_option(l, "server.down_ms"))
 		fprintf(f, "[server]\nout_ms = %s\n", LAYOUT_OUT_MS);
 }
 

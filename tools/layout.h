@@ -15,6 +15,7 @@
 #include "fs/hash/block_id.h"
 
 #define LAYOUT_SERVERS_MAX 64u
+#define LAYOUT_ADDRESS_ALONE "127.0.0.1" /* no other host can join */
 #define LAYOUT_MOUNTS_MAX  16u
 #define LAYOUT_SETS_MAX	   64u
 

@@ -14,6 +14,7 @@
 
 #include "client/core/control.h"
 #include "fs/base/text.h"
+#include "tools/patience.h"
 
 struct mount_client {
 	int fd;
@@ -47,15 +48,26 @@ static int find_mount(char *out, size_t out_bytes, struct error *err)
 			 count);
 }
 
+static int open_patiently(const char *path, int flags)
+{
+	struct patience patience;
+	int fd;
+
+	patience_begin(&patience);
+	fd = open(path, O_RDONLY | O_CLOEXEC | flags);
+	patience_end(&patience);
+	return fd;
+}
+
 /* The folder that holds `path`, or `path` itself if it is one. */
 static int open_folder(const char *path)
 {
 	char copy[PATH_MAX];
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = open_patiently(path, O_DIRECTORY);
 
 	if (fd >= 0 || errno != ENOTDIR || !text_copy(copy, sizeof copy, path))
 		return fd;
-	return open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return open_patiently(dirname(copy), O_DIRECTORY);
 }
 
 /* Before a walk through all that lies below: an empty question, that only a mount refuses so. */
@@ -79,7 +91,8 @@ static int client_of(int fd, const char *path, struct mount_client **out, struct
 		rc = error_from_errno(errno);
 		if (fd >= 0)
 			close(fd);
-		return error_set(err, rc, "cannot open '%s'", path);
+		return rc == -E_INTR ? patience_lost(err)
+				     : error_set(err, rc, "cannot open '%s'", path);
 	}
 	m = calloc(1, sizeof *m);
 	if (!m) {
@@ -112,7 +125,7 @@ int mount_client_open(const char *path, struct mount_client **out, struct error 
 int mount_client_open_exactly(const char *path, struct mount_client **out, struct error *err)
 {
 	/* Nonblocking: a FIFO is not waited for, only refused. */
-	return client_of(open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC), path, out, err);
+	return client_of(open_patiently(path, O_NONBLOCK), path, out, err);
 }
 
 ino_t mount_client_ino(const struct mount_client *m)

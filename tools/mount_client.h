@@ -15,7 +15,7 @@ struct mount_client;
 
 /*
  * `path` is anything below the mount; NULL: CAIRN_MNT's (inside `cairn dev`), else the only cairn
- * mount of this host. -E_NOTCONN: there is none.
+ * mount of this host. -E_NOTCONN: there is none; -E_TIMEDOUT: it lets nothing be opened.
  */
 must_check int mount_client_open(const char *path, struct mount_client **out, struct error *err);
 /* The file or folder itself: what is asked there is asked of it. */

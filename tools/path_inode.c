@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "tools/patience.h"
+
 /* What mounts there? "fuse.cairn" in /proc/self/mountinfo for the file's device. */
 static bool is_on_cairn(dev_t dev)
 {
@@ -29,9 +31,16 @@ static bool is_on_cairn(dev_t dev)
 
 int path_inode(const char *path, inode_no *out, struct error *err)
 {
+	struct patience patience;
 	struct stat st;
+	int rc;
 
-	if (lstat(path, &st) != 0)
+	patience_begin(&patience);
+	rc = lstat(path, &st);
+	patience_end(&patience);
+	if (rc != 0 && errno == EINTR)
+		return patience_lost(err);
+	if (rc != 0)
 		return error_set(err, error_from_errno(errno), "cannot look at '%s'", path);
 	if (!is_on_cairn(st.st_dev))
 		return error_say(err, -E_NOTCONN, "'%s' is not on a cairn file system", path);
