@@ -9,7 +9,7 @@
 
 #define SEEN	   2048u	/* bytes in the middle of the plane */
 #define SHARE	   8u		/* one string in so many must come again */
-#define SLOT_BITS  10u
+#define SLOT_BITS  12u
 #define ZEROS	   4u		/* of eight bytes: no string, sparse matrices are full of them */
 
 /* Several bytes at once, whatever the processor has for that. */
@@ -51,8 +51,10 @@ void planes_rows_look(const uint8_t *plane, uint32_t words, struct planes_rows *
 	*out = (struct planes_rows){.repeats = repeats > seen / SHARE};
 	for (uint32_t d = PLANES_ROWS_MIN; d < seen && out->repeats; d++)
 		best = at_distance[d] > at_distance[best] ? d : best;
-	if (best >= PLANES_ROWS_MIN && at_distance[best] > repeats / 2)
-		out->distance = best;
+	if (best < PLANES_ROWS_MIN || at_distance[best] <= repeats / 2)
+		return;
+	out->distance = best;
+	out->same = at_distance[best] * 8u / (seen - best);
 }
 
 void planes_rows_subtract(const uint8_t *plane, uint32_t words, uint32_t distance, uint8_t *out)

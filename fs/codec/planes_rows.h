@@ -17,6 +17,7 @@
 struct planes_rows {
 	bool repeats;			/* strings of it come again */
 	uint32_t distance;		/* where most of them do so; 0: here and there */
+	uint32_t same;			/* so many of eight do so there */
 };
 
 void planes_rows_look(const uint8_t *plane, uint32_t words, struct planes_rows *out);

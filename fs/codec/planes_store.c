@@ -13,6 +13,9 @@
 #define SAVING_SHARE 50u
 /* Differences must save one byte in this many. */
 #define DIFFERENCES_SHARE 50u
+#define QUARTER		  4u
+/* Where so many of eight strings come again, zstd is smaller and faster than differences. */
+#define COPIED_SAME	  6u
 
 /* A plane is looked at by some pieces first; this often are bytes of noise equal. */
 #define SAMPLE_PIECES	 32u
@@ -177,30 +180,55 @@ static bool plane_best(struct planes_scratch *s, const uint8_t *plane,
 	return true;
 }
 
-/* Do differences take less? One half of the plane tells. */
-static bool differences_shrink(const uint8_t *plane, const uint8_t *differences, uint32_t words)
+/* About what differences take, if that is less than what the bytes do, else `words`. */
+static uint32_t differences_take(const uint8_t *plane, const uint8_t *differences, uint32_t words)
 {
 	struct store_plan as_is, differing;
-	uint32_t at = words / 2, seen = words - at;
+	uint32_t at = words / 2, seen = DIV_CEIL(words, QUARTER);	/* tell of all */
 
 	store_plan_of(plane + at, seen, &as_is);
 	store_plan_of(differences + at, seen, &differing);
-	return differing.bound + seen / DIFFERENCES_SHARE <= as_is.bound;
+	return differing.bound + seen / DIFFERENCES_SHARE <= as_is.bound
+		       ? MIN_OF(differing.bound * QUARTER, words) : words;
+}
+
+/* False: they are not worth it, or it does not fit, and nothing is written. */
+static bool plane_differences(struct planes_scratch *s, const uint8_t *plane,
+			      const struct planes_task *task, struct planes_stored *out,
+			      struct wr *w)
+{
+	const uint8_t *start = w->at;
+	struct planes_task own = *task;
+
+	planes_rows_subtract(plane, task->words, task->rows.distance, s->differences);
+	uint32_t take = differences_take(plane, s->differences, task->words);
+
+	if (take >= task->words)
+		return false;
+	/* Long strings are copied faster than their differences are decoded, which are zeros. */
+	if (task->rows.same >= COPIED_SAME && plane_zstd(s, plane, task, take, w)) {
+		*out = (struct planes_stored){PLANES_ZSTD, (uint16_t)(w->at - start)};
+		return true;
+	}
+	own.rows.repeats = false;		/* they are gone */
+	if (!plane_best(s, s->differences, &own, out, w))
+		return false;
+	out->kind |= PLANES_DIFFERENCES;
+	return true;
 }
 
 bool planes_plane_store(struct planes_scratch *s, const uint8_t *plane,
 			const struct planes_task *task, struct planes_stored *out, struct wr *w)
 {
 	struct planes_task own = *task;
+	struct planes_rows rows;
 
-	if (task->rows.distance == 0)
-		return plane_best(s, plane, task, out, w);
-	planes_rows_subtract(plane, task->words, task->rows.distance, s->differences);
-	if (!differences_shrink(plane, s->differences, task->words))
-		return plane_best(s, plane, task, out, w);
-	own.rows.repeats = false;	/* they are gone */
-	if (!plane_best(s, s->differences, &own, out, w))
-		return false;
-	out->kind |= PLANES_DIFFERENCES;
-	return true;
+	if (task->rows.repeats) {
+		planes_rows_look(plane, task->words, &rows);
+		own.rows.repeats = rows.repeats;
+		own.rows.same = rows.distance == task->rows.distance ? rows.same : 0;
+	}
+	if (own.rows.distance > 0 && plane_differences(s, plane, &own, out, w))
+		return true;
+	return plane_best(s, plane, &own, out, w);
 }
