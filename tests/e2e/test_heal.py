@@ -102,10 +102,15 @@ def readable_without(cluster, tree, names):
     await_healthy(cluster)
 
 
-def test_a_server_that_was_away_catches_up(cluster):
+@pytest.fixture(name="tree")
+def tree_with_all_copies(cluster):
     tree = Tree(cluster.mnt)
     tree.fill()
     await_healthy(cluster)
+    return tree
+
+
+def test_a_server_that_was_away_catches_up(cluster, tree):
     cluster.kill("cs2")
     tree.change()
     start_joined(cluster, "cs2")
@@ -115,10 +120,7 @@ def test_a_server_that_was_away_catches_up(cluster):
     readable_without(cluster, tree, ["cs1", "cs3"])
 
 
-def test_a_lost_disk_is_filled_again(cluster):
-    tree = Tree(cluster.mnt)
-    tree.fill()
-    await_healthy(cluster)
+def test_a_lost_disk_is_filled_again(cluster, tree):
     cluster.kill("cs3")
     shutil.rmtree(cluster.dir / "cs3")
     start_joined(cluster, "cs3")
@@ -127,10 +129,7 @@ def test_a_lost_disk_is_filled_again(cluster):
     readable_without(cluster, tree, ["cs1", "cs2"])
 
 
-def test_clients_go_on_while_a_disk_is_filled_again(cluster):
-    tree = Tree(cluster.mnt)
-    tree.fill()
-    await_healthy(cluster)
+def test_clients_go_on_while_a_disk_is_filled_again(cluster, tree):
     cluster.kill("cs1")
     shutil.rmtree(cluster.dir / "cs1")
     start_joined(cluster, "cs1")
@@ -141,10 +140,7 @@ def test_clients_go_on_while_a_disk_is_filled_again(cluster):
     readable_without(cluster, tree, ["cs2", "cs3"])
 
 
-def test_a_new_server_gets_its_share_and_no_more(cluster):
-    tree = Tree(cluster.mnt)
-    tree.fill()
-    await_healthy(cluster)
+def test_a_new_server_gets_its_share_and_no_more(cluster, tree):
     start_joined(cluster, "cs4")
     # Three of four have each block: three quarters, more or less by the luck of 4,096 groups.
     await_blocks(cluster, 3, 0.68 * FILES * FILE_BLOCKS)
@@ -185,12 +181,9 @@ def failed_disks(cluster):
     return [re.search(r"\d+ of \d+ disks failed", text)[0] for text in warnings]
 
 
-def test_one_disk_of_several_is_made_up_for(cluster, start_many, tmp_path):
+def test_one_disk_of_several_is_made_up_for(cluster, tree, start_many, tmp_path):
     dirs = [str(tmp_path / "disk1"), str(tmp_path / "disk2")]
     format_disks(cluster, dirs)
-    tree = Tree(cluster.mnt)
-    tree.fill()
-    await_healthy(cluster)
     process = start_joined(cluster, "many", lambda: start_many(dirs))
     await_blocks(cluster, 3, 0.68 * FILES * FILE_BLOCKS)
     await_healthy(cluster)

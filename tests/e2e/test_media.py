@@ -2,38 +2,16 @@
 """One server with a fast and a slow disk: what is new is fast, what is cold goes to the slow one, what is read often
 comes back; killed and without power in between, everything is there and once."""
 import json
-import shutil
 import signal
 import subprocess
 
 import pytest
 
 from conftest import BIN, NO_TIER, MiB, eventually, seeded_bytes
+from xfs_disk import XfsDisk, skip_without_xfs
 
 SIZE = MiB(6)
 BLOCK = 65536
-
-
-class Disk:
-    """A folder on a file system of its own, which can lose its power."""
-
-    def __init__(self, image, folder):
-        self.image, self.folder = image, folder
-        folder.mkdir()
-        with open(image, "wb") as f:
-            f.truncate(MiB(300))
-        subprocess.run(["mkfs.xfs", "-q", image], check=True)
-        self.mount()
-
-    def mount(self):
-        subprocess.run(["mount", "-o", "loop", self.image, self.folder], check=True)
-
-    def unmount(self):
-        eventually(lambda: subprocess.run(["umount", self.folder], stderr=subprocess.DEVNULL,
-                                          check=False).returncode == 0, 20, f"{self.folder} unmounted")
-
-    def cut(self):
-        subprocess.run(["xfs_io", "-x", "-c", "shutdown", self.folder], check=True)
 
 
 class Mixed:
@@ -85,13 +63,12 @@ class Mixed:
 
 @pytest.fixture
 def mixed(make_cluster, tmp_path):
-    if not shutil.which("mkfs.xfs") or not shutil.which("xfs_io"):
-        pytest.skip("no xfsprogs here")
+    skip_without_xfs()
     disks = []
     mixed = None
     try:
         for name in ("fast", "slow"):
-            disks.append(Disk(tmp_path / f"{name}.img", tmp_path / name))
+            disks.append(XfsDisk(tmp_path / f"{name}.img", tmp_path / name, 300))
         cluster = make_cluster(servers=1, copies=1,
                                sets=[NO_TIER, "cs.segment_bytes=4M", "server.out_ms=1h", "client.codec=raw"])
         mixed = Mixed(cluster, *disks)

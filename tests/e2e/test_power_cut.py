@@ -5,53 +5,30 @@ Each server's folder is a disk image of its own. A cut stops that disk at once, 
 the disk again: what the kernel had in memory is gone. The log of what was acknowledged lies outside.
 """
 import random
-import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 
-from conftest import LONG, ROOT, Cluster, MiB, eventually
+from conftest import LONG, ROOT, Cluster, eventually
 from fsync_load import Log, judge
+from xfs_disk import XfsDisk, skip_without_xfs
 
 CUTS = 100 if LONG else 10
 NAMES = ["mds", "cs1", "cs2", "cs3"]
 
 
-class Disk:
-    """A folder on an XFS image."""
-
-    def __init__(self, image, folder):
-        self.image, self.folder = image, folder
-        folder.mkdir(parents=True)
-        with open(image, "wb") as f:
-            f.truncate(MiB(1024))
-        subprocess.run(["mkfs.xfs", "-q", image], check=True)
-        self.mount()
-
-    def mount(self):
-        subprocess.run(["mount", "-o", "loop", self.image, self.folder], check=True)
-
-    def unmount(self):
-        eventually(lambda: subprocess.run(["umount", self.folder], stderr=subprocess.DEVNULL,
-                                          check=False).returncode == 0, 20, f"{self.folder} unmounted")
-
-    def cut(self):
-        subprocess.run(["xfs_io", "-x", "-c", "shutdown", self.folder], check=True)
-
-
 @pytest.fixture
 def on_images(tmp_path):
     """A cluster whose servers have a disk each: (cluster, disks by name)."""
-    if not shutil.which("mkfs.xfs") or not shutil.which("xfs_io"):
-        pytest.skip("no xfsprogs here")
+    skip_without_xfs()
     cluster = Cluster(tmp_path / "cluster", sets=["cs.segment_bytes=16M", "journal.file_bytes=1M",
                                                   "mds.snapshot_bytes=2M", "server.out_ms=1h"])
     disks = {}
     try:
         for name in NAMES:
-            disks[name] = Disk(tmp_path / f"{name}.img", cluster.dir / name)
+            disks[name] = XfsDisk(tmp_path / f"{name}.img", cluster.dir / name, 1024)
     except subprocess.CalledProcessError as e:
         for disk in disks.values():
             disk.unmount()
