@@ -38,28 +38,14 @@ static struct ms_request clone_request(enum ms_clone_action action, inode_no ino
 				    .ticket = TICKET };
 }
 
-/* As world_do(), with every lease in the way given back. */
-static const struct ms_reply *settled(struct ms_request req)
-{
-	const struct ms_reply *reply = world_do(&w, req);
-	uint64_t token = w.token;
-
-	if (reply)
-		return reply;
-	world_answer_all(&w);
-	reply = world_reply(&w, token);
-	ck_assert_msg(reply != NULL, "the request stays parked");
-	return reply;
-}
-
 static int clone_rc(enum ms_clone_action action, inode_no ino)
 {
-	return settled(clone_request(action, ino))->rc;
+	return world_settled(&w, clone_request(action, ino))->rc;
 }
 
 static inode_no begun(inode_no source)
 {
-	const struct ms_reply *reply = settled(clone_request(MS_CLONE_BEGIN, source));
+	const struct ms_reply *reply = world_settled(&w, clone_request(MS_CLONE_BEGIN, source));
 
 	ck_assert_msg(reply->rc == 0, "cannot begin: %s", error_name(reply->rc));
 	return reply->attr.ino;
@@ -69,7 +55,8 @@ static inode_no begun(inode_no source)
 static uint32_t built(inode_no clone)
 {
 	for (uint32_t steps = 1; steps < 1000; steps++) {
-		const struct ms_reply *reply = settled(clone_request(MS_CLONE_STEP, clone));
+		const struct ms_reply *reply =
+			world_settled(&w, clone_request(MS_CLONE_STEP, clone));
 
 		ck_assert_msg(reply->rc == 0, "cannot go on: %s", error_name(reply->rc));
 		if (reply->end)
@@ -156,7 +143,7 @@ START_TEST(neither_shows_changes_of_the_other)
 	clone = cloned(file);
 	copy = found(INODE_ROOT, "copy");
 	ck_assert_uint_eq(copy.nlink, 1);
-	ck_assert_int_eq(settled(world_publish(s, clone, copy.version, "other"))->rc, 0);
+	ck_assert_int_eq(world_settled(&w, world_publish(s, clone, copy.version, "other"))->rc, 0);
 	copy = found(tree, "file");
 	assert_text(&copy, "weights");
 	world_finish(&w);
@@ -302,8 +289,10 @@ END_TEST
 
 static int root_mode_rc(uint32_t mode)
 {
-	return settled((struct ms_request){ .op = MSG_SETATTR, .session = s, .ino = INODE_ROOT,
-					     .mask = MS_SET_MODE, .mode = mode })->rc;
+	struct ms_request req = { .op = MSG_SETATTR, .session = s, .ino = INODE_ROOT,
+				  .mask = MS_SET_MODE, .mode = mode };
+
+	return world_settled(&w, req)->rc;
 }
 
 START_TEST(only_who_may_read_clones)
@@ -342,7 +331,7 @@ START_TEST(only_who_may_read_clones)
 	ck_assert_int_eq(root_mode_rc(0755), 0);
 	ck_assert_int_eq(world_rc(&w, req), -E_ACCES);
 	ck_assert_int_eq(root_mode_rc(0777), 0);
-	ck_assert_int_eq(settled(req)->rc, 0);
+	ck_assert_int_eq(world_settled(&w, req)->rc, 0);
 	copy = found(clone, "file");
 	ck_assert_uint_eq(copy.uid, 1000);
 	ck_assert_uint_eq(copy.gid, 70);
@@ -437,7 +426,7 @@ START_TEST(a_tree_may_be_cloned_into_itself)
 	(void)built(clone);
 	req = clone_request(MS_CLONE_SHOW, clone);
 	req.parent = tree;
-	ck_assert_int_eq(settled(req)->rc, 0);
+	ck_assert_int_eq(world_settled(&w, req)->rc, 0);
 	ck_assert_int_eq(world_rc(&w, world_lookup(s, clone, "copy")), -E_NOENT);
 	(void)found(tree, "copy");
 	world_finish(&w);

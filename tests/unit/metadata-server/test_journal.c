@@ -158,6 +158,26 @@ static void store_file(int disk, const char *name, uint32_t len)
 #define FIRST_FILE "journal/J-0000000000000001"
 #define RECORD	   (JOURNAL_HEADER_BYTES + PAYLOAD)
 
+/* Flip bits of a byte of the first file; how long that file is. */
+static uint32_t flip(int disk, uint32_t at, uint8_t bits)
+{
+	uint32_t len = load_file(disk, FIRST_FILE);
+
+	image[at] ^= bits;
+	store_file(disk, FIRST_FILE, len);
+	return len;
+}
+
+/* A journal of four records, closed; the last came after a sync. */
+static void write_four(void)
+{
+	ck_assert_int_eq(open_journal(), 0);
+	append(1, 3);
+	sync_all();
+	append(4, 4);
+	close_journal();
+}
+
 START_TEST(an_empty_journal_opens_and_takes_its_first_record)
 {
 	ck_assert_int_eq(open_journal(), 0);
@@ -224,16 +244,8 @@ END_TEST
 
 START_TEST(a_flipped_byte_in_what_was_durable_is_refused)
 {
-	uint32_t len;
-
-	ck_assert_int_eq(open_journal(), 0);
-	append(1, 3);
-	sync_all();
-	append(4, 4);
-	close_journal();
-	len = load_file(0, FIRST_FILE);
-	image[JOURNAL_FILE_HEADER_BYTES + RECORD + 60] ^= 1;
-	store_file(0, FIRST_FILE, len);
+	write_four();
+	flip(0, JOURNAL_FILE_HEADER_BYTES + RECORD + 60, 1);
 	ck_assert_int_eq(open_journal(), -E_BAD_MIDDLE);
 	ck_assert_ptr_nonnull(strstr(err.text, FIRST_FILE));
 	ck_assert_ptr_nonnull(strstr(err.text, "restore"));
@@ -298,14 +310,8 @@ START_TEST(a_bad_middle_is_repaired_from_the_other_directory)
 	uint32_t len;
 
 	disk_count = 2;
-	ck_assert_int_eq(open_journal(), 0);
-	append(1, 3);
-	sync_all();
-	append(4, 4);
-	close_journal();
-	len = load_file(1, FIRST_FILE);
-	image[JOURNAL_FILE_HEADER_BYTES + 70] ^= 0x80;
-	store_file(1, FIRST_FILE, len);
+	write_four();
+	len = flip(1, JOURNAL_FILE_HEADER_BYTES + 70, 0x80);
 	ck_assert_int_eq(open_journal(), 0);
 	holds(1, 4);
 	close_journal();
@@ -318,16 +324,8 @@ END_TEST
 
 START_TEST(an_empty_second_directory_never_wins_over_a_damaged_first)
 {
-	uint32_t len;
-
-	ck_assert_int_eq(open_journal(), 0);
-	append(1, 3);
-	sync_all();
-	append(4, 4);
-	close_journal();
-	len = load_file(0, FIRST_FILE);
-	image[JOURNAL_FILE_HEADER_BYTES + 70] ^= 0x80;
-	store_file(0, FIRST_FILE, len);
+	write_four();
+	flip(0, JOURNAL_FILE_HEADER_BYTES + 70, 0x80);
 	disk_count = 2;
 	ck_assert_int_eq(open_journal(), -E_BAD_MIDDLE);
 }

@@ -11,19 +11,6 @@ static struct world w;
 static session_no s;
 static inode_no tree, sub;
 
-static const struct ms_reply *settled(struct ms_request req)
-{
-	const struct ms_reply *reply = world_do(&w, req);
-	uint64_t token = w.token;
-
-	if (reply)
-		return reply;
-	world_answer_all(&w);
-	reply = world_reply(&w, token);
-	ck_assert_msg(reply != NULL, "the request stays parked");
-	return reply;
-}
-
 static struct ms_request change(enum ms_trash_action action, inode_no ino)
 {
 	return (struct ms_request){ .op = MSG_TRASH, .session = s, .action = action, .ino = ino,
@@ -32,7 +19,7 @@ static struct ms_request change(enum ms_trash_action action, inode_no ino)
 
 static int change_rc(enum ms_trash_action action, inode_no ino)
 {
-	return settled(change(action, ino))->rc;
+	return world_settled(&w, change(action, ino))->rc;
 }
 
 static void ticks(void)
@@ -110,7 +97,7 @@ START_TEST(what_is_deleted_is_kept_and_comes_back_as_it_was)
 	reply = list(sub);
 	ck_assert_uint_eq(reply->trash_keep_ms, KEEP_MS);
 	assert_path(reply, 0, "sub/file");
-	ck_assert_int_eq(settled(restore(reply, 0, tree, "again"))->rc, 0);
+	ck_assert_int_eq(world_settled(&w, restore(reply, 0, tree, "again"))->rc, 0);
 	after = world_do(&w, world_lookup(s, tree, "again"))->attr;
 	ck_assert_uint_eq(after.ino, file);
 	ck_assert_uint_eq(after.nlink, 1);
@@ -134,9 +121,9 @@ START_TEST(what_is_replaced_is_kept_and_directories_are)
 	ck_assert_uint_eq(reply->entry_count, 2);
 	assert_path(reply, 0, "a");
 	assert_path(reply, 1, "sub");
-	ck_assert_int_eq(settled(restore(reply, 0, tree, "a"))->rc, -E_EXIST);
+	ck_assert_int_eq(world_settled(&w, restore(reply, 0, tree, "a"))->rc, -E_EXIST);
 	reply = list(tree);
-	ck_assert_int_eq(settled(restore(reply, 1, tree, "sub"))->rc, 0);
+	ck_assert_int_eq(world_settled(&w, restore(reply, 1, tree, "sub"))->rc, 0);
 	ck_assert_uint_eq(world_do(&w, world_getattr(s, tree))->attr.nlink, 3);
 	(void)file_in(sub, "x", "in what came back");
 	gone(sub, "x", false);
@@ -187,7 +174,7 @@ START_TEST(an_open_file_outlives_its_trash)
 	ck_assert_int_eq(world_rc(&w, world_open(s, file, false)), 0);
 	ck_assert_int_eq(world_rc(&w, world_release(s, file)), 0);
 	ck_assert_uint_eq(counts().files, 1);
-	ck_assert_int_eq(settled(restore(list(tree), 0, tree, "y"))->rc, 0);
+	ck_assert_int_eq(world_settled(&w, restore(list(tree), 0, tree, "y"))->rc, 0);
 	world_finish(&w);
 }
 END_TEST
@@ -242,8 +229,9 @@ START_TEST(each_sees_and_empties_his_own)
 	const struct ms_reply *reply;
 
 	begin();
-	ck_assert_int_eq(settled((struct ms_request){ .op = MSG_SETATTR, .session = s, .ino = sub,
-						       .mask = MS_SET_MODE, .mode = 0777 })->rc, 0);
+	req = (struct ms_request){ .op = MSG_SETATTR, .session = s, .ino = sub,
+				   .mask = MS_SET_MODE, .mode = 0777 };
+	ck_assert_int_eq(world_settled(&w, req)->rc, 0);
 	for (uint32_t uid = 1; uid <= 2; uid++) {
 		(void)file_in(sub, "x", "x");
 		req = world_unlink(s, sub, "x", false);
@@ -257,16 +245,16 @@ START_TEST(each_sees_and_empties_his_own)
 	ck_assert_uint_eq(reply->entries[0].attr.uid, 1);
 	req = restore(list(sub), 1, sub, "x");
 	req.caller.uid = 1;
-	ck_assert_int_eq(settled(req)->rc, -E_PERM);
+	ck_assert_int_eq(world_settled(&w, req)->rc, -E_PERM);
 	req = change(MS_TRASH_EMPTY, sub);
 	req.caller.uid = 1;
-	reply = settled(req);
+	reply = world_settled(&w, req);
 	ck_assert_int_eq(reply->rc, 0);
 	ck_assert(reply->end);
 	ck_assert_uint_eq(list(sub)->entry_count, 1);
 	req = change(MS_TRASH_DISABLE, tree);
 	req.caller.uid = 1;
-	ck_assert_int_eq(settled(req)->rc, -E_PERM);
+	ck_assert_int_eq(world_settled(&w, req)->rc, -E_PERM);
 	world_finish(&w);
 }
 END_TEST
@@ -319,7 +307,7 @@ START_TEST(who_empties_is_not_stopped_by_what_others_deleted)
 	req = change(MS_TRASH_EMPTY, sub);
 	req.caller.uid = 1;
 	do {
-		reply = settled(req);
+		reply = world_settled(&w, req);
 		ck_assert_int_eq(reply->rc, 0);
 		req.time_ns = reply->list_time_ns;
 		ck_assert_uint_lt(++requests, 5);
@@ -350,7 +338,7 @@ START_TEST(a_quota_comes_back_with_its_directory)
 	ticks();
 	gone(tree, "sub", true);
 	ck_assert(quota_of(sub).is_ending);
-	ck_assert_int_eq(settled(restore(list(tree), 0, INODE_ROOT, "back"))->rc, 0);
+	ck_assert_int_eq(world_settled(&w, restore(list(tree), 0, INODE_ROOT, "back"))->rc, 0);
 	ck_assert(!quota_of(sub).is_ending);
 	ck_assert_uint_eq(quota_of(sub).files, 1);
 	(void)world_made(&w, s, sub, "x", S_IFREG | 0644);
@@ -370,8 +358,8 @@ START_TEST(what_is_opened_in_a_trash_is_no_orphan)
 	begin();
 	file = file_in(sub, "x", "x");
 	gone(sub, "x", false);
-	ck_assert_int_eq(settled(world_open(s, file, false))->rc, 0);
-	ck_assert_int_eq(settled(restore(list(tree), 0, tree, "x"))->rc, 0);
+	ck_assert_int_eq(world_settled(&w, world_open(s, file, false))->rc, 0);
+	ck_assert_int_eq(world_settled(&w, restore(list(tree), 0, tree, "x"))->rc, 0);
 	key = ms_key_orphan(file, 0);
 	ck_assert(ms_txn_next(w.txn, key.bytes, key.len, &row) < 0 ||
 		  !ms_key_is(&row, MS_KEY_ORPHAN, &r));
