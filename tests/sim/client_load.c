@@ -12,6 +12,7 @@
 #include "client/core/file.h"
 
 #define READ_BYTES (44000u * ORACLE_CELLS_MAX)
+#define INTERRUPT_NS (20 * SIM_MS)	/* a user waits so long at least */
 
 enum script {
 	SCRIPT_MAKE,
@@ -87,10 +88,14 @@ static void call_begin(struct load_lane *lane, enum oracle_kind kind)
 	oracle_begin(lane->load->oracle, &lane->call);
 }
 
-/* Who lost a lock with his session neither reads nor writes until he has closed the file. */
+/*
+ * Who lost a lock with his session neither reads nor writes until he has closed the file. What was
+ * interrupted may have happened or not, as when its client dies.
+ */
 static void call_end(struct load_lane *lane)
 {
-	if (lane->call.rc == -E_IO && lane->handle && lane->handle->is_lock_lost)
+	if (lane->call.rc == -E_INTR ||
+	    (lane->call.rc == -E_IO && lane->handle && lane->handle->is_lock_lost))
 		oracle_abandon(lane->load->oracle, &lane->call);
 	else
 		oracle_end(lane->load->oracle, &lane->call);
@@ -755,6 +760,27 @@ void client_load_finish(struct client_load *l)
 		free(l->lanes[i].bytes);
 }
 
+/* As by Ctrl-C: of a lock now and then, of what concerns names when it does not come to an end. */
+static bool is_interrupted(struct load_lane *lane, uint64_t now_ns)
+{
+	if (!lane->is_busy)
+		return false;
+	switch (lane->op.kind) {
+	case CL_SETLK:
+		return below(lane, 100) == 0;
+	case CL_LOOKUP:
+	case CL_MAKE:
+	case CL_LINK:
+	case CL_UNLINK:
+	case CL_RENAME:
+	case CL_OPEN:
+		return lane->call.is_begun && now_ns - lane->busy_ns >= INTERRUPT_NS &&
+		       below(lane, 50) == 0;
+	default:
+		return false;
+	}
+}
+
 void client_load_tick(struct client_load *l)
 {
 	uint64_t now_ns = sim_world_now_ns(l->oracle->world);
@@ -763,7 +789,7 @@ void client_load_tick(struct client_load *l)
 		return;
 	for (uint32_t i = 0; i < LOAD_LANES; i++) {
 		struct load_lane *lane = &l->lanes[i];
-		if (lane->is_busy && lane->op.kind == CL_SETLK && below(lane, 100) == 0)
+		if (is_interrupted(lane, now_ns))
 			client_interrupt(l->client->client, &lane->op);
 		if (lane->is_busy || now_ns < lane->wait_ns)
 			continue;
