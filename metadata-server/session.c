@@ -284,14 +284,15 @@ int ms_session_open(struct ms_op *op)
 		s = session_add(state, req->new_session, req->uuid);
 		if (!s)
 			return -E_NOMEM;
-		s->is_back = true;
 		ms_collection_opened(state, s);
 		session_store(op, s);
 		(void)ms_space_grant(state, s, 0, FIRST_CREDIT_BYTES);
 	}
+	s->is_back = true;	/* who never heard of it, and asks again, has nothing to claim */
 	s->expires_ms = state->now_ms + state->config.lease_ms;
 	if (old && old != s)
 		ms_session_fence(state, old);
+	recovery_end_if_all_back(state);
 	fill_reply(op, s);
 	/* Its session may be gone with what it was told: after a rescue all are (rescue.h). */
 	op->effect.reply.lost_from = lost_from(state, req->term, req->number);

@@ -154,6 +154,26 @@ START_TEST(an_open_sent_again_finds_its_session)
 }
 END_TEST
 
+/* The answer to its open was lost with the server: it can have nothing to claim. */
+START_TEST(an_open_sent_again_to_the_next_server_is_back_at_once)
+{
+	struct ms_request open = { .op = MSG_SESSION_OPEN, .new_session = 77, .uuid = { 9 } };
+	struct ms_counts counts;
+
+	begin();
+	ck_assert_uint_eq(world_do(&w, open)->session, 77);
+	world_restart(&w);
+	ck_assert_int_eq(world_rc(&w, reclaim(a, NULL, 0)), 0);
+	ck_assert_int_eq(world_rc(&w, reclaim(b, NULL, 0)), 0);
+	ms_state_counts(w.state, &counts);
+	ck_assert(counts.recovering);
+	ck_assert_uint_eq(world_do(&w, open)->session, 77);
+	ms_state_counts(w.state, &counts);
+	ck_assert(!counts.recovering);
+	world_finish(&w);
+}
+END_TEST
+
 START_TEST(after_a_restart_new_operations_wait_until_all_are_back)
 {
 	struct ms_lease lease;
@@ -454,6 +474,7 @@ TEST_MAIN("session",
 	tcase_add_test(tc, a_create_that_was_answered_by_nobody_is_open_after_a_restart);
 	tcase_add_test(tc, a_request_sent_again_while_it_waits_answers_the_newer_asker);
 	tcase_add_test(tc, an_open_sent_again_finds_its_session);
+	tcase_add_test(tc, an_open_sent_again_to_the_next_server_is_back_at_once);
 	tcase_add_test(tc, after_a_restart_new_operations_wait_until_all_are_back);
 	tcase_add_test(tc, who_does_not_come_back_is_fenced);
 	tcase_add_test(tc, a_server_that_slept_ends_no_session);
