@@ -359,6 +359,7 @@ static void sweep_fired(struct loop_timer *timer)
 	cl_atime_sweep(c);
 	cl_publish_sweep(c);
 	cl_opens_sweep(c);
+	cl_lease_sweep(c);
 	cl_locks_sweep(c);
 	cl_quota_sweep(c);
 	cl_op_wake(&c->memory_waiters);

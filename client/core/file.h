@@ -406,6 +406,8 @@ void cl_pages_finish(struct client *c);
 /* lease.c */
 struct cl_returns;
 void cl_lease_recall(struct client *c, struct rpc_request *req);
+/* A recall that waits too long for the kernel to drop pages is answered without that. */
+void cl_lease_sweep(struct client *c);
 /*
  * An append without a lease asks for a turn: the write lease, which is kept for a few milliseconds
  * as long as appends follow each other, however soon it is recalled. So a turn costs one publish,

@@ -7,7 +7,9 @@
  *
  * The kernel drops pages only once no write in flight has locked one, and such a write may wait for
  * this very recall: here, or at the server behind whoever asked. So nobody waits for pages while
- * there are edits; their content is checked by its new mtime at the next read.
+ * there are edits, nor for ever: a read in flight that waits for chunk servers keeps them as well,
+ * and who does not answer is fenced. They are dropped as soon as that can be, and what they hold is
+ * checked by its new mtime at the next read.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -36,6 +38,7 @@ struct item {			/* one inode of a recall; it keeps its node while it is not ende
 	bool is_turn;			/* it waits for the end of a turn */
 	struct cl_flush_wait wait;
 	struct drop *drop;
+	uint64_t drop_since_ns;
 };
 
 struct cl_recall {
@@ -46,6 +49,7 @@ struct cl_recall {
 	struct item items[];
 };
 
+#define PAGES_MS     2000u		/* the kernel may take so long to drop pages */
 #define TURN_MS	     8u
 #define TURN_IDLE_NS 1000000u		/* who appends no more than this often has ended it */
 
@@ -145,7 +149,31 @@ static void pages_ask(struct item *item)
 		return;			/* attributes must do */
 	*drop = (struct drop){ .item = item, .loop = c->options.loop };
 	item->drop = drop;
+	item->drop_since_ns = loop_now_ns(c->options.loop);
 	c->options.on_inval_pages(c->options.arg, item->node->ino, pages_told, drop);
+}
+
+/* The next one that has waited long enough; NULL: none. */
+static struct item *pages_overdue(struct client *c)
+{
+	uint64_t now_ns = loop_now_ns(c->options.loop);
+	struct cl_recall *recall;
+	DL_FOREACH(c->recalls, recall)
+		for (uint32_t i = 0; i < recall->item_count; i++) {
+			struct item *item = &recall->items[i];
+			if (item->drop && !item->is_ended &&
+			    now_ns - item->drop_since_ns >= PAGES_MS * UINT64_C(1000000))
+				return item;
+		}
+	return NULL;
+}
+
+/* Each may end its recall, and others: each time from the start. */
+void cl_lease_sweep(struct client *c)
+{
+	struct item *item;
+	while ((item = pages_overdue(c)) != NULL)
+		item_end(item);
 }
 
 static void item_flushed(struct cl_flush_wait *wait, int rc)

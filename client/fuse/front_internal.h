@@ -17,6 +17,7 @@
 #define FRONT_SPARE_MAX	32u		/* buffers of requests kept for reuse */
 /* a smaller write is copied: its buffer is a megabyte */
 #define FRONT_KEEP_BYTES KiB(32)
+#define FRONT_NOTIFIERS	4u
 
 /* Pages to drop, on behalf of a recall. */
 struct front_drop {
@@ -55,8 +56,9 @@ struct front {
 	unsigned atime_policy;
 	int device_rc;			/* of that */
 
-	pthread_t notifier;		/* drops pages; serves nothing */
-	bool notifier_runs;
+	/* they drop pages, and serve nothing */
+	pthread_t notifiers[FRONT_NOTIFIERS];
+	unsigned notifier_count;
 	pthread_mutex_t lock;		/* guards drops, is_stopping */
 	pthread_cond_t wake;
 	struct front_drop *drops;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the kernel must forget. Attributes and names never wait and are told from the loop; dropping
- * pages waits for reads in flight, so it has a thread of its own that serves no request.
+ * pages waits for reads in flight, so it has threads of its own that serve no request: several, so
+ * that a file whose read waits for a chunk server does not keep all others.
  *
  * A notification for an inode that the kernel does not know (ENOENT) may have crossed its first
  * lookup, whose old reply is then cached for the full timeout; bumping the epoch of all names cures
@@ -54,7 +55,7 @@ void front_notify_edit(void *arg, const struct cl_edit *edit)
 void front_notify_pages(void *arg, inode_no ino, void (*done)(void *), void *done_arg)
 {
 	struct front *f = arg;
-	struct front_drop *drop = f->notifier_runs ? calloc(1, sizeof *drop) : NULL;
+	struct front_drop *drop = f->notifier_count ? calloc(1, sizeof *drop) : NULL;
 
 	/* nothing is cached before the mount; without memory attributes must do */
 	if (!drop) {
@@ -105,20 +106,18 @@ static void *notifier_main(void *arg)
 
 int front_notify_start(struct front *f)
 {
-	if (pthread_create(&f->notifier, NULL, notifier_main, f) != 0)
-		return -E_NOMEM;
-	f->notifier_runs = true;
-	return 0;
+	while (f->notifier_count < FRONT_NOTIFIERS &&
+	       pthread_create(&f->notifiers[f->notifier_count], NULL, notifier_main, f) == 0)
+		f->notifier_count++;
+	return f->notifier_count ? 0 : -E_NOMEM;
 }
 
 void front_notify_stop(struct front *f)
 {
-	if (!f->notifier_runs)
-		return;
 	pthread_mutex_lock(&f->lock);
 	f->is_stopping = true;
-	pthread_cond_signal(&f->wake);
+	pthread_cond_broadcast(&f->wake);
 	pthread_mutex_unlock(&f->lock);
-	pthread_join(f->notifier, NULL);
-	f->notifier_runs = false;
+	while (f->notifier_count)
+		pthread_join(f->notifiers[--f->notifier_count], NULL);
 }

@@ -107,6 +107,31 @@ START_TEST(a_recall_that_did_not_wait_for_pages_is_not_ended_again)
 }
 END_TEST
 
+/* Its kernel may wait for a read that waits for chunk servers: that is no reason to fence it. */
+START_TEST(a_kernel_that_does_not_drop_its_pages_holds_nobody_up_for_long)
+{
+	dropping.count = 0;
+	cluster_client_stop(&w, a);
+	cluster_client_hook = pages_are_dropped_later;
+	a = cluster_client(&w);
+	cluster_client_hook = NULL;
+	session_no session = client_session(a);
+	struct cl_handle *h = file_create(&w, a, "pages");
+	ck_assert_int_eq(file_write(&w, a, h, 0, "a", 1), 0);
+	struct cl_node *node = h->file->node;
+	struct cl_op theirs = { .kind = CL_SETATTR, .ino = node->ino, .set_mask = CL_SET_SIZE,
+				.size = 5 };
+	ck_assert_int_eq(cluster_op(&w, b, &theirs), 0);
+	ck_assert_uint_eq(dropping.count, 1);
+	ck_assert_uint_eq(client_session(a), session);
+	ck_assert(node->has_loose_pages);	/* who reads next sees to it that they go */
+	dropping.done[0](dropping.arg[0]);
+	cluster_run_for(&w, 20);
+	ck_assert_int_eq(file_read(&w, a, h, 0, found, 8), 5);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+}
+END_TEST
+
 /*
  * A release that is sent again to a restarted server must not take away another open of the same
  * file.
@@ -215,6 +240,7 @@ END_TEST
 TEST_MAIN("opens of clients", tcase_add_checked_fixture(tc, pair_begin, pair_end);
 	  tcase_add_test(tc, an_unlinked_file_lives_until_it_is_closed);
 	  tcase_add_test(tc, a_recall_that_is_asked_again_waits_for_the_first);
+	  tcase_add_test(tc, a_kernel_that_does_not_drop_its_pages_holds_nobody_up_for_long);
 	  tcase_add_test(tc, a_recall_that_did_not_wait_for_pages_is_not_ended_again);
 	  tcase_add_test(tc, a_release_across_a_restart_leaves_the_other_open);
 	  tcase_add_test(tc, an_open_beside_the_last_close_keeps_the_file);
