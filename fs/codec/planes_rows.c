@@ -12,6 +12,9 @@
 #define SLOT_BITS  12u
 #define ZEROS	   4u		/* of eight bytes: no string, sparse matrices are full of them */
 
+#define ALIKE_SEEN  512u
+#define ALIKE_SHARE 16u		/* one in so many is the same where four bits tell a difference */
+
 /* Several bytes at once, whatever the processor has for that. */
 typedef uint8_t vector __attribute__((vector_size(PLANES_ROWS_MIN)));
 
@@ -55,6 +58,15 @@ void planes_rows_look(const uint8_t *plane, uint32_t words, struct planes_rows *
 		return;
 	out->distance = best;
 	out->same = at_distance[best] * 8u / (seen - best);
+}
+
+bool planes_rows_alike(const uint8_t *plane, uint32_t words, uint32_t distance)
+{
+	uint32_t from = (words + distance) / 2, to = MIN_OF(from + ALIKE_SEEN, words), same = 0;
+
+	for (uint32_t at = from; at < to; at++)
+		same += plane[at] == plane[at - distance];
+	return same * ALIKE_SHARE > to - from;
 }
 
 void planes_rows_subtract(const uint8_t *plane, uint32_t words, uint32_t distance, uint8_t *out)

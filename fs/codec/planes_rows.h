@@ -21,6 +21,8 @@ struct planes_rows {
 };
 
 void planes_rows_look(const uint8_t *plane, uint32_t words, struct planes_rows *out);
+/* May differences take half of what the bytes do? A glance. */
+bool planes_rows_alike(const uint8_t *plane, uint32_t words, uint32_t distance);
 /* Bytes less those `distance` (at least PLANES_ROWS_MIN) before them; the first ones stay. */
 void planes_rows_subtract(const uint8_t *plane, uint32_t words, uint32_t distance, uint8_t *out);
 /* And back, in place. */

@@ -11,8 +11,8 @@
 
 /* Coding bytes must save one in SAVING_SHARE: it costs every reader. */
 #define SAVING_SHARE 50u
-/* Differences must save one byte in this many. */
-#define DIFFERENCES_SHARE 50u
+/* Most of such planes would be raw, which decodes ten times as fast: they must save a half. */
+#define DIFFERENCES_SAVE  2u
 #define QUARTER		  4u
 /* Where so many of eight strings come again, zstd is smaller and faster than differences. */
 #define COPIED_SAME	  6u
@@ -180,7 +180,7 @@ static bool plane_best(struct planes_scratch *s, const uint8_t *plane,
 	return true;
 }
 
-/* About what differences take, if that is less than what the bytes do, else `words`. */
+/* About what differences take, if that is so much less than what the bytes do, else `words`. */
 static uint32_t differences_take(const uint8_t *plane, const uint8_t *differences, uint32_t words)
 {
 	struct store_plan as_is, differing;
@@ -188,7 +188,7 @@ static uint32_t differences_take(const uint8_t *plane, const uint8_t *difference
 
 	store_plan_of(plane + at, seen, &as_is);
 	store_plan_of(differences + at, seen, &differing);
-	return differing.bound + seen / DIFFERENCES_SHARE <= as_is.bound
+	return differing.bound * DIFFERENCES_SAVE <= as_is.bound
 		       ? MIN_OF(differing.bound * QUARTER, words) : words;
 }
 
@@ -200,6 +200,8 @@ static bool plane_differences(struct planes_scratch *s, const uint8_t *plane,
 	const uint8_t *start = w->at;
 	struct planes_task own = *task;
 
+	if (!planes_rows_alike(plane, task->words, task->rows.distance))
+		return false;
 	planes_rows_subtract(plane, task->words, task->rows.distance, s->differences);
 	uint32_t take = differences_take(plane, s->differences, task->words);
 
