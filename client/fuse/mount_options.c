@@ -7,10 +7,12 @@
 #include "client/tier/tier_options.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "fs/base/text.h"
 
@@ -195,6 +197,17 @@ static void default_cache_dir(struct mount_options *o)
 	dir[at] = '\0';
 }
 
+/* A mount that is there already is not asked: it may be dead, or cut off. */
+static bool is_directory(const char *path)
+{
+	int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno != ENOTDIR;
+	close(fd);
+	return true;
+}
+
 static int set_operands(struct mount_options *o, int count, char **operands, struct error *err)
 {
 	struct tier_option tiers[TIER_PLACES_MAX];	/* looked at again by tier_setup_create() */
@@ -211,19 +224,23 @@ static int set_operands(struct mount_options *o, int count, char **operands, str
 	if (rc < 0)
 		return error_say(err, -E_NOENT, "cannot mount on '%s': %s", operands[1],
 				 strerror(error_to_errno(rc)));
+	if (!is_directory(o->mountpoint))
+		return error_say(err, -E_NOENT, "cannot mount on '%s': it is not a directory",
+				 operands[1]);
 	default_cache_dir(o);
 	return tier_options_parse(&o->config.client_tier, tiers, err) < 0 ? -E_INVAL : 0;
 }
 
 enum { OPT_FOREGROUND = 256, OPT_PID_FILE, OPT_CONFIG };
 
-static const char short_options[] = "sfnvrwt:o:hN:";
+static const char short_options[] = "sfnvrwt:o:hN:V";
 static const struct option long_options[] = {
 	{ "foreground", no_argument, NULL, OPT_FOREGROUND },
 	{ "pid-file", required_argument, NULL, OPT_PID_FILE },
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "options", required_argument, NULL, 'o' },
 	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -233,6 +250,7 @@ static int take_option(struct mount_options *o, int c, struct error *err)
 	case 'f': o->is_fake = true; break;
 	case 'v': o->is_verbose = true; break;
 	case 'h': o->is_help = true; break;
+	case 'V': o->is_version = true; break;
 	case 'r': return pass_on(o, "ro", err);
 	case 'w': return pass_on(o, "rw", err);
 	case 'o': return set_options(o, optarg, err);
@@ -278,7 +296,7 @@ int mount_options_parse(int argc, char **argv, struct mount_options *o, struct e
 	optind = 0;
 	while (rc == 0 && (c = getopt_long(argc, argv, short_options, long_options, NULL)) != -1)
 		rc = take_option(o, c, err);
-	if (rc < 0 || o->is_help)
+	if (rc < 0 || o->is_help || o->is_version)
 		return rc;
 	return set_operands(o, argc - optind, argv + optind, err);
 }
@@ -292,7 +310,8 @@ void mount_options_help(void)
 	     "  --config FILE     settings (" CONFIG_FILE ")\n"
 	     "  -f                fake: check the arguments only\n"
 	     "  -v                verbose\n"
-	     "  -r, -w            the same as -o ro, -o rw\n\n"
+	     "  -r, -w            the same as -o ro, -o rw\n"
+	     "  -V, --version     print the version\n\n"
 	     "-o OPTION,...       those of mount(8), and:");
 	for (size_t i = 0; i < ARRAY_COUNT(rows); i++) {
 		char name[64];

@@ -27,14 +27,16 @@ struct mount_options {
 	char kernel_options[MOUNT_TEXT_BYTES];	/* comma separated, for libfuse and the kernel */
 	char log_file[PATH_MAX];		/* of a mount in the background */
 	char pid_file[PATH_MAX];		/* "": none */
-	bool is_foreground, is_fake, is_verbose, is_remount, is_hard, is_help;
+	bool is_foreground, is_fake, is_verbose, is_remount, is_hard, is_help, is_version;
 	bool has_tier;				/* by -o, however often */
 	bool has_settings;			/* by -o: what a remount cannot change */
 	/* its client_cache_dir is never empty: the session is kept there */
 	struct config config;
 };
 
-/* 0, or -E_INVAL, -E_RANGE, -E_NOENT with a sentence. is_help: nothing else was parsed. */
+/*
+ * 0, or -E_INVAL, -E_RANGE, -E_NOENT with a sentence. is_help, is_version: nothing else was parsed.
+ */
 must_check int mount_options_parse(int argc, char **argv, struct mount_options *out,
 				   struct error *err);
 void mount_options_help(void);		/* on stdout, within 80 columns */

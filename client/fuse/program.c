@@ -388,6 +388,10 @@ static int bring_up(struct mount *m, struct error *err)
 		return err->code;
 	}
 	dead_mount_detach(m->options.mountpoint);
+	if (dead_mount_has(m->options.mountpoint, m->options.source))
+		return error_say(err, -E_BUSY,
+				 "cannot mount on '%s': '%s' is mounted there already",
+				 m->options.mountpoint, m->options.source);
 	rc = front_mount(m->front, err);
 	if (rc < 0)
 		return rc;
@@ -477,7 +481,9 @@ int program_run(int argc, char **argv)
 		mount_options_help();
 		return PROGRAM_DONE;
 	}
-	if (o.is_fake)
+	if (o.is_version)
+		puts("mount.cairn " CAIRN_VERSION);
+	if (o.is_fake || o.is_version)
 		return PROGRAM_DONE;
 	if (o.is_remount)
 		return remount(&o) == 0 ? PROGRAM_DONE : PROGRAM_FAILED;

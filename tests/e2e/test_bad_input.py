@@ -294,6 +294,10 @@ def test_a_mount_on_nothing(cluster, tmp_path):
     source = re.search(r"mds = (\S+)", (cluster.dir / "cairn.conf").read_text())[1] + ":/"
     refuses([BIN / "mount.cairn", source, tmp_path / "no", "-o", f"cache={tmp_path}/cache"], tmp_path / "no",
             status=32)
+    (tmp_path / "file").touch()
+    refuses([BIN / "mount.cairn", source, tmp_path / "file", "-o", f"cache={tmp_path}/cache"], "not a directory", status=32)
+    refuses([BIN / "mount.cairn", source, cluster.mnt, "-o", f"cache={tmp_path}/cache,log={tmp_path}/log"], "already",
+            status=32)
 
 
 # ---- garbage on the wire -------------------------------------------------------------------------------

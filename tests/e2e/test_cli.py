@@ -58,6 +58,8 @@ def test_help_is_for_people_on_stdout():
         assert done.returncode == 0 and done.stdout and not done.stderr, command
         wide = [line for line in done.stdout.splitlines() if len(line) > 80]
         assert not wide, (command, wide)
+    for program in PROGRAMS:
+        assert run(program, "--version").stdout.startswith(f"{program} "), program
         assert command[0] in done.stdout, command
 
 
