@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The model of names and contents, and the judgement of every answer.
+ * The judgement of every answer: the model of names, and of content (oracle_content.c) as calls
+ * change it, doubts and losses.
  */
-#include "tests/sim/oracle.h"
+#include "tests/sim/oracle_internal.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -58,7 +59,7 @@ static void show_states(const struct possible *p)
 		printf("  and %u more\n", p->count - SHOWN_STATES);
 }
 
-static void call_fail(struct oracle *o, const struct oracle_call *call, const struct possible *p,
+void oracle_call_fail(struct oracle *o, const struct oracle_call *call, const struct possible *p,
 		      const char *why)
 {
 	printf("\n");
@@ -83,7 +84,7 @@ static void call_fail(struct oracle *o, const struct oracle_call *call, const st
 
 enum name_arg { ARG_KIND, ARG_SLOT, ARG_NEW_SLOT, ARG_NODE, ARG_FLAGS };
 
-static bool is_named(const uint16_t *slots, uint16_t node)
+bool oracle_is_named(const uint16_t *slots, uint16_t node)
 {
 	for (uint32_t i = 0; i < ORACLE_SLOTS; i++) {
 		if ((slots[i] & ~DIRECTORY_BIT) == node)
@@ -131,7 +132,7 @@ static int name_refusal(const uint16_t *args, const uint16_t *slots)
 	case ORACLE_RENAME:
 		return rename_refusal(args, slots);
 	case ORACLE_LINK:
-		if (!is_named(slots, args[ARG_NODE]))
+		if (!oracle_is_named(slots, args[ARG_NODE]))
 			return -E_NOENT;
 		return at != 0 ? -E_EXIST : 0;
 	default:
@@ -173,121 +174,6 @@ static bool names_apply(const struct possible_op *op, uint16_t *slots)
 	return true;
 }
 
-/* --- content ---------------------------------------------------------------------------------- */
-
-/* values[0] is the count of cells, values[1 + i] the tag of cell i, 0 for zeros. */
-static bool content_apply(const struct possible_op *op, uint16_t *values)
-{
-	uint16_t count = values[0], at = op->args[1];
-
-	switch ((enum oracle_kind)op->args[0]) {
-	case ORACLE_APPEND:
-		if (count == ORACLE_CELLS_MAX)
-			return false;
-		at = count;
-		break;
-	case ORACLE_TRUNCATE:
-		for (uint32_t i = at; i < count; i++)
-			values[1 + i] = 0;
-		values[0] = at;
-		return true;
-	default:
-		break;
-	}
-	values[1 + at] = op->args[2];
-	values[0] = MAX_OF(count, (uint16_t)(at + 1));
-	return true;
-}
-
-void oracle_content_fill(uint8_t *out, uint32_t cell_bytes, uint16_t tag)
-{
-	uint64_t x = tag * UINT64_C(0x9e3779b97f4a7c15);
-
-	if (tag == 0) {
-		memset(out, 0, cell_bytes);
-		return;
-	}
-	for (uint32_t i = 2; i < cell_bytes; i++) {
-		x = x * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-		/* Every other write is what can be encoded smaller. */
-		out[i] = (uint8_t)(tag % 2 == 0 ? x >> 56 : 'a' + (x >> 60));
-	}
-	out[0] = (uint8_t)tag;
-	out[1] = (uint8_t)(tag >> 8);
-}
-
-/* Which write, and which byte of it, is found where another was expected. */
-static void torn(struct oracle *o, uint16_t node, uint32_t cell, uint32_t at, const uint8_t *bytes,
-		 uint64_t len)
-{
-	uint32_t cell_bytes = o->nodes[node]->cell_bytes;
-	const uint8_t *found = bytes + (size_t)cell * cell_bytes + at;
-	uint8_t *other = malloc(cell_bytes);
-	bool is_zero = true;
-
-	ASSERT(other != NULL);
-	printf("\n");
-	for (uint32_t i = 0; i < 32 && found + i < bytes + len; i++)
-		is_zero = is_zero && found[i] == 0;
-	if (is_zero)
-		printf("  it goes on with zeros\n");
-	for (uint32_t tag = 1; tag <= o->last_tag && !is_zero; tag++) {
-		oracle_content_fill(other, cell_bytes, (uint16_t)tag);
-		const uint8_t *place =
-			memmem(other, cell_bytes, found, MIN_OF(16u, cell_bytes - at));
-		if (place != NULL)
-			printf("  it goes on with write %u from byte %zu\n", tag,
-			       (size_t)(place - other));
-	}
-	oracle_fail(o, "node %u (inode %llu): cell %u of %u bytes is torn at %u: tag %u", node,
-		    (unsigned long long)o->nodes[node]->ino, cell, cell_bytes, at,
-		    bytes[(size_t)cell * cell_bytes] | bytes[(size_t)cell * cell_bytes + 1] << 8);
-}
-
-/*
- * A writer that waits for room publishes what it has, to get back what it reserved too much; if the
- * publish of the rest then fails, others see a write in part before the writer hears of it.
- */
-static bool may_be_partial(const struct oracle *o, const struct oracle_node *n)
-{
-	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++) {
-		if (n->writers[i].is_dirty &&
-		    sim_world_now_ns(o->world) <= o->clients[i].disturbed_ns)
-			return true;
-	}
-	return false;
-}
-
-void oracle_content_decode(struct oracle *o, uint16_t node, const uint8_t *bytes, uint64_t len,
-			   uint16_t values[POSSIBLE_VALUES])
-{
-	uint32_t cell_bytes = o->nodes[node]->cell_bytes;
-	uint8_t *expected = malloc(cell_bytes);
-	uint64_t count = len / cell_bytes;
-
-	ASSERT(expected != NULL);
-	memset(values, 0, POSSIBLE_VALUES * sizeof(*values));
-	if (len > INLINE_BYTES_MAX - cell_bytes && len % cell_bytes != 0 &&
-	    may_be_partial(o, o->nodes[node]))
-		o->nodes[node]->content.is_blurred = true;
-	if (o->nodes[node]->content.is_blurred)
-		count = MIN_OF(count, ORACLE_CELLS_MAX);
-	else if (len % cell_bytes != 0 || count > ORACLE_CELLS_MAX)
-		oracle_fail(o, "node %u has %llu bytes, in cells of %u", node,
-			    (unsigned long long)len, cell_bytes);
-	values[0] = (uint16_t)count;
-	for (uint32_t i = 0; i < count; i++) {
-		const uint8_t *cell = bytes + (size_t)i * cell_bytes;
-		values[1 + i] = (uint16_t)(cell[0] | cell[1] << 8);
-		oracle_content_fill(expected, cell_bytes, values[1 + i]);
-		for (uint32_t at = 0; at < cell_bytes; at++) {
-			if (cell[at] != expected[at] && !o->nodes[node]->content.is_blurred)
-				torn(o, node, i, at, bytes, len);
-		}
-	}
-	free(expected);
-}
-
 /* --- nodes ------------------------------------------------------------------------------------ */
 
 static const uint32_t cell_sizes[] = {300, 5000, 20000, 44000};
@@ -299,7 +185,7 @@ static uint16_t node_create(struct oracle *o, bool is_directory)
 	ASSERT(n != NULL && o->node_count + 1 < ORACLE_NODES);
 	n->is_directory = is_directory;
 	n->cell_bytes = cell_sizes[sim_world_below(o->world, ARRAY_COUNT(cell_sizes))];
-	possible_init(&n->content, content_apply);
+	possible_init(&n->content, oracle_content_apply);
 	o->nodes[++o->node_count] = n;
 	return (uint16_t)o->node_count;
 }
@@ -382,7 +268,7 @@ static void bind(struct oracle *o, const struct oracle_call *call)
 }
 
 /* Its client may not have heard yet that the metadata server lost something. */
-static bool is_after_cut(const struct oracle *o, const struct oracle_call *call)
+bool oracle_is_after_cut(const struct oracle *o, const struct oracle_call *call)
 {
 	return o->cut_ns != 0 && call->begun_ns <= o->cut_ns + CLUSTER_LEASE_MS * SIM_MS;
 }
@@ -391,13 +277,13 @@ static bool is_after_cut(const struct oracle *o, const struct oracle_call *call)
  * Something was seen. For one lease after a power cut of the metadata server a client may still
  * show what was lost, since it cannot know: what it saw then is old, or new, and teaches nothing.
  */
-static bool explains(struct oracle *o, struct possible *p, const struct oracle_call *call,
+bool oracle_explains(struct oracle *o, struct possible *p, const struct oracle_call *call,
 		     possible_match_fn match, void *arg)
 {
 	uint64_t now_ns = sim_world_now_ns(o->world);
 	uint32_t born = call->born;
 
-	if (!is_after_cut(o, call))
+	if (!oracle_is_after_cut(o, call))
 		return possible_observed(p, born, match, arg, now_ns);
 	return possible_was(p, MIN_OF(born, possible_moment_at(p, o->cut_ns)), match, arg);
 }
@@ -408,9 +294,9 @@ static void lookup_end(struct oracle *o, struct oracle_call *call)
 
 	if (call->ino != 0)
 		seen.known = oracle_node_find(o, call->ino);
-	if (!explains(o, &o->names, call, call->kind == ORACLE_LIST ? list_matches : lookup_matches,
-		      &seen))
-		call_fail(o, call, &o->names, "no order of the changes explains it");
+	if (!oracle_explains(o, &o->names, call,
+			     call->kind == ORACLE_LIST ? list_matches : lookup_matches, &seen))
+		oracle_call_fail(o, call, &o->names, "no order of the changes explains it");
 	if (call->kind == ORACLE_LOOKUP && call->ino != 0 && seen.known == 0 &&
 	    call->born == o->names.moment_count)
 		bind(o, call);
@@ -423,7 +309,8 @@ static bool refusal_matches(void *arg, const uint16_t *slots)
 				 (uint16_t)call->new_slot, call->node, (uint16_t)call->flags};
 
 	/* An inode without names is STALE or NOENT; and a taken name may be found first. */
-	if (call->kind == ORACLE_LINK && !is_named(slots, call->node) && call->rc == -E_STALE)
+	if (call->kind == ORACLE_LINK && !oracle_is_named(slots, call->node) &&
+	    call->rc == -E_STALE)
 		return true;
 	if (call->kind == ORACLE_LINK && slots[call->slot] != 0 && call->rc == -E_EXIST)
 		return true;
@@ -436,11 +323,11 @@ static void made(struct oracle *o, struct oracle_call *call)
 	uint16_t known = oracle_node_find(o, call->ino);
 
 	if ((known != 0 && known != call->node) || (n->ino != 0 && n->ino != call->ino))
-		call_fail(o, call, NULL, "the inode number was used before");
+		oracle_call_fail(o, call, NULL, "the inode number was used before");
 	n->ino = call->ino;
 }
 
-static bool is_disturbed(const struct oracle *o, const struct oracle_call *call)
+bool oracle_is_disturbed(const struct oracle *o, const struct oracle_call *call)
 {
 	return call->begun_ns <= o->clients[call->client].disturbed_ns;
 }
@@ -472,169 +359,27 @@ static void names_end(struct oracle *o, struct oracle_call *call)
 			made(o, call);
 		o->names.ops[call->op].acked_ns = now_ns;
 		if (!possible_happened(&o->names, call->op, now_ns))
-			call_fail(o, call, &o->names, "it cannot have happened");
+			oracle_call_fail(o, call, &o->names, "it cannot have happened");
 	} else if (is_refusal(call->rc) || (call->rc == -E_STALE && call->kind == ORACLE_LINK)) {
 		if (!possible_failed(&o->names, call->op, refusal_matches, call, now_ns))
-			call_fail(o, call, &o->names, "nothing explains the refusal");
-	} else if (is_disturbed(o, call) && is_turned_away(call->rc)) {
+			oracle_call_fail(o, call, &o->names, "nothing explains the refusal");
+	} else if (oracle_is_disturbed(o, call) && is_turned_away(call->rc)) {
 		if (!possible_failed(&o->names, call->op, always, call, now_ns))
-			call_fail(o, call, &o->names, "it has happened");
-	} else if (is_disturbed(o, call)) {
+			oracle_call_fail(o, call, &o->names, "it has happened");
+	} else if (oracle_is_disturbed(o, call)) {
 		o->doubts++;
 		possible_unknown(&o->names, call->op);
 	} else {
-		call_fail(o, call, NULL, "its client was not disturbed");
+		oracle_call_fail(o, call, NULL, "its client was not disturbed");
 	}
-}
-
-/* --- content: what clients have not flushed --------------------------------------------------- */
-
-static bool is_write(const struct possible_op *op)
-{
-	return op->args[0] == ORACLE_WRITE || op->args[0] == ORACLE_APPEND;
-}
-
-/* May its content be, or have been, more than travels inside one publish? */
-static bool is_large(const struct oracle_node *n)
-{
-	for (uint32_t i = 0; i < n->content.count; i++) {
-		if ((uint64_t)n->content.states[i].values[0] * n->cell_bytes > INLINE_BYTES_MAX)
-			return true;
-	}
-	return false;
-}
-
-/* A write that did not return may have happened, or not; where it spans blocks, also in part. */
-static void doubt_write(struct oracle_node *n, const struct oracle_call *call)
-{
-	if (call->kind != ORACLE_TRUNCATE && is_large(n))
-		n->content.is_blurred = true;
-	possible_unknown(&n->content, call->op);
-}
-
-/* What this client wrote and did not flush may be lost. */
-static void doubt_writes(struct oracle *o, struct oracle_node *n, uint32_t client, bool is_lost)
-{
-	struct possible *p = &n->content;
-
-	if (!n->writers[client].is_dirty)
-		return;
-	if (is_large(n))
-		p->is_blurred = true; /* a background publish may have shown a write in part */
-	possible_roll_back(p, n->writers[client].since, sim_world_now_ns(o->world));
-	for (uint32_t i = 0; i < p->op_count; i++) {
-		if (p->ops[i].owner != client || !n->is_acked[i] || !is_write(&p->ops[i]))
-			continue;
-		possible_unknown(p, i);
-		n->is_acked[i] = !is_lost;
-	}
-	n->writers[client].is_dirty = !is_lost;
-}
-
-static void wrote(struct oracle *o, struct oracle_call *call)
-{
-	struct oracle_node *n = o->nodes[call->node];
-	struct possible *p = &n->content;
-
-	p->ops[call->op].acked_ns = sim_world_now_ns(o->world);
-	if (o->clients[call->client].is_suspect)
-		possible_unknown(p, call->op);
-	else if (!possible_happened(p, call->op, sim_world_now_ns(o->world)))
-		call_fail(o, call, p, "it cannot have happened");
-	if (call->kind == ORACLE_TRUNCATE)
-		return; /* a metadata call: acknowledged when it returns */
-	n->is_acked[call->op] = true;
-	if (n->writers[call->client].is_dirty)
-		return;
-	n->writers[call->client].is_dirty = true;
-	n->writers[call->client].since = p->moment_count > 0 ? p->moment_count - 1 : 0;
 }
 
 /* D2: the names that this client changed, and all that was acknowledged before they were, are
  * durable. */
-static void synced(struct oracle *o, const struct oracle_call *call)
+void oracle_synced(struct oracle *o, const struct oracle_call *call)
 {
 	o->durable_ns =
 		MAX_OF(o->durable_ns, possible_pin(&o->names, call->client, call->begun_ns));
-}
-
-static void remember_flush(struct oracle_node *n, uint32_t client, uint64_t now_ns)
-{
-	uint32_t since = n->writers[client].since;
-
-	if (!n->writers[client].is_dirty)
-		return;
-	if (now_ns - n->writers[client].flushed_ns < SIM_S)
-		since = MIN_OF(since, n->writers[client].flushed_from);
-	n->writers[client].flushed_from = since;
-	n->writers[client].flushed_ns = now_ns;
-	n->writers[client].is_dirty = false;
-}
-
-static void flushed(struct oracle *o, struct oracle_call *call)
-{
-	struct oracle_node *n = o->nodes[call->node];
-	struct possible *p = &n->content;
-
-	for (uint32_t i = 0; i < p->op_count; i++) {
-		if (p->ops[i].owner != call->client || !n->is_acked[i] || !is_write(&p->ops[i]))
-			continue;
-		n->is_acked[i] = false;
-		/* What was published before a power cut is clean, and may be lost. */
-		if (p->ops[i].fate == POSSIBLE_UNKNOWN && !is_after_cut(o, call) &&
-		    !possible_happened(p, i, sim_world_now_ns(o->world)))
-			call_fail(o, call, p, "what it flushed cannot have happened");
-	}
-	remember_flush(n, call->client, sim_world_now_ns(o->world));
-	if (call->kind != ORACLE_FSYNC)
-		return;
-	(void)possible_pin(p, call->client, call->begun_ns);
-	synced(o, call);
-}
-
-static bool content_matches(void *arg, const uint16_t *values)
-{
-	const struct oracle_call *call = arg;
-
-	if (call->kind == ORACLE_SIZE)
-		return values[0] == call->values[0];
-	return memcmp(values, call->values, sizeof(call->values)) == 0;
-}
-
-static bool is_unnamed(void *arg, const uint16_t *slots)
-{
-	const struct oracle_call *call = arg;
-
-	return !is_named(slots, call->node);
-}
-
-static void content_failed(struct oracle *o, struct oracle_call *call)
-{
-	struct oracle_node *n = o->nodes[call->node];
-	bool is_gone = call->rc == -E_NOENT || call->rc == -E_STALE;
-
-	if (!(is_gone && possible_was(&o->names, call->names_born, is_unnamed, call)) &&
-	    !is_disturbed(o, call))
-		call_fail(o, call, &n->content, "its client was not disturbed");
-	o->doubts++;
-	if (call->kind <= ORACLE_TRUNCATE)
-		doubt_write(n, call);
-	else if (call->kind == ORACLE_FLUSH || call->kind == ORACLE_FSYNC)
-		doubt_writes(o, n, call->client, true);
-}
-
-static void content_end(struct oracle *o, struct oracle_call *call)
-{
-	struct possible *p = &o->nodes[call->node]->content;
-
-	if (call->rc < 0)
-		content_failed(o, call);
-	else if (call->kind <= ORACLE_TRUNCATE)
-		wrote(o, call);
-	else if (call->kind == ORACLE_FLUSH || call->kind == ORACLE_FSYNC)
-		flushed(o, call);
-	else if (call->kind != ORACLE_OPEN && !explains(o, p, call, content_matches, call))
-		call_fail(o, call, p, "no order of the writes explains it");
 }
 
 /* --- calls ------------------------------------------------------------------------------------ */
@@ -704,13 +449,13 @@ void oracle_end(struct oracle *o, struct oracle_call *call)
 	if (call->kind < ORACLE_LOOKUP) {
 		names_end(o, call);
 	} else if (call->kind >= ORACLE_WRITE && call->kind <= ORACLE_FSYNC) {
-		content_end(o, call);
+		oracle_content_end(o, call);
 	} else if (call->rc < 0 && !(call->kind == ORACLE_LOOKUP && call->rc == -E_NOENT)) {
-		if (!is_disturbed(o, call))
-			call_fail(o, call, NULL, "its client was not disturbed");
+		if (!oracle_is_disturbed(o, call))
+			oracle_call_fail(o, call, NULL, "its client was not disturbed");
 		o->doubts++;
 	} else if (call->kind == ORACLE_SYNC) {
-		synced(o, call);
+		oracle_synced(o, call);
 	} else {
 		lookup_end(o, call);
 	}
@@ -724,7 +469,7 @@ void oracle_abandon(struct oracle *o, struct oracle_call *call)
 	if (call->kind < ORACLE_LOOKUP)
 		possible_unknown(&o->names, call->op);
 	else if (call->kind >= ORACLE_WRITE && call->kind <= ORACLE_TRUNCATE)
-		doubt_write(o->nodes[call->node], call);
+		oracle_content_doubt_write(o->nodes[call->node], call);
 }
 
 /* --- what happens to the cluster -------------------------------------------------------------- */
@@ -738,7 +483,7 @@ static void doubt_client(struct oracle *o, uint32_t client, bool is_lost)
 {
 	for (uint32_t i = 1; i <= o->node_count; i++) {
 		if (o->nodes[i] != NULL)
-			doubt_writes(o, o->nodes[i], client, is_lost);
+			oracle_content_doubt(o, o->nodes[i], client, is_lost);
 	}
 }
 
@@ -755,17 +500,6 @@ void oracle_crashed(struct oracle *o, uint32_t client)
 	doubt_client(o, client, true);
 }
 
-static void roll_back_content(struct oracle_node *n, uint64_t kept_ns, uint64_t now_ns)
-{
-	uint32_t moment = possible_moment_at(&n->content, kept_ns);
-
-	for (uint32_t i = 0; i < CLUSTER_CLIENTS; i++) {
-		if (n->writers[i].flushed_ns >= kept_ns)
-			moment = MIN_OF(moment, n->writers[i].flushed_from);
-	}
-	possible_roll_back(&n->content, moment, now_ns);
-}
-
 void oracle_power_cut(struct oracle *o, uint64_t journal_lag_ns)
 {
 	uint64_t now_ns = sim_world_now_ns(o->world);
@@ -778,7 +512,7 @@ void oracle_power_cut(struct oracle *o, uint64_t journal_lag_ns)
 	possible_roll_back(&o->names, possible_moment_at(&o->names, kept_ns), now_ns);
 	for (uint32_t i = 1; i <= o->node_count; i++) {
 		if (o->nodes[i] != NULL)
-			roll_back_content(o->nodes[i], kept_ns, now_ns);
+			oracle_content_roll_back(o->nodes[i], kept_ns, now_ns);
 	}
 }
 
@@ -852,7 +586,7 @@ void oracle_settled(struct oracle *o)
 		struct oracle_node *n = o->nodes[i];
 		if (n == NULL)
 			continue;
-		if (!is_named(o->names.states[0].values, (uint16_t)i)) {
+		if (!oracle_is_named(o->names.states[0].values, (uint16_t)i)) {
 			node_free(o, i);
 			continue;
 		}
