@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Make a directory a disk of a chunk server (mkfs.cairn, cairn dev, tests): segments/, meta/, and
- * the superblock, which comes last: a directory with a superblock is whole.
+ * the superblock, which comes last: a directory with a superblock is whole. Synchronous; threads:
+ * one.
  */
 #ifndef CAIRN_CHUNK_SERVER_FORMAT_H
 #define CAIRN_CHUNK_SERVER_FORMAT_H

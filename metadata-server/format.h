@@ -2,7 +2,7 @@
 /*
  * Make metadata directories (mkfs.cairn, tests, the simulation): in each journal/, snapshots/ with
  * the snapshot of the empty file system at sequence (0, 0), and the superblock, which comes last: a
- * directory with a superblock is whole. rows/ is made in the first.
+ * directory with a superblock is whole. rows/ is made in the first. Synchronous; threads: one.
  */
 #ifndef CAIRN_METADATA_SERVER_FORMAT_H
 #define CAIRN_METADATA_SERVER_FORMAT_H

@@ -7,7 +7,7 @@
  * Reads the published bytes, puts and syncs the block (I2), then tells step (MS_EV_MOVED), which
  * takes the root only if the inode is still at that version (I13). The queue is bounded: what does
  * not fit is forgotten, since step says it again. One block at a time and a pause after each, for
- * it is never urgent.
+ * it is never urgent. Loop's thread.
  */
 #ifndef CAIRN_METADATA_SERVER_MOVER_H
 #define CAIRN_METADATA_SERVER_MOVER_H

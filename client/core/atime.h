@@ -5,7 +5,7 @@
  * in one message. So who reads pays no message, and who reads twice nothing at all.
  *
  * Nobody else's lease is recalled for it, so who has read the file keeps its pages; other nodes
- * that know its attributes are told to ask again.
+ * that know its attributes are told to ask again. Loop's thread.
  */
 #ifndef CAIRN_CLIENT_CORE_ATIME_H
 #define CAIRN_CLIENT_CORE_ATIME_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Decoded blocks by id: bounded, least recently used go first, one fetch per block however many
- * wait. Blocks are immutable (I1), so nothing here ever expires.
+ * wait. Blocks are immutable (I1), so nothing here ever expires. Loop's thread.
  */
 #ifndef CAIRN_CLIENT_CORE_CACHE_H
 #define CAIRN_CLIENT_CORE_CACHE_H

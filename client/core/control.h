@@ -9,7 +9,7 @@
  *
  * Who may what: pin, unpin and evict are for root and the owner of the file, who can make room for
  * it as well: what they warm pushes out others. What anyone else warms enters as if it was read.
- * Where a file lies is told to root and its owner; anyone may ask for numbers.
+ * Where a file lies is told to root and its owner; anyone may ask for numbers. Loop's thread.
  */
 #ifndef CAIRN_CLIENT_CORE_CONTROL_H
 #define CAIRN_CLIENT_CORE_CONTROL_H

@@ -9,6 +9,7 @@
  *
  * A draft never slows or fails a writer: what finds no memory or room is left out, and a draft that
  * has less than half of the content is dropped. Bounded in bytes held and in pieces known (I11).
+ * Loop's thread.
  */
 #ifndef CAIRN_CLIENT_CORE_DRAFT_H
 #define CAIRN_CLIENT_CORE_DRAFT_H

@@ -15,7 +15,7 @@
  *
  * Edits (write, truncate, fallocate, copy) of one file run one at a time, in order. Under a write
  * lease they end in memory; without one an edit reads the newest version, changes it, publishes,
- * and starts over when the publish was refused (I13), so no update is ever lost.
+ * and starts over when the publish was refused (I13), so no update is ever lost. Loop's thread.
  */
 #ifndef CAIRN_CLIENT_CORE_FILE_H
 #define CAIRN_CLIENT_CORE_FILE_H

@@ -14,7 +14,7 @@
  * so is not claimed from a restarted server.
  *
  * I6: with the session all locks are lost. Who had one may have written what others must not see
- * half: his handle fails with EIO from then on, until it is closed, as NFS does.
+ * half: his handle fails with EIO from then on, until it is closed, as NFS does. Loop's thread.
  */
 #ifndef CAIRN_CLIENT_CORE_LOCKS_H
 #define CAIRN_CLIENT_CORE_LOCKS_H

@@ -5,6 +5,7 @@
  *
  * Bounded (I11): least recently used ones go first; their leases are returned, and the front is
  * told when the kernel may still know them. A node that is in use (pins, a file, requests) stays.
+ * Loop's thread.
  */
 #ifndef CAIRN_CLIENT_CORE_NODE_H
 #define CAIRN_CLIENT_CORE_NODE_H

@@ -6,7 +6,8 @@
  * Per quota tree the client holds a reservation; each file that is edited takes of it by how much
  * its content, as edited, has more data than what is published. A reservation is asked for ahead,
  * and what is not used goes back after a second. Where others hold room that they may give back, a
- * writer waits for it a moment before it fails. Files of no quota cost nothing here.
+ * writer waits for it a moment before it fails. Files of no quota cost nothing here. Loop's
+ * thread.
  */
 #ifndef CAIRN_CLIENT_CORE_QUOTA_H
 #define CAIRN_CLIENT_CORE_QUOTA_H

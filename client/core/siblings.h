@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Sibling shards: who reads one shard of a model reads the others next, so they fill behind it.
- * Found by the name under which the inode was seen last; a hint, and wrong only for speed.
+ * Found by the name under which the inode was seen last; a hint, and wrong only for speed. Loop's
+ * thread.
  */
 #ifndef CAIRN_CLIENT_CORE_SIBLINGS_H
 #define CAIRN_CLIENT_CORE_SIBLINGS_H

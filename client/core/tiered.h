@@ -6,6 +6,7 @@
  * that asked for it.
  *
  * A file in use keeps a reference to its content in a tier, so that it is not evicted meanwhile.
+ * Loop's thread.
  */
 #ifndef CAIRN_CLIENT_CORE_TIERED_H
 #define CAIRN_CLIENT_CORE_TIERED_H

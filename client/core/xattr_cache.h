@@ -4,7 +4,7 @@
  * under lease and has the version that they are of, since setting one is a change of its inode. So
  * nothing has to be dropped when a lease goes.
  *
- * Bounded (I11): small values only; least recently used ones go first.
+ * Bounded (I11): small values only; least recently used ones go first. Loop's thread.
  */
 #ifndef CAIRN_CLIENT_CORE_XATTR_CACHE_H
 #define CAIRN_CLIENT_CORE_XATTR_CACHE_H

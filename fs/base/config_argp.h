@@ -9,6 +9,7 @@
  *
  * When argp_parse() returns 0, `config` holds defaults, then the file, then the command line, all
  * checked. What is wrong ends the program with a sentence and argp_err_exit_status (set it to 2).
+ * Threads: one, at start-up.
  */
 #ifndef CAIRN_FS_BASE_CONFIG_ARGP_H
 #define CAIRN_FS_BASE_CONFIG_ARGP_H

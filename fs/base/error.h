@@ -5,6 +5,7 @@
  *
  * Calls return 0 or a documented non-negative value, else a negated code. The code travels; the
  * sentence is built by whoever knows the subject, in a `struct error` (tools and start-up only).
+ * Threads: any; an error belongs to who made it.
  */
 #ifndef CAIRN_FS_BASE_ERROR_H
 #define CAIRN_FS_BASE_ERROR_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The command line that both daemons share: settings (config_argp.h), --pid-file, --port-file.
+ * Threads: one, at start-up.
  */
 #ifndef CAIRN_FS_BASE_SERVICE_ARGS_H
 #define CAIRN_FS_BASE_SERVICE_ARGS_H

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Growable text, born with its maximum; reaching it sets a sticky failure. After curl's dynbuf.
- * Also the few formatting helpers that tools and logs share.
+ * Also the few formatting helpers that tools and logs share. Threads: any; one at a time for each
+ * text, which its owner finishes.
  */
 #ifndef CAIRN_FS_BASE_TEXT_H
 #define CAIRN_FS_BASE_TEXT_H

@@ -18,7 +18,7 @@
  * view_close_clean(), on purpose or by a crash, leaves it open (or building). One owner at a time,
  * by other means (disk_lock). The other half of I15, that a view is not beyond the end of its
  * truth, is the owner's: it compares the position that it keeps in its rows, and clears them
- * (rows_clear).
+ * (rows_clear). Synchronous, at start-up and at the end; threads: one for each view.
  */
 #ifndef CAIRN_FS_IO_VIEW_H
 #define CAIRN_FS_IO_VIEW_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Addresses of peers: "HOST:PORT" and "[V6]:PORT" as text, and as sockets want them. A numeric host
- * needs no resolver; asking one is the caller's.
+ * needs no resolver; asking one is the caller's. Pure; threads: any.
  */
 #ifndef CAIRN_FS_NET_NET_ADDRESS_H
 #define CAIRN_FS_NET_NET_ADDRESS_H

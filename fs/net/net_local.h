@@ -8,7 +8,7 @@
  * is. Nobody but root and the owner of this process is believed to be that listener: a port cannot
  * be taken from a server that listens on all addresses, but one of its names could be.
  *
- * All descriptors are non-blocking, and the caller's to close.
+ * All descriptors are non-blocking, and the caller's to close. Threads: any.
  */
 #ifndef CAIRN_FS_NET_NET_LOCAL_H
 #define CAIRN_FS_NET_NET_LOCAL_H

@@ -13,7 +13,7 @@
  *     24   32   id of the block or node; zero for empty and inline
  *
  * It says what it names, so user data that looks like a node is still data. "inline" means the
- * bytes lie beside the inode in the metadata server.
+ * bytes lie beside the inode in the metadata server. Pure; threads: any.
  */
 #ifndef CAIRN_FS_TREE_ROOT_H
 #define CAIRN_FS_TREE_ROOT_H
