@@ -198,7 +198,7 @@ static bool plane_differences(struct planes_scratch *s, const uint8_t *plane,
 			      struct wr *w)
 {
 	const uint8_t *start = w->at;
-	struct planes_task own = *task;
+	struct store_plan one;
 
 	if (!planes_rows_alike(plane, task->words, task->rows.distance))
 		return false;
@@ -212,8 +212,8 @@ static bool plane_differences(struct planes_scratch *s, const uint8_t *plane,
 		*out = (struct planes_stored){PLANES_ZSTD, (uint16_t)(w->at - start)};
 		return true;
 	}
-	own.rows.repeats = false;		/* they are gone */
-	if (!plane_best(s, s->differences, &own, out, w))
+	store_plan_of(s->differences, task->words, &one);
+	if (!bytes_store(s->differences, task->words, &one, out, w))
 		return false;
 	out->kind |= PLANES_DIFFERENCES;
 	return true;
