@@ -251,7 +251,8 @@ START_TEST(a_part_of_a_block_is_enough)
 		ck_assert_int_eq(get_part(&p.id, 1, 0, 50000), 0);
 		ck_assert_int_eq(get_part(&p.id, 1, 49999, 1), 0);
 	}
-	ck_assert_uint_eq(w.at[0].parts + w.at[1].parts + w.at[2].parts, 4);
+	/* more: a slow one, and another was asked as well */
+	ck_assert_uint_ge(w.at[0].parts + w.at[1].parts + w.at[2].parts, 4);
 	for (unsigned i = 0; i < SERVERS; i++)
 		w.at[i].gives_short_parts = true;
 	ck_assert_int_eq(get_part(&p.id, 1, 100, 1000), -E_CORRUPT);
