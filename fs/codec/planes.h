@@ -3,7 +3,7 @@
  * The strong codec for weights: a block taken as words of 1, 2 or 4 bytes, whose bytes of equal
  * place make a plane each, so that the exponents of numbers stand together (alone in their byte if
  * words are rotated left by one bit first). Each plane is raw, one byte, Huffman coded, with a code
- * for each of several classes of its chunks, or zstd.
+ * for each of several classes of its chunks, or zstd; of rows that are alike it has differences.
  * The stored bytes tell all that a decoder needs; their layout stands in cairn-format(5).
  *
  * Pure; threads: any, each with its own scratch.
