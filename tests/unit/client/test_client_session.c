@@ -3,28 +3,10 @@
  * A client whose session ends, and whose metadata server goes and comes back: what was under way is
  * done all the same, unless it depends on what went with the session.
  */
-#include "tests/client_cluster.h"
-
 #include "client/core/file.h"
+#include "tests/client_pair.h"
 
 #define UNKNOWN UINT64_C(0x7e57)	/* the session that the server does not know */
-
-static struct cluster w;
-static struct client *a, *b;
-
-static void setup(void)
-{
-	cluster_start(&w, 3000);
-	a = cluster_client(&w);
-	b = cluster_client(&w);
-}
-
-static void teardown(void)
-{
-	cluster_client_stop(&w, a);
-	cluster_client_stop(&w, b);
-	cluster_finish(&w);
-}
 
 /* From now on the server does not know it; the next answer tells. */
 static void lose_session(struct client *c)
@@ -273,7 +255,7 @@ START_TEST(a_hard_mount_waits_for_small_content_as_for_anything_else)
 END_TEST
 
 TEST_MAIN("client session", tcase_set_timeout(tc, 120);
-	  tcase_add_checked_fixture(tc, setup, teardown);
+	  tcase_add_checked_fixture(tc, pair_begin, pair_end);
 	  tcase_add_test(tc, a_question_outlives_the_session_it_was_asked_in);
 	  tcase_add_test(tc, a_change_that_was_not_made_is_made_in_the_next_session);
 	  tcase_add_test(tc, opens_reads_and_locks_go_on_in_the_next_session);
