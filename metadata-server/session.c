@@ -202,13 +202,15 @@ void ms_session_fence(struct ms_state *state, struct ms_session *session)
 	session_end(state, session);
 }
 
+/* A session that was heard since has its lease from then on, and no more. */
 void ms_session_slept(struct ms_state *state, uint64_t slept_ms)
 {
+	uint64_t latest_ms = state->now_ms + state->config.lease_ms;
 	struct ms_session *s, *next;
 
-	state->recovery_ends_ms += slept_ms;
+	state->recovery_ends_ms = MIN_OF(state->recovery_ends_ms + slept_ms, latest_ms);
 	HASH_ITER(hh, state->sessions, s, next)
-		s->expires_ms += slept_ms;
+		s->expires_ms = MIN_OF(s->expires_ms + slept_ms, latest_ms);
 }
 
 void ms_session_tick(struct ms_state *state)

@@ -238,6 +238,26 @@ START_TEST(a_server_that_slept_ends_no_session)
 }
 END_TEST
 
+/* What came meanwhile is read before the first tick: its lease begins then, and is no longer. */
+START_TEST(who_was_heard_before_the_tick_after_a_sleep_is_not_kept_for_as_long)
+{
+	struct ms_counts counts;
+
+	begin();
+	w.now_ms += 3600000;
+	ck_assert_int_eq(world_rc(&w, (struct ms_request){.op = MSG_SESSION_RENEW, .session = a}),
+			 0);
+	world_sleep(&w, 0);
+	world_tick(&w, WORLD_LEASE_MS - 1000);
+	ms_state_counts(w.state, &counts);
+	ck_assert_uint_eq(counts.sessions, 2);
+	world_tick(&w, 1000);
+	ms_state_counts(w.state, &counts);
+	ck_assert_uint_eq(counts.sessions, 0);
+	world_finish(&w);
+}
+END_TEST
+
 /* However late each tick is: who is gone is gone some day. */
 START_TEST(ticks_that_are_always_late_still_end_who_is_gone)
 {
@@ -478,6 +498,7 @@ TEST_MAIN("session",
 	tcase_add_test(tc, after_a_restart_new_operations_wait_until_all_are_back);
 	tcase_add_test(tc, who_does_not_come_back_is_fenced);
 	tcase_add_test(tc, a_server_that_slept_ends_no_session);
+	tcase_add_test(tc, who_was_heard_before_the_tick_after_a_sleep_is_not_kept_for_as_long);
 	tcase_add_test(tc, ticks_that_are_always_late_still_end_who_is_gone);
 	tcase_add_test(tc,
 		       reads_go_on_without_who_does_not_come_back_though_nothing_can_be_recorded);
