@@ -364,7 +364,8 @@ static void req_done(struct rpc_call *call)
 	struct cl_req *req = call->user;
 	struct client *c = req->client;
 	req->is_sent = false;
-	if (call->rc == -E_SHUTDOWN)		/* the server goes: it is as good as gone */
+	/* The server goes: it is as good as gone. A session that ends waits for no other. */
+	if (call->rc == -E_SHUTDOWN && call->type != MSG_SESSION_CLOSE)
 		call->rc = -E_NOTCONN;
 	bool is_retry = is_retried(req, call->rc);
 	if (is_retry && c->session.number == call->session) {

@@ -222,6 +222,22 @@ START_TEST(a_server_that_shuts_down_is_waited_for)
 }
 END_TEST
 
+/* Both of a host end at once: the client leaves the server in peace. */
+START_TEST(an_unmount_does_not_wait_for_a_server_that_shuts_down)
+{
+	struct client *c = cluster_client(&w);
+	ms_server_stop(w.mds, cluster_mds_stopped, &w);
+	loop_uv_run(w.loop);
+	uint64_t begun_ms = loop_now_ms(w.loop);
+	cluster_client_stop(&w, c);
+	ck_assert_uint_lt(loop_now_ms(w.loop) - begun_ms, 4000);
+	ms_server_destroy(w.mds);
+	disk_destroy(w.mds_disk);
+	w.mds_disk = NULL;
+	cluster_mds_start(&w);
+}
+END_TEST
+
 static void hook_hard(struct cluster *cluster unused_arg, struct cl_options *options)
 {
 	options->is_hard = true;
@@ -263,4 +279,5 @@ TEST_MAIN("client session", tcase_set_timeout(tc, 120);
 	  tcase_add_test(tc, a_change_that_may_have_been_made_is_not_made_again);
 	  tcase_add_test(tc, a_lock_that_went_with_the_session_is_told);
 	  tcase_add_test(tc, a_server_that_shuts_down_is_waited_for);
+	  tcase_add_test(tc, an_unmount_does_not_wait_for_a_server_that_shuts_down);
 	  tcase_add_test(tc, a_hard_mount_waits_for_small_content_as_for_anything_else))
