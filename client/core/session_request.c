@@ -409,6 +409,8 @@ void cl_session_send(struct cl_req *req)
 	req->wants_session = call->session == 0 && c->session.number == 0 && is_repeated(req);
 	if (req->wants_session)
 		return;
+	if (call->session == 0)
+		req->has_slot = false;	/* it was taken when there was no session: of none */
 	if (is_mutation(call->type) && !req->has_slot) {
 		if (cl_slots_take(&c->slots, &call->slot, &call->slot_seq) < 0) {
 			req->is_waiting = true;

@@ -222,6 +222,39 @@ START_TEST(a_server_that_shuts_down_is_waited_for)
 }
 END_TEST
 
+static uint32_t ended;
+
+static void count_end(struct cl_req *req)
+{
+	ck_assert_int_eq(req->call.rc, 0);
+	ended++;
+}
+
+/* It is refused by a server that goes, and its turn comes again once the next session is open. */
+START_TEST(what_was_first_sent_without_a_session_has_a_slot_of_the_next)
+{
+	struct cl_req *req = cl_session_req(a, NULL, MSG_RELEASE, count_end);
+	ended = 0;
+	ms_server_stop(w.mds, cluster_mds_stopped, &w);
+	loop_uv_run(w.loop);
+	cl_session_lost(a);
+	cl_session_send(req);
+	while (!req->retry.is_active)
+		cluster_run_for(&w, 1);
+	loop_timer_stop(w.loop, &req->retry);
+	ms_server_destroy(w.mds);
+	disk_destroy(w.mds_disk);
+	w.mds_disk = NULL;
+	cluster_mds_start(&w);
+	while (client_session(a) == 0)
+		cluster_run_for(&w, 1);
+	loop_timer_start(w.loop, &req->retry, 0);
+	while (!ended)
+		cluster_run_for(&w, 1);
+	ck_assert_uint_eq(a->slots.busy, 0);
+}
+END_TEST
+
 /* Both of a host end at once: the client leaves the server in peace. */
 START_TEST(an_unmount_does_not_wait_for_a_server_that_shuts_down)
 {
@@ -279,5 +312,6 @@ TEST_MAIN("client session", tcase_set_timeout(tc, 120);
 	  tcase_add_test(tc, a_change_that_may_have_been_made_is_not_made_again);
 	  tcase_add_test(tc, a_lock_that_went_with_the_session_is_told);
 	  tcase_add_test(tc, a_server_that_shuts_down_is_waited_for);
+	  tcase_add_test(tc, what_was_first_sent_without_a_session_has_a_slot_of_the_next);
 	  tcase_add_test(tc, an_unmount_does_not_wait_for_a_server_that_shuts_down);
 	  tcase_add_test(tc, a_hard_mount_waits_for_small_content_as_for_anything_else))
