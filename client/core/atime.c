@@ -80,8 +80,8 @@ void client_was_read(struct client *c, inode_no ino)
 	if (!node || !cl_atime_is_due(c, node))
 		return;
 	cl_atime_read(c, node);
-	if (c->options.on_inval_attr)
-		c->options.on_inval_attr(c->options.arg, ino);
+	if (c->options.on_inval_atime)
+		c->options.on_inval_atime(c->options.arg, ino);
 }
 
 void cl_atime_forget(struct client *c, struct cl_node *node)

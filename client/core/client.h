@@ -72,6 +72,8 @@ struct cl_options {
 	uint32_t predict_idle_ms;	/* 0: GUESS_IDLE_MS */
 	/* Front's duties at a recall; may be NULL. Called on the loop's thread; must not wait. */
 	void (*on_inval_attr)(void *arg, inode_no ino);
+	/* not its content: it was read here, and only the access time is another */
+	void (*on_inval_atime)(void *arg, inode_no ino);
 	/* bump the epoch of the mount */
 	void (*on_inval_names)(void *arg);
 	/* Pages: call done(done_arg) from any thread once they are dropped. */

@@ -274,6 +274,7 @@ static const char *pass_problem(void *arg)
 void front_client_options(struct front *f, struct cl_options *options)
 {
 	options->on_inval_attr = front_notify_attr;
+	options->on_inval_atime = front_notify_atime;
 	options->on_inval_names = front_notify_names;
 	options->on_inval_pages = front_notify_pages;
 	options->on_edit = front_notify_edit;

@@ -148,6 +148,8 @@ void front_atime_finish(struct front *f);
 must_check int front_notify_start(struct front *f);
 void front_notify_stop(struct front *f);
 void front_notify_attr(void *arg, inode_no ino);
+/* As that, of content that is known to be the same. */
+void front_notify_atime(void *arg, inode_no ino);
 void front_notify_node(struct front *f, uint64_t node);		/* attributes of one node */
 void front_notify_names(void *arg);
 void front_notify_edit(void *arg, const struct cl_edit *edit);

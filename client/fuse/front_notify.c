@@ -34,15 +34,22 @@ void front_notify_node(struct front *f, uint64_t node)
 		front_notify_names(f);
 }
 
-void front_notify_attr(void *arg, inode_no ino)
+void front_notify_atime(void *arg, inode_no ino)
 {
 	struct front *f = arg;
 	uint64_t nodes[KNODE_NODES];
 	unsigned count = passthrough_nodes(f->pass, ino, nodes);
 
-	passthrough_doubt(f->pass, ino);
 	for (unsigned i = 0; i < count; i++)
 		front_notify_node(f, nodes[i]);
+}
+
+void front_notify_attr(void *arg, inode_no ino)
+{
+	struct front *f = arg;
+
+	passthrough_doubt(f->pass, ino);
+	front_notify_atime(f, ino);
 }
 
 void front_notify_edit(void *arg, const struct cl_edit *edit)

@@ -188,6 +188,18 @@ def test_unlinked_or_replaced_it_stays_readable(shared, model, here):
 # --- changes ---------------------------------------------------------------------------------------------------
 
 
+def test_a_reading_of_the_file_raises_no_doubt_about_it(shared, model, here):
+    """Its access time is dropped from the kernel's cache, which says nothing of its content."""
+    path, data = model
+    with opened(path) as reader, opened(path, os.O_RDWR) as writer, open(here / "copy", "wb") as copy:
+        assert is_passed(shared, reader)
+        for byte in (b"x", b"y"):   # a write makes the next reading one that moves the access time
+            os.pwrite(writer, byte, 0)
+            assert os.copy_file_range(reader, copy.fileno(), MiB(1), MiB(1)) == MiB(1)
+        os.pwrite(writer, b"z", 0)
+        assert os.pread(reader, len(data), 0) == b"z" + data[1:]
+
+
 def test_readers_see_what_this_mount_writes(shared, model):
     path, data = model
     want = bytearray(data)
