@@ -119,11 +119,18 @@ static int place_on_disks(const struct up_arguments *a, struct layout *l, struct
 	return 0;
 }
 
+static bool is_mounted_on(const struct layout *l, const char *path)
+{
+	char real[PATH_MAX];
+
+	return realpath(path, real) && strcmp(real, l->mount_dirs[0]) == 0;
+}
+
 static int plan(const struct up_arguments *a, struct layout *l, struct error *err)
 {
 	uint32_t servers = a->servers ? a->servers : 3;
 	uint32_t copies = a->copies ? a->copies : MIN_OF(3u, servers);
-	char dir[PATH_MAX];
+	char dir[PATH_MAX], pid_file[PATH_MAX];
 	int rc = make_folder(a->dir, dir, err);
 
 	if (rc < 0)
@@ -159,6 +166,10 @@ static int plan(const struct up_arguments *a, struct layout *l, struct error *er
 	}
 	if (rc < 0)
 		return rc;
+	if (a->mount && process_find(layout_path(l, pid_file, "up", ".pid")) &&
+	    !is_mounted_on(l, a->mount))
+		return error_say(err, -E_BUSY, "'%s' is up, and mounted on '%s': cairn down first",
+				 dir, l->mount_dirs[0]);
 	if (a->mount || !l->mount_dirs[0][0] || strstr(l->mount_dirs[0], "/mnt1")) {
 		rc = make_folder(a->mount ? a->mount : UP_MOUNT_DEFAULT, l->mount_dirs[0], err);
 		if (rc < 0)

@@ -82,6 +82,18 @@ int host_format_server(const struct layout *l, uint32_t index, struct error *err
 	return mkfs_server(&cluster, uuid, &dir, 1, err);
 }
 
+/* Names are made once: where content is, and no names, their disk is lost or not mounted. */
+static int check_names_are_new(const struct layout *l, const char *mds_dir, struct error *err)
+{
+	for (uint32_t i = 0; i < l->server_count; i++)
+		if (!folder_is_empty(l->cs_dirs[i]))
+			return error_say(err, -E_NOENT,
+					 "'%s' is empty, but '%s' is not: is its disk mounted? If "
+					 "it is lost: mkfs.cairn --recover --metadata %s --from %s",
+					 mds_dir, l->cs_dirs[i], mds_dir, l->cs_dirs[i]);
+	return 0;
+}
+
 int host_format(const struct layout *l, struct error *err)
 {
 	char mds_dir[PATH_MAX];
@@ -94,8 +106,11 @@ int host_format(const struct layout *l, struct error *err)
 	o.metadata_dirs[0] = mds_dir;
 	o.metadata_dir_count = 1;
 	rc = make_folder(mds_dir, err);
-	if (rc == 0 && folder_is_empty(mds_dir))
-		rc = mkfs_metadata(&o, &cluster, err);
+	if (rc == 0 && folder_is_empty(mds_dir)) {
+		rc = check_names_are_new(l, mds_dir, err);
+		if (rc == 0)
+			rc = mkfs_metadata(&o, &cluster, err);
+	}
 	for (uint32_t i = 0; rc == 0 && i < l->server_count; i++)
 		rc = host_format_server(l, i, err);
 	for (uint32_t i = 0; rc == 0 && i < l->mount_count; i++)

@@ -247,14 +247,24 @@ int process_stop(const char *pid_file, uint32_t grace_ms, struct error *err)
 void process_log_tail(const char *log_file, char *out, size_t out_bytes)
 {
 	FILE *f = fopen(log_file, "re");
-	size_t len = 0;
+	bool is_cut;
+	char *line;
+	size_t len;
 
 	out[0] = '\0';
 	if (!f)
 		return;
-	if (fseek(f, -(long)(out_bytes - 1), SEEK_END) != 0)
+	is_cut = fseek(f, -(long)(out_bytes - 1), SEEK_END) == 0;
+	if (!is_cut)
 		rewind(f);
 	len = fread(out, 1, out_bytes - 1, f);
+	while (len > 0 && out[len - 1] == '\n')
+		len--;
 	out[len] = '\0';
 	fclose(f);
+	line = is_cut ? strchr(out, '\n') : NULL;
+	if (line)
+		memmove(out, line + 1, strlen(line));
+	for (line = out; (line = strchr(line, '\n')); line++)
+		*line = ';';
 }

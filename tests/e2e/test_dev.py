@@ -50,6 +50,13 @@ def test_a_folder_is_kept_and_used_again(tmp_path):
     for option, value in (("--servers", "3"), ("--copies", "1")):
         done = dev("--dir", folder, option, value, "--", "true", tmp=tmp_path)
         assert done.returncode == 1 and "conflict" in done.stderr and option in done.stderr, done
+    # A disk that is not mounted looks like this: no new names are made beside old content.
+    (folder / "mds").rename(tmp_path / "away")
+    done = dev("--dir", folder, "--", "true", tmp=tmp_path)
+    assert done.returncode != 0 and "is its disk mounted" in done.stderr, done
+    (folder / "mds").rmdir()
+    (tmp_path / "away").rename(folder / "mds")
+    assert dev("--dir", folder, "--", "sh", "-c", "cat $CAIRN_MNT/f", tmp=tmp_path).stdout == "data\n"
     done = dev("--keep", "--servers", "1", "--", "sh", "-c", "echo $CAIRN_DIR", tmp=tmp_path)
     assert os.path.isdir(done.stdout.strip())
 
