@@ -139,7 +139,13 @@ static bool mds_serves(const struct layout *l)
 	return serves;
 }
 
-/* It answers by itself, and the metadata server counts on it. */
+/* One that was taken away serves as well, as long as it is kept running. */
+static bool is_there(uint32_t state)
+{
+	return state == SERVER_UP || state == SERVER_DRAINED || state == SERVER_REMOVED;
+}
+
+/* It answers by itself, and the metadata server knows it. */
 static bool cs_serves(const struct layout *l, uint32_t index)
 {
 	Wire__Status ask = WIRE__STATUS__INIT;
@@ -162,7 +168,7 @@ static bool cs_serves(const struct layout *l, uint32_t index)
 	const Wire__StatusReply *status = (const Wire__StatusReply *)(const void *)reply;
 	for (size_t i = 0; i < status->n_servers; i++)
 		if (strcmp(status->servers[i]->address, cs) == 0)
-			serves = status->servers[i]->state == SERVER_UP;
+			serves = is_there(status->servers[i]->state);
 	msg_free(reply);
 out:
 	admin_close(a);
