@@ -33,13 +33,16 @@ static bool is_ours(const char *path, const char *source)
 	return ours;
 }
 
-/* The kernel may still know the attributes: they have to be asked for. */
+/*
+ * The kernel may still know the attributes: they have to be asked for. ECONNABORTED: its process
+ * died while it was asked.
+ */
 static bool is_dead(const char *path)
 {
 	struct statx st;
 
 	return statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_MODE, &st) != 0 &&
-	       errno == ENOTCONN;
+	       (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
 void dead_mount_detach(const char *path)

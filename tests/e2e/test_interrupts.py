@@ -322,6 +322,30 @@ def test_a_killed_mount_frees_its_callers_and_a_new_one_takes_its_place(pair, tm
         subprocess.run(["umount", "-l", there], check=False, timeout=20)
 
 
+def test_a_mount_that_dies_while_a_new_one_looks_at_it_is_replaced(pair, tmp_path):
+    """The look that was under way ends otherwise (ECONNABORTED) than one behind the end (ENOTCONN)."""
+    there, old = tmp_path / "mnt", tmp_path / "old.pid"
+    there.mkdir()
+
+    def command(name):
+        return [BIN / "mount.cairn", cluster_source(pair), there, "--config", pair.dir / "cairn.conf", "--pid-file",
+                tmp_path / f"{name}.pid", "-o", f"cache={tmp_path}/{name},log={tmp_path}/{name}.log"]
+    assert subprocess.run(command("old"), timeout=60, check=False).returncode == 0
+    waiting = pathlib.Path(f"/sys/fs/fuse/connections/{os.minor(os.stat(there).st_dev)}/waiting")
+    try:
+        os.kill(int(old.read_text()), signal.SIGSTOP)
+        with subprocess.Popen(command("new"), stderr=subprocess.PIPE, text=True) as new:
+            try:
+                eventually(lambda: int(waiting.read_text()) > 0, what="the new one looks at the old one")
+            finally:
+                os.kill(int(old.read_text()), signal.SIGKILL)
+            _, stderr = new.communicate(timeout=60)
+            assert new.returncode == 0, stderr
+        assert os.listdir(there) == os.listdir(pair.mnt)
+    finally:
+        subprocess.run(["umount", "-l", there], check=False, timeout=20)
+
+
 def test_the_status_says_what_is_lost_and_who_waits(pair):
     round = Round(pair, {"stat": ASKS["stat"], "create": ASKS["create"]}, "status")
     for how in (stopped, dead):
