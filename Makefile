@@ -34,7 +34,7 @@ APT_BENCH := python3 python3-pytest python3-numpy util-linux gnuplot-nox valgrin
 # Optional: the system journal as the log of daemons under systemd (fs/base/log.c). Asked once, by the first recipe that
 # needs it: before, the packages may not be there.
 SYSTEMD    = $(eval SYSTEMD := $(shell $(PKG_CONFIG) --exists libsystemd && echo libsystemd))$(SYSTEMD)
-LIBS_CORE := libuv libprotobuf-c libcrypto libxxhash liblz4 libzstd inih jansson $(SYSTEMD)
+LIBS_CORE  = libuv libprotobuf-c libcrypto libxxhash liblz4 libzstd inih jansson $(SYSTEMD)
 LDLIBS_CORE = $(shell $(PKG_CONFIG) --libs $(LIBS_CORE)) -llmdb -lm -lpthread
 FUSE_CFLAGS = $(shell $(PKG_CONFIG) --cflags fuse3)
 FUSE_LIBS   = $(shell $(PKG_CONFIG) --static --libs fuse3)
