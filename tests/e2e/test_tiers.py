@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from conftest import MiB, eventually, seeded_bytes
-from test_power_cut import Disk
+from xfs_disk import XfsDisk, skip_without_xfs
 
 
 def tier_of(cluster):
@@ -97,10 +97,9 @@ def test_a_client_killed_while_it_fills_leaves_nothing_half(make_cluster, tmp_pa
 
 @pytest.fixture
 def disk(tmp_path):
-    if not shutil.which("mkfs.xfs") or not shutil.which("xfs_io"):
-        pytest.skip("no xfsprogs here")
+    skip_without_xfs()
     try:
-        disk = Disk(tmp_path / "tier.img", tmp_path / "disk")
+        disk = XfsDisk(tmp_path / "tier.img", tmp_path / "disk", 1024)
     except subprocess.CalledProcessError as e:
         pytest.skip(f"no loop device with XFS here: {e}")
     yield disk
