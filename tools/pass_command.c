@@ -120,7 +120,8 @@ static void ask_server(struct look *look, const Wire__ServerStatus *server)
 	ProtobufCMessage *reply;
 
 	if (look->command->ask(&q, &reply, &look->why) < 0) {
-		if (!look->is_quiet)
+		/* One that was not told what to do is not asked for that again. */
+		if (!look->is_quiet || look->action != PASS_TELL)
 			(void)command_fail(look->command->name, &look->why);
 		return;
 	}
@@ -138,14 +139,16 @@ static void ask_all(struct look *look)
 	}
 }
 
-/* Ask what is to be asked, then look on until no pass runs. */
-static void ask_and_wait(const struct look *begin)
+/* Ask what is to be asked, then look on until no pass runs. Why it was not begun stays. */
+static void ask_and_wait(struct look *begin)
 {
 	bool is_terminal = isatty(STDERR_FILENO);
 	struct look look = *begin;
 
 	look.is_quiet = true;
 	ask_all(&look);
+	if (begin->action != PASS_TELL)
+		begin->why = look.why;
 	do {
 		look = *begin;
 		look.is_quiet = true;

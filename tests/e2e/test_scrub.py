@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import LONG, NO_TIER, MiB, eventually, seeded_bytes, write_on_grid
+from conftest import BIN, LONG, NO_TIER, MiB, eventually, seeded_bytes, write_on_grid
 
 HEADER = 64
 
@@ -123,6 +123,20 @@ def test_it_can_be_paused(make_cluster):
     assert cluster.cairn("scrub", "9", check=False).returncode == 1
     assert cluster.cairn("scrub", "--deep", check=False).returncode == 2
     assert "LAST WHOLE PASS" in cluster.cairn("scrub").stdout
+
+
+def test_a_server_that_was_not_told_to_begin_is_no_success(make_cluster):
+    """It is back when the others are through, and tells that no pass is running: nobody asked it for one."""
+    cluster = make_cluster(servers=2, copies=2, sets=["cs.scrub_bytes_per_s=1M"])
+    (cluster.mnt / "model").write_bytes(seeded_bytes(MiB(2), 1))
+    cluster.stop("cs2")
+    with subprocess.Popen([BIN / "cairn", "scrub", "--now", "--wait"], env=cluster.env, text=True,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as asked:
+        eventually(lambda: scrub(cluster, "1")[0]["running"], what="the other one has begun")
+        cluster.start("cs2")
+        _, stderr = asked.communicate(timeout=60)
+    assert asked.returncode == 1
+    assert "cairn scrub: " in stderr
 
 
 def test_a_block_that_is_gone_everywhere_fails_exactly_its_files(make_cluster):
