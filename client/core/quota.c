@@ -194,6 +194,7 @@ void cl_quota_sweep(struct client *c)
 		    now_ns - q->used_ns < IDLE_MS * UINT64_C(1000000))
 			continue;
 		if (q->granted > q->held || q->is_over) {
+			q->used_ns = now_ns;	/* one that is refused is asked as seldom again */
 			(void)!ask(c, q, 0, 0);	/* without memory the next sweep tries again */
 		} else if (q->held == 0) {
 			HASH_DEL(c->quotas, q);
