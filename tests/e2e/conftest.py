@@ -55,6 +55,13 @@ def eventually(condition, seconds=30, what="condition"):
         time.sleep(0.05)
 
 
+def stats_of(paths):
+    """What stat(2) says of these files, of which some go while they are looked at."""
+    for path in list(paths):
+        with contextlib.suppress(FileNotFoundError):
+            yield path.stat()
+
+
 def seeded_bytes(length, seed):
     """Bytes that do not compress, the same for the same seed."""
     import random

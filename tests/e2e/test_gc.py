@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from conftest import NO_TIER, MiB, eventually, seeded_bytes, write_on_grid
+from conftest import NO_TIER, MiB, eventually, seeded_bytes, stats_of, write_on_grid
 
 LONG = os.environ.get("CAIRN_LONG") == "1"
 
@@ -18,7 +18,7 @@ def gc(cluster, *args, check=True):
 
 def disk_bytes(cluster):
     """What the segments of all chunk servers take on disk."""
-    return sum(p.stat().st_blocks * 512 for n in (1, 2, 3) for p in (cluster.dir / f"cs{n}").rglob("segments/*"))
+    return sum(st.st_blocks * 512 for n in (1, 2, 3) for st in stats_of((cluster.dir / f"cs{n}").rglob("segments/*")))
 
 
 class Writers:

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from conftest import MiB, eventually, seeded_bytes
+from conftest import MiB, eventually, seeded_bytes, stats_of
 from xfs_disk import XfsDisk, skip_without_xfs
 
 
@@ -39,7 +39,7 @@ def read_all(models, wrong, laps=1):
 
 
 def disk_bytes(folder):
-    return sum(f.stat().st_size for f in folder.glob("*/*"))
+    return sum(st.st_size for st in stats_of(folder.glob("*/*")))
 
 
 def test_a_tier_far_too_small_gives_right_bytes_and_keeps_its_limit(make_cluster, tmp_path):
