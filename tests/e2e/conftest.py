@@ -55,6 +55,13 @@ def eventually(condition, seconds=30, what="condition"):
         time.sleep(0.05)
 
 
+def thread_states(pid):
+    """Of each thread of a process: R, S, D, T ... of proc(5)."""
+    for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):      # it ended meanwhile
+            yield stat.read_text().rpartition(")")[2].split()[0]
+
+
 def stats_of(paths):
     """What stat(2) says of these files, of which some go while they are looked at."""
     for path in list(paths):
@@ -178,7 +185,10 @@ class Cluster:
         return int((self.dir / f"{name}.pid").read_text())
 
     def kill(self, name, sig=signal.SIGKILL):
-        os.kill(self.pid(name), sig)
+        pid = self.pid(name)
+        os.kill(pid, sig)
+        if sig == signal.SIGSTOP:       # one thread is told, the others go on until it runs
+            eventually(lambda: set(thread_states(pid)) == {"T"}, 10, f"{name} is stopped")
 
     def remount(self, number=1):
         self.stop(f"client{number}")

@@ -365,7 +365,6 @@ def test_a_stopped_client_delays_others_by_one_lease_and_is_fenced(make_cluster)
     cluster = make_cluster(mounts=2, sets=["lease.ms=3000", "client.flush_ms=60000"])
     a, b = cluster.mnt, cluster.mnt2
     (a / "file").write_text("published")
-    assert (b / "file").read_text() == "published"      # what follows cannot go with the publish of that close
     writer = subprocess.Popen(
         ["python3", "-c", "import os,sys\nf=os.open('file',os.O_RDWR)\nos.pwrite(f,b'unpublished',0)\n"
          "print('written',flush=True)\nsys.stdin.readline()\n"
