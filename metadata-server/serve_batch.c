@@ -303,27 +303,37 @@ static int event_encode(struct ms_server *s, const struct ms_event *event)
 	return 0;
 }
 
-/* The replies of this event stand at the batch's end: tell them what became of its changes. */
+/*
+ * The replies of this event stand at the batch's end: the last that was not taken yet, NULL after
+ * all of them. `at`: the batch at first, then the one that was taken last.
+ */
+static struct ms_pending *event_reply_take(struct ms_server *s, struct ms_out **at)
+{
+	if (s->event_replies == 0)
+		return NULL;
+	s->event_replies--;
+	do {
+		ASSERT(*at);
+		*at = (*at)->prev;
+	} while ((*at)->kind != MS_OUT_REPLY);
+	return container_of(*at, struct ms_pending, out);
+}
+
+/* Tell the replies of this event what became of its changes. */
 static void event_stamp(struct ms_server *s, int rc)
 {
-	struct ms_out *out = s->batch ? s->batch->prev : NULL;
+	struct ms_out *at = s->batch;
+	struct ms_pending *p;
 
-	while (s->event_replies > 0) {
-		struct ms_pending *p;
-		ASSERT(out);
-		if (out->kind == MS_OUT_REPLY) {
-			p = container_of(out, struct ms_pending, out);
-			p->is_change = true;
-			if (rc < 0) {
-				p->rc = rc;
-				p->message = NULL;
-				p->stamp = NULL;
-			} else if (p->number == 0) {
-				p->number = s->number;
-			}
-			s->event_replies--;
+	while ((p = event_reply_take(s, &at))) {
+		p->is_change = true;
+		if (rc < 0) {
+			p->rc = rc;
+			p->message = NULL;
+			p->stamp = NULL;
+		} else if (p->number == 0) {
+			p->number = s->number;
 		}
-		out = out->prev;
 	}
 }
 
@@ -338,19 +348,12 @@ static bool shows_state(uint16_t op)
  */
 static void event_seen(struct ms_server *s)
 {
-	struct ms_out *out = s->batch ? s->batch->prev : NULL;
+	struct ms_out *at = s->batch;
+	struct ms_pending *p;
 
-	while (s->event_replies > 0) {
-		struct ms_pending *p;
-		ASSERT(out);
-		if (out->kind == MS_OUT_REPLY) {
-			p = container_of(out, struct ms_pending, out);
-			if (p->number == 0 && shows_state(p->op))
-				p->number = s->number;
-			s->event_replies--;
-		}
-		out = out->prev;
-	}
+	while ((p = event_reply_take(s, &at)))
+		if (p->number == 0 && shows_state(p->op))
+			p->number = s->number;
 }
 
 void ms_serve_event(struct ms_server *s, struct ms_event *event)
