@@ -83,16 +83,15 @@ struct cl_flush {			/* publish.c */
 	int64_t mtime_ns;
 	struct root root;
 	struct buf *bytes;		/* inline content */
-	uint32_t tries;			/* publishes that were refused: sixteen at most */
-	uint32_t stale_syncs;		/* as many as there is time for */
+	uint32_t tries;			/* publishes refused for their version: sixteen at most */
 	uint32_t ids_taken, sources_taken;
 	uint32_t ids_sealed;		/* of them, what the next round cannot need any more */
 	uint64_t late_collection;	/* lowest of what was put and is not sealed; ~0: nothing */
 	struct cl_touch *touch;		/* under way */
-	/* what was copied has been put or touched since: no source matters */
-	bool is_touched;
+	/* what was copied is put or touched like all else: no source matters */
+	bool touches_all;
 	uint64_t collection;		/* epoch that was known when the round began */
-	uint64_t due_ns;		/* of the round: stale syncs are tried again until then */
+	uint64_t again_until_ns;	/* blocks are asked for again until then; 0: not yet */
 	uint64_t new_bytes, charged;
 	struct blocks_marks marks;	/* of what is to be synced */
 	struct blocks_marks sync_marks;

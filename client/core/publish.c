@@ -82,8 +82,8 @@ static void flush_begin(struct cl_file *file)
 	struct cl_chunk *first = cl_chunk_find(file, 0);
 	flush->state = CL_FLUSH_PUTS;
 	flush->rc = 0;
-	flush->tries = flush->stale_syncs = 0;
-	flush->due_ns = cl_publish_deadline_ns(file->client);
+	flush->tries = 0;
+	flush->again_until_ns = 0;
 	flush->awaited = 0;
 	flush->seq = file->edit_seq;
 	flush->collection = file->client->session.collection;
@@ -496,7 +496,7 @@ static void run_stored(struct cl_file *file)
 	blocks_marks_init(&file->marks);
 	file->marks.collection = flush->late_collection;
 	flush->ids_taken = file->id_count;
-	flush->is_touched = false;
+	flush->touches_all = false;
 	flush->new_bytes = file->new_bytes;
 	flush->charged = file->charged_put;
 	cl_publish_sync_start(file);

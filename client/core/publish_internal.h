@@ -20,10 +20,13 @@ uint64_t cl_publish_deadline_ns(const struct client *c);
 
 /* publish_sync.c: all that the root names is durable on min_copies servers (I2), then SEND */
 void cl_publish_sync_start(struct cl_file *file);
-/* A server lost what it had not synced, or a collection passed: every block is asked for again. */
-void cl_publish_sync_again(struct cl_file *file);
-/* The source of a copy has another root by now: the same for all that the root names (I9). */
-void cl_publish_sync_touch(struct cl_file *file);
+/*
+ * Every block is asked for again, later. `why`: -E_STALE_GENERATION, a server lost what it had not
+ * synced; or -E_OLD_COLLECTION, a collection passed, or the source of a copy has another root by
+ * now: then all that the root names is asked for (I9). Gives up a request's deadline after the
+ * first time.
+ */
+void cl_publish_sync_again(struct cl_file *file, int why);
 void cl_publish_sync_stop(struct cl_touch *t);		/* t may be NULL */
 
 /* publish_send.c: PUBLISH, which ends the round or begins its sync again (I13) */

@@ -84,12 +84,9 @@ static void publish_done(struct cl_req *req)
 		cl_publish_run(file);
 		return;
 	}
-	if (rc == -E_OLD_COLLECTION && !file->flush.is_inline && ++file->flush.tries < TRIES_MAX) {
+	if (rc == -E_OLD_COLLECTION && !file->flush.is_inline) {
 		METRIC_INC(publishes_touched);
-		if (file->flush.sources_taken > 0 && !file->flush.is_touched)
-			cl_publish_sync_touch(file);
-		else
-			cl_publish_sync_again(file);
+		cl_publish_sync_again(file, rc);
 		return;
 	}
 	if (rc == 0)
@@ -150,7 +147,7 @@ static void sources_fill(struct cl_file *file, struct cl_req *req)
 static bool more_fill(struct cl_file *file, struct cl_req *req)
 {
 	const struct cl_flush *flush = &file->flush;
-	bool has_sources = !flush->is_inline && !flush->is_touched && flush->sources_taken > 0;
+	bool has_sources = !flush->is_inline && !flush->touches_all && flush->sources_taken > 0;
 	if (!has_sources && !file->setting)
 		return true;
 	req->more = calloc(1, sizeof(struct publish_more));

@@ -2,8 +2,8 @@
 /*
  * Blocks and nodes of a publish become durable (I2), and are young enough for the collector (I9).
  *
- * A server that restarted before its sync has the blocks put again. What was copied by reference
- * and may have been collected since is touched whole, node by node.
+ * When a server restarted before its sync, or a collection passed, the blocks are asked for again.
+ * What was copied by reference and may have been collected since is touched whole, node by node.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,29 +14,7 @@
 
 #define LOG_MODULE "publish"
 
-#define STALE_PAUSE_MS 50u
-
-static void reput_again(struct loop_timer *timer)
-{
-	struct cl_file *file = container_of(timer, struct cl_file, flush.again);
-
-	if (file->flush.state == CL_FLUSH_REPUT)
-		cl_publish_sync_again(file);
-}
-
-/*
- * At once the first time; a disk that goes on failing its syncs is given time to be left out of the
- * map.
- */
-static void reput_later(struct cl_file *file)
-{
-	struct cl_flush *flush = &file->flush;
-
-	flush->state = CL_FLUSH_REPUT;
-	flush->again.fn = reput_again;
-	loop_timer_start(file->client->options.loop, &flush->again,
-			 flush->stale_syncs++ == 0 ? 0 : STALE_PAUSE_MS);
-}
+#define AGAIN_PAUSE_MS 50u
 
 static void sync_done(struct blocks_sync *sync)
 {
@@ -46,9 +24,8 @@ static void sync_done(struct blocks_sync *sync)
 	bool is_ours = flush->state == CL_FLUSH_SYNC && flush->round == flush->sync_round;
 	flush->is_syncing = false;
 	if (is_ours) {
-		if (rc == -E_STALE_GENERATION &&
-		    loop_now_ns(file->client->options.loop) < flush->due_ns)
-			reput_later(file);
+		if (rc == -E_STALE_GENERATION)
+			cl_publish_sync_again(file, rc);
 		else if (rc < 0)
 			cl_publish_end(file, rc);
 		else
@@ -119,11 +96,8 @@ static void reput_done(struct blocks_reput *reput)
 	free(r);
 }
 
-/*
- * A server restarted, or a collection passed: see that every block of this publish is held, marked
- * anew.
- */
-void cl_publish_sync_again(struct cl_file *file)
+/* See that every block that this publish put is held, marked anew. */
+static void reput_start(struct cl_file *file)
 {
 	struct cl_flush *flush = &file->flush;
 	struct reput *r = calloc(1, sizeof *r + flush->ids_taken * sizeof r->ids[0]);
@@ -176,7 +150,6 @@ static void touch_end(struct cl_touch *t, int rc)
 			reput_failed(file, rc);
 		} else {
 			file->flush.marks = t->all;
-			file->flush.is_touched = true;
 			cl_publish_sync_start(file);
 		}
 	}
@@ -242,7 +215,7 @@ void cl_publish_sync_stop(struct cl_touch *t)
 		touch_end(t, -E_CANCELED);
 }
 
-void cl_publish_sync_touch(struct cl_file *file)
+static void touch_start(struct cl_file *file)
 {
 	struct cl_flush *flush = &file->flush;
 	struct client *c = file->client;
@@ -263,4 +236,43 @@ void cl_publish_sync_touch(struct cl_file *file)
 		blocks_walk_start(c->blocks, c->options.loop, &t->walk);
 	else
 		touch_walked(&t->walk);
+}
+
+/* --- asking again ----------------------------------------------------------------------------- */
+
+static void again_fired(struct loop_timer *timer)
+{
+	struct cl_file *file = container_of(timer, struct cl_file, flush.again);
+	struct cl_flush *flush = &file->flush;
+
+	if (flush->state != CL_FLUSH_REPUT)
+		return;
+	if (flush->touches_all)
+		touch_start(file);
+	else
+		reput_start(file);
+}
+
+/*
+ * At once the first time. A disk that goes on failing its syncs is given time to be left out of the
+ * map; servers that have not heard of the collection epoch, time to hear of it: after a rescue it
+ * is far ahead of what they knew.
+ */
+void cl_publish_sync_again(struct cl_file *file, int why)
+{
+	struct cl_flush *flush = &file->flush;
+	struct loop *loop = file->client->options.loop;
+	bool is_first = flush->again_until_ns == 0;
+
+	if (is_first)
+		flush->again_until_ns = cl_publish_deadline_ns(file->client);
+	if (loop_now_ns(loop) >= flush->again_until_ns) {
+		cl_publish_end(file, why == -E_OLD_COLLECTION ? -E_TIMEDOUT : why);
+		return;
+	}
+	if (why == -E_OLD_COLLECTION && flush->sources_taken > 0)
+		flush->touches_all = true;
+	flush->state = CL_FLUSH_REPUT;
+	flush->again.fn = again_fired;
+	loop_timer_start(loop, &flush->again, is_first ? 0 : AGAIN_PAUSE_MS);
 }

@@ -2,7 +2,10 @@
 /* The client's data path against a real metadata server and three chunk servers. */
 #include <linux/falloc.h>
 
+#include "chunk-server/serve_internal.h"
 #include "client/core/file.h"
+#include "metadata-server/serve_internal.h"
+#include "metadata-server/step_internal.h"
 #include "tests/client_cluster.h"
 
 static struct cluster w;
@@ -444,6 +447,76 @@ START_TEST(what_is_copied_behind_a_seal_names_its_source_again)
 }
 END_TEST
 
+/*
+ * As after a rescue: the epoch is far ahead, and the chunk servers hear of it with their next
+ * heartbeats, long after the first refusals.
+ */
+static void collection_jumps(void)
+{
+	w.mds->state->collection += 1000;
+}
+
+START_TEST(a_publish_waits_for_servers_that_have_not_heard_of_the_collection_epoch)
+{
+	struct client *c = cluster_client(&w);
+	char name[16];
+	for (uint32_t i = 0; i < 8; i++) {
+		snprintf(name, sizeof name, "f%u", i);
+		file_pattern(expected, MiB(1), i);
+		struct cl_handle *h = file_create(&w, c, name);
+		ck_assert_int_eq(file_write(&w, c, h, 0, expected, MiB(1)), 0);
+		collection_jumps();
+		ck_assert_int_eq(file_close(&w, c, h), 0);
+		check_content(c, name, expected, MiB(1));
+	}
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
+/* Of the block that fewest servers hold so that no collection of this epoch takes it: how many? */
+static uint32_t safe_copies(const uint8_t *bytes, uint32_t len)
+{
+	uint32_t fewest = CLUSTER_SERVERS;
+	for (uint32_t at = 0; at < len; at += BLOCK_BYTES_MAX) {
+		uint32_t count = 0;
+		struct block_id id;
+		struct cs_place place;
+		block_id_of(HASH_SHA256, bytes + at, BLOCK_BYTES_MAX, &id);
+		for (uint32_t i = 0; i < CLUSTER_SERVERS; i++)
+			count += cs_store_find(w.cs[i].server->stores[0], &id, &place) == 0 &&
+				 place.touched + 1 >= w.mds->state->collection;
+		fewest = MIN_OF(fewest, count);
+	}
+	return fewest;
+}
+
+START_TEST(what_was_copied_is_touched_in_the_epoch_of_its_publish)
+{
+	const uint32_t size = MiB(1) / 2;	/* content without a cut off the grid */
+	struct client *c = cluster_client(&w);
+	char source[16], target[16];
+	file_pattern(expected, size, 20);
+	for (uint32_t i = 0; i < 4; i++) {
+		snprintf(source, sizeof source, "source%u", i);
+		snprintf(target, sizeof target, "target%u", i);
+		write_file(c, source, expected, size);
+		ck_assert_uint_ge(safe_copies(expected, size), 2);
+		struct cl_handle *from = file_open(&w, c, source, O_RDWR);
+		struct cl_handle *to = file_create(&w, c, target);
+		struct cl_op copy = { .kind = CL_COPY_RANGE, .handle = from, .out_handle = to,
+				      .length = size };
+		ck_assert_int_eq(cluster_op(&w, c, &copy), 0);
+		ck_assert_int_eq(file_write(&w, c, from, 0, "other", 5), 0);
+		ck_assert_int_eq(file_close(&w, c, from), 0);
+		collection_jumps();
+		ck_assert_int_eq(file_close(&w, c, to), 0);
+		ck_assert_uint_ge(safe_copies(expected, size), 2);
+		check_content(c, target, expected, size);
+	}
+	cluster_client_stop(&w, c);
+}
+END_TEST
+
 START_TEST(what_needs_nobody_is_done_when_run_returns)
 {
 	struct client *c = cluster_client(&w);
@@ -479,4 +552,7 @@ TEST_MAIN("client data", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, a_copy_takes_blocks_by_reference);
 	  tcase_add_test(tc, more_is_written_than_memory_holds);
 	  tcase_add_test(tc, what_is_put_behind_a_seal_is_told_until_it_is_published);
-	  tcase_add_test(tc, what_is_copied_behind_a_seal_names_its_source_again))
+	  tcase_add_test(tc, what_is_copied_behind_a_seal_names_its_source_again);
+	  tcase_add_test(tc,
+			 a_publish_waits_for_servers_that_have_not_heard_of_the_collection_epoch);
+	  tcase_add_test(tc, what_was_copied_is_touched_in_the_epoch_of_its_publish))
