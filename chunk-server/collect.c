@@ -5,8 +5,8 @@
  *
  * A cycle begins with an epoch that we apply from then on, and with the epochs of all rows of the
  * map, of which a digest is told: the collector goes on only if it goes by the same rows, for it
- * sends marks by them. Marks fill a Bloom filter, salted by the cycle: what it takes for marked by
- * mistake stays until another cycle, and nothing is ever taken for unmarked that was marked.
+ * sends marks by them. Marks fill a filter (mark_filter.h): what it takes for marked by mistake
+ * stays until another cycle, and nothing is ever taken for unmarked that was marked.
  *
  * A sweep is refused unless this process has seen the whole cycle and counted every mark. It moves
  * to trash what is not marked and was last touched before the epoch before this one; of a group
@@ -31,18 +31,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "chunk-server/mark_filter.h"
 #include "chunk-server/serve_internal.h"
 #include "fs/base/log.h"
 #include "fs/base/metrics.h"
-#include "fs/hash/checksum.h"
 
 #define LOG_MODULE "collect"
 
-#define MARK_BYTES	  16u
-#define FILTER_BITS	  20u /* a block: one of 15,000 unmarked ones is taken for marked */
-#define FILTER_BITS_LEAST 4u  /* one of 7 */
-#define FILTER_BYTES_MIN  KiB(8)
-#define FILTER_BYTES_MAX  MiB(256)
 #define PIECE_BLOCKS	  512u /* looked at in one turn of the loop, */
 #define PIECE_PAUSE_MS	  1u   /* and then others have theirs */
 #define FREE_PAUSE_MS_MIN 1000u
@@ -60,13 +55,6 @@ struct old_debt {
 
 enum sweep_state { SWEEP_NONE, SWEEP_RUNS, SWEEP_DONE, SWEEP_FAILED };
 
-struct mark_filter {
-	uint64_t *words;
-	uint64_t bit_count;
-	uint64_t salt;
-	uint32_t probes;
-};
-
 struct collect {
 	struct cs_server *server;
 	uint64_t wall_ms_begin, now_ms_begin; /* of this process; from there the loop counts */
@@ -74,7 +62,7 @@ struct collect {
 	uint64_t cycle; /* 0: none */
 	uint64_t epoch, boot_id;
 	uint64_t batches, marks;
-	struct mark_filter filter;
+	struct cs_mark_filter filter;
 	uint64_t row_epochs[PG_COUNT]; /* when it began; 0: not known */
 	struct loop_timer forget;
 	/* a COLLECT_BEGIN that waits for a newer map */
@@ -106,55 +94,6 @@ static uint64_t wall_ms(const struct collect *c)
 	return c->wall_ms_begin + (loop_now_ms(c->server->options.loop) - c->now_ms_begin);
 }
 
-/* --- the filter (Bloom 1970; two hashes stand for all: Kirsch & Mitzenmacher 2006) ---- */
-
-static void filter_finish(struct mark_filter *f)
-{
-	free(f->words);
-	*f = (struct mark_filter){0};
-}
-
-/* -E_NOMEM: so many blocks do not fit. */
-static int filter_init(struct mark_filter *f, uint64_t blocks, uint64_t salt)
-{
-	uint64_t bytes = MAX_OF(DIV_CEIL(blocks * FILTER_BITS, 8u), FILTER_BYTES_MIN);
-	uint64_t bits_each;
-
-	bytes = MIN_OF(bytes, FILTER_BYTES_MAX);
-	bits_each = MIN_OF(bytes * 8 / MAX_OF(blocks, 1u), FILTER_BITS);
-	if (bits_each < FILTER_BITS_LEAST)
-		return -E_NOMEM;
-	filter_finish(f);
-	f->words = calloc(DIV_CEIL(bytes, 8u), 8);
-	if (f->words == NULL)
-		return -E_NOMEM;
-	f->bit_count = DIV_CEIL(bytes, 8u) * 64;
-	f->salt = salt;
-	f->probes = (uint32_t)MAX_OF(bits_each * 7 / 10, 1u); /* ln 2 of the bits is best */
-	return 0;
-}
-
-static void filter_add(struct mark_filter *f, const uint8_t mark[MARK_BYTES])
-{
-	uint64_t at = checksum_seeded(mark, MARK_BYTES, f->salt);
-	uint64_t step = checksum_seeded(mark, MARK_BYTES, ~f->salt) | 1;
-
-	for (uint32_t i = 0; i < f->probes; i++, at += step)
-		f->words[at % f->bit_count / 64] |= UINT64_C(1) << at % f->bit_count % 64;
-}
-
-static bool filter_has(const struct mark_filter *f, const struct block_id *id)
-{
-	uint64_t at = checksum_seeded(id->bytes, MARK_BYTES, f->salt);
-	uint64_t step = checksum_seeded(id->bytes, MARK_BYTES, ~f->salt) | 1;
-
-	for (uint32_t i = 0; i < f->probes; i++, at += step) {
-		if (!(f->words[at % f->bit_count / 64] >> at % f->bit_count % 64 & 1))
-			return false;
-	}
-	return true;
-}
-
 /* --- the mark ---- */
 
 static void mark_forget(struct collect *c)
@@ -163,7 +102,7 @@ static void mark_forget(struct collect *c)
 
 	loop_timer_stop(loop, &c->forget);
 	loop_timer_stop(loop, &c->turn);
-	filter_finish(&c->filter);
+	cs_mark_filter_finish(&c->filter);
 	c->cycle = 0;
 	c->sweep = SWEEP_NONE;
 }
@@ -184,7 +123,7 @@ static int mark_begin(struct collect *c, const Wire__CollectBegin *msg)
 
 	mark_forget(c);
 	cs_disks_stats(s->disks, &stats);
-	rc = filter_init(&c->filter, stats.blocks + stats.blocks_trash, msg->cycle);
+	rc = cs_mark_filter_init(&c->filter, stats.blocks + stats.blocks_trash, msg->cycle);
 	if (rc < 0) {
 		log_error("cannot collect garbage: no memory for the marks of %llu blocks",
 			  (unsigned long long)(stats.blocks + stats.blocks_trash));
@@ -263,15 +202,15 @@ static void serve_mark(struct collect *c, struct rpc_request *req)
 	uint32_t len = req->bulk != NULL ? req->bulk->len : 0;
 
 	if (!is_cycle(c, msg->cycle) || c->sweep != SWEEP_NONE || len == 0 ||
-	    len % MARK_BYTES != 0 || msg->batch == 0 || msg->batch > c->batches + 1) {
+	    len % CS_MARK_BYTES != 0 || msg->batch == 0 || msg->batch > c->batches + 1) {
 		mark_forget(c);
 		rpc_answer(req, -E_INVAL, NULL, NULL);
 		return;
 	}
 	if (msg->batch == c->batches + 1) {
-		for (uint32_t at = 0; at < len; at += MARK_BYTES)
-			filter_add(&c->filter, req->bulk->data + at);
-		c->marks += len / MARK_BYTES;
+		for (uint32_t at = 0; at < len; at += CS_MARK_BYTES)
+			cs_mark_filter_add(&c->filter, req->bulk->data + at);
+		c->marks += len / CS_MARK_BYTES;
 		c->batches++;
 	}
 	loop_timer_start(c->server->options.loop, &c->forget, FORGET_MS);
@@ -377,7 +316,7 @@ static enum verdict judge(const struct collect *c, const struct block_id *id,
 	if (row->epoch == 0 || row->epoch != c->row_epochs[pg])
 		return MOVING;
 	if (pg_row_names(row, c->server->number)) {
-		if (filter_has(&c->filter, id))
+		if (cs_mark_filter_has(&c->filter, id))
 			return LIVE;
 	} else if (row->state != PG_CLEAN) {
 		return MOVING;
@@ -458,7 +397,7 @@ static bool is_garbage_debt(const struct collect *c, const struct block_id *id)
 	struct cs_place place;
 
 	return row->epoch != 0 && row->epoch == c->row_epochs[pg] &&
-	       pg_row_names(row, c->server->number) && !filter_has(&c->filter, id) &&
+	       pg_row_names(row, c->server->number) && !cs_mark_filter_has(&c->filter, id) &&
 	       cs_disks_find(c->server->disks, id, &place, NULL) == -E_NO_BLOCK;
 }
 
