@@ -177,30 +177,30 @@ static void call_done(struct rpc_call *call)
 	loop_uv_stop(w->admin->loop);
 }
 
-int admin_call_at(struct admin *a, const char *address, unsigned type,
-		  const ProtobufCMessage *request, uint32_t deadline_ms, ProtobufCMessage **reply,
-		  struct buf **bulk, struct error *err)
+int admin_ask(struct admin *a, const struct admin_question *q, ProtobufCMessage **reply,
+	      struct error *err)
 {
 	struct waiting w = {.admin = a};
 	struct rpc_peer *peer;
-	int rc = peer_get(a, address, &peer);
+	int rc = peer_get(a, q->address, &peer);
 
 	if (rc < 0)
-		return error_set(err, rc, "cannot ask '%s'", address);
-	w.call.type = (uint16_t)type;
-	w.call.request = request;
+		return error_set(err, rc, "cannot ask '%s'", q->address);
+	w.call.type = (uint16_t)q->type;
+	w.call.request = q->request;
 	w.call.session = a->session;
-	w.call.deadline_ms = deadline_ms;
+	w.call.deadline_ms = q->deadline_ms;
 	w.call.done = call_done;
 	rpc_call(peer, &w.call);
 	loop_uv_run(a->loop);
 	if (w.rc == -E_NOTCONN || w.rc == -E_TIMEDOUT || w.rc == -E_CONNREFUSED)
-		return error_set(err, w.rc, "'%s' does not answer", address);
+		return error_set(err, w.rc, "'%s' does not answer", q->address);
 	if (w.rc < 0)
-		return error_set(err, w.rc, "cannot ask '%s' for %s", address, msg_type_name(type));
+		return error_set(err, w.rc, "cannot ask '%s' for %s", q->address,
+				 msg_type_name(q->type));
 	*reply = w.reply;
-	if (bulk)
-		*bulk = w.bulk;
+	if (q->bulk)
+		*q->bulk = w.bulk;
 	else
 		buf_put(w.bulk);
 	return 0;
@@ -209,7 +209,8 @@ int admin_call_at(struct admin *a, const char *address, unsigned type,
 int admin_call(struct admin *a, unsigned type, const ProtobufCMessage *request,
 	       uint32_t deadline_ms, ProtobufCMessage **reply, struct error *err)
 {
-	int rc = admin_call_at(a, a->address, type, request, deadline_ms, reply, NULL, err);
+	struct admin_question q = {a->address, type, request, deadline_ms, NULL};
+	int rc = admin_ask(a, &q, reply, err);
 
 	if (rc == -E_NOTCONN || rc == -E_TIMEDOUT || rc == -E_CONNREFUSED)
 		return error_set(

@@ -18,12 +18,16 @@ void admin_close(struct admin *a);	/* NULL is allowed */
 /* Ask the metadata server; *reply is the caller's to msg_free(). */
 must_check int admin_call(struct admin *a, unsigned type, const ProtobufCMessage *request,
 			  uint32_t deadline_ms, ProtobufCMessage **reply, struct error *err);
-/*
- * Ask the server at another address; bulk (may be NULL) gets a reference to the reply's bulk bytes.
- */
-must_check int admin_call_at(struct admin *a, const char *address, unsigned type,
-			     const ProtobufCMessage *request, uint32_t deadline_ms,
-			     ProtobufCMessage **reply, struct buf **bulk, struct error *err);
+/* A question to any server. */
+struct admin_question {
+	const char *address;
+	unsigned type; /* MSG_* */
+	const ProtobufCMessage *request;
+	uint32_t deadline_ms;
+	struct buf **bulk; /* gets a reference to the reply's bulk bytes; NULL: they are dropped */
+};
+must_check int admin_ask(struct admin *a, const struct admin_question *q, ProtobufCMessage **reply,
+			 struct error *err);
 /* The whole replica map, into an empty one. */
 must_check int admin_map(struct admin *a, struct map *map, struct error *err);
 /* Calls carry this session from now on; 0: none. */

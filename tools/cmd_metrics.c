@@ -68,8 +68,8 @@ static int show(struct admin *admin, const char *address, json_t *all, struct er
 {
 	Wire__Empty ask = WIRE__EMPTY__INIT;
 	ProtobufCMessage *reply;
-	int rc = admin_call_at(admin, address, MSG_METRICS, &ask.base, METRICS_MS, &reply, NULL,
-			       err);
+	struct admin_question q = {address, MSG_METRICS, &ask.base, METRICS_MS, NULL};
+	int rc = admin_ask(admin, &q, &reply, err);
 
 	if (rc < 0)
 		return rc;

@@ -31,10 +31,10 @@ static const Wire__ReencodeStatus *status_of(const ProtobufCMessage *reply)
 static int ask(const struct pass_question *q, ProtobufCMessage **reply, struct error *err)
 {
 	Wire__Reencode message = WIRE__REENCODE__INIT;
+	struct admin_question reencode = {q->address, MSG_REENCODE, &message.base, CALL_MS, NULL};
 
 	message.action = q->action;
-	int rc = admin_call_at(q->admin, q->address, MSG_REENCODE, &message.base, CALL_MS, reply,
-			       NULL, err);
+	int rc = admin_ask(q->admin, &reencode, reply, err);
 	if (rc < 0 || status_of(*reply))
 		return rc;
 	msg_free(*reply);

@@ -34,11 +34,11 @@ static const Wire__ScrubReply *reply_of(const ProtobufCMessage *reply)
 static int ask(const struct pass_question *q, ProtobufCMessage **reply, struct error *err)
 {
 	Wire__Scrub message = WIRE__SCRUB__INIT;
+	struct admin_question scrub = {q->address, MSG_SCRUB, &message.base, CALL_MS, NULL};
 
 	message.action = q->action;
 	message.deep = q->deep;
-	return admin_call_at(q->admin, q->address, MSG_SCRUB, &message.base, CALL_MS, reply, NULL,
-			     err);
+	return admin_ask(q->admin, &scrub, reply, err);
 }
 
 static void progress(const ProtobufCMessage *reply, struct pass_progress *out)

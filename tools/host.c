@@ -160,7 +160,8 @@ static bool cs_serves(const struct layout *l, uint32_t index)
 	snprintf(cs, sizeof cs, "%s:%u", l->address, l->cs_ports[index]);
 	if (admin_open(mds, &a, &ignored) < 0)
 		return false;
-	if (admin_call_at(a, cs, MSG_META_LIST, &probe.base, 1000, &reply, NULL, &ignored) < 0)
+	if (admin_ask(a, &(struct admin_question){cs, MSG_META_LIST, &probe.base, 1000, NULL},
+		      &reply, &ignored) < 0)
 		goto out;
 	msg_free(reply);
 	if (admin_call(a, MSG_STATUS, &ask.base, 1000, &reply, &ignored) < 0)

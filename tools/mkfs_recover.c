@@ -124,12 +124,12 @@ static int list_of(struct recovery *r, const char *address, Wire__MetaListReply 
 		   struct error *err)
 {
 	Wire__MetaList ask = WIRE__META_LIST__INIT;
+	struct admin_question q = {address, MSG_META_LIST, &ask.base, ASK_MS, NULL};
 	ProtobufCMessage *reply = NULL;
 	int rc = open_admin(r, address, err);
 
 	if (rc >= 0)
-		rc = admin_call_at(r->admin, address, MSG_META_LIST, &ask.base, ASK_MS, &reply,
-				   NULL, err);
+		rc = admin_ask(r->admin, &q, &reply, err);
 	*out = (Wire__MetaListReply *)(void *)reply;
 	return rc < 0  ? rc
 	       : reply ? 0
@@ -216,9 +216,9 @@ static int fetch_pieces(struct recovery *r, const struct source *s, const char *
 	for (;;) {
 		ProtobufCMessage *reply = NULL;
 		struct buf *bulk = NULL;
+		struct admin_question q = {s->where, MSG_META_GET, &get.base, ASK_MS, &bulk};
 		uint32_t len;
-		int rc = admin_call_at(r->admin, s->where, MSG_META_GET, &get.base, ASK_MS, &reply,
-				       &bulk, err);
+		int rc = admin_ask(r->admin, &q, &reply, err);
 
 		msg_free(reply);
 		if (rc < 0)
@@ -485,13 +485,13 @@ static int refuse_alive(struct recovery *r, struct error *err)
 	const Wire__HelloReply *hello;
 	struct error ignored = {0};
 	char address[256];
+	struct admin_question q = {address, MSG_STATUS, &ask.base, ALIVE_MS, NULL};
 	int rc = admin_find(NULL, address, sizeof address, &ignored);
 
 	if (rc == 0)
 		rc = open_admin(r, address, &ignored);
 	if (rc == 0)
-		rc = admin_call_at(r->admin, address, MSG_STATUS, &ask.base, ALIVE_MS, &reply, NULL,
-				   &ignored);
+		rc = admin_ask(r->admin, &q, &reply, &ignored);
 	if (rc < 0)
 		return 0;
 	msg_free(reply);

@@ -247,13 +247,13 @@ int tree_reader_inline(struct tree_reader *r, const struct tree_attr *attr, uint
 	Wire__GetInline ask = WIRE__GET_INLINE__INIT;
 	ProtobufCMessage *reply = NULL;
 	struct buf *bulk = NULL;
+	struct admin_question q = {r->address, MSG_GET_INLINE, &ask.base, RECOVERY_MS, &bulk};
 	int rc = session_keep(r, err);
 
 	ask.ino = attr->ino;
 	ask.version = attr->version;
 	if (rc == 0)
-		rc = admin_call_at(r->admin, r->address, MSG_GET_INLINE, &ask.base, RECOVERY_MS,
-				   &reply, &bulk, err);
+		rc = admin_ask(r->admin, &q, &reply, err);
 	if (rc < 0)
 		return rc;
 	*bytes = bulk ? bulk->len : 0;
@@ -289,6 +289,7 @@ static int ask_sizes(struct tree_reader *r, uint32_t index, struct sizes *q,
 {
 	const struct server_row *server = map_server_at(r->map, index);
 	Wire__Sizes ask = WIRE__SIZES__INIT;
+	struct admin_question of_server = {server->address, MSG_SIZES, &ask.base, CALL_MS, NULL};
 	ProtobufCMessage *reply = NULL;
 	const Wire__SizesReply *sizes;
 	struct error ignored;
@@ -298,8 +299,7 @@ static int ask_sizes(struct tree_reader *r, uint32_t index, struct sizes *q,
 		return -E_NOTCONN;
 	ask.n_ids = q->count;
 	ask.ids = q->ids;
-	rc = admin_call_at(r->admin, server->address, MSG_SIZES, &ask.base, CALL_MS, &reply, NULL,
-			   &ignored);
+	rc = admin_ask(r->admin, &of_server, &reply, &ignored);
 	if (rc < 0) {
 		r->silent_until_ms[index] = now_ms() + SILENCE_MS;
 		return rc;
@@ -365,7 +365,9 @@ int tree_reader_get_at(struct tree_reader *r, server_no server, const struct blo
 	if (rc < 0)
 		return rc;
 	ask.id = (ProtobufCBinaryData){sizeof copy.bytes, copy.bytes};
-	rc = admin_call_at(r->admin, row->address, MSG_GET, &ask.base, CALL_MS, &reply, &bulk, err);
+	rc = admin_ask(r->admin,
+		       &(struct admin_question){row->address, MSG_GET, &ask.base, CALL_MS, &bulk},
+		       &reply, err);
 	if (rc < 0)
 		return rc;
 	rc = bulk ? record_open(r->codec, r->hash, bulk->data, bulk->len, true, &record, plain)
@@ -393,8 +395,9 @@ int tree_reader_check(struct tree_reader *r, server_no server, const struct bloc
 	if (!row)
 		return error_set(err, -E_NOENT, "cannot ask server %u", server);
 	ask.id = (ProtobufCBinaryData){sizeof copy.bytes, copy.bytes};
-	rc = admin_call_at(r->admin, row->address, MSG_CHECK, &ask.base, CALL_MS, &reply, NULL,
-			   err);
+	rc = admin_ask(r->admin,
+		       &(struct admin_question){row->address, MSG_CHECK, &ask.base, CALL_MS, NULL},
+		       &reply, err);
 	if (rc == 0)
 		msg_free(reply);
 	return rc;
