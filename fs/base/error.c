@@ -54,6 +54,10 @@ int error_to_errno(int code)
 
 int error_from_errno(int sys)
 {
+	if (sys == EMFILE)
+		return -E_NFILE;	/* this process has too many open, not the system: as bad */
+	if (sys == ENOBUFS)
+		return -E_NOMEM;
 	/* Ordinary errors come first in the table, so EIO is E_IO and not a code of our own. */
 	for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
 		if (rows[i].sys == sys)

@@ -32,7 +32,7 @@ const char *error_text(int code);
 const char *error_name(int code);
 /* errno for the kernel or a user; EIO if not in the table. Positive. */
 int error_to_errno(int code);
-/* Negated code for a positive errno; -E_IO where the table has none. */
+/* Negated code for a positive errno: EMFILE is -E_NFILE; -E_IO where the table has none. */
 int error_from_errno(int sys);
 /* Is this a code of the table? For numbers from the wire. */
 bool error_is_known(int code);

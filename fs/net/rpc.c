@@ -297,12 +297,35 @@ void rpc_on_accept(void *arg, struct net_conn *conn)
 	}
 }
 
+/* Why, and what to do about it: who reads it has just started a server. */
+static const char *listen_problem(int rc)
+{
+	switch (rc) {
+	case -E_ADDRNOTAVAIL:
+		return "address is not of this host; name one that is, or 0.0.0.0 for all of them";
+	case -E_ADDRINUSE:
+		return "port is in use; `ss -ltnp` tells by whom: end that, or choose another port";
+	case -E_ACCES:
+		return "permission denied; ports below 1024 are root's: choose a higher one";
+	case -E_AFNOSUPPORT:
+		return "this host does not support that kind of address; is IPv6 switched off?";
+	case -E_NOENT:
+		return "host name is not known; write an address of this host";
+	case -E_INVAL:
+		return "not an address to listen on; write HOST:PORT, [V6]:PORT or "
+		       "[V6%INTERFACE]:PORT";
+	default:
+		return error_text(rc);
+	}
+}
+
 int rpc_listen(struct rpc *rpc, const char *address, struct error *err)
 {
 	struct net *net = rpc->options.net;
 	int rc = net->ops->listen(net, address, rpc_on_accept, rpc, &rpc->listener);
 
-	return rc < 0 ? error_set(err, rc, "cannot listen on '%s'", address) : 0;
+	return rc < 0 ? error_say(err, rc, "cannot listen on '%s': %s", address, listen_problem(rc))
+		      : 0;
 }
 
 const char *rpc_listen_address(const struct rpc *rpc)

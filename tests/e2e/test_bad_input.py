@@ -245,9 +245,10 @@ def test_a_port_in_use(copy):
         s.bind(("127.0.0.1", 0))
         s.listen()
         port = f"127.0.0.1:{s.getsockname()[1]}"
-        refuses([*mds(copy / "mds"), "--mds-listen", port], port)
-        refuses([*cs(copy / "cs1"), "--cs-listen", port], port)
-    refuses([*mds(copy / "mds"), "--mds-listen", "192.0.2.1:7800"], "192.0.2.1")
+        refuses([*mds(copy / "mds"), "--mds-listen", port], f"cannot listen on '{port}': port is in use")
+        refuses([*cs(copy / "cs1"), "--cs-listen", port], f"cannot listen on '{port}': port is in use")
+    refuses([*mds(copy / "mds"), "--mds-listen", "192.0.2.1:7800"],
+            "cannot listen on '192.0.2.1:7800': address is not of this host")
     refuses([*mds(copy / "mds"), "--mds-listen", "nonsense"], "nonsense", status=2)
 
 

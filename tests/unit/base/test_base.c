@@ -45,6 +45,22 @@ START_TEST(ordinary_errnos_come_back)
 }
 END_TEST
 
+/* What opening, locking and listening are refused with: "input/output error" would mislead. */
+START_TEST(errnos_of_a_start_have_codes_of_their_own)
+{
+	static const int met[] = {EPERM,  ENOENT, EACCES, EBUSY,  EEXIST,       ENODEV,
+				  ENOTDIR, EISDIR, EINVAL, ENFILE, EMFILE,      ENOSPC,
+				  EROFS,  ELOOP,  ENOMEM, EDQUOT, ENAMETOOLONG, ENOTCONN,
+				  ENOLCK, ENOBUFS, ESTALE, EOPNOTSUPP, EADDRINUSE,
+				  EADDRNOTAVAIL, EAFNOSUPPORT, ETIMEDOUT};
+
+	for (size_t i = 0; i < ARRAY_COUNT(met); i++)
+		ck_assert_msg(error_from_errno(met[i]) != -E_IO, "%s", strerror(met[i]));
+	ck_assert_int_eq(error_from_errno(EMFILE), -E_NFILE);
+	ck_assert_int_eq(error_from_errno(ENOBUFS), -E_NOMEM);
+}
+END_TEST
+
 START_TEST(sentences_are_built_and_wrapped)
 {
 	struct error err = {0};
@@ -257,6 +273,7 @@ END_TEST
 TEST_MAIN("base",
 	  tcase_add_test(tc, errors_have_text_name_and_errno);
 	  tcase_add_test(tc, ordinary_errnos_come_back);
+	  tcase_add_test(tc, errnos_of_a_start_have_codes_of_their_own);
 	  tcase_add_test(tc, sentences_are_built_and_wrapped);
 	  tcase_add_test(tc, too_long_a_sentence_is_cut);
 	  tcase_add_test(tc, an_armed_fault_fires_at_its_passing);

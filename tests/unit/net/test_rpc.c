@@ -561,6 +561,64 @@ START_TEST(a_request_before_the_hello_ends_the_connection)
 }
 END_TEST
 
+static int refusal;
+
+static int refuse_to_listen(struct net *net unused_arg, const char *address unused_arg,
+			    void (*accept)(void *, struct net_conn *) unused_arg,
+			    void *arg unused_arg, struct net_listener **out unused_arg)
+{
+	return refusal;
+}
+
+/* What a listener that is refused says. */
+static const char *refused(int rc, const char *address)
+{
+	static const struct net_ops OPS = {.listen = refuse_to_listen};
+	static struct error err;
+	struct net net = {.ops = &OPS, .loop = w.loop, .pool = w.pool};
+	struct rpc_options o = {.loop = w.loop, .net = &net, .pool = w.pool, .name = "refused"};
+	struct rpc *rpc;
+
+	refusal = rc;
+	ck_assert_int_eq(rpc_create(&o, &rpc), 0);
+	ck_assert_int_eq(rpc_listen(rpc, address, &err), rc);
+	ck_assert_ptr_null(rpc_listen_address(rpc));
+	rpc_destroy(rpc);
+	return err.text;
+}
+
+START_TEST(who_cannot_listen_is_told_why_and_what_to_do)
+{
+	world_start();
+	ck_assert_ptr_nonnull(strstr(refused(-E_ACCES, "h:80"), "'h:80': permission denied; ports "
+								 "below 1024 are root's"));
+	ck_assert_ptr_nonnull(strstr(refused(-E_AFNOSUPPORT, "[::]:1"), "is IPv6 switched off?"));
+	ck_assert_ptr_nonnull(strstr(refused(-E_NFILE, "h:80"), "'h:80': too many open files"));
+	world_stop();
+}
+END_TEST
+
+/* What the transport says when the system refuses. */
+static const char *refused_really(const char *address)
+{
+	static struct error err;
+
+	ck_assert_int_lt(rpc_listen(w.client.rpc, address, &err), 0);
+	return err.text;
+}
+
+START_TEST(an_address_that_cannot_be_had_is_named_with_its_reason)
+{
+	world_start();
+	ck_assert_ptr_nonnull(strstr(refused_really(w.address), "': port is in use; "));
+	/* an address for documentation: nobody's */
+	ck_assert_ptr_nonnull(strstr(refused_really("192.0.2.1:7800"),
+				     "'192.0.2.1:7800': address is not of this host; "));
+	ck_assert_ptr_nonnull(strstr(refused_really("nonsense"), "write HOST:PORT"));
+	world_stop();
+}
+END_TEST
+
 TEST_MAIN("rpc", tcase_add_test(tc, a_call_is_answered);
 	  tcase_add_test(tc, an_error_may_carry_a_reply);
 	  tcase_add_test(tc, a_server_calls_its_client); tcase_add_test(tc, a_deadline_ends_a_call);
@@ -576,4 +634,6 @@ TEST_MAIN("rpc", tcase_add_test(tc, a_call_is_answered);
 	  tcase_add_test(tc, destroying_the_rpc_completes_calls);
 	  tcase_add_test(tc, a_message_beyond_its_bounds_is_answered_malformed);
 	  tcase_add_test(tc, a_message_too_large_to_send_is_refused);
-	  tcase_add_test(tc, a_request_before_the_hello_ends_the_connection))
+	  tcase_add_test(tc, a_request_before_the_hello_ends_the_connection);
+	  tcase_add_test(tc, who_cannot_listen_is_told_why_and_what_to_do);
+	  tcase_add_test(tc, an_address_that_cannot_be_had_is_named_with_its_reason))
