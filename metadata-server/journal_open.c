@@ -336,9 +336,11 @@ static int scan_one(struct ms_journal *j, uint32_t i, struct ms_journal_scan *ou
 	rc = error_wrap(err, "journal directory %u", i + 1);
 	if (rc == -E_WRONG_CLUSTER || rc == -E_NOMEM || j->options.read_only)
 		return rc;
-	log_error("%s", err->text);
 	ms_journal_copy_drop(j, copy, rc, "cannot be read");
-	return j->is_failed ? rc : 0;
+	if (j->is_failed)
+		return rc;	/* it was the last: who started the server is told */
+	log_error("%s", err->text);
+	return 0;
 }
 
 static int open_scanned(struct ms_journal *j, struct error *err)

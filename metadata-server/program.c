@@ -59,7 +59,10 @@ static int open_directory(struct program *p, const char *path, struct error *err
 	return 0;
 }
 
-/* The journal tells whether the others are enough. */
+/*
+ * The journal tells whether the others are enough. The first lack is in *first, to be told by who
+ * knows whether it is the end; others are logged.
+ */
 static int open_if_there(struct program *p, const char *path, struct error *first)
 {
 	struct error why = { 0 };
@@ -70,9 +73,10 @@ static int open_if_there(struct program *p, const char *path, struct error *firs
 			*first = why;
 		return rc;
 	}
-	if (!first->code)
+	if (first->code)
+		log_error("%s", why.text);
+	else
 		*first = why;
-	log_error("%s", why.text);
 	p->disks_missing++;
 	return 0;
 }
@@ -85,6 +89,8 @@ static int open_directories(struct program *p, struct super *super, struct error
 		rc = open_if_there(p, p->config->journal_dirs.path[i], err);
 	if (rc < 0 || p->disk_count == 0)
 		return err->code;
+	if (err->code)
+		log_error("%s", err->text);
 	rc = ms_recover_lock(p->disks, p->disk_count, LOCK_WAIT_MS, super, err);
 	return rc < 0 ? error_wrap(err, "cannot use '%s'", p->config->mds_dir) : 0;
 }

@@ -78,6 +78,8 @@ def refuses(command, *words, status=1, seconds=20):
     assert "panic" not in done.stderr
     for word in words:
         assert str(word) in done.stderr, (word, done.stderr)
+    why = done.stderr.splitlines()[-1].partition(": ")[2]
+    assert not why or done.stderr.count(why) == 1, done.stderr
 
 
 def serves(command):
