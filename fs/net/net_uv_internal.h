@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What the files of the transport over libuv share: net_uv.c (the table, life, listening),
- * net_uv_connect.c (connecting) and net_uv_conn.c (one connection: frames in, frames out).
+ * What the files of the transport over libuv share: net_uv.c (the table, life), net_uv_listen.c
+ * (listening), net_uv_connect.c (connecting) and net_uv_conn.c (one connection: frames in, frames
+ * out).
  *
  * Every uv handle holds one reference on the net; destroy() closes them all, and the last close
  * callback frees the net. Everything runs on the loop's thread but buf_pool's waiter, which sends
@@ -97,6 +98,14 @@ void net_uv_ref(struct net_uv *net);
 void net_uv_unref(struct net_uv *net);
 void net_uv_want_turn(struct net_uv *net);
 int net_uv_error(int uv_rc); /* what libuv says, as one of our codes */
+
+/* net_uv_listen.c */
+must_check int net_uv_listen(struct net *base, const char *address,
+			     void (*on_accept)(void *, struct net_conn *), void *arg,
+			     struct net_listener **out);
+void net_uv_listener_close(struct net_listener *l);
+const char *net_uv_listener_address(const struct net_listener *l);
+void net_uv_listeners_close(struct net_uv *net); /* all of them, at the end */
 
 /* net_uv_connect.c */
 must_check int net_uv_connect(struct net *base, const char *address, uint32_t timeout_ms,

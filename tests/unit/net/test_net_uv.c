@@ -4,7 +4,11 @@
  * order, bad bytes end a connection and cost nothing, an empty pool and a paused receiver are
  * back-pressure.
  */
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "fs/base/text.h"
 #include "fs/hash/checksum.h"
@@ -426,7 +430,56 @@ START_TEST(lengths_beyond_the_bound_end_the_connection)
 }
 END_TEST
 
+/* No descriptor is left to this process; the limit that was. */
+static struct rlimit leave_no_descriptors(void)
+{
+	struct rlimit was, now;
+	int next = dup(0);
+
+	ck_assert_int_ge(next, 0);
+	close(next);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &was), 0);
+	now = was;
+	now.rlim_cur = (rlim_t)next;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &now), 0);
+	return was;
+}
+
+/* A blocking connect of a foreign program: the backlog takes it. */
+static int knock(void)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const char *address = w.net->ops->listener_address(w.listener);
+	uint64_t port = 0;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(text_parse_u64(strrchr(address, ':') + 1, &port), 0);
+	to.sin_port = htons((uint16_t)port);
+	ck_assert_int_eq(connect(fd, (const struct sockaddr *)&to, sizeof(to)), 0);
+	return fd;
+}
+
+START_TEST(who_asks_while_descriptors_are_short_is_accepted_later)
+{
+	world_start(MiB(1));
+	int fd = knock();
+	struct rlimit was = leave_no_descriptors();
+
+	for (uint32_t i = 0; i < 8; i++)
+		uv_run(loop_uv_handle(w.loop), UV_RUN_NOWAIT);
+	ck_assert_ptr_null(w.server.conn);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &was), 0);
+	RUN_UNTIL(w.server.conn);
+	close(fd);
+	RUN_UNTIL(w.server.is_closed);
+	w.server.is_closed = false;
+	world_connect();	/* who comes next */
+	world_stop();
+}
+END_TEST
+
 TEST_MAIN("net_uv",
+	  tcase_add_loop_test(tc, who_asks_while_descriptors_are_short_is_accepted_later, 0, 2);
 	  tcase_add_loop_test(tc, peers_of_one_host_meet_by_unix_socket_unless_tcp_is_asked_for, 0,
 			      2);
 	  tcase_add_test(tc, a_listener_without_unix_socket_is_reached_by_tcp);
