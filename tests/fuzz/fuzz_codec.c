@@ -25,7 +25,7 @@ static void round_trip(struct codec_scratch *scratch, enum codec_aim aim,
 	ASSERT(rc == 0 && memcmp(out, plain->bytes, plain->len) == 0);
 }
 
-/* codec u8, plain bytes u16, then the stored bytes */
+/* codec u8, plain bytes u16 (0: 65536), then the stored bytes */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct codec_scratch *scratch;
@@ -36,7 +36,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 4 || size > BLOCK_BYTES_MAX)
 		return 0;
 	uint32_t plain_len = data[1] | (uint32_t)data[2] << 8;
-	uint8_t *exact = malloc(MAX_OF(plain_len, 1u));
+	if (plain_len == 0)
+		plain_len = BLOCK_BYTES_MAX;
+	uint8_t *exact = malloc(plain_len);
 	ASSERT(exact);
 	int rc = codec_decode(scratch, data[0], data + 3, (uint32_t)size - 3, exact, plain_len);
 	ASSERT(rc == 0 || rc == -E_MALFORMED);
