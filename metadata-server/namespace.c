@@ -81,7 +81,10 @@ static int check_make(const struct ms_request *req)
 	return -E_INVAL;
 }
 
-/* Ask for more numbers in good time; without any, the client tries again. */
+/*
+ * Ask for more numbers in good time. They can only run out while the journal stands still: then the
+ * client sends its request again.
+ */
 int ms_namespace_number(struct ms_state *state, inode_no *out)
 {
 	if (!state->reserve_asked && state->next_ino + MS_INODE_RANGE / 2 >= state->usable_limit) {
@@ -89,7 +92,7 @@ int ms_namespace_number(struct ms_state *state, inode_no *out)
 		ms_step_emit(state, &(struct ms_effect){ .kind = MS_FX_RESERVE });
 	}
 	if (state->next_ino >= state->usable_limit)
-		return -E_AGAIN;
+		return -E_OVERLOADED;
 	*out = state->next_ino++;
 	return 0;
 }

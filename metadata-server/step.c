@@ -149,7 +149,7 @@ static void run_request(struct ms_state *state, const struct ms_request *req, ui
 		rc = row->run(&op);
 		if (rc == MS_OP_PARKED)
 			op.effect.reply = (struct ms_reply){ 0 };
-		else if (op.session && req->slot_seq)
+		else if (op.session && req->slot_seq && rc != -E_OVERLOADED) /* that comes again */
 			ms_session_slot_store(&op, rc, rc == 0 && row->flags & OP_CHANGES);
 	}
 	if (rc == MS_OP_PARKED) {

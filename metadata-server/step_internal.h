@@ -394,14 +394,14 @@ int ms_namespace_make(struct ms_op *op);
 int ms_namespace_link(struct ms_op *op);
 int ms_namespace_unlink(struct ms_op *op);
 /*
- * An inode of the caller's, as one is made in `dir`: numbered, not stored. -E_AGAIN: numbers ran
- * out, the client tries again.
+ * An inode of the caller's, as one is made in `dir`: numbered, not stored. -E_OVERLOADED: numbers
+ * ran out, the client tries again.
  */
 must_check int ms_namespace_new(struct ms_op *op, const struct ms_inode *dir, uint32_t mode,
 				struct ms_inode *out);
 /* It is one more in the state; stored. */
 void ms_namespace_store(struct ms_op *op, const struct ms_inode *inode);
-/* The number of a new inode; -E_AGAIN: none is set aside yet. */
+/* The number of a new inode; -E_OVERLOADED: none is set aside yet. */
 must_check int ms_namespace_number(struct ms_state *state, inode_no *out);
 must_check int ms_namespace_dir(struct ms_op *op, inode_no ino, struct ms_inode *out);
 must_check int ms_namespace_may_remove(const struct ms_op *op, const struct ms_inode *dir,

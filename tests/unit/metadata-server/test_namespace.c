@@ -2,6 +2,7 @@
 /* Names: make, link, unlink, rename, listing, attributes, extended attributes, and their rules. */
 #include "tests/ms_world.h"
 
+#include "metadata-server/step_internal.h"
 #include "tests/check_main.h"
 
 static struct world w;
@@ -38,6 +39,30 @@ START_TEST(a_made_file_is_found_with_its_attributes)
 	ck_assert_int_eq(world_lease(reply, INODE_ROOT, true), MS_LEASE_READ);
 	ms_state_counts(w.state, &counts);
 	ck_assert_uint_eq(counts.files, 1);
+	world_finish(&w);
+}
+END_TEST
+
+/* The journal stood still until all numbers were used up: nothing was done, nothing is recorded. */
+START_TEST(a_create_without_a_number_is_done_when_it_comes_again)
+{
+	struct ms_request req;
+	inode_no ino;
+
+	begin();
+	req = world_make(s, INODE_ROOT, "model.bin", S_IFREG | 0640);
+	req.slot_seq = 1;
+	w.state->next_ino = w.state->usable_limit;
+	ck_assert_int_eq(world_rc(&w, req), -E_OVERLOADED);
+	ck_assert_int_eq(world_rc(&w, req), -E_OVERLOADED);
+	ck_assert(w.state->reserve_asked);
+	world_step(&w, &(struct ms_event){ .kind = MS_EV_RESERVE });
+	ck_assert_int_eq(world_rc(&w, req), -E_OVERLOADED);
+	world_step(&w, &(struct ms_event){ .kind = MS_EV_RESERVE, .req.flags = 1 });
+	ck_assert_int_eq(world_rc(&w, req), 0);
+	ino = w.effects[0].reply.attr.ino;
+	ck_assert_int_eq(world_rc(&w, req), 0);		/* once */
+	ck_assert_uint_eq(w.effects[0].reply.attr.ino, ino);
 	world_finish(&w);
 }
 END_TEST
@@ -515,6 +540,7 @@ END_TEST
 
 TEST_MAIN("namespace",
 	tcase_add_test(tc, a_made_file_is_found_with_its_attributes);
+	tcase_add_test(tc, a_create_without_a_number_is_done_when_it_comes_again);
 	tcase_add_test(tc, an_absent_name_comes_with_a_lease);
 	tcase_add_test(tc, names_that_cannot_be_are_refused);
 	tcase_add_test(tc, create_is_exclusive_or_opens_what_is_there);
