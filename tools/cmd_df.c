@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "fs/base/text.h"
 #include "tools/path_inode.h"
@@ -95,7 +94,7 @@ static int look(struct usage *u, const struct arguments *a, struct error *err)
 	inode_no from = 0;
 	int rc = find_start(a, &from, err);
 
-	u->shows_progress = isatty(STDERR_FILENO);
+	progress_line_begin(&u->progress);
 	u->name = a->path ? a->path : "/";
 	if (rc == 0)
 		rc = usage_walk(u, from, err);

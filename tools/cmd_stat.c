@@ -368,6 +368,8 @@ static int stat_one(struct tree_reader *reader, const struct arguments *a, const
 	inode_no ino = 0;
 	int rc = s ? path_inode(path, &ino, err) : error_set(err, -E_NOMEM, "cannot start");
 
+	if (s)
+		progress_line_begin(&s->progress);
 	if (rc == 0)
 		rc = file_stat_look(s, ino, err);
 	if (rc == 0)

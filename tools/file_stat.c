@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "tools/file_stat.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "fs/base/text.h"
 #include "tools/tree_content.h"
 
 struct file_stat *file_stat_create(struct tree_reader *reader, uint32_t sample_max)
@@ -39,6 +41,16 @@ struct look {
 	struct error *err;
 };
 
+static void show_walk(struct file_stat *s)
+{
+	char done[TEXT_BYTES_HUMAN], all[TEXT_BYTES_HUMAN];
+
+	if (progress_line_is_due(&s->progress))
+		progress_line_write(&s->progress, "walking: %s of %s",
+				    text_bytes_human(done, s->plain),
+				    text_bytes_human(all, root_data_bytes(&s->attr.root)));
+}
+
 static int on_block(void *arg, const struct tree_block *block)
 {
 	struct look *l = arg;
@@ -46,6 +58,7 @@ static int on_block(void *arg, const struct tree_block *block)
 	const struct tensor_item *t;
 	struct sample_block *b;
 
+	show_walk(s);
 	s->nodes += block->is_node;
 	s->blocks += !block->is_node;
 	if (!block->is_node) {
@@ -124,6 +137,7 @@ static int ask(struct file_stat *s, struct asking *q, struct error *err)
 static int ask_all(struct file_stat *s, struct error *err)
 {
 	struct asking *q = calloc(1, sizeof *q);
+	uint32_t done = 0;
 	int rc = q ? 0 : error_set(err, -E_NOMEM, "cannot ask for sizes");
 
 	for (struct sample_block *b = sample_next(s->sample, NULL); b && rc == 0;
@@ -132,6 +146,11 @@ static int ask_all(struct file_stat *s, struct error *err)
 		q->blocks[q->count++] = b;
 		if (q->count == SIZES_IDS_MAX)
 			rc = ask(s, q, err);
+		done++;
+		if (progress_line_is_due(&s->progress))
+			progress_line_write(&s->progress,
+					    "asking for the sizes of block %" PRIu32 " of %" PRIu32,
+					    done, sample_count(s->sample));
 	}
 	if (rc == 0 && q->count > 0)
 		rc = ask(s, q, err);
@@ -153,6 +172,7 @@ int file_stat_look(struct file_stat *s, inode_no ino, struct error *err)
 	if (rc == 0)
 		rc = ask_all(s, err);
 	s->rate = sample_rate(s->sample);
+	progress_line_wipe(&s->progress);
 	tensor_list_finish(&l.tensors);
 	return rc;
 }
@@ -216,6 +236,9 @@ static int on_file(void *arg, const struct tree_file *file)
 		return 0;
 	}
 	s->searched++;
+	if (progress_line_is_due(&s->progress))
+		progress_line_write(&s->progress, "looked into %" PRIu64 " other files",
+				    s->searched);
 	q->bytes = 0;
 	/* What cannot be read, or went away, shares what was seen of it. */
 	rc = tree_reader_walk(s->reader, &file->attr->root, on_other_block, q, &ignored);
@@ -235,6 +258,7 @@ int file_stat_search(struct file_stat *s, inode_no dir, bool is_deep, struct err
 		.reader = s->reader, .fn = on_file, .arg = &q, .is_flat = !is_deep};
 	int rc = tree_files_walk(&files, dir, err);
 
+	progress_line_wipe(&s->progress);
 	for (const struct sample_block *b = sample_next(s->sample, NULL); b;
 	     b = sample_next(s->sample, b))
 		s->shared_bytes += b->mark & SEEN_ELSEWHERE ? b->length / s->rate : 0;

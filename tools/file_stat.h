@@ -11,6 +11,7 @@
 
 #include "fs/codec/codec.h"
 #include "tools/estimate.h"
+#include "tools/progress_line.h"
 #include "tools/sample.h"
 #include "tools/tensor_list.h"
 #include "tools/tree_files.h"
@@ -28,6 +29,7 @@ struct file_stat {
 	struct tree_attr attr;
 	struct sample *sample;
 	double rate;
+	struct progress_line progress; /* begun by who wants it */
 
 	uint64_t blocks, nodes;		     /* of the manifest */
 	uint64_t plain;			     /* in blocks; the rest of its length are holes */

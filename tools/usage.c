@@ -4,11 +4,10 @@
 #include "tools/usage.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "fs/base/text.h"
 #include "tools/tensor_list.h"
@@ -16,21 +15,11 @@
 
 #define LINKED_MAX	 1000000u /* inodes with several names that are remembered */
 #define TRIES		 3u	  /* for a file that changes while it is walked */
-#define PROGRESS_FROM_MS 2000u
-#define PROGRESS_MS	 200u
 
 struct usage_links {
 	inode_no ino;
 	UT_hash_handle hh;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
-}
 
 struct usage *usage_create(struct tree_reader *reader, enum usage_by by, uint32_t sample_max,
 			   uint64_t seed)
@@ -44,7 +33,6 @@ struct usage *usage_create(struct tree_reader *reader, enum usage_by by, uint32_
 	u->name = "";
 	u->sample = sample_create(sample_max, seed);
 	u->pairs = calloc(SAMPLE_GROUPS * SAMPLE_GROUPS, sizeof *u->pairs);
-	u->started_ms = now_ms();
 	if (u->sample && u->pairs)
 		return u;
 	usage_destroy(u);
@@ -66,28 +54,20 @@ void usage_destroy(struct usage *u)
 	free(u);
 }
 
-static void show_progress(struct usage *u, const char *what, uint64_t done, uint64_t all)
+static void show_walk(struct usage *u)
 {
 	char human[TEXT_BYTES_HUMAN];
-	uint64_t now = now_ms();
 
-	if (!u->shows_progress || now - u->started_ms < PROGRESS_FROM_MS ||
-	    now - u->shown_ms < PROGRESS_MS)
-		return;
-	u->shown_ms = now;
-	if (all)
-		fprintf(stderr, "\r%s %llu of %llu\033[K", what, (unsigned long long)done,
-			(unsigned long long)all);
-	else
-		fprintf(stderr, "\r%s: %llu files, %s\033[K", what, (unsigned long long)u->files,
-			text_bytes_human(human, u->logical));
+	if (progress_line_is_due(&u->progress))
+		progress_line_write(&u->progress, "walking: %" PRIu64 " files, %s", u->files,
+				    text_bytes_human(human, u->logical));
 }
 
-static void end_progress(struct usage *u)
+static void show_block(struct usage *u, const char *what, uint64_t done, uint64_t all)
 {
-	if (u->shown_ms)
-		fprintf(stderr, "\r\033[K");
-	u->shown_ms = 0;
+	if (progress_line_is_due(&u->progress))
+		progress_line_write(&u->progress, "%s block %" PRIu64 " of %" PRIu64, what, done,
+				    all);
 }
 
 /* --- groups ----------------------------------------------------------------------------------- */
@@ -188,7 +168,7 @@ static int on_block(void *arg, const struct tree_block *block)
 
 	u->nodes += block->is_node;
 	u->blocks += !block->is_node;
-	show_progress(u, "walking", 0, 0);
+	show_walk(u);
 	if (sample_meet(u->sample, &block->id, &b) < 0)
 		return error_set(w->err, -E_NOMEM, "cannot remember a block");
 	if (!b)
@@ -321,7 +301,7 @@ static int on_file(void *arg, const struct tree_file *file)
 	if (rc == 0) {
 		count_file(u, w->group, &attr);
 		count_dtypes(w, &attr);
-		show_progress(u, "walking", 0, 0);
+		show_walk(u);
 		return 0;
 	}
 	if (tree_files_is_gone(rc)) {
@@ -347,7 +327,7 @@ int usage_walk(struct usage *u, inode_no from, struct error *err)
 	u->directories += files.directories;
 	u->gone += files.gone;
 	u->unreadable += files.too_long;
-	end_progress(u);
+	progress_line_wipe(&u->progress);
 	return rc;
 }
 
@@ -385,12 +365,12 @@ int usage_ask(struct usage *u, struct error *err)
 		q->blocks[q->count++] = b;
 		if (q->count == SIZES_IDS_MAX)
 			rc = ask(u, q, err);
-		show_progress(u, "asking for the sizes of block", ++done, sample_count(u->sample));
+		show_block(u, "asking for the sizes of", ++done, sample_count(u->sample));
 	}
 	if (rc == 0 && q->count > 0)
 		rc = ask(u, q, err);
 	free(q);
-	end_progress(u);
+	progress_line_wipe(&u->progress);
 	return rc;
 }
 
@@ -426,11 +406,11 @@ int usage_what_if(struct usage *u, enum codec_aim aim, uint32_t blocks_max, stru
 		if (tree_reader_get(u->reader, &b->id, plain, &len, &why) < 0)
 			continue;
 		b->what_if = encode(s, aim, plain, len, plain + BLOCK_BYTES_MAX);
-		show_progress(u, "encoding block", ++u->what_if_blocks,
-			      MIN_OF(blocks_max, sample_count(u->sample)));
+		show_block(u, "encoding", ++u->what_if_blocks,
+			   MIN_OF(blocks_max, sample_count(u->sample)));
 	}
 	codec_scratch_destroy(s);
 	free(plain);
-	end_progress(u);
+	progress_line_wipe(&u->progress);
 	return rc;
 }

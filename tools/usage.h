@@ -20,6 +20,7 @@
 
 #include "fs/codec/codec.h"
 #include "tools/estimate.h"
+#include "tools/progress_line.h"
 #include "tools/sample.h"
 #include "tools/tree_files.h"
 
@@ -44,8 +45,8 @@ struct usage {
 	struct tree_reader *reader;
 	struct sample *sample;
 	enum usage_by by;
-	bool shows_progress; /* on stderr, from two seconds on */
-	const char *name;    /* of where the walk begins, if that is a file; not owned */
+	struct progress_line progress; /* begun by who wants it */
+	const char *name; /* of where the walk begins, if that is a file; not owned */
 
 	uint64_t files, directories, again; /* names of files that had been counted */
 	uint64_t logical, holes, inlined, in_blocks;
@@ -64,7 +65,6 @@ struct usage {
 	enum codec_aim what_if_aim;
 
 	struct usage_links *links; /* private */
-	uint64_t started_ms, shown_ms;
 };
 
 /* NULL: out of memory. */
