@@ -4,6 +4,7 @@
 A hole is a range of whole entries of a manifest, so data comes in blocks of 64 KiB.
 """
 
+import json
 import os
 import subprocess
 
@@ -117,6 +118,17 @@ def test_programs_keep_holes(here, tmp_path):
     assert data_bytes(here / "out" / "sparse") == 2 * BLOCK
     for copy in ("again", "copied", "out/sparse"):
         subprocess.run(["cmp", path, here / copy], check=True)
+
+
+def test_cp_shares_blocks_and_a_reflink_is_refused(shared, here):
+    """FICLONE never comes to us; the manual says what does the same."""
+    (here / "from").write_bytes(seeded_bytes(MiB(2), 5))
+    done = subprocess.run(["cp", "--reflink=always", here / "from", here / "to"], stderr=subprocess.PIPE, text=True,
+                          check=False, env=dict(os.environ, LC_ALL="C"))
+    assert done.returncode == 1 and "Operation not supported" in done.stderr, done
+    subprocess.run(["cp", here / "from", here / "to"], check=True)
+    one, two = json.loads(shared.cairn("stat", "--json", here / "from", here / "to", check=False).stdout)
+    assert one["root"] == two["root"] and one["bytes_plain"] == MiB(2)
 
 
 def test_a_copied_range_counts_in_its_file(here):
