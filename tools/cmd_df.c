@@ -63,6 +63,7 @@ static void print_cluster(const struct status *s)
 		 "on the servers that are there; about %.1f GiB of new unique data",
 		 (double)(s->bytes_free / copies) / (double)GiB(1));
 	print_line("free", s->bytes_free, note);
+	puts("Unique and stored count what deleted files leave until it is collected: cairn gc");
 }
 
 static int df_cluster(const struct arguments *a)

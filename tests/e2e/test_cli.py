@@ -117,6 +117,7 @@ def test_status_tells_health_by_its_exit_status(make_cluster):
     assert [s["state"] for s in status["servers"]] == ["up"] * 3
     assert all({"code", "text"} <= set(w) for w in status["warnings"])
     assert "healthy" in cluster.cairn("status").stdout
+    assert "deleted files leave until it is collected" in cluster.cairn("df").stdout
     for command in ("df", "servers"):
         assert cluster.cairn(command).stdout
         json.loads(cluster.cairn(command, "--json").stdout)
