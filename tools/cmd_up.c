@@ -175,7 +175,8 @@ static int plan(const struct up_arguments *a, struct layout *l, struct error *er
 		if (rc < 0)
 			return rc;
 	}
-	return layout_save(l, err);
+	rc = host_may_mount(l, 0, err);
+	return rc < 0 ? rc : layout_save(l, err);
 }
 
 /* --- the supervisor --------------------------------------------------------------------------- */

@@ -4,6 +4,8 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +25,7 @@
 #define STOP_MS_MAX  30000u
 #define KILLED_MS_MAX 5000u
 #define POLL_MS	     10u
+#define SOURCE_BYTES 128u	/* of a mount: HOST:PORT:/ */
 
 /* --- folders ---------------------------------------------------------------------------------- */
 
@@ -176,20 +179,37 @@ out:
 	return serves;
 }
 
-/* From mountinfo: asking the mount itself could block. */
-static bool is_mounted(const char *path)
+/* What mount.cairn is told to mount, and the table of mounts then shows. */
+static void source_of(const struct layout *l, char out[SOURCE_BYTES])
 {
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	char line[8192], point[PATH_MAX];
+	(void)snprintf(out, SOURCE_BYTES, "%s:%u:/", l->address, l->mds_port);
+}
+
+/*
+ * The source of the newest mount on that path; false if there is none, or not one of cairn. From
+ * the table: asking the mount itself could block.
+ */
+static bool find_mount(const char *path, char source[SOURCE_BYTES])
+{
+	FILE *table = setmntent("/proc/self/mounts", "re");
+	const struct mntent *entry;
 	bool found = false;
 
-	if (!f)
-		return false;
-	while (!found && fgets(line, sizeof line, f))
-		found = sscanf(line, "%*s %*s %*s %*s %4095s", point) == 1 &&
-			strcmp(point, path) == 0 && strstr(line, " fuse.cairn ") != NULL;
-	fclose(f);
+	while (table && (entry = getmntent(table)))
+		if (strcmp(entry->mnt_dir, path) == 0)
+			found = strcmp(entry->mnt_type, "fuse.cairn") == 0 &&
+				text_copy(source, SOURCE_BYTES, entry->mnt_fsname);
+	if (table)
+		endmntent(table);
 	return found;
+}
+
+static bool is_mounted(const struct layout *l, uint32_t index)
+{
+	char seen[SOURCE_BYTES], ours[SOURCE_BYTES];
+
+	source_of(l, ours);
+	return find_mount(l->mount_dirs[index], seen) && strcmp(seen, ours) == 0;
 }
 
 static bool serves(const struct layout *l, enum layout_role role, uint32_t index)
@@ -197,7 +217,7 @@ static bool serves(const struct layout *l, enum layout_role role, uint32_t index
 	switch (role) {
 	case LAYOUT_MDS: return mds_serves(l);
 	case LAYOUT_CS: return cs_serves(l, index);
-	case LAYOUT_CLIENT: return is_mounted(l->mount_dirs[index]);
+	case LAYOUT_CLIENT: return is_mounted(l, index);
 	}
 	return false;
 }
@@ -261,7 +281,7 @@ static int client_line(const struct layout *l, uint32_t index, struct command_li
 		return rc;
 	snprintf(name, sizeof name, "cache%u", index + 1);
 	layout_path(l, cache, name, "");
-	snprintf(c->text[0], sizeof c->text[0], "%s:%u:/", l->address, l->mds_port);
+	source_of(l, c->text[0]);
 	snprintf(c->text[1], sizeof c->text[1], "%s", l->mount_dirs[index]);
 	snprintf(c->text[2], sizeof c->text[2], "cache=%s,dev,suid", cache);
 	layout_path(l, c->config, "cairn", ".conf");
@@ -277,10 +297,33 @@ static int client_line(const struct layout *l, uint32_t index, struct command_li
 }
 
 /* A killed mount process leaves a dead mount behind; a new one would only cover it. */
-static void clear_dead_mount(const char *path)
+static void clear_dead_mount(const struct layout *l, uint32_t index)
 {
-	while (is_mounted(path) && umount2(path, MNT_DETACH) == 0)
+	while (is_mounted(l, index) && umount2(l->mount_dirs[index], MNT_DETACH) == 0)
 		;
+}
+
+/* The kernel may still know the attributes of its root: they have to be asked for. */
+static bool is_dead(const char *path)
+{
+	struct statx st;
+
+	return statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_MODE, &st) != 0 &&
+	       (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
+/* mount.cairn detaches dead ones. */
+int host_may_mount(const struct layout *l, uint32_t index, struct error *err)
+{
+	const char *path = l->mount_dirs[index];
+	char source[SOURCE_BYTES];
+
+	if (!find_mount(path, source) || is_mounted(l, index) || is_dead(path))
+		return 0;
+	return error_say(err, -E_BUSY,
+			 "cannot mount on '%s': '%s', another cluster, is mounted there; umount "
+			 "it, or mount elsewhere",
+			 path, source);
 }
 
 static int wait_serving(const struct layout *l, const char *name, enum layout_role role,
@@ -321,8 +364,10 @@ int host_start(const struct layout *l, const char *name, struct error *err)
 		return wait_serving(l, name, role, index, err);
 	if (role == LAYOUT_CS)
 		rc = host_format_server(l, index, err);
-	if (role == LAYOUT_CLIENT)
-		clear_dead_mount(l->mount_dirs[index]);
+	if (role == LAYOUT_CLIENT) {
+		clear_dead_mount(l, index);
+		rc = host_may_mount(l, index, err);
+	}
 	if (rc == 0)
 		rc = role == LAYOUT_CLIENT ? client_line(l, index, &c, err)
 					   : server_line(l, role, index, &c, err);
@@ -342,7 +387,7 @@ int host_stop(const struct layout *l, const char *name, struct error *err)
 		return error_say(err, -E_INVAL, "there is no process '%s' here", name);
 	rc = process_stop(layout_path(l, pid_file, name, ".pid"), STOP_MS_MAX, err);
 	if (role == LAYOUT_CLIENT && index < l->mount_count)
-		clear_dead_mount(l->mount_dirs[index]);
+		clear_dead_mount(l, index);
 	return rc;
 }
 

@@ -13,6 +13,12 @@ must_check int host_format(const struct layout *l, struct error *err);
 /* Format csN if its folder is empty: a new disk of that server, or a new server. */
 must_check int host_format_server(const struct layout *l, uint32_t index, struct error *err);
 
+/*
+ * -E_BUSY: a living mount of another cluster is where that mount is to be; over it nobody would see
+ * the other any more. What this cluster left there is fine.
+ */
+must_check int host_may_mount(const struct layout *l, uint32_t index, struct error *err);
+
 /* Start one process and wait until it serves; running already is fine. */
 must_check int host_start(const struct layout *l, const char *name, struct error *err);
 /* Stop one cleanly (a client unmounts). Not running is fine. */

@@ -217,6 +217,14 @@ def test_up_and_down_keep_data(tmp_path):
     nothing_is_left(tmp_path)
 
 
+def test_up_does_not_cover_the_mount_of_another_cluster(cluster, tmp_path):
+    (cluster.mnt / "file").write_text("x")
+    done = run("cairn", "up", "--dir", tmp_path / "state", "--mount", cluster.mnt, "--servers", "1")
+    assert done.returncode == 1 and f"'{cluster.mnt}': '{source_of(cluster)}', another cluster" in done.stderr, done
+    assert not os.listdir(tmp_path / "state")
+    assert (cluster.mnt / "file").read_text() == "x"
+
+
 def test_up_restarts_what_dies(tmp_path):
     folder, mount = tmp_path / "state", tmp_path / "models"
     try:
