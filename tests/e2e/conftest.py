@@ -165,15 +165,29 @@ class Cluster:
     def status(self):
         return json.loads(self.cairn("status", "--json", check=False).stdout)
 
-    def bytes_stored(self):
-        """Once it has settled: servers tell it with their heartbeats, a second apart."""
-        last = -1
+    def reported(self):
+        """The status, once every server that is up has told its counts after this call began: heartbeats do, each
+        second."""
+        began = time.monotonic()
+
+        def told():
+            ms = (time.monotonic() - began) * 1000
+            status = self.status()
+            return all(s["disks"] + s["disks_failed"] > 0 and s["heartbeat_age_ms"] < ms
+                       for s in status["servers"] if s["state"] == "up") and status
+        return eventually(told, what="a report of each server")
+
+    def settled(self, key):
+        """What the status says of `key`, once it stays."""
+        last = None
         while True:
-            now = self.status()["bytes_stored"]
-            if now == last and now > 0:
+            now = self.reported()[key]
+            if now == last:
                 return now
             last = now
-            time.sleep(1.2)
+
+    def bytes_stored(self):
+        return self.settled("bytes_stored")
 
     def start(self, name):
         self.cairn("dev", "start", name, timeout=90)
@@ -189,6 +203,8 @@ class Cluster:
         os.kill(pid, sig)
         if sig == signal.SIGSTOP:       # one thread is told, the others go on until it runs
             eventually(lambda: set(thread_states(pid)) == {"T"}, 10, f"{name} is stopped")
+        if sig == signal.SIGKILL:       # what it has begun in the kernel ends first
+            eventually(lambda: set(thread_states(pid)) <= {"Z", "X"}, 30, f"{name} is dead")
 
     def remount(self, number=1):
         self.stop(f"client{number}")
@@ -294,14 +310,22 @@ def abort_fuse(mount):
                 pass
 
 
+UP = []         # clusters between running() and its end: their logs are shown with a test that failed
+
+
 @contextlib.contextmanager
 def running(cluster):
     """Up for as long as the block lasts; its folder goes with it."""
     try:
+        UP.append(cluster)
         yield cluster.up()
         cluster.down()
         assert not cluster.bugs(), cluster.bugs()
+    except Exception:
+        print(cluster.logs())           # its folder goes; pytest shows it with the failure
+        raise
     finally:
+        UP.remove(cluster)
         cluster.destroy()
         shutil.rmtree(cluster.dir, ignore_errors=True)
 
@@ -339,6 +363,6 @@ def pytest_runtest_makereport(item):
     """What its servers said, with a test that failed."""
     report = (yield).get_result()
     if report.failed and report.when == "call":
-        for cluster in getattr(item, "funcargs", {}).values():
-            if isinstance(cluster, Cluster):
-                report.sections.append(("logs of " + cluster.dir.name, cluster.logs()))
+        mine = [c for c in getattr(item, "funcargs", {}).values() if isinstance(c, Cluster)]
+        for cluster in {id(c): c for c in UP + mine}.values():
+            report.sections.append(("logs of " + cluster.dir.name, cluster.logs()))

@@ -104,8 +104,9 @@ def test_the_configuration_is_dumped_and_read_back(tmp_path):
 
 def test_status_tells_health_by_its_exit_status(make_cluster):
     cluster = make_cluster(sets=["server.suspect_ms=500", "server.down_ms=1000", "server.heartbeat_ms=100"])
-    done = cluster.cairn("status", "--json")
-    status = json.loads(done.stdout)
+    # On a busy machine one is silent for half a second now and then.
+    status = eventually(lambda: (s := cluster.status())["healthy"] and
+                        [one["state"] for one in s["servers"]] == ["up"] * 3 and s, what="health")
     keys = {"healthy", "warnings", "metadata_copies", "servers", "pgs", "files", "bytes_logical", "bytes_unique",
             "bytes_stored", "ratio", "heal", "version"}
     assert keys <= set(status)
@@ -114,9 +115,9 @@ def test_status_tells_health_by_its_exit_status(make_cluster):
     assert {"pending_blocks", "bytes_per_s", "eta_s"} <= set(status["heal"])
     assert status["healthy"] is True and status["pgs"]["total"] == status["pgs"]["clean"] == 4096
     assert {"name", "state", "blocks", "bytes_stored", "bytes_free"} <= set(status["servers"][0])
-    assert [s["state"] for s in status["servers"]] == ["up"] * 3
     assert all({"code", "text"} <= set(w) for w in status["warnings"])
-    assert "healthy" in cluster.cairn("status").stdout
+    said = eventually(lambda: (d := cluster.cairn("status", check=False)).returncode == 0 and d.stdout, what="health")
+    assert "healthy" in said and "NOT" not in said
     assert "deleted files leave until it is collected" in cluster.cairn("df").stdout
     for command in ("df", "servers"):
         assert cluster.cairn(command).stdout
@@ -142,8 +143,8 @@ def test_a_server_that_is_away_is_what_status_and_heal_speak_of(make_cluster):
     status = eventually(lambda: (s := cluster.status())["heal"]["owed"] > 0 and s, 20, "a debt")
     assert status["heal"]["pending_blocks"] == 0 and status["heal"]["eta_s"] == 0, status["heal"]
     eventually(lambda: "server_out" in {w["code"] for w in cluster.status()["warnings"]}, 20, "a server being out")
-    said = cluster.cairn("status", check=False).stdout
-    assert "2 of 3 servers up" in said and "no other server is there to take its share" in said
+    eventually(lambda: "2 of 3 servers up" in (said := cluster.cairn("status", check=False).stdout) and
+               "no other server is there to take its share" in said, what="two that are up")
     assert "lacks" not in cluster.cairn("heal", check=False).stdout
     assert json.loads(cluster.cairn("df", "--json").stdout)["bytes_free"] < free * 0.8
 
@@ -185,7 +186,7 @@ def test_counts_of_status_are_those_of_the_files(cluster):
     (cluster.mnt / "b").write_bytes(b"x" * 1000)
     (cluster.mnt / "dir").mkdir()
     cluster.remount()
-    status = eventually(lambda: (s := cluster.status())["bytes_unique"] >= MiB(2) and s, 20, "counts")
+    status = eventually(lambda: (s := cluster.reported())["healthy"] and s, what="every copy")
     assert status["files"] == 2
     assert status["bytes_logical"] == MiB(2) + 1000
     assert MiB(2) <= status["bytes_unique"] < MiB(2) + 200_000
@@ -225,16 +226,22 @@ def test_up_does_not_cover_the_mount_of_another_cluster(cluster, tmp_path):
     assert (cluster.mnt / "file").read_text() == "x"
 
 
+def pid_in(folder, name):
+    """As text; "" while there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return (folder / f"{name}.pid").read_text().strip()
+    return ""
+
+
 def test_up_restarts_what_dies(tmp_path):
     folder, mount = tmp_path / "state", tmp_path / "models"
     try:
         assert run("cairn", "up", "--dir", folder, "--mount", mount, "--servers", "1", timeout=90).returncode == 0
         (mount / "file").write_text("x")
         for name in ("mds", "cs1", "client1"):
-            pid = int((folder / f"{name}.pid").read_text())
-            os.kill(pid, signal.SIGKILL)
-            eventually(lambda: (folder / f"{name}.pid").exists() and
-                       (folder / f"{name}.pid").read_text() not in ("", f"{pid}\n"), 30, f"{name} again")
+            pid = pid_in(folder, name)
+            os.kill(int(pid), signal.SIGKILL)
+            eventually(lambda: pid_in(folder, name) not in ("", pid), 30, f"{name} again")
         eventually(lambda: run("cairn", "status", CAIRN_DIR=str(folder)).returncode == 0, 30, "health")
         eventually(lambda: os.path.ismount(mount), 30, "the mount")
         assert (mount / "file").read_text() == "x"

@@ -8,8 +8,6 @@ import time
 
 import pytest
 
-from conftest import eventually
-
 WEIGHTS = pathlib.Path(__file__).parents[1] / "data" / "weights"
 # Of a zip and of ONNX tensors are known too late: anchors alone cut them, and the seal does the rest.
 KNOWN_AHEAD = ("header", "renamed", "sharded", "sorted", "rows", "tuned", "gguf")
@@ -24,32 +22,18 @@ def variants(tmp_path_factory):
     return folder, pairs
 
 
-def unique_bytes(cluster):
-    """Of what was written so far: two reports of the chunk server later."""
-    before, since = cluster.status()["bytes_unique"], time.monotonic()
-
-    def is_settled():
-        nonlocal before, since
-        now = cluster.status()["bytes_unique"]
-        if now != before:
-            before, since = now, time.monotonic()
-        return time.monotonic() - since > 2.5
-    eventually(is_settled, 30, "a count that stays")
-    return before
-
-
 def test_relatives_share_blocks(make_cluster, variants):
     folder, pairs = variants
     cluster = make_cluster(servers=1, copies=1, sets=["client.seal_ms=0"])
     shutil.copy(folder / "base.safetensors", cluster.mnt)
-    before = unique_bytes(cluster)
+    before = cluster.settled("bytes_unique")
     shares = {}
     for name in KNOWN_AHEAD:
         second = [folder / file for file in pairs[name]["second"]]
         (cluster.mnt / name).mkdir()
         for file in second:
             shutil.copy(file, cluster.mnt / name)
-        after = unique_bytes(cluster)
+        after = cluster.settled("bytes_unique")
         shares[name] = 1 - (after - before) / sum(file.stat().st_size for file in second)
         before = after
         assert all((cluster.mnt / name / file.name).read_bytes() == file.read_bytes() for file in second)

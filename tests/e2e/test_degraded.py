@@ -11,14 +11,14 @@ from conftest import LONG, NO_TIER, eventually
 from netns import FAULTS, make_net_cluster  # noqa: F401 (a fixture)
 
 MIB = 1024 if LONG else 64
-CALL_S_MAX = 5          # on a busy machine; without fail-over it is the deadline of a call or the lease
+CALL_S_MAX = 5          # more than the disk takes; without fail-over it is the deadline of a call or the lease
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_one_server_fails_and_nobody_notices(make_net_cluster, fault):  # noqa: F811
     cluster = make_net_cluster(mount_options="memory=64M", sets=[NO_TIER])
     old, new, path = stalls.Pattern(1), stalls.Pattern(2), cluster.mnt / "file"
-    stalls.write(path, old, MIB)
+    usual = stalls.write(path, old, MIB)
     cluster.remount()
     strike, mend = FAULTS[fault]
 
@@ -27,7 +27,8 @@ def test_one_server_fails_and_nobody_notices(make_net_cluster, fault):  # noqa: 
     eventually(lambda: cluster.status()["servers"][1]["state"] == "up", 60, "cs2 is back")
     written = stalls.write(path, new, MIB, lambda: strike(cluster, "cs2"))
     print(f"read {read.longest:.3f} s, write {written.longest:.3f} s, fsync and close {written.end:.3f} s")
-    assert max(read.longest, written.longest, written.end) < CALL_S_MAX, cluster.logs()
+    longest_usual = max(usual.longest, usual.end)
+    assert max(read.longest, written.longest, written.end) < CALL_S_MAX + 2 * longest_usual
 
     cluster.remount()
     stalls.read(path, new, MIB)             # from the two that are left

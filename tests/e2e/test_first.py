@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 
-from conftest import MiB, seeded_bytes
+from conftest import MiB, eventually, seeded_bytes
 
 
 def test_a_small_file_comes_back(cluster):
@@ -42,6 +42,7 @@ def test_a_second_copy_costs_next_to_nothing(cluster):
     data = seeded_bytes(MiB(48), seed=2)
     begin = bytes_in_of_servers(cluster)
     (cluster.mnt / "one").write_bytes(data)
+    eventually(lambda: cluster.reported()["healthy"], what="every copy")
     before, first = cluster.bytes_stored(), bytes_in_of_servers(cluster) - begin
     assert first > 3 * len(data)
     (cluster.mnt / "two").write_bytes(data)

@@ -106,10 +106,12 @@ def test_a_cycle_with_a_server_silent_deletes_nothing(small):
     for n, path in enumerate([kept, gone]):
         path.write_bytes(seeded_bytes(MiB(2), n))
     gone.unlink()
+    eventually(lambda: small.reported()["healthy"], what="every copy: none is owed")
     stored = small.bytes_stored()
     small.kill("cs2")
     run = threading.Thread(target=lambda: gc(small, "--now", check=False))
     run.start()
+    eventually(lambda: gc(small)["running"], what="a cycle")
     time.sleep(4)  # it waits for the silent one
     assert gc(small)["running"]
     gc(small, "--stop")

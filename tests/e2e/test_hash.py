@@ -68,7 +68,7 @@ def test_a_server_joins_and_the_metadata_come_back(make_cluster, tmp_path):
     assert joined.returncode == 0 and "SHA3-256" in joined.stdout, joined.stdout
     start_joined(cluster, "cs4")
     eventually(lambda: cluster.status()["healthy"] and len(cluster.status()["servers"]) == 4, 60, "the fourth has its share")
-    assert min(s["blocks"] for s in cluster.status()["servers"]) > 0
+    assert min(s["blocks"] for s in cluster.reported()["servers"]) > 0
     eventually(lambda: cluster.status()["metadata_copies"] >= 2, what="copies of the metadata")
     eventually(lambda: all(list((cluster.dir / name / "meta").glob("*.snapshot")) for name in ["cs1", "cs2"]))
     lose_metadata(cluster)
