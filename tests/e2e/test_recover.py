@@ -68,12 +68,27 @@ def wait_for_mount(cluster):
     eventually(answers, 30, "a mount that answers")
 
 
+def await_copies(cluster, count):
+    """What is in the journal now is in all copies: they are files of the same bytes."""
+    eventually(lambda: cluster.status()["metadata_copies"] == 1 + count, 20, f"{count} copies")
+    newest = sorted((cluster.dir / "mds/journal").glob("J-*"))[-1].read_bytes().rstrip(b"\0")
+
+    def holders():
+        return sum(any(copy.read_bytes().startswith(newest) for copy in folder.glob("meta/*.journal"))
+                   for folder in cluster.dir.glob("cs?"))
+
+    eventually(lambda: holders() == count, 20, "copies of all")
+
+
 def test_all_that_was_synced_five_seconds_before_is_back(make_cluster, load):
     cluster = make_cluster(sets=["mds.snapshot_bytes=1M", "journal.file_bytes=1M"])
     process, log = load(cluster.mnt, 7)
-    time.sleep(30 if LONG else 8)
-    lose_metadata(cluster)
+    time.sleep(20 if LONG else 0)
+    eventually(lambda: log.exists() and (now := Log(log)).steps > 30 and len(now.certain()) > 5, 60, "a load")
+    eventually(lambda: cluster.status()["metadata_copies"] == 4, 20, "three copies")
+    time.sleep(HELD_S + 1)
     lost_at = time.time()
+    lose_metadata(cluster)
     process.kill()
     said = recover(cluster, address(cluster, "cs2")).stdout	# it names the others
     assert "recovered from" in said and said.count("has a copy") == 3, said
@@ -95,8 +110,7 @@ def test_offline_from_the_directories_of_chunk_servers(make_cluster):
     (cluster.mnt / "file").write_bytes(b"x" * 200_000)
     (cluster.mnt / "dir").mkdir()
     subprocess.run(["sync", cluster.mnt / "file"], check=True)
-    eventually(lambda: cluster.status()["metadata_copies"] == 3, 20, "two copies")
-    time.sleep(1.5)
+    await_copies(cluster, 2)
     for name in ("client1", "mds", "cs1", "cs2"):
         cluster.stop(name)
     shutil.rmtree(cluster.dir / "mds")
@@ -114,8 +128,7 @@ def test_who_was_told_more_than_is_left_hears_of_it(make_cluster, tmp_path):
     cluster = make_cluster(servers=2)
     (cluster.mnt / "early").write_text("early")
     subprocess.run(["sync", cluster.mnt / "early"], check=True)
-    eventually(lambda: cluster.status()["metadata_copies"] == 3, 20, "two copies")
-    time.sleep(1.5)
+    await_copies(cluster, 2)
     old = tmp_path / "old"		# all that will be left
     old.mkdir()
     shutil.copy(cluster.dir / "cs1/super", old)
@@ -144,8 +157,7 @@ def test_a_second_loss_is_recovered_from_the_second_history(make_cluster):
     for turn in range(2):
         (cluster.mnt / f"file{turn}").write_text(str(turn))
         subprocess.run(["sync", cluster.mnt / f"file{turn}"], check=True)
-        eventually(lambda: cluster.status()["metadata_copies"] == 4, 20, "three copies")
-        time.sleep(1.5)
+        await_copies(cluster, 3)
         lose_metadata(cluster)
         recover(cluster, address(cluster, "cs1"))
         cluster.start("mds")
@@ -173,8 +185,7 @@ def test_a_damaged_copy_gives_way_to_a_good_one(make_cluster):
     for i in range(30):
         (cluster.mnt / f"file{i}").write_text(str(i))
     subprocess.run(["sync", cluster.mnt / "file0"], check=True)
-    eventually(lambda: cluster.status()["metadata_copies"] == 4, 20, "three copies")
-    time.sleep(1.5)
+    await_copies(cluster, 3)
     lose_metadata(cluster)
     for journal in (cluster.dir / "cs1/meta").glob("*.journal"):
         data = bytearray(journal.read_bytes())
@@ -194,8 +205,7 @@ def test_the_old_server_that_comes_back_is_not_served(make_cluster, tmp_path, st
     cluster = make_cluster()
     (cluster.mnt / "early").write_text("early")
     subprocess.run(["sync", cluster.mnt / "early"], check=True)
-    eventually(lambda: cluster.status()["metadata_copies"] == 4, 20, "three copies")
-    time.sleep(1.5)
+    await_copies(cluster, 3)
     cluster.kill("mds")
     shutil.move(cluster.dir / "mds", tmp_path / "old")	# its machine is given up, but not lost
     recover(cluster, address(cluster, "cs1"))
