@@ -74,14 +74,17 @@ def test_real_weights_become_smaller_still(make_cluster):
 
 
 def workers(cluster):
-    """Who encodes anew; at no moment more than one."""
+    """Who encodes anew; at no moment more than one. Who are asked one after the other may pass it on in between."""
     now = [s for s in reencode(cluster) if s["turn"]]
-    assert len(now) <= 1
+    while len(now) > 1:
+        still = [s for s in reencode(cluster) if s["turn"]]
+        assert len({s["server"] for s in still} & {s["server"] for s in now}) <= 1
+        now = still
     return now
 
 
 def test_a_killed_server_goes_on_and_nothing_is_lost(make_cluster):
-    cluster = make_cluster(sets=["cs.segment_bytes=2M", "cs.reencode_bytes_per_s=8M", *QUIET])
+    cluster = make_cluster(sets=["cs.segment_bytes=2M", "cs.reencode_bytes_per_s=4M", *QUIET])
     words = text(MiB(8), 3)
     (cluster.mnt / "words").write_bytes(words)
     reencode(cluster, "--now")
@@ -103,6 +106,7 @@ def test_a_damaged_record_is_mended_and_not_encoded(make_cluster):
     cluster = make_cluster(sets=["cs.segment_bytes=2M", *QUIET])
     words = text(MiB(4), 4)
     (cluster.mnt / "words").write_bytes(words)
+    eventually(lambda: is_whole(cluster), what="every copy")    # a close waits for two of a block
     folder = cluster.dir / "cs2"
     cluster.stop("cs2")
     rotten = [(path, at) for path in segments(folder)[:1] for at, _, _ in records(path)][3::8]
@@ -121,15 +125,18 @@ def test_a_damaged_record_is_mended_and_not_encoded(make_cluster):
 
 def test_it_is_paused_and_no_faster_than_it_may_be(make_cluster):
     cluster = make_cluster(servers=1, copies=1,
-                           sets=["cs.segment_bytes=2M", "cs.reencode_bytes_per_s=2M", *QUIET])
+                           sets=["cs.segment_bytes=2M", "cs.reencode_bytes_per_s=1M", *QUIET])
     (cluster.mnt / "words").write_bytes(text(MiB(12), 5))
     assert reencode(cluster, "--now")[0]["running"]
-    [at] = eventually(lambda: workers(cluster), what="it works")
-    begun = time.monotonic()
-    [later] = eventually(lambda: (s := reencode(cluster))[0]["blocks"] >= at["blocks"] + 32 and s)
-    blocks = later["blocks"] - at["blocks"]
-    # What a round holds, up to a second's, is counted when it ends: 32 blocks a second, and those.
-    assert blocks <= 32 * (time.monotonic() - begun) + 64
+
+    def at_work():
+        began = time.monotonic()
+        return [(began, s["blocks"]) for s in workers(cluster)]
+
+    [(begun, at)] = eventually(at_work, what="it works")
+    [later] = eventually(lambda: (s := reencode(cluster))[0]["blocks"] >= at + 16 and s)
+    # What a round holds, up to a second's, is counted when it ends: 16 blocks a second, and those.
+    assert later["blocks"] - at <= 16 * (time.monotonic() - begun) + 32
     assert reencode(cluster, "--stop")[0]["paused"]
     [paused] = eventually(lambda: not (s := reencode(cluster))[0]["turn"] and s)
     assert 0 < paused["blocks"] < 150
