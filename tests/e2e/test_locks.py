@@ -258,6 +258,7 @@ def test_open_files_find_no_deadlock_since_another_thread_may_unlock(shared, ab,
 # ---- alone on a file: nobody is asked until another comes --------------------------------------------------
 
 def test_what_was_locked_alone_counts_when_another_mount_comes(shared, ab, processes):
+    eventually(lambda: shared.status()["locks"] == 0, what="those of other tests are gone")
     a = processes(ab[0])
     for start in range(0, 2000, 2):         # more than one message tells
         assert a("posix", WRITE, start, 1) == 0

@@ -97,7 +97,7 @@ def test_blocks_go_where_they_belong(mixed):
     # killed, and without power, while they move
     for end in (lambda: mixed.end(signal.SIGKILL), mixed.cut_power):
         mixed.end()
-        mixed.start("cs.cold_after=1s", "cs.tier_bytes_per_s=4M")
+        mixed.start("cs.cold_after=1s", "cs.tier_bytes_per_s=2M")
         eventually(lambda: mixed.status()["moved"]["blocks_down"] > 20, what="some have moved")
         end()
         mixed.start("cs.cold_after=1h")

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from conftest import LONG, Job
+from conftest import LONG, Job, eventually
 from programs import needs, package_folder, sh
 
 
@@ -18,27 +18,30 @@ def here(shared, request):
     return folder
 
 
+def counts_on(text, option):
+    """It says that it gets locks, and sees the other's increments."""
+    rates = re.findall(r"(\d+) locks/sec", text)
+    return len(rates) > 1 and int(rates[-1]) > 0 and (option != "-rw" or "data increment = 2" in text)
+
+
 @pytest.mark.parametrize("option", ["", "-rw"])
 def test_ping_pong_finds_locks_and_data_coherent(shared, here, tmp_path, option):
     """Of ctdb: each byte is locked in turn; with -rw each one's increment of it must show."""
     program = package_folder("ctdb") / "usr/bin/ping_pong"
-    files, seconds = [here / "file", shared.mnt2 / here.name / "file"], 20 if LONG else 2
-    outputs = [open(tmp_path / str(i), "w+b") for i in range(len(files))]
-    running = [subprocess.Popen([program, *option.split(), file, "3"], stdout=out, stderr=subprocess.STDOUT)
-               for file, out in zip(files, outputs)]
-    time.sleep(seconds)             # it has no end of its own
-    for process in running:
-        assert process.poll() is None
-        process.terminate()
-    for process, out in zip(running, outputs):
-        process.wait(30)
-        out.seek(0)
-        text = out.read().decode()
-        out.close()
-        rates = re.findall(r"(\d+) locks/sec", text)
-        assert rates and int(rates[-1]) > 0, text
-        if option == "-rw":
-            assert "data increment = 2" in text, text
+    files, said = [here / "file", shared.mnt2 / here.name / "file"], [tmp_path / "0", tmp_path / "1"]
+    running = []
+    for file, output in zip(files, said):
+        with output.open("wb") as out:
+            running.append(subprocess.Popen([program, *option.split(), file, "3"], stdout=out,
+                                            stderr=subprocess.STDOUT))
+    try:
+        time.sleep(20 if LONG else 0)   # it has no end of its own
+        eventually(lambda: all(counts_on(output.read_text(), option) for output in said), what="both count on")
+        assert all(process.poll() is None for process in running)
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait(30)
 
 
 def count_up(folder, times):

@@ -92,6 +92,7 @@ def test_df_by_dtype_looks_into_models(make_cluster):
 def test_df_asks_what_another_codec_would_store(make_cluster):
     cluster = make_cluster(sets=[NO_TIER, "client.codec=raw"])
     top = make_tree(cluster)
+    eventually(lambda: cluster.fsck("--live").returncode == 0, what="every copy")   # a close waits for two of three
     raw = df(cluster, top, "--by", "type")
     report = df(cluster, top, "--by", "type", "--what-if", "zstd")
     words, noise = by_name(report)["txt"], by_name(report)["bin"]
