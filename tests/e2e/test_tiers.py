@@ -39,7 +39,12 @@ def read_all(models, wrong, laps=1):
 
 
 def disk_bytes(folder):
-    return sum(st.st_size for st in stats_of(folder.glob("*/*")))
+    """At one moment: counted while no file comes or goes."""
+    while True:
+        before = set(folder.glob("*/*"))
+        sizes = [st.st_size for st in stats_of(before)]
+        if len(sizes) == len(before) and set(folder.glob("*/*")) == before:
+            return sum(sizes)
 
 
 def test_a_tier_far_too_small_gives_right_bytes_and_keeps_its_limit(make_cluster, tmp_path):
