@@ -133,13 +133,19 @@ END_TEST
 START_TEST(who_opens_models_is_not_idle)
 {
 	begin(2);
+	uint64_t used_ms = loop_now_ms(w.loop), longest_ms;
 	learn();
+	longest_ms = loop_now_ms(w.loop) - used_ms;
 	for (unsigned i = 0; i < 12; i++) {
+		used_ms = loop_now_ms(w.loop);
 		cluster_run_for(&w, IDLE_MS / 4);
 		use(0);
+		longest_ms = MAX_OF(longest_ms, loop_now_ms(w.loop) - used_ms);
 	}
-	ck_assert_uint_eq(info().bytes, 0);
-	ck_assert(!is_here(1));
+	if (longest_ms < IDLE_MS) {	/* else the machine stood still, and the node was idle */
+		ck_assert_uint_eq(info().bytes, 0);
+		ck_assert(!is_here(1));
+	}
 	ck_assert(await_here(1));
 	end();
 }
