@@ -64,17 +64,19 @@ static int check_root(const struct ms_op *op)
 
 /*
  * The ctime is that of the write, not of its publish: the writer has shown it, and a look of
- * others, which only makes him publish, changes nothing.
+ * others, which only makes him publish, changes nothing. What a user sets with it is a change of
+ * now, and tells nothing of when he wrote: its mtime_ns may be his.
  */
-static void touch(struct ms_inode *inode, int64_t mtime_ns, uint64_t wall_ns)
+static void touch(struct ms_inode *inode, const struct ms_request *req, uint64_t wall_ns)
 {
 	int64_t ctime_ns = inode->attr.ctime_ns;
 
 	ms_inode_touch(inode, wall_ns, true);
-	if (mtime_ns == 0)
+	if (req->mtime_ns == 0)
 		return;
-	inode->attr.mtime_ns = mtime_ns;
-	inode->attr.ctime_ns = MAX_OF(ctime_ns, mtime_ns);
+	inode->attr.mtime_ns = req->mtime_ns;
+	if (req->mask == 0)
+		inode->attr.ctime_ns = MAX_OF(ctime_ns, req->mtime_ns);
 }
 
 static void store(struct ms_op *op, struct ms_inode *inode)
@@ -87,7 +89,7 @@ static void store(struct ms_op *op, struct ms_inode *inode)
 	ms_publish_content(state, inode, &req->root, req->bulk);
 	if (more > 0)
 		ms_quota_settle(state, op->session, inode->attr.quota, (uint64_t)more);
-	touch(inode, req->mtime_ns, state->wall_ns);
+	touch(inode, req, state->wall_ns);
 	if (req->kill_priv)
 		ms_inode_kill_priv(inode, req->kill_priv);
 	ms_xattr_drop_capability(state, inode);		/* whoever writes */

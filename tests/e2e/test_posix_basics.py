@@ -148,6 +148,17 @@ def test_a_write_moves_mtime_and_ctime_a_chmod_only_ctime(here):
     assert path.stat().st_mtime_ns > before.st_ctime_ns
 
 
+def test_what_is_set_on_a_file_that_is_being_written_moves_its_ctime(here):
+    with open(here / "file", "wb", buffering=0) as f:
+        for call in (lambda: os.utime(f.fileno(), ns=(5, 6)), lambda: os.fchmod(f.fileno(), 0o640)):
+            f.write(b"text")
+            before = os.fstat(f.fileno()).st_ctime_ns
+            time.sleep(0.002)
+            call()
+            assert os.fstat(f.fileno()).st_ctime_ns > before
+    assert os.stat(here / "file").st_mode & 0o777 == 0o640
+
+
 def atime_moves(path, call):
     """Does the access time of what is at the path move by the call?"""
     before = path.lstat().st_atime_ns

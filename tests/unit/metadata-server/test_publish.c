@@ -127,6 +127,7 @@ START_TEST(attributes_are_set_with_the_content_or_nothing_is)
 	ck_assert_uint_eq(reply->attr.uid, 7);
 	ck_assert_int_eq(reply->attr.mtime_ns, 5);
 	ck_assert_int_eq(reply->attr.atime_ns, 6);
+	ck_assert_int_eq(reply->attr.ctime_ns, (int64_t)w.wall_ns);
 	req.base_version = 2;
 	req.caller.uid = 8;
 	ck_assert_int_eq(world_rc(&w, req), -E_PERM);
