@@ -9,7 +9,8 @@
  * sent again; one that would leave a hole is refused. What is here when the server starts is synced
  * before anybody is told of it; a file whose sync failed is removed (I4).
  *
- * The disk's calls run on a worker, one request at a time, in order of arrival.
+ * The disk's calls run on a worker, one request at a time, in order of arrival; but pieces of a
+ * journal that follow each other are one request: they are synced together, then answered.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,7 +56,7 @@ struct meta {
 	struct disk *disk;
 	struct meta_job jobs[SERVE_METAS_MAX];
 	struct meta_job *free, *queue;
-	struct meta_job *running;
+	struct meta_job *running; /* one, or pieces that follow each other */
 	struct loop_work work;
 	int rc; /* of its start: the answer to all, if it failed */
 };
@@ -256,8 +257,15 @@ static int close_synced(struct disk *disk, struct disk_file *file, const char *p
 	return rc < 0 ? rc : sync_rc;
 }
 
-static int put_journal(struct disk *disk, const Wire__MetaPut *msg, const struct buf *bulk)
+static const Wire__MetaPut *put_of(const struct meta_job *job)
 {
+	return (const Wire__MetaPut *)(const void *)job->req->msg;
+}
+
+static int put_journal(struct disk *disk, const struct meta_job *jobs)
+{
+	const Wire__MetaPut *msg = put_of(jobs);
+	const struct meta_job *job;
 	char path[META_PATH_BYTES];
 	struct disk_file *file;
 	bool is_new = false;
@@ -272,7 +280,12 @@ static int put_journal(struct disk *disk, const Wire__MetaPut *msg, const struct
 	}
 	if (rc < 0)
 		return rc;
-	rc = close_synced(disk, file, path, write_piece(file, bulk, msg->offset));
+	DL_FOREACH (jobs, job) {
+		rc = write_piece(file, job->req->bulk, put_of(job)->offset);
+		if (rc < 0)
+			break;
+	}
+	rc = close_synced(disk, file, path, rc);
 	return rc == 0 && is_new ? disk_sync_dir(disk, META_DIR) : rc;
 }
 
@@ -325,12 +338,14 @@ static int put_snapshot(struct disk *disk, const Wire__MetaPut *msg, const struc
 	return rc == 0 ? prune(disk) : rc;
 }
 
-static int put(struct disk *disk, const Wire__MetaPut *msg, const struct buf *bulk)
+static int put(struct disk *disk, const struct meta_job *jobs)
 {
+	const Wire__MetaPut *msg = put_of(jobs);
+
 	if (!name_is_good(msg->name))
 		return -E_INVAL;
-	return has_suffix(msg->name, META_SNAPSHOT) ? put_snapshot(disk, msg, bulk)
-						    : put_journal(disk, msg, bulk);
+	return has_suffix(msg->name, META_SNAPSHOT) ? put_snapshot(disk, msg, jobs->req->bulk)
+						    : put_journal(disk, jobs);
 }
 
 static int get(struct disk *disk, const Wire__MetaGet *msg, struct meta_job *job)
@@ -376,15 +391,16 @@ static void meta_run(struct loop_work *work)
 	struct meta *meta = container_of(work, struct meta, work);
 	struct meta_job *job = meta->running;
 	const ProtobufCMessage *msg = job->req->msg;
+	int rc = meta->rc;
 
-	if (meta->rc < 0)
-		job->rc = meta->rc;
-	else if (job->req->header.type == MSG_META_PUT)
-		job->rc = put(meta->disk, (const Wire__MetaPut *)msg, job->req->bulk);
-	else if (job->req->header.type == MSG_META_GET)
-		job->rc = get(meta->disk, (const Wire__MetaGet *)msg, job);
-	else
-		job->rc = list(meta->disk, job);
+	if (rc >= 0 && job->req->header.type == MSG_META_PUT)
+		rc = put(meta->disk, job);
+	else if (rc >= 0 && job->req->header.type == MSG_META_GET)
+		rc = get(meta->disk, (const Wire__MetaGet *)msg, job);
+	else if (rc >= 0)
+		rc = list(meta->disk, job);
+	DL_FOREACH (meta->running, job)
+		job->rc = rc;
 }
 
 /* --- requests ---- */
@@ -435,20 +451,39 @@ static void run_next(struct meta *meta);
 static void meta_done(struct loop_work *work)
 {
 	struct meta *meta = container_of(work, struct meta, work);
-	struct meta_job *job = meta->running;
+	struct meta_job *job;
 
-	meta->running = NULL;
-	answer(job);
-	LL_PREPEND(meta->free, job);
+	while ((job = meta->running) != NULL) {
+		DL_DELETE(meta->running, job);
+		answer(job);
+		LL_PREPEND(meta->free, job);
+	}
 	run_next(meta);
+}
+
+/* Does the queue begin with the next piece of the journal whose last one is to run? */
+static bool queue_continues(const struct meta *meta)
+{
+	const struct meta_job *last = meta->running->prev, *next = meta->queue;
+	const struct buf *bulk = last->req->bulk;
+
+	return next != NULL && last->req->header.type == MSG_META_PUT &&
+	       next->req->header.type == MSG_META_PUT &&
+	       strcmp(put_of(last)->name, put_of(next)->name) == 0 &&
+	       has_suffix(put_of(next)->name, META_JOURNAL) &&
+	       put_of(next)->offset == put_of(last)->offset + (bulk != NULL ? bulk->len : 0);
 }
 
 static void run_next(struct meta *meta)
 {
 	if (meta->running != NULL || meta->queue == NULL)
 		return;
-	meta->running = meta->queue;
-	DL_DELETE(meta->queue, meta->running);
+	do {
+		struct meta_job *job = meta->queue;
+
+		DL_DELETE(meta->queue, job);
+		DL_APPEND(meta->running, job);
+	} while (queue_continues(meta));
 	meta->work.run = meta_run;
 	meta->work.done = meta_done;
 	loop_work(meta->server->options.loop, &meta->work);
@@ -536,8 +571,8 @@ void cs_meta_destroy(struct cs_server *s)
 
 	if (s->meta == NULL)
 		return;
-	if (s->meta->running != NULL)
-		job_drop(s->meta->running);
+	DL_FOREACH (s->meta->running, job)
+		job_drop(job);
 	DL_FOREACH (s->meta->queue, job)
 		job_drop(job);
 	free(s->meta);

@@ -2,10 +2,10 @@
 /*
  * Shipping the metadata to chunk servers.
  *
- * For each holder one thing happens at a time: ask what it has, read a piece here, send a piece
- * there. A round has a goal, what was durable when it began, and ends when the journal there
- * reaches it; a round begins every ROUND_MS if there is news. Between rounds the newest snapshot
- * goes over, piece by piece.
+ * For each holder one thing happens at a time: ask what it has, read some pieces here, send them
+ * together, so that they are synced together there. A round has a goal, what was durable when it
+ * began, and ends when the journal there reaches it; a round begins every ROUND_MS if there is
+ * news. Between rounds the newest snapshot goes over, some pieces at a time.
  *
  * Whatever goes wrong, the holder is asked again what it has: a restart of either side is nothing
  * special. A file is believed to be there up to its last byte but one: sending that again makes the
@@ -31,6 +31,7 @@
 #define AVOID_MS	60000u	/* the one that failed is not chosen again before */
 #define AVOIDED_MAX	16u
 #define PIECE_BYTES	65536u
+#define PIECES_MAX	16u	/* read and sent together */
 #define NAME_BYTES	64u
 
 _Static_assert(PIECE_BYTES <= BULK_BYTES_MAX, "a piece fits a frame");
@@ -47,9 +48,11 @@ struct holder {
 	bool is_leaving;	/* freed when its worker is back */
 	struct rpc_peer *peer;
 	char address[SERVER_ADDRESS_BYTES_MAX];
-	struct rpc_call call;
+	struct rpc_call calls[PIECES_MAX];
+	uint32_t call_count;	/* of them, not answered yet */
+	int put_rc;		/* of those that were: the first error */
 	struct loop_work work;
-	bool is_calling, is_working;
+	bool is_working;
 	uint64_t retry_ms;	/* not before */
 	uint64_t failing_since_ms;	/* 0: not */
 
@@ -74,7 +77,7 @@ struct holder {
 	uint32_t read_bytes;
 	bool is_snapshot, is_last, wants_check;
 	int read_rc;
-	uint8_t *piece;		/* PIECE_BYTES */
+	uint8_t *pieces;
 };
 
 struct avoided {
@@ -106,7 +109,7 @@ static void copies_free(struct ms_copies *c)
 		if (c->holders[i].is_working)
 			return;
 	for (uint32_t i = 0; i < MS_COPIES_MAX; i++)
-		free(c->holders[i].piece);
+		free(c->holders[i].pieces);
 	free(c);
 }
 
@@ -114,15 +117,15 @@ static void holder_clear(struct holder *h)
 {
 	struct ms_copies *c = h->copies;
 
-	free(h->piece);
+	free(h->pieces);
 	*h = (struct holder){ .copies = c };
 }
 
 static void holder_end(struct holder *h)
 {
-	if (h->is_calling)
-		rpc_cancel(&h->call);
-	h->is_calling = false;
+	for (uint32_t i = 0; i < PIECES_MAX; i++)
+		rpc_cancel(&h->calls[i]);	/* one that is not under way does not mind */
+	h->call_count = 0;
 	if (h->peer)
 		rpc_peer_destroy(h->peer);
 	h->peer = NULL;
@@ -231,9 +234,9 @@ static bool take_list(struct holder *h, const Wire__MetaListReply *reply)
 
 static void list_done(struct rpc_call *call)
 {
-	struct holder *h = container_of(call, struct holder, call);
+	struct holder *h = call->user;
 
-	h->is_calling = false;
+	h->call_count--;
 	if (call->rc < 0 || !call->reply) {
 		holder_failed(h, call->rc < 0 ? call->rc : -E_MALFORMED);
 		return;
@@ -249,10 +252,11 @@ static void list_done(struct rpc_call *call)
 static void call_begin(struct holder *h, uint16_t type, const ProtobufCMessage *request,
 		       struct buf *bulk, void (*done)(struct rpc_call *call))
 {
-	h->is_calling = true;
-	h->call = (struct rpc_call){ .type = type, .request = request, .bulk = bulk,
-				     .deadline_ms = CALL_MS, .done = done };
-	rpc_call(h->peer, &h->call);
+	struct rpc_call *call = &h->calls[h->call_count++];
+
+	*call = (struct rpc_call){ .type = type, .request = request, .bulk = bulk,
+				   .deadline_ms = CALL_MS, .done = done, .user = h };
+	rpc_call(h->peer, call);
 }
 
 static void ask(struct holder *h)
@@ -262,7 +266,7 @@ static void ask(struct holder *h)
 	call_begin(h, MSG_META_LIST, &list.base, NULL, list_done);
 }
 
-/* --- sending a piece -------------------------------------------------------------------------- */
+/* --- sending pieces --------------------------------------------------------------------------- */
 
 static void snapshot_arrived(struct holder *h)
 {
@@ -275,12 +279,15 @@ static void snapshot_arrived(struct holder *h)
 
 static void put_done(struct rpc_call *call)
 {
-	struct holder *h = container_of(call, struct holder, call);
+	struct holder *h = call->user;
 	struct stream *stream = h->is_snapshot ? &h->sending : &h->journal;
 
-	h->is_calling = false;
-	if (call->rc < 0) {
-		holder_failed(h, call->rc);
+	if (call->rc < 0 && h->put_rc == 0)
+		h->put_rc = call->rc;
+	if (--h->call_count > 0)
+		return;
+	if (h->put_rc < 0) {
+		holder_failed(h, h->put_rc);
 		return;
 	}
 	if (h->is_snapshot)
@@ -291,22 +298,37 @@ static void put_done(struct rpc_call *call)
 	holder_step(h);
 }
 
-static void put(struct holder *h)
+/* The piece that begins `from` bytes behind what was read; false: no buffer is free. */
+static bool put_one(struct holder *h, uint32_t from)
 {
 	Wire__MetaPut msg = WIRE__META_PUT__INIT;
 	struct buf *bulk = buf_get(h->copies->server->options.pool, PIECE_BYTES);
 
-	if (!bulk) {
+	if (!bulk)
+		return false;
+	bulk->len = MIN_OF(h->read_bytes - from, PIECE_BYTES);
+	memcpy(bulk->data, h->pieces + from, bulk->len);
+	msg.name = h->name;
+	msg.offset = h->read_offset + from;
+	msg.last = h->is_last && from + bulk->len == h->read_bytes;
+	call_begin(h, MSG_META_PUT, &msg.base, bulk, put_done);
+	buf_put(bulk);
+	return true;
+}
+
+static void put(struct holder *h)
+{
+	uint32_t sent = 0;
+
+	h->put_rc = 0;
+	while (sent < h->read_bytes && put_one(h, sent))
+		sent += MIN_OF(h->read_bytes - sent, PIECE_BYTES);
+	if (sent == 0) {
 		holder_failed(h, -E_OVERLOADED);
 		return;
 	}
-	memcpy(bulk->data, h->piece, h->read_bytes);
-	bulk->len = h->read_bytes;
-	msg.name = h->name;
-	msg.offset = h->read_offset;
-	msg.last = h->is_last;
-	call_begin(h, MSG_META_PUT, &msg.base, bulk, put_done);
-	buf_put(bulk);
+	h->is_last &= sent == h->read_bytes;	/* the rest is read again */
+	h->read_bytes = sent;
 }
 
 static int check_snapshot(struct holder *h)
@@ -330,7 +352,7 @@ static void read_run(struct loop_work *work)
 	if (rc >= 0)
 		rc = disk_open(h->disk, h->path, DISK_READ, &file);
 	if (rc >= 0) {
-		rc = disk_read(file, h->piece, h->read_bytes, h->read_offset);
+		rc = disk_read(file, h->pieces, h->read_bytes, h->read_offset);
 		disk_close(file);
 		if (rc >= 0 && (uint32_t)rc < h->read_bytes)
 			rc = -E_CORRUPT;
@@ -364,15 +386,15 @@ static void read_begin(struct holder *h, uint64_t offset, uint64_t end)
 	struct disk *disks[MS_JOURNAL_DIRS_MAX];
 	uint32_t count = ms_journal_disks(h->copies->server->journal, disks);
 
-	if (!h->piece)
-		h->piece = malloc(PIECE_BYTES);
-	if (count == 0 || !h->piece) {
+	if (!h->pieces)
+		h->pieces = malloc(PIECES_MAX * PIECE_BYTES);
+	if (count == 0 || !h->pieces) {
 		holder_failed(h, count ? -E_NOMEM : -E_IO);
 		return;
 	}
 	h->disk = disks[0];
 	h->read_offset = offset;
-	h->read_bytes = (uint32_t)MIN_OF(end - offset, PIECE_BYTES);
+	h->read_bytes = (uint32_t)MIN_OF(end - offset, PIECES_MAX * PIECE_BYTES);
 	h->is_working = true;
 	h->work.run = read_run;
 	h->work.done = read_done;
@@ -455,7 +477,7 @@ static bool snapshot_step(struct holder *h)
 	snapshot_name(h->name, info->term, info->number);
 	h->is_snapshot = true;
 	h->wants_check = !h->is_checked;
-	h->is_last = info->bytes - h->sending.offset <= PIECE_BYTES;
+	h->is_last = info->bytes - h->sending.offset <= PIECES_MAX * PIECE_BYTES;
 	read_begin(h, h->sending.offset, info->bytes);
 	return true;
 }
@@ -464,7 +486,7 @@ static void holder_step(struct holder *h)
 {
 	uint64_t now = now_ms(h->copies);
 
-	if (h->is_calling || h->is_working || h->is_leaving || now < h->retry_ms ||
+	if (h->call_count > 0 || h->is_working || h->is_leaving || now < h->retry_ms ||
 	    h->copies->server->is_stopping)
 		return;
 	if (!h->is_listed) {

@@ -440,6 +440,72 @@ START_TEST(metadata_files_grow_in_pieces_and_old_ones_go)
 }
 END_TEST
 
+static uint32_t answered;
+
+static void piece_done(struct rpc_call *call)
+{
+	(void)call;
+	answered++;
+}
+
+static bool all_answered(void *arg)
+{
+	return answered == *(uint32_t *)arg;
+}
+
+/* One letter each, at these offsets, all of them sent before one is answered. */
+static void meta_put_together(const char *name, const uint64_t offsets[], int rc[], uint32_t count)
+{
+	struct rpc_call calls[8] = {0};
+
+	answered = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		Wire__MetaPut msg = WIRE__META_PUT__INIT;
+		struct buf *bulk = buf_get(mds.pool, 1);
+
+		bulk->data[0] = (uint8_t)('a' + i);
+		bulk->len = 1;
+		msg.name = (char *)(uintptr_t)name;
+		msg.offset = offsets[i];
+		calls[i] = (struct rpc_call){.type = MSG_META_PUT,
+					     .request = &msg.base,
+					     .bulk = bulk,
+					     .deadline_ms = 5000,
+					     .done = piece_done};
+		rpc_call(peers[0], &calls[i]);
+		buf_put(bulk);
+	}
+	ck_assert(sim_world_run_until(world, all_answered, &count, WAIT_NS));
+	for (uint32_t i = 0; i < count; i++)
+		rc[i] = calls[i].rc;
+}
+
+START_TEST(pieces_of_a_journal_that_come_together_are_kept_or_refused)
+{
+	static const uint64_t offsets[] = {0, 1, 2, 9, 3};
+	struct sim_media_faults faults = {.sync_eio = SIM_MILLION};
+	int rc[5];
+
+	meta_put_together("1-10.journal", offsets, rc, 5);
+	for (uint32_t i = 0; i < 5; i++)
+		ck_assert_int_eq(rc[i], i == 3 ? -E_INVAL : 0); /* never a hole */
+	ck_assert_int_eq(meta_get("1-10.journal", 0), 0);
+	ck_assert_uint_eq(got.bulk_len, 4);
+	ck_assert_mem_eq(got.bulk, "abce", 4);
+	/* What follows no piece of its own journal is by itself. */
+	meta_put_together("1-9.snapshot", offsets, rc, 3);
+	for (uint32_t i = 0; i < 3; i++)
+		ck_assert_int_eq(rc[i], 0);
+	sim_media_set_faults(nodes[0].media, &faults);
+	meta_put_together("1-20.journal", offsets, rc, 3);
+	for (uint32_t i = 0; i < 3; i++)
+		ck_assert_int_lt(rc[i], 0);
+	faults.sync_eio = 0;
+	sim_media_set_faults(nodes[0].media, &faults);
+	ck_assert_int_eq(meta_get("1-20.journal", 0), -E_NOENT); /* none of it is believed */
+}
+END_TEST
+
 static int stopped_rc;
 static bool is_stopped;
 
@@ -510,5 +576,6 @@ TEST_MAIN("serve", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_test(tc, a_rotten_record_is_not_served_and_comes_back_from_another);
 	  tcase_add_test(tc, a_failed_disk_takes_a_new_boot_id);
 	  tcase_add_test(tc, metadata_files_grow_in_pieces_and_old_ones_go);
+	  tcase_add_test(tc, pieces_of_a_journal_that_come_together_are_kept_or_refused);
 	  tcase_add_test(tc, a_metadata_server_that_was_replaced_is_not_joined);
 	  tcase_add_test(tc, a_server_that_ends_in_order_keeps_everything))
