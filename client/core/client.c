@@ -558,6 +558,7 @@ void client_destroy(struct client *c)
 	blocks_destroy(blocks);
 	cl_file_finish(c);
 	cl_quota_finish(c);
+	cl_changes_finish(c);
 	cl_cache_finish(c);
 	cl_xattr_cache_finish(c);
 	cl_node_finish(c);

@@ -184,7 +184,10 @@ struct cl_op {
 	inode_no ino, parent, new_parent;
 	const char *name, *new_name;	/* NUL-terminated; live until done */
 	const char *target;		/* symlink */
-	/* READ, WRITE, FLUSH, FSYNC, RELEASE, FALLOCATE, LSEEK; optional for SETATTR, GETATTR */
+	/*
+	 * READ, WRITE, FLUSH, FSYNC, RELEASE, FALLOCATE, LSEEK; optional for SETATTR, GETATTR, and
+	 * SYNCFS: of a directory, which is `ino`; without both: for all that this client changed
+	 */
 	struct cl_handle *handle;
 	struct cl_handle *out_handle;	/* COPY_RANGE: destination */
 	/*

@@ -10,6 +10,7 @@
 #ifndef CAIRN_CLIENT_CORE_CORE_H
 #define CAIRN_CLIENT_CORE_CORE_H
 
+#include "client/core/changes.h"
 #include "client/core/client.h"
 #include "client/core/slots.h"
 #include "client/core/stream.h"
@@ -102,6 +103,7 @@ struct client {
 	bool has_acl;
 	struct cl_session session;
 	struct cl_slots slots;
+	struct cl_changes changes;
 	struct cl_cache cache;
 	struct cl_puts puts;
 	struct cl_fills *fills;		/* NULL: there are no tiers */

@@ -175,6 +175,7 @@ static struct cl_handle *handle_make(struct client *c, inode_no ino)
 		return NULL;
 	h->client = c;
 	h->ino = ino;
+	h->loss_seen = cl_changes_seen(c, ino);
 	DL_APPEND(c->handles, h);
 	return h;
 }

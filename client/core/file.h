@@ -188,6 +188,7 @@ struct cl_handle {
 	struct lock_entry *locks;	/* set through it (locks.h) */
 	bool is_lock_lost;		/* with a session: nothing is read or written any more */
 	uint64_t error_seen;
+	uint64_t loss_seen;		/* what it was told of power failures (changes.h) */
 	uint64_t session_fenced;	/* fenced_count at open */
 	/* of a directory: all entries up to this cookie were listed, none of them was lost since */
 	bool is_listing;

@@ -111,12 +111,25 @@ void cl_publish_flush(struct cl_op *op)
 	flush_file(op, op->handle->file, cl_locks_flushed);
 }
 
+/* `op->out_handle`: of a directory (cl_publish_syncfs). */
+static void fsync_end(struct cl_op *op, int rc)
+{
+	struct cl_handle *h = op->handle ? op->handle : op->out_handle;
+	if (rc == 0 || rc == -E_OTHER_TERM) {
+		int lost = cl_changes_error(op->client, h ? h->ino : op->ino, h);
+		rc = rc < 0 ? rc : lost;
+	}
+	cl_op_finish(op, rc);
+}
+
 static void durable_done(struct cl_req *req)
 {
 	const Wire__StampReply *reply = (const void *)req->call.reply;
 	if (reply)
 		cl_session_stamp(req->client, reply->stamp);
-	cl_op_finish(req->op, req->call.rc);
+	if (req->call.rc == 0)
+		cl_changes_durable(req->client, req->msg.fsync.term, req->msg.fsync.number);
+	fsync_end(req->op, req->call.rc);
 }
 
 /* D2: names and small content, too, survive power loss. */
@@ -125,7 +138,7 @@ static void wait_durable(struct cl_op *op, int rc)
 	struct client *c = op->client;
 	struct cl_req *req;
 	if (rc < 0 || c->session.last_number == 0) {
-		cl_op_finish(op, rc);
+		fsync_end(op, rc);
 		return;
 	}
 	req = cl_session_req(c, op, MSG_FSYNC, durable_done);
@@ -172,6 +185,7 @@ void cl_publish_syncfs(struct cl_op *op)
 {
 	static uint64_t rounds;
 	op->progress = ++rounds;
+	op->out_handle = op->handle;	/* it is no file's: whose error it hears */
 	op->handle = NULL;
 	syncfs_next(op, 0);
 }

@@ -177,6 +177,17 @@ static void changes_lost(struct client *c, uint64_t from)
 	cl_node_drop_leases(c);
 }
 
+/* What was acknowledged in the term that was known until now is durable, or lost. */
+static void term_ends(struct client *c, const Wire__SessionReply *reply)
+{
+	if (reply->stamp && reply->stamp->term > c->session.term)
+		cl_changes_term(c, &(struct cl_term_end){ .term = c->session.term,
+							  .lost_from = reply->lost_from,
+							  .next = reply->stamp->term });
+	changes_lost(c, reply->lost_from);
+	take_term(c, reply->stamp);
+}
+
 /* Terms only rise: one that is behind was replaced by mkfs.cairn --recover, or is an old backup. */
 static bool is_behind(const struct client *c, const Wire__Stamp *stamp)
 {
@@ -206,9 +217,8 @@ static void open_done(struct rpc_call *call)
 	s->lease_ms = reply->lease_ms;
 	s->name_key = reply->name_key;
 	memset(s->nonce, 0, sizeof s->nonce);
-	changes_lost(c, reply->lost_from);
+	term_ends(c, reply);
 	cl_slots_init(&c->slots);
-	take_term(c, reply->stamp);
 	s->credit_bytes = reply->credit_bytes;
 	term_began(c);
 	session_write(c);
@@ -276,8 +286,7 @@ static void renew_done(struct rpc_call *call)
 		return;
 	}
 	bool restarted = reply->stamp && reply->stamp->term > s->term && s->term != 0;
-	changes_lost(c, reply->lost_from);
-	take_term(c, reply->stamp);
+	term_ends(c, reply);
 	if (reply->credit_bytes > s->credit_bytes || reply->space_unknown)
 		s->short_since_ns = 0;		/* it is not known to be full */
 	s->credit_bytes = reply->credit_bytes;

@@ -382,6 +382,8 @@ static void req_done(struct rpc_call *call)
 		return;
 	}
 	struct cl_op *op = req->op;
+	if (call->rc == 0 && call->reply)
+		cl_changes_note(req);
 	slot_settle(req);
 	req_unlist(req);	/* what done() ends must not find it */
 	if (op && is_doubtful(req)) {

@@ -172,10 +172,10 @@ static void op_fsyncdir(fuse_req_t req, fuse_ino_t ino, int data_only, struct fu
 	struct front_op *fop = front_op_create(req, CL_SYNCFS, front_reply_status, 0);
 
 	(void)data_only;
-	(void)fi;
 	if (!fop)
 		return;
 	fop->op.ino = ino;
+	fop->op.handle = (struct cl_handle *)(uintptr_t)fi->fh;
 	front_op_submit(fop);
 }
 

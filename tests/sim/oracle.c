@@ -329,7 +329,11 @@ static void made(struct oracle *o, struct oracle_call *call)
 
 bool oracle_is_disturbed(const struct oracle *o, const struct oracle_call *call)
 {
-	return call->begun_ns <= o->clients[call->client].disturbed_ns;
+	bool is_sync = call->kind == ORACLE_FSYNC || call->kind == ORACLE_SYNC;
+
+	/* What a power cut took is told by the next sync, whenever that comes. */
+	return call->begun_ns <= o->clients[call->client].disturbed_ns ||
+	       (is_sync && call->rc == -E_OTHER_TERM && o->cut_ns != 0);
 }
 
 static bool is_refusal(int rc)
@@ -446,6 +450,8 @@ void oracle_end(struct oracle *o, struct oracle_call *call)
 		       call->client + 1, kind_names[call->kind], call->slot, call->new_slot,
 		       call->node, call->cell, call->tag, (unsigned long long)call->ino,
 		       outcome(call->rc));
+	if (call->rc == -E_OTHER_TERM)
+		possible_told(&o->names, call->client);
 	if (call->kind < ORACLE_LOOKUP) {
 		names_end(o, call);
 	} else if (call->kind >= ORACLE_WRITE && call->kind <= ORACLE_FSYNC) {
@@ -455,6 +461,10 @@ void oracle_end(struct oracle *o, struct oracle_call *call)
 			oracle_call_fail(o, call, NULL, "its client was not disturbed");
 		o->doubts++;
 	} else if (call->kind == ORACLE_SYNC) {
+		if (!possible_kept(&o->names, call->client, call->begun_ns,
+				   sim_world_now_ns(o->world)))
+			oracle_call_fail(o, call, &o->names,
+					 "it does not tell what a power cut took");
 		oracle_synced(o, call);
 	} else {
 		lookup_end(o, call);
@@ -497,6 +507,7 @@ void oracle_suspect(struct oracle *o, uint32_t client)
 
 void oracle_crashed(struct oracle *o, uint32_t client)
 {
+	possible_told(&o->names, client);	/* who begins anew has nothing to be told */
 	doubt_client(o, client, true);
 }
 

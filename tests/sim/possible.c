@@ -99,7 +99,7 @@ uint32_t possible_begin(struct possible *p, const uint16_t args[6])
 	op->fate = POSSIBLE_UNDER_WAY;
 	op->born = p->moment_count;
 	op->owner = 0;
-	op->begun_ns = op->acked_ns = 0;
+	op->begun_ns = op->acked_ns = op->taken_ns = 0;
 	memcpy(op->args, args, sizeof(op->args));
 	p->op_count++;
 	close_set(p);
@@ -215,6 +215,29 @@ static bool has_pinned(const struct possible *p, const struct possible_state *s)
 	return true;
 }
 
+void possible_told(struct possible *p, uint32_t owner)
+{
+	for (uint32_t i = 0; i < p->op_count; i++) {
+		if (p->ops[i].owner == owner)
+			p->ops[i].taken_ns = 0;
+	}
+}
+
+bool possible_kept(struct possible *p, uint32_t owner, uint64_t before_ns, uint64_t now_ns)
+{
+	bool is_kept = true;
+
+	for (uint32_t i = 0; i < p->op_count && is_kept; i++) {
+		struct possible_op *op = &p->ops[i];
+		if (op->owner != owner || op->taken_ns == 0 || op->taken_ns > before_ns)
+			continue;
+		is_kept = possible_happened(p, i, now_ns);
+		op->acked_ns = op->taken_ns;
+		op->taken_ns = 0;
+	}
+	return is_kept;
+}
+
 uint32_t possible_moment_at(const struct possible *p, uint64_t ns)
 {
 	uint32_t i = 0;
@@ -237,8 +260,10 @@ void possible_roll_back(struct possible *p, uint32_t moment, uint64_t now_ns)
 				add(p, &p->moments[i].states[k]);
 		}
 	}
-	for (uint32_t i = 0; i < p->op_count; i++)
+	for (uint32_t i = 0; i < p->op_count; i++) {
+		p->ops[i].taken_ns = MAX_OF(p->ops[i].taken_ns, p->ops[i].acked_ns);
 		p->ops[i].acked_ns = 0;
+	}
 	close_set(p);
 }
 

@@ -327,23 +327,18 @@ START_TEST(a_fenced_client_fails_its_unpublished_files)
 }
 END_TEST
 
-/*
- * D3: after a power loss of the metadata server clients see what is left, not what they were told.
- */
-START_TEST(what_a_power_loss_took_is_gone_for_clients_too)
+/* What the metadata server has on disk now is what a power loss will leave. */
+static void power_keeps(void)
 {
 	char command[2048];
-	struct cl_handle *h = file_create(&w, a, "shrunk");
-	ck_assert_int_eq(file_write(&w, a, h, 0, "0123456789", 10), 0);
-	ck_assert_int_eq(file_close(&w, a, h), 0);
-	inode_no ino = file_lookup(&w, a, "shrunk");
-	snprintf(command, sizeof command, "cp -r %s/mds %s/left", w.scratch.path, w.scratch.path);
+	snprintf(command, sizeof command, "rm -rf %s/left && cp -r %s/mds %s/left", w.scratch.path,
+		 w.scratch.path, w.scratch.path);
 	ck_assert_int_eq(system(command), 0);
-	h = file_open(&w, a, "shrunk", O_RDWR);
-	ck_assert_int_eq(file_write(&w, a, h, 10, "0123456789", 10), 0);
-	ck_assert_int_eq(file_close(&w, a, h), 0);
-	ck_assert_uint_eq(file_size(&w, a, ino), 20);
-	ck_assert_uint_eq(file_size(&w, b, ino), 20);
+}
+
+static void power_is_lost(void)
+{
+	char command[2048];
 	cluster_mds_stop(&w);
 	rows_destroy(w.mds_rows);
 	ck_assert_int_eq(rows_mem_create(&w.mds_rows), 0);
@@ -352,11 +347,97 @@ START_TEST(what_a_power_loss_took_is_gone_for_clients_too)
 	ck_assert_int_eq(system(command), 0);
 	cluster_mds_start(&w);
 	cluster_run_for(&w, 1500);
+}
+
+/*
+ * D3: after a power loss of the metadata server clients see what is left, not what they were told.
+ */
+START_TEST(what_a_power_loss_took_is_gone_for_clients_too)
+{
+	struct cl_handle *h = file_create(&w, a, "shrunk");
+	ck_assert_int_eq(file_write(&w, a, h, 0, "0123456789", 10), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	inode_no ino = file_lookup(&w, a, "shrunk");
+	power_keeps();
+	h = file_open(&w, a, "shrunk", O_RDWR);
+	ck_assert_int_eq(file_write(&w, a, h, 10, "0123456789", 10), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	ck_assert_uint_eq(file_size(&w, a, ino), 20);
+	ck_assert_uint_eq(file_size(&w, b, ino), 20);
+	power_is_lost();
 	ck_assert_uint_eq(file_size(&w, a, ino), 10);
 	ck_assert_uint_eq(file_size(&w, b, ino), 10);
 	h = file_open(&w, a, "shrunk", O_RDONLY);
 	ck_assert_int_eq(file_read(&w, a, h, 0, found, sizeof found), 10);
 	ck_assert_int_eq(file_close(&w, a, h), 0);
+}
+END_TEST
+
+static struct cl_handle *folder_open(struct client *c, inode_no ino)
+{
+	struct cl_op op = { .kind = CL_OPENDIR, .ino = ino };
+	ck_assert_int_eq(cluster_op(&w, c, &op), 0);
+	return op.opened;
+}
+
+static int folder_sync(struct client *c, struct cl_handle *h, inode_no ino)
+{
+	struct cl_op op = { .kind = CL_SYNCFS, .ino = ino, .handle = h };
+	return cluster_op(&w, c, &op);
+}
+
+static void folder_close(struct client *c, struct cl_handle *h, inode_no ino)
+{
+	struct cl_op op = { .kind = CL_RELEASEDIR, .ino = ino, .handle = h };
+	ck_assert_int_eq(cluster_op(&w, c, &op), 0);
+}
+
+static int sync_by_new_handle(struct client *c, inode_no ino)
+{
+	struct cl_handle *h = folder_open(c, ino);
+	int rc = folder_sync(c, h, ino);
+	folder_close(c, h, ino);
+	return rc;
+}
+
+/* D2: an fsync that succeeds means that what was done before it is there, whoever asks and how. */
+START_TEST(an_fsync_after_a_power_loss_tells_what_it_took)
+{
+	inode_no changed = file_make(&w, a, INODE_ROOT, "changed", S_IFDIR | 0755);
+	inode_no other = file_make(&w, a, INODE_ROOT, "other", S_IFDIR | 0755);
+	inode_no file = file_make(&w, a, INODE_ROOT, "file", S_IFREG | 0644);
+	struct cl_handle *old = folder_open(a, changed);
+	ck_assert_int_eq(sync_by_new_handle(a, INODE_ROOT), 0);
+	power_keeps();
+	struct cl_op rename = { .kind = CL_RENAME, .parent = INODE_ROOT, .name = "file",
+				.new_parent = changed, .new_name = "moved" };
+	ck_assert_int_eq(cluster_op(&w, a, &rename), 0);
+	struct cl_op mode = { .kind = CL_SETATTR, .ino = file, .set_mask = CL_SET_MODE,
+			      .mode = S_IFREG | 0600 };
+	ck_assert_int_eq(cluster_op(&w, a, &mode), 0);
+	power_is_lost();
+	ck_assert_uint_eq(file_lookup(&w, a, "file"), file);
+	struct cl_handle *h = file_open(&w, a, "file", O_RDWR);
+	struct cl_op sync = { .kind = CL_FSYNC, .handle = h };
+	ck_assert_int_eq(cluster_op(&w, a, &sync), -E_OTHER_TERM);
+	sync = (struct cl_op){ .kind = CL_FSYNC, .handle = h };
+	ck_assert_int_eq(cluster_op(&w, a, &sync), 0);
+	ck_assert_int_eq(file_close(&w, a, h), 0);
+	ck_assert_int_eq(sync_by_new_handle(a, other), 0);
+	ck_assert_int_eq(sync_by_new_handle(b, changed), 0);
+	ck_assert_int_eq(sync_by_new_handle(a, changed), -E_OTHER_TERM);
+	ck_assert_int_eq(sync_by_new_handle(a, changed), 0);
+	ck_assert_int_eq(folder_sync(a, old, changed), -E_OTHER_TERM);
+	ck_assert_int_eq(folder_sync(a, old, changed), 0);
+	folder_close(a, old, changed);
+	ck_assert_int_eq(folder_sync(a, NULL, 0), -E_OTHER_TERM);	/* of the root */
+	ck_assert_int_eq(folder_sync(a, NULL, 0), 0);
+	/* What was durable is not told. */
+	file_make(&w, a, changed, "kept", S_IFREG | 0644);
+	ck_assert_int_eq(sync_by_new_handle(a, changed), 0);
+	power_keeps();
+	power_is_lost();
+	ck_assert_int_eq(sync_by_new_handle(a, changed), 0);
 }
 END_TEST
 
@@ -549,6 +630,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, pair_begin, pair_end
 	  tcase_add_test(tc, a_node_that_was_not_stored_is_stored_later);
 	  tcase_add_test(tc, a_fenced_client_fails_its_unpublished_files);
 	  tcase_add_test(tc, what_a_power_loss_took_is_gone_for_clients_too);
+	  tcase_add_test(tc, an_fsync_after_a_power_loss_tells_what_it_took);
 	  tcase_add_test(tc, an_interrupted_rename_that_happens_is_seen);
 	  tcase_add_test(tc, an_edit_that_outlives_its_session_begins_again);
 	  tcase_add_test(tc, an_fsync_across_a_restart_does_not_hide_it);
