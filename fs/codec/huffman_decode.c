@@ -90,9 +90,9 @@ INLINE void steps_take(const uint64_t *entries, struct stream *streams, uint32_t
 			FOR_STREAMS {
 				uint64_t entry = entries[bits[s] >> (64 - HUFFMAN_BITS_MAX)];
 
-				store(out[s], entry);
-				out[s] += (uint8_t)(entry >> HUFFMAN_ENTRY_COUNT_SHIFT);
-				bits[s] <<= entry >> HUFFMAN_ENTRY_BITS_SHIFT;
+				bits[s] <<= entry & 63;
+				store(out[s], entry >> HUFFMAN_ENTRY_FIRST_SHIFT);
+				out[s] += entry >> HUFFMAN_ENTRY_COUNT_SHIFT;
 			}
 		}
 	}
@@ -148,12 +148,12 @@ static bool stream_end(const struct huffman_table *table, struct stream *s)
 			uint64_t entry = table->entries[bits >> (64 - HUFFMAN_BITS_MAX)];
 
 			if (s->out_end - s->out >= (ptrdiff_t)WORD) {
-				store(s->out, entry);
-				s->out += (uint8_t)(entry >> HUFFMAN_ENTRY_COUNT_SHIFT);
-				bits <<= entry >> HUFFMAN_ENTRY_BITS_SHIFT;
+				store(s->out, entry >> HUFFMAN_ENTRY_FIRST_SHIFT);
+				s->out += entry >> HUFFMAN_ENTRY_COUNT_SHIFT;
+				bits <<= entry & 63;
 			} else {
-				*s->out++ = (uint8_t)entry;
-				bits <<= table->code.of[(uint8_t)entry];
+				*s->out = (uint8_t)(entry >> HUFFMAN_ENTRY_FIRST_SHIFT);
+				bits <<= table->code.of[*s->out++];
 			}
 		}
 		gone += (unsigned)__builtin_ctzll(bits) - before;

@@ -16,7 +16,7 @@
 #endif
 
 #define CACHED	     8u		/* tables, of 16 KiB */
-#define SYMBOLS_MASK ((1ull << HUFFMAN_ENTRY_COUNT_SHIFT) - 1)
+#define SYMBOLS_MASK (((1ull << HUFFMAN_ENTRY_COUNT_SHIFT) - 1) & ~0xffull)
 
 struct cached {
 	struct huffman_table table;
@@ -80,8 +80,8 @@ static bool order_of(const struct huffman_lengths *code, struct order *order)
 
 static uint64_t entry_begin(unsigned symbol, unsigned bits)
 {
-	return symbol | 1ull << HUFFMAN_ENTRY_COUNT_SHIFT |
-	       (uint64_t)bits << HUFFMAN_ENTRY_BITS_SHIFT;
+	return bits | (uint64_t)symbol << HUFFMAN_ENTRY_FIRST_SHIFT |
+	       1ull << HUFFMAN_ENTRY_COUNT_SHIFT;
 }
 
 /* What stands behind `first`, which has room for it. */
@@ -132,8 +132,8 @@ static void run_join_full(const struct huffman_decoder *d, uint64_t *out, uint64
 	for (uint32_t i = 0; i < 1u << behind_bits; i++) {
 		uint64_t entry = behind[i];
 
-		if ((entry >> HUFFMAN_ENTRY_COUNT_SHIFT & 0xff) == HUFFMAN_ENTRY_SYMBOLS) {
-			unsigned bits = (unsigned)(entry >> HUFFMAN_ENTRY_BITS_SHIFT) - 1;
+		if (entry >> HUFFMAN_ENTRY_COUNT_SHIFT == HUFFMAN_ENTRY_SYMBOLS) {
+			unsigned bits = (unsigned)(entry & 0xff) - 1;
 
 			entry = d->levels[(1u << bits) + (i >> (behind_bits - bits))];
 		}

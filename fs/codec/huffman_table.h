@@ -10,12 +10,13 @@ struct rd;
 #define HUFFMAN_ENTRIES (1u << HUFFMAN_BITS_MAX)
 
 /*
- * By the next HUFFMAN_BITS_MAX bits, all symbols that end within them, at most six: these in bytes
- * 0 to 5 (the first lowest, zero behind the last), their number in byte 6, their bits in byte 7.
+ * By the next HUFFMAN_BITS_MAX bits, all symbols that end within them, at most six: their bits in
+ * byte 0, where a shift finds them at once; they in bytes 1 to 6 (the first lowest, zero behind the
+ * last); their number in byte 7.
  */
 #define HUFFMAN_ENTRY_SYMBOLS	  6u
-#define HUFFMAN_ENTRY_COUNT_SHIFT 48u
-#define HUFFMAN_ENTRY_BITS_SHIFT  56u
+#define HUFFMAN_ENTRY_FIRST_SHIFT 8u
+#define HUFFMAN_ENTRY_COUNT_SHIFT 56u
 
 struct huffman_table {
 	uint64_t entries[HUFFMAN_ENTRIES];
