@@ -17,7 +17,7 @@
 #define SUM_SHIFT  2u		/* sums of places are told apart by their higher bits only */
 #define SUMS	   ((2u * FAR_OFF * PRICED >> SUM_SHIFT) + 1)
 #define FLATTERY	   256u		/* bytes, and for each that occurs */
-#define FLATTERY_EACH 1u
+#define FLATTERY_EACH 3u
 #define LANES	   4u		/* counters side by side, as in huffman_count() */
 #define COST_UNIT  16u		/* a bit */
 #define COST_MAX   (15u * COST_UNIT)	/* of a byte that does not occur */
@@ -28,8 +28,8 @@ _Static_assert(PRICED * (COST_MAX + 2 * COST_UNIT) < 1u << LANE_BITS,
 	       "a lane has what a chunk costs");
 
 /* How much more chunks vary than bytes that know nothing of each other, in cost and in place. */
-#define COSTS_PERCENT  140u
-#define PLACES_PERCENT 300u
+#define COSTS_PERCENT  300u
+#define PLACES_PERCENT 400u
 
 /* A number for each byte, or one for each class: what it costs there. */
 struct costs {
