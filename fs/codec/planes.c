@@ -136,6 +136,7 @@ uint32_t planes_encode(struct planes_scratch *s, const struct codec_plan *plan, 
 	planes_rows_look(planes[head.stride - 1], head.words, &task.rows);
 	head.distance = task.rows.distance;
 	for (uint32_t p = 0; p < head.stride; p++) {
+		task.is_mantissa = head.is_rotated && p < head.stride - 1;
 		if (!planes_plane_store(s, planes[p], &task, &head.planes[p], &w))
 			return 0;
 	}

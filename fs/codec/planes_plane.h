@@ -41,6 +41,7 @@ struct planes_scratch {
 struct planes_task {
 	uint32_t words;
 	uint32_t least;			/* bytes that what is slower to decode must save */
+	bool is_mantissa;		/* in front of the exponents of floats */
 	struct planes_rows rows;	/* of the last plane */
 };
 

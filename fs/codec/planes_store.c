@@ -9,8 +9,12 @@
 #include "fs/base/bytes.h"
 #include "fs/codec/planes_plane.h"
 
-/* Coding bytes must save one in SAVING_SHARE: it costs every reader. */
-#define SAVING_SHARE 50u
+/*
+ * Coding bytes must save one in so many: it costs every reader. If mantissas shrink it is by little,
+ * and that takes longer than all the rest.
+ */
+#define SAVING_SHARE	      50u
+#define SAVING_SHARE_MANTISSA 3u
 /* Most of such planes would be raw, which decodes ten times as fast: they must save a half. */
 #define DIFFERENCES_SAVE  2u
 #define QUARTER		  4u
@@ -31,15 +35,17 @@ static bool is_constant(const uint8_t *plane, uint32_t words)
 }
 
 /*
- * May a code save anything? Two bytes of the plane are equal with a probability of at least 2^-H
- * where H is its entropy in bits, so a plane in which that is next to 1/256 is noise.
+ * May a code save one byte in `share`? Two bytes of the plane are equal with a probability of at
+ * least 2^-H where H is its entropy in bits, so a plane in which that is next to 1/256 is noise.
+ * Where much is to be saved a code of the sample tells: it fits that better than one of all will.
  */
-static bool sample_shrinks(const uint8_t *plane, uint32_t words)
+static bool sample_shrinks(const uint8_t *plane, uint32_t words, uint32_t share)
 {
 	const uint32_t seen = SAMPLE_PIECES * SAMPLE_PIECE;
 	uint32_t counts[HUFFMAN_SYMBOLS];
 	uint8_t sample[SAMPLE_PIECES * SAMPLE_PIECE];
-	uint64_t equal = 0;
+	struct huffman_lengths code;
+	uint64_t equal = 0, bits = 0;
 
 	if (words < SAMPLE_WORDS_MIN)
 		return true;
@@ -48,7 +54,14 @@ static bool sample_shrinks(const uint8_t *plane, uint32_t words)
 	huffman_count(sample, seen, counts);
 	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
 		equal += (uint64_t)counts[s] * (counts[s] - 1u) * (counts[s] > 0);
-	return equal * HUFFMAN_SYMBOLS * 100 > (uint64_t)seen * (seen - 1) * NOISE_PERCENT;
+	if (equal * HUFFMAN_SYMBOLS * 100 <= (uint64_t)seen * (seen - 1) * NOISE_PERCENT)
+		return false;
+	if (share == SAVING_SHARE || is_constant(sample, seen))
+		return true;
+	huffman_lengths_of(counts, &code);
+	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s++)
+		bits += (uint64_t)counts[s] * code.of[s];
+	return bits <= 8ull * (seen - seen / share);
 }
 
 /* How bytes are to be stored, and at most how many that takes. */
@@ -59,7 +72,9 @@ struct store_plan {
 	uint32_t bound;
 };
 
-static void store_plan_of(const uint8_t *bytes, uint32_t len, struct store_plan *out)
+/* `share`: one byte in so many must be saved. */
+static void store_plan_of(const uint8_t *bytes, uint32_t len, uint32_t share,
+			  struct store_plan *out)
 {
 	out->kind = PLANES_RAW;
 	out->bound = len;
@@ -74,7 +89,7 @@ static void store_plan_of(const uint8_t *bytes, uint32_t len, struct store_plan 
 	huffman_lengths_of(out->counts, &out->code);
 	uint32_t bound = huffman_bound(out->counts, &out->code);
 
-	if (bound > len - len / SAVING_SHARE)
+	if (bound > len - len / share)
 		return;
 	out->kind = PLANES_HUFFMAN;
 	out->bound = bound;
@@ -121,7 +136,7 @@ static bool plane_mixed(struct planes_scratch *s, const uint8_t *plane,
 	uint32_t all = planes_plane_class_bytes(mix) + PLANES_MIX_CLASSES * PLANES_CLASS_BYTES;
 
 	for (unsigned k = 0; k < PLANES_MIX_CLASSES; k++) {
-		store_plan_of(bytes, mix->bytes[k], &of[k]);
+		store_plan_of(bytes, mix->bytes[k], SAVING_SHARE, &of[k]);
 		all += of[k].bound;
 		bytes += mix->bytes[k];
 	}
@@ -164,11 +179,12 @@ static bool plane_zstd(struct planes_scratch *s, const uint8_t *plane,
 static bool plane_best(struct planes_scratch *s, const uint8_t *plane,
 		       const struct planes_task *task, struct planes_stored *out, struct wr *w)
 {
+	const uint32_t share = task->is_mantissa ? SAVING_SHARE_MANTISSA : SAVING_SHARE;
 	struct store_plan one = {.kind = PLANES_RAW, .bound = task->words};
 	const uint8_t *start = w->at;
 
-	if (is_constant(plane, task->words) || sample_shrinks(plane, task->words))
-		store_plan_of(plane, task->words, &one);
+	if (is_constant(plane, task->words) || sample_shrinks(plane, task->words, share))
+		store_plan_of(plane, task->words, share, &one);
 	if (task->rows.repeats && one.kind != PLANES_CONSTANT &&
 	    plane_zstd(s, plane, task, one.bound, w))
 		out->kind = PLANES_ZSTD;
@@ -186,8 +202,8 @@ static uint32_t differences_take(const uint8_t *plane, const uint8_t *difference
 	struct store_plan as_is, differing;
 	uint32_t at = words / 2, seen = DIV_CEIL(words, QUARTER);	/* tell of all */
 
-	store_plan_of(plane + at, seen, &as_is);
-	store_plan_of(differences + at, seen, &differing);
+	store_plan_of(plane + at, seen, SAVING_SHARE, &as_is);
+	store_plan_of(differences + at, seen, SAVING_SHARE, &differing);
 	return differing.bound * DIFFERENCES_SAVE <= as_is.bound
 		       ? MIN_OF(differing.bound * QUARTER, words) : words;
 }
@@ -212,7 +228,7 @@ static bool plane_differences(struct planes_scratch *s, const uint8_t *plane,
 		*out = (struct planes_stored){PLANES_ZSTD, (uint16_t)(w->at - start)};
 		return true;
 	}
-	store_plan_of(s->differences, task->words, &one);
+	store_plan_of(s->differences, task->words, SAVING_SHARE, &one);
 	if (!bytes_store(s->differences, task->words, &one, out, w))
 		return false;
 	out->kind |= PLANES_DIFFERENCES;
