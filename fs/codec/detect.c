@@ -363,6 +363,17 @@ static bool is_text(uint8_t byte)
 	return (byte >= ' ' && byte < 0x7f) || (byte >= '\t' && byte <= '\r');
 }
 
+/* Then it is all text, or of no words that anything is known about. */
+static bool ends_in_text(const struct codec_bytes *plain)
+{
+	const uint8_t *bytes = plain->bytes;
+	uint32_t at = plain->len - MIN_OF(plain->len, RUN_BYTES);
+
+	while (at < plain->len && is_text(bytes[at]))
+		at++;
+	return at == plain->len;
+}
+
 /*
  * Where the words of a block begin: behind text, as files of weights have in front. In front of the
  * text is its length in eight bytes, or nothing. 0: there is none, or nothing behind it.
@@ -372,6 +383,8 @@ static uint32_t text_front(const struct codec_bytes *plain)
 	const uint8_t *bytes = plain->bytes;
 	uint32_t at = sizeof(uint64_t);
 
+	if (ends_in_text(plain))
+		return 0;
 	while (at < plain->len && is_text(bytes[at]))
 		at++;
 	return at >= TEXT_MIN && at + RUNS_BYTES <= plain->len ? at / PLACES * PLACES : 0;
