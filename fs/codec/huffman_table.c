@@ -32,6 +32,7 @@ struct huffman_decoder {
 	uint64_t calls;
 	join_fn *join;				/* of the level that was asked for last */
 	uint64_t levels[HUFFMAN_ENTRIES];	/* tables of less bits, that of b from 2^b on */
+	uint64_t open[HUFFMAN_ENTRIES];		/* these, with room for a symbol in each entry */
 };
 
 /* The symbols of a code, shortest first, then by value: their codes count upwards in this order. */
@@ -121,23 +122,23 @@ run_join_avx2(uint64_t *out, uint64_t first, const uint64_t *behind, uint32_t co
 #endif
 
 /*
- * The same where an entry may be full: its last symbol is left out, which is what the table of one
- * bit less than the entry has says.
+ * The table of `bits` bits where entries may be full: their last symbol is left out, which is what
+ * the table of one bit less than the entry has says. So there is room in front of each.
  */
-static void run_join_full(const struct huffman_decoder *d, uint64_t *out, uint64_t first,
-			  unsigned behind_bits)
+static void level_open(struct huffman_decoder *d, unsigned bits)
 {
-	const uint64_t *behind = &d->levels[1u << behind_bits];
+	const uint64_t *level = &d->levels[1u << bits];
+	uint64_t *open = &d->open[1u << bits];
 
-	for (uint32_t i = 0; i < 1u << behind_bits; i++) {
-		uint64_t entry = behind[i];
+	for (uint32_t i = 0; i < 1u << bits; i++) {
+		uint64_t entry = level[i];
 
 		if (entry >> HUFFMAN_ENTRY_COUNT_SHIFT == HUFFMAN_ENTRY_SYMBOLS) {
-			unsigned bits = (unsigned)(entry & 0xff) - 1;
+			unsigned less = (unsigned)(entry & 0xff) - 1;
 
-			entry = d->levels[(1u << bits) + (i >> (behind_bits - bits))];
+			entry = d->levels[(1u << less) + (i >> (bits - less))];
 		}
-		out[i] = entry_join(first, entry);
+		open[i] = entry;
 	}
 }
 
@@ -145,6 +146,7 @@ static void run_join_full(const struct huffman_decoder *d, uint64_t *out, uint64
 static void level_build(struct huffman_decoder *d, const struct huffman_lengths *code,
 			const struct order *order, unsigned bits, uint64_t *out)
 {
+	const unsigned full_bits = order->bits_min * HUFFMAN_ENTRY_SYMBOLS;
 	uint32_t filled = 0;
 
 	for (uint32_t i = 0; i < order->count; i++) {
@@ -154,12 +156,9 @@ static void level_build(struct huffman_decoder *d, const struct huffman_lengths 
 		if (own > bits)
 			break;
 		unsigned left = bits - own;
-		uint64_t first = entry_begin(symbol, own);
+		const uint64_t *behind = left >= full_bits ? d->open : d->levels;
 
-		if (left >= order->bits_min * HUFFMAN_ENTRY_SYMBOLS)
-			run_join_full(d, out + filled, first, left);
-		else
-			d->join(out + filled, first, &d->levels[1u << left], 1u << left);
+		d->join(out + filled, entry_begin(symbol, own), &behind[1u << left], 1u << left);
 		filled += 1u << left;
 	}
 	memset(out + filled, 0, ((1u << bits) - filled) * sizeof *out);
@@ -168,8 +167,11 @@ static void level_build(struct huffman_decoder *d, const struct huffman_lengths 
 static void table_build(struct huffman_decoder *d, const struct order *order,
 			struct huffman_table *table)
 {
-	for (unsigned bits = 0; bits <= HUFFMAN_BITS_MAX - order->bits_min; bits++)
+	for (unsigned bits = 0; bits <= HUFFMAN_BITS_MAX - order->bits_min; bits++) {
 		level_build(d, &table->code, order, bits, &d->levels[1u << bits]);
+		if (bits >= order->bits_min * HUFFMAN_ENTRY_SYMBOLS)
+			level_open(d, bits);
+	}
 	level_build(d, &table->code, order, HUFFMAN_BITS_MAX, table->entries);
 }
 
