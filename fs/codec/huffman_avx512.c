@@ -33,8 +33,9 @@ INLINE void tables_fill(struct tables *t, const struct huffman_codes *codes)
 	for (unsigned s = 0; s < HUFFMAN_SYMBOLS; s += 8) {
 		__m512i code = _mm512_loadu_si512(&codes->of[s]);
 		__m512i bits = _mm512_and_si512(code, _mm512_set1_epi64(0xff));
+		__m512i behind = _mm512_sub_epi64(_mm512_set1_epi64(64), bits);
 		/* A shift by 64, where there is no code, leaves nothing. */
-		__m512i low = _mm512_srlv_epi64(code, _mm512_sub_epi64(_mm512_set1_epi64(64), bits));
+		__m512i low = _mm512_srlv_epi64(code, behind);
 		__m512i of = _mm512_or_si512(low, _mm512_slli_epi64(bits, LEN_SHIFT));
 
 		_mm_storeu_si128((__m128i *)(void *)&both[s], _mm512_cvtepi64_epi16(of));

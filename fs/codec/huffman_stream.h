@@ -10,7 +10,8 @@
 #define HUFFMAN_GROUP 4u	/* codes that are stored at once */
 #define HUFFMAN_WORD  8u
 
-_Static_assert(HUFFMAN_GROUP * HUFFMAN_BITS_MAX + 7 <= 52, "a word holds a group above the lengths");
+_Static_assert(HUFFMAN_GROUP * HUFFMAN_BITS_MAX + 7 <= 52,
+	       "a word holds a group above the lengths");
 
 /*
  * A code in the highest bits, its length in the lowest: so one value is both what is shifted and

@@ -10,8 +10,8 @@
 #include "fs/codec/planes_plane.h"
 
 /*
- * Coding bytes must save one in so many: it costs every reader. If mantissas shrink it is by little,
- * and that takes longer than all the rest.
+ * Coding bytes must save one in so many: it costs every reader. If mantissas shrink it is by
+ * little, and that takes longer than all the rest.
  */
 #define SAVING_SHARE	      50u
 #define SAVING_SHARE_MANTISSA 3u
