@@ -117,7 +117,8 @@ int cs_store_make_segment(const struct cs_store_options *options, uint64_t numbe
 	struct disk_file *file;
 
 	cs_store_segment_name(number, name);
-	int rc = disk_open(options->disk, name, DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE, &file);
+	int rc = disk_open(options->disk, name,
+			   DISK_WRITE | DISK_CREATE | DISK_EXCLUSIVE | DISK_RANDOM, &file);
 	if (rc < 0)
 		return rc;
 	rc = segment_prepare(file, options, number);

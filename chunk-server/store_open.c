@@ -329,7 +329,7 @@ static int recover_segment(struct recovery *r, uint32_t index)
 
 	r->number = r->numbers[index];
 	cs_store_segment_name(r->number, name);
-	int rc = disk_open(r->store->options.disk, name, DISK_WRITE, &r->file);
+	int rc = disk_open(r->store->options.disk, name, DISK_WRITE | DISK_RANDOM, &r->file);
 	if (rc == 0) {
 		rc = recover_file(r, index + 1 == r->count);
 		disk_close(r->file);

@@ -18,6 +18,16 @@ static struct store_get gets[COUNT];
 static uint32_t read_count, back_count; /* reads; of them those before the one before */
 static uint64_t last_offset;
 static bool is_cached;
+static uint32_t segment_opens, ahead_opens; /* of segments; of them those with read-ahead */
+
+static int noted_open(struct disk *disk, const char *name, int flags, struct disk_file **out)
+{
+	bool is_segment = strncmp(name, "segments/", 9) == 0;
+
+	segment_opens += is_segment;
+	ahead_opens += is_segment && !(flags & (DISK_RANDOM | DISK_DIRECT));
+	return real->open(disk, name, flags, out);
+}
 
 static void note_read(uint64_t offset)
 {
@@ -56,12 +66,14 @@ static void begin(void)
 	store_begin(&f);
 	real = f.disk->ops;
 	ops = *real;
+	ops.open = noted_open;
 	ops.read = slow_read;
 	ops.readv = slow_readv;
 	ops.readv_cached = readv_cached;
 	ops.cached = no_pages;
 	f.disk->ops = &ops;
 	is_cached = false;
+	segment_opens = ahead_opens = 0;
 }
 
 static void end(void)
@@ -194,9 +206,24 @@ START_TEST(damage_costs_its_block_only)
 }
 END_TEST
 
+/* Neither what is being written nor what was: four segments, three of them full. */
+START_TEST(the_system_reads_nothing_ahead)
+{
+	for (unsigned round = 0; round < 2; round++) {
+		put_all(MEDIA_NVME);
+		for (uint32_t i = 0; i < COUNT; i++)
+			ask(i);
+		wait_all();
+		ck_assert_uint_ge(segment_opens, 4);
+		ck_assert_uint_eq(ahead_opens, 0);
+	}
+}
+END_TEST
+
 TEST_MAIN("read_queue", tcase_add_checked_fixture(tc, begin, end);
 	  tcase_add_loop_test(tc, as_many_as_the_medium_takes, 0, MEDIA_COUNT);
 	  tcase_add_test(tc, a_disk_that_seeks_goes_in_order);
 	  tcase_add_test(tc, what_memory_holds_does_not_wait);
 	  tcase_add_test(tc, what_moves_while_it_waits_is_found);
-	  tcase_add_test(tc, damage_costs_its_block_only))
+	  tcase_add_test(tc, damage_costs_its_block_only);
+	  tcase_add_test(tc, the_system_reads_nothing_ahead))
