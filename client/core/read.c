@@ -260,6 +260,7 @@ static bool part_fetch(struct piece *piece, const struct extent *e)
 	part->block_len = (uint32_t)e->length;
 	part->get = (struct blocks_get){
 		.id = e->id, .plain_len = (uint32_t)e->length, .done = part_came,
+		.run = piece->fetch.run,
 		.part_from = piece->from, .part_len = piece->len,
 		.deadline_ns = loop_now_ns(c->options.loop) +
 			       MIN_OF(c->options.timeout_ms, PART_MS_MAX) * UINT64_C(1000000),

@@ -25,6 +25,9 @@
 /* A run waits where its neighbours are, for what so many more blocks and so much longer cost. */
 #define RUN_OUTSTANDING_MORE 160u
 #define RUN_LATENCY_US_MORE  10000u
+/* A part of one waits there for about what a read of a disk costs, which memory may save. */
+#define PART_OUTSTANDING_MORE 8u
+#define PART_LATENCY_US_MORE  1000u
 #define PROBE_HITS_AT_START 512u /* of 1,024: probe until we know better */
 
 /* --- small things that the others share ---- */
@@ -202,7 +205,15 @@ static void route_consider(struct blocks_route *r, server_no server, bool is_for
 	}
 }
 
-/* May a run wait at this one, when the other is the least loaded? */
+/* May it wait at this one, when the other is the least loaded? */
+static bool part_may_wait_at(const struct blocks_server *s, const struct blocks_server *least)
+{
+	return rpc_peer_outstanding(s->peer) <=
+		       rpc_peer_outstanding(least->peer) + PART_OUTSTANDING_MORE &&
+	       rpc_peer_latency_us(s->peer) <=
+		       4 * rpc_peer_latency_us(least->peer) + PART_LATENCY_US_MORE;
+}
+
 static bool run_may_wait_at(const struct blocks_server *s, const struct blocks_server *least)
 {
 	return rpc_peer_outstanding(s->peer) <=
@@ -253,7 +264,7 @@ struct blocks_server *blocks_route_next(struct blocks_route *r, bool with_former
 	if (best && r->run && r->tried_count == 0) {
 		struct blocks_server *preferred = route_of_run(r, row);
 
-		if (preferred && run_may_wait_at(preferred, best))
+		if (preferred && (r->is_part ? part_may_wait_at : run_may_wait_at)(preferred, best))
 			best = preferred;
 	}
 	if (best) {

@@ -72,7 +72,8 @@ struct blocks_get {
 	bool verify_id;
 	/*
 	 * Blocks of one run, some mebibytes of a file, are asked of one server where they can: what
-	 * was written together lies together. The next number prefers the next server. 0: none.
+	 * was written together lies together. The next number prefers the next server. So are
+	 * parts, while others are not much quicker: what it read stays in its memory. 0: none.
 	 */
 	uint64_t run;
 	/* Only `part_len` plain bytes at `part_from` are needed; 0: all. Not with verify_id. */

@@ -482,6 +482,7 @@ void blocks_get_start(struct blocks *b, struct blocks_get *get)
 	get->plain = NULL;
 	blocks_route_init(&g->route, b, &get->id);
 	g->route.run = get->run;
+	g->route.is_part = get->part_len > 0;
 	DL_APPEND(b->gets, g);
 	loop_timer_start(b->o.loop, &g->deadline, blocks_left_ms(b, get->deadline_ns));
 	loop_timer_start(b->o.loop, &g->timer, 0); /* so that nothing can end in here */

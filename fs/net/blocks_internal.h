@@ -96,6 +96,7 @@ struct blocks_route {
 	struct block_id id;
 	uint64_t epoch; /* of the row that the round is over; 0: none known */
 	uint64_t run;	/* of a get; 0: none */
+	bool is_part;	/* of a block of that run */
 	server_no tried[BLOCKS_CANDIDATES_MAX];
 	uint8_t tried_count;
 	uint32_t pause_ms;

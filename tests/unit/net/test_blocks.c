@@ -2,6 +2,9 @@
 /* Blocks in a cluster that is well: what is put can be got, and costs no message too many. */
 #include "tests/unit/net/blocks_world.h"
 
+#include "fs/net/blocks_internal.h"
+#include "fs/net/rpc_internal.h"
+
 #define MANY 13u
 
 START_TEST(what_is_put_can_be_got_and_synced)
@@ -216,6 +219,47 @@ START_TEST(a_run_stays_at_a_server_and_the_next_goes_on)
 }
 END_TEST
 
+/* The server that a part of the block would be asked of. */
+static struct blocks_server *part_goes_to(const struct block_id *id, uint64_t run)
+{
+	struct blocks_route route;
+
+	blocks_route_init(&route, w.blocks, id);
+	route.run = run;
+	route.is_part = true;
+	return blocks_route_next(&route, true);
+}
+
+START_TEST(a_part_goes_to_its_runs_server_unless_others_are_quicker)
+{
+	struct blocks_server *at[SERVERS + 1];
+
+	world_start();
+	struct blocks_put p = put(1, NULL);
+	for (unsigned i = 0; i < SERVERS; i++)
+		blocks_server_of(w.blocks, w.at[i].number)->peer->latency_us = 300;
+	for (unsigned run = 1; run <= SERVERS; run++) {
+		at[run] = part_goes_to(&p.id, run);
+		ck_assert_ptr_nonnull(at[run]);
+		ck_assert_ptr_eq(part_goes_to(&p.id, run), at[run]);
+	}
+	ck_assert_ptr_ne(at[1], at[2]);
+	ck_assert_ptr_ne(at[2], at[3]);
+	ck_assert_ptr_ne(at[3], at[1]);
+	at[1]->peer->sent_count += 8;
+	ck_assert_ptr_eq(part_goes_to(&p.id, 1), at[1]);
+	at[1]->peer->sent_count++;
+	ck_assert_ptr_ne(part_goes_to(&p.id, 1), at[1]);
+	at[1]->peer->sent_count -= 9;
+	at[2]->peer->latency_us = 2200;
+	ck_assert_ptr_eq(part_goes_to(&p.id, 2), at[2]);
+	at[2]->peer->latency_us++; /* more than a read of a disk saves */
+	ck_assert_ptr_ne(part_goes_to(&p.id, 2), at[2]);
+	ck_assert_ptr_eq(part_goes_to(&p.id, 3), at[3]);
+	world_stop();
+}
+END_TEST
+
 static int get_part(const struct block_id *id, uint8_t seed, uint32_t from, uint32_t len)
 {
 	struct blocks_get g = {.id = *id,
@@ -299,5 +343,6 @@ TEST_MAIN("blocks", tcase_add_test(tc, what_is_put_can_be_got_and_synced);
 	  tcase_add_test(tc, asking_first_is_learned_and_forgotten);
 	  tcase_add_test(tc, a_destroy_ends_puts_at_every_stage);
 	  tcase_add_test(tc, a_run_stays_at_a_server_and_the_next_goes_on);
+	  tcase_add_test(tc, a_part_goes_to_its_runs_server_unless_others_are_quicker);
 	  tcase_add_test(tc, a_part_of_a_block_is_enough);
 	  tcase_add_test(tc, a_cancelled_get_and_a_destroy_leave_nothing_behind))
