@@ -57,9 +57,10 @@ def eventually(condition, seconds=30, what="condition"):
 
 def thread_states(pid):
     """Of each thread of a process: R, S, D, T ... of proc(5)."""
-    for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"):
-        with contextlib.suppress(OSError):      # it ended meanwhile
-            yield stat.read_text().rpartition(")")[2].split()[0]
+    with contextlib.suppress(OSError):          # the process ended while its threads were listed
+        for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"):
+            with contextlib.suppress(OSError):  # it ended meanwhile
+                yield stat.read_text().rpartition(")")[2].split()[0]
 
 
 def stats_of(paths):
