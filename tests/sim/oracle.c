@@ -461,8 +461,8 @@ void oracle_end(struct oracle *o, struct oracle_call *call)
 			oracle_call_fail(o, call, NULL, "its client was not disturbed");
 		o->doubts++;
 	} else if (call->kind == ORACLE_SYNC) {
-		if (!possible_kept(&o->names, call->client, call->begun_ns,
-				   sim_world_now_ns(o->world)))
+		if (!possible_kept(&o->names, call->client, o->clients[call->client].crashed_ns,
+				   call->begun_ns, sim_world_now_ns(o->world)))
 			oracle_call_fail(o, call, &o->names,
 					 "it does not tell what a power cut took");
 		oracle_synced(o, call);
@@ -507,7 +507,7 @@ void oracle_suspect(struct oracle *o, uint32_t client)
 
 void oracle_crashed(struct oracle *o, uint32_t client)
 {
-	possible_told(&o->names, client);	/* who begins anew has nothing to be told */
+	o->clients[client].crashed_ns = sim_world_now_ns(o->world);
 	doubt_client(o, client, true);
 }
 

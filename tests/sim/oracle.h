@@ -92,6 +92,7 @@ struct oracle_node {
 
 struct oracle_client {
 	bool is_suspect;       /* may have lost its session: what it did not flush may be lost */
+	uint64_t crashed_ns;   /* whoever began before that asks no more */
 	uint64_t disturbed_ns; /* it may see errors for calls that were begun before this */
 };
 

@@ -223,13 +223,15 @@ void possible_told(struct possible *p, uint32_t owner)
 	}
 }
 
-bool possible_kept(struct possible *p, uint32_t owner, uint64_t before_ns, uint64_t now_ns)
+bool possible_kept(struct possible *p, uint32_t owner, uint64_t after_ns, uint64_t before_ns,
+		   uint64_t now_ns)
 {
 	bool is_kept = true;
 
 	for (uint32_t i = 0; i < p->op_count && is_kept; i++) {
 		struct possible_op *op = &p->ops[i];
-		if (op->owner != owner || op->taken_ns == 0 || op->taken_ns > before_ns)
+		if (op->owner != owner || op->taken_ns == 0 || op->begun_ns <= after_ns ||
+		    op->taken_ns > before_ns)
 			continue;
 		is_kept = possible_happened(p, i, now_ns);
 		op->acked_ns = op->taken_ns;

@@ -90,10 +90,12 @@ bool possible_was(const struct possible *p, uint32_t born, possible_match_fn mat
 uint64_t possible_pin(struct possible *p, uint32_t owner, uint64_t before_ns);
 /* The owner has heard that something of what it was told may be gone. */
 void possible_told(struct possible *p, uint32_t owner);
-/* All that was taken back from who has not heard of it, told before a time, has happened. False: it
- * cannot have. */
-must_check bool possible_kept(struct possible *p, uint32_t owner, uint64_t before_ns,
-			      uint64_t now_ns);
+/*
+ * All that was taken back from who has not heard of it, if it was begun after one time and told
+ * before the other, has happened. False: it cannot have.
+ */
+must_check bool possible_kept(struct possible *p, uint32_t owner, uint64_t after_ns,
+			      uint64_t before_ns, uint64_t now_ns);
 /* The moment that began at or before a time. */
 uint32_t possible_moment_at(const struct possible *p, uint64_t ns);
 /* All states since that moment, with what is pinned, may be the present one. Takes back what was
