@@ -49,11 +49,6 @@ def mapped_dirty(path):
     return m
 
 
-def syncfs(fd):
-    if LIBC.syncfs(fd) < 0:
-        raise OSError(ctypes.get_errno(), "syncfs")
-
-
 def same(path):
     return path
 
@@ -93,7 +88,6 @@ ASKS = {     # the metadata server
     "fsync of a folder": (lambda p: os.open(split(p), os.O_RDONLY), os.fsync),
     "fsync": (lambda p: written(p, 100), os.fsync),
     "close": (lambda p: written(p, 100), os.close),
-    "syncfs": (lambda p: written(p, 100), syncfs),
     "exit": (lambda p: written(p, 100), lambda fd: os._exit(0)),
 }
 STORES = {   # chunk servers
@@ -107,7 +101,6 @@ STORES = {   # chunk servers
     "close": (lambda p: written(p, DATA), os.close),
     "write with O_SYNC": (lambda p: os.open(p, os.O_WRONLY | os.O_SYNC), lambda fd: os.pwrite(fd, b"x" * DATA, 0)),
     "chmod after a write": (lambda p: written(p, DATA), lambda fd: os.utime(fd, ns=(1, 1))),
-    "syncfs": (lambda p: written(p, DATA), syncfs),
     "msync": (mapped_dirty, lambda m: m.flush()),
     "copy_file_range": (lambda p: (written(p, DATA), open_file(p)),
                         lambda fds: os.copy_file_range(fds[0], fds[1], 4000, 10, 70_001)),

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import BIN, NO_TIER, MiB, eventually, seeded_bytes
+from conftest import BIN, NO_TIER, MiB, eventually, seeded_bytes, thread_states
 from xfs_disk import XfsDisk, skip_without_xfs
 
 SIZE = MiB(6)
@@ -42,6 +42,8 @@ class Mixed:
         self.process.wait(30)
 
     def cut_power(self):
+        self.process.send_signal(signal.SIGSTOP)
+        eventually(lambda: set(thread_states(self.process.pid)) == {"T"}, 10, "it is stopped")
         for disk in (self.fast, self.slow):
             disk.cut()
         self.end(signal.SIGKILL)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Power cuts of servers' disks under a mixed load: what was synced is there and exact, nothing is torn, fsck is clean.
 
-Each server's folder is a disk image of its own. A cut stops that disk at once, as it is, kills the process, and mounts
-the disk again: what the kernel had in memory is gone. The log of what was acknowledged lies outside.
+Each server's folder is a disk image of its own. A cut stops the server, then that disk as it is, kills the server, and
+mounts the disk again: what the kernel had in memory is gone. The log of what was acknowledged lies outside.
 """
 import random
 import signal
@@ -61,8 +61,9 @@ class Load:
 
 def cut_power(cluster, disks, names):
     for name in names:
-        disks[name].cut()
+        cluster.kill(name, signal.SIGSTOP)
     for name in names:
+        disks[name].cut()
         cluster.kill(name)
     for name in names:
         disks[name].unmount()

@@ -20,14 +20,24 @@ class XfsDisk:
         self.mount()
 
     def mount(self):
-        subprocess.run(["mount", "-o", "loop", self.image, self.folder], check=True)
+        """By a new device, though somebody's mount namespace may still hold what was mounted before."""
+        device = subprocess.run(["losetup", "--find", "--show", self.image], text=True, stdout=subprocess.PIPE,
+                                check=True).stdout.strip()
+        try:
+            subprocess.run(["mount", "-o", "nouuid", device, self.folder], check=True)
+        finally:
+            subprocess.run(["losetup", "--detach", device], check=True)     # when it is unmounted
 
     def unmount(self):
         eventually(lambda: subprocess.run(["umount", self.folder], stderr=subprocess.DEVNULL,
                                           check=False).returncode == 0, 20, f"{self.folder} unmounted")
 
     def cut(self):
-        """It stops as it is: what only the kernel has is gone at the next mount."""
+        """It stops as it is: what only the kernel has is gone at the next mount.
+
+        Whoever writes to it has to stand still: an fsync that is under way when XFS is shut down may succeed, though
+        the log that it waited for is thrown away. No power failure lets anybody tell of that.
+        """
         subprocess.run(["xfs_io", "-x", "-c", "shutdown", self.folder], check=True)
 
 
