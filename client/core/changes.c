@@ -11,7 +11,6 @@
 #define LOG_MODULE "changes"
 
 #define CHANGES_MAX	4096u		/* of each list */
-#define ASK_FROM	(CHANGES_MAX / 2)
 #define ALL_LOST_MS	60000u
 
 struct cl_change {
@@ -50,28 +49,6 @@ static void drop(struct cl_changes *s, struct cl_change *change)
 }
 
 /* --- noted ------------------------------------------------------------------------------------ */
-
-static void asked(struct cl_req *req)
-{
-	req->client->changes.is_asking = false;
-	if (req->call.rc == 0)
-		cl_changes_durable(req->client, req->msg.fsync.term, req->msg.fsync.number);
-}
-
-static void ask(struct client *c, const struct cl_change *newest)
-{
-	struct cl_req *req;
-
-	if (c->changes.is_asking || newest->term != c->session.term)
-		return;
-	req = cl_session_req(c, NULL, MSG_FSYNC, asked);
-	if (!req)
-		return;
-	c->changes.is_asking = true;
-	req->msg.fsync.term = newest->term;
-	req->msg.fsync.number = newest->number;
-	cl_session_send(req);
-}
 
 static void forgotten(struct cl_changes *s, uint64_t term, uint64_t number)
 {
@@ -143,8 +120,6 @@ static void note(struct client *c, inode_no ino, const Wire__Stamp *stamp)
 		forgotten(s, s->list->term, s->list->number);
 		drop(s, s->list);
 	}
-	if (s->count >= ASK_FROM)
-		ask(c, change);
 }
 
 void cl_changes_note(const struct cl_req *req)

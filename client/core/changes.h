@@ -6,8 +6,8 @@
  * errseq_t of Linux each handle that was open hears of it once, and so does the first that is
  * opened later.
  *
- * Bounded: when many changes are not known to be durable, the server is asked; beyond the bound the
- * oldest are forgotten, and if a failure reaches so far back, for a while every fsync fails.
+ * Every answer of the server tells what is on disk by then. Bounded: with more changes under way
+ * the oldest are forgotten, and if a failure reaches so far back, for a while every fsync fails.
  * Loop's thread.
  */
 #ifndef CAIRN_CLIENT_CORE_CHANGES_H
@@ -31,7 +31,6 @@ struct cl_changes {
 	uint64_t losses;		/* failures that took something; what handles have seen */
 	uint64_t forgotten_term, forgotten_number;	/* the newest beyond the bound */
 	uint64_t all_lost_until_ns;	/* it is not known of which inodes; 0: it is */
-	bool is_asking;
 };
 
 /* A request of this client was answered, with success: what did it change? */

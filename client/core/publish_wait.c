@@ -127,8 +127,6 @@ static void durable_done(struct cl_req *req)
 	const Wire__StampReply *reply = (const void *)req->call.reply;
 	if (reply)
 		cl_session_stamp(req->client, reply->stamp);
-	if (req->call.rc == 0)
-		cl_changes_durable(req->client, req->msg.fsync.term, req->msg.fsync.number);
 	fsync_end(req->op, req->call.rc);
 }
 

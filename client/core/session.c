@@ -74,6 +74,7 @@ void cl_session_stamp(struct client *c, const Wire__Stamp *stamp)
 	struct cl_session *s = &c->session;
 	if (!stamp)
 		return;
+	cl_changes_durable(c, stamp->term, stamp->durable);
 	s->collection = MAX_OF(s->collection, stamp->collection);
 	if (stamp->term == s->term) {
 		s->last_number = MAX_OF(s->last_number, stamp->number);
