@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which changes a power failure of the metadata server took, and who is told (client/core/changes.h). */
+/* Which changes a power failure of the metadata server took, and who is told. */
 #include "client/core/file.h"
 #include "tests/check_main.h"
 
