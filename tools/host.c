@@ -19,6 +19,7 @@
 #include "fs/placement/map.h"
 #include "tools/admin.h"
 #include "tools/mkfs.h"
+#include "tools/patience.h"
 #include "tools/process.h"
 
 #define START_MS_MAX 60000u
@@ -303,13 +304,20 @@ static void clear_dead_mount(const struct layout *l, uint32_t index)
 		;
 }
 
-/* The kernel may still know the attributes of its root: they have to be asked for. */
+/*
+ * The kernel may still know the attributes of its root: they have to be asked for. One that is cut
+ * off from its cluster does not answer, and lives.
+ */
 static bool is_dead(const char *path)
 {
+	struct patience patience;
 	struct statx st;
+	int rc;
 
-	return statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_MODE, &st) != 0 &&
-	       (errno == ENOTCONN || errno == ECONNABORTED);
+	patience_begin(&patience);
+	rc = statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_MODE, &st);
+	patience_end(&patience);
+	return rc != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
 /* mount.cairn detaches dead ones. */

@@ -7,6 +7,7 @@ import pathlib
 import re
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -224,6 +225,17 @@ def test_up_does_not_cover_the_mount_of_another_cluster(cluster, tmp_path):
     assert done.returncode == 1 and f"'{cluster.mnt}': '{source_of(cluster)}', another cluster" in done.stderr, done
     assert not os.listdir(tmp_path / "state")
     assert (cluster.mnt / "file").read_text() == "x"
+
+
+def test_up_does_not_wait_for_the_mount_of_another_cluster(make_cluster, tmp_path):
+    cluster = make_cluster(servers=1, copies=1, sets=["lease.ms=3s"])
+    cluster.kill("mds", signal.SIGSTOP)
+    try:
+        time.sleep(5)                   # what the client knows of the root counts no longer
+        done = run("cairn", "up", "--dir", tmp_path / "state", "--mount", cluster.mnt, "--servers", "1", timeout=30)
+        assert done.returncode == 1 and "another cluster" in done.stderr, done
+    finally:
+        cluster.kill("mds", signal.SIGCONT)
 
 
 def pid_in(folder, name):
