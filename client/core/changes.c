@@ -184,14 +184,27 @@ static void take_loss(struct cl_changes *s, struct cl_change *change)
 	change->loss = s->losses;
 	change->is_told = false;
 	DL_APPEND(s->lost, change);
-	if (++s->lost_count > CHANGES_MAX)
+	s->lost_count++;
+}
+
+/* Behind the walk over the table, which may come to any of them. Was one that nobody heard of? */
+static bool trim_lost(struct cl_changes *s)
+{
+	bool is_untold = false;
+
+	while (s->lost_count > CHANGES_MAX) {
+		is_untold |= !s->lost->is_told;
 		drop(s, s->lost);
+	}
+	return is_untold;
 }
 
 void cl_changes_term(struct client *c, const struct cl_term_end *end)
 {
 	struct cl_changes *s = &c->changes;
 	struct cl_change *change, *next;
+	bool is_unknown = s->forgotten_number &&
+			  is_lost(s->forgotten_term, s->forgotten_number, end);
 
 	s->losses++;
 	HASH_ITER(hh, s->table, change, next) {
@@ -200,9 +213,10 @@ void cl_changes_term(struct client *c, const struct cl_term_end *end)
 		else if (!change->loss && change->term < end->next)
 			drop(s, change);
 	}
-	if (s->forgotten_number && is_lost(s->forgotten_term, s->forgotten_number, end)) {
-		log_error("too many changes were under way to know which were lost: for %u s every "
-			  "fsync fails", ALL_LOST_MS / 1000);
+	is_unknown |= trim_lost(s);
+	if (is_unknown) {
+		log_error("too many changes were lost to know which: for %u s every fsync fails",
+			  ALL_LOST_MS / 1000);
 		s->all_lost_until_ns =
 			loop_now_ns(c->options.loop) + ALL_LOST_MS * UINT64_C(1000000);
 	}

@@ -123,9 +123,51 @@ START_TEST(what_was_forgotten_makes_every_fsync_fail)
 }
 END_TEST
 
+/* Of two failures nobody was told yet: together they are too many. */
+START_TEST(a_loss_that_nobody_heard_of_is_not_forgotten_in_silence)
+{
+	for (inode_no ino = 1; ino <= 4000; ino++)
+		changed(ino, TERM, ino);
+	term_ends(TERM, 1, TERM + 1);
+	for (inode_no ino = 4001; ino <= 8000; ino++)
+		changed(ino, TERM + 1, ino);
+	term_ends(TERM + 1, 4001, TERM + 2);
+	ck_assert_uint_lt(c.changes.lost_count, 8000);
+	ck_assert_int_eq(fsync_of(1), -E_OTHER_TERM);
+}
+END_TEST
+
+/*
+ * An inode that is changed all the time stands first in the table, and a restarted server has
+ * answered for it before the renewal: it is taken when there is no room for more losses, and the
+ * oldest of them, which makes room, is the next of the table.
+ */
+START_TEST(losses_are_bounded_while_the_table_is_walked)
+{
+	for (inode_no ino = 1; ino <= MANY; ino++) {
+		changed(ino, TERM, ino);
+		if (ino % 1000 == 0)
+			changed(1, TERM, ino);
+	}
+	changed(1, TERM + 1, MANY + 1);
+	term_ends(TERM, 1, TERM + 1);
+	for (inode_no ino = MANY + 1; ino <= MANY + 9; ino++)
+		changed(ino, TERM + 1, ino + 1);
+	changed(1, TERM + 2, MANY + 99);
+	term_ends(TERM + 1, MANY + 1, TERM + 2);
+	term_ends(TERM + 2, MANY + 1, TERM + 3);
+	ck_assert_uint_eq(c.changes.count, 0);
+	ck_assert_uint_lt(c.changes.lost_count, MANY / 2);
+	c.changes.all_lost_until_ns = 0;
+	ck_assert_int_eq(fsync_of(1), -E_OTHER_TERM);
+}
+END_TEST
+
 TEST_MAIN("changes", tcase_add_checked_fixture(tc, setup, teardown);
 	  tcase_add_test(tc, what_was_durable_is_not_told);
 	  tcase_add_test(tc, the_last_change_of_an_inode_counts);
 	  tcase_add_test(tc, each_handle_hears_of_each_loss_once);
 	  tcase_add_test(tc, of_a_term_that_came_and_went_all_is_lost);
-	  tcase_add_test(tc, what_was_forgotten_makes_every_fsync_fail))
+	  tcase_add_test(tc, what_was_forgotten_makes_every_fsync_fail);
+	  tcase_add_test(tc, a_loss_that_nobody_heard_of_is_not_forgotten_in_silence);
+	  tcase_add_test(tc, losses_are_bounded_while_the_table_is_walked))
