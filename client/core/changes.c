@@ -232,6 +232,12 @@ uint64_t cl_changes_seen(const struct client *c, inode_no ino)
 	return change && change->loss && !change->is_told ? change->loss - 1 : c->changes.losses;
 }
 
+void cl_changes_told(const struct client *c, struct cl_handle *h, uint64_t term)
+{
+	if (h && term == c->session.term)
+		h->loss_seen = c->changes.losses + 1;
+}
+
 static int any_error(struct cl_changes *s)
 {
 	struct cl_change *change;

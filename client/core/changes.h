@@ -45,6 +45,11 @@ struct cl_term_end {
 };
 void cl_changes_term(struct client *c, const struct cl_term_end *end);
 
+/*
+ * The server told the asker of `h` that the term which is known here has ended with a loss, before
+ * a renewal did: it need not hear of that again. `h` may be NULL.
+ */
+void cl_changes_told(const struct client *c, struct cl_handle *h, uint64_t term);
 /* For a handle that is opened now: up to which loss it need not be told. */
 uint64_t cl_changes_seen(const struct client *c, inode_no ino);
 /*

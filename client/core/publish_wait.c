@@ -112,9 +112,14 @@ void cl_publish_flush(struct cl_op *op)
 }
 
 /* `op->out_handle`: of a directory (cl_publish_syncfs). */
+static struct cl_handle *fsync_handle(const struct cl_op *op)
+{
+	return op->handle ? op->handle : op->out_handle;
+}
+
 static void fsync_end(struct cl_op *op, int rc)
 {
-	struct cl_handle *h = op->handle ? op->handle : op->out_handle;
+	struct cl_handle *h = fsync_handle(op);
 	if (rc == 0 || rc == -E_OTHER_TERM) {
 		int lost = cl_changes_error(op->client, h ? h->ino : op->ino, h);
 		rc = rc < 0 ? rc : lost;
@@ -127,6 +132,8 @@ static void durable_done(struct cl_req *req)
 	const Wire__StampReply *reply = (const void *)req->call.reply;
 	if (reply)
 		cl_session_stamp(req->client, reply->stamp);
+	if (req->call.rc == -E_OTHER_TERM)
+		cl_changes_told(req->client, fsync_handle(req->op), req->msg.fsync.term);
 	fsync_end(req->op, req->call.rc);
 }
 

@@ -336,16 +336,22 @@ static void power_keeps(void)
 	ck_assert_int_eq(system(command), 0);
 }
 
-static void power_is_lost(void)
+/* The metadata server, which was stopped, comes with what its power loss left. */
+static void power_is_back(void)
 {
 	char command[2048];
-	cluster_mds_stop(&w);
 	rows_destroy(w.mds_rows);
 	ck_assert_int_eq(rows_mem_create(&w.mds_rows), 0);
 	snprintf(command, sizeof command, "rm -r %s/mds && mv %s/left %s/mds", w.scratch.path,
 		 w.scratch.path, w.scratch.path);
 	ck_assert_int_eq(system(command), 0);
 	cluster_mds_start(&w);
+}
+
+static void power_is_lost(void)
+{
+	cluster_mds_stop(&w);
+	power_is_back();
 	cluster_run_for(&w, 1500);
 }
 
@@ -438,6 +444,32 @@ START_TEST(an_fsync_after_a_power_loss_tells_what_it_took)
 	power_keeps();
 	power_is_lost();
 	ck_assert_int_eq(sync_by_new_handle(a, changed), 0);
+}
+END_TEST
+
+/* It hears of it by the answer, before the renewal tells the client what was lost: not twice. */
+START_TEST(a_sync_under_way_at_a_power_loss_hears_of_it_once)
+{
+	inode_no folder = file_make(&w, a, INODE_ROOT, "folder", S_IFDIR | 0755);
+	struct cl_handle *h = folder_open(a, folder);
+	struct cl_op sync = { .kind = CL_SYNCFS, .ino = folder, .handle = h,
+			      .done = cluster_op_done, .user = &w };
+	ck_assert_int_eq(folder_sync(a, h, folder), 0);
+	power_keeps();
+	file_make(&w, a, folder, "lost", S_IFREG | 0644);
+	cluster_mds_stop(&w);
+	client_submit(a, &sync);
+	cluster_run_for(&w, 50);
+	ck_assert(!sync.is_finished);
+	power_is_back();
+	while (!sync.is_finished)
+		loop_uv_run(w.loop);
+	ck_assert_int_eq(sync.rc, -E_OTHER_TERM);
+	cluster_run_for(&w, 1500);
+	ck_assert_int_eq(folder_sync(a, h, folder), 0);
+	ck_assert_int_eq(sync_by_new_handle(a, folder), -E_OTHER_TERM);
+	ck_assert_int_eq(sync_by_new_handle(a, folder), 0);
+	folder_close(a, h, folder);
 }
 END_TEST
 
@@ -631,6 +663,7 @@ TEST_MAIN("clients together", tcase_add_checked_fixture(tc, pair_begin, pair_end
 	  tcase_add_test(tc, a_fenced_client_fails_its_unpublished_files);
 	  tcase_add_test(tc, what_a_power_loss_took_is_gone_for_clients_too);
 	  tcase_add_test(tc, an_fsync_after_a_power_loss_tells_what_it_took);
+	  tcase_add_test(tc, a_sync_under_way_at_a_power_loss_hears_of_it_once);
 	  tcase_add_test(tc, an_interrupted_rename_that_happens_is_seen);
 	  tcase_add_test(tc, an_edit_that_outlives_its_session_begins_again);
 	  tcase_add_test(tc, an_fsync_across_a_restart_does_not_hide_it);
