@@ -286,7 +286,15 @@ static int put_journal(struct disk *disk, const struct meta_job *jobs)
 			break;
 	}
 	rc = close_synced(disk, file, path, rc);
-	return rc == 0 && is_new ? disk_sync_dir(disk, META_DIR) : rc;
+	if (rc == 0 && is_new)
+		rc = disk_sync_dir(disk, META_DIR);
+	if (rc < 0 && is_new) {		/* else the next put would not sync its name */
+		int gone_rc = disk_unlink(disk, path);
+		if (gone_rc < 0 && gone_rc != -E_NOENT)
+			log_error("cannot remove '%s', which was begun: %s", path,
+				  error_text(gone_rc));
+	}
+	return rc;
 }
 
 /* The last piece, sent again when the snapshot has its name. */
