@@ -52,8 +52,11 @@ static void drop(struct cl_changes *s, struct cl_change *change)
 
 static void forgotten(struct cl_changes *s, uint64_t term, uint64_t number)
 {
+	if (term < s->forgotten_term)
+		return;
+	s->forgotten_number = term > s->forgotten_term ? number
+						       : MAX_OF(s->forgotten_number, number);
 	s->forgotten_term = term;
-	s->forgotten_number = number;
 }
 
 /* What the request changed, and the stamp of the answer, which may be NULL. */
