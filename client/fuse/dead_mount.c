@@ -17,8 +17,8 @@
 
 #define LOG_MODULE "mount"
 
-/* The newest mount at this path is one of cairn; of that source, if one is given. */
-static bool is_ours(const char *path, const char *source)
+/* The newest mount at this path is one of cairn. */
+static bool is_ours(const char *path)
 {
 	FILE *table = setmntent("/proc/self/mounts", "re");
 	const struct mntent *entry;
@@ -26,8 +26,7 @@ static bool is_ours(const char *path, const char *source)
 
 	while (table && (entry = getmntent(table)))
 		if (strcmp(entry->mnt_dir, path) == 0)
-			ours = strcmp(entry->mnt_type, "fuse.cairn") == 0 &&
-			       (!source || strcmp(entry->mnt_fsname, source) == 0);
+			ours = strcmp(entry->mnt_type, "fuse.cairn") == 0;
 	if (table)
 		endmntent(table);
 	return ours;
@@ -47,13 +46,13 @@ static bool is_dead(const char *path)
 
 void dead_mount_detach(const char *path)
 {
-	while (is_ours(path, NULL) && is_dead(path) && umount2(path, MNT_DETACH) == 0)
+	while (is_ours(path) && is_dead(path) && umount2(path, MNT_DETACH) == 0)
 		log_info("detached a mount on '%s' whose process had died", path);
 }
 
-bool dead_mount_has(const char *path, const char *source)
+bool dead_mount_lives(const char *path)
 {
-	return is_ours(path, source);
+	return is_ours(path);
 }
 
 int dead_mount_realpath(const char *path, char out[static 4096])

@@ -388,10 +388,11 @@ static int bring_up(struct mount *m, struct error *err)
 		return err->code;
 	}
 	dead_mount_detach(m->options.mountpoint);
-	if (dead_mount_has(m->options.mountpoint, m->options.source))
+	if (dead_mount_lives(m->options.mountpoint))
 		return error_say(err, -E_BUSY,
-				 "cannot mount on '%s': '%s' is mounted there already",
-				 m->options.mountpoint, m->options.source);
+				 "cannot mount on '%s': a mount of cairn is there already; unmount "
+				 "it first",
+				 m->options.mountpoint);
 	rc = front_mount(m->front, err);
 	if (rc < 0)
 		return rc;
