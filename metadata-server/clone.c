@@ -148,8 +148,6 @@ static int step(struct ms_op *op)
 	if (rc == 0 && c.value.state == MS_CLONE_BUILDING) {
 		heard_of(op->state, c.ino)->heard_ms = op->state->now_ms;
 		rc = ms_clone_copy(&c);
-		if (rc == -E_OVERLOADED && c.has_changed)
-			rc = 0;		/* no numbers for the rest: that is of the next step */
 	}
 	if (rc != 0)
 		return rc;
