@@ -4,8 +4,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <mntent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +14,7 @@
 #include <unistd.h>
 
 #include "fs/base/text.h"
+#include "fs/io/mounts.h"
 #include "fs/placement/map.h"
 #include "tools/admin.h"
 #include "tools/mkfs.h"
@@ -26,7 +25,6 @@
 #define STOP_MS_MAX  30000u
 #define KILLED_MS_MAX 5000u
 #define POLL_MS	     10u
-#define SOURCE_BYTES 128u	/* of a mount: HOST:PORT:/ */
 
 /* --- folders ---------------------------------------------------------------------------------- */
 
@@ -181,36 +179,17 @@ out:
 }
 
 /* What mount.cairn is told to mount, and the table of mounts then shows. */
-static void source_of(const struct layout *l, char out[SOURCE_BYTES])
+static void source_of(const struct layout *l, char out[MOUNT_SOURCE_BYTES])
 {
-	(void)snprintf(out, SOURCE_BYTES, "%s:%u:/", l->address, l->mds_port);
-}
-
-/*
- * The source of the newest mount on that path; false if there is none, or not one of cairn. From
- * the table: asking the mount itself could block.
- */
-static bool find_mount(const char *path, char source[SOURCE_BYTES])
-{
-	FILE *table = setmntent("/proc/self/mounts", "re");
-	const struct mntent *entry;
-	bool found = false;
-
-	while (table && (entry = getmntent(table)))
-		if (strcmp(entry->mnt_dir, path) == 0)
-			found = strcmp(entry->mnt_type, "fuse.cairn") == 0 &&
-				text_copy(source, SOURCE_BYTES, entry->mnt_fsname);
-	if (table)
-		endmntent(table);
-	return found;
+	(void)snprintf(out, MOUNT_SOURCE_BYTES, "%s:%u:/", l->address, l->mds_port);
 }
 
 static bool is_mounted(const struct layout *l, uint32_t index)
 {
-	char seen[SOURCE_BYTES], ours[SOURCE_BYTES];
+	char seen[MOUNT_SOURCE_BYTES], ours[MOUNT_SOURCE_BYTES];
 
 	source_of(l, ours);
-	return find_mount(l->mount_dirs[index], seen) && strcmp(seen, ours) == 0;
+	return mounts_has_cairn(l->mount_dirs[index], seen) && strcmp(seen, ours) == 0;
 }
 
 static bool serves(const struct layout *l, enum layout_role role, uint32_t index)
@@ -304,29 +283,25 @@ static void clear_dead_mount(const struct layout *l, uint32_t index)
 		;
 }
 
-/*
- * The kernel may still know the attributes of its root: they have to be asked for. One that is cut
- * off from its cluster does not answer, and lives.
- */
+/* One that is cut off from its cluster does not answer, and lives. */
 static bool is_dead(const char *path)
 {
 	struct patience patience;
-	struct statx st;
-	int rc;
+	bool dead;
 
 	patience_begin(&patience);
-	rc = statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_MODE, &st);
+	dead = mounts_is_dead(path);
 	patience_end(&patience);
-	return rc != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+	return dead;
 }
 
 /* mount.cairn detaches dead ones. */
 int host_may_mount(const struct layout *l, uint32_t index, struct error *err)
 {
 	const char *path = l->mount_dirs[index];
-	char source[SOURCE_BYTES];
+	char source[MOUNT_SOURCE_BYTES];
 
-	if (!find_mount(path, source) || is_mounted(l, index) || is_dead(path))
+	if (!mounts_has_cairn(path, source) || is_mounted(l, index) || is_dead(path))
 		return 0;
 	return error_say(err, -E_BUSY,
 			 "cannot mount on '%s': '%s', another cluster, is mounted there; umount "

@@ -16,10 +16,5 @@ must_check int dead_mount_realpath(const char *path, char out[static 4096]);
  * lives is asked, and answers as long as its cluster does.
  */
 void dead_mount_detach(const char *path);
-/*
- * Is a mount of cairn seen there now, of whatever cluster? Another one would cover it, and the
- * first of them to end would unmount the other.
- */
-bool dead_mount_lives(const char *path);
 
 #endif

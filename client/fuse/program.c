@@ -30,6 +30,7 @@
 #include "fs/base/log.h"
 #include "fs/base/text.h"
 #include "fs/codec/codec.h"
+#include "fs/io/mounts.h"
 
 #define LOG_MODULE "mount"
 /* Pooled buffers beyond the client's own bound: frames on their way in and out. */
@@ -388,7 +389,8 @@ static int bring_up(struct mount *m, struct error *err)
 		return err->code;
 	}
 	dead_mount_detach(m->options.mountpoint);
-	if (dead_mount_lives(m->options.mountpoint))
+	/* It would cover that one, and the first of them to end would unmount the other. */
+	if (mounts_has_cairn(m->options.mountpoint, NULL))
 		return error_say(err, -E_BUSY,
 				 "cannot mount on '%s': a mount of cairn is there already; unmount "
 				 "it first",
